@@ -1,0 +1,128 @@
+//! The table of kinds: one row says how a kind is named, served and stored.
+//!
+//! Discovery, routes, REST mapping, storage keys and printers all read this table; nothing else lists kinds.
+//! A custom resource is a row made at run time from its definition (hence `Cow`), handled by the same code.
+//! The rows' facts are upstream's v1.36 discovery; `docs/ADDING_A_KIND.md` tells how to add one.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+mod table;
+
+pub use table::*;
+
+type Str = Cow<'static, str>;
+
+/// Whether objects of a kind live in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// One kind in one version, as served.
+#[derive(Clone, Debug)]
+pub struct KindRow {
+    /// API group, empty for the core group.
+    pub group: Str,
+    pub version: Str,
+    pub kind: Str,
+    /// Resource name in paths: lower-case plural.
+    pub plural: Str,
+    pub singular: Str,
+    pub scope: Scope,
+    pub short_names: Cow<'static, [Str]>,
+    pub categories: Cow<'static, [Str]>,
+    /// Verbs of the main resource, in discovery's order.
+    pub verbs: Cow<'static, [Str]>,
+    pub subresources: Cow<'static, [Subresource]>,
+    /// Path below `/registry/` where objects are stored, such as `pods` or `services/specs`. Rows of the same kind in
+    /// several versions share it; objects are stored in the form of the row that `stored_as` names.
+    pub storage: Str,
+    /// The `group/version` whose form is stored, if it is not this row's own.
+    pub stored_as: Option<Str>,
+}
+
+/// A subresource of a kind, such as `status`, `scale` or `log`.
+#[derive(Clone, Debug)]
+pub struct Subresource {
+    pub name: Str,
+    /// Group, version and kind of what it takes and returns; empty group and version mean the parent's.
+    pub group: Str,
+    pub version: Str,
+    pub kind: Str,
+    pub verbs: Cow<'static, [Str]>,
+}
+
+impl KindRow {
+    /// `v1` or `apps/v1`, as in `apiVersion`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// `pods` or `deployments.apps`: upstream's GroupResource, as error messages print it.
+    pub fn group_resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    pub fn allows(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|own| own == verb)
+    }
+
+    /// URL path of the collection: `/api/v1/namespaces/NS/pods`, `/apis/apps/v1/deployments` (all namespaces).
+    pub fn collection_path(&self, namespace: Option<&str>) -> String {
+        let root = if self.group.is_empty() { "/api".to_string() } else { format!("/apis/{}", self.group) };
+        match namespace.filter(|_| self.namespaced()) {
+            Some(namespace) => format!("{root}/{}/namespaces/{namespace}/{}", self.version, self.plural),
+            None => format!("{root}/{}/{}", self.version, self.plural),
+        }
+    }
+
+    /// Storage prefix of the kind, or of one namespace of it: `/registry/pods/`, `/registry/pods/NS/`.
+    pub fn storage_prefix(&self, namespace: Option<&str>) -> String {
+        match namespace.filter(|_| self.namespaced()) {
+            Some(namespace) => format!("/registry/{}/{namespace}/", self.storage),
+            None => format!("/registry/{}/", self.storage),
+        }
+    }
+
+    /// Storage key of one object: `/registry/pods/NS/NAME`, `/registry/minions/NAME`.
+    pub fn storage_key(&self, namespace: Option<&str>, name: &str) -> String {
+        let mut key = self.storage_prefix(namespace);
+        key.push_str(name);
+        key
+    }
+}
+
+/// A Rust type that is one of the built-in kinds: what `Api<K>` and informers are generic over.
+pub trait Kinded:
+    DeserializeOwned + Serialize + k8s_openapi::Metadata<Ty = ObjectMeta> + Clone + Send + Sync + 'static
+{
+    fn row() -> &'static KindRow;
+}
+
+/// The built-in row of a group, version and plural resource name.
+pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static KindRow> {
+    ALL.iter().copied().find(|row| row.plural == plural && row.group == group && row.version == version)
+}
+
+/// The built-in row of an `apiVersion` and `kind`.
+pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static KindRow> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ALL.iter().copied().find(|row| row.kind == kind && row.group == group && row.version == version)
+}

@@ -1,0 +1,21 @@
+//! The Kubernetes API as data: kinds, objects, errors, options and the arithmetic that several components need.
+//!
+//! Everything here is pure: no tokio, no files, no clock, no randomness. Whoever needs the time passes it in.
+//! The crate is a leaf: every other crate may use it, it uses none of ours.
+
+pub mod error;
+pub mod identity;
+pub mod kinds;
+pub mod object;
+pub mod options;
+pub mod selector;
+
+pub use error::{ApiError, FieldError, FieldErrorKind};
+pub use identity::Identity;
+pub use kinds::{KindRow, Kinded, Scope, Subresource};
+pub use object::{Metadata, Object, ObjectError, OwnerReference};
+pub use options::{
+    CreateOptions, DeleteOptions, DryRun, FieldValidation, ListOptions, Patch, PatchKind, Preconditions,
+    PropagationPolicy, ResourceVersionMatch, UpdateOptions, WatchEvent, WatchOptions,
+};
+pub use selector::{FieldSelector, LabelSelector};

@@ -1,0 +1,272 @@
+//! An object as it is held in memory: its bytes once, its metadata decoded, its typed form decoded at most once.
+//!
+//! Stored bytes are JSON without `metadata.resourceVersion`, because only the commit knows it; the object remembers
+//! where to splice it in, so store, watch cache and every client share one `Bytes`. Objects that came over the wire
+//! have the version in their bytes already. Encoding puts `apiVersion`, `kind`, `metadata` first, which is what makes
+//! the splice point cheap to find again.
+
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::Kinded;
+
+/// Immutable; shared as `Arc<Object>`.
+pub struct Object {
+    bytes: Bytes,
+    /// Offset at which `"resourceVersion":"N"` belongs, or none if the bytes hold it.
+    splice: Option<usize>,
+    resource_version: u64,
+    metadata: Metadata,
+    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The part of `ObjectMeta` that the machinery needs without decoding the whole object.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    #[serde(deserialize_with = "null_is_default")]
+    pub name: String,
+    pub namespace: Option<String>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub uid: String,
+    resource_version: Option<String>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub generation: i64,
+    /// RFC 3339, seconds.
+    pub creation_timestamp: Option<String>,
+    pub deletion_timestamp: Option<String>,
+    /// Sorted by key.
+    #[serde(deserialize_with = "null_is_default")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub owner_references: Vec<OwnerReference>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub finalizers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+    pub controller: Option<bool>,
+    pub block_owner_deletion: Option<bool>,
+}
+
+/// Why bytes are not an object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("object is not valid JSON of its kind")]
+    Json(#[from] serde_json::Error),
+    #[error("object is not a JSON object with metadata")]
+    Shape,
+}
+
+fn null_is_default<'de, D, T>(decoder: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(decoder)?.unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl Object {
+    /// From bytes as [`encode`] made them, and the revision that the store gave them. Bytes of another shape (put
+    /// into the store by hand) are brought into it.
+    pub fn from_stored(bytes: Bytes, resource_version: u64) -> Result<Self, ObjectError> {
+        match splice_point(&bytes) {
+            Some(at) => {
+                let head: Head = serde_json::from_slice(&bytes)?;
+                Ok(Self::new(bytes, Some(at), resource_version, head.metadata))
+            }
+            None => Self::from_tree(serde_json::from_slice(&bytes)?, resource_version),
+        }
+    }
+
+    /// From bytes that hold their own `metadata.resourceVersion`, as they came from a server.
+    pub fn from_wire(bytes: Bytes) -> Result<Self, ObjectError> {
+        let head: Head = serde_json::from_slice(&bytes)?;
+        let version = head.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(Self::new(bytes, None, version, head.metadata))
+    }
+
+    /// From a tree, whose own `metadata.resourceVersion` is ignored.
+    pub fn from_tree(tree: Value, resource_version: u64) -> Result<Self, ObjectError> {
+        Self::from_stored_encoded(encode(tree)?, resource_version)
+    }
+
+    fn from_stored_encoded(bytes: Bytes, resource_version: u64) -> Result<Self, ObjectError> {
+        let at = splice_point(&bytes).ok_or(ObjectError::Shape)?;
+        let head: Head = serde_json::from_slice(&bytes)?;
+        Ok(Self::new(bytes, Some(at), resource_version, head.metadata))
+    }
+
+    fn new(bytes: Bytes, splice: Option<usize>, resource_version: u64, metadata: Metadata) -> Self {
+        Object { bytes, splice, resource_version, metadata, typed: OnceLock::new() }
+    }
+
+    /// The same content under another version: what a watch delivers for a deletion.
+    pub fn at_version(&self, resource_version: u64) -> Result<Self, ObjectError> {
+        match self.splice {
+            Some(at) => Ok(Self::new(self.bytes.clone(), Some(at), resource_version, self.metadata.clone())),
+            None => Self::from_tree(serde_json::from_slice(&self.bytes)?, resource_version),
+        }
+    }
+
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    pub fn namespace(&self) -> Option<&str> {
+        self.metadata.namespace.as_deref()
+    }
+
+    pub fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    pub fn labels(&self) -> &std::collections::BTreeMap<String, String> {
+        &self.metadata.labels
+    }
+
+    pub fn resource_version(&self) -> u64 {
+        self.resource_version
+    }
+
+    /// Marked for deletion, waiting for grace or finalizers.
+    pub fn is_terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// The bytes as they are stored: without resourceVersion unless the object came over the wire.
+    pub fn stored_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Upper bound of what [`Object::write_json`] writes.
+    pub fn json_len(&self) -> usize {
+        self.bytes.len() + 44
+    }
+
+    /// Appends the object as clients see it, resourceVersion included.
+    pub fn write_json(&self, out: &mut impl BufMut) {
+        let Some(at) = self.splice else {
+            out.put_slice(&self.bytes);
+            return;
+        };
+        out.put_slice(&self.bytes[..at]);
+        out.put_slice(b"\"resourceVersion\":\"");
+        out.put_slice(self.resource_version.to_string().as_bytes());
+        out.put_slice(if self.bytes.get(at) == Some(&b'}') { b"\"" } else { b"\"," });
+        out.put_slice(&self.bytes[at..]);
+    }
+
+    pub fn to_json(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.json_len());
+        self.write_json(&mut out);
+        out.freeze()
+    }
+
+    /// The whole object as a tree, resourceVersion included.
+    pub fn tree(&self) -> Result<Value, ObjectError> {
+        let mut tree: Value = serde_json::from_slice(&self.bytes)?;
+        if self.splice.is_some() {
+            let metadata = tree.get_mut("metadata").and_then(Value::as_object_mut).ok_or(ObjectError::Shape)?;
+            metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
+        }
+        Ok(tree)
+    }
+
+    /// The object as its type. Decodes on first use; later calls, from any reader, share the result.
+    pub fn typed<K: Kinded>(&self) -> Result<Arc<K>, ObjectError> {
+        if let Some(typed) = self.typed.get() {
+            if let Ok(typed) = typed.clone().downcast::<K>() {
+                return Ok(typed);
+            }
+            // Read as two types (one kind, two versions): the second is not remembered.
+            return Ok(Arc::new(self.decode()?));
+        }
+        let typed: Arc<K> = Arc::new(self.decode()?);
+        let _ = self.typed.set(typed.clone());
+        Ok(typed)
+    }
+
+    fn decode<K: Kinded>(&self) -> Result<K, ObjectError> {
+        let mut typed: K = serde_json::from_slice(&self.bytes)?;
+        if self.splice.is_some() {
+            typed.metadata_mut().resource_version = Some(self.resource_version.to_string());
+        }
+        Ok(typed)
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Object({}/{}@{})", self.namespace().unwrap_or(""), self.name(), self.resource_version)
+    }
+}
+
+/// Encodes a tree in the stored form: no resourceVersion, `apiVersion`, `kind` and `metadata` first.
+pub fn encode(tree: Value) -> Result<Bytes, ObjectError> {
+    let Value::Object(mut tree) = tree else { return Err(ObjectError::Shape) };
+    let Some(Value::Object(mut metadata)) = tree.remove("metadata") else { return Err(ObjectError::Shape) };
+    metadata.remove("resourceVersion");
+    let mut out = Vec::with_capacity(1024);
+    out.push(b'{');
+    for key in ["apiVersion", "kind"] {
+        if let Some(value) = tree.remove(key) {
+            write_member(&mut out, key, &value)?;
+        }
+    }
+    write_member(&mut out, "metadata", &metadata)?;
+    write_rest(&mut out, &tree)?;
+    out.push(b'}');
+    Ok(Bytes::from(out))
+}
+
+fn write_rest(out: &mut Vec<u8>, tree: &Map<String, Value>) -> Result<(), ObjectError> {
+    for (key, value) in tree {
+        write_member(out, key, value)?;
+    }
+    Ok(())
+}
+
+fn write_member(out: &mut Vec<u8>, key: &str, value: &impl serde::Serialize) -> Result<(), ObjectError> {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    serde_json::to_writer(&mut *out, key)?;
+    out.push(b':');
+    Ok(serde_json::to_writer(&mut *out, value)?)
+}
+
+const METADATA: &[u8] = b"\"metadata\":{";
+
+/// Offset just after the `{` of `metadata` if the bytes are in the stored form. `apiVersion` and `kind` are short
+/// words without quotes or backslashes, so looking at the first bytes is enough.
+fn splice_point(bytes: &[u8]) -> Option<usize> {
+    let head = &bytes[..bytes.len().min(512)];
+    let at = head.windows(METADATA.len()).position(|window| window == METADATA)?;
+    let before = &head[..at];
+    let canonical = before.starts_with(b"{")
+        && !before.contains(&b'\\')
+        && before.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() == 1;
+    let rest = &bytes[at + METADATA.len()..];
+    (canonical && !rest.starts_with(b"\"resourceVersion\"")).then_some(at + METADATA.len())
+}

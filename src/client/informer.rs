@@ -1,0 +1,305 @@
+//! Informers: a local, always current copy of a kind's objects, and a call on every change.
+//!
+//! One list, then a watch from the list's version; after `Expired` a new list whose difference to the copy is delivered
+//! as changes, so no deletion is ever missed. In process the copy shares its objects with the watch cache. Handlers run on the
+//! informer's task and must only note what to look at (add a key to a queue). There is no periodic resync: controllers
+//! are level-triggered and retry what fails.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{FieldSelector, KindRow, Kinded, LabelSelector, ListOptions, Object, WatchEvent, WatchOptions};
+use futures::StreamExt;
+use parking_lot::{Mutex, RwLock};
+use supervisor::{Latch, OnExit, Stage};
+
+use crate::ObjectApi;
+
+/// The informers of one component or process; each kind is listed and watched once, however many use it.
+#[derive(Clone)]
+pub struct Informers {
+    api: Arc<dyn ObjectApi>,
+    stage: Stage,
+    shared: Arc<Mutex<HashMap<(String, String), Arc<Raw>>>>,
+}
+
+/// The copy of one kind. Clones share it.
+pub struct Informer<K> {
+    raw: Arc<Raw>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What happened to one object: created (no `old`), changed, or deleted (no `new`).
+#[derive(Clone, Debug)]
+pub struct Change<T> {
+    pub old: Option<Arc<T>>,
+    pub new: Option<Arc<T>>,
+}
+
+impl<T> Change<T> {
+    /// The object as it is, or as it last was.
+    pub fn latest(&self) -> &Arc<T> {
+        match (&self.new, &self.old) {
+            (Some(object), _) | (None, Some(object)) => object,
+            (None, None) => unreachable!("a change has an old or a new object"),
+        }
+    }
+}
+
+type Key = (String, String);
+type Handler = Box<dyn Fn(&Change<Object>) + Send>;
+
+struct Raw {
+    row: KindRow,
+    cache: RwLock<BTreeMap<Key, Arc<Object>>>,
+    handlers: Mutex<Vec<Handler>>,
+    synced: Latch,
+}
+
+impl Informers {
+    /// Informers that read through `api` and run in `stage`.
+    pub fn new(api: Arc<dyn ObjectApi>, stage: Stage) -> Self {
+        Informers { api, stage, shared: Arc::default() }
+    }
+
+    pub fn api(&self) -> &Arc<dyn ObjectApi> {
+        &self.api
+    }
+
+    /// All objects of a kind.
+    pub fn of<K: Kinded>(&self) -> Informer<K> {
+        self.selected::<K>(None, LabelSelector::everything(), FieldSelector::default())
+    }
+
+    /// The objects of a kind in a namespace (or all), that match both selectors.
+    pub fn selected<K: Kinded>(
+        &self,
+        namespace: Option<&str>,
+        labels: LabelSelector,
+        fields: FieldSelector,
+    ) -> Informer<K> {
+        Informer { raw: self.raw(K::row(), namespace, labels, fields), kind: PhantomData }
+    }
+
+    /// The objects of a row without a Rust type, such as a custom resource; only metadata is decoded.
+    pub fn untyped(&self, row: &KindRow) -> Informer<Object> {
+        let raw = self.raw(row, None, LabelSelector::everything(), FieldSelector::default());
+        Informer { raw, kind: PhantomData }
+    }
+
+    fn raw(
+        &self,
+        row: &KindRow,
+        namespace: Option<&str>,
+        labels: LabelSelector,
+        fields: FieldSelector,
+    ) -> Arc<Raw> {
+        let scope = format!("{}|{labels}|{fields}", namespace.unwrap_or(""));
+        let key = (format!("{}/{}", row.api_version(), row.plural), scope);
+        let mut shared = self.shared.lock();
+        if let Some(raw) = shared.get(&key) {
+            return raw.clone();
+        }
+        let raw = Arc::new(Raw {
+            row: row.clone(),
+            cache: RwLock::default(),
+            handlers: Mutex::default(),
+            synced: Latch::new(&row.plural),
+        });
+        shared.insert(key, raw.clone());
+        let task = reflect(self.api.clone(), raw.clone(), namespace.map(str::to_string), labels, fields);
+        self.stage.spawn_cancellable(&format!("informer of {}", row.plural), OnExit::Stop, task);
+        raw
+    }
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Informer { raw: self.raw.clone(), kind: PhantomData }
+    }
+}
+
+impl<K> Informer<K> {
+    /// Returns once the first list is in the copy and has been delivered to the handlers registered before.
+    pub async fn synced(&self) {
+        self.raw.synced.wait().await;
+    }
+
+    pub fn has_synced(&self) -> bool {
+        self.raw.synced.is_open()
+    }
+
+    /// The object without decoding it.
+    pub fn object(&self, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        let key = (namespace.unwrap_or("").to_string(), name.to_string());
+        self.raw.cache.read().get(&key).cloned()
+    }
+
+    /// All objects of a namespace, or all, without decoding them, sorted by namespace and name.
+    pub fn objects(&self, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let cache = self.raw.cache.read();
+        match namespace {
+            None => cache.values().cloned().collect(),
+            Some(namespace) => cache
+                .range((namespace.to_string(), String::new())..)
+                .take_while(|(key, _)| key.0 == namespace)
+                .map(|(_, object)| object.clone())
+                .collect(),
+        }
+    }
+
+    /// Calls `handler` for every change from now on, after one call per object that is already there.
+    pub fn on_object_change(&self, handler: impl Fn(&Change<Object>) + Send + 'static) {
+        let mut handlers = self.raw.handlers.lock();
+        for object in self.objects(None) {
+            handler(&Change { old: None, new: Some(object) });
+        }
+        handlers.push(Box::new(handler));
+    }
+}
+
+impl<K: Kinded> Informer<K> {
+    pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Arc<K>> {
+        self.object(namespace, name).and_then(|object| decoded(&object))
+    }
+
+    /// All objects of a namespace, or all, sorted by namespace and name.
+    pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<K>> {
+        self.objects(namespace).iter().filter_map(|object| decoded(object)).collect()
+    }
+
+    /// The typed form of [`Informer::on_object_change`].
+    pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + 'static) {
+        self.on_object_change(move |change| {
+            let old = change.old.as_ref().and_then(|object| decoded(object));
+            let new = change.new.as_ref().and_then(|object| decoded(object));
+            if old.is_some() || new.is_some() {
+                handler(&Change { old, new });
+            }
+        });
+    }
+}
+
+fn decoded<K: Kinded>(object: &Object) -> Option<Arc<K>> {
+    match object.typed() {
+        Ok(typed) => Some(typed),
+        Err(error) => {
+            tracing::warn!(?object, kind = %K::row().kind, %error, "object cannot be decoded and is passed over");
+            None
+        }
+    }
+}
+
+fn key_of(object: &Object) -> Key {
+    (object.namespace().unwrap_or("").to_string(), object.name().to_string())
+}
+
+impl Raw {
+    fn dispatch(&self, handlers: &[Handler], old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
+        let change = Change { old, new };
+        for handler in handlers {
+            handler(&change);
+        }
+    }
+
+    fn apply(&self, event: &WatchEvent) {
+        let handlers = self.handlers.lock();
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let old = self.cache.write().insert(key_of(object), object.clone());
+                self.dispatch(&handlers, old, Some(object.clone()));
+            }
+            WatchEvent::Deleted(object) => {
+                self.cache.write().remove(&key_of(object));
+                self.dispatch(&handlers, Some(object.clone()), None);
+            }
+            WatchEvent::Bookmark { .. } | WatchEvent::Error(_) => {}
+        }
+    }
+
+    /// Brings the copy to a list's content and delivers the difference.
+    fn replace(&self, items: Vec<Arc<Object>>) {
+        let handlers = self.handlers.lock();
+        let fresh: BTreeMap<Key, Arc<Object>> = items.into_iter().map(|object| (key_of(&object), object)).collect();
+        let stale = std::mem::replace(&mut *self.cache.write(), fresh.clone());
+        for (key, old) in &stale {
+            if !fresh.contains_key(key) {
+                self.dispatch(&handlers, Some(old.clone()), None);
+            }
+        }
+        for (key, new) in fresh {
+            let old = stale.get(&key).cloned();
+            if old.as_ref().is_none_or(|old| old.resource_version() != new.resource_version()) {
+                self.dispatch(&handlers, old, Some(new));
+            }
+        }
+    }
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Lists and watches for ever.
+async fn reflect(
+    api: Arc<dyn ObjectApi>,
+    raw: Arc<Raw>,
+    namespace: Option<String>,
+    labels: LabelSelector,
+    fields: FieldSelector,
+) {
+    let list = ListOptions { labels: labels.clone(), fields: fields.clone(), ..ListOptions::default() };
+    let watch = WatchOptions { labels, fields, allow_bookmarks: true, ..WatchOptions::default() };
+    let namespace = namespace.as_deref();
+    let mut delay = FIRST_DELAY;
+    loop {
+        let error = match api.list(&raw.row, namespace, &list).await {
+            Ok(list) => {
+                raw.replace(list.items);
+                raw.synced.open();
+                delay = FIRST_DELAY;
+                follow(&*api, &raw, namespace, &watch, list.resource_version).await
+            }
+            Err(error) => error,
+        };
+        if !error.is_expired() {
+            tracing::debug!(resource = %raw.row.plural, %error, "list or watch failed, will retry");
+            tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.0))).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+    }
+}
+
+/// Watches from a version until the server cannot go on from there.
+async fn follow(
+    api: &dyn ObjectApi,
+    raw: &Raw,
+    namespace: Option<&str>,
+    options: &WatchOptions,
+    mut version: u64,
+) -> api::ApiError {
+    loop {
+        let options = WatchOptions { resource_version: Some(version.to_string()), ..options.clone() };
+        let mut events = match api.watch(&raw.row, namespace, &options).await {
+            Ok(events) => events,
+            Err(error) => return error,
+        };
+        let mut moved = false;
+        while let Some(event) = events.next().await {
+            match &event {
+                WatchEvent::Error(error) => return error.clone(),
+                WatchEvent::Bookmark { resource_version, .. } => version = *resource_version,
+                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                    version = object.resource_version();
+                }
+            }
+            moved = true;
+            raw.apply(&event);
+        }
+        if !moved {
+            // A server that accepts watches and ends them at once must not be hammered.
+            return api::ApiError::unavailable("the watch ended without an event");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! How components reach the API, whether it is a function call or across the network.
+//!
+//! [`ObjectApi`] is the one untyped, object-safe interface: the API server's registry implements it in process, the
+//! HTTPS client over the network. [`Api`] is its typed face. [`Informer`] and [`WorkQueue`] are what controllers are made of.
+//! [`NodeDialer`] is the one door to a node.
+
+mod dialer;
+pub mod events;
+mod informer;
+mod object_api;
+mod queue;
+mod typed;
+
+pub use dialer::{ByteStream, NodeDialer};
+pub use informer::{Change, Informer, Informers};
+pub use object_api::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
+pub use queue::{QueueConfig, WorkQueue};
+pub use typed::{Api, ApiStatus};

@@ -1,0 +1,12 @@
+//! Runs tasks that are joined, and stops them in order.
+//!
+//! A process here is a stack of stages (store, API server, controllers, node …). Every task belongs to a stage and
+//! says what its failure means; nothing is spawned bare. Stopping goes from the newest stage to the oldest, each
+//! joined before the next is told, so that a component never outlives what it talks to. Knows nothing of Kubernetes.
+
+mod latch;
+mod stage;
+
+pub use latch::Latch;
+pub use stage::{OnExit, Stage, Supervisor};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,131 @@
+//! Stages and their tasks: spawning, what an exit means, stop in reverse order of creation.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What it means when a task's future ends before it was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    /// The task is done; nothing follows. A panic is logged.
+    Done,
+    /// The task should have gone on: the whole process stops, in order, with an error.
+    Stop,
+}
+
+/// Owner of all stages. Clones share them.
+#[derive(Clone)]
+pub struct Supervisor {
+    stages: Arc<Mutex<Vec<Stage>>>,
+    failure: watch::Sender<Option<String>>,
+}
+
+/// A group of tasks that stop together. Clones share the group.
+#[derive(Clone)]
+pub struct Stage {
+    name: Arc<str>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Supervisor {
+    pub fn new() -> Self {
+        Supervisor { stages: Arc::default(), failure: watch::Sender::new(None) }
+    }
+
+    /// Adds a stage; it will be stopped before all stages added earlier.
+    pub fn stage(&self, name: &str) -> Stage {
+        let stage = Stage {
+            name: name.into(),
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            failure: self.failure.clone(),
+        };
+        self.stages.lock().push(stage.clone());
+        stage
+    }
+
+    /// Returns, with a sentence, when a task that must not end has ended.
+    pub async fn failed(&self) -> String {
+        let mut receiver = self.failure.subscribe();
+        match receiver.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            Err(_) => "the supervisor is gone".to_string(),
+        }
+    }
+
+    /// Stops every stage, newest first, and waits for each; a stage that takes longer than `grace` is named in the
+    /// log and left behind.
+    pub async fn shutdown(&self, grace: Duration) {
+        loop {
+            let Some(stage) = self.stages.lock().pop() else { return };
+            stage.stop.cancel();
+            stage.tracker.close();
+            if tokio::time::timeout(grace, stage.tracker.wait()).await.is_err() {
+                let left = stage.tracker.len();
+                tracing::warn!(stage = %stage.name, left, "tasks did not stop in time and are abandoned");
+            }
+        }
+    }
+}
+
+impl Stage {
+    /// Cancelled when the stage is to stop; tasks select on it.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs a task until it ends by itself; it is expected to watch [`Stage::stopping`].
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    pub fn spawn<F>(&self, name: &str, on_exit: OnExit, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stage = self.clone();
+        let name: Arc<str> = name.into();
+        let supervised = async move {
+            let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
+            if outcome.is_err() {
+                tracing::error!(stage = %stage.name, task = %name, "task panicked");
+            }
+            if on_exit == OnExit::Stop && !stage.stop.is_cancelled() {
+                let why = format!("task {name} of {} ended unexpectedly", stage.name);
+                stage.failure.send_if_modified(|failure| {
+                    let first = failure.is_none();
+                    if first {
+                        *failure = Some(why);
+                    }
+                    first
+                });
+            }
+        };
+        tokio::spawn(self.tracker.track_future(supervised));
+    }
+
+    /// Runs a task that is dropped at its next await point when the stage stops: for loops that hold nothing to tidy.
+    pub fn spawn_cancellable<F>(&self, name: &str, on_exit: OnExit, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.spawn(name, on_exit, async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
