@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The controllers of kube-controller-manager: each makes one part of what objects ask for true.
+//!
+//! Every controller acts as its own service account of `kube-system`, as upstream's do, so that bootstrap RBAC applies and
+//! audit and managed fields name the one who wrote. Informers are shared and read as `system:kube-controller-manager`.
+//! A controller is a pure `plan` (what should change, given what is there) and a thin `reconcile` (do it).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{ApiFor, BoxFuture};
+use supervisor::Stage;
+
+mod cidr;
+
+pub use cidr::{Cidr, CidrError};
+
+/// What the controllers need to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Addresses for pods, of which each node is given a part (`spec.podCIDR`).
+    pub cluster_cidr: Cidr,
+    /// Prefix length of a node's part; 24 as a rule.
+    pub node_cidr_mask: u8,
+    /// What `kube-root-ca.crt` publishes in every namespace: the CA of the API server's certificate.
+    pub root_ca_pem: String,
+    pub signer: Arc<dyn CertificateSigner>,
+}
+
+/// The cluster's certificate authority, as far as the signing controller needs it.
+pub trait CertificateSigner: Send + Sync {
+    /// Signs a PEM certificate request for one of the `kubernetes.io/*` signers and answers with the PEM chain.
+    /// `usages` are the API's words (`client auth`, `digital signature` …); the certificate is valid for `duration`
+    /// or, if that is none or too long, for as long as the signer sees fit. An error is a sentence for the request's status.
+    fn sign<'a>(
+        &'a self,
+        csr_pem: &'a str,
+        signer_name: &'a str,
+        usages: &'a [String],
+        duration: Option<Duration>,
+    ) -> BoxFuture<'a, Result<String, String>>;
+}
+
+/// Starts all controllers in tasks of `stage`.
+pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
+    let _ = (config, api, stage);
+}
