@@ -1,0 +1,60 @@
+//! What the composition root tells the API server.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use client::NodeDialer;
+
+/// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
+#[derive(Clone)]
+pub struct Config {
+    /// CIDR that cluster IPs of services are taken from, such as `10.43.0.0/16`.
+    pub service_cidr: String,
+    /// DNS domain of the cluster, such as `cluster.local`.
+    pub cluster_domain: String,
+    /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service.
+    pub advertise_address: IpAddr,
+    pub advertise_port: u16,
+    pub service_account_keys: ServiceAccountKeys,
+    /// The CA that client certificates are verified against, DER and PEM.
+    pub client_ca_der: Vec<u8>,
+    pub client_ca_pem: String,
+    /// The CA of the serving certificate, as `/cacerts` hands it out.
+    pub ca_pem: String,
+    /// Bearer token that lets a machine ask for a node's certificate.
+    pub join_token: Option<String>,
+    /// The way to nodes' kubelets, for logs and the node proxy.
+    pub node_dialer: Arc<dyn NodeDialer>,
+    pub version: VersionInfo,
+}
+
+/// How service account tokens are signed and checked.
+#[derive(Clone, Debug)]
+pub struct ServiceAccountKeys {
+    pub issuer: String,
+    pub audiences: Vec<String>,
+    /// The ES256 key that signs, as PKCS#8 PEM.
+    pub private_key_pem: String,
+    /// Further keys whose tokens are accepted, as SubjectPublicKeyInfo PEM.
+    pub public_keys_pem: Vec<String>,
+}
+
+/// What `/version` says.
+#[derive(Clone, Debug)]
+pub struct VersionInfo {
+    /// Such as `v1.36.2+minik8s1`.
+    pub git_version: String,
+    pub git_commit: String,
+    /// RFC 3339, or empty if unknown.
+    pub build_date: String,
+}
+
+impl Default for VersionInfo {
+    fn default() -> Self {
+        VersionInfo {
+            git_version: concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR")).to_string(),
+            git_commit: String::new(),
+            build_date: String::new(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Cells of server-side tables.

@@ -1,0 +1,177 @@
+//! What is special about a kind: defaults that depend on other fields, validation, what an update may change, graceful
+//! deletion, selectable fields and table columns. Everything has the behaviour of a plain kind as its default.
+//!
+//! A strategy works on the JSON tree; where typed checks are easier it decodes to the k8s-openapi type itself. It never
+//! blocks: it sees other objects through the caches only.
+
+use std::any::Any;
+use std::borrow::Cow;
+
+use api::{ApiError, DeleteOptions, FieldError, Identity, KindRow};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::Config;
+use crate::cache::Caches;
+
+/// Circumstances of one request.
+pub struct Context<'a> {
+    pub row: &'a KindRow,
+    pub namespace: Option<&'a str>,
+    /// The subresource that is written, such as `status`; none for the object itself.
+    pub subresource: Option<&'a str>,
+    pub user: &'a Identity,
+    pub now: Timestamp,
+    pub dry_run: bool,
+    pub caches: &'a Caches,
+    pub config: &'a Config,
+}
+
+/// Something taken for the duration of a write (a cluster IP): dropped once the write has failed or its outcome can be
+/// read from the caches.
+pub type Reservation = Box<dyn Any + Send>;
+
+/// A column of a server-side table, as `meta/v1`'s TableColumnDefinition.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer`, `number`, `boolean`, `date`.
+    pub kind: &'static str,
+    /// OpenAPI format; `name` marks the primary column.
+    pub format: &'static str,
+    pub description: &'static str,
+    /// 0 is always shown; greater only with `-o wide`.
+    pub priority: i32,
+}
+
+/// A cell: a JSON string, number or boolean.
+pub type Cell = Value;
+
+pub trait Strategy: Send + Sync {
+    /// Defaults beyond the schema's static ones; runs on every decoded body (create, update, patched result) before
+    /// admission, also before `prepare_*`.
+    fn default(&self, _ctx: &Context<'_>, _object: &mut Value) {}
+
+    /// Sets what a client may not choose. The registry has already dropped `status` if the kind has a status
+    /// subresource, and sets generation 1 (see [`Strategy::has_generation`]).
+    fn prepare_for_create(&self, _ctx: &Context<'_>, _object: &mut Value) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Puts back what this kind of update may not change. The registry has already taken `status` from `old` for a
+    /// main-resource update and everything but `status` (and metadata's labels, annotations …) for a status update, of
+    /// kinds with that subresource.
+    fn prepare_for_update(&self, _ctx: &Context<'_>, _new: &mut Value, _old: &Value) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Faults of a new object beyond its metadata, which the registry checks.
+    fn validate_create(&self, _ctx: &Context<'_>, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Faults of an update; `ctx.subresource` tells which.
+    fn validate_update(&self, _ctx: &Context<'_>, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Texts for `Warning` headers about a write that is accepted.
+    fn warnings(&self, _ctx: &Context<'_>, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Takes unique resources (cluster IPs, node ports) and writes them into the object, after admission and before
+    /// validation. `old` is none on create.
+    fn reserve(
+        &self,
+        _ctx: &Context<'_>,
+        _new: &mut Value,
+        _old: Option<&Value>,
+    ) -> Result<Option<Reservation>, ApiError> {
+        Ok(None)
+    }
+
+    /// Whether names follow DNS label, subdomain or other rules: faults of a name, empty if it is good. The `prefix`
+    /// form (generateName) may end in `-`.
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        super::names::dns_subdomain(name, prefix)
+    }
+
+    /// Whether metadata.generation counts changes of anything but metadata and status. Kinds without it have none.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether a PUT to a name that does not exist creates the object.
+    fn allows_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without resourceVersion overwrites whatever is there (else it is an error).
+    fn allows_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Seconds a deletion waits for the object's agent, such as a pod's kubelet, to let it go; `None` or 0: gone at
+    /// once. `options.grace_period_seconds` is the caller's wish.
+    fn grace_period(&self, _ctx: &Context<'_>, _object: &Value, _options: &DeleteOptions) -> Option<i64> {
+        None
+    }
+
+    /// Changes an object that is marked for deletion needs, beside deletionTimestamp (a namespace's phase).
+    fn mark_deleted(&self, _ctx: &Context<'_>, _object: &mut Value) {}
+
+    /// Whether an object marked for deletion must stay although it has no finalizers in metadata (a namespace with
+    /// `spec.finalizers`).
+    fn holds_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Field selector paths beyond `metadata.name` and `metadata.namespace`.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Fields among [`Strategy::selectable_fields`] that the cache keeps an index of (`spec.nodeName`).
+    fn indexed_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Value of a selectable field; absent fields are empty.
+    fn field_value<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
+        let found = path.split('.').try_fold(object, |at, step| at.get(step));
+        match found {
+            Some(Value::String(text)) => Cow::Borrowed(text),
+            None | Some(Value::Null) => Cow::Borrowed(""),
+            Some(other) => Cow::Owned(other.to_string()),
+        }
+    }
+
+    /// Columns of the server-side table; the first is the name.
+    fn columns(&self) -> &'static [Column] {
+        DEFAULT_COLUMNS
+    }
+
+    /// One cell per column.
+    fn cells(&self, object: &Value, _now: Timestamp) -> Vec<Cell> {
+        let metadata = &object["metadata"];
+        vec![json!(metadata["name"].as_str().unwrap_or("")), metadata["creationTimestamp"].clone()]
+    }
+}
+
+const DEFAULT_COLUMNS: &[Column] = &[
+    Column {
+        name: "Name",
+        kind: "string",
+        format: "name",
+        description: "Name must be unique within a namespace.",
+        priority: 0,
+    },
+    Column {
+        name: "Created At",
+        kind: "date",
+        format: "",
+        description: "Time at which the server stored the object.",
+        priority: 0,
+    },
+];
