@@ -1,0 +1,49 @@
+//! What a kubelet is told by the process it runs in. Everything that a node leaves in the kernel or on disk is named
+//! here, so that several nodes (each in its own network namespace) can share a machine and be cleaned up apart.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Taint;
+
+/// Settings of one node's kubelet.
+#[derive(Clone)]
+pub struct Config {
+    pub node_name: String,
+    /// Published as the node's `InternalIP`, and `hostIP` of its pods.
+    pub node_ip: IpAddr,
+    /// Labels to register with, beside `kubernetes.io/hostname`, `kubernetes.io/arch` and `kubernetes.io/os`;
+    /// roles are labels such as `node-role.kubernetes.io/control-plane`.
+    pub labels: BTreeMap<String, String>,
+    /// Taints to register with; they are not put back once removed.
+    pub taints: Vec<Taint>,
+    /// `spec.providerID`.
+    pub provider_id: Option<String>,
+    /// Suffix of everything this node leaves in the kernel, such as its cgroup. Empty for the only node of a machine.
+    pub instance: String,
+    /// Where pods' volumes, hosts files and termination messages live.
+    pub data_dir: PathBuf,
+    /// Where container logs live, below it `NAMESPACE_NAME_UID/CONTAINER/N.log`.
+    pub log_dir: PathBuf,
+    /// Image archives in this directory are imported; it need not exist.
+    pub images_dir: PathBuf,
+    /// CRI and containerd socket.
+    pub cri_socket: PathBuf,
+    /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own parent exists.
+    pub cgroup_parent: String,
+    pub max_pods: u32,
+    /// Name servers of pods with `dnsPolicy: ClusterFirst`; empty means such pods get the node's.
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// Name of the sandbox image as containerd's configuration has it. The kubelet makes and imports it.
+    pub sandbox_image: String,
+    /// Must ask for and verify a client certificate: whoever passes it is the API server.
+    pub tls: Arc<rustls::ServerConfig>,
+    pub bind_address: IpAddr,
+    /// 0 picks one; the choice is in [`crate::KubeletHandle::port`] and in the node's status.
+    pub port: u16,
+    /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
+    pub version: String,
+}
