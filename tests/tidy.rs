@@ -1,1 +1,101 @@
-//! Placeholder.
+//! Rules of the repository as tests: which crate may use which, file headers, file sizes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the repository").to_path_buf()
+}
+
+/// What each crate may use of ours, as docs/ARCHITECTURE.md says; `api` and `supervisor` are leaves open to all.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("minik8s", &["kubectl", "server", "agent"]),
+    ("server", &["apiserver", "scheduler", "controllers", "agent", "embedded-store", "client"]),
+    ("agent", &["kubelet", "network", "client"]),
+    ("apiserver", &["client", "embedded-store"]),
+    ("scheduler", &["client"]),
+    ("controllers", &["client"]),
+    ("kubelet", &["client"]),
+    ("network", &["client"]),
+    ("kubectl", &["client"]),
+    ("client", &[]),
+    ("api", &[]),
+    ("supervisor", &[]),
+    ("embedded-store", &[]),
+];
+
+fn own_crates() -> BTreeMap<&'static str, PathBuf> {
+    let place = |name: &&'static str| match *name {
+        "minik8s" => root(),
+        "embedded-store" => root().join("embedded-store"),
+        name => root().join("src").join(name),
+    };
+    ARROWS.iter().map(|(name, _)| (*name, place(name))).collect()
+}
+
+/// The names under `[dependencies]` and `[build-dependencies]` of a manifest.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            inside = line == "[dependencies]" || line == "[build-dependencies]";
+        } else if inside && let Some(end) = line.find(['.', '=', ' ']) {
+            names.push(line[..end].to_string());
+        }
+    }
+    names
+}
+
+#[test]
+fn crates_use_only_what_the_architecture_allows() {
+    let crates = own_crates();
+    let mut wrong = Vec::new();
+    for (name, allowed) in ARROWS {
+        let manifest = fs::read_to_string(crates[name].join("Cargo.toml")).unwrap();
+        for dependency in dependencies(&manifest) {
+            let ours = crates.contains_key(dependency.as_str());
+            let leaf = ["api", "supervisor"].contains(&dependency.as_str())
+                && !["api", "supervisor", "embedded-store"].contains(name);
+            if ours && !leaf && !allowed.contains(&dependency.as_str()) {
+                wrong.push(format!("{name} uses {dependency}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that docs/ARCHITECTURE.md does not have: {wrong:?}");
+}
+
+#[test]
+fn the_check_of_arrows_sees_dependencies() {
+    let manifest = fs::read_to_string(root().join("src/agent/Cargo.toml")).unwrap();
+    assert!(dependencies(&manifest).contains(&"kubelet".to_string()));
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, into);
+        } else if name.ends_with(".rs") {
+            into.push(path);
+        }
+    }
+}
+
+fn all_rust_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for top in ["src", "embedded-store", "tests"] {
+        rust_files(&root().join(top), &mut files);
+    }
+    files
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> =
+        all_rust_files().into_iter().filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!")).collect();
+    assert!(silent.is_empty(), "files without a //! header: {silent:?}");
+}

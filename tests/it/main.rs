@@ -1,1 +1,1 @@
-//! Placeholder.
+//! The integration tests, one module per area.
