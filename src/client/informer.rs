@@ -222,7 +222,8 @@ impl Raw {
     /// Brings the copy to a list's content and delivers the difference.
     fn replace(&self, items: Vec<Arc<Object>>) {
         let handlers = self.handlers.lock();
-        let fresh: BTreeMap<Key, Arc<Object>> = items.into_iter().map(|object| (key_of(&object), object)).collect();
+        let fresh: BTreeMap<Key, Arc<Object>> =
+            items.into_iter().map(|object| (key_of(&object), object)).collect();
         let stale = std::mem::replace(&mut *self.cache.write(), fresh.clone());
         for (key, old) in &stale {
             if !fresh.contains_key(key) {

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::{
-    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, Patch, UpdateOptions, WatchEvent,
-    WatchOptions,
+    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, Patch, UpdateOptions,
+    WatchEvent, WatchOptions,
 };
 use futures::Stream;
 use serde_json::Value;
@@ -55,7 +55,8 @@ pub struct ObjectList {
 ///
 /// Bodies are JSON trees with `apiVersion` and `kind`. What comes back is the object in the row's version.
 pub trait ObjectApi: Send + Sync {
-    fn get<'a>(&'a self, row: &'a KindRow, at: ObjectRef<'a>) -> BoxFuture<'a, Result<Arc<Object>, ApiError>>;
+    fn get<'a>(&'a self, row: &'a KindRow, at: ObjectRef<'a>)
+    -> BoxFuture<'a, Result<Arc<Object>, ApiError>>;
 
     /// All namespaces if `namespace` is none.
     fn list<'a>(

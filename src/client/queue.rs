@@ -77,7 +77,8 @@ impl<T: Clone + Eq + Hash + Send + fmt::Debug + 'static> WorkQueue<T> {
             deadlines: HashMap::new(),
             sequence: 0,
         };
-        let shared = Shared { name: name.to_string(), config, state: Mutex::new(state), changed: Notify::new() };
+        let shared =
+            Shared { name: name.to_string(), config, state: Mutex::new(state), changed: Notify::new() };
         WorkQueue { shared: Arc::new(shared) }
     }
 
