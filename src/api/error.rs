@@ -83,7 +83,11 @@ impl FieldError {
         Self::new(FieldErrorKind::Required, field, String::new(), detail)
     }
 
-    pub fn invalid(field: impl Into<String>, value: impl serde::Serialize, detail: impl Into<String>) -> Self {
+    pub fn invalid(
+        field: impl Into<String>,
+        value: impl serde::Serialize,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(FieldErrorKind::Invalid, field, printed(&value), detail)
     }
 
@@ -107,7 +111,11 @@ impl FieldError {
     /// `Unsupported value: "x": supported values: "a", "b"`.
     pub fn not_supported(field: impl Into<String>, value: impl serde::Serialize, supported: &[&str]) -> Self {
         let quoted: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
-        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
         Self::new(FieldErrorKind::NotSupported, field, printed(&value), detail)
     }
 
@@ -177,7 +185,8 @@ impl ApiError {
 
     /// The conflict of an update with an old resourceVersion.
     pub fn modified(row: &KindRow, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(row, name, why)
     }
 
@@ -235,8 +244,10 @@ impl ApiError {
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: i32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
-        error.0.details =
-            Some(StatusDetails { retry_after_seconds: Some(retry_after_seconds), ..StatusDetails::default() });
+        error.0.details = Some(StatusDetails {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..StatusDetails::default()
+        });
         error
     }
 
@@ -288,7 +299,9 @@ impl ApiError {
     /// The namespace is going away, so nothing can be created in it (cause `NamespaceTerminating`).
     pub fn is_namespace_terminating(&self) -> bool {
         let causes = self.0.details.as_ref().and_then(|details| details.causes.as_ref());
-        causes.is_some_and(|causes| causes.iter().any(|one| one.reason.as_deref() == Some("NamespaceTerminating")))
+        causes.is_some_and(|causes| {
+            causes.iter().any(|one| one.reason.as_deref() == Some("NamespaceTerminating"))
+        })
     }
 
     /// Adds a cause to the status' details.

@@ -39,7 +39,10 @@ impl Identity {
     /// A service account, with the groups upstream gives it (all accounts, and all of its namespace).
     pub fn service_account(namespace: &str, name: &str) -> Self {
         let of_namespace = format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}");
-        Self::user(&format!("system:serviceaccount:{namespace}:{name}"), [GROUP_SERVICE_ACCOUNTS, &of_namespace])
+        Self::user(
+            &format!("system:serviceaccount:{namespace}:{name}"),
+            [GROUP_SERVICE_ACCOUNTS, &of_namespace],
+        )
     }
 
     /// A caller without credentials.

@@ -7,7 +7,12 @@ pub mod error;
 pub mod identity;
 pub mod kinds;
 pub mod object;
+pub mod openapi;
 pub mod options;
+pub mod patch;
+pub mod protobuf;
+pub mod quantity;
+pub mod schema;
 pub mod selector;
 
 pub use error::{ApiError, FieldError, FieldErrorKind};

@@ -98,7 +98,8 @@ impl Object {
     /// From bytes that hold their own `metadata.resourceVersion`, as they came from a server.
     pub fn from_wire(bytes: Bytes) -> Result<Self, ObjectError> {
         let head: Head = serde_json::from_slice(&bytes)?;
-        let version = head.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let version =
+            head.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Self::new(bytes, None, version, head.metadata))
     }
 
@@ -187,7 +188,8 @@ impl Object {
     pub fn tree(&self) -> Result<Value, ObjectError> {
         let mut tree: Value = serde_json::from_slice(&self.bytes)?;
         if self.splice.is_some() {
-            let metadata = tree.get_mut("metadata").and_then(Value::as_object_mut).ok_or(ObjectError::Shape)?;
+            let metadata =
+                tree.get_mut("metadata").and_then(Value::as_object_mut).ok_or(ObjectError::Shape)?;
             metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
         }
         Ok(tree)

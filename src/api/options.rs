@@ -49,7 +49,10 @@ pub enum WatchEvent {
     /// The last state, with the resource version of the deletion.
     Deleted(Arc<Object>),
     /// Everything up to this version has been delivered; `initial_events_end` marks the end of the present state.
-    Bookmark { resource_version: u64, initial_events_end: bool },
+    Bookmark {
+        resource_version: u64,
+        initial_events_end: bool,
+    },
     /// The watch ends here; `410 Gone` (reason `Expired`) means list again.
     Error(ApiError),
 }

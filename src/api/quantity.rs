@@ -1,0 +1,1 @@
+//! Resource quantities: parsing, canonical form, arithmetic and comparison, as `resource.Quantity` of apimachinery.
