@@ -14,6 +14,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod validation;
 
 pub use error::{ApiError, FieldError, FieldErrorKind};
 pub use identity::Identity;
