@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use api::Identity;
+use api::{ApiError, FieldSelector, Identity};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 
 use crate::cache::Caches;
 
@@ -18,7 +19,10 @@ pub struct Attributes<'a> {
     pub resource: &'a str,
     pub subresource: Option<&'a str>,
     pub namespace: Option<&'a str>,
+    /// The object's name; of a list or watch, the name its field selector `metadata.name=…` asks for.
     pub name: Option<&'a str>,
+    /// Field selector of a list, watch or deletecollection: a node may only list the pods bound to it.
+    pub fields: Option<&'a FieldSelector>,
     /// URL path, for paths that are no resources.
     pub path: &'a str,
 }
@@ -41,4 +45,47 @@ impl Authorizer {
     pub fn authorize(&self, _attributes: &Attributes<'_>) -> Decision {
         Decision::Allow
     }
+}
+
+/// The 403 for a refused request, in upstream's words; `reason` is what [`Decision::Deny`] holds.
+pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
+    let mut why = format!("User {:?} cannot {} ", attributes.user.name, attributes.verb);
+    if attributes.resource.is_empty() {
+        why.push_str(&format!("path {:?}", attributes.path));
+    } else {
+        let resource = match attributes.subresource {
+            Some(sub) => format!("{}/{sub}", attributes.resource),
+            None => attributes.resource.to_string(),
+        };
+        why.push_str(&format!("resource {resource:?} in API group {:?} ", attributes.group));
+        match attributes.namespace {
+            Some(namespace) => why.push_str(&format!("in the namespace {namespace:?}")),
+            None => why.push_str("at the cluster scope"),
+        }
+    }
+    if !reason.is_empty() {
+        why.push_str(&format!(": {reason}"));
+    }
+    let name = attributes.name.unwrap_or("");
+    let mut message = match (attributes.resource, attributes.group) {
+        ("", _) => "forbidden".to_string(),
+        (resource, "") => resource.to_string(),
+        (resource, group) => format!("{resource}.{group}"),
+    };
+    if !attributes.resource.is_empty() {
+        message.push_str(&if name.is_empty() {
+            " is forbidden".into()
+        } else {
+            format!(" {name:?} is forbidden")
+        });
+    }
+    let mut status = ApiError::new(403, "Forbidden", format!("{message}: {why}")).status().clone();
+    let some = |text: &str| Some(text.to_string()).filter(|text| !text.is_empty());
+    status.details = Some(StatusDetails {
+        name: some(name),
+        group: some(attributes.group),
+        kind: some(attributes.resource),
+        ..StatusDetails::default()
+    });
+    ApiError::from_status(status)
 }
