@@ -7,6 +7,10 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
+mod parse;
+#[cfg(test)]
+mod tests;
+
 /// A conjunction of requirements on labels; empty matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector {
