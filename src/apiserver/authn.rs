@@ -1,38 +1,117 @@
 //! Authentication: who makes a request.
+//!
+//! Three kinds of credentials: a client certificate (verified by the TLS layer against the client CA), a service account
+//! token signed by this cluster, and the join token, which is good for asking for a node's certificate only. No header
+//! means anonymous, for whom authorization then decides. A refusal never says why: the reason goes to the log.
+
+mod certificate;
+mod jwt;
+mod service_account;
+mod token_request;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use api::{ApiError, Identity, Object};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Config;
 use crate::cache::Caches;
 
 /// Decides who a caller is, from a client certificate or a bearer token.
-pub struct Authenticator {}
+pub struct Authenticator {
+    caches: Arc<Caches>,
+    keys: jwt::Keys,
+    issuer: String,
+    audiences: Vec<String>,
+    join_token: Option<String>,
+}
 
 impl Authenticator {
-    pub fn new(_config: &Config, _caches: Arc<Caches>) -> Result<Self, crate::StartError> {
-        Ok(Authenticator {})
+    pub fn new(config: &Config, caches: Arc<Caches>) -> Result<Self, crate::StartError> {
+        let keys = jwt::Keys::new(&config.service_account_keys)
+            .map_err(|error| crate::StartError::Config(format!("service account keys: {error}")))?;
+        let audiences = match config.service_account_keys.audiences.as_slice() {
+            [] => vec![config.service_account_keys.issuer.clone()],
+            given => given.to_vec(),
+        };
+        Ok(Authenticator {
+            caches,
+            keys,
+            issuer: config.service_account_keys.issuer.clone(),
+            audiences,
+            join_token: config.join_token.as_deref().map(|token| secret_part(token).to_string()),
+        })
     }
 
     /// The identity of a verified client certificate (DER, leaf first); asked once per connection.
-    pub fn certificate(&self, _chain: &[rustls_pki_types::CertificateDer<'_>]) -> Result<Identity, ApiError> {
-        Err(ApiError::unauthorized())
+    pub fn certificate(&self, chain: &[rustls_pki_types::CertificateDer<'_>]) -> Result<Identity, ApiError> {
+        chain.first().and_then(|leaf| certificate::identity(leaf)).ok_or_else(ApiError::unauthorized)
     }
 
-    /// The identity behind the value of an `Authorization` header.
-    pub fn authorization(&self, _header: &str) -> Result<Identity, ApiError> {
-        Err(ApiError::unauthorized())
+    /// The identity behind the value of an `Authorization` header. Schemes other than `Bearer` are no credentials here.
+    pub fn authorization(&self, header: &str) -> Result<Identity, ApiError> {
+        let Some((scheme, token)) = header.trim().split_once(' ') else { return Ok(Identity::anonymous()) };
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(Identity::anonymous());
+        }
+        let token = token.trim();
+        if let Some(identity) = self.join_identity(token) {
+            return Ok(identity);
+        }
+        self.service_account(token, Timestamp::now()).map_err(|error| {
+            tracing::debug!(%error, "refusing a bearer token");
+            ApiError::unauthorized()
+        })
     }
 
     /// Answers a TokenRequest for a service account: the request with its status filled in.
-    pub fn issue_token(
-        &self,
-        _account: &Object,
-        _request: Value,
-        _now: jiff::Timestamp,
-    ) -> Result<Value, ApiError> {
-        Err(ApiError::internal("no signing key"))
+    pub fn issue_token(&self, account: &Object, request: Value, now: Timestamp) -> Result<Value, ApiError> {
+        token_request::issue(self, account, request, now)
+    }
+
+    /// The public keys that verify service account tokens, as the JWK set of `/openid/v1/jwks`.
+    pub fn jwks(&self) -> Value {
+        self.keys.jwks()
+    }
+
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    fn service_account(&self, token: &str, now: Timestamp) -> Result<Identity, service_account::Refused> {
+        let claims = self.keys.verify(token)?;
+        claims.check(&self.issuer, &self.audiences, now)?;
+        service_account::identity(&claims, &self.caches, now)
+    }
+
+    /// The machine that shows the join token.
+    fn join_identity(&self, token: &str) -> Option<Identity> {
+        let known = self.join_token.as_deref().filter(|known| !known.is_empty())?;
+        let shown = secret_part(token);
+        // The lengths of tokens are no secret; their bytes are compared in constant time.
+        #[expect(deprecated, reason = "ring offers no other constant-time comparison")]
+        ring::constant_time::verify_slices_are_equal(known.as_bytes(), shown.as_bytes()).ok()?;
+        let user = format!("system:bootstrap:{}", bootstrap_id(known));
+        Some(Identity::user(&user, ["system:bootstrappers", "system:bootstrappers:minik8s"]))
+    }
+}
+
+/// What follows the CA pin of a token in the form `K10<hash>::secret`.
+fn secret_part(token: &str) -> &str {
+    match token.split_once("::") {
+        Some((pin, secret)) if pin.starts_with("K10") => secret,
+        _ => token,
+    }
+}
+
+/// The public half of a token in kubeadm's form `abcdef.0123456789abcdef`; other tokens have none to show.
+fn bootstrap_id(token: &str) -> &str {
+    match token.split_once('.') {
+        Some((id, secret)) if id.len() == 6 && secret.len() == 16 => id,
+        _ => "minik8s",
     }
 }
