@@ -1,31 +1,186 @@
 //! The watch cache: every current object, by kind, fed by the store before a write is acknowledged.
+//!
+//! A kind's cache holds the present objects and a bounded ring of changes. A watcher is a cursor into a ring, never a
+//! queue of its own: it costs nothing while it is idle, and one that falls behind the ring is cut off. Reads never touch
+//! the disk; only lists at an older revision go to the store, which has them in memory.
 
+mod entry;
+mod kind;
+mod topic;
+mod watcher;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use api::{KindRow, Object};
+use embedded_store::{Event, RangeRequest, Store, StoreError};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
-/// All kinds' objects. Reads never block writes for long and never touch the disk.
-pub struct Caches {}
+pub(crate) use entry::{Entry, Filter};
+pub(crate) use kind::{KindCache, Selection};
+pub(crate) use watcher::{Start, Watcher};
+
+use crate::registry::Strategy;
+
+/// Everything the API server stores lives below this.
+pub(crate) const ROOT: &str = "/registry/";
+
+/// All kinds' objects. Reads are short and never touch the disk.
+pub struct Caches {
+    /// By storage path, such as `pods` or `services/specs`.
+    kinds: RwLock<HashMap<Box<str>, Arc<KindCache>>>,
+    revision: Arc<Progress>,
+    /// Revisions that arrived while the caches were being filled; none once they are.
+    early: Mutex<Option<Vec<Arc<[Event]>>>>,
+}
+
+/// The newest revision whose changes are in the caches.
+#[derive(Default)]
+pub(crate) struct Progress {
+    revision: AtomicU64,
+    changed: Notify,
+}
+
+impl Progress {
+    pub(crate) fn get(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn advance(&self, revision: u64) {
+        self.revision.store(revision, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a revision is in the caches; false if that takes too long.
+    pub(crate) async fn reach(&self, revision: u64, patience: Duration) -> bool {
+        let reached = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.get() >= revision {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(patience, reached).await.is_ok()
+    }
+}
 
 impl Caches {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Caches {
+            kinds: RwLock::default(),
+            revision: Arc::default(),
+            early: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    /// The cache of a row's storage path, made on first use. Kinds are registered before [`Caches::fill`].
+    pub(crate) fn register(&self, row: &KindRow, strategy: &'static dyn Strategy) -> Arc<KindCache> {
+        let mut kinds = self.kinds.write();
+        let make = || Arc::new(KindCache::new(row, strategy, self.revision.clone()));
+        kinds.entry((*row.storage).into()).or_insert_with(make).clone()
+    }
+
+    /// Reads everything from the store and follows it from then on.
+    pub(crate) fn fill(self: &Arc<Self>, store: &dyn Store) -> Result<(), StoreError> {
+        let caches = self.clone();
+        let revision = store.observe(Arc::new(move |events, revision| caches.observe(events, revision)));
+        let end = format!("{}0", &ROOT[..ROOT.len() - 1]);
+        let all = store.range(&RangeRequest {
+            key: ROOT.into(),
+            range_end: Some(end.into()),
+            revision,
+            ..RangeRequest::default()
+        })?;
+        for kv in all.kvs {
+            if let Some(kind) = self.kind_of_key(&kv.key) {
+                kind.load(kv);
+            }
+        }
+        for kind in self.kinds.read().values() {
+            kind.loaded(revision);
+        }
+        self.revision.advance(revision);
+        let mut early = self.early.lock();
+        for events in early.take().into_iter().flatten() {
+            self.apply(&events);
+        }
+        Ok(())
+    }
+
+    fn observe(&self, events: &Arc<[Event]>, revision: u64) {
+        if let Some(early) = &mut *self.early.lock() {
+            early.push(events.clone());
+            return;
+        }
+        self.apply(events);
+        self.revision.advance(revision);
+    }
+
+    fn apply(&self, events: &[Event]) {
+        for event in events {
+            if let Some(kind) = self.kind_of_key(&event.key) {
+                kind.apply(event);
+            }
+        }
+        if let Some(last) = events.last() {
+            self.revision.advance(last.revision);
+        }
+    }
+
+    fn kind_of_key(&self, key: &[u8]) -> Option<Arc<KindCache>> {
+        let path = std::str::from_utf8(key.strip_prefix(ROOT.as_bytes())?).ok()?;
+        let kinds = self.kinds.read();
+        // A storage path is one segment or two (`pods`, `services/specs`).
+        let mut ends = path.match_indices('/').map(|(at, _)| at).take(2);
+        ends.find_map(|end| kinds.get(&path[..end])).cloned()
+    }
+
+    fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
+        self.kinds.read().get(&*row.storage).cloned()
+    }
+
+    /// Drops history that nobody needs any more.
+    pub(crate) fn sweep(&self) {
+        let kinds: Vec<_> = self.kinds.read().values().cloned().collect();
+        for kind in kinds {
+            kind.sweep();
+        }
+    }
+
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.revision
+    }
+
+    /// The newest revision that can be read.
+    pub fn revision(&self) -> u64 {
+        self.revision.get()
+    }
+
     /// One object, as stored.
-    pub fn get(&self, _row: &KindRow, _namespace: Option<&str>, _name: &str) -> Option<Arc<Object>> {
-        None
+    pub fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        self.kind(row)?.get(&row.storage_key(namespace, name)).map(|entry| entry.object.clone())
     }
 
     /// All objects of a kind, or of one namespace of it, in key order.
-    pub fn list(&self, _row: &KindRow, _namespace: Option<&str>) -> Vec<Arc<Object>> {
-        Vec::new()
+    pub fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let Some(kind) = self.kind(row) else { return Vec::new() };
+        kind.list(&row.storage_prefix(namespace)).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Objects whose indexed field has this value ([`crate::registry::Strategy::indexed_fields`]).
-    pub fn indexed(&self, _row: &KindRow, _field: &str, _value: &str) -> Vec<Arc<Object>> {
-        Vec::new()
+    /// Objects whose indexed field has this value ([`Strategy::indexed_fields`]).
+    pub fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>> {
+        let Some(kind) = self.kind(row) else { return Vec::new() };
+        kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
     /// Revision of the newest change of any object of a kind: cheap to compare, for those who derive something from
     /// all of them.
-    pub fn last_change(&self, _row: &KindRow) -> u64 {
-        0
+    pub fn last_change(&self, row: &KindRow) -> u64 {
+        self.kind(row).map_or(0, |kind| kind.last_change())
     }
 }

@@ -1,0 +1,315 @@
+//! The objects of one kind, its indexes and its topics.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Weak};
+
+use api::{KindRow, Object};
+use bytes::Bytes;
+use embedded_store::{Event, KeyValue};
+use parking_lot::{Mutex, RwLock};
+
+use super::entry::{Change, Entry, Filter};
+use super::topic::{Topic, TopicKey};
+use super::watcher::{Start, Watcher};
+use super::{Progress, ROOT};
+use crate::registry::Strategy;
+
+pub(crate) struct KindCache {
+    /// `/registry/pods/`.
+    prefix: String,
+    namespaced: bool,
+    strategy: &'static dyn Strategy,
+    state: RwLock<State>,
+    /// All changes of the kind.
+    all: Arc<Topic>,
+    confined: Mutex<HashMap<TopicKey, Weak<Topic>>>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By storage key.
+    objects: BTreeMap<Bytes, Arc<Entry>>,
+    /// By position of the indexed field and value; no empty maps.
+    index: HashMap<(usize, Box<str>), BTreeMap<Bytes, Arc<Entry>>>,
+    /// Revision of the newest change.
+    revision: u64,
+}
+
+/// What a list finds.
+#[derive(Default)]
+pub(crate) struct Selection {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    /// Storage key of the last entry, if there may be more after it.
+    pub(crate) last_key: Option<Bytes>,
+    /// How many keys follow `last_key`, whether they match or not.
+    pub(crate) remaining: u64,
+    pub(crate) revision: u64,
+}
+
+impl KindCache {
+    pub(super) fn new(row: &KindRow, strategy: &'static dyn Strategy, progress: Arc<Progress>) -> Self {
+        KindCache {
+            prefix: row.storage_prefix(None),
+            namespaced: row.namespaced(),
+            strategy,
+            state: RwLock::default(),
+            all: Arc::new(Topic::new(0)),
+            confined: Mutex::default(),
+            progress,
+        }
+    }
+
+    /// Takes an object in while the caches are filled.
+    pub(super) fn load(&self, kv: KeyValue) {
+        let Some(entry) = decode(&kv) else { return };
+        let mut state = self.state.write();
+        self.index(&mut state, &kv.key, None, Some(&entry));
+        state.revision = state.revision.max(kv.mod_revision);
+        state.objects.insert(kv.key, entry);
+    }
+
+    /// Filling is over; there is no history before this revision.
+    pub(super) fn loaded(&self, revision: u64) {
+        self.all.set_floor(revision);
+    }
+
+    pub(super) fn apply(&self, event: &Event) {
+        let new = event.new.as_ref().and_then(decode);
+        let mut state = self.state.write();
+        let old = match &new {
+            Some(entry) => state.objects.insert(event.key.clone(), entry.clone()),
+            None => state.objects.remove(&event.key),
+        };
+        self.index(&mut state, &event.key, old.as_ref(), new.as_ref());
+        state.revision = event.revision;
+        if old.is_some() || new.is_some() {
+            let change = Arc::new(Change::new(event.revision, old, new));
+            self.publish(&event.key, &change);
+            // Under the lock, so that a watcher that subscribes gets it either from the objects or from the ring.
+            self.all.push(change);
+        }
+    }
+
+    fn index(&self, state: &mut State, key: &Bytes, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
+        for (at, field) in self.strategy.indexed_fields().iter().enumerate() {
+            if let Some(old) = old {
+                let slot = (at, Box::from(old.field(self.strategy, field)));
+                if let Some(entries) = state.index.get_mut(&slot) {
+                    entries.remove(key);
+                    if entries.is_empty() {
+                        state.index.remove(&slot);
+                    }
+                }
+            }
+            if let Some(new) = new {
+                let slot = (at, Box::from(new.field(self.strategy, field)));
+                state.index.entry(slot).or_default().insert(key.clone(), new.clone());
+            }
+        }
+    }
+
+    /// Hands a change to the confined topics that it concerns.
+    fn publish(&self, key: &Bytes, change: &Arc<Change>) {
+        let mut confined = self.confined.lock();
+        if confined.is_empty() {
+            return;
+        }
+        let mut keys = Vec::with_capacity(4);
+        if let Ok(key) = std::str::from_utf8(key) {
+            keys.push(TopicKey::Object(key.into()));
+        }
+        for entry in [&change.old, &change.new].into_iter().flatten() {
+            if let Some(namespace) = entry.object.namespace() {
+                keys.push(TopicKey::Namespace(namespace.into()));
+            }
+            for (at, field) in self.strategy.indexed_fields().iter().enumerate() {
+                keys.push(TopicKey::Field(at, entry.field(self.strategy, field).into()));
+            }
+        }
+        let mut told: Vec<&TopicKey> = Vec::with_capacity(keys.len());
+        for key in &keys {
+            if told.contains(&key) {
+                continue;
+            }
+            told.push(key);
+            match confined.get(key).map(Weak::upgrade) {
+                Some(Some(topic)) => topic.push(change.clone()),
+                Some(None) => drop(confined.remove(key)),
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn strategy(&self) -> &'static dyn Strategy {
+        self.strategy
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        self.state.read().objects.get(key.as_bytes()).cloned()
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> Vec<Arc<Entry>> {
+        let state = self.state.read();
+        if prefix == self.prefix {
+            return state.objects.values().cloned().collect();
+        }
+        below(&state.objects, prefix.as_bytes(), prefix).map(|(_, entry)| entry.clone()).collect()
+    }
+
+    pub(super) fn indexed(&self, field: &str, value: &str) -> Vec<Arc<Entry>> {
+        let Some(at) = self.strategy.indexed_fields().iter().position(|one| *one == field) else {
+            return Vec::new();
+        };
+        let state = self.state.read();
+        state.index.get(&(at, Box::from(value))).map(|found| found.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Revision of the newest change.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.state.read().revision
+    }
+
+    /// Number of objects.
+    pub(crate) fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Objects that match, in key order, from the key after `after` on, at most `limit` (0: all).
+    pub(crate) fn select(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Selection {
+        let prefix = self.prefix_of(filter);
+        let state = self.state.read();
+        let revision = self.progress.get().max(state.revision);
+        let mut selection = Selection { revision, ..Selection::default() };
+        let indexed = self.strategy.indexed_fields().iter().enumerate().find_map(|(at, field)| {
+            filter.demands(field).filter(|value| !value.is_empty()).map(|value| (at, Box::from(value)))
+        });
+        let empty = BTreeMap::new();
+        let source = match indexed {
+            Some(slot) => state.index.get(&slot).unwrap_or(&empty),
+            None => &state.objects,
+        };
+        let from = after.unwrap_or(&prefix);
+        let mut candidates = below(source, from.as_bytes(), &prefix).filter(|(key, _)| Some(&key[..]) != after.map(str::as_bytes));
+        for (key, entry) in candidates.by_ref() {
+            if !filter.matches(entry) {
+                continue;
+            }
+            selection.entries.push(entry.clone());
+            if limit != 0 && selection.entries.len() == limit {
+                selection.last_key = Some(key.clone());
+                break;
+            }
+        }
+        if selection.last_key.is_some() {
+            selection.remaining = candidates.count() as u64;
+            if selection.remaining == 0 {
+                selection.last_key = None;
+            }
+        }
+        selection
+    }
+
+    /// A watcher that begins as asked, or how far back the history reaches.
+    pub(crate) fn watch(&self, filter: Filter, start: Start) -> Result<Watcher, u64> {
+        // Held throughout: a change is either among the objects, or in the ring behind the cursor.
+        let state = self.state.read();
+        let topic = self.topic(&filter);
+        let mut watcher = Watcher {
+            cursor: topic.end(),
+            topic,
+            backlog: VecDeque::new(),
+            initial: Vec::new().into_iter(),
+            revision: self.progress.get().max(state.revision),
+            skip_to: 0,
+            progress: self.progress.clone(),
+            filter,
+        };
+        match start {
+            Start::Now => {}
+            Start::Present => {
+                let prefix = self.prefix_of(&watcher.filter);
+                let present: Vec<Arc<Object>> = below(&state.objects, prefix.as_bytes(), &prefix)
+                    .filter(|(_, entry)| watcher.filter.matches(entry))
+                    .map(|(_, entry)| entry.object.clone())
+                    .collect();
+                watcher.initial = present.into_iter();
+            }
+            Start::After(after) => {
+                watcher.skip_to = after;
+                let from = self.all.after(after).map_err(|lagged| lagged.floor)?;
+                if Arc::ptr_eq(&watcher.topic, &self.all) {
+                    watcher.cursor = from;
+                } else {
+                    // A confined topic may be younger than the version asked for: what it lacks comes from the whole.
+                    self.all.read(from, usize::MAX, &mut watcher.backlog).map_err(|lagged| lagged.floor)?;
+                }
+            }
+        }
+        Ok(watcher)
+    }
+
+    fn prefix_of(&self, filter: &Filter) -> String {
+        match &filter.namespace {
+            Some(namespace) => format!("{}{namespace}/", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
+
+    /// The most confined topic that holds all a filter can match. The caller holds the state's lock.
+    fn topic(&self, filter: &Filter) -> Arc<Topic> {
+        let field = |(at, field): (usize, &&str)| {
+            filter.demands(field).filter(|value| !value.is_empty()).map(|value| TopicKey::Field(at, value.into()))
+        };
+        let by_name = || {
+            let name = filter.demands("metadata.name")?;
+            Some(TopicKey::Object(format!("{}{name}", self.prefix_of(filter)).into()))
+        };
+        let key = by_name()
+            .filter(|_| filter.namespace.is_some() || !self.namespaced)
+            .or_else(|| self.strategy.indexed_fields().iter().enumerate().find_map(field))
+            .or_else(|| filter.namespace.as_deref().map(|namespace| TopicKey::Namespace(namespace.into())));
+        let Some(key) = key else { return self.all.clone() };
+        let mut confined = self.confined.lock();
+        if let Some(topic) = confined.get(&key).and_then(Weak::upgrade) {
+            return topic;
+        }
+        let topic = Arc::new(Topic::new(0));
+        confined.insert(key, Arc::downgrade(&topic));
+        topic
+    }
+
+    pub(super) fn sweep(&self) {
+        self.all.sweep();
+        let mut confined = self.confined.lock();
+        confined.retain(|_, topic| match topic.upgrade() {
+            Some(topic) => {
+                topic.sweep();
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+fn below<'a>(
+    objects: &'a BTreeMap<Bytes, Arc<Entry>>,
+    from: &'a [u8],
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a Bytes, &'a Arc<Entry>)> {
+    objects
+        .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
+        .take_while(move |(key, _)| key.starts_with(prefix.as_bytes()))
+}
+
+fn decode(kv: &KeyValue) -> Option<Arc<Entry>> {
+    match Object::from_stored(kv.value.clone(), kv.mod_revision) {
+        Ok(object) => Some(Arc::new(Entry::new(Arc::new(object)))),
+        Err(error) => {
+            let key = String::from_utf8_lossy(&kv.key);
+            tracing::error!(%key, %error, "a value below {ROOT} is not an object; it is not served");
+            None
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Rings of changes that watchers read by cursor.
+//!
+//! Every kind has one topic with all its changes. Watches that are confined to a namespace, an object or the value of
+//! an indexed field share a topic of their own, which exists as long as somebody watches it: a node's kubelet is not woken
+//! for the pods of other nodes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::entry::Change;
+
+/// Bounds of one ring.
+const MOST_CHANGES: usize = 8192;
+const MOST_BYTES: usize = 16 << 20;
+const OLDEST: Duration = Duration::from_secs(300);
+
+/// What a topic is confined to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TopicKey {
+    Namespace(Box<str>),
+    /// The storage key of one object.
+    Object(Box<str>),
+    /// Position among the strategy's indexed fields, and the value.
+    Field(usize, Box<str>),
+}
+
+pub(crate) struct Topic {
+    ring: Mutex<Ring>,
+    pub(crate) changed: Notify,
+}
+
+struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    /// Sequence number of the first change held.
+    first: u64,
+    bytes: usize,
+    /// Every change after this revision is in the ring.
+    floor: u64,
+}
+
+/// The cursor points at changes that are gone.
+#[derive(Debug)]
+pub(crate) struct Lagged {
+    pub(crate) floor: u64,
+}
+
+impl Topic {
+    pub(crate) fn new(floor: u64) -> Self {
+        let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor };
+        Topic { ring: Mutex::new(ring), changed: Notify::new() }
+    }
+
+    pub(crate) fn set_floor(&self, floor: u64) {
+        self.ring.lock().floor = floor;
+    }
+
+    pub(crate) fn push(&self, change: Arc<Change>) {
+        let mut ring = self.ring.lock();
+        ring.bytes += change.size();
+        ring.changes.push_back(change);
+        while ring.changes.len() > MOST_CHANGES || ring.bytes > MOST_BYTES {
+            ring.drop_first();
+        }
+        drop(ring);
+        self.changed.notify_waiters();
+    }
+
+    /// Drops changes that are older than anyone can reasonably resume from.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut ring = self.ring.lock();
+        while ring.changes.front().is_some_and(|change| now.duration_since(change.at) > OLDEST) {
+            ring.drop_first();
+        }
+        if ring.changes.is_empty() {
+            ring.changes.shrink_to_fit();
+        }
+    }
+
+    /// The cursor behind the newest change.
+    pub(crate) fn end(&self) -> u64 {
+        let ring = self.ring.lock();
+        ring.first + ring.changes.len() as u64
+    }
+
+    /// The cursor before the first change after a revision.
+    pub(crate) fn after(&self, revision: u64) -> Result<u64, Lagged> {
+        let ring = self.ring.lock();
+        if revision < ring.floor {
+            return Err(Lagged { floor: ring.floor });
+        }
+        Ok(ring.first + ring.changes.partition_point(|change| change.revision <= revision) as u64)
+    }
+
+    /// Copies up to `most` changes from a cursor on and returns the new cursor.
+    pub(crate) fn read(&self, cursor: u64, most: usize, out: &mut VecDeque<Arc<Change>>) -> Result<u64, Lagged> {
+        let ring = self.ring.lock();
+        if cursor < ring.first {
+            return Err(Lagged { floor: ring.floor });
+        }
+        let skip = (cursor - ring.first) as usize;
+        let available = ring.changes.len().saturating_sub(skip).min(most);
+        out.extend(ring.changes.range(skip..skip + available).cloned());
+        Ok(cursor + available as u64)
+    }
+}
+
+impl Ring {
+    fn drop_first(&mut self) {
+        if let Some(change) = self.changes.pop_front() {
+            self.first += 1;
+            self.bytes = self.bytes.saturating_sub(change.size());
+            self.floor = self.floor.max(change.revision);
+        }
+    }
+}

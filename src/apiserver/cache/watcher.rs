@@ -1,0 +1,89 @@
+//! A watcher: a cursor into a topic, what it starts with, and its filter.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use api::{Object, WatchEvent};
+
+use super::Progress;
+use super::entry::{Change, Filter};
+use super::topic::{Lagged, Topic};
+
+/// Changes copied from the ring at a time: bounds what a watcher holds.
+const BATCH: usize = 256;
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    /// With the present objects, as if they were added now.
+    Present,
+    /// With the next change.
+    Now,
+    /// With the first change after a revision.
+    After(u64),
+}
+
+pub(crate) struct Watcher {
+    pub(super) topic: Arc<Topic>,
+    pub(super) cursor: u64,
+    /// Changes copied and not delivered yet.
+    pub(super) backlog: VecDeque<Arc<Change>>,
+    pub(super) initial: std::vec::IntoIter<Arc<Object>>,
+    pub(super) filter: Filter,
+    /// Revision that the initial objects were read at.
+    pub(super) revision: u64,
+    /// Changes up to this revision are not delivered.
+    pub(super) skip_to: u64,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Watcher {
+    /// Revision that the initial objects were read at.
+    pub(crate) fn start_revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The next object that was there at the start.
+    pub(crate) fn next_initial(&mut self) -> Option<Arc<Object>> {
+        self.initial.next()
+    }
+
+    /// The next change that is at hand, without waiting.
+    pub(crate) fn try_next(&mut self) -> Result<Option<WatchEvent>, Lagged> {
+        loop {
+            while let Some(change) = self.backlog.pop_front() {
+                if change.revision <= self.skip_to {
+                    continue;
+                }
+                if let Some(event) = self.filter.event(&change) {
+                    return Ok(Some(event));
+                }
+            }
+            self.cursor = self.topic.read(self.cursor, BATCH, &mut self.backlog)?;
+            if self.backlog.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next change, as soon as there is one.
+    pub(crate) async fn next(&mut self) -> Result<WatchEvent, Lagged> {
+        let topic = self.topic.clone();
+        loop {
+            // Asked for before looking, so that a change in between is not missed.
+            let changed = topic.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            changed.await;
+        }
+    }
+
+    /// The newest revision up to which nothing is missing once [`Watcher::try_next`] has returned nothing: ask before
+    /// draining.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.get().max(self.revision)
+    }
+}
