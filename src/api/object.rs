@@ -272,3 +272,6 @@ fn splice_point(bytes: &[u8]) -> Option<usize> {
     let rest = &bytes[at + METADATA.len()..];
     (canonical && !rest.starts_with(b"\"resourceVersion\"")).then_some(at + METADATA.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -304,3 +304,6 @@ async fn follow(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,6 @@ impl Stage {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

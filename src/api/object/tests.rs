@@ -1,0 +1,117 @@
+//! Tests of the splice, of the stored form and of typed decoding.
+
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Object, ObjectError, encode};
+
+fn config_map() -> Value {
+    json!({"data": {"metadata": "{\"metadata\":{"}, "kind": "ConfigMap", "apiVersion": "v1",
+           "metadata": {"name": "a", "namespace": "n", "resourceVersion": "3", "labels": {"x": "y"}}})
+}
+
+fn parse(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("valid JSON")
+}
+
+#[test]
+fn stored_bytes_have_no_version_and_written_ones_the_commits() {
+    let object = Object::from_tree(config_map(), 42).unwrap();
+    assert!(object.stored_bytes().starts_with(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"#));
+    assert_eq!(parse(object.stored_bytes())["metadata"].get("resourceVersion"), None);
+    let written = parse(&object.to_json());
+    assert_eq!(written["metadata"]["resourceVersion"], "42");
+    assert_eq!(written["data"], config_map()["data"]);
+    assert_eq!(object.tree().unwrap(), written);
+    assert!(object.to_json().len() <= object.json_len());
+}
+
+#[test]
+fn empty_metadata_is_spliced_without_a_stray_comma() {
+    let object = Object::from_tree(json!({"kind": "X", "apiVersion": "v1", "metadata": {}}), 7).unwrap();
+    assert_eq!(parse(&object.to_json())["metadata"], json!({"resourceVersion": "7"}));
+}
+
+#[test]
+fn bytes_of_another_shape_are_brought_into_the_stored_one() {
+    let odd = serde_json::to_vec(&config_map()).unwrap();
+    let object = Object::from_stored(Bytes::from(odd), 9).unwrap();
+    assert_eq!(object.tree().unwrap()["metadata"]["resourceVersion"], "9");
+    let nested = br#"{"spec":{"metadata":{"a":1}},"kind":"X","metadata":{"name":"outer"}}"#;
+    let object = Object::from_stored(Bytes::from_static(nested), 1).unwrap();
+    assert_eq!(object.name(), "outer");
+    assert_eq!(object.tree().unwrap()["spec"]["metadata"], json!({"a": 1}));
+}
+
+#[test]
+fn wire_objects_keep_their_own_version() {
+    let object = Object::from_wire(Bytes::from(serde_json::to_vec(&config_map()).unwrap())).unwrap();
+    assert_eq!(object.resource_version(), 3);
+    assert_eq!(parse(&object.to_json()), config_map());
+    assert_eq!(object.at_version(5).unwrap().tree().unwrap()["metadata"]["resourceVersion"], "5");
+}
+
+#[test]
+fn typed_form_is_decoded_once_and_carries_the_version() {
+    let object = Object::from_tree(config_map(), 42).unwrap();
+    let first = object.typed::<ConfigMap>().unwrap();
+    assert_eq!(first.metadata.resource_version.as_deref(), Some("42"));
+    assert!(std::sync::Arc::ptr_eq(&first, &object.typed::<ConfigMap>().unwrap()));
+    assert!(object.typed::<Pod>().is_err(), "another kind is refused, not guessed");
+}
+
+#[test]
+fn null_metadata_fields_count_as_absent() {
+    let tree =
+        json!({"metadata": {"name": "a", "labels": null, "finalizers": null, "ownerReferences": null}});
+    let object = Object::from_tree(tree, 1).unwrap();
+    assert!(object.labels().is_empty() && object.metadata().finalizers.is_empty());
+}
+
+#[test]
+fn what_is_not_an_object_is_refused() {
+    for tree in [json!([]), json!({}), json!({"metadata": []}), json!({"metadata": {"name": 3}})] {
+        assert!(Object::from_tree(tree.clone(), 1).is_err(), "{tree}");
+    }
+    assert!(matches!(encode(json!({"metadata": null})), Err(ObjectError::Shape)));
+    assert!(Object::from_stored(Bytes::from_static(b"{\"metadata\":{"), 1).is_err());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z\"{}:\\\\\u{e9}]{0,12}".prop_map(Value::from),
+        Just(Value::from("\"metadata\":{")),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("metadata|spec|[a-z]{1,5}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever the content, a round trip through the stored form changes nothing but the version.
+    #[test]
+    fn round_trip(spec in any_json(), annotations in prop::collection::btree_map("[a-z]{1,4}", "[ -~]{0,20}", 0..3), version: u64) {
+        let mut tree = json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a", "annotations": annotations}, "spec": spec});
+        let object = Object::from_tree(tree.clone(), version).unwrap();
+        let again = Object::from_stored(object.stored_bytes().clone(), version).unwrap();
+        tree["metadata"]["resourceVersion"] = json!(version.to_string());
+        prop_assert_eq!(parse(&object.to_json()), tree.clone());
+        prop_assert_eq!(again.tree().unwrap(), tree);
+    }
+
+    /// No bytes make it panic.
+    #[test]
+    fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Object::from_stored(Bytes::from(bytes.clone()), 1);
+        let _ = Object::from_wire(Bytes::from(bytes));
+    }
+}

@@ -1,0 +1,209 @@
+//! Tests of the informer against a scripted API: no change may be missed, whatever the watch does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use api::{
+    ApiError, CreateOptions, DeleteOptions, KindRow, ListOptions, Object, Patch, UpdateOptions, WatchEvent,
+    WatchOptions,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{Change, Informers};
+use crate::{BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
+
+/// Answers lists and watches from a script; other calls are not offered.
+#[derive(Default)]
+struct Script {
+    lists: Mutex<VecDeque<Result<ObjectList, ApiError>>>,
+    watches: Mutex<VecDeque<Vec<WatchEvent>>>,
+    watched_from: Mutex<Vec<Option<String>>>,
+}
+
+fn refused<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, ApiError>> {
+    Box::pin(async { Err(ApiError::bad_request("not part of the script")) })
+}
+
+impl ObjectApi for Script {
+    fn get<'a>(&'a self, _: &'a KindRow, _: ObjectRef<'a>) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        refused()
+    }
+
+    fn list<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: Option<&'a str>,
+        _: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<ObjectList, ApiError>> {
+        let next = self.lists.lock().pop_front();
+        Box::pin(async move {
+            match next {
+                Some(list) => list,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn watch<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: Option<&'a str>,
+        options: &'a WatchOptions,
+    ) -> BoxFuture<'a, Result<EventStream, ApiError>> {
+        self.watched_from.lock().push(options.resource_version.clone());
+        let next = self.watches.lock().pop_front();
+        Box::pin(async move {
+            let stream: EventStream = match next {
+                Some(events) => Box::pin(futures::stream::iter(events)),
+                None => Box::pin(futures::stream::pending()),
+            };
+            Ok(stream)
+        })
+    }
+
+    fn create<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: Option<&'a str>,
+        _: Value,
+        _: &'a CreateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        refused()
+    }
+
+    fn create_sub<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: ObjectRef<'a>,
+        _: Value,
+        _: &'a CreateOptions,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
+        refused()
+    }
+
+    fn update<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: ObjectRef<'a>,
+        _: Value,
+        _: &'a UpdateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        refused()
+    }
+
+    fn patch<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: ObjectRef<'a>,
+        _: Patch,
+        _: &'a UpdateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        refused()
+    }
+
+    fn delete<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: ObjectRef<'a>,
+        _: &'a DeleteOptions,
+    ) -> BoxFuture<'a, Result<Option<Arc<Object>>, ApiError>> {
+        refused()
+    }
+
+    fn delete_collection<'a>(
+        &'a self,
+        _: &'a KindRow,
+        _: Option<&'a str>,
+        _: &'a ListOptions,
+        _: &'a DeleteOptions,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        refused()
+    }
+}
+
+fn object(name: &str, version: u64) -> Arc<Object> {
+    let tree = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}});
+    Arc::new(Object::from_tree(tree, version).unwrap())
+}
+
+fn list(names: &[(&str, u64)], resource_version: u64) -> Result<ObjectList, ApiError> {
+    let items = names.iter().map(|(name, version)| object(name, *version)).collect();
+    Ok(ObjectList { items, resource_version, ..ObjectList::default() })
+}
+
+fn describe(change: &Change<ConfigMap>) -> String {
+    let name = change.latest().metadata.name.clone().unwrap_or_default();
+    match (&change.old, &change.new) {
+        (None, _) => format!("+{name}"),
+        (_, None) => format!("-{name}"),
+        _ => format!("~{name}"),
+    }
+}
+
+async fn run(script: Script, expected: &[&str]) -> Arc<Script> {
+    let script = Arc::new(script);
+    let supervisor = supervisor::Supervisor::new();
+    let informers = Informers::new(script.clone(), supervisor.stage("test"));
+    let informer = informers.of::<ConfigMap>();
+    let (sender, mut changes) = mpsc::unbounded_channel();
+    informer.on_change(move |change| {
+        let _ = sender.send(describe(change));
+    });
+    for wanted in expected {
+        assert_eq!(changes.recv().await.as_deref(), Some(*wanted));
+    }
+    assert!(informer.has_synced());
+    supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+    assert!(changes.try_recv().is_err(), "nothing beyond the expected changes");
+    script
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_then_its_watch() {
+    let script = Script::default();
+    script.lists.lock().push_back(list(&[("a", 1), ("b", 2)], 2));
+    script.watches.lock().push_back(vec![
+        WatchEvent::Modified(object("a", 3)),
+        WatchEvent::Deleted(object("b", 4)),
+        WatchEvent::Bookmark { resource_version: 9, initial_events_end: false },
+    ]);
+    script.watches.lock().push_back(vec![WatchEvent::Added(object("c", 10))]);
+    let script = run(script, &["+a", "+b", "~a", "-b", "+c"]).await;
+    let from: Vec<_> = script.watched_from.lock().iter().flatten().cloned().collect();
+    assert_eq!(from[..3], ["2", "9", "10"], "each watch goes on from the last event or bookmark");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_watch_delivers_the_difference_of_the_new_list() {
+    let script = Script::default();
+    script.lists.lock().push_back(list(&[("a", 1), ("b", 2), ("c", 3)], 3));
+    script.watches.lock().push_back(vec![WatchEvent::Error(ApiError::expired("too old resource version"))]);
+    script.lists.lock().push_back(list(&[("b", 2), ("c", 7), ("d", 8)], 8));
+    run(script, &["+a", "+b", "+c", "-a", "~c", "+d"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_list_is_tried_again() {
+    let script = Script::default();
+    script.lists.lock().push_back(Err(ApiError::unavailable("starting")));
+    script.lists.lock().push_back(Err(ApiError::unavailable("starting")));
+    script.lists.lock().push_back(list(&[("a", 1)], 1));
+    run(script, &["+a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_handler_sees_what_is_already_there() {
+    let script = Script::default();
+    script.lists.lock().push_back(list(&[("a", 1)], 1));
+    let supervisor = supervisor::Supervisor::new();
+    let informers = Informers::new(Arc::new(script), supervisor.stage("test"));
+    informers.of::<ConfigMap>().synced().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    informers.of::<ConfigMap>().on_change(move |change| sink.lock().push(describe(change)));
+    assert_eq!(*seen.lock(), ["+a"]);
+    supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+}

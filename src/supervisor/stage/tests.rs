@@ -1,0 +1,67 @@
+//! Tests of stop order, failure reports and panics, under tokio's paused clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{OnExit, Supervisor};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn stages_stop_newest_first_and_each_is_joined() {
+    let supervisor = Supervisor::new();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for name in ["store", "api", "node"] {
+        let stage = supervisor.stage(name);
+        let (order, stopping) = (order.clone(), stage.stopping());
+        stage.spawn("task", OnExit::Stop, async move {
+            stopping.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            order.lock().push(name);
+        });
+    }
+    supervisor.shutdown(GRACE).await;
+    assert_eq!(*order.lock(), ["node", "api", "store"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_must_not_end_reports_its_end_once() {
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("api");
+    stage.spawn("one-off", OnExit::Done, async {});
+    stage.spawn("server", OnExit::Stop, async { panic!("a bug") });
+    assert_eq!(supervisor.failed().await, "task server of api ended unexpectedly");
+    supervisor.shutdown(GRACE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ending_while_stopping_is_no_failure() {
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("api");
+    stage.spawn_cancellable("loop", OnExit::Stop, std::future::pending());
+    supervisor.shutdown(GRACE).await;
+    let failed = tokio::time::timeout(GRACE, supervisor.failed()).await;
+    assert!(failed.is_err(), "{failed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ignores_the_stop_does_not_hang_it() {
+    let supervisor = Supervisor::new();
+    supervisor.stage("stuck").spawn("task", OnExit::Done, std::future::pending());
+    let start = tokio::time::Instant::now();
+    supervisor.shutdown(GRACE).await;
+    assert_eq!(start.elapsed(), GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_latch_wakes_all_and_stays_open() {
+    let latch = crate::Latch::new("caches");
+    let waiting = (latch.clone(), latch.clone());
+    let both = async { tokio::join!(waiting.0.wait(), waiting.1.wait()) };
+    let opener = async { latch.open() };
+    tokio::join!(both, opener);
+    latch.wait().await;
+    assert!(latch.is_open());
+}
