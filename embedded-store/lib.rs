@@ -5,7 +5,25 @@
 
 mod types;
 
+mod check;
+mod clock;
+mod core;
+mod history;
+mod lease;
+mod record;
+mod state;
+mod watch;
+
+mod embedded;
+mod memory;
+
+pub use check::MAX_REQUEST_BYTES;
+pub use clock::{Clock, SystemClock};
+pub use embedded::{Config, EmbeddedStore, OpenError, Recovery};
+pub use history::HistoryLimits;
+pub use memory::MemoryStore;
 pub use types::{
-    Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, LeaseId, Observer, Op, OpResult, RangeRequest,
-    RangeResult, Store, StoreError, Txn, TxnResult, WatchBatch, WatchRequest, WatchStream,
+    Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, LeaseGrant, LeaseId, LeaseInfo, Leases,
+    Observer, Op, OpResult, RangeRequest, RangeResult, Store, StoreError, Txn, TxnResult, WatchBatch,
+    WatchRequest, WatchStream,
 };

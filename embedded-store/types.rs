@@ -64,9 +64,16 @@ impl Compare {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    Put { key: Bytes, value: Bytes, lease: LeaseId },
+    Put {
+        key: Bytes,
+        value: Bytes,
+        lease: LeaseId,
+    },
     /// Deletes `key`, or all of `[key, range_end)`.
-    Delete { key: Bytes, range_end: Option<Bytes> },
+    Delete {
+        key: Bytes,
+        range_end: Option<Bytes>,
+    },
     Range(RangeRequest),
 }
 
@@ -177,6 +184,8 @@ pub enum StoreError {
     LeaseNotFound,
     #[error("lease already exists")]
     LeaseExists,
+    #[error("too large lease TTL")]
+    LeaseTtlTooLarge,
     /// A slow watcher was cut off; it may go on from the revision after the last one it got.
     #[error("watcher fell too far behind")]
     Lagged,
@@ -213,6 +222,42 @@ pub trait Store: Send + Sync {
     /// Calls `observer` for every revision after the one returned, without a gap: range at that revision, then
     /// follow. Observers stay for the life of the store.
     fn observe(&self, observer: Observer) -> u64;
+}
+
+/// What was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseGrant {
+    pub id: LeaseId,
+    /// In seconds.
+    pub ttl: i64,
+}
+
+/// A lease as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    pub id: LeaseId,
+    /// In seconds, as all of these.
+    pub granted_ttl: i64,
+    /// 0 if it has run out and is about to be revoked.
+    pub remaining_ttl: i64,
+    pub keys: Vec<Bytes>,
+}
+
+/// Leases: keys put with one are deleted when it is revoked or runs out.
+pub trait Leases: Send + Sync {
+    /// Grants a lease; an id of 0 lets the store choose one. `ttl` is in seconds.
+    fn grant(&self, id: LeaseId, ttl: i64) -> BoxFuture<'_, Result<LeaseGrant, StoreError>>;
+
+    /// Ends a lease and deletes its keys, at one revision.
+    fn revoke(&self, id: LeaseId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives a lease its whole time again and returns it; not written to disk.
+    fn keep_alive(&self, id: LeaseId) -> Result<i64, StoreError>;
+
+    fn lease(&self, id: LeaseId) -> Option<LeaseInfo>;
+
+    /// All leases, in order.
+    fn leases(&self) -> Vec<LeaseId>;
 }
 
 /// Called with every revision's events, in order, before the write is acknowledged: lets a reader that keeps its own

@@ -1,0 +1,448 @@
+//! The state machine: all current keys, leases and the ring of events; `apply` is the only way it changes.
+//!
+//! Pure: no clock, no file, no randomness. The same records in the same order give the same keys and revisions. What
+//! is member-local is only how much history the ring still holds.
+
+use std::collections::btree_map::{self, BTreeMap};
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::history::{History, HistoryLimits};
+use crate::record::{Record, Request};
+use crate::types::{
+    Compare, CompareOp, CompareTarget, Event, KeyValue, LeaseId, Op, OpResult, RangeRequest, RangeResult,
+    StoreError, Txn, TxnResult,
+};
+
+/// The revision of a store that was never written to, as in etcd.
+pub(crate) const FIRST_REVISION: u64 = 1;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lease {
+    /// Seconds, as granted.
+    pub(crate) ttl: i64,
+    pub(crate) keys: BTreeSet<Bytes>,
+}
+
+/// What applying a record did.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) outcome: Result<Outcome, StoreError>,
+    /// The changes and their revision, if there were any.
+    pub(crate) change: Option<(Arc<[Event]>, u64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Txn(TxnResult),
+    /// Every other request; the revision after it.
+    Done(u64),
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) keys: BTreeMap<Bytes, KeyValue>,
+    pub(crate) leases: BTreeMap<LeaseId, Lease>,
+    pub(crate) history: History,
+    pub(crate) revision: u64,
+    /// The highest revision a compaction was asked for; 0 if never.
+    pub(crate) compacted: u64,
+    /// Index and term of the newest record applied.
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    /// Time of the newest record, in milliseconds.
+    pub(crate) time: u64,
+    pub(crate) ceiling: u64,
+    /// Bytes of keys and values.
+    pub(crate) bytes: u64,
+    /// A sum over all entries that does not depend on their order; what is read back from disk must have the same.
+    pub(crate) checksum: u64,
+    /// Keys changed since the last checkpoint took them; `None` while nobody keeps checkpoints.
+    pub(crate) dirty: Option<HashSet<Bytes>>,
+}
+
+impl State {
+    pub(crate) fn new(limits: HistoryLimits) -> Self {
+        State {
+            keys: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            history: History::new(FIRST_REVISION, limits),
+            revision: FIRST_REVISION,
+            compacted: 0,
+            index: 0,
+            term: 0,
+            time: 0,
+            ceiling: 0,
+            bytes: 0,
+            checksum: 0,
+            dirty: None,
+        }
+    }
+
+    /// The oldest revision that can be read or watched.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.history.floor().min(self.revision)
+    }
+
+    pub(crate) fn apply(&mut self, record: &Record) -> Applied {
+        self.index = record.index;
+        self.term = record.term;
+        self.time = self.time.max(record.time);
+        let mut events = Vec::new();
+        let outcome = match &record.request {
+            Request::Txn(txn) => self.apply_txn(txn, &mut events),
+            Request::Compact { revision } => self.apply_compact(*revision),
+            Request::LeaseGrant { id, ttl } => self.apply_grant(*id, *ttl),
+            Request::LeaseRevoke { id } => self.apply_revoke(*id, &mut events),
+            Request::Ceiling { revision } => {
+                self.ceiling = *revision;
+                Ok(Outcome::Done(self.revision))
+            }
+            Request::SkipToCeiling => {
+                self.revision = self.revision.max(self.ceiling);
+                Ok(Outcome::Done(self.revision))
+            }
+        };
+        let change = if events.is_empty() {
+            None
+        } else {
+            self.revision += 1;
+            let events: Arc<[Event]> = events.into();
+            self.history.push(self.revision, self.time, Arc::clone(&events));
+            Some((events, self.revision))
+        };
+        let outcome = match outcome {
+            Ok(Outcome::Txn(result)) => Ok(Outcome::Txn(TxnResult { revision: self.revision, ..result })),
+            Ok(Outcome::Done(_)) => Ok(Outcome::Done(self.revision)),
+            Err(e) => Err(e),
+        };
+        Applied { outcome, change }
+    }
+
+    fn apply_txn(&mut self, txn: &Txn, events: &mut Vec<Event>) -> Result<Outcome, StoreError> {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        // Everything that can refuse the transaction is looked at before anything changes.
+        for op in ops {
+            match op {
+                Op::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => {
+                    return Err(StoreError::LeaseNotFound);
+                }
+                Op::Range(range) if range.revision > self.revision => {
+                    return Err(StoreError::FutureRevision { now: self.revision });
+                }
+                _ => {}
+            }
+        }
+        let mut late = None;
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            results.push(match op {
+                Op::Put { key, value, lease } => {
+                    OpResult::Put { previous: self.put(key, value, *lease, events) }
+                }
+                Op::Delete { key, range_end } => {
+                    OpResult::Delete { previous: self.delete(key, range_end.as_ref(), events) }
+                }
+                Op::Range(range) => match self.range_within(range, events) {
+                    Ok(result) => OpResult::Range(result),
+                    // The ring moved on since the request was checked. How far back it reaches differs from member
+                    // to member, so it must not decide about the writes: they stand, only the answer is an error.
+                    Err(e) => {
+                        late = Some(e);
+                        OpResult::Range(RangeResult::default())
+                    }
+                },
+            });
+        }
+        match late {
+            Some(e) => Err(e),
+            None => Ok(Outcome::Txn(TxnResult { succeeded, revision: 0, results })),
+        }
+    }
+
+    fn apply_compact(&mut self, revision: u64) -> Result<Outcome, StoreError> {
+        if revision <= self.compacted {
+            return Err(StoreError::Compacted { oldest: self.oldest() });
+        }
+        if revision > self.revision {
+            return Err(StoreError::FutureRevision { now: self.revision });
+        }
+        self.compacted = revision;
+        self.history.compact(revision);
+        Ok(Outcome::Done(self.revision))
+    }
+
+    fn apply_grant(&mut self, id: LeaseId, ttl: i64) -> Result<Outcome, StoreError> {
+        match self.leases.entry(id) {
+            btree_map::Entry::Occupied(_) => Err(StoreError::LeaseExists),
+            btree_map::Entry::Vacant(slot) => {
+                slot.insert(Lease { ttl, keys: BTreeSet::new() });
+                Ok(Outcome::Done(self.revision))
+            }
+        }
+    }
+
+    fn apply_revoke(&mut self, id: LeaseId, events: &mut Vec<Event>) -> Result<Outcome, StoreError> {
+        let lease = self.leases.remove(&id).ok_or(StoreError::LeaseNotFound)?;
+        for key in lease.keys {
+            self.delete(&key, None, events);
+        }
+        Ok(Outcome::Done(self.revision))
+    }
+
+    fn put(
+        &mut self,
+        key: &Bytes,
+        value: &Bytes,
+        lease: LeaseId,
+        events: &mut Vec<Event>,
+    ) -> Option<KeyValue> {
+        let revision = self.revision + 1;
+        let mut kv = KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease,
+        };
+        let previous = match self.keys.entry(key.clone()) {
+            btree_map::Entry::Vacant(slot) => {
+                slot.insert(kv.clone());
+                None
+            }
+            btree_map::Entry::Occupied(mut slot) => {
+                let old = slot.get();
+                kv.key = old.key.clone();
+                kv.create_revision = old.create_revision;
+                kv.version = old.version + 1;
+                Some(slot.insert(kv.clone()))
+            }
+        };
+        self.account(&kv.key, previous.as_ref(), Some(&kv));
+        events.push(Event { key: kv.key.clone(), new: Some(kv), old: previous.clone(), revision });
+        previous
+    }
+
+    fn delete(&mut self, key: &Bytes, end: Option<&Bytes>, events: &mut Vec<Event>) -> Vec<KeyValue> {
+        let revision = self.revision + 1;
+        let keys: Vec<Bytes> = match end {
+            None => self.keys.contains_key(key).then(|| key.clone()).into_iter().collect(),
+            Some(_) => select(&self.keys, key, end).map(|(key, _)| key.clone()).collect(),
+        };
+        let mut previous = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(old) = self.keys.remove(&key) else { continue };
+            self.account(&key, Some(&old), None);
+            events.push(Event { key, new: None, old: Some(old.clone()), revision });
+            previous.push(old);
+        }
+        previous
+    }
+
+    /// Keeps leases, sizes, the checksum and the list of changed keys in step with a change of one key.
+    fn account(&mut self, key: &Bytes, old: Option<&KeyValue>, new: Option<&KeyValue>) {
+        let lease = |kv: Option<&KeyValue>| kv.map_or(0, |kv| kv.lease);
+        if lease(old) != lease(new) {
+            if let Some(lease) = self.leases.get_mut(&lease(old)) {
+                lease.keys.remove(key);
+            }
+            if let Some(lease) = self.leases.get_mut(&lease(new)) {
+                lease.keys.insert(key.clone());
+            }
+        }
+        if let Some(old) = old {
+            self.bytes -= size(old);
+            self.checksum = self.checksum.wrapping_sub(fingerprint(old));
+        }
+        if let Some(new) = new {
+            self.bytes += size(new);
+            self.checksum = self.checksum.wrapping_add(fingerprint(new));
+        }
+        if let Some(dirty) = &mut self.dirty {
+            dirty.insert(key.clone());
+        }
+    }
+
+    /// Puts an entry back as it was stored; used when a checkpoint is read.
+    pub(crate) fn restore(&mut self, kv: KeyValue) {
+        self.account(&kv.key.clone(), None, Some(&kv));
+        self.keys.insert(kv.key.clone(), kv);
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let absent = KeyValue {
+            key: Bytes::new(),
+            value: Bytes::new(),
+            create_revision: 0,
+            mod_revision: 0,
+            version: 0,
+            lease: 0,
+        };
+        let value = matches!(compare.target, CompareTarget::Value(_));
+        match &compare.range_end {
+            None => match self.keys.get(&compare.key) {
+                Some(kv) => compare_one(compare, kv),
+                None => !value && compare_one(compare, &absent),
+            },
+            Some(_) => {
+                let mut range = select(&self.keys, &compare.key, compare.range_end.as_ref()).peekable();
+                if range.peek().is_none() {
+                    return !value && compare_one(compare, &absent);
+                }
+                range.all(|(_, kv)| compare_one(compare, kv))
+            }
+        }
+    }
+
+    pub(crate) fn range(&self, request: &RangeRequest) -> Result<RangeResult, StoreError> {
+        self.range_within(request, &[])
+    }
+
+    /// A range inside a transaction that has already made the changes in `pending`: it sees them unless it asks for
+    /// an older revision.
+    fn range_within(&self, request: &RangeRequest, pending: &[Event]) -> Result<RangeResult, StoreError> {
+        if request.key.is_empty() {
+            return Err(StoreError::EmptyKey);
+        }
+        if request.revision > self.revision {
+            return Err(StoreError::FutureRevision { now: self.revision });
+        }
+        let current = request.revision == 0 || (request.revision == self.revision && pending.is_empty());
+        if current {
+            return Ok(collect(self.revision, request, |end| {
+                select(&self.keys, &request.key, end).map(|(_, kv)| kv)
+            }));
+        }
+        if request.revision + 1 < self.history.floor() || request.revision < self.compacted {
+            return Err(StoreError::Compacted { oldest: self.oldest() });
+        }
+        let then = self.keys_at(request, pending);
+        Ok(collect(self.revision, request, |_| then.values().copied()))
+    }
+
+    /// The keys of a range as of an old revision: what is there now, with the changes since undone.
+    fn keys_at<'a>(
+        &'a self,
+        request: &RangeRequest,
+        pending: &'a [Event],
+    ) -> BTreeMap<&'a Bytes, &'a KeyValue> {
+        let end = request.range_end.as_ref();
+        let mut then: BTreeMap<&Bytes, &KeyValue> = select(&self.keys, &request.key, end).collect();
+        let since = self.history.since(request.revision + 1).flat_map(|batch| batch.events.iter());
+        let mut seen = BTreeSet::new();
+        for event in since.chain(pending) {
+            // The oldest change after the revision knows what was there before it.
+            if in_range(&event.key, &request.key, end) && seen.insert(&event.key) {
+                match &event.old {
+                    Some(old) => then.insert(&event.key, old),
+                    None => then.remove(&event.key),
+                };
+            }
+        }
+        then
+    }
+
+    /// Checks the invariants that hold between any two records.
+    pub(crate) fn validate(&self) {
+        debug_assert!(self.revision >= FIRST_REVISION);
+        debug_assert!(self.keys.values().all(|kv| kv.mod_revision <= self.revision));
+        debug_assert!(self.keys.values().all(|kv| kv.create_revision <= kv.mod_revision && kv.version > 0));
+        debug_assert_eq!(self.bytes, self.keys.values().map(size).sum::<u64>());
+        debug_assert_eq!(
+            self.checksum,
+            self.keys.values().fold(0u64, |sum, kv| sum.wrapping_add(fingerprint(kv)))
+        );
+        debug_assert!(self.leases.iter().all(|(id, lease)| {
+            lease.keys.iter().all(|key| self.keys.get(key).is_some_and(|kv| kv.lease == *id))
+        }));
+    }
+}
+
+fn collect<'a, I>(
+    revision: u64,
+    request: &RangeRequest,
+    entries: impl FnOnce(Option<&Bytes>) -> I,
+) -> RangeResult
+where
+    I: Iterator<Item = &'a KeyValue>,
+{
+    let mut result = RangeResult { revision, ..RangeResult::default() };
+    let mut entries = entries(request.range_end.as_ref());
+    if !request.count_only {
+        let limit = if request.limit == 0 { usize::MAX } else { request.limit };
+        for kv in entries.by_ref().take(limit) {
+            let mut kv = kv.clone();
+            if request.keys_only {
+                kv.value = Bytes::new();
+            }
+            result.kvs.push(kv);
+        }
+    }
+    let rest = entries.count();
+    result.count = (result.kvs.len() + rest) as u64;
+    result.more = rest > 0 && !request.count_only;
+    result
+}
+
+/// The entries of `[key, end)`, or of just `key`.
+pub(crate) fn select<'a>(
+    keys: &'a BTreeMap<Bytes, KeyValue>,
+    key: &Bytes,
+    end: Option<&Bytes>,
+) -> impl Iterator<Item = (&'a Bytes, &'a KeyValue)> + use<'a> {
+    // A map's range panics on bounds the wrong way round, so an empty range is asked for as such.
+    let (from, to) = match end {
+        None => (Bound::Included(key.clone()), Bound::Included(key.clone())),
+        Some(end) if end.as_ref() == [0] => (Bound::Included(key.clone()), Bound::Unbounded),
+        Some(end) if end <= key => (Bound::Included(key.clone()), Bound::Excluded(key.clone())),
+        Some(end) => (Bound::Included(key.clone()), Bound::Excluded(end.clone())),
+    };
+    keys.range((from, to))
+}
+
+/// Whether `key` is in `[start, end)`, or is `start` if there is no end.
+pub(crate) fn in_range(key: &[u8], start: &[u8], end: Option<&Bytes>) -> bool {
+    match end {
+        None => key == start,
+        Some(end) if end.as_ref() == [0] => key >= start,
+        Some(end) => key >= start && key < end.as_ref(),
+    }
+}
+
+fn compare_one(compare: &Compare, kv: &KeyValue) -> bool {
+    let order = match &compare.target {
+        CompareTarget::Version(v) => kv.version.cmp(v),
+        CompareTarget::CreateRevision(v) => kv.create_revision.cmp(v),
+        CompareTarget::ModRevision(v) => kv.mod_revision.cmp(v),
+        CompareTarget::Lease(v) => kv.lease.cmp(v),
+        CompareTarget::Value(v) => kv.value.cmp(v),
+    };
+    match compare.op {
+        CompareOp::Equal => order.is_eq(),
+        CompareOp::NotEqual => order.is_ne(),
+        CompareOp::Greater => order.is_gt(),
+        CompareOp::Less => order.is_lt(),
+    }
+}
+
+fn size(kv: &KeyValue) -> u64 {
+    (kv.key.len() + kv.value.len()) as u64
+}
+
+/// Identifies an entry's version; the value itself has its own checksum on disk.
+fn fingerprint(kv: &KeyValue) -> u64 {
+    let mut mixed = u64::from(crc32fast::hash(&kv.key));
+    for part in [kv.create_revision, kv.mod_revision, kv.version, kv.lease.cast_unsigned()] {
+        // The finaliser of splitmix64: every input bit reaches every output bit.
+        mixed = (mixed ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+    }
+    mixed
+}
