@@ -3,17 +3,25 @@
 //! Everything here is pure: no tokio, no files, no clock, no randomness. Whoever needs the time passes it in.
 //! The crate is a leaf: every other crate may use it, it uses none of ours.
 
+pub mod affinity;
 pub mod error;
 pub mod identity;
 pub mod kinds;
 pub mod object;
 pub mod openapi;
 pub mod options;
+pub mod owner;
 pub mod patch;
+pub mod pod;
 pub mod protobuf;
+pub mod qos;
 pub mod quantity;
+pub mod resources;
 pub mod schema;
 pub mod selector;
+pub mod taints;
+pub mod template_hash;
+pub mod time;
 pub mod validation;
 
 pub use error::{ApiError, FieldError, FieldErrorKind};
