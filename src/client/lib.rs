@@ -2,16 +2,19 @@
 //!
 //! [`ObjectApi`] is the one untyped, object-safe interface: the API server's registry implements it in process, the
 //! HTTPS client over the network. [`Api`] is its typed face. [`Informer`] and [`WorkQueue`] are what controllers are made of.
-//! [`NodeDialer`] is the one door to a node.
+//! [`NodeDialer`] is the one door to a node. [`HttpsApi`] is the client for other processes and machines.
 
 mod dialer;
 pub mod events;
+pub mod https;
 mod informer;
+pub mod kubeconfig;
 mod object_api;
 mod queue;
 mod typed;
 
 pub use dialer::{ByteStream, NodeDialer};
+pub use https::{HttpsApi, HttpsConfig, TlsNodeDialer};
 pub use informer::{Change, Informer, Informers};
 pub use object_api::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
 pub use queue::{QueueConfig, WorkQueue};

@@ -1,0 +1,235 @@
+//! The HTTPS client: [`ObjectApi`](crate::ObjectApi) across the network, and raw requests for kubectl, logs and proxies.
+//!
+//! HTTP/2 with multiplexing where the server offers it (ALPN), HTTP/1.1 else. Calls and long-lived streams travel on
+//! separate connections ("lanes"), so that many watches can never exhaust the stream limit that calls need. HTTP/2 pings
+//! notice a server that vanished without a word. The client certificate can be replaced while running: connections made
+//! from then on use it, streams that are open end by themselves.
+//!
+//! Absent: HTTP proxies, connection upgrades (exec, attach, port-forward), exec credential plugins.
+
+mod calls;
+mod decode;
+mod node;
+mod query;
+mod tls;
+mod transport;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use parking_lot::Mutex;
+
+pub use decode::{error_from_response, is_connection_error};
+pub use node::TlsNodeDialer;
+pub use query::{encode_component, list_query, path_of};
+pub use tls::{ClientCertificate, TlsError};
+pub use transport::{RequestError, ResponseBody};
+
+use tls::CertificateSlot;
+use transport::Transport;
+
+/// How the client proves who it is by a bearer token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Token {
+    #[default]
+    None,
+    Static(String),
+    /// Read again after a minute, because projected service account tokens are renewed in place.
+    File(PathBuf),
+}
+
+/// Everything the client must know about its server.
+#[derive(Clone, Debug)]
+pub struct HttpsConfig {
+    /// `https://host:port`, optionally with a path prefix; `http://` for a local `kubectl proxy`.
+    pub server: String,
+    /// Certificates the server's must lead to. Without them the system's bundle is used.
+    pub ca_pem: Option<Vec<u8>>,
+    pub certificate: Option<ClientCertificate>,
+    pub token: Token,
+    /// Name to verify, if it is not the host of `server`.
+    pub tls_server_name: Option<String>,
+    pub insecure_skip_tls_verify: bool,
+    /// Limit for TCP and TLS set-up.
+    pub connect_timeout: Duration,
+    /// Limit for one call of [`ObjectApi`](crate::ObjectApi); watches and raw requests have none.
+    pub call_timeout: Duration,
+    pub user_agent: String,
+    /// Sent with every request, such as `Impersonate-User`.
+    pub headers: Vec<(String, String)>,
+}
+
+impl HttpsConfig {
+    pub fn new(server: impl Into<String>) -> Self {
+        HttpsConfig {
+            server: server.into(),
+            ca_pem: None,
+            certificate: None,
+            token: Token::None,
+            tls_server_name: None,
+            insecure_skip_tls_verify: false,
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(60),
+            user_agent: concat!("minik8s/", env!("CARGO_PKG_VERSION")).to_string(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// Why a client cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{url:?} is not a server URL such as https://127.0.0.1:6443")]
+    Server { url: String },
+    #[error("header {name:?} cannot be sent")]
+    Header { name: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The client. Clones share connections.
+#[derive(Clone)]
+pub struct HttpsApi {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Transport,
+    certificate: Arc<CertificateSlot>,
+    scheme: Scheme,
+    authority: Authority,
+    /// Path prefix of the server URL without trailing slash; mostly empty.
+    prefix: String,
+    token: Token,
+    token_cache: Mutex<Option<(Instant, HeaderValue)>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    call_timeout: Duration,
+}
+
+/// How long a token that was read from a file is used before the file is looked at again.
+const TOKEN_FILE_AGE: Duration = Duration::from_secs(60);
+
+impl HttpsApi {
+    /// Opens no connection yet. Must be called, and used, within a tokio runtime.
+    pub fn new(config: HttpsConfig) -> Result<Self, ConfigError> {
+        let (scheme, authority, prefix) = split_server(&config.server)?;
+        let certificate = Arc::new(CertificateSlot::new(config.certificate.as_ref())?);
+        let tls = tls::client_config(&config, certificate.clone())?;
+        let transport =
+            Transport::new(Arc::new(tls), config.tls_server_name.as_deref(), config.connect_timeout)?;
+        let mut headers = Vec::new();
+        let user_agent = (USER_AGENT.as_str().to_string(), config.user_agent.clone());
+        for (name, value) in config.headers.iter().chain([&user_agent]) {
+            match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+                (Ok(name), Ok(value)) => headers.push((name, value)),
+                _ => return Err(ConfigError::Header { name: name.clone() }),
+            }
+        }
+        let inner = Inner {
+            transport,
+            certificate,
+            scheme,
+            authority,
+            prefix,
+            token: config.token,
+            token_cache: Mutex::new(None),
+            headers,
+            call_timeout: config.call_timeout,
+        };
+        Ok(HttpsApi { inner: Arc::new(inner) })
+    }
+
+    /// Uses another client certificate for every connection from now on.
+    pub fn replace_certificate(&self, certificate: &ClientCertificate) -> Result<(), TlsError> {
+        self.inner.certificate.replace(certificate)?;
+        self.inner.transport.reset();
+        Ok(())
+    }
+
+    /// `host:port` of the server, for messages.
+    pub fn authority(&self) -> &str {
+        self.inner.authority.as_str()
+    }
+
+    /// Sends a request whose URI is a path (and query) below the server's URL. The answer's body streams.
+    pub async fn request(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, RequestError> {
+        let request = self.addressed(request).await?;
+        self.inner.transport.call(request).await
+    }
+
+    /// As [`HttpsApi::request`], for answers that go on for long (watches, followed logs).
+    pub async fn stream(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, RequestError> {
+        let request = self.addressed(request).await?;
+        self.inner.transport.stream(request).await
+    }
+
+    async fn addressed(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, RequestError> {
+        let inner = &self.inner;
+        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        let path = format!("{}{path}", inner.prefix);
+        let uri = Uri::builder()
+            .scheme(inner.scheme.clone())
+            .authority(inner.authority.clone())
+            .path_and_query(path);
+        *request.uri_mut() = uri.build().map_err(|source| RequestError::Invalid { source })?;
+        for (name, value) in &inner.headers {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+        if let Some(token) = inner.bearer().await? {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+        Ok(request)
+    }
+}
+
+impl Inner {
+    async fn bearer(&self) -> Result<Option<HeaderValue>, RequestError> {
+        match &self.token {
+            Token::None => Ok(None),
+            Token::Static(token) => bearer_header(token).map(Some),
+            Token::File(path) => {
+                let fresh = |(at, _): &&(Instant, HeaderValue)| at.elapsed() < TOKEN_FILE_AGE;
+                if let Some((_, value)) = self.token_cache.lock().as_ref().filter(fresh) {
+                    return Ok(Some(value.clone()));
+                }
+                let text = tokio::fs::read_to_string(path)
+                    .await
+                    .map_err(|source| RequestError::TokenFile { path: path.clone(), source })?;
+                let value = bearer_header(text.trim())?;
+                *self.token_cache.lock() = Some((Instant::now(), value.clone()));
+                Ok(Some(value))
+            }
+        }
+    }
+}
+
+fn bearer_header(token: &str) -> Result<HeaderValue, RequestError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|source| RequestError::Invalid { source: source.into() })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Scheme, authority with an explicit port, and path prefix. A bare `host:port` means https, as in client-go.
+fn split_server(server: &str) -> Result<(Scheme, Authority, String), ConfigError> {
+    let wrong = || ConfigError::Server { url: server.to_string() };
+    let with_scheme = if server.contains("://") { server.to_string() } else { format!("https://{server}") };
+    let uri: Uri = with_scheme.parse().map_err(|_| wrong())?;
+    let scheme = uri
+        .scheme()
+        .cloned()
+        .filter(|one| *one == Scheme::HTTP || *one == Scheme::HTTPS)
+        .ok_or_else(wrong)?;
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+    let port = uri.port_u16().unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 });
+    let authority = format!("{host}:{port}").parse().map_err(|_| wrong())?;
+    Ok((scheme, authority, uri.path().trim_end_matches('/').to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! kubeconfig files: where they are, how several are merged, what a context means, and writing them back.
+//!
+//! The files are `--kubeconfig`, else the list in `$KUBECONFIG`, else `~/.kube/config`, else
+//! `/etc/minik8s/minik8s.yaml`, else the service account of the pod we run in. On merging the first file that names an
+//! entry wins. Fields we do not know survive a rewrite.
+//!
+//! Absent: exec and auth-provider plugins, basic authentication, proxies (each is a clear error when it is asked for).
+
+mod resolve;
+mod write;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+pub use resolve::Overrides;
+
+type Extra = BTreeMap<String, Value>;
+
+/// The system-wide file that the server writes.
+pub const SYSTEM_FILE: &str = "/etc/minik8s/minik8s.yaml";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Kubeconfig {
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub clusters: Vec<NamedCluster>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub contexts: Vec<NamedContext>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub current_context: String,
+    pub kind: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub users: Vec<NamedUser>,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NamedCluster {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub cluster: Cluster,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NamedContext {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub context: Context,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NamedUser {
+    pub name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub user: User,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Cluster {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authority_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_tls_verify: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_url: Option<String>,
+    pub server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_server_name: Option<String>,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Context {
+    pub cluster: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    pub user: String,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct User {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_provider: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    #[serde(rename = "tokenFile", skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// One line each, in kubectl's words where it has some.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    #[error("stat {}: no such file or directory", .path.display())]
+    Missing { path: PathBuf },
+    #[error("error loading config file \"{}\": {source}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("error loading config file \"{}\": yaml: {source}", .path.display())]
+    Parse { path: PathBuf, source: serde_yaml::Error },
+    #[error("context \"{0}\" does not exist")]
+    NoContext(String),
+    #[error("cluster \"{0}\" does not exist")]
+    NoCluster(String),
+    #[error("auth info \"{0}\" does not exist")]
+    NoUser(String),
+    #[error("no server found for cluster \"{0}\"")]
+    NoServer(String),
+    #[error(
+        "user \"{0}\" is authenticated by {1}, which is not supported; use a client certificate or a token"
+    )]
+    Unsupported(String, &'static str),
+    #[error("cluster \"{0}\" is reached through a proxy (proxy-url), which is not supported")]
+    Proxy(String),
+    #[error("{what} of {of:?} is not base64")]
+    Base64 { what: &'static str, of: String },
+    #[error("unable to read {what} {} for {of} due to {source}", .path.display())]
+    Data { what: &'static str, of: String, path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Half(String),
+    #[error("writing {}: {source}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// What the files say together, and from which files.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub merged: Kubeconfig,
+    /// Existing files in order of precedence, each as it is.
+    files: Vec<(PathBuf, Kubeconfig)>,
+    /// Where a new entry goes.
+    default_file: PathBuf,
+}
+
+impl Default for Kubeconfig {
+    fn default() -> Self {
+        Kubeconfig {
+            api_version: "v1".to_string(),
+            clusters: Vec::new(),
+            contexts: Vec::new(),
+            current_context: String::new(),
+            kind: "Config".to_string(),
+            users: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+}
+
+fn null_is_default<'de, D, T>(decoder: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(decoder)?.unwrap_or_default())
+}
+
+/// The files to read. The environment is an argument so that tests need not change it.
+pub struct Places {
+    pub explicit: Option<PathBuf>,
+    /// `$KUBECONFIG`.
+    pub variable: Option<String>,
+    pub home: Option<PathBuf>,
+    pub system: PathBuf,
+}
+
+impl Places {
+    pub fn from_environment(explicit: Option<&Path>) -> Self {
+        Places {
+            explicit: explicit.map(Path::to_path_buf),
+            variable: std::env::var("KUBECONFIG").ok().filter(|value| !value.is_empty()),
+            home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            system: PathBuf::from(SYSTEM_FILE),
+        }
+    }
+
+    /// Files in order of precedence, and the one that a new entry goes to.
+    fn candidates(&self) -> (Vec<PathBuf>, PathBuf) {
+        if let Some(path) = &self.explicit {
+            return (vec![path.clone()], path.clone());
+        }
+        if let Some(list) = &self.variable {
+            let files: Vec<PathBuf> =
+                list.split(':').filter(|one| !one.is_empty()).map(PathBuf::from).collect();
+            let last = files.iter().find(|path| path.exists()).or(files.last()).cloned();
+            return (files, last.unwrap_or_default());
+        }
+        let own = self.home.as_ref().map(|home| home.join(".kube/config"));
+        let system_only = self.system.exists() && !own.as_ref().is_some_and(|own| own.exists());
+        let chosen =
+            if system_only { self.system.clone() } else { own.unwrap_or_else(|| self.system.clone()) };
+        (vec![chosen.clone()], chosen)
+    }
+}
+
+impl Loaded {
+    pub fn load(places: &Places) -> Result<Self, KubeconfigError> {
+        let (paths, default_file) = places.candidates();
+        let mut files = Vec::new();
+        for path in paths {
+            let text = match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && places.explicit.is_none() => {
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(KubeconfigError::Missing { path });
+                }
+                Err(source) => return Err(KubeconfigError::Read { path, source }),
+            };
+            files.push((path.clone(), Kubeconfig::parse(&text, &path)?));
+        }
+        let mut merged = Kubeconfig::default();
+        for (path, file) in &files {
+            merged.merge(file, path.parent().unwrap_or(Path::new("")));
+        }
+        Ok(Loaded { merged, files, default_file })
+    }
+
+    /// No file was found.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+}
+
+impl Kubeconfig {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, KubeconfigError> {
+        if text.trim().is_empty() {
+            return Ok(Kubeconfig::default());
+        }
+        serde_yaml::from_str(text)
+            .map_err(|source| KubeconfigError::Parse { path: path.to_path_buf(), source })
+    }
+
+    /// Takes over what is not named yet; paths become relative to `directory`, the file's own.
+    fn merge(&mut self, other: &Kubeconfig, directory: &Path) {
+        let absolute = |path: &mut Option<PathBuf>| {
+            if let Some(path) =
+                path.as_mut().filter(|path| path.is_relative() && !path.as_os_str().is_empty())
+            {
+                *path = directory.join(&path);
+            }
+        };
+        for one in &other.clusters {
+            if self.cluster(&one.name).is_none() {
+                let mut one = one.clone();
+                absolute(&mut one.cluster.certificate_authority);
+                self.clusters.push(one);
+            }
+        }
+        for one in &other.users {
+            if self.user(&one.name).is_none() {
+                let mut one = one.clone();
+                absolute(&mut one.user.client_certificate);
+                absolute(&mut one.user.client_key);
+                absolute(&mut one.user.token_file);
+                self.users.push(one);
+            }
+        }
+        for one in &other.contexts {
+            if self.context(&one.name).is_none() {
+                self.contexts.push(one.clone());
+            }
+        }
+        if self.current_context.is_empty() {
+            self.current_context.clone_from(&other.current_context);
+        }
+        for (key, value) in &other.extra {
+            self.extra.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|one| one.name == name).map(|one| &one.cluster)
+    }
+
+    pub fn context(&self, name: &str) -> Option<&Context> {
+        self.contexts.iter().find(|one| one.name == name).map(|one| &one.context)
+    }
+
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|one| one.name == name).map(|one| &one.user)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Tests of kubeconfig files: precedence, merging, resolution, writing.
+
+use std::path::{Path, PathBuf};
+
+use super::{Kubeconfig, KubeconfigError, Loaded, Overrides, Places};
+use crate::https::Token;
+
+const FIRST: &str = r"
+apiVersion: v1
+kind: Config
+preferences: {}
+clusters:
+- cluster: {server: 'https://one:6443', certificate-authority: ca.crt}
+  name: one
+contexts:
+- context: {cluster: one, user: admin, namespace: team}
+  name: a
+current-context: a
+users:
+- name: admin
+  user: {token: secret, colour: blue}
+";
+
+const SECOND: &str = r"
+clusters:
+- cluster: {server: 'https://other:6443'}
+  name: one
+- cluster: {server: 'https://two:6443', insecure-skip-tls-verify: true}
+  name: two
+contexts:
+- context: {cluster: two, user: plugin}
+  name: b
+current-context: b
+users:
+- name: plugin
+  user: {exec: {command: aws}}
+";
+
+fn places(directory: &Path, files: &[(&str, &str)]) -> Places {
+    let mut list = Vec::new();
+    for (name, text) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        list.push(path.display().to_string());
+    }
+    Places {
+        explicit: None,
+        variable: Some(list.join(":")),
+        home: None,
+        system: PathBuf::from("/nonexistent"),
+    }
+}
+
+#[test]
+fn the_first_file_that_names_an_entry_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("ca.crt"), "PEM").unwrap();
+    let loaded = Loaded::load(&places(directory.path(), &[("1", FIRST), ("2", SECOND)])).unwrap();
+    assert_eq!(loaded.merged.current_context, "a");
+    let config = loaded.merged.https_config(&Overrides::default()).unwrap();
+    assert_eq!(config.server, "https://one:6443");
+    assert_eq!(config.ca_pem.as_deref(), Some(&b"PEM"[..]), "relative to its own file");
+    assert_eq!(config.token, Token::Static("secret".into()));
+    assert_eq!(loaded.merged.namespace(&Overrides::default()), "team");
+    let context = Overrides { context: Some("b".into()), ..Overrides::default() };
+    let error = loaded.merged.https_config(&context).unwrap_err();
+    assert!(error.to_string().contains("exec plugin"), "{error}");
+}
+
+#[test]
+fn errors_are_kubectls() {
+    let config = Kubeconfig::parse(FIRST, Path::new("x")).unwrap();
+    let wrong = Overrides { context: Some("zz".into()), ..Overrides::default() };
+    assert_eq!(config.https_config(&wrong).unwrap_err().to_string(), "context \"zz\" does not exist");
+    let wrong = Overrides { cluster: Some("zz".into()), ..Overrides::default() };
+    assert_eq!(config.https_config(&wrong).unwrap_err().to_string(), "cluster \"zz\" does not exist");
+    let none = Kubeconfig::default().https_config(&Overrides::default()).unwrap();
+    assert_eq!(none.server, "http://localhost:8080");
+    let explicit = Places {
+        explicit: Some("/nonexistent/k".into()),
+        variable: None,
+        home: None,
+        system: PathBuf::new(),
+    };
+    let error = Loaded::load(&explicit).unwrap_err();
+    assert!(matches!(error, KubeconfigError::Missing { .. }));
+    assert_eq!(error.to_string(), "stat /nonexistent/k: no such file or directory");
+}
+
+#[test]
+fn the_system_file_is_the_last_resort() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = directory.path().join("minik8s.yaml");
+    std::fs::write(&system, FIRST).unwrap();
+    let home = directory.path().join("home");
+    let mut places = Places { explicit: None, variable: None, home: Some(home.clone()), system };
+    assert_eq!(Loaded::load(&places).unwrap().merged.current_context, "a");
+    std::fs::create_dir_all(home.join(".kube")).unwrap();
+    std::fs::write(home.join(".kube/config"), SECOND).unwrap();
+    assert_eq!(Loaded::load(&places).unwrap().merged.current_context, "b");
+    places.variable = Some(directory.path().join("none").display().to_string());
+    assert!(Loaded::load(&places).unwrap().is_empty());
+}
+
+#[test]
+fn an_entry_is_changed_in_its_own_file_and_the_rest_survives() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = places(directory.path(), &[("1", FIRST), ("2", SECOND)]);
+    let mut loaded = Loaded::load(&places).unwrap();
+    loaded.use_context("b").unwrap();
+    assert!(!loaded.set_context("b", |context| context.namespace = Some("x".into())).unwrap());
+    assert!(loaded.set_context("new", |context| context.cluster = "two".into()).unwrap());
+    let again = Loaded::load(&places).unwrap();
+    assert_eq!(again.merged, loaded.merged);
+    let first = std::fs::read_to_string(directory.path().join("1")).unwrap();
+    assert!(first.contains("colour: blue"), "unknown fields survive: {first}");
+    assert!(first.contains("current-context: b") && first.contains("name: new"), "{first}");
+    let second = std::fs::read_to_string(directory.path().join("2")).unwrap();
+    assert!(second.contains("namespace: x"), "{second}");
+    assert!(loaded.use_context("zz").is_err());
+    assert_eq!(loaded.delete_context("new").unwrap(), directory.path().join("1"));
+    assert!(Loaded::load(&places).unwrap().merged.context("new").is_none());
+}
