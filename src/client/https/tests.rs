@@ -57,21 +57,28 @@ fn pieces(parts: Vec<Vec<u8>>) -> Response<Body> {
 }
 
 trait BoxedSync: Sized {
-    fn boxed_sync(self) -> std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync>>;
+    fn boxed_sync(
+        self,
+    ) -> std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync>>;
 }
 
 impl<S> BoxedSync for S
 where
     S: futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync + 'static,
 {
-    fn boxed_sync(self) -> std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync>> {
+    fn boxed_sync(
+        self,
+    ) -> std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync>> {
         Box::pin(self)
     }
 }
 
 impl Fixture {
     /// A server on a free loopback port that offers these protocols and asks for client certificates.
-    async fn start(protocols: &[&str], answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
+    async fn start(
+        protocols: &[&str],
+        answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -81,15 +88,19 @@ impl Fixture {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(issuer.der().clone()).unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .unwrap();
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![serving.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(
+                vec![serving.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
             .unwrap();
         tls.alpn_protocols = protocols.iter().map(|one| one.as_bytes().to_vec()).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -127,7 +138,8 @@ fn serve(
             let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
                 let Ok(tls) = acceptor.accept(tcp).await else { return };
-                let peer = tls.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec()).unwrap_or_default();
+                let peer =
+                    tls.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec()).unwrap_or_default();
                 let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                     let (answer, peer) = (answer.clone(), peer.clone());
                     async move {
@@ -205,7 +217,10 @@ async fn calls_say_what_the_api_expects() {
         };
         let options = ListOptions { labels, limit: 2, ..ListOptions::default() };
         let list = api.list(&CONFIG_MAP, Some("n"), &options).await.unwrap();
-        assert_eq!((list.resource_version, list.continue_token.as_deref(), list.remaining), (9, Some("c"), Some(3)));
+        assert_eq!(
+            (list.resource_version, list.continue_token.as_deref(), list.remaining),
+            (9, Some("c"), Some(3))
+        );
         let tree = list.items[0].tree().unwrap();
         assert_eq!(tree["kind"], "ConfigMap", "items of a list get their type");
         assert_eq!(list.items[0].resource_version(), 4);
@@ -216,13 +231,12 @@ async fn calls_say_what_the_api_expects() {
             ..DeleteOptions::default()
         };
         assert!(api.delete(&CONFIG_MAP, at, &options).await.unwrap().is_none());
-        let bound = api.create_sub(
-            &POD,
-            ObjectRef::new(Some("n"), "p").sub("binding"),
-            serde_json::json!({}),
-            &api::CreateOptions::default(),
-        );
-        assert_eq!(bound.await.unwrap()["status"], "Success");
+        let binding = ObjectRef::new(Some("n"), "p").sub("binding");
+        let bound = api
+            .create_sub(&POD, binding, serde_json::json!({}), &api::CreateOptions::default())
+            .await
+            .unwrap();
+        assert_eq!(bound["status"], "Success");
         let patch = api::Patch::strategic(serde_json::json!({"data": {"k": "v"}}));
         api.patch(&CONFIG_MAP, at, patch, &api::UpdateOptions::default()).await.unwrap();
     }
@@ -256,15 +270,19 @@ async fn no_server_and_no_trust_are_told_apart_from_answers() {
     let mut config = HttpsConfig::new(format!("https://{closed}"));
     let server = Fixture::start(&["h2"], |_| whole(200, ONE)).await;
     config.ca_pem = Some(server.ca_pem.clone());
-    let error = HttpsApi::new(config).unwrap().get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a")).await.unwrap_err();
+    let error =
+        HttpsApi::new(config).unwrap().get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a")).await.unwrap_err();
     assert!(is_connection_error(&error) && error.code() == 503, "{error:?}");
     assert!(error.message().contains(&closed.to_string()) && error.message().contains("refused"), "{error}");
 
     let other = Fixture::start(&["h2"], |_| whole(200, ONE)).await;
     let mut config = server.config();
     config.ca_pem = Some(other.ca_pem);
-    let error =
-        HttpsApi::new(config.clone()).unwrap().get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a")).await.unwrap_err();
+    let error = HttpsApi::new(config.clone())
+        .unwrap()
+        .get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a"))
+        .await
+        .unwrap_err();
     assert!(is_connection_error(&error) && error.message().contains("certificate"), "{error}");
     config.ca_pem = None;
     config.insecure_skip_tls_verify = true;
@@ -328,7 +346,10 @@ async fn watch_frames_may_be_split_anywhere_and_an_error_ends_them() {
 async fn a_refused_watch_and_one_that_breaks_off() {
     let server = Fixture::start(&["h2"], |seen| {
         if seen.line.contains("resourceVersion=1") {
-            whole(410, r#"{"kind":"Status","status":"Failure","message":"old","reason":"Expired","code":410}"#)
+            whole(
+                410,
+                r#"{"kind":"Status","status":"Failure","message":"old","reason":"Expired","code":410}"#,
+            )
         } else {
             let whole_frame = r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"p"}}}"#;
             pieces(vec![format!("{whole_frame}\n{{\"type\":\"ADD").into_bytes()])
@@ -401,7 +422,8 @@ fn frames_are_lines() {
 
 #[test]
 fn server_urls() {
-    let split = |url: &str| super::split_server(url).map(|(scheme, at, path)| format!("{scheme} {at} {path}"));
+    let split =
+        |url: &str| super::split_server(url).map(|(scheme, at, path)| format!("{scheme} {at} {path}"));
     assert_eq!(split("https://h").unwrap(), "https h:443 ");
     assert_eq!(split("10.0.0.1:6443").unwrap(), "https 10.0.0.1:6443 ");
     assert_eq!(split("https://[::1]:6443/k8s/a/").unwrap(), "https [::1]:6443 /k8s/a");

@@ -30,6 +30,10 @@ const STREAMS_PER_LANE: usize = 80;
 /// A connection on which nothing arrives for this long is pinged, and dropped if the ping is not answered in time.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// What may be under way unread: enough for lists of megabytes at full speed. The HTTP/2 library's tolerance for many
+/// small frames that wait to be read (a burst of watch events) grows with the connection's window.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Why a request got no answer. A server that answered, whatever it said, is not an error here.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +135,8 @@ fn http_client(connector: &Connector) -> HttpClient {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(90))
-        .http2_adaptive_window(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .build(connector.clone())
