@@ -10,7 +10,16 @@ use std::time::Duration;
 use client::{ApiFor, BoxFuture};
 use supervisor::Stage;
 
+mod adoption;
 mod cidr;
+mod context;
+mod expectations;
+mod namespace;
+mod owned;
+mod pod_control;
+mod replica_set;
+mod root_ca;
+mod service_account;
 
 pub use cidr::{Cidr, CidrError};
 
@@ -42,5 +51,9 @@ pub trait CertificateSigner: Send + Sync {
 
 /// Starts all controllers in tasks of `stage`.
 pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
-    let _ = (config, api, stage);
+    let context = context::Context::new(config, api, stage);
+    service_account::start(&context);
+    root_ca::start(&context);
+    namespace::start(&context);
+    replica_set::start(&context);
 }

@@ -1,0 +1,69 @@
+//! What a controller has done but not yet seen: without it, a controller whose informer lags creates its pods twice.
+//!
+//! Before creating or deleting, the controller raises what it expects for the owner's key; its informer's handlers lower
+//! it. While something is expected the owner's replicas are not managed. Expectations run out after five minutes, for
+//! events that never come. Deletions are told apart by name, because one deletion is seen twice (marked, then gone).
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::context::Key;
+
+const RUN_OUT: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+pub(crate) struct Expectations {
+    by_owner: Mutex<HashMap<Key, Expected>>,
+}
+
+struct Expected {
+    creations: i64,
+    deletions: HashSet<Key>,
+    since: Instant,
+}
+
+impl Expectations {
+    /// Nothing is awaited for this owner, or it has been awaited for too long.
+    pub(crate) fn satisfied(&self, owner: &Key) -> bool {
+        let by_owner = self.by_owner.lock();
+        by_owner.get(owner).is_none_or(|expected| {
+            (expected.creations <= 0 && expected.deletions.is_empty()) || expected.since.elapsed() > RUN_OUT
+        })
+    }
+
+    pub(crate) fn expect_creations(&self, owner: &Key, count: usize) {
+        let creations = i64::try_from(count).unwrap_or(i64::MAX);
+        let expected = Expected { creations, deletions: HashSet::new(), since: Instant::now() };
+        self.by_owner.lock().insert(owner.clone(), expected);
+    }
+
+    pub(crate) fn expect_deletions(&self, owner: &Key, deletions: HashSet<Key>) {
+        let expected = Expected { creations: 0, deletions, since: Instant::now() };
+        self.by_owner.lock().insert(owner.clone(), expected);
+    }
+
+    /// A creation was seen, or will not happen.
+    pub(crate) fn creation_observed(&self, owner: &Key) {
+        if let Some(expected) = self.by_owner.lock().get_mut(owner) {
+            expected.creations -= 1;
+        }
+    }
+
+    /// A deletion was seen, or will not happen.
+    pub(crate) fn deletion_observed(&self, owner: &Key, object: &Key) {
+        if let Some(expected) = self.by_owner.lock().get_mut(owner) {
+            expected.deletions.remove(object);
+        }
+    }
+
+    /// The owner is gone.
+    pub(crate) fn forget(&self, owner: &Key) {
+        self.by_owner.lock().remove(owner);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Empties a namespace that is being deleted and then lets go of it.
+//!
+//! Pods go first (KEP-5080), so that a network policy or a secret never disappears under a running pod; then every other
+//! namespaced kind, by `deletecollection`. What remains is told in the namespace's conditions. The namespace is looked at
+//! again whenever one of its objects has gone; a delay from the pods' grace periods is only the fallback.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, DeleteOptions, KindRow, Kinded, ListOptions, PropagationPolicy, UpdateOptions};
+use client::{Api, Informer, ObjectApi, ObjectRef, WorkQueue};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::context::{Context, Outcome, text, unless_gone};
+use plan::{Remains, conditions};
+
+mod plan;
+
+const FINALIZER: &str = "kubernetes";
+
+struct Controller {
+    api: Arc<dyn ObjectApi>,
+    namespaces: Informer<Namespace>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let queue = WorkQueue::new("namespace");
+    let controller = Arc::new(Controller {
+        api: context.act_as("namespace-controller"),
+        namespaces: context.informers.of(),
+    });
+    let keys = queue.clone();
+    controller.namespaces.on_object_change(move |change| {
+        if let Some(namespace) = change.new.as_ref().filter(|namespace| namespace.is_terminating()) {
+            keys.add(namespace.name().to_string());
+        }
+    });
+    for row in content_rows() {
+        let (keys, namespaces) = (queue.clone(), controller.namespaces.clone());
+        context.informers.untyped(row).on_object_change(move |change| {
+            let gone = change.new.is_none();
+            let Some(name) = change.latest().namespace().filter(|_| gone) else { return };
+            if namespaces.object(None, name).is_some_and(|namespace| namespace.is_terminating()) {
+                keys.add(name.to_string());
+            }
+        });
+    }
+    let synced = controller.namespaces.clone();
+    let ready = async move { synced.synced().await };
+    context.run(&queue, 4, ready, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+/// The kinds a namespace can hold, each in one version.
+fn content_rows() -> impl Iterator<Item = &'static KindRow> {
+    let content = |row: &&&KindRow| {
+        row.namespaced()
+            && row.stored_as.is_none()
+            && row.allows("delete")
+            && row.allows("list")
+            && row.allows("watch")
+    };
+    api::kinds::ALL.iter().filter(content).copied()
+}
+
+impl Controller {
+    async fn reconcile(&self, name: &str) -> Outcome {
+        let api = Api::<Namespace>::all(self.api.clone());
+        let Some(namespace) = api.find(name).await? else { return Ok(None) };
+        if namespace.metadata.deletion_timestamp.is_none() {
+            return Ok(None);
+        }
+        let phase = namespace.status.as_ref().map_or("", |status| text(&status.phase));
+        let namespace = if phase == "Terminating" {
+            namespace
+        } else {
+            let mut marked = (*namespace).clone();
+            marked.status.get_or_insert_default().phase = Some("Terminating".to_string());
+            api.update_status(&marked).await?
+        };
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        if !finalizers.iter().any(|one| one == FINALIZER) {
+            // Ours is gone; what is left is for others, who finalize it themselves.
+            return Ok(None);
+        }
+        let remains = self.delete_content(name).await;
+        let namespace = self.tell(&api, namespace, &remains).await?;
+        if let Some(error) = remains.failure {
+            return Err(error);
+        }
+        if !remains.is_empty() {
+            let seconds = remains.grace_seconds.max(0) / 2 + 1;
+            return Ok(Some(Duration::from_secs(seconds.unsigned_abs())));
+        }
+        self.finalize(&namespace).await?;
+        Ok(None)
+    }
+
+    /// Deletes what is there and tells what remains.
+    async fn delete_content(&self, namespace: &str) -> Remains {
+        let mut remains = Remains::default();
+        self.delete_kind(Pod::row(), namespace, &mut remains).await;
+        if !remains.is_empty() {
+            return remains;
+        }
+        for row in content_rows().filter(|row| row.plural != "pods" || !row.group.is_empty()) {
+            self.delete_kind(row, namespace, &mut remains).await;
+        }
+        remains
+    }
+
+    async fn delete_kind(&self, row: &KindRow, namespace: &str, remains: &mut Remains) {
+        if let Err(error) = self.try_delete_kind(row, namespace, remains).await {
+            remains.failed(row, error);
+        }
+    }
+
+    async fn try_delete_kind(
+        &self,
+        row: &KindRow,
+        namespace: &str,
+        remains: &mut Remains,
+    ) -> Result<(), ApiError> {
+        let all = ListOptions::default();
+        if self.api.list(row, Some(namespace), &all).await?.items.is_empty() {
+            return Ok(());
+        }
+        let options = DeleteOptions {
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteOptions::default()
+        };
+        if row.allows("deletecollection") {
+            self.api.delete_collection(row, Some(namespace), &all, &options).await?;
+        } else {
+            for object in self.api.list(row, Some(namespace), &all).await?.items {
+                unless_gone(self.api.delete(row, ObjectRef::of(&object), &options).await)?;
+            }
+        }
+        let left = self.api.list(row, Some(namespace), &all).await?.items;
+        let mut grace = 0;
+        let mut finalizers = BTreeMap::new();
+        for object in &left {
+            for finalizer in &object.metadata().finalizers {
+                *finalizers.entry(finalizer.clone()).or_insert(0) += 1;
+            }
+            if let Some(pod) = (row.kind == "Pod").then(|| object.typed::<Pod>().ok()).flatten() {
+                let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+                grace = grace.max(own.unwrap_or(0));
+            }
+        }
+        remains.add(row, left.len(), grace, finalizers);
+        Ok(())
+    }
+
+    /// Writes the conditions, if they say anything new.
+    async fn tell(
+        &self,
+        api: &Api<Namespace>,
+        namespace: Arc<Namespace>,
+        remains: &Remains,
+    ) -> Result<Arc<Namespace>, ApiError> {
+        let mut told = (*namespace).clone();
+        let status = told.status.get_or_insert_default();
+        let list = status.conditions.get_or_insert_default();
+        if !conditions(list, remains, Timestamp::now()) {
+            return Ok(namespace);
+        }
+        api.update_status(&told).await
+    }
+
+    /// Takes our finalizer off the namespace's spec; the API server removes the namespace when none is left.
+    async fn finalize(&self, namespace: &Namespace) -> Result<(), ApiError> {
+        let mut body = serde_json::to_value(namespace).map_err(ApiError::internal)?;
+        if let Some(finalizers) = body.pointer_mut("/spec/finalizers").and_then(|list| list.as_array_mut()) {
+            finalizers.retain(|one| one != FINALIZER);
+        }
+        let at = ObjectRef::new(None, text(&namespace.metadata.name)).sub("finalize");
+        unless_gone(self.api.update(Namespace::row(), at, body, &UpdateOptions::default()).await)
+    }
+}

@@ -1,0 +1,284 @@
+//! Keeps as many pods of a replica set running as it asks for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, Kinded, LabelSelector};
+use client::{Api, Change, Informer, ObjectApi, WorkQueue};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::adoption::{claim_all, may_adopt};
+use crate::context::{Context, Key, Outcome, key_of, text};
+use crate::expectations::Expectations;
+use crate::owned::Owned;
+use crate::pod_control::{PodControl, pod_of, reference, slow_start};
+use plan::{Step, failure_condition, plan, status};
+
+mod plan;
+mod rank;
+
+const ACCOUNT: &str = "replicaset-controller";
+const WORKERS: usize = 5;
+
+struct Controller {
+    pods: PodControl,
+    api: Arc<dyn ObjectApi>,
+    sets: Informer<ReplicaSet>,
+    pod_informer: Informer<Pod>,
+    sets_by_owner: Owned<ReplicaSet>,
+    pods_by_owner: Owned<Pod>,
+    expectations: Expectations,
+    queue: WorkQueue<Key>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let api = context.act_as(ACCOUNT);
+    let sets: Informer<ReplicaSet> = context.informers.of();
+    let pods: Informer<Pod> = context.informers.of();
+    let queue = WorkQueue::new("replicaset");
+    let controller = Arc::new(Controller {
+        pods: PodControl { api: api.clone(), recorder: context.recorder(ACCOUNT, ACCOUNT) },
+        api,
+        sets_by_owner: Owned::follow(&sets),
+        pods_by_owner: Owned::follow(&pods),
+        sets,
+        pod_informer: pods,
+        expectations: Expectations::default(),
+        queue: queue.clone(),
+    });
+    controller.watch();
+    let synced = controller.clone();
+    let ready = async move {
+        synced.sets.synced().await;
+        synced.pod_informer.synced().await;
+    };
+    context.run(&queue, WORKERS, ready, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+fn selector_of(set: &ReplicaSet) -> LabelSelector {
+    LabelSelector::from_meta(set.spec.as_ref().map(|spec| &spec.selector))
+}
+
+fn min_ready_seconds(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
+}
+
+impl Controller {
+    fn watch(self: &Arc<Self>) {
+        let this = self.clone();
+        self.sets.on_change(move |change| this.queue.add(key_of(&change.latest().metadata)));
+        let this = self.clone();
+        self.pod_informer.on_change(move |change| this.pod_changed(change));
+    }
+
+    fn pod_changed(&self, change: &Change<Pod>) {
+        let old_owner = change.old.as_ref().and_then(|pod| self.owner_of(&pod.metadata));
+        let Some(pod) = &change.new else {
+            self.pod_deleted(change.latest(), old_owner);
+            return;
+        };
+        if api::pod::is_terminating(pod) {
+            // Its end counts as soon as it is marked: that is what the deletion was expected to do.
+            let owner = self.owner_of(&pod.metadata);
+            self.pod_deleted(pod, owner.or(old_owner));
+            return;
+        }
+        let owner = self.owner_of(&pod.metadata);
+        if let Some(old) = old_owner.filter(|old| Some(old) != owner.as_ref() && change.old.is_some()) {
+            self.queue.add(key_of(&old.metadata));
+        }
+        match owner {
+            Some(owner) => {
+                let key = key_of(&owner.metadata);
+                if change.old.is_none() {
+                    self.expectations.creation_observed(&key);
+                }
+                let became_ready = change
+                    .old
+                    .as_ref()
+                    .is_some_and(|old| !api::pod::is_ready(old) && api::pod::is_ready(pod));
+                self.queue.add(key.clone());
+                let delay = min_ready_seconds(&owner);
+                if became_ready && delay > 0 {
+                    self.queue.add_after(key, Duration::from_secs(u64::from(delay.unsigned_abs()) + 1));
+                }
+            }
+            None if api::owner::controller_of(&pod.metadata).is_none() => self.orphan_changed(change, pod),
+            None => {}
+        }
+    }
+
+    fn pod_deleted(&self, pod: &Pod, owner: Option<Arc<ReplicaSet>>) {
+        if let Some(owner) = owner {
+            let key = key_of(&owner.metadata);
+            self.expectations.deletion_observed(&key, &key_of(&pod.metadata));
+            self.queue.add(key);
+        }
+    }
+
+    /// A pod without controller: every set that would have it looks at it.
+    fn orphan_changed(&self, change: &Change<Pod>, pod: &Pod) {
+        let same = change.old.as_ref().is_some_and(|old| {
+            old.metadata.labels == pod.metadata.labels
+                && old.metadata.owner_references == pod.metadata.owner_references
+        });
+        let Some(labels) = pod.metadata.labels.as_ref().filter(|_| !same) else { return };
+        for set in self.sets.list(pod.metadata.namespace.as_deref()) {
+            if selector_of(&set).matches(labels) {
+                self.queue.add(key_of(&set.metadata));
+            }
+        }
+    }
+
+    /// The replica set that controls an object, if it is the one of that uid.
+    fn owner_of(&self, metadata: &ObjectMeta) -> Option<Arc<ReplicaSet>> {
+        let owner =
+            api::owner::controller_of(metadata).filter(|owner| owner.kind == ReplicaSet::row().kind)?;
+        let set = self.sets.get(metadata.namespace.as_deref(), &owner.name)?;
+        (text(&set.metadata.uid) == owner.uid).then_some(set)
+    }
+
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let Some(set) = self.sets.get(Some(&key.0), &key.1) else {
+            self.expectations.forget(key);
+            return Ok(None);
+        };
+        let satisfied = self.expectations.satisfied(key);
+        let uid = text(&set.metadata.uid);
+        let mut candidates = self.pods_by_owner.by(uid);
+        candidates.extend(self.pods_by_owner.orphans(&key.0));
+        candidates.retain(|pod| !api::pod::is_terminal(pod));
+        let ours = self.claim(&set, candidates).await?;
+        let active: Vec<Arc<Pod>> = ours.iter().filter(|pod| api::pod::is_active(pod)).cloned().collect();
+        let mut failure = None;
+        if satisfied && set.metadata.deletion_timestamp.is_none() {
+            failure = self.manage(key, &set, &active).await.err();
+        }
+        self.write_status(&set, &ours, failure.as_ref()).await?;
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.look_again(&set, &active)),
+        }
+    }
+
+    /// A pod that is ready but not long enough becomes available without any event.
+    fn look_again(&self, set: &ReplicaSet, active: &[Arc<Pod>]) -> Option<Duration> {
+        let delay = min_ready_seconds(set);
+        let now = Timestamp::now();
+        let waiting = |pod: &&Arc<Pod>| api::pod::is_ready(pod) && !api::pod::is_available(pod, delay, now);
+        (delay > 0 && active.iter().any(|pod| waiting(&pod)))
+            .then(|| Duration::from_secs(u64::from(delay.unsigned_abs())))
+    }
+
+    async fn claim(&self, set: &ReplicaSet, candidates: Vec<Arc<Pod>>) -> Result<Vec<Arc<Pod>>, ApiError> {
+        let owner = api::owner::controller_reference(set);
+        let terminating = set.metadata.deletion_timestamp.is_some();
+        let lives = || async {
+            let sets = Api::<ReplicaSet>::namespaced(self.api.clone(), text(&set.metadata.namespace));
+            let live = sets.find(text(&set.metadata.name)).await?;
+            may_adopt("ReplicaSet", live.as_ref().map(|live| &live.metadata), &set.metadata)
+        };
+        claim_all(&*self.api, candidates, &owner, &selector_of(set), terminating, lives).await
+    }
+
+    /// Creates or deletes pods.
+    async fn manage(&self, key: &Key, set: &ReplicaSet, active: &[Arc<Pod>]) -> Result<(), ApiError> {
+        let siblings = || self.siblings(set);
+        match plan(set, active, siblings, Timestamp::now()) {
+            Step::Nothing => Ok(()),
+            Step::Create(count) => self.create(key, set, count).await,
+            Step::Delete(pods) => self.delete(key, set, &pods).await,
+        }
+    }
+
+    async fn create(&self, key: &Key, set: &ReplicaSet, count: usize) -> Result<(), ApiError> {
+        let Some(template) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return Ok(()) };
+        let owner: OwnerReference = api::owner::controller_reference(set);
+        let pod = pod_of(template, &key.0, &key.1, &owner);
+        let reference = reference(set);
+        self.expectations.expect_creations(key, count);
+        let (done, outcome) = slow_start(count, || self.pods.create(&reference, &pod)).await;
+        for _ in done..count {
+            self.expectations.creation_observed(key);
+        }
+        match outcome {
+            Err(error) if error.is_namespace_terminating() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn delete(&self, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), ApiError> {
+        let reference = reference(set);
+        let names: HashSet<Key> = pods.iter().map(|pod| key_of(&pod.metadata)).collect();
+        self.expectations.expect_deletions(key, names);
+        let calls = pods.iter().map(|pod| self.pods.delete(&reference, pod));
+        let outcomes = futures::future::join_all(calls).await;
+        let mut failure = Ok(());
+        for (pod, outcome) in pods.iter().zip(outcomes) {
+            if let Err(error) = outcome {
+                self.expectations.deletion_observed(key, &key_of(&pod.metadata));
+                if !error.is_not_found() && failure.is_ok() {
+                    failure = Err(error);
+                }
+            }
+        }
+        failure
+    }
+
+    /// Active pods of all replica sets with the same controller, the set's own included: a rollout should leave the
+    /// deployment's pods spread, not each set's.
+    fn siblings(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let own = text(&set.metadata.uid);
+        let related = match api::owner::controller_of(&set.metadata) {
+            Some(owner) => self.sets_by_owner.by(&owner.uid),
+            None => Vec::new(),
+        };
+        let mut uids: HashSet<String> =
+            related.iter().map(|set| text(&set.metadata.uid).to_string()).collect();
+        uids.insert(own.to_string());
+        let pods = uids.iter().flat_map(|uid| self.pods_by_owner.by(uid));
+        pods.filter(|pod| api::pod::is_active(pod)).collect()
+    }
+
+    async fn write_status(
+        &self,
+        set: &Arc<ReplicaSet>,
+        pods: &[Arc<Pod>],
+        failure: Option<&ApiError>,
+    ) -> Result<(), ApiError> {
+        let now = Timestamp::now();
+        let active = pods.iter().filter(|pod| api::pod::is_active(pod)).count();
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let failure = failure.map(|error| failure_condition(active, wanted, error));
+        let api = Api::<ReplicaSet>::namespaced(self.api.clone(), text(&set.metadata.namespace));
+        let mut set = set.clone();
+        let mut first = true;
+        loop {
+            let status = status(&set, pods, failure.as_ref(), now);
+            if set.status.as_ref() == Some(&status) {
+                return Ok(());
+            }
+            let mut told = (*set).clone();
+            told.status = Some(status);
+            match api.update_status(&told).await {
+                // One more try on the newest version; after that the queue's back-off takes over.
+                Err(error) if error.is_conflict() && first => {
+                    first = false;
+                    match api.find(text(&set.metadata.name)).await? {
+                        Some(newest) if newest.metadata.uid == set.metadata.uid => set = newest,
+                        _ => return Ok(()),
+                    }
+                }
+                Err(error) if error.is_not_found() => return Ok(()),
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+    }
+}
