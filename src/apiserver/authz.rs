@@ -1,7 +1,18 @@
 //! Authorization: what a user may do.
+//!
+//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is RBAC, read from
+//! an index over the cached roles and bindings that is rebuilt when one of them changes.
+
+pub mod bootstrap;
+mod node;
+pub mod rbac;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
+use api::identity::GROUP_MASTERS;
 use api::{ApiError, FieldSelector, Identity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 
@@ -35,15 +46,50 @@ pub enum Decision {
 }
 
 /// Node authorizer, then RBAC.
-pub struct Authorizer {}
+pub struct Authorizer {
+    caches: Arc<Caches>,
+    rbac: rbac::Rbac,
+    node_rules: Vec<k8s_openapi::api::rbac::v1::PolicyRule>,
+}
 
 impl Authorizer {
-    pub fn new(_caches: Arc<Caches>) -> Self {
-        Authorizer {}
+    pub fn new(caches: Arc<Caches>) -> Self {
+        Authorizer {
+            rbac: rbac::Rbac::new(caches.clone()),
+            node_rules: bootstrap::rules_of("system:node"),
+            caches,
+        }
     }
 
-    pub fn authorize(&self, _attributes: &Attributes<'_>) -> Decision {
-        Decision::Allow
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        if attributes.user.in_group(GROUP_MASTERS) {
+            return Decision::Allow;
+        }
+        let mut reasons = Vec::new();
+        if let Some(name) = attributes.user.node_name() {
+            match node::authorize(&self.caches, &self.node_rules, name, attributes) {
+                Ok(()) => return Decision::Allow,
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        match self.rbac.authorize(attributes) {
+            Ok(()) => return Decision::Allow,
+            Err(reason) => reasons.push(reason),
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        Decision::Deny(reasons.join("\n"))
+    }
+
+    /// [`Authorizer::authorize`] with the refusal as the error that is answered.
+    pub fn check(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.authorize(attributes) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(forbidden(attributes, &reason)),
+        }
+    }
+
+    pub fn rbac(&self) -> &rbac::Rbac {
+        &self.rbac
     }
 }
 
