@@ -1,7 +1,176 @@
 //! The registry: one generic implementation of every verb for every kind.
+//!
+//! A call has been authorized when it gets here. Handlers and in-process components use the same functions; bodies are
+//! JSON trees, results are shared objects. Kinds differ by their [`Strategy`] only; the few subresources that are not
+//! parts of an object (binding, scale, token) have a file each.
 
+mod body;
+mod convert;
+mod create;
+mod delete;
+mod leases;
+mod metadata;
 pub mod names;
+mod read;
+mod resources;
+mod scale;
+mod special;
 pub mod strategies;
 mod strategy;
+mod update;
 
+use std::sync::Arc;
+
+use api::{ApiError, DryRun, Identity, KindRow, Object};
+use embedded_store::{Store, StoreError};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::Config;
+use crate::admission::Admission;
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
+use crate::cache::{Caches, Entry};
+
+pub(crate) use delete::Deleted;
+pub(crate) use read::Watch;
+pub(crate) use resources::{Resource, Resources};
 pub use strategy::{Cell, Column, Context, Reservation, Strategy};
+pub(crate) use update::Source;
+
+/// Everything that verbs need.
+pub(crate) struct Registry {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) resources: Resources,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
+    admission: Admission,
+    event_leases: leases::EventLeases,
+}
+
+/// One call on one resource.
+pub(crate) struct Call<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) subresource: Option<&'a str>,
+    pub(crate) user: &'a Identity,
+    pub(crate) dry_run: DryRun,
+    /// Texts for `Warning` headers, gathered on the way.
+    pub(crate) warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(resource: &'a Resource, namespace: Option<&'a str>, user: &'a Identity) -> Self {
+        Call {
+            resource,
+            namespace: namespace.filter(|_| resource.row.namespaced()),
+            subresource: None,
+            user,
+            dry_run: DryRun::No,
+            warnings: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn sub(mut self, subresource: Option<&'a str>) -> Self {
+        self.subresource = subresource;
+        self
+    }
+
+    pub(crate) fn dry(mut self, dry_run: DryRun) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    pub(crate) fn row(&self) -> &'a KindRow {
+        &self.resource.row
+    }
+
+    fn strategy(&self) -> &'static dyn Strategy {
+        self.resource.strategy
+    }
+
+    fn warn(&self, texts: Vec<String>) {
+        if !texts.is_empty() {
+            self.warnings.lock().extend(texts);
+        }
+    }
+
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    fn key(&self, name: &str) -> String {
+        self.resource.stored.storage_key(self.namespace, name)
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, crate::StartError> {
+        let caches = Caches::new();
+        let resources = Resources::built_in(&caches);
+        caches.fill(store.as_ref())?;
+        Ok(Registry {
+            authenticator: Authenticator::new(&config, caches.clone())?,
+            authorizer: Authorizer::new(caches.clone()),
+            admission: Admission::new(&config, caches.clone()),
+            event_leases: leases::EventLeases::default(),
+            config,
+            store,
+            caches,
+            resources,
+        })
+    }
+
+    fn context<'a>(&'a self, call: &Call<'a>) -> Context<'a> {
+        Context {
+            row: call.row(),
+            namespace: call.namespace,
+            subresource: call.subresource,
+            user: call.user,
+            now: Timestamp::now(),
+            dry_run: call.dry_run == DryRun::All,
+            caches: &self.caches,
+            config: &self.config,
+        }
+    }
+
+    /// The stored object, or 404.
+    fn find(&self, call: &Call<'_>, name: &str) -> Result<Arc<Entry>, ApiError> {
+        let cache = call.resource.cache()?;
+        cache.get(&call.key(name)).ok_or_else(|| ApiError::not_found(call.row(), name))
+    }
+
+    /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it since.
+    fn written(&self, call: &Call<'_>, key: &str, bytes: bytes::Bytes, revision: u64) -> Result<Arc<Object>, ApiError> {
+        let cached = call.resource.cache()?.get(key).filter(|entry| entry.object.resource_version() == revision);
+        let object = match cached {
+            Some(entry) => entry.object.clone(),
+            None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
+        };
+        call.resource.outward(object)
+    }
+}
+
+/// A store's failure as a Status. Compares that fail are not errors and do not come here.
+pub(crate) fn store_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
+        StoreError::TooLarge { .. } => ApiError::too_large(format!("etcdserver: {error}")),
+        StoreError::NoSpace(_) | StoreError::Unwritable(_) | StoreError::Stopped => {
+            ApiError::unavailable(error.to_string())
+        }
+        other => ApiError::internal(other),
+    }
+}
+
+/// A member of an object's metadata.
+fn meta<'a>(tree: &'a Value, field: &str) -> &'a Value {
+    &tree["metadata"][field]
+}
+
+fn meta_str<'a>(tree: &'a Value, field: &str) -> &'a str {
+    meta(tree, field).as_str().unwrap_or("")
+}

@@ -94,7 +94,7 @@ pub trait Strategy: Send + Sync {
     /// Whether names follow DNS label, subdomain or other rules: faults of a name, empty if it is good. The `prefix`
     /// form (generateName) may end in `-`.
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
-        super::names::dns_subdomain(name, prefix)
+        api::validation::name_is_dns_subdomain(name, prefix)
     }
 
     /// Whether metadata.generation counts changes of anything but metadata and status. Kinds without it have none.
@@ -124,6 +124,11 @@ pub trait Strategy: Send + Sync {
     /// Whether an object marked for deletion must stay although it has no finalizers in metadata (a namespace with
     /// `spec.finalizers`).
     fn holds_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Whether a deletion answers with the object rather than with a Status.
+    fn returns_deleted_object(&self) -> bool {
         false
     }
 

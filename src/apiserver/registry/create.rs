@@ -1,0 +1,105 @@
+//! Create.
+
+use std::sync::Arc;
+
+use api::{ApiError, CreateOptions, DryRun, FieldError, Object};
+use bytes::Bytes;
+use embedded_store::{Compare, Durability, Op, Txn};
+use serde_json::{Value, json};
+
+use super::{Call, Registry, body, meta_str, metadata, names, store_error};
+use crate::admission::{Operation, Request};
+
+/// How often a generated name is tried.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates an object from a body; `duplicates` are the fields that decoding it found twice.
+    pub(crate) async fn create(
+        &self,
+        call: &Call<'_>,
+        mut tree: Value,
+        duplicates: &[String],
+        options: &CreateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        let ctx = self.context(call);
+        body::decode(call, &ctx, &mut tree, duplicates, options.field_validation)?;
+        if call.namespace.is_none() && call.row().namespaced() {
+            return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
+        }
+        if !meta_str(&tree, "resourceVersion").is_empty() {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let given = meta_str(&tree, "name").to_string();
+        let prefix = meta_str(&tree, "generateName").to_string();
+        if given.is_empty() && prefix.is_empty() {
+            let fault = FieldError::required("metadata.name", "name or generateName is required");
+            return Err(ApiError::invalid(call.row(), "", vec![fault]));
+        }
+        let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
+        self.admission.mutate(&request, Some(&mut tree)).await?;
+        for attempt in 1.. {
+            let mut tree = if given.is_empty() { tree.clone() } else { std::mem::take(&mut tree) };
+            let generated = given.is_empty().then(|| names::generate(&prefix));
+            if let Some(name) = &generated {
+                tree["metadata"]["name"] = json!(name);
+            }
+            match self.create_named(call, tree).await {
+                Err(error) if error.is_already_exists() && generated.is_some() && attempt < NAME_ATTEMPTS => {}
+                done => return done,
+            }
+        }
+        Err(ApiError::internal("no name could be generated"))
+    }
+
+    /// Everything after the name is known.
+    async fn create_named(&self, call: &Call<'_>, mut tree: Value) -> Result<Arc<Object>, ApiError> {
+        let (row, strategy) = (call.row(), call.strategy());
+        let ctx = self.context(call);
+        metadata::assign(&mut tree, strategy, ctx.now);
+        if row.subresource("status").is_some()
+            && let Some(members) = tree.as_object_mut()
+        {
+            members.remove("status");
+        }
+        strategy.prepare_for_create(&ctx, &mut tree)?;
+        metadata::tidy(&mut tree);
+        let name = meta_str(&tree, "name").to_string();
+        let key = call.key(&name);
+        let reservation = strategy.reserve(&ctx, &mut tree, None)?;
+        let mut faults = metadata::validate_create(row, strategy, &tree);
+        faults.extend(strategy.validate_create(&ctx, &tree));
+        if !faults.is_empty() {
+            return Err(ApiError::invalid(row, &name, faults));
+        }
+        call.warn(strategy.warnings(&ctx, &tree, None));
+        let request = Request { ctx: &ctx, operation: Operation::Create, name: &name, old: None };
+        self.admission.validate(&request, Some(&tree)).await?;
+        let bytes = encode(call.resource.inward(tree))?;
+        if call.dry_run == DryRun::All {
+            if call.resource.cache()?.get(&key).is_some() {
+                return Err(ApiError::already_exists(row, &name));
+            }
+            let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
+            return call.resource.outward(Arc::new(object));
+        }
+        let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
+        let key_bytes = Bytes::from(key.clone());
+        let txn = Txn {
+            compares: vec![Compare::mod_revision(key_bytes.clone(), 0)],
+            success: vec![Op::Put { key: key_bytes, value: bytes.clone(), lease }],
+            failure: Vec::new(),
+            durability: Durability::Synced,
+        };
+        let result = self.store.txn(txn).await.map_err(store_error)?;
+        drop(reservation);
+        if !result.succeeded {
+            return Err(ApiError::already_exists(row, &name));
+        }
+        self.written(call, &key, bytes, result.revision)
+    }
+}
+
+pub(super) fn encode(tree: Value) -> Result<Bytes, ApiError> {
+    api::object::encode(tree).map_err(ApiError::internal)
+}

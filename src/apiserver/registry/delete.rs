@@ -1,0 +1,235 @@
+//! Delete: preconditions, grace, finalizers, propagation.
+
+use std::sync::Arc;
+
+use api::{ApiError, DeleteOptions, DryRun, ListOptions, Object, PropagationPolicy};
+use bytes::Bytes;
+use embedded_store::{Compare, Durability, Op, Txn};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::create::encode;
+use super::{Call, Context, Registry, meta, metadata, store_error};
+use crate::admission::{Operation, Request};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a deletion came to.
+pub(crate) struct Deleted {
+    /// The last state, or the state marked for deletion.
+    pub(crate) object: Arc<Object>,
+    pub(crate) gone: bool,
+}
+
+/// What is to be done with an object.
+enum Step {
+    /// It is being deleted already and this call changes nothing.
+    Wait,
+    Mark(Value),
+    Remove,
+}
+
+impl Registry {
+    pub(crate) async fn delete(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
+        check_options(options)?;
+        loop {
+            let entry = self.find(call, name)?;
+            let object = &entry.object;
+            check_preconditions(call, object, options)?;
+            let ctx = self.context(call);
+            let request = Request { ctx: &ctx, operation: Operation::Delete, name, old: Some(object) };
+            self.admission.mutate(&request, None).await?;
+            self.admission.validate(&request, None).await?;
+            match step(call, &ctx, object, options)? {
+                Step::Wait => return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: false }),
+                Step::Mark(tree) => {
+                    if let Some(object) = self.mark(call, name, object, tree).await? {
+                        return Ok(Deleted { object, gone: false });
+                    }
+                }
+                Step::Remove => {
+                    if call.dry_run == DryRun::All || self.erase(call, object).await? {
+                        return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: true });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn mark(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        old: &Object,
+        tree: Value,
+    ) -> Result<Option<Arc<Object>>, ApiError> {
+        let bytes = encode(tree)?;
+        if call.dry_run == DryRun::All {
+            let object = Object::from_stored(bytes, old.resource_version()).map_err(ApiError::internal)?;
+            return call.resource.outward(Arc::new(object)).map(Some);
+        }
+        self.put(call, name, old.resource_version(), bytes, Durability::Synced).await
+    }
+
+    /// Takes an object out of the store; false if it has changed meanwhile.
+    pub(super) async fn erase(&self, call: &Call<'_>, object: &Object) -> Result<bool, ApiError> {
+        let key = Bytes::from(call.resource.stored.storage_key(object.namespace(), object.name()));
+        let txn = Txn {
+            compares: vec![Compare::mod_revision(key.clone(), object.resource_version())],
+            success: vec![Op::Delete { key, range_end: None }],
+            failure: Vec::new(),
+            durability: Durability::Synced,
+        };
+        Ok(self.store.txn(txn).await.map_err(store_error)?.succeeded)
+    }
+
+    /// Deletes everything that a list with these options finds; returns what was deleted.
+    pub(crate) async fn delete_collection(
+        &self,
+        call: &Call<'_>,
+        list: &ListOptions,
+        options: &DeleteOptions,
+    ) -> Result<Vec<Arc<Object>>, ApiError> {
+        let found = self.list(call, &ListOptions { limit: 0, continue_token: None, ..list.clone() }).await?;
+        let mut deleted = Vec::with_capacity(found.items.len());
+        for object in found.items {
+            let mut one = Call::new(call.resource, object.namespace(), call.user);
+            one.dry_run = call.dry_run;
+            match self.delete(&one, object.name(), options).await {
+                Ok(done) => deleted.push(done.object),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+fn check_options(options: &DeleteOptions) -> Result<(), ApiError> {
+    if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+        // Upstream reads a negative period as the shortest one; strategies see it as 1.
+        return Ok(());
+    }
+    Ok(())
+}
+
+fn check_preconditions(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
+    let wanted = &options.preconditions;
+    let (uid, version) = (object.uid(), object.resource_version().to_string());
+    if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). \
+             The object might have been deleted and then recreated"
+        );
+        return Err(ApiError::conflict(call.row(), object.name(), &why));
+    }
+    if let Some(wanted) = wanted.resource_version.as_deref().filter(|wanted| *wanted != version) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+             ({version}). The object might have been modified"
+        );
+        return Err(ApiError::conflict(call.row(), object.name(), &why));
+    }
+    Ok(())
+}
+
+/// Decides, in upstream's order: grace first, then finalizers, else it goes.
+fn step(call: &Call<'_>, ctx: &Context<'_>, object: &Object, options: &DeleteOptions) -> Result<Step, ApiError> {
+    let strategy = call.strategy();
+    let old = object.tree().map_err(ApiError::internal)?;
+    let mut new = old.clone();
+    let graceful = match grace(call, ctx, &mut new, options) {
+        Grace::Pending => return Ok(Step::Wait),
+        Grace::Wait(seconds) => seconds > 0,
+        Grace::None => false,
+    };
+    let finalizers = finalizers_after(&old, options);
+    let held = !finalizers.is_empty() || strategy.holds_deletion(&old);
+    if !graceful && !held {
+        return Ok(Step::Remove);
+    }
+    match finalizers.is_empty() {
+        true => drop(new["metadata"].as_object_mut().map(|metadata| metadata.remove("finalizers"))),
+        false => new["metadata"]["finalizers"] = json!(finalizers),
+    }
+    if held && new["metadata"].get("deletionTimestamp").is_none() {
+        set_deletion(&mut new, ctx.now, 0);
+    }
+    strategy.mark_deleted(ctx, &mut new);
+    Ok(if new == old { Step::Wait } else { Step::Mark(new) })
+}
+
+enum Grace {
+    /// The kind has none, or it is over.
+    None,
+    /// Marked in the tree, with so many seconds to go.
+    Wait(i64),
+    /// Marked before, and this call does not shorten it.
+    Pending,
+}
+
+fn grace(call: &Call<'_>, ctx: &Context<'_>, tree: &mut Value, options: &DeleteOptions) -> Grace {
+    let wish = call.strategy().grace_period(ctx, tree, options);
+    let deleted_at = meta(tree, "deletionTimestamp").as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let Some(deleted_at) = deleted_at else {
+        return match wish {
+            Some(seconds) => {
+                set_deletion(tree, ctx.now, seconds);
+                Grace::Wait(seconds)
+            }
+            None => Grace::None,
+        };
+    };
+    // Being deleted already: the grace period may only become shorter.
+    let Some(left) = meta(tree, "deletionGracePeriodSeconds").as_i64() else { return Grace::None };
+    let asked = match (options.grace_period_seconds, wish) {
+        (Some(asked), _) => asked.max(0),
+        // A kind without grace asks for none.
+        (None, None) => 0,
+        (None, Some(_)) => return Grace::Pending,
+    };
+    if asked >= left {
+        return Grace::Pending;
+    }
+    let start = deleted_at - SignedDuration::from_secs(left);
+    tree["metadata"]["deletionTimestamp"] = json!(metadata::time(start + SignedDuration::from_secs(asked)));
+    tree["metadata"]["deletionGracePeriodSeconds"] = json!(asked);
+    Grace::Wait(asked)
+}
+
+fn set_deletion(tree: &mut Value, now: Timestamp, seconds: i64) {
+    tree["metadata"]["deletionTimestamp"] = json!(metadata::time(now + SignedDuration::from_secs(seconds)));
+    tree["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
+    if meta(tree, "generation").as_i64().unwrap_or(0) > 0 {
+        metadata::add_generation(tree);
+    }
+}
+
+/// The finalizers once the garbage collector's own are set as the propagation policy says; without a policy what is
+/// there decides.
+fn finalizers_after(tree: &Value, options: &DeleteOptions) -> Vec<String> {
+    let present: Vec<&str> = meta(tree, "finalizers").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let orphan = match options.propagation_policy {
+        Some(policy) => policy == PropagationPolicy::Orphan,
+        None => present.contains(&ORPHAN),
+    };
+    let foreground = match options.propagation_policy {
+        Some(policy) => policy == PropagationPolicy::Foreground,
+        None => present.contains(&FOREGROUND),
+    };
+    let others = present.iter().filter(|one| !matches!(**one, ORPHAN | FOREGROUND)).map(|one| one.to_string());
+    let mut result: Vec<String> = others.collect();
+    if orphan {
+        result.push(ORPHAN.to_string());
+    }
+    if foreground {
+        result.push(FOREGROUND.to_string());
+    }
+    result
+}

@@ -1,0 +1,109 @@
+//! The metadata that the server owns: set on create, kept on update, and its validation.
+
+use api::validation::{validate_object_meta, validate_object_meta_update};
+use api::{FieldError, KindRow};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Strategy;
+
+/// RFC 3339 in whole seconds, as `metav1.Time` prints it.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Fields of metadata that a client cannot choose on create.
+const ASSIGNED: &[&str] =
+    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion", "managedFields"];
+
+/// Fields of metadata that an update keeps from the stored object.
+const KEPT: &[&str] =
+    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+
+fn members(tree: &mut Value) -> Option<&mut Map<String, Value>> {
+    tree.get_mut("metadata").and_then(Value::as_object_mut)
+}
+
+/// Gives a new object its identity.
+pub(super) fn assign(tree: &mut Value, strategy: &dyn Strategy, now: Timestamp) {
+    let Some(metadata) = members(tree) else { return };
+    for field in ASSIGNED {
+        metadata.remove(*field);
+    }
+    metadata.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
+    metadata.insert("creationTimestamp".into(), json!(time(now)));
+    if strategy.has_generation() {
+        metadata.insert("generation".into(), json!(1));
+    }
+}
+
+/// Puts back what an update may not touch.
+pub(super) fn keep(new: &mut Value, old: &Value) {
+    let Some(metadata) = members(new) else { return };
+    metadata.remove("managedFields");
+    metadata.remove("selfLink");
+    for field in KEPT {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert((*field).into(), value.clone()),
+            None => metadata.remove(*field),
+        };
+    }
+}
+
+/// Empty collections are left out, as upstream's encoding does: so that objects that mean the same are the same bytes.
+pub(super) fn tidy(tree: &mut Value) {
+    let Some(metadata) = members(tree) else { return };
+    metadata.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    });
+}
+
+/// Counts a change of anything but metadata and status.
+pub(super) fn bump_generation(new: &mut Value, old: &Value) {
+    let rest = |tree: &Value| -> Vec<(String, Value)> {
+        let Some(members) = tree.as_object() else { return Vec::new() };
+        let counts = |key: &str| !matches!(key, "metadata" | "status");
+        members.iter().filter(|(key, _)| counts(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    if rest(new) != rest(old) {
+        add_generation(new);
+    }
+}
+
+pub(super) fn add_generation(tree: &mut Value) {
+    let generation = tree["metadata"]["generation"].as_i64().unwrap_or(0);
+    tree["metadata"]["generation"] = json!(generation + 1);
+}
+
+fn typed(tree: &Value) -> Result<ObjectMeta, Vec<FieldError>> {
+    ObjectMeta::deserialize(&tree["metadata"]).map_err(|error| {
+        vec![FieldError::invalid("metadata", "", error.to_string())]
+    })
+}
+
+pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Value) -> Vec<FieldError> {
+    let metadata = match typed(tree) {
+        Ok(metadata) => metadata,
+        Err(faults) => return faults,
+    };
+    let mut faults = validate_object_meta(&metadata, row.namespaced(), |_, _| Vec::new(), row.group.is_empty());
+    let name = metadata.name.as_deref().unwrap_or("");
+    if !name.is_empty() {
+        let messages = strategy.name_faults(name, false);
+        faults.extend(messages.into_iter().map(|message| FieldError::invalid("metadata.name", name, message)));
+    }
+    faults
+}
+
+pub(super) fn validate_update(row: &KindRow, new: &Value, old: &Value) -> Vec<FieldError> {
+    match (typed(new), typed(old)) {
+        (Ok(new), Ok(old)) => validate_object_meta_update(&new, &old, row.group.is_empty()),
+        (Err(faults), _) | (_, Err(faults)) => faults,
+    }
+}

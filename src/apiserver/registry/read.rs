@@ -1,0 +1,376 @@
+//! Get, list and watch, all from the cache; only lists at an older revision go to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, FieldSelector, ListOptions, Object, ResourceVersionMatch, WatchEvent, WatchOptions};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use client::ObjectList;
+use embedded_store::{RangeRequest, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::{Call, Registry, convert, store_error};
+use crate::cache::{Entry, Filter, Selection, Start, Watcher};
+
+/// How long a read waits for a revision that this server has not seen yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a watch that allows bookmarks gets one.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// Objects read from the store at a time when a selector leaves few of them.
+const STORE_PAGE: usize = 500;
+
+/// A continue token: the consistent revision (-1: whatever is current) and where to go on, relative to the prefix.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+impl Registry {
+    pub(crate) fn get(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        let entry = self.find(call, name)?;
+        call.resource.outward(entry.object.clone())
+    }
+
+    /// [`Registry::get`] that waits for a resource version, as the `resourceVersion` parameter asks.
+    pub(crate) async fn get_at(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Object>, ApiError> {
+        self.reach(parse_version(version)?).await?;
+        self.get(call, name)
+    }
+
+    async fn reach(&self, version: u64) -> Result<(), ApiError> {
+        let progress = self.caches.progress();
+        if progress.get() >= version || progress.reach(version, PATIENCE).await {
+            return Ok(());
+        }
+        let message = format!("Too large resource version: {version}, current: {}", progress.get());
+        Err(ApiError::timeout(message).with_cause("ResourceVersionTooLarge", None, "Too large resource version"))
+    }
+
+    fn filter(
+        &self,
+        call: &Call<'_>,
+        labels: &api::LabelSelector,
+        fields: &FieldSelector,
+    ) -> Result<Filter, ApiError> {
+        let mut fields = fields.clone();
+        for term in &mut fields.terms {
+            if call.resource.is_converted() {
+                term.path = convert::stored_path(&term.path);
+            }
+            let strategy = call.resource.cache()?.strategy();
+            let known = matches!(&*term.path, "metadata.name" | "metadata.namespace")
+                || strategy.selectable_fields().contains(&&*term.path);
+            if !known {
+                return Err(ApiError::bad_request(format!("field label not supported: {}", term.path)));
+            }
+        }
+        Ok(Filter {
+            namespace: call.namespace.map(str::to_string),
+            labels: labels.clone(),
+            fields,
+            strategy: call.resource.cache()?.strategy(),
+        })
+    }
+
+    pub(crate) async fn list(&self, call: &Call<'_>, options: &ListOptions) -> Result<ObjectList, ApiError> {
+        let filter = self.filter(call, &options.labels, &options.fields)?;
+        let version = parse_version(options.resource_version.as_deref())?;
+        let matching = options.resource_version_match;
+        check_version(options, version)?;
+        if let Some(token) = options.continue_token.as_deref().filter(|token| !token.is_empty()) {
+            return self.list_on(call, &filter, token, options.limit);
+        }
+        self.reach(version).await?;
+        let exact = matching == Some(ResourceVersionMatch::Exact)
+            || (matching.is_none() && options.limit > 0 && version > 0);
+        if exact && version != 0 {
+            return self.list_at(call, &filter, version, None, options.limit);
+        }
+        let selection = call.resource.cache()?.select(&filter, None, options.limit);
+        listed(call, &filter, selection, None)
+    }
+
+    /// The next page of a list.
+    fn list_on(&self, call: &Call<'_>, filter: &Filter, token: &str, limit: usize) -> Result<ObjectList, ApiError> {
+        let token = read_token(token)?;
+        let prefix = call.resource.stored.storage_prefix(call.namespace);
+        let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
+        match u64::try_from(token.rv) {
+            Ok(revision) if call.resource.cache()?.last_change() > revision => {
+                self.list_at(call, filter, revision, Some(&after), limit)
+            }
+            Ok(revision) => {
+                let selection = call.resource.cache()?.select(filter, Some(&after), limit);
+                listed(call, filter, selection, Some(revision))
+            }
+            Err(_) => {
+                let selection = call.resource.cache()?.select(filter, Some(&after), limit);
+                listed(call, filter, selection, None)
+            }
+        }
+    }
+
+    /// A list as of an older revision, from the store's history.
+    fn list_at(
+        &self,
+        call: &Call<'_>,
+        filter: &Filter,
+        revision: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ObjectList, ApiError> {
+        let prefix = call.resource.stored.storage_prefix(call.namespace);
+        let mut selection = Selection { revision, ..Selection::default() };
+        let mut from = after.map_or(prefix.clone(), |after| format!("{after}\0")).into_bytes();
+        'pages: loop {
+            let page = self.store.range(&RangeRequest {
+                key: from.clone().into(),
+                range_end: Some(prefix_end(&prefix).into()),
+                limit: STORE_PAGE,
+                revision,
+                ..RangeRequest::default()
+            });
+            let page = page.map_err(|error| too_old(error, after.map(|after| &after[prefix.len()..])))?;
+            let total = page.kvs.len();
+            for (at, kv) in page.kvs.into_iter().enumerate() {
+                from = [&kv.key[..], b"\0"].concat();
+                let object = Object::from_stored(kv.value, kv.mod_revision).map_err(ApiError::internal)?;
+                let entry = Arc::new(Entry::new(Arc::new(object)));
+                if !filter.matches(&entry) {
+                    continue;
+                }
+                selection.entries.push(entry);
+                if limit != 0 && selection.entries.len() == limit {
+                    selection.remaining = page.count.saturating_sub(at as u64 + 1);
+                    selection.last_key = (selection.remaining > 0).then_some(kv.key);
+                    break 'pages;
+                }
+            }
+            if !page.more || total == 0 {
+                break;
+            }
+        }
+        listed(call, filter, selection, Some(revision))
+    }
+
+    pub(crate) async fn watch(&self, call: &Call<'_>, options: &WatchOptions) -> Result<Watch, ApiError> {
+        let filter = self.filter(call, &options.labels, &options.fields)?;
+        let version = parse_version(options.resource_version.as_deref())?;
+        let start = match (version, options.send_initial_events) {
+            (_, Some(true)) => {
+                self.reach(version).await?;
+                Start::Present
+            }
+            (0, Some(false)) => Start::Now,
+            (0, None) => Start::Present,
+            (version, _) => Start::After(version),
+        };
+        let state = match call.resource.cache()?.watch(filter, start) {
+            Ok(watcher) => State::Initial(watcher),
+            Err(floor) => State::Ending(ApiError::expired(format!("too old resource version: {version} ({floor})"))),
+        };
+        Ok(Watch {
+            state,
+            marks_end: options.send_initial_events == Some(true) && options.allow_bookmarks,
+            bookmarks: options.allow_bookmarks,
+            next_bookmark: tokio::time::Instant::now() + BOOKMARKS,
+            deadline: options.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+        })
+    }
+}
+
+/// `""` and `"0"` are 0.
+fn parse_version(version: Option<&str>) -> Result<u64, ApiError> {
+    match version {
+        None | Some("") => Ok(0),
+        Some(text) => text.parse().map_err(|_| {
+            ApiError::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        }),
+    }
+}
+
+fn check_version(options: &ListOptions, version: u64) -> Result<(), ApiError> {
+    let forbidden = |why: &str| Err(ApiError::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: {why}")));
+    let unset = options.resource_version.as_deref().unwrap_or("").is_empty();
+    let goes_on = options.continue_token.as_deref().is_some_and(|token| !token.is_empty());
+    match options.resource_version_match {
+        Some(_) if unset => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        Some(_) if goes_on => forbidden("resourceVersionMatch is forbidden when continue is provided"),
+        Some(ResourceVersionMatch::Exact) if version == 0 => {
+            forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+        }
+        _ if goes_on && !unset && version != 0 => {
+            Err(ApiError::bad_request("specifying resource version is not allowed when using continue"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A selection in the row's version, with the token of the next page.
+fn listed(
+    call: &Call<'_>,
+    filter: &Filter,
+    selection: Selection,
+    revision: Option<u64>,
+) -> Result<ObjectList, ApiError> {
+    let revision = revision.unwrap_or(selection.revision);
+    let prefix = call.resource.stored.storage_prefix(call.namespace);
+    let continue_token = selection.last_key.as_deref().map(|key| {
+        let last = String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default());
+        write_token(i64::try_from(revision).unwrap_or(-1), &format!("{last}\0"))
+    });
+    // How many remain is known only if all of them match.
+    let remaining = (continue_token.is_some() && filter.is_everything()).then_some(selection.remaining);
+    let items: Result<Vec<_>, _> =
+        selection.entries.iter().map(|entry| call.resource.outward(entry.object.clone())).collect();
+    Ok(ObjectList { items: items?, resource_version: revision, continue_token, remaining })
+}
+
+fn write_token(rv: i64, start: &str) -> String {
+    let token = Token { v: TOKEN_VERSION.to_string(), rv, start: start.to_string() };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+fn read_token(text: &str) -> Result<Token, ApiError> {
+    let invalid = |why: String| ApiError::bad_request(format!("invalid continue token: {why}"));
+    let bytes =
+        URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| ApiError::bad_request("continue key is not valid: invalid base64"))?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() || token.start.contains("..") {
+        return Err(invalid("incorrect encoded start resourceVersion or key".into()));
+    }
+    Ok(token)
+}
+
+/// The end of the range of all keys with a prefix.
+fn prefix_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+/// 410 for a revision that is gone; of a continued list with a token that goes on at the current revision.
+fn too_old(error: StoreError, start: Option<&str>) -> ApiError {
+    let StoreError::Compacted { .. } = error else { return store_error(error) };
+    let Some(start) = start else {
+        return ApiError::expired("The resourceVersion for the provided list is too old.");
+    };
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+        list without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+        the results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+        modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+    let mut status = ApiError::expired(message).status().clone();
+    status.metadata.continue_ = Some(write_token(-1, &format!("{start}\0")));
+    ApiError::from_status(status)
+}
+
+/// A running watch. Ends after an error or at its timeout.
+pub(crate) struct Watch {
+    state: State,
+    /// Whether the end of the initial objects is marked by a bookmark.
+    marks_end: bool,
+    bookmarks: bool,
+    next_bookmark: tokio::time::Instant,
+    deadline: Option<tokio::time::Instant>,
+}
+
+enum State {
+    /// Delivering what was there.
+    Initial(Watcher),
+    Following(Watcher),
+    /// One error is still to be delivered.
+    Ending(ApiError),
+    Over,
+}
+
+impl Watch {
+    /// The next message that needs no waiting.
+    pub(crate) fn try_next(&mut self) -> Option<WatchEvent> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Over => None,
+            State::Ending(error) => Some(WatchEvent::Error(error)),
+            State::Initial(mut watcher) => match watcher.next_initial() {
+                Some(object) => {
+                    self.state = State::Initial(watcher);
+                    Some(WatchEvent::Added(object))
+                }
+                None => {
+                    let resource_version = watcher.start_revision();
+                    self.state = State::Following(watcher);
+                    if self.marks_end {
+                        return Some(WatchEvent::Bookmark { resource_version, initial_events_end: true });
+                    }
+                    self.try_next()
+                }
+            },
+            State::Following(mut watcher) => match watcher.try_next() {
+                Ok(event) => {
+                    self.state = State::Following(watcher);
+                    event
+                }
+                Err(lagged) => {
+                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+                    Some(WatchEvent::Error(ApiError::expired(message)))
+                }
+            },
+        }
+    }
+
+    /// The next message; none when the watch is over.
+    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
+        if let Some(event) = self.try_next() {
+            return Some(event);
+        }
+        let State::Following(watcher) = &mut self.state else { return None };
+        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 86400);
+        let deadline = self.deadline.unwrap_or(far);
+        let bookmark = if self.bookmarks { self.next_bookmark } else { far };
+        tokio::select! {
+            biased;
+            next = watcher.next() => Some(match next {
+                Ok(event) => event,
+                Err(lagged) => {
+                    self.state = State::Over;
+                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+                    WatchEvent::Error(ApiError::expired(message))
+                }
+            }),
+            () = tokio::time::sleep_until(deadline) => {
+                // A last bookmark spares the client from reading old changes when it resumes.
+                let last = self.bookmarks.then(|| self.bookmark()).flatten();
+                self.state = State::Over;
+                last
+            }
+            () = tokio::time::sleep_until(bookmark) => {
+                self.next_bookmark = tokio::time::Instant::now() + BOOKMARKS;
+                match self.bookmark() {
+                    Some(event) => Some(event),
+                    None => Box::pin(self.next()).await,
+                }
+            }
+        }
+    }
+
+    /// A bookmark, unless a change is at hand: it goes first.
+    fn bookmark(&mut self) -> Option<WatchEvent> {
+        let State::Following(watcher) = &mut self.state else { return None };
+        let resource_version = watcher.progress();
+        match watcher.try_next() {
+            Ok(None) => Some(WatchEvent::Bookmark { resource_version, initial_events_end: false }),
+            Ok(Some(event)) => Some(event),
+            Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The `scale` subresource: `autoscaling/v1` Scale as a view of an object's replicas.
+
+use std::sync::Arc;
+
+use api::{ApiError, FieldError, LabelSelector, Object, Patch, UpdateOptions, patch, schema};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Call, Registry, Source, meta, meta_str};
+
+pub(crate) const GROUP: &str = "autoscaling";
+pub(crate) const VERSION: &str = "v1";
+pub(crate) const KIND: &str = "Scale";
+
+/// What the caller wants the Scale to be.
+pub(crate) enum ScaleSource<'a> {
+    Body(Value),
+    Patch(&'a Patch),
+}
+
+impl Registry {
+    pub(crate) fn get_scale(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        let entry = self.find(call, name)?;
+        let tree = call.resource.outward_tree(&entry.object)?;
+        view(&tree, entry.object.resource_version())
+    }
+
+    pub(crate) async fn update_scale(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        source: ScaleSource<'_>,
+        options: &UpdateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        let change = |tree: &mut Value| -> Result<(), ApiError> {
+            let scale = match &source {
+                ScaleSource::Body(scale) => scale.clone(),
+                ScaleSource::Patch(change) => {
+                    let version = meta_str(tree, "resourceVersion").parse().unwrap_or(0);
+                    let mut scale = view(tree, version)?.tree().map_err(ApiError::internal)?;
+                    patch::apply(schema::for_gvk(GROUP, VERSION, KIND), &mut scale, change)?;
+                    schema::check_kind(GROUP, VERSION, KIND, &mut scale, &[], options.field_validation)?;
+                    scale
+                }
+            };
+            apply(call, name, &scale, tree)
+        };
+        let whole = Call::new(call.resource, call.namespace, call.user).dry(call.dry_run);
+        let object = self.update(&whole, name, Source::Change(&change), options).await?;
+        call.warn(whole.take_warnings());
+        view(&object.tree().map_err(ApiError::internal)?, object.resource_version())
+    }
+}
+
+/// Writes what a Scale says into the object.
+fn apply(call: &Call<'_>, name: &str, scale: &Value, tree: &mut Value) -> Result<(), ApiError> {
+    let given = meta_str(scale, "name");
+    if !given.is_empty() && given != name {
+        let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(ApiError::bad_request(message));
+    }
+    for field in ["resourceVersion", "uid"] {
+        let wanted = meta_str(scale, field);
+        if !wanted.is_empty() && wanted != meta_str(tree, field) {
+            return Err(ApiError::modified(call.row(), name));
+        }
+    }
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let fault = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid(&scale_row(), name, vec![fault]));
+    }
+    tree["spec"]["replicas"] = json!(replicas);
+    Ok(())
+}
+
+fn scale_row() -> api::KindRow {
+    let row = api::kinds::ALL[0].clone();
+    api::KindRow { group: GROUP.into(), version: VERSION.into(), kind: KIND.into(), plural: "scales".into(), ..row }
+}
+
+fn view(tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        let value = meta(tree, field);
+        if !value.is_null() {
+            metadata.insert(field.into(), value.clone());
+        }
+    }
+    let mut spec = Map::new();
+    if let Some(replicas) = tree["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
+        spec.insert("replicas".into(), json!(replicas));
+    }
+    let mut status = Map::new();
+    status.insert("replicas".into(), json!(tree["status"]["replicas"].as_i64().unwrap_or(0)));
+    let selector = selector(&tree["spec"]["selector"]);
+    if !selector.is_empty() {
+        status.insert("selector".into(), json!(selector));
+    }
+    let scale = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": KIND,
+        "metadata": metadata, "spec": spec, "status": status,
+    });
+    Object::from_tree(scale, version).map(Arc::new).map_err(ApiError::internal)
+}
+
+/// A selector in its text form: a LabelSelector, or a plain map as replication controllers have it.
+fn selector(value: &Value) -> String {
+    if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
+        let selector = meta_v1::LabelSelector::deserialize(value).ok();
+        return LabelSelector::from_meta(selector.as_ref()).to_string();
+    }
+    let map = std::collections::BTreeMap::<String, String>::deserialize(value).unwrap_or_default();
+    LabelSelector::from_map(&map).to_string()
+}

@@ -1,0 +1,309 @@
+//! Update and patch: of the object and of those subresources that are parts of it.
+
+use std::sync::Arc;
+
+use api::{ApiError, CreateOptions, DryRun, FieldError, FieldValidation, Object, Patch, UpdateOptions, patch};
+use bytes::Bytes;
+use embedded_store::{Compare, Durability, Op, Txn};
+use serde_json::{Value, json};
+
+use super::create::encode;
+use super::{Call, Context, Registry, body, meta, meta_str, metadata, store_error};
+use crate::admission::{Operation, Request};
+use crate::cache::Entry;
+
+/// How often a write is tried again when somebody else was faster and the caller did not insist on a version.
+const ATTEMPTS: usize = 50;
+
+/// What the new object is made from.
+pub(crate) enum Source<'a> {
+    /// The whole object, and the fields that decoding it found twice.
+    Body(Value, &'a [String]),
+    Patch(&'a Patch),
+    /// A change of the stored tree, made by the server itself on behalf of the caller (scale, binding).
+    Change(&'a (dyn Fn(&mut Value) -> Result<(), ApiError> + Sync)),
+}
+
+/// What a write of a new version came to.
+enum Attempt {
+    Done(Arc<Object>),
+    /// The object has changed under us.
+    Raced,
+}
+
+/// The old object, as seen by the call.
+struct Current {
+    entry: Arc<Entry>,
+    tree: Value,
+}
+
+impl Registry {
+    pub(crate) async fn update(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        source: Source<'_>,
+        options: &UpdateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        let mut insists = false;
+        for _ in 0..ATTEMPTS {
+            let Some(entry) = call.resource.cache()?.get(&call.key(name)) else {
+                return self.update_of_nothing(call, name, source, options).await;
+            };
+            let tree = call.resource.outward_tree(&entry.object)?;
+            let current = Current { entry, tree };
+            call.take_warnings();
+            let (new, explicit) = self.proposed(call, name, &current, &source, options.field_validation)?;
+            insists |= explicit;
+            match self.replace(call, name, &current, new).await? {
+                Attempt::Done(object) => return Ok(object),
+                Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
+                    return Err(ApiError::modified(call.row(), name));
+                }
+                Attempt::Raced => {}
+            }
+        }
+        Err(ApiError::modified(call.row(), name))
+    }
+
+    /// A PUT to a name that does not exist creates some kinds; for all others it is a 404.
+    async fn update_of_nothing(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        source: Source<'_>,
+        options: &UpdateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        let missing = || ApiError::not_found(call.row(), name);
+        let Source::Body(tree, duplicates) = source else { return Err(missing()) };
+        let wanted = call.subresource.is_none()
+            && call.strategy().allows_create_on_update()
+            && meta_str(&tree, "resourceVersion").is_empty()
+            && meta_str(&tree, "uid").is_empty();
+        if !wanted {
+            return Err(missing());
+        }
+        check_name(&tree, name)?;
+        let options = CreateOptions {
+            dry_run: options.dry_run,
+            field_manager: options.field_manager.clone(),
+            field_validation: options.field_validation,
+        };
+        self.create(call, tree, duplicates, &options).await
+    }
+
+    /// The object that the caller wants, before the server has its say; and whether the caller insists on a version.
+    fn proposed(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        current: &Current,
+        source: &Source<'_>,
+        validation: FieldValidation,
+    ) -> Result<(Value, bool), ApiError> {
+        let ctx = self.context(call);
+        let version = current.entry.object.resource_version().to_string();
+        let mut new = match source {
+            Source::Body(tree, duplicates) => {
+                let mut tree = tree.clone();
+                body::decode(call, &ctx, &mut tree, duplicates, validation)?;
+                check_name(&tree, name)?;
+                tree
+            }
+            Source::Patch(patch) => {
+                let mut tree = current.tree.clone();
+                patch::apply(call.resource.schema, &mut tree, patch)?;
+                body::decode(call, &ctx, &mut tree, &[], validation)?;
+                check_name(&tree, name)?;
+                tree
+            }
+            Source::Change(change) => {
+                let mut tree = current.tree.clone();
+                change(&mut tree)?;
+                tree
+            }
+        };
+        let given = meta_str(&new, "resourceVersion");
+        if given.is_empty() && !call.strategy().allows_unconditional_update() {
+            let fault = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            return Err(ApiError::invalid(call.row(), name, vec![fault]));
+        }
+        let explicit = !given.is_empty() && given != "0";
+        if explicit && given != version {
+            return Err(ApiError::modified(call.row(), name));
+        }
+        let uid = meta_str(&new, "uid");
+        if !uid.is_empty() && uid != current.entry.object.uid() {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                current.entry.object.uid()
+            );
+            return Err(ApiError::conflict(call.row(), name, &why));
+        }
+        new["metadata"]["resourceVersion"] = json!(version);
+        Ok((new, explicit))
+    }
+
+    /// Puts the new object in the place of the current one.
+    async fn replace(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        current: &Current,
+        mut new: Value,
+    ) -> Result<Attempt, ApiError> {
+        let (row, strategy) = (call.row(), call.strategy());
+        let ctx = self.context(call);
+        let old = &current.tree;
+        new = confine(call, new, old);
+        let request =
+            Request { ctx: &ctx, operation: Operation::Update, name, old: Some(&current.entry.object) };
+        self.admission.mutate(&request, Some(&mut new)).await?;
+        self.settle(call, &ctx, &mut new, old)?;
+        let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
+        let mut faults = metadata::validate_update(row, &new, old);
+        faults.extend(strategy.validate_update(&ctx, &new, old));
+        if !faults.is_empty() {
+            return Err(ApiError::invalid(row, name, faults));
+        }
+        call.warn(strategy.warnings(&ctx, &new, Some(old)));
+        self.admission.validate(&request, Some(&new)).await?;
+        if self.is_final(call, &new, old) {
+            return self.remove(call, &current.entry, new).await;
+        }
+        let lazy = is_renewal(call, &new, old);
+        let bytes = encode(call.resource.inward(new))?;
+        let object = &current.entry.object;
+        if bytes == object.stored_bytes() {
+            return Ok(Attempt::Done(call.resource.outward(object.clone())?));
+        }
+        if call.dry_run == DryRun::All {
+            let object = Object::from_stored(bytes, object.resource_version()).map_err(ApiError::internal)?;
+            return Ok(Attempt::Done(call.resource.outward(Arc::new(object))?));
+        }
+        let durability = if lazy { Durability::Lazy } else { Durability::Synced };
+        let done = self.put(call, name, object.resource_version(), bytes, durability).await?;
+        drop(reservation);
+        Ok(done.map_or(Attempt::Raced, Attempt::Done))
+    }
+
+    /// What the server keeps, counts and tidies in a proposed object.
+    fn settle(&self, call: &Call<'_>, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+        let strategy = call.strategy();
+        metadata::keep(new, old);
+        strategy.prepare_for_update(ctx, new, old)?;
+        metadata::tidy(new);
+        if strategy.has_generation() && call.subresource != Some("status") {
+            metadata::bump_generation(new, old);
+        }
+        Ok(())
+    }
+
+    /// Stores bytes over a known version; none if that version is no longer the current one.
+    pub(super) async fn put(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        version: u64,
+        bytes: Bytes,
+        durability: Durability,
+    ) -> Result<Option<Arc<Object>>, ApiError> {
+        let key = call.key(name);
+        let key_bytes = Bytes::from(key.clone());
+        let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
+        let txn = Txn {
+            compares: vec![Compare::mod_revision(key_bytes.clone(), version)],
+            success: vec![Op::Put { key: key_bytes, value: bytes.clone(), lease }],
+            failure: Vec::new(),
+            durability,
+        };
+        let result = self.store.txn(txn).await.map_err(store_error)?;
+        if !result.succeeded {
+            return Ok(None);
+        }
+        self.written(call, &key, bytes, result.revision).map(Some)
+    }
+
+    /// Whether this update takes away the last thing that kept an object which is marked for deletion.
+    fn is_final(&self, call: &Call<'_>, new: &Value, old: &Value) -> bool {
+        let marked = old["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
+        marked
+            && meta(new, "finalizers").as_array().is_none_or(Vec::is_empty)
+            && meta(new, "deletionGracePeriodSeconds").as_i64().unwrap_or(0) == 0
+            && !call.strategy().holds_deletion(new)
+    }
+
+    async fn remove(&self, call: &Call<'_>, entry: &Entry, last: Value) -> Result<Attempt, ApiError> {
+        let object = &entry.object;
+        if call.dry_run == DryRun::No && !self.erase(call, object).await? {
+            return Ok(Attempt::Raced);
+        }
+        let last = Object::from_tree(last, object.resource_version()).map_err(ApiError::internal)?;
+        Ok(Attempt::Done(Arc::new(last)))
+    }
+}
+
+fn check_name(tree: &Value, name: &str) -> Result<(), ApiError> {
+    let given = meta_str(tree, "name");
+    if given.is_empty() || given == name {
+        // Whether the name may be left out depends on nothing else, so upstream's answer for it is the same.
+        return if given.is_empty() { Err(ApiError::bad_request(NAME_REQUIRED)) } else { Ok(()) };
+    }
+    Err(ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    )))
+}
+
+const NAME_REQUIRED: &str = "name must be provided";
+
+/// Takes from the proposed object only what the call may change: for a subresource its part, for the object itself all
+/// but the status.
+fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
+    let take = |part: &str, mut new: Value| {
+        let mut result = old.clone();
+        result["metadata"] = new["metadata"].take();
+        set(&mut result, part, new.get(part).cloned());
+        result
+    };
+    match call.subresource {
+        Some("status" | "approval") => take("status", new),
+        Some(_) => take("spec", new),
+        None => {
+            if call.row().subresource("status").is_some() {
+                set(&mut new, "status", old.get("status").cloned());
+            }
+            new
+        }
+    }
+}
+
+fn set(tree: &mut Value, member: &str, value: Option<Value>) {
+    let Some(members) = tree.as_object_mut() else { return };
+    match value {
+        Some(value) => members.insert(member.to_string(), value),
+        None => members.remove(member),
+    };
+}
+
+/// A Lease update that changes nothing but the time of renewal, which need not wait for the disk.
+fn is_renewal(call: &Call<'_>, new: &Value, old: &Value) -> bool {
+    if call.row().plural != "leases" || call.row().group != "coordination.k8s.io" {
+        return false;
+    }
+    let without_time = |spec: &Value| {
+        let mut spec = spec.clone();
+        if let Some(members) = spec.as_object_mut() {
+            members.remove("renewTime");
+        }
+        spec
+    };
+    let same_metadata = new["metadata"].as_object().zip(old["metadata"].as_object()).is_some_and(|(new, old)| {
+        let rest = |members: &serde_json::Map<String, Value>| {
+            let mut members = members.clone();
+            members.remove("resourceVersion");
+            members
+        };
+        rest(new) == rest(old)
+    });
+    same_metadata && without_time(&new["spec"]) == without_time(&old["spec"])
+}
