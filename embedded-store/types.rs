@@ -200,7 +200,7 @@ pub enum StoreError {
 }
 
 /// The whole interface. Reads are served from memory; only writes wait for the disk.
-pub trait Store: Send + Sync {
+pub trait Store: Leases + Send + Sync {
     /// Carries out a transaction; returns once it is as durable as it asked to be and visible to reads and watches.
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>>;
 

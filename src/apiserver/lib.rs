@@ -8,8 +8,10 @@
 pub mod admission;
 pub mod authn;
 pub mod authz;
+mod bootstrap;
 pub mod cache;
 mod config;
+mod local;
 pub mod printers;
 pub mod registry;
 mod server;

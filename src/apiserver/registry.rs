@@ -36,6 +36,7 @@ use crate::cache::{Caches, Entry};
 pub(crate) use delete::Deleted;
 pub(crate) use read::Watch;
 pub(crate) use resources::{Resource, Resources};
+pub(crate) use scale::ScaleSource;
 pub use strategy::{Cell, Column, Context, Reservation, Strategy};
 pub(crate) use update::Source;
 
@@ -144,8 +145,15 @@ impl Registry {
     }
 
     /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it since.
-    fn written(&self, call: &Call<'_>, key: &str, bytes: bytes::Bytes, revision: u64) -> Result<Arc<Object>, ApiError> {
-        let cached = call.resource.cache()?.get(key).filter(|entry| entry.object.resource_version() == revision);
+    fn written(
+        &self,
+        call: &Call<'_>,
+        key: &str,
+        bytes: bytes::Bytes,
+        revision: u64,
+    ) -> Result<Arc<Object>, ApiError> {
+        let cached =
+            call.resource.cache()?.get(key).filter(|entry| entry.object.resource_version() == revision);
         let object = match cached {
             Some(entry) => entry.object.clone(),
             None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
@@ -157,7 +165,9 @@ impl Registry {
 /// A store's failure as a Status. Compares that fail are not errors and do not come here.
 pub(crate) fn store_error(error: StoreError) -> ApiError {
     match error {
-        StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
+        StoreError::Compacted { .. } => {
+            ApiError::expired("The resourceVersion for the provided list is too old.")
+        }
         StoreError::TooLarge { .. } => ApiError::too_large(format!("etcdserver: {error}")),
         StoreError::NoSpace(_) | StoreError::Unwritable(_) | StoreError::Stopped => {
             ApiError::unavailable(error.to_string())

@@ -1,14 +1,19 @@
 //! The running API server: start, in-process access, the port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::Identity;
 use client::{ApiFor, ObjectApi};
 use embedded_store::Store;
-use supervisor::Stage;
-use tokio::net::TcpListener;
+use supervisor::{Latch, OnExit, Stage};
 
-use crate::Config;
+use crate::local::Local;
+use crate::registry::Registry;
+use crate::{Config, bootstrap};
+
+/// How often old history is dropped.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,25 +28,48 @@ pub enum StartError {
 }
 
 /// Shared by everything that serves requests.
-pub struct ApiServer {}
+pub struct ApiServer {
+    pub(crate) registry: Arc<Registry>,
+    /// Open once what every cluster has exists.
+    pub(crate) bootstrapped: Latch,
+    pub(crate) stage: Stage,
+}
 
 impl ApiServer {
     /// Fills the caches and creates what every cluster has (system namespaces, the `kubernetes` service, bootstrap
     /// roles). Tasks it needs run in `stage`.
     pub async fn start(
-        _config: Config,
-        _store: Arc<dyn Store>,
-        _stage: &Stage,
+        config: Config,
+        store: Arc<dyn Store>,
+        stage: &Stage,
     ) -> Result<Arc<ApiServer>, StartError> {
-        Ok(Arc::new(ApiServer {}))
+        let registry = Arc::new(Registry::new(config, store)?);
+        let caches = registry.caches.clone();
+        stage.spawn_cancellable("history of the watch cache", OnExit::Stop, async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                caches.sweep();
+            }
+        });
+        let server =
+            Arc::new(ApiServer { registry, bootstrapped: Latch::new("bootstrap"), stage: stage.clone() });
+        bootstrap::run(&server).await?;
+        server.bootstrapped.open();
+        Ok(server)
     }
 
     /// Serves HTTPS on the listener until the stage stops.
-    pub fn serve(self: &Arc<Self>, _listener: TcpListener, _tls: Arc<rustls::ServerConfig>, _stage: &Stage) {}
+    pub fn serve(
+        self: &Arc<Self>,
+        _listener: tokio::net::TcpListener,
+        _tls: Arc<rustls::ServerConfig>,
+        _stage: &Stage,
+    ) {
+    }
 }
 
 impl ApiFor for ApiServer {
-    fn as_user(&self, _identity: Identity) -> Arc<dyn ObjectApi> {
-        todo!("registry")
+    fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi> {
+        Arc::new(Local::new(self.registry.clone(), identity))
     }
 }

@@ -55,7 +55,8 @@ impl Change {
     }
 
     pub(crate) fn size(&self) -> usize {
-        let bytes = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.object.stored_bytes().len());
+        let bytes =
+            |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.object.stored_bytes().len());
         // The old object is most often the new one of an earlier change, so it counts only if it is the last holder.
         if self.new.is_some() { bytes(&self.new) } else { bytes(&self.old) }
     }

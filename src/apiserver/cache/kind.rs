@@ -163,7 +163,11 @@ impl KindCache {
             return Vec::new();
         };
         let state = self.state.read();
-        state.index.get(&(at, Box::from(value))).map(|found| found.values().cloned().collect()).unwrap_or_default()
+        state
+            .index
+            .get(&(at, Box::from(value)))
+            .map(|found| found.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Revision of the newest change.
@@ -191,7 +195,8 @@ impl KindCache {
             None => &state.objects,
         };
         let from = after.unwrap_or(&prefix);
-        let mut candidates = below(source, from.as_bytes(), &prefix).filter(|(key, _)| Some(&key[..]) != after.map(str::as_bytes));
+        let mut candidates = below(source, from.as_bytes(), &prefix)
+            .filter(|(key, _)| Some(&key[..]) != after.map(str::as_bytes));
         for (key, entry) in candidates.by_ref() {
             if !filter.matches(entry) {
                 continue;
@@ -260,7 +265,10 @@ impl KindCache {
     /// The most confined topic that holds all a filter can match. The caller holds the state's lock.
     fn topic(&self, filter: &Filter) -> Arc<Topic> {
         let field = |(at, field): (usize, &&str)| {
-            filter.demands(field).filter(|value| !value.is_empty()).map(|value| TopicKey::Field(at, value.into()))
+            filter
+                .demands(field)
+                .filter(|value| !value.is_empty())
+                .map(|value| TopicKey::Field(at, value.into()))
         };
         let by_name = || {
             let name = filter.demands("metadata.name")?;

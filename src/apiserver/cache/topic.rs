@@ -97,7 +97,12 @@ impl Topic {
     }
 
     /// Copies up to `most` changes from a cursor on and returns the new cursor.
-    pub(crate) fn read(&self, cursor: u64, most: usize, out: &mut VecDeque<Arc<Change>>) -> Result<u64, Lagged> {
+    pub(crate) fn read(
+        &self,
+        cursor: u64,
+        most: usize,
+        out: &mut VecDeque<Arc<Change>>,
+    ) -> Result<u64, Lagged> {
         let ring = self.ring.lock();
         if cursor < ring.first {
             return Err(Lagged { floor: ring.floor });

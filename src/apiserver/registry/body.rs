@@ -25,8 +25,9 @@ pub(crate) fn check_kind(row: &KindRow, tree: &mut Value) -> Result<(), ApiError
         return Err(ApiError::bad_request(message));
     }
     if !given.is_empty() && given != expected {
-        let message =
-            format!("the API version in the data ({given}) does not match the expected API version ({expected})");
+        let message = format!(
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
+        );
         return Err(ApiError::bad_request(message));
     }
     if given.is_empty() {

@@ -17,7 +17,8 @@ const RENAMED: &[(&str, &str)] = &[
 ];
 
 /// Field selector paths of `events.k8s.io/v1` and what they are called in storage.
-const SELECTORS: &[(&str, &str)] = &[("regarding.", "involvedObject."), ("reportingController", "reportingComponent")];
+const SELECTORS: &[(&str, &str)] =
+    &[("regarding.", "involvedObject."), ("reportingController", "reportingComponent")];
 
 /// From the stored form to a row's.
 pub(super) fn outward(row: &KindRow, mut tree: Value) -> Value {
@@ -32,7 +33,11 @@ pub(super) fn inward(row: &KindRow, mut tree: Value) -> Value {
     tree
 }
 
-fn rename(row: &KindRow, tree: &mut Value, direction: fn(&(&'static str, &'static str)) -> (&'static str, &'static str)) {
+fn rename(
+    row: &KindRow,
+    tree: &mut Value,
+    direction: fn(&(&'static str, &'static str)) -> (&'static str, &'static str),
+) {
     let Some(members) = tree.as_object_mut() else { return };
     let mut renamed = Map::new();
     for pair in RENAMED {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{ApiError, CreateOptions, DryRun, FieldError, Object};
 use bytes::Bytes;
-use embedded_store::{Compare, Durability, Op, Txn};
+use embedded_store::{Compare, Durability, Op, StoreError, Txn};
 use serde_json::{Value, json};
 
 use super::{Call, Registry, body, meta_str, metadata, names, store_error};
@@ -45,7 +45,8 @@ impl Registry {
                 tree["metadata"]["name"] = json!(name);
             }
             match self.create_named(call, tree).await {
-                Err(error) if error.is_already_exists() && generated.is_some() && attempt < NAME_ATTEMPTS => {}
+                Err(error) if error.is_already_exists() && generated.is_some() && attempt < NAME_ATTEMPTS => {
+                }
                 done => return done,
             }
         }
@@ -83,20 +84,38 @@ impl Registry {
             let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
             return call.resource.outward(Arc::new(object));
         }
-        let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
-        let key_bytes = Bytes::from(key.clone());
-        let txn = Txn {
-            compares: vec![Compare::mod_revision(key_bytes.clone(), 0)],
-            success: vec![Op::Put { key: key_bytes, value: bytes.clone(), lease }],
-            failure: Vec::new(),
-            durability: Durability::Synced,
-        };
-        let result = self.store.txn(txn).await.map_err(store_error)?;
+        let revision = self.store_object(call, &key, 0, bytes.clone(), Durability::Synced).await?;
         drop(reservation);
-        if !result.succeeded {
-            return Err(ApiError::already_exists(row, &name));
+        let Some(revision) = revision else { return Err(ApiError::already_exists(row, &name)) };
+        self.written(call, &key, bytes, revision)
+    }
+
+    /// Stores an object over the version that is expected there (0: none); returns its revision, or none if another
+    /// version is there.
+    pub(super) async fn store_object(
+        &self,
+        call: &Call<'_>,
+        key: &str,
+        version: u64,
+        bytes: Bytes,
+        durability: Durability,
+    ) -> Result<Option<u64>, ApiError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        for last in [false, true] {
+            let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
+            let txn = Txn {
+                compares: vec![Compare::mod_revision(key.clone(), version)],
+                success: vec![Op::Put { key: key.clone(), value: bytes.clone(), lease }],
+                failure: Vec::new(),
+                durability,
+            };
+            match self.store.txn(txn).await {
+                Ok(result) => return Ok(result.succeeded.then_some(result.revision)),
+                Err(StoreError::LeaseNotFound) if !last => self.event_leases.forget().await,
+                Err(error) => return Err(store_error(error)),
+            }
         }
-        self.written(call, &key, bytes, result.revision)
+        Ok(None)
     }
 }
 

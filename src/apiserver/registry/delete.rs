@@ -47,7 +47,9 @@ impl Registry {
             self.admission.mutate(&request, None).await?;
             self.admission.validate(&request, None).await?;
             match step(call, &ctx, object, options)? {
-                Step::Wait => return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: false }),
+                Step::Wait => {
+                    return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: false });
+                }
                 Step::Mark(tree) => {
                     if let Some(object) = self.mark(call, name, object, tree).await? {
                         return Ok(Deleted { object, gone: false });
@@ -140,7 +142,12 @@ fn check_preconditions(call: &Call<'_>, object: &Object, options: &DeleteOptions
 }
 
 /// Decides, in upstream's order: grace first, then finalizers, else it goes.
-fn step(call: &Call<'_>, ctx: &Context<'_>, object: &Object, options: &DeleteOptions) -> Result<Step, ApiError> {
+fn step(
+    call: &Call<'_>,
+    ctx: &Context<'_>,
+    object: &Object,
+    options: &DeleteOptions,
+) -> Result<Step, ApiError> {
     let strategy = call.strategy();
     let old = object.tree().map_err(ApiError::internal)?;
     let mut new = old.clone();
@@ -214,7 +221,8 @@ fn set_deletion(tree: &mut Value, now: Timestamp, seconds: i64) {
 /// The finalizers once the garbage collector's own are set as the propagation policy says; without a policy what is
 /// there decides.
 fn finalizers_after(tree: &Value, options: &DeleteOptions) -> Vec<String> {
-    let present: Vec<&str> = meta(tree, "finalizers").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let present: Vec<&str> =
+        meta(tree, "finalizers").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let orphan = match options.propagation_policy {
         Some(policy) => policy == PropagationPolicy::Orphan,
         None => present.contains(&ORPHAN),
@@ -223,7 +231,8 @@ fn finalizers_after(tree: &Value, options: &DeleteOptions) -> Vec<String> {
         Some(policy) => policy == PropagationPolicy::Foreground,
         None => present.contains(&FOREGROUND),
     };
-    let others = present.iter().filter(|one| !matches!(**one, ORPHAN | FOREGROUND)).map(|one| one.to_string());
+    let others =
+        present.iter().filter(|one| !matches!(**one, ORPHAN | FOREGROUND)).map(|one| one.to_string());
     let mut result: Vec<String> = others.collect();
     if orphan {
         result.push(ORPHAN.to_string());

@@ -15,12 +15,26 @@ pub(crate) fn time(at: Timestamp) -> String {
 }
 
 /// Fields of metadata that a client cannot choose on create.
-const ASSIGNED: &[&str] =
-    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion", "managedFields"];
+const ASSIGNED: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+    "resourceVersion",
+    "managedFields",
+];
 
 /// Fields of metadata that an update keeps from the stored object.
-const KEPT: &[&str] =
-    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+const KEPT: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+];
 
 fn members(tree: &mut Value) -> Option<&mut Map<String, Value>> {
     tree.get_mut("metadata").and_then(Value::as_object_mut)
@@ -69,7 +83,11 @@ pub(super) fn bump_generation(new: &mut Value, old: &Value) {
     let rest = |tree: &Value| -> Vec<(String, Value)> {
         let Some(members) = tree.as_object() else { return Vec::new() };
         let counts = |key: &str| !matches!(key, "metadata" | "status");
-        members.iter().filter(|(key, _)| counts(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+        members
+            .iter()
+            .filter(|(key, _)| counts(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     };
     if rest(new) != rest(old) {
         add_generation(new);
@@ -82,9 +100,8 @@ pub(super) fn add_generation(tree: &mut Value) {
 }
 
 fn typed(tree: &Value) -> Result<ObjectMeta, Vec<FieldError>> {
-    ObjectMeta::deserialize(&tree["metadata"]).map_err(|error| {
-        vec![FieldError::invalid("metadata", "", error.to_string())]
-    })
+    ObjectMeta::deserialize(&tree["metadata"])
+        .map_err(|error| vec![FieldError::invalid("metadata", "", error.to_string())])
 }
 
 pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Value) -> Vec<FieldError> {
@@ -92,11 +109,13 @@ pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Val
         Ok(metadata) => metadata,
         Err(faults) => return faults,
     };
-    let mut faults = validate_object_meta(&metadata, row.namespaced(), |_, _| Vec::new(), row.group.is_empty());
+    let mut faults =
+        validate_object_meta(&metadata, row.namespaced(), |_, _| Vec::new(), row.group.is_empty());
     let name = metadata.name.as_deref().unwrap_or("");
     if !name.is_empty() {
         let messages = strategy.name_faults(name, false);
-        faults.extend(messages.into_iter().map(|message| FieldError::invalid("metadata.name", name, message)));
+        faults
+            .extend(messages.into_iter().map(|message| FieldError::invalid("metadata.name", name, message)));
     }
     faults
 }

@@ -53,7 +53,11 @@ impl Registry {
             return Ok(());
         }
         let message = format!("Too large resource version: {version}, current: {}", progress.get());
-        Err(ApiError::timeout(message).with_cause("ResourceVersionTooLarge", None, "Too large resource version"))
+        Err(ApiError::timeout(message).with_cause(
+            "ResourceVersionTooLarge",
+            None,
+            "Too large resource version",
+        ))
     }
 
     fn filter(
@@ -101,7 +105,13 @@ impl Registry {
     }
 
     /// The next page of a list.
-    fn list_on(&self, call: &Call<'_>, filter: &Filter, token: &str, limit: usize) -> Result<ObjectList, ApiError> {
+    fn list_on(
+        &self,
+        call: &Call<'_>,
+        filter: &Filter,
+        token: &str,
+        limit: usize,
+    ) -> Result<ObjectList, ApiError> {
         let token = read_token(token)?;
         let prefix = call.resource.stored.storage_prefix(call.namespace);
         let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
@@ -177,7 +187,9 @@ impl Registry {
         };
         let state = match call.resource.cache()?.watch(filter, start) {
             Ok(watcher) => State::Initial(watcher),
-            Err(floor) => State::Ending(ApiError::expired(format!("too old resource version: {version} ({floor})"))),
+            Err(floor) => {
+                State::Ending(ApiError::expired(format!("too old resource version: {version} ({floor})")))
+            }
         };
         Ok(Watch {
             state,
@@ -194,13 +206,21 @@ fn parse_version(version: Option<&str>) -> Result<u64, ApiError> {
     match version {
         None | Some("") => Ok(0),
         Some(text) => text.parse().map_err(|_| {
-            ApiError::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+            ApiError::bad_request(format!(
+                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
         }),
     }
 }
 
 fn check_version(options: &ListOptions, version: u64) -> Result<(), ApiError> {
-    let forbidden = |why: &str| Err(ApiError::new(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: {why}")));
+    let forbidden = |why: &str| {
+        Err(ApiError::new(
+            422,
+            "Invalid",
+            format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: {why}"),
+        ))
+    };
     let unset = options.resource_version.as_deref().unwrap_or("").is_empty();
     let goes_on = options.continue_token.as_deref().is_some_and(|token| !token.is_empty());
     match options.resource_version_match {
@@ -243,8 +263,9 @@ fn write_token(rv: i64, start: &str) -> String {
 
 fn read_token(text: &str) -> Result<Token, ApiError> {
     let invalid = |why: String| ApiError::bad_request(format!("invalid continue token: {why}"));
-    let bytes =
-        URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| ApiError::bad_request("continue key is not valid: invalid base64"))?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .map_err(|_| ApiError::bad_request("continue key is not valid: invalid base64"))?;
     let token: Token = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
     if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() || token.start.contains("..") {
         return Err(invalid("incorrect encoded start resourceVersion or key".into()));
@@ -321,7 +342,8 @@ impl Watch {
                     event
                 }
                 Err(lagged) => {
-                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+                    let message =
+                        format!("too old resource version: the watch fell behind revision {}", lagged.floor);
                     Some(WatchEvent::Error(ApiError::expired(message)))
                 }
             },

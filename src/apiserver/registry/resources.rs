@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::schema::{self, TypeRef};
-use api::{ApiError, KindRow, Object, kinds};
+use api::{ApiError, KindRow, Object, WatchEvent, kinds};
 use serde_json::Value;
 
 use super::{Strategy, convert, strategies};
@@ -37,6 +37,20 @@ impl Resource {
         }
         let tree = convert::outward(&self.row, object.tree().map_err(ApiError::internal)?);
         Ok(Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?))
+    }
+
+    /// A watch's message in this row's version.
+    pub(crate) fn outward_event(&self, event: WatchEvent) -> WatchEvent {
+        if !self.is_converted() {
+            return event;
+        }
+        let converted = match event {
+            WatchEvent::Added(object) => self.outward(object).map(WatchEvent::Added),
+            WatchEvent::Modified(object) => self.outward(object).map(WatchEvent::Modified),
+            WatchEvent::Deleted(object) => self.outward(object).map(WatchEvent::Deleted),
+            other => Ok(other),
+        };
+        converted.unwrap_or_else(WatchEvent::Error)
     }
 
     /// A stored object's tree in this row's version.

@@ -77,7 +77,13 @@ fn apply(call: &Call<'_>, name: &str, scale: &Value, tree: &mut Value) -> Result
 
 fn scale_row() -> api::KindRow {
     let row = api::kinds::ALL[0].clone();
-    api::KindRow { group: GROUP.into(), version: VERSION.into(), kind: KIND.into(), plural: "scales".into(), ..row }
+    api::KindRow {
+        group: GROUP.into(),
+        version: VERSION.into(),
+        kind: KIND.into(),
+        plural: "scales".into(),
+        ..row
+    }
 }
 
 fn view(tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {

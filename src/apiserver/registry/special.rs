@@ -62,7 +62,8 @@ impl Registry {
             return Err(ApiError::invalid(row, name, faults));
         }
         let change = |pod: &mut Value| assign(call, name, binding, node, pod);
-        let whole = Call::new(call.resource, call.namespace, call.user).dry(call.dry_run).sub(Some("binding"));
+        let whole =
+            Call::new(call.resource, call.namespace, call.user).dry(call.dry_run).sub(Some("binding"));
         self.update(&whole, name, Source::Change(&change), &UpdateOptions::default()).await?;
         Ok(success(201))
     }
@@ -89,7 +90,9 @@ fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Va
     let uid = meta_str(binding, "uid");
     if !uid.is_empty() && uid != meta_str(pod, "uid") {
         let own = meta_str(pod, "uid");
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+        ));
     }
     if !meta_str(pod, "deletionTimestamp").is_empty() {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -115,7 +118,8 @@ fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Va
 fn set_scheduled(pod: &mut Value) {
     let now = super::metadata::time(Timestamp::now());
     let generation = pod["metadata"]["generation"].clone();
-    let mut condition = json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
+    let mut condition =
+        json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now });
     if !generation.is_null() {
         condition["observedGeneration"] = generation;
     }

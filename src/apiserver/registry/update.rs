@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, CreateOptions, DryRun, FieldError, FieldValidation, Object, Patch, UpdateOptions, patch};
+use api::{
+    ApiError, CreateOptions, DryRun, FieldError, FieldValidation, Object, Patch, UpdateOptions, patch,
+};
 use bytes::Bytes;
-use embedded_store::{Compare, Durability, Op, Txn};
+use embedded_store::Durability;
 use serde_json::{Value, json};
 
 use super::create::encode;
-use super::{Call, Context, Registry, body, meta, meta_str, metadata, store_error};
+use super::{Call, Context, Registry, body, meta, meta_str, metadata};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
 
@@ -162,7 +164,9 @@ impl Registry {
         self.settle(call, &ctx, &mut new, old)?;
         let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
         let mut faults = metadata::validate_update(row, &new, old);
-        faults.extend(strategy.validate_update(&ctx, &new, old));
+        if call.subresource != Some("binding") {
+            faults.extend(strategy.validate_update(&ctx, &new, old));
+        }
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, name, faults));
         }
@@ -188,9 +192,18 @@ impl Registry {
     }
 
     /// What the server keeps, counts and tidies in a proposed object.
-    fn settle(&self, call: &Call<'_>, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn settle(
+        &self,
+        call: &Call<'_>,
+        ctx: &Context<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         let strategy = call.strategy();
         metadata::keep(new, old);
+        if call.subresource == Some("binding") {
+            return Ok(());
+        }
         strategy.prepare_for_update(ctx, new, old)?;
         metadata::tidy(new);
         if strategy.has_generation() && call.subresource != Some("status") {
@@ -209,19 +222,10 @@ impl Registry {
         durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = call.key(name);
-        let key_bytes = Bytes::from(key.clone());
-        let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
-        let txn = Txn {
-            compares: vec![Compare::mod_revision(key_bytes.clone(), version)],
-            success: vec![Op::Put { key: key_bytes, value: bytes.clone(), lease }],
-            failure: Vec::new(),
-            durability,
-        };
-        let result = self.store.txn(txn).await.map_err(store_error)?;
-        if !result.succeeded {
-            return Ok(None);
+        match self.store_object(call, &key, version, bytes.clone(), durability).await? {
+            Some(revision) => self.written(call, &key, bytes, revision).map(Some),
+            None => Ok(None),
         }
-        self.written(call, &key, bytes, result.revision).map(Some)
     }
 
     /// Whether this update takes away the last thing that kept an object which is marked for deletion.
@@ -267,6 +271,8 @@ fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
     };
     match call.subresource {
         Some("status" | "approval") => take("status", new),
+        // The server made this change itself.
+        Some("binding") => new,
         Some(_) => take("spec", new),
         None => {
             if call.row().subresource("status").is_some() {
@@ -297,13 +303,14 @@ fn is_renewal(call: &Call<'_>, new: &Value, old: &Value) -> bool {
         }
         spec
     };
-    let same_metadata = new["metadata"].as_object().zip(old["metadata"].as_object()).is_some_and(|(new, old)| {
-        let rest = |members: &serde_json::Map<String, Value>| {
-            let mut members = members.clone();
-            members.remove("resourceVersion");
-            members
-        };
-        rest(new) == rest(old)
-    });
+    let same_metadata =
+        new["metadata"].as_object().zip(old["metadata"].as_object()).is_some_and(|(new, old)| {
+            let rest = |members: &serde_json::Map<String, Value>| {
+                let mut members = members.clone();
+                members.remove("resourceVersion");
+                members
+            };
+            rest(new) == rest(old)
+        });
     same_metadata && without_time(&new["spec"]) == without_time(&old["spec"])
 }

@@ -1,0 +1,139 @@
+//! What every cluster has: system namespaces, the `kubernetes` service with its endpoints, the bootstrap policy.
+//!
+//! Runs at every start; what is there is left alone, but the endpoints follow the advertised address.
+
+use std::sync::Arc;
+
+use api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE};
+use api::{ApiError, CreateOptions, Identity, KindRow, Patch, UpdateOptions};
+use client::{ApiFor, ObjectApi, ObjectRef};
+use serde_json::{Value, json};
+
+use crate::authz::bootstrap as policy;
+use crate::server::{ApiServer, StartError};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const SERVICE_NAME: &str = "kubernetes";
+/// The endpoints are ours, not the endpoint slice mirroring controller's.
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+
+/// As the API server itself, which is a master.
+fn identity() -> Identity {
+    Identity::user(api::identity::USER_APISERVER, [api::identity::GROUP_MASTERS])
+}
+
+pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
+    let api = server.as_user(identity());
+    let namespaces = NAMESPACES.map(|name| {
+        let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        ensure(&api, &NAMESPACE, None, name, body)
+    });
+    for done in futures::future::join_all(namespaces).await {
+        done?;
+    }
+    let (policy, service) = futures::join!(policy::ensure(api.as_ref()), kubernetes_service(server, &api));
+    policy.map_err(|source| StartError::Bootstrap { what: "the bootstrap policy".into(), source })?;
+    service
+}
+
+async fn ensure(
+    api: &Arc<dyn ObjectApi>,
+    row: &'static KindRow,
+    namespace: Option<&str>,
+    name: &str,
+    body: Value,
+) -> Result<(), StartError> {
+    let outcome = match api.get(row, ObjectRef::new(namespace, name)).await {
+        Err(error) if error.is_not_found() => {
+            api.create(row, namespace, body, &CreateOptions::default()).await.map(drop)
+        }
+        other => other.map(drop),
+    };
+    match outcome {
+        Err(source) if !source.is_already_exists() => {
+            Err(StartError::Bootstrap { what: format!("{} {name}", row.singular), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Creates an object, or brings a part of it to what it should be.
+async fn converge(
+    api: &Arc<dyn ObjectApi>,
+    row: &'static KindRow,
+    name: &str,
+    body: Value,
+    parts: &[&str],
+) -> Result<(), StartError> {
+    let fail = |source: ApiError| StartError::Bootstrap { what: format!("{} {name}", row.singular), source };
+    let namespace = Some("default");
+    let present = match api.get(row, ObjectRef::new(namespace, name)).await {
+        Ok(object) => object,
+        Err(error) if error.is_not_found() => return ensure(api, row, namespace, name, body).await,
+        Err(error) => return Err(fail(error)),
+    };
+    let tree = present.tree().map_err(|error| fail(ApiError::internal(error)))?;
+    if parts.iter().all(|part| tree.get(part) == body.get(part)) {
+        return Ok(());
+    }
+    let change: serde_json::Map<String, Value> =
+        parts.iter().map(|part| (part.to_string(), body[*part].clone())).collect();
+    let patch = Patch::merge(Value::Object(change));
+    let options = UpdateOptions::default();
+    api.patch(row, ObjectRef::new(namespace, name), patch, &options).await.map(drop).map_err(fail)
+}
+
+async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Result<(), StartError> {
+    let config = &server.registry.config;
+    let (address, port) = (config.advertise_address.to_string(), config.advertise_port);
+    let cluster_ip = first_service_ip(&config.service_cidr)
+        .ok_or_else(|| StartError::Config(format!("service CIDR {:?} is not a CIDR", config.service_cidr)))?;
+    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+    let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": SERVICE_NAME, "namespace": "default", "labels": labels },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "sessionAffinity": "None",
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
+        },
+    });
+    ensure(api, &SERVICE, Some("default"), SERVICE_NAME, service).await?;
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": { "name": SERVICE_NAME, "namespace": "default", "labels": { SKIP_MIRROR: "true" } },
+        "subsets": [{
+            "addresses": [{ "ip": address }],
+            "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+        }],
+    });
+    converge(api, &ENDPOINTS, SERVICE_NAME, endpoints, &["subsets"]).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": SERVICE_NAME, "namespace": "default",
+            "labels": { "kubernetes.io/service-name": SERVICE_NAME },
+        },
+        "addressType": family,
+        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+    });
+    converge(api, &ENDPOINT_SLICE, SERVICE_NAME, slice, &["endpoints", "ports"]).await
+}
+
+/// The first usable address of a CIDR, which is the `kubernetes` service's.
+fn first_service_ip(cidr: &str) -> Option<String> {
+    let (base, length) = cidr.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    match base.parse().ok()? {
+        std::net::IpAddr::V4(base) if length <= 30 => {
+            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            Some(std::net::Ipv4Addr::from((u32::from(base) & mask) + 1).to_string())
+        }
+        std::net::IpAddr::V6(base) if length <= 126 => {
+            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            Some(std::net::Ipv6Addr::from((u128::from(base) & mask) + 1).to_string())
+        }
+        _ => None,
+    }
+}

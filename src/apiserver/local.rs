@@ -1,0 +1,229 @@
+//! The API in process: the same path as over the network, from authorization on, for one identity.
+
+use std::sync::Arc;
+
+use api::{
+    ApiError, CreateOptions, DeleteOptions, FieldSelector, Identity, KindRow, ListOptions, Object, Patch,
+    UpdateOptions, WatchOptions,
+};
+use client::{BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
+use serde_json::Value;
+
+use crate::authz::{self, Attributes, Decision};
+use crate::registry::{Call, Registry, Resource, ScaleSource, Source, Watch};
+
+/// [`ObjectApi`] for one identity.
+pub(crate) struct Local {
+    registry: Arc<Registry>,
+    identity: Identity,
+}
+
+impl Local {
+    pub(crate) fn new(registry: Arc<Registry>, identity: Identity) -> Self {
+        Local { registry, identity }
+    }
+
+    fn call<'a>(&'a self, row: &KindRow, at: Place<'a>) -> Result<Call<'a>, ApiError> {
+        let resource = self.registry.resources.of_row(row)?;
+        Ok(Call::new(resource, at.namespace, &self.identity).sub(at.subresource))
+    }
+}
+
+/// Where a call goes.
+struct Place<'a> {
+    namespace: Option<&'a str>,
+    subresource: Option<&'a str>,
+}
+
+impl<'a> From<ObjectRef<'a>> for Place<'a> {
+    fn from(at: ObjectRef<'a>) -> Self {
+        Place { namespace: at.namespace, subresource: at.subresource }
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Place<'a> {
+    fn from(namespace: Option<&'a str>) -> Self {
+        Place { namespace, subresource: None }
+    }
+}
+
+impl Registry {
+    /// Whether the call's user may do this; else the 403.
+    pub(crate) fn authorize(
+        &self,
+        call: &Call<'_>,
+        verb: &str,
+        name: Option<&str>,
+        fields: Option<&FieldSelector>,
+    ) -> Result<(), ApiError> {
+        let row = call.row();
+        let attributes = Attributes {
+            user: call.user,
+            verb,
+            group: &row.group,
+            version: &row.version,
+            resource: &row.plural,
+            subresource: call.subresource,
+            namespace: call.namespace,
+            name: name.filter(|name| !name.is_empty()).or_else(|| fields.and_then(demanded_name)),
+            fields,
+            path: "",
+        };
+        match self.authorizer.authorize(&attributes) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(authz::forbidden(&attributes, &reason)),
+        }
+    }
+}
+
+/// The name that a field selector of a list or watch asks for.
+fn demanded_name(fields: &FieldSelector) -> Option<&str> {
+    let term = fields.terms.iter().find(|term| term.equals && term.path == "metadata.name")?;
+    Some(&term.value)
+}
+
+impl ObjectApi for Local {
+    fn get<'a>(
+        &'a self,
+        row: &'a KindRow,
+        at: ObjectRef<'a>,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, at.into())?;
+            self.registry.authorize(&call, "get", Some(at.name), None)?;
+            match at.subresource {
+                Some("scale") => self.registry.get_scale(&call, at.name),
+                _ => self.registry.get(&call, at.name),
+            }
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        row: &'a KindRow,
+        namespace: Option<&'a str>,
+        options: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<ObjectList, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, namespace.into())?;
+            self.registry.authorize(&call, "list", None, Some(&options.fields))?;
+            self.registry.list(&call, options).await
+        })
+    }
+
+    fn watch<'a>(
+        &'a self,
+        row: &'a KindRow,
+        namespace: Option<&'a str>,
+        options: &'a WatchOptions,
+    ) -> BoxFuture<'a, Result<EventStream, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, namespace.into())?;
+            self.registry.authorize(&call, "watch", None, Some(&options.fields))?;
+            let watch = self.registry.watch(&call, options).await?;
+            let resource = self.registry.resources.of_row(row)?.clone();
+            Ok(stream(watch, resource))
+        })
+    }
+
+    fn create<'a>(
+        &'a self,
+        row: &'a KindRow,
+        namespace: Option<&'a str>,
+        body: Value,
+        options: &'a CreateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, namespace.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "create", None, None)?;
+            self.registry.create(&call, body, &[], options).await
+        })
+    }
+
+    fn create_sub<'a>(
+        &'a self,
+        row: &'a KindRow,
+        at: ObjectRef<'a>,
+        body: Value,
+        options: &'a CreateOptions,
+    ) -> BoxFuture<'a, Result<Value, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, at.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "create", Some(at.name), None)?;
+            self.registry.create_sub(&call, at.name, body, &[], options).await
+        })
+    }
+
+    fn update<'a>(
+        &'a self,
+        row: &'a KindRow,
+        at: ObjectRef<'a>,
+        body: Value,
+        options: &'a UpdateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, at.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "update", Some(at.name), None)?;
+            match at.subresource {
+                Some("scale") => {
+                    self.registry.update_scale(&call, at.name, ScaleSource::Body(body), options).await
+                }
+                _ => self.registry.update(&call, at.name, Source::Body(body, &[]), options).await,
+            }
+        })
+    }
+
+    fn patch<'a>(
+        &'a self,
+        row: &'a KindRow,
+        at: ObjectRef<'a>,
+        patch: Patch,
+        options: &'a UpdateOptions,
+    ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, at.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "patch", Some(at.name), None)?;
+            match at.subresource {
+                Some("scale") => {
+                    self.registry.update_scale(&call, at.name, ScaleSource::Patch(&patch), options).await
+                }
+                _ => self.registry.update(&call, at.name, Source::Patch(&patch), options).await,
+            }
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        row: &'a KindRow,
+        at: ObjectRef<'a>,
+        options: &'a DeleteOptions,
+    ) -> BoxFuture<'a, Result<Option<Arc<Object>>, ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, at.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "delete", Some(at.name), None)?;
+            self.registry.delete(&call, at.name, options).await.map(|deleted| Some(deleted.object))
+        })
+    }
+
+    fn delete_collection<'a>(
+        &'a self,
+        row: &'a KindRow,
+        namespace: Option<&'a str>,
+        list: &'a ListOptions,
+        options: &'a DeleteOptions,
+    ) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(async move {
+            let call = self.call(row, namespace.into())?.dry(options.dry_run);
+            self.registry.authorize(&call, "deletecollection", None, Some(&list.fields))?;
+            self.registry.delete_collection(&call, list, options).await.map(drop)
+        })
+    }
+}
+
+/// A watch as a stream, in the row's version.
+fn stream(watch: Watch, resource: Arc<Resource>) -> EventStream {
+    Box::pin(futures::stream::unfold((watch, resource), |(mut watch, resource)| async move {
+        let event = watch.next().await?;
+        Some((resource.outward_event(event), (watch, resource)))
+    }))
+}
