@@ -23,3 +23,59 @@ pub fn plus_seconds(time: Timestamp, seconds: i64) -> Timestamp {
     let moved = time.checked_add(SignedDuration::from_secs(seconds));
     moved.unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
+
+/// An age as kubectl prints it: two units where the first is small (`3m12s`, `5h7m`, `2d4h`), else one. Clocks may
+/// differ by a second; beyond that a negative age is `<invalid>`.
+pub fn human_duration(age: SignedDuration) -> String {
+    let seconds = age.as_secs();
+    let two = |first: i64, unit: &str, second: i64, part: &str| match second {
+        0 => format!("{first}{unit}"),
+        _ => format!("{first}{unit}{second}{part}"),
+    };
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        ..-1 => "<invalid>".to_string(),
+        -1..0 => "0s".to_string(),
+        0..120 => format!("{seconds}s"),
+        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => two(hours, "h", minutes % 60, "m"),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 192 => two(days, "d", hours % 24, "h"),
+        _ if hours < 24 * 365 * 2 => format!("{days}d"),
+        _ if hours < 24 * 365 * 8 => two(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_printed_as_upstream_does() {
+        let cases = [
+            (-2, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (182, "3m2s"),
+            (600, "10m"),
+            (10799, "179m"),
+            (10800, "3h"),
+            (11100, "3h5m"),
+            (28800, "8h"),
+            (172799, "47h"),
+            (172800, "2d"),
+            (180000, "2d2h"),
+            (691200, "8d"),
+            (63072000, "2y"),
+            (63158400, "2y1d"),
+            (252288000, "8y"),
+        ];
+        for (seconds, want) in cases {
+            assert_eq!(human_duration(SignedDuration::from_secs(seconds)), want, "{seconds}");
+        }
+    }
+}

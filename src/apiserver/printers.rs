@@ -1,1 +1,120 @@
-//! Cells of server-side tables.
+//! Cells of server-side tables: upstream's columns, one file per family of kinds.
+//!
+//! Everything works on the JSON tree, absent fields and all: an object made by another version of a type still prints.
+
+pub mod apps;
+pub mod certificates;
+pub mod core;
+pub mod discovery;
+pub mod event;
+pub mod node;
+pub mod pod;
+pub mod rbac;
+pub mod service;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use api::LabelSelector;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::registry::Column;
+
+/// A column that is always shown.
+pub(crate) const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
+    Column { name, kind, format: "", description, priority: 0 }
+}
+
+/// A column of `-o wide`.
+pub(crate) const fn wide(name: &'static str, kind: &'static str, description: &'static str) -> Column {
+    Column { name, kind, format: "", description, priority: 1 }
+}
+
+pub(crate) const NAME: Column = Column {
+    name: "Name",
+    kind: "string",
+    format: "name",
+    description: "Name must be unique within a namespace.",
+    priority: 0,
+};
+pub(crate) const AGE: Column = column("Age", "string", "Time since the server stored the object.");
+pub(crate) const CREATED_AT: Column =
+    column("Created At", "date", "Time at which the server stored the object.");
+pub(crate) const CONTAINERS: Column =
+    wide("Containers", "string", "Names of each container in the template.");
+pub(crate) const IMAGES: Column =
+    wide("Images", "string", "Images referenced by each container in the template.");
+
+/// The value at a path, null if there is none.
+pub(crate) fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |at, step| &at[step])
+}
+
+pub(crate) fn text<'a>(object: &'a Value, path: &str) -> &'a str {
+    at(object, path).as_str().unwrap_or("")
+}
+
+pub(crate) fn number(object: &Value, path: &str) -> i64 {
+    at(object, path).as_i64().unwrap_or(0)
+}
+
+pub(crate) fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    at(object, path).as_array().map_or(&[], Vec::as_slice)
+}
+
+pub(crate) fn or<'a>(text: &'a str, instead: &'a str) -> &'a str {
+    if text.is_empty() { instead } else { text }
+}
+
+pub(crate) fn name(object: &Value) -> Value {
+    text(object, "metadata.name").into()
+}
+
+pub(crate) fn age(object: &Value, now: Timestamp) -> Value {
+    since(text(object, "metadata.creationTimestamp"), now).into()
+}
+
+/// Time passed since an RFC 3339 time; `<unknown>` if there is none.
+pub(crate) fn since(time: &str, now: Timestamp) -> String {
+    match api::time::parse(time) {
+        Some(then) => api::time::human_duration(now.duration_since(then)),
+        None => "<unknown>".to_string(),
+    }
+}
+
+/// Names and images of a pod template's containers, comma-separated.
+pub(crate) fn containers(template: &Value) -> [Value; 2] {
+    ["name", "image"].map(|field| {
+        let parts: Vec<&str> =
+            items(template, "spec.containers").iter().map(|one| text(one, field)).collect();
+        parts.join(",").into()
+    })
+}
+
+/// A `LabelSelector`; `<none>` if it selects everything.
+pub(crate) fn label_selector(selector: &Value) -> Value {
+    let parsed = serde_json::from_value(selector.clone()).ok();
+    let selector = LabelSelector::from_meta(parsed.as_ref());
+    let printed = if selector.nothing { Cow::Borrowed("") } else { Cow::Owned(selector.to_string()) };
+    or(&printed, "<none>").into()
+}
+
+/// A plain map of labels, `a=b,c=d`; `<none>` if it is empty.
+pub(crate) fn label_map(labels: &Value) -> Value {
+    let pairs = labels.as_object().into_iter().flatten();
+    let parts: Vec<String> =
+        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
+    or(&parts.join(","), "<none>").into()
+}
+
+/// At most three of a list, then how many more there are.
+pub(crate) fn first_three(list: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match list.len() {
+        0..=SHOWN => list.join(","),
+        all => format!("{} + {} more...", list[..SHOWN].join(","), all - SHOWN),
+    }
+}

@@ -1,0 +1,48 @@
+//! The small kinds: namespaces, config maps, secrets, service accounts, leases.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{AGE, NAME, age, column, items, name, text};
+use crate::registry::{Cell, Column};
+
+pub(crate) const NAMESPACE: &[Column] =
+    &[NAME, column("Status", "string", "The status of the namespace"), AGE];
+
+pub(crate) fn namespace(object: &Value, now: Timestamp) -> Vec<Cell> {
+    vec![name(object), json!(text(object, "status.phase")), age(object, now)]
+}
+
+pub(crate) const CONFIG_MAP: &[Column] = &[NAME, column("Data", "string", "Number of keys."), AGE];
+
+pub(crate) fn config_map(object: &Value, now: Timestamp) -> Vec<Cell> {
+    vec![name(object), json!(keys(&object["data"]) + keys(&object["binaryData"])), age(object, now)]
+}
+
+pub(crate) const SECRET: &[Column] = &[
+    NAME,
+    column("Type", "string", "What the secret is for, which decides the keys it must have."),
+    column("Data", "string", "Number of keys."),
+    AGE,
+];
+
+pub(crate) fn secret(object: &Value, now: Timestamp) -> Vec<Cell> {
+    vec![name(object), json!(text(object, "type")), json!(keys(&object["data"])), age(object, now)]
+}
+
+pub(crate) const SERVICE_ACCOUNT: &[Column] =
+    &[NAME, column("Secrets", "string", "Number of secrets that pods of this account may mount."), AGE];
+
+pub(crate) fn service_account(object: &Value, now: Timestamp) -> Vec<Cell> {
+    vec![name(object), json!(items(object, "secrets").len()), age(object, now)]
+}
+
+pub(crate) const LEASE: &[Column] = &[NAME, column("Holder", "string", "Who holds the lease."), AGE];
+
+pub(crate) fn lease(object: &Value, now: Timestamp) -> Vec<Cell> {
+    vec![name(object), json!(text(object, "spec.holderIdentity")), age(object, now)]
+}
+
+fn keys(map: &Value) -> usize {
+    map.as_object().map_or(0, serde_json::Map::len)
+}
