@@ -1,1 +1,26 @@
-//! Placeholder.
+//! `minik8s agent`, and everything a server shares with it: flags and configuration files, logging, names of what an instance
+//! leaves on a machine, keys and signing requests, the container runtime, the node, uninstalling.
+//!
+//! A server runs [`node::start`] for its own node, over its in-process API; an agent runs the same over HTTPS.
+
+pub mod command;
+pub mod containerd;
+pub mod files;
+pub mod flags;
+pub mod instance;
+pub mod join;
+pub mod keys;
+pub mod logging;
+pub mod machine;
+pub mod node;
+pub mod notify;
+pub mod problem;
+mod process;
+pub mod token;
+pub mod uninstall;
+
+pub use instance::Instance;
+pub use problem::Problem;
+
+/// What nodes and `/version` report: the Kubernetes version that is spoken, and ours.
+pub const VERSION: &str = concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR"));

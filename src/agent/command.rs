@@ -1,0 +1,257 @@
+//! `minik8s agent`: its flags, those it shares with the server, and its life from start to signal.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches};
+use k8s_openapi::api::core::v1::Taint;
+use supervisor::{OnExit, Supervisor};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::flags::{self, Stop};
+use crate::instance::DEFAULT_DATA_DIR;
+use crate::join;
+use crate::keys;
+use crate::node::{self, NodeConfig};
+use crate::notify::notify;
+use crate::{Instance, Problem, logging, machine};
+
+/// Where flags' file is looked for if no `--config` names one.
+pub const DEFAULT_CONFIG: &str = "/etc/minik8s/config.yaml";
+
+/// Flags of every command that runs something for long.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// YAML file with flags' names as keys; flags and MINIK8S_* variables win over it
+    #[arg(long, env = "MINIK8S_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept; several instances on a machine have several
+    #[arg(long, short = 'd', env = "MINIK8S_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Levels: one for all, or per component, such as warn,kubelet=debug
+    #[arg(long, env = "MINIK8S_LOG", value_name = "LEVELS", default_value = "info")]
+    pub log: String,
+}
+
+/// Flags of everything that runs a node.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// Name of the node [default: the host's name]
+    #[arg(long, env = "MINIK8S_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node [default: that of the default route]
+    #[arg(long, env = "MINIK8S_NODE_IP", value_name = "ADDRESS")]
+    pub node_ip: Option<IpAddr>,
+    /// Label to register the node with; may be repeated
+    #[arg(long, env = "MINIK8S_NODE_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Taint to register the node with; may be repeated
+    #[arg(long, env = "MINIK8S_NODE_TAINT", value_name = "KEY[=VALUE]:EFFECT", value_delimiter = ',')]
+    pub node_taint: Vec<String>,
+    /// Port of the kubelet; 0 picks one
+    #[arg(long, env = "MINIK8S_KUBELET_PORT", value_name = "PORT", default_value_t = 10250)]
+    pub kubelet_port: u16,
+    /// Socket of a CRI runtime that somebody else runs, instead of an own containerd
+    #[arg(long, env = "MINIK8S_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<String>,
+}
+
+impl NodeArgs {
+    pub fn name(&self) -> Result<String, Problem> {
+        match &self.node_name {
+            Some(name) => machine::check_node_name(name),
+            None => machine::default_node_name(),
+        }
+    }
+
+    pub fn labels(&self) -> Result<BTreeMap<String, String>, Problem> {
+        let parse = |text: &String| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+            _ => Err(Problem::new(
+                format!("use the label {text:?}"),
+                "it is not KEY=VALUE",
+                "correct --node-label",
+            )),
+        };
+        self.node_label.iter().map(parse).collect()
+    }
+
+    pub fn taints(&self) -> Result<Vec<Taint>, Problem> {
+        self.node_taint.iter().map(|text| parse_taint(text)).collect()
+    }
+
+    pub fn runtime_endpoint(&self) -> Option<PathBuf> {
+        let given = self.container_runtime_endpoint.as_deref()?;
+        Some(PathBuf::from(given.strip_prefix("unix://").unwrap_or(given)))
+    }
+}
+
+fn parse_taint(text: &str) -> Result<Taint, Problem> {
+    let wrong = |why: &str| Problem::new(format!("use the taint {text:?}"), why, "correct --node-taint");
+    let (rest, effect) = text.rsplit_once(':').ok_or_else(|| wrong("it is not KEY[=VALUE]:EFFECT"))?;
+    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+        return Err(wrong("its effect is none of NoSchedule, PreferNoSchedule, NoExecute"));
+    }
+    let (key, value) = rest.split_once('=').map_or((rest, None), |(key, value)| (key, Some(value)));
+    if key.is_empty() {
+        return Err(wrong("it has no key"));
+    }
+    let value = value.map(str::to_string);
+    Ok(Taint { key: key.to_string(), value, effect: effect.to_string(), time_added: None })
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Server to join, such as https://192.0.2.1:6443
+    #[arg(long, short = 's', env = "MINIK8S_URL", value_name = "URL")]
+    server: Option<String>,
+    /// Token of the cluster, from the server's DATA/server/token
+    #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// The command's description, for parsing, help and completion.
+pub fn clap_command(name: &'static str) -> clap::Command {
+    AgentArgs::augment_args(clap::Command::new(name).about("Run a node that joins a cluster"))
+}
+
+/// Runs `minik8s agent`.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let outcome = flags::parse(clap_command("minik8s agent"), arguments, Path::new(DEFAULT_CONFIG)).and_then(
+        |matches| {
+            let arguments =
+                AgentArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
+            logging::init(&arguments.common.log)?;
+            run_to_end(run(arguments)).map_err(Stop::from)
+        },
+    );
+    finish("minik8s agent", outcome)
+}
+
+/// Prints what there is to print, and the exit code.
+pub fn finish(command: &str, outcome: Result<(), Stop>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Text(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Problem(problem)) => {
+            eprintln!("{command}: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command's future on the runtime that everything shares.
+pub fn run_to_end(task: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Problem::new("start", error, "check the limits of threads and files"))?;
+    let outcome = runtime.block_on(task);
+    // Blocking reads of a terminal or a pipe must not keep a process that is done.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+const STAGE_GRACE: Duration = Duration::from_secs(15);
+
+/// Waits for a signal or a failure, then stops all stages. A second signal ends the process at once.
+pub async fn serve_until_stopped(supervisor: &Supervisor) -> Result<(), Problem> {
+    let listen = |kind| {
+        signal(kind)
+            .map_err(|error| Problem::new("listen for signals", error, "check the limits of the process"))
+    };
+    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let outcome = tokio::select! {
+        _ = term.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        why = supervisor.failed() => Err(Problem::new("go on", why, "see the messages above")),
+    };
+    notify("STOPPING=1");
+    tracing::info!("stopping; pods stay");
+    tokio::select! {
+        () = supervisor.shutdown(STAGE_GRACE) => {}
+        _ = term.recv() => tracing::warn!("stopped at once by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
+    }
+    outcome
+}
+
+async fn run(arguments: AgentArgs) -> Result<(), Problem> {
+    let missing = |what: &str, flag: &str| {
+        Problem::new("join a cluster", format!("no {what} is given"), format!("give --{flag}"))
+    };
+    let server = arguments.server.clone().ok_or_else(|| missing("server", "server"))?;
+    let token = arguments.token.clone();
+    machine::require_root("minik8s agent")?;
+    let instance = Instance::of(&arguments.common.data_dir)?;
+    let _lock = instance.lock()?;
+    let node_name = arguments.node.name()?;
+    let node_ip = machine::node_address(arguments.node.node_ip)?;
+    let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
+    tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
+
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("membership");
+    let failing = supervisor.clone();
+    let membership = tokio::select! {
+        membership = join::join(&instance, &server, token.as_deref(), &node_name, &stage) => membership?,
+        stopped = serve_until_stopped(&failing) => return stopped,
+    };
+    let config = NodeConfig {
+        instance,
+        node_name,
+        node_ip,
+        labels,
+        taints,
+        bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        kubelet_port: arguments.node.kubelet_port,
+        cluster_cidr: membership.settings.cluster_cidr.clone(),
+        cluster_dns: membership.settings.cluster_dns.clone(),
+        cluster_domain: membership.settings.cluster_domain.clone(),
+        container_runtime_endpoint: arguments.node.runtime_endpoint(),
+        client_ca: keys::first_certificate(&membership.settings.client_ca_pem)
+            .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?,
+    };
+    let handle = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
+        Ok(handle) => handle,
+        Err(problem) => {
+            supervisor.shutdown(STAGE_GRACE).await;
+            return Err(problem);
+        }
+    };
+    let ready = handle.ready.clone();
+    stage.spawn_cancellable("readiness", OnExit::Done, async move {
+        ready.wait().await;
+        tracing::info!("the node is Ready");
+        notify("READY=1");
+    });
+    serve_until_stopped(&supervisor).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints_are_read_and_checked() {
+        let taint = parse_taint("dedicated=db:NoSchedule").unwrap();
+        assert_eq!(
+            (taint.key.as_str(), taint.value.as_deref(), taint.effect.as_str()),
+            ("dedicated", Some("db"), "NoSchedule")
+        );
+        assert_eq!(parse_taint("a:NoExecute").unwrap().value, None);
+        for wrong in ["a", "a:Never", ":NoSchedule"] {
+            assert!(parse_taint(wrong).is_err(), "{wrong}");
+        }
+    }
+}

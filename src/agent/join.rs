@@ -1,0 +1,374 @@
+//! How a machine becomes a node of a cluster: trust the server by the token's hash, prove itself by the token's secret once,
+//! and from then on by certificates of its own, which it renews while it runs.
+//!
+//! What was learned is kept, so a node starts without its server being there.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Token as Bearer};
+use client::{Api, ObjectApi};
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::{Deserialize, Serialize};
+use supervisor::{OnExit, Stage};
+
+use crate::keys::{self, Ask, Pair, PairFiles, RequestError};
+use crate::node::wait_until;
+use crate::problem::chain;
+use crate::token::{Token, hash_of};
+use crate::{Instance, Problem, files};
+
+/// Namespace and name of the ConfigMap with which a server tells its nodes about the cluster.
+pub const SETTINGS_NAMESPACE: &str = "kube-public";
+pub const SETTINGS_NAME: &str = "minik8s-cluster";
+
+/// User whom the pod network reads all nodes as: upstream's, so that bootstrap RBAC applies.
+pub const NETWORK_USER: &str = "system:kube-proxy";
+
+/// What a node must know of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterSettings {
+    pub cluster_cidr: String,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// CA of client certificates, which the kubelet checks the API server's against.
+    #[serde(rename = "client-ca.crt")]
+    pub client_ca_pem: String,
+}
+
+impl ClusterSettings {
+    /// As the data of a ConfigMap.
+    pub fn to_data(&self) -> std::collections::BTreeMap<String, String> {
+        let dns: Vec<String> = self.cluster_dns.iter().map(IpAddr::to_string).collect();
+        [
+            ("cluster-cidr", self.cluster_cidr.clone()),
+            ("cluster-dns", dns.join(",")),
+            ("cluster-domain", self.cluster_domain.clone()),
+            ("client-ca.crt", self.client_ca_pem.clone()),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    }
+
+    fn from_data(map: &ConfigMap) -> Option<Self> {
+        let data = map.data.as_ref()?;
+        let dns = data.get("cluster-dns")?.split(',').filter(|part| !part.is_empty());
+        Some(ClusterSettings {
+            cluster_cidr: data.get("cluster-cidr")?.clone(),
+            cluster_dns: dns.map(str::parse).collect::<Result<_, _>>().ok()?,
+            cluster_domain: data.get("cluster-domain")?.clone(),
+            client_ca_pem: data.get("client-ca.crt")?.clone(),
+        })
+    }
+}
+
+/// A machine that belongs to a cluster.
+pub struct Membership {
+    /// The API as the node.
+    pub node_api: Arc<dyn ObjectApi>,
+    /// The API as one who may read all nodes.
+    pub network_api: Arc<dyn ObjectApi>,
+    pub settings: ClusterSettings,
+}
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const SIGNING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Joins, or finds what an earlier start left. Waits for a server that is not there yet; gives up only on what waiting cannot mend.
+pub async fn join(
+    instance: &Instance,
+    server: &str,
+    token: Option<&str>,
+    node_name: &str,
+    stage: &Stage,
+) -> Result<Membership, Problem> {
+    let folder = instance.agent_dir();
+    files::private_directory(&folder)?;
+    let token = token.map(Token::parse).transpose()?;
+    let ca_pem = trusted_ca(&folder, server, token.as_ref()).await?;
+    let site = Site { server: server.to_string(), ca_pem, token, node_name: node_name.to_string() };
+
+    let node_files = PairFiles::in_directory(&folder, "kubelet-client");
+    let node_pair = site.pair(&node_files, Who::Node, None).await?;
+    let node_api = site.api(Some(&node_pair), None)?;
+    let settings = settings(&folder, &node_api).await?;
+    let network_files = PairFiles::in_directory(&folder, "network-client");
+    let network_pair = site.pair(&network_files, Who::Network, Some(&node_api)).await?;
+    let network_api = site.api(Some(&network_pair), None)?;
+
+    let site = Arc::new(site);
+    for (who, place, pair, api) in [
+        (Who::Node, node_files, node_pair, node_api.clone()),
+        (Who::Network, network_files, network_pair, network_api.clone()),
+    ] {
+        let renewal = renew(site.clone(), who, place, pair, node_api.clone(), api);
+        stage.spawn_cancellable("renewal of a client certificate", OnExit::Stop, renewal);
+    }
+    Ok(Membership { node_api: Arc::new(node_api), network_api: Arc::new(network_api), settings })
+}
+
+/// Repeats a call until it succeeds or fails for a reason that time will not change.
+async fn patiently<T>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
+) -> Result<T, Problem> {
+    let mut delay = FIRST_RETRY;
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(Attempt::Final(problem)) => return Err(problem),
+            Err(Attempt::Again(why)) => {
+                tracing::warn!(why, retry = ?delay, "cannot {what} yet");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LONGEST_RETRY);
+            }
+        }
+    }
+}
+
+enum Attempt {
+    /// Waiting may mend it.
+    Again(String),
+    Final(Problem),
+}
+
+/// The CA that the server's certificate must lead to: the one kept, or the one that `/cacerts` offers if the token vouches for it.
+async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Result<String, Problem> {
+    let path = folder.join("server-ca.crt");
+    let pinned = token.and_then(|token| token.ca_hash.as_deref());
+    if let Some(kept) = files::read(&path)?
+        && keys::first_certificate(&kept).is_ok()
+    {
+        if pinned.is_none_or(|hash| hash == hash_of(&kept)) {
+            return Ok(kept);
+        }
+        let why = "the token belongs to another cluster than the one this node has joined";
+        return Err(Problem::new(
+            format!("join {server}"),
+            why,
+            "use the right token, or another --data-dir",
+        ));
+    }
+    if token.is_none() {
+        return Err(Problem::new(format!("join {server}"), "no token is given", "give --token"));
+    }
+    let config = HttpsConfig { insecure_skip_tls_verify: true, ..HttpsConfig::new(server) };
+    let api = HttpsApi::new(config).map_err(|error| {
+        Problem::new(format!("use the server {server}"), chain(&error), "give --server https://HOST:PORT")
+    })?;
+    let offered = patiently("reach the server", async || fetch_ca(&api).await).await?;
+    match pinned {
+        Some(hash) if hash != hash_of(&offered) => {
+            let why = "the server's CA does not have the hash that the token demands";
+            return Err(Problem::new(
+                format!("join {server}"),
+                why,
+                "check address and token: this may be another server",
+            ));
+        }
+        Some(_) => {}
+        None => tracing::warn!(%server, "the token pins no CA: the server is trusted on first use"),
+    }
+    files::write(&path, offered.as_bytes(), 0o600)?;
+    Ok(offered)
+}
+
+async fn fetch_ca(api: &HttpsApi) -> Result<String, Attempt> {
+    let request = http::Request::get("/cacerts").body(Default::default());
+    let request = request.map_err(|error| Attempt::Again(error.to_string()))?;
+    let response = api.request(request).await.map_err(|error| Attempt::Again(chain(&error)))?;
+    let status = response.status();
+    let body =
+        response.into_body().collect().await.map_err(|error| Attempt::Again(error.to_string()))?.to_bytes();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if !status.is_success() || keys::first_certificate(&text).is_err() {
+        return Err(Attempt::Again(format!("{} answers {status} to /cacerts", api.authority())));
+    }
+    Ok(text)
+}
+
+/// Whose certificate.
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Node,
+    Network,
+}
+
+struct Site {
+    server: String,
+    ca_pem: String,
+    token: Option<Token>,
+    node_name: String,
+}
+
+impl Site {
+    fn api(&self, pair: Option<&Pair>, bearer: Option<&str>) -> Result<HttpsApi, Problem> {
+        let certificate = pair.map(client_certificate);
+        let config = HttpsConfig {
+            ca_pem: Some(self.ca_pem.clone().into_bytes()),
+            certificate,
+            token: bearer.map_or(Bearer::None, |secret| Bearer::Static(secret.to_string())),
+            ..HttpsConfig::new(&self.server)
+        };
+        HttpsApi::new(config).map_err(|error| {
+            Problem::new(format!("use the server {}", self.server), chain(&error), "check --server")
+        })
+    }
+
+    /// The pair that is kept and still good, or a new one.
+    async fn pair(&self, place: &PairFiles, who: Who, node_api: Option<&HttpsApi>) -> Result<Pair, Problem> {
+        let kept = place.load()?;
+        if let Some(pair) = kept.filter(|pair| self.is_good(pair, who)) {
+            return Ok(pair);
+        }
+        let api = match node_api {
+            Some(api) => api.clone(),
+            None => {
+                let token = self.token.as_ref().ok_or_else(|| {
+                    let why = "this node has no certificate any more and no token is given";
+                    Problem::new(format!("join {}", self.server), why, "give --token")
+                })?;
+                self.api(None, Some(&token.secret))?
+            }
+        };
+        let pair = patiently("obtain a certificate", async || self.ask(&api, who).await).await?;
+        place.store(&pair)?;
+        Ok(pair)
+    }
+
+    fn is_good(&self, pair: &Pair, who: Who) -> bool {
+        let valid =
+            keys::validity(&pair.certificate_pem).is_ok_and(|validity| validity.not_after > keys::now());
+        let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
+        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
+        let name = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).next();
+        valid && name == Some(self.user(who).as_str())
+    }
+
+    fn user(&self, who: Who) -> String {
+        match who {
+            Who::Node => format!("system:node:{}", self.node_name),
+            Who::Network => NETWORK_USER.to_string(),
+        }
+    }
+
+    async fn ask(&self, api: &HttpsApi, who: Who) -> Result<Pair, Attempt> {
+        let again = |error: &dyn std::error::Error| Attempt::Again(chain(error));
+        let key_pem = keys::new_key().map_err(|error| again(&error))?;
+        let (prefix, signer, group) = match who {
+            Who::Node => ("node-csr-", "kubernetes.io/kube-apiserver-client-kubelet", Some("system:nodes")),
+            Who::Network => ("network-csr-", "kubernetes.io/kube-apiserver-client", None),
+        };
+        let request_pem =
+            keys::request_for(&key_pem, &self.user(who), group, &[]).map_err(|error| again(&error))?;
+        let ask = Ask { prefix, signer, usages: &["digital signature", "client auth"], request_pem };
+        match keys::obtain(Arc::new(api.clone()), &ask, SIGNING_PATIENCE).await {
+            Ok(certificate_pem) => Ok(Pair { certificate_pem, key_pem }),
+            Err(RequestError::Api(error)) if error.code() == 401 => {
+                let why = "the server does not accept the token";
+                Err(Attempt::Final(Problem::new(
+                    format!("join {}", self.server),
+                    why,
+                    "copy it from the server's DATA/server/token",
+                )))
+            }
+            Err(error) => Err(again(&error)),
+        }
+    }
+}
+
+fn client_certificate(pair: &Pair) -> ClientCertificate {
+    ClientCertificate {
+        certificate_pem: pair.certificate_pem.clone().into_bytes(),
+        key_pem: pair.key_pem.clone().into_bytes(),
+    }
+}
+
+fn settings_file(folder: &Path) -> PathBuf {
+    folder.join("cluster.json")
+}
+
+/// What the server says of the cluster, or what it said last if it cannot be reached now.
+async fn settings(folder: &Path, api: &HttpsApi) -> Result<ClusterSettings, Problem> {
+    let path = settings_file(folder);
+    let kept: Option<ClusterSettings> = files::read(&path)?.and_then(|text| serde_json::from_str(&text).ok());
+    let maps: Api<ConfigMap> = Api::namespaced(Arc::new(api.clone()), SETTINGS_NAMESPACE);
+    let fresh = patiently("read the cluster's settings", async || match maps.get(SETTINGS_NAME).await {
+        Ok(map) => match ClusterSettings::from_data(&map) {
+            Some(settings) => Ok(settings),
+            None => {
+                Err(Attempt::Again(format!("ConfigMap {SETTINGS_NAMESPACE}/{SETTINGS_NAME} is incomplete")))
+            }
+        },
+        Err(error) => match &kept {
+            Some(kept) => {
+                tracing::warn!(%error, "the server does not answer: the node starts with what it knew");
+                Ok(kept.clone())
+            }
+            None => Err(Attempt::Again(error.to_string())),
+        },
+    })
+    .await?;
+    if kept.as_ref() != Some(&fresh) {
+        files::write(&path, &serde_json::to_vec_pretty(&fresh).unwrap_or_default(), 0o600)?;
+    }
+    Ok(fresh)
+}
+
+/// Renews one certificate for ever.
+async fn renew(
+    site: Arc<Site>,
+    who: Who,
+    place: PairFiles,
+    mut pair: Pair,
+    node_api: HttpsApi,
+    api: HttpsApi,
+) {
+    loop {
+        wait_until(keys::validity(&pair.certificate_pem).map_or(0, |validity| validity.renew_at())).await;
+        let fresh = match site.ask(&node_api, who).await {
+            Ok(fresh) => fresh,
+            Err(Attempt::Again(why)) => {
+                tracing::warn!(why, ?who, "client certificate is not renewed yet");
+                tokio::time::sleep(LONGEST_RETRY).await;
+                continue;
+            }
+            Err(Attempt::Final(problem)) => {
+                tracing::warn!(%problem, ?who, "client certificate is not renewed yet");
+                tokio::time::sleep(LONGEST_RETRY).await;
+                continue;
+            }
+        };
+        if let Err(error) = api.replace_certificate(&client_certificate(&fresh)) {
+            tracing::warn!(error = chain(&error), "a renewed certificate cannot be used");
+        }
+        if let Err(problem) = place.store(&fresh) {
+            tracing::warn!(%problem, "a renewed certificate is not kept");
+        }
+        tracing::info!(?who, "client certificate is renewed");
+        pair = fresh;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_the_configmap() {
+        let settings = ClusterSettings {
+            cluster_cidr: "10.42.0.0/16".into(),
+            cluster_dns: vec!["10.43.0.10".parse().unwrap()],
+            cluster_domain: "cluster.local".into(),
+            client_ca_pem: "PEM".into(),
+        };
+        let map = ConfigMap { data: Some(settings.to_data()), ..ConfigMap::default() };
+        assert_eq!(ClusterSettings::from_data(&map), Some(settings));
+        assert_eq!(ClusterSettings::from_data(&ConfigMap::default()), None);
+    }
+}

@@ -1,0 +1,285 @@
+//! A node: container runtime, pod network and kubelet. Servers and agents run the same.
+//!
+//! Started as three stages, so that stopping goes the other way round: the kubelet first, containerd last. Pods stay.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Informers, ObjectApi};
+use k8s_openapi::api::core::v1::Taint;
+use kubelet::KubeletHandle;
+use network::PluginDirectory;
+use rcgen::SanType;
+use rustls_pki_types::CertificateDer;
+use supervisor::{OnExit, Stage, Supervisor};
+
+use crate::keys::{self, Ask, CertificateSlot, Pair, PairFiles};
+use crate::problem::chain;
+use crate::{Instance, Problem, VERSION, containerd, files, machine};
+
+/// Common name of the client certificate with which API servers reach kubelets.
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
+/// Made and imported by the kubelet.
+pub const SANDBOX_IMAGE: &str = "minik8s.local/pause:1";
+
+/// What a node is told. The same for a server's own node and for an agent.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub instance: Instance,
+    pub node_name: String,
+    pub node_ip: IpAddr,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    pub bind_address: IpAddr,
+    pub kubelet_port: u16,
+    pub cluster_cidr: String,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// A runtime that somebody else runs.
+    pub container_runtime_endpoint: Option<PathBuf>,
+    /// CA of the API server's client certificate.
+    pub client_ca: CertificateDer<'static>,
+}
+
+/// Starts the node. `api` acts as the node itself, `network_api` as one who may read all nodes. Returns when the kubelet's port is
+/// open; what can heal later (runtime down, API unreachable) does not keep it from starting.
+pub async fn start(
+    config: NodeConfig,
+    api: Arc<dyn ObjectApi>,
+    network_api: Arc<dyn ObjectApi>,
+    supervisor: &Supervisor,
+) -> Result<KubeletHandle, Problem> {
+    let agent_dir = config.instance.agent_dir();
+    files::private_directory(&agent_dir)?;
+    files::private_directory(&config.instance.run_dir())?;
+    let cri_socket = match &config.container_runtime_endpoint {
+        Some(socket) => socket.clone(),
+        None => own_containerd(&config, &supervisor.stage("containerd")).await?,
+    };
+    let network_stage = supervisor.stage("network");
+    network::start(
+        network_config(&config),
+        &Informers::new(network_api, network_stage.clone()),
+        &network_stage,
+    );
+
+    let stage = supervisor.stage("kubelet");
+    let slot = Arc::new(CertificateSlot::default());
+    let tls = keys::kubelet_server(&config.client_ca, KUBELET_CLIENT, slot.clone());
+    let tls = tls.map_err(|error| {
+        Problem::new("set up the kubelet's TLS", chain(&error), "check the cluster's CA files")
+    })?;
+    keep_serving_certificate(&config, api.clone(), slot, &stage)?;
+    let settings = kubelet_config(&config, cri_socket, Arc::new(tls));
+    kubelet::start(settings, api, &stage).await.map_err(|error| {
+        Problem::new(
+            "start the kubelet",
+            chain(&error),
+            "free the port, or choose another with --kubelet-port",
+        )
+    })
+}
+
+/// Names and places of the pod network.
+pub fn network_config(config: &NodeConfig) -> network::Config {
+    let instance = &config.instance;
+    network::Config {
+        node_name: config.node_name.clone(),
+        cluster_cidr: config.cluster_cidr.clone(),
+        ..network_names(instance)
+    }
+}
+
+/// The part of the pod network's settings that the instance alone determines.
+pub(crate) fn network_names(instance: &Instance) -> network::Config {
+    network::Config {
+        node_name: String::new(),
+        cluster_cidr: String::new(),
+        network_name: instance.name(),
+        bridge: instance.bridge(),
+        table: instance.table(),
+        cni_conf_dir: instance.agent_dir().join("cni"),
+        state_dir: instance.agent_dir().join("network"),
+    }
+}
+
+pub(crate) fn containerd_config_dir(instance: &Instance) -> PathBuf {
+    instance.agent_dir().join("containerd")
+}
+
+const CONTAINERD_PATIENCE: Duration = Duration::from_secs(10);
+
+async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, Problem> {
+    let program = machine::find_containerd().await?;
+    let plugins = PluginDirectory::find().ok_or_else(|| {
+        let advice = "install them (apt-get install containernetworking-plugins)";
+        Problem::new("set up the pod network", "the standard CNI plugins are not installed", advice)
+    })?;
+    let folder = containerd_config_dir(&config.instance);
+    files::private_directory(&folder)?;
+    let run_dir = config.instance.run_dir();
+    let settings = containerd::Settings {
+        root: folder.join("root"),
+        state: run_dir.join("containerd"),
+        socket: config.instance.containerd_socket(),
+        log: config.instance.agent_dir().join("containerd.log"),
+        cni_conf_dir: network_names(&config.instance).cni_conf_dir,
+        cni_bin_dir: plugins.0,
+        registries: config.instance.agent_dir().join("registries"),
+        sandbox_image: SANDBOX_IMAGE.to_string(),
+        snapshotter: if machine::overlay_works(&folder) { "overlayfs" } else { "native" },
+        restrict_oom_score_adj: !machine::may_lower_oom_score(),
+        config_dir: folder,
+    };
+    let handle = containerd::start(program, settings, stage)?;
+    if tokio::time::timeout(CONTAINERD_PATIENCE, handle.ready.wait()).await.is_err() {
+        let log = config.instance.agent_dir().join("containerd.log");
+        tracing::warn!(log = %log.display(), "containerd does not answer yet; the node will not be Ready until it does");
+    }
+    Ok(handle.socket)
+}
+
+fn kubelet_config(
+    config: &NodeConfig,
+    cri_socket: PathBuf,
+    tls: Arc<rustls::ServerConfig>,
+) -> kubelet::Config {
+    let agent_dir = config.instance.agent_dir();
+    kubelet::Config {
+        node_name: config.node_name.clone(),
+        node_ip: config.node_ip,
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        provider_id: Some(format!("minik8s://{}", config.node_name)),
+        instance: config.instance.suffix().to_string(),
+        data_dir: agent_dir.join("kubelet"),
+        log_dir: agent_dir.join("logs"),
+        images_dir: agent_dir.join("images"),
+        cri_socket,
+        cgroup_parent: config.instance.pods_cgroup(),
+        max_pods: 110,
+        cluster_dns: config.cluster_dns.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        sandbox_image: SANDBOX_IMAGE.to_string(),
+        tls,
+        bind_address: config.bind_address,
+        port: config.kubelet_port,
+        version: VERSION.to_string(),
+    }
+}
+
+/// Shows the certificate that is there, and asks for one whenever there is none, the address has changed or it is time.
+fn keep_serving_certificate(
+    config: &NodeConfig,
+    api: Arc<dyn ObjectApi>,
+    slot: Arc<CertificateSlot>,
+    stage: &Stage,
+) -> Result<(), Problem> {
+    let (name, address) = (config.node_name.clone(), config.node_ip);
+    let place = PairFiles::in_directory(&config.instance.agent_dir(), "kubelet-serving");
+    let current = place.load()?.filter(|pair| serves(pair, &name, address));
+    if let Some(pair) = &current {
+        let _ = slot.replace(pair);
+    }
+    let task = async move {
+        let mut current = current;
+        let mut delay = FIRST_RETRY;
+        loop {
+            if let Some(pair) = &current {
+                wait_until(keys::validity(&pair.certificate_pem).map_or(0, |validity| validity.renew_at()))
+                    .await;
+            }
+            match fresh_serving_pair(&api, &name, address).await {
+                Ok(pair) => {
+                    if let Err(error) = slot.replace(&pair) {
+                        tracing::warn!(error = chain(&error), "the kubelet's new certificate cannot be used");
+                    }
+                    if let Err(problem) = place.store(&pair) {
+                        tracing::warn!(%problem, "the kubelet's certificate is not kept");
+                    }
+                    tracing::info!("the kubelet has a serving certificate");
+                    (current, delay) = (Some(pair), FIRST_RETRY);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, retry = ?delay, "the kubelet has no current serving certificate: logs are unavailable");
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(LONGEST_RETRY);
+                }
+            }
+        }
+    };
+    stage.spawn_cancellable("kubelet serving certificate", OnExit::Stop, task);
+    Ok(())
+}
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// Sleeps until a time of the wall clock; looks at it every hour, for it may be set.
+pub(crate) async fn wait_until(time: i64) {
+    loop {
+        let left = time - keys::now();
+        if left <= 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left.clamp(1, 3600).unsigned_abs())).await;
+    }
+}
+
+/// Whether a certificate is for this name and address and still good for a while.
+fn serves(pair: &Pair, name: &str, address: IpAddr) -> bool {
+    let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+    let wanted = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mut has = (false, false);
+    for general in &names.value.general_names {
+        match general {
+            x509_parser::extensions::GeneralName::DNSName(dns) => has.0 |= *dns == name,
+            x509_parser::extensions::GeneralName::IPAddress(bytes) => has.1 |= *bytes == wanted.as_slice(),
+            _ => {}
+        }
+    }
+    has == (true, true) && parsed.validity().not_after.timestamp() > keys::now()
+}
+
+async fn fresh_serving_pair(api: &Arc<dyn ObjectApi>, name: &str, address: IpAddr) -> Result<Pair, Problem> {
+    let failed = |error: &dyn std::error::Error| {
+        Problem::new("obtain the kubelet's serving certificate", chain(error), "it is tried again")
+    };
+    let key_pem = keys::new_key().map_err(|error| failed(&error))?;
+    let dns = name.to_string().try_into().map_err(|error: rcgen::Error| failed(&error))?;
+    let names = [SanType::DnsName(dns), SanType::IpAddress(address)];
+    let request = keys::request_for(&key_pem, &format!("system:node:{name}"), Some("system:nodes"), &names);
+    let ask = Ask {
+        prefix: "csr-",
+        signer: "kubernetes.io/kubelet-serving",
+        usages: &["digital signature", "server auth"],
+        request_pem: request.map_err(|error| failed(&error))?,
+    };
+    let signed = keys::obtain(api.clone(), &ask, Duration::from_secs(60)).await;
+    Ok(Pair { certificate_pem: signed.map_err(|error| failed(&error))?, key_pem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_serves_its_own_name_and_address_only() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["one".to_string(), "192.0.2.1".to_string()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let pair = Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() };
+        assert!(serves(&pair, "one", "192.0.2.1".parse().unwrap()));
+        assert!(!serves(&pair, "two", "192.0.2.1".parse().unwrap()));
+        assert!(!serves(&pair, "one", "192.0.2.2".parse().unwrap()));
+    }
+}

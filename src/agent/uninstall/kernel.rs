@@ -1,0 +1,116 @@
+//! Mounts and cgroups of an instance.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, umount2};
+
+use crate::process::Process;
+
+/// The mount points at or below the folders, innermost first.
+fn mounts_below(table: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let mut ours: Vec<PathBuf> =
+        points.filter(|point| folders.iter().any(|folder| point.starts_with(folder))).collect();
+    ours.reverse();
+    ours
+}
+
+/// mountinfo writes blanks and backslashes as octal numbers.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (first, octal) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let unmount = |point: PathBuf| match umount2(&point, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL) => None,
+        Err(error) => Some(format!("{} stays mounted: {error}", point.display())),
+    };
+    mounts_below(&table, folders).into_iter().filter_map(unmount).collect()
+}
+
+/// The directories of a cgroup: one in each version 1 hierarchy, and one in version 2's.
+fn cgroup_directories(cgroup: &str) -> Vec<PathBuf> {
+    let name = cgroup.trim_start_matches('/');
+    let top = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        hierarchies.chain([top.to_path_buf()]).map(|place| place.join(name)).collect();
+    // `cpu` and `cpu,cpuacct` may be names of one hierarchy.
+    found.retain(|place| place.is_dir());
+    found.sort();
+    found.dedup_by_key(|place| place.canonicalize().unwrap_or_else(|_| place.clone()));
+    found
+}
+
+/// A directory and those below it, innermost first.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let below = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut all: Vec<PathBuf> = folders.flat_map(|entry| tree(&entry.path())).collect();
+    all.push(folder.to_path_buf());
+    all
+}
+
+/// Kills every process in a cgroup, until there are none: a process may fork while it is looked for.
+pub(super) async fn kill_cgroup(cgroup: &str) {
+    const ROUNDS: usize = 20;
+    for _ in 0..ROUNDS {
+        let directories = cgroup_directories(cgroup);
+        let groups = directories.iter().flat_map(|folder| tree(folder));
+        let lists: Vec<String> =
+            groups.filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok()).collect();
+        let mut pids: Vec<i32> =
+            lists.iter().flat_map(|list| list.lines()).filter_map(|pid| pid.parse().ok()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        if pids.is_empty() {
+            return;
+        }
+        for process in pids.into_iter().filter_map(Process::open) {
+            process.kill().await;
+        }
+    }
+}
+
+pub(super) fn remove_cgroup(cgroup: &str) -> Vec<String> {
+    let groups = cgroup_directories(cgroup).into_iter().flat_map(|folder| tree(&folder));
+    let remove = |group: PathBuf| match fs::remove_dir(&group) {
+        Ok(()) => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{}: {error}", group.display())),
+    };
+    groups.filter_map(remove).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_of_the_instance_are_found_innermost_first() {
+        let table = "1 1 0:1 / / rw - ext4 a rw\n\
+                     2 1 0:2 / /data/one rw - tmpfs a rw\n\
+                     3 1 0:2 / /data/one/in\\040side rw - tmpfs a rw\n\
+                     4 1 0:2 / /data/one-more rw - tmpfs a rw\n";
+        let found = mounts_below(table, &["/data/one".into()]);
+        assert_eq!(found, [PathBuf::from("/data/one/in side"), PathBuf::from("/data/one")]);
+    }
+}
