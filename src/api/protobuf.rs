@@ -1,12 +1,26 @@
 //! Kubernetes' protobuf: the `k8s\0` envelope and its messages, transcoded from and to the JSON tree by the schema table.
+//!
+//! kubectl and every Go client send protobuf bodies, so decoding is as common as JSON. The result is the tree that
+//! decoding to the Go type and encoding that to JSON would give: Go always sends plain (non-pointer) fields, so their
+//! zero values count as absent where JSON omits them. Field 1 of the envelope is the type, field 2 the message.
 
-use serde_json::Value;
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{decode, decode_message};
+pub use encode::{encode, encode_message, encode_watch_event};
+
+use jiff::Timestamp;
 
 use crate::ApiError;
-use crate::schema::TypeRef;
 
 /// Media type of protobuf bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
+
+/// What a body begins with.
+const MAGIC: &[u8] = b"k8s\0";
 
 /// Why bytes are not a protobuf message of their type, or a tree cannot be one.
 #[derive(Debug, thiserror::Error)]
@@ -27,27 +41,18 @@ impl From<ProtobufError> for ApiError {
     }
 }
 
-/// Decodes a body (`k8s\0` and `runtime.Unknown`) to a tree with `apiVersion` and `kind`.
-pub fn decode(_bytes: &[u8]) -> Result<Value, ProtobufError> {
-    Err(ProtobufError::NoPrefix)
+/// Wire types.
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LENGTH: u8 = 2;
+const FIXED32: u8 = 5;
+
+/// `2026-11-21T08:00:00Z`: `meta/v1.Time` in JSON.
+pub(crate) fn time(at: Timestamp) -> String {
+    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&at)
 }
 
-/// Decodes a bare message of a type.
-pub fn decode_message(_ty: TypeRef, _bytes: &[u8]) -> Result<Value, ProtobufError> {
-    Err(ProtobufError::Truncated)
-}
-
-/// Encodes a tree that has `apiVersion` and `kind` of a built-in kind (lists too) with its envelope.
-pub fn encode(_tree: &Value) -> Result<Vec<u8>, ProtobufError> {
-    Err(ProtobufError::NoPrefix)
-}
-
-/// Encodes a bare message of a type.
-pub fn encode_message(_ty: TypeRef, _tree: &Value) -> Result<Vec<u8>, ProtobufError> {
-    Err(ProtobufError::NoPrefix)
-}
-
-/// One frame of a protobuf watch stream, with its length in front: `object` is what [`encode`] made.
-pub fn encode_watch_event(_event_type: &str, _object: &[u8]) -> Vec<u8> {
-    Vec::new()
+/// `2026-11-21T08:00:00.000000Z`: `meta/v1.MicroTime` in JSON.
+pub(crate) fn micro_time(at: Timestamp) -> String {
+    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&at)
 }

@@ -1,0 +1,1 @@
+//! Protobuf tests.

@@ -1,0 +1,171 @@
+//! Bodies to trees, with the paths of keys that occur twice.
+//!
+//! serde_json alone would let the last one win silently; strict field validation has to name them.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::ApiError;
+
+/// How deep a body may nest; upstream's decoder stops at 10,000, YAML and our recursion well before.
+const MAX_DEPTH: usize = 120;
+
+/// Where the decoder is: a list on the stack, turned into text only when there is something to report.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+    depth: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Key(&'a str),
+    Index(usize),
+}
+
+impl Place<'_> {
+    fn write(&self, out: &mut String) {
+        if let Some(parent) = self.parent {
+            parent.write(out);
+        }
+        match self.step {
+            Step::Root => {}
+            Step::Key(key) => {
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                out.push_str(key);
+            }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+        }
+    }
+}
+
+struct Tree<'a> {
+    place: Place<'a>,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl Tree<'_> {
+    fn child<'b>(&'b self, step: Step<'b>) -> Tree<'b> {
+        let place = Place { parent: Some(&self.place), step, depth: self.place.depth + 1 };
+        Tree { place, duplicates: self.duplicates }
+    }
+
+    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.place.depth > MAX_DEPTH { Err(E::custom("exceeded max depth")) } else { Ok(()) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, decoder: D) -> Result<Value, D::Error> {
+        decoder.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_string()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<Value, D::Error> {
+        decoder.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut list = Vec::new();
+        while let Some(value) = access.next_element_seed(self.child(Step::Index(list.len())))? {
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let child = self.child(Step::Key(&key));
+            if map.contains_key(&key) {
+                let mut path = String::new();
+                child.place.write(&mut path);
+                self.duplicates.borrow_mut().push(path);
+            }
+            let value = access.next_value_seed(child)?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+fn tree_with_duplicates<'de, D: Deserializer<'de>>(decoder: D) -> Result<(Value, Vec<String>), D::Error> {
+    let duplicates = RefCell::new(Vec::new());
+    let place = Place { parent: None, step: Step::Root, depth: 0 };
+    let tree = Tree { place, duplicates: &duplicates }.deserialize(decoder)?;
+    Ok((tree, duplicates.into_inner()))
+}
+
+/// Parses a JSON body. Of keys that occur twice the last wins; their paths are returned for
+/// [`check_kind`](super::check_kind).
+pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let mut decoder = serde_json::Deserializer::from_slice(bytes);
+    let decoded = tree_with_duplicates(&mut decoder);
+    decoded.and_then(|decoded| decoder.end().map(|()| decoded)).map_err(|error| {
+        let why = if error.is_eof() { "unexpected end of JSON input".to_string() } else { error.to_string() };
+        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+    })
+}
+
+/// Parses a YAML body (one document), as [`decode_json`].
+pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let refuse = |why: String| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
+    };
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |decoder| {
+        tree_with_duplicates(decoder)
+    })
+    .map_err(|error| refuse(error.to_string()))
+}

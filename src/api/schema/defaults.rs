@@ -1,0 +1,398 @@
+//! Defaults that follow from the object alone, as upstream's `SetDefaults_*` functions set them.
+//!
+//! Most are one literal for one field of one type and stand in a table; the others are functions on a type's object. One
+//! walk applies them wherever a type occurs, parents first as upstream does, and enters only branches below which
+//! something can be defaulted. What depends on other objects, on the old object or on the clock is the API server's.
+//! Absent: `LimitRange`, autoscaling, flow control, dynamic resources (their kinds are not served yet).
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use super::table::{Shape, TypeRef, all, by_name, for_gvk};
+use crate::KindRow;
+
+mod pod;
+mod workload;
+
+type Object = Map<String, Value>;
+
+/// A default that is the same for all objects of a type.
+#[derive(Clone, Copy)]
+enum Literal {
+    Text(&'static str),
+    Int(i64),
+    Bool(bool),
+    /// `{}`.
+    Empty,
+}
+
+use Literal::{Bool, Empty, Int, Text};
+
+const LITERALS: &[(&str, &[(&str, Literal)])] = &[
+    ("api.admissionregistration.v1.MutatingWebhook", WEBHOOK),
+    ("api.admissionregistration.v1.MutatingWebhook", &[("reinvocationPolicy", Text("Never"))]),
+    ("api.admissionregistration.v1.RuleWithOperations", &[("scope", Text("*"))]),
+    ("api.admissionregistration.v1.ServiceReference", &[("port", Int(443))]),
+    ("api.admissionregistration.v1.ValidatingWebhook", WEBHOOK),
+    ("api.apps.v1.DaemonSetSpec", &[("revisionHistoryLimit", Int(10))]),
+    (
+        "api.apps.v1.DeploymentSpec",
+        &[
+            ("progressDeadlineSeconds", Int(600)),
+            ("replicas", Int(1)),
+            ("revisionHistoryLimit", Int(10)),
+            ("strategy", Empty),
+        ],
+    ),
+    ("api.apps.v1.ReplicaSetSpec", &[("replicas", Int(1))]),
+    (
+        "api.apps.v1.StatefulSetSpec",
+        &[
+            ("podManagementPolicy", Text("OrderedReady")),
+            ("replicas", Int(1)),
+            ("revisionHistoryLimit", Int(10)),
+            ("persistentVolumeClaimRetentionPolicy", Empty),
+        ],
+    ),
+    (
+        "api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy",
+        &[("whenDeleted", Text("Retain")), ("whenScaled", Text("Retain"))],
+    ),
+    ("api.authentication.v1.TokenRequestSpec", &[("expirationSeconds", Int(3600))]),
+    (
+        "api.batch.v1.CronJobSpec",
+        &[
+            ("concurrencyPolicy", Text("Allow")),
+            ("failedJobsHistoryLimit", Int(1)),
+            ("successfulJobsHistoryLimit", Int(3)),
+            ("suspend", Bool(false)),
+        ],
+    ),
+    ("api.batch.v1.PodFailurePolicyOnPodConditionsPattern", &[("status", Text("True"))]),
+    (
+        "api.core.v1.AzureDiskVolumeSource",
+        &[
+            ("cachingMode", Text("ReadWrite")),
+            ("fsType", Text("ext4")),
+            ("kind", Text("Shared")),
+            ("readOnly", Bool(false)),
+        ],
+    ),
+    ("api.core.v1.ConfigMapVolumeSource", MODE),
+    ("api.core.v1.Container", CONTAINER),
+    ("api.core.v1.ContainerPort", TCP),
+    ("api.core.v1.DownwardAPIVolumeSource", MODE),
+    ("api.core.v1.EndpointPort", TCP),
+    ("api.core.v1.EphemeralContainer", CONTAINER),
+    ("api.core.v1.FileKeySelector", &[("optional", Bool(false))]),
+    ("api.core.v1.GRPCAction", &[("service", Text(""))]),
+    ("api.core.v1.HTTPGetAction", &[("path", Text("/")), ("scheme", Text("HTTP"))]),
+    ("api.core.v1.HostPathVolumeSource", &[("type", Text(""))]),
+    ("api.core.v1.ISCSIPersistentVolumeSource", &[("iscsiInterface", Text("default"))]),
+    ("api.core.v1.ISCSIVolumeSource", &[("iscsiInterface", Text("default"))]),
+    ("api.core.v1.ObjectFieldSelector", &[("apiVersion", Text("v1"))]),
+    ("api.core.v1.PersistentVolumeClaimSpec", &[("volumeMode", Text("Filesystem"))]),
+    (
+        "api.core.v1.PersistentVolumeSpec",
+        &[("persistentVolumeReclaimPolicy", Text("Retain")), ("volumeMode", Text("Filesystem"))],
+    ),
+    (
+        "api.core.v1.PodSpec",
+        &[
+            ("dnsPolicy", Text("ClusterFirst")),
+            ("restartPolicy", Text("Always")),
+            ("schedulerName", Text("default-scheduler")),
+            ("securityContext", Empty),
+            ("terminationGracePeriodSeconds", Int(30)),
+        ],
+    ),
+    (
+        "api.core.v1.Probe",
+        &[
+            ("failureThreshold", Int(3)),
+            ("periodSeconds", Int(10)),
+            ("successThreshold", Int(1)),
+            ("timeoutSeconds", Int(1)),
+        ],
+    ),
+    ("api.core.v1.ProjectedVolumeSource", MODE),
+    ("api.core.v1.RBDPersistentVolumeSource", RBD),
+    ("api.core.v1.RBDVolumeSource", RBD),
+    ("api.core.v1.ReplicationControllerSpec", &[("replicas", Int(1))]),
+    ("api.core.v1.ScaleIOPersistentVolumeSource", SCALE_IO),
+    ("api.core.v1.ScaleIOVolumeSource", SCALE_IO),
+    ("api.core.v1.Secret", &[("type", Text("Opaque"))]),
+    ("api.core.v1.SecretVolumeSource", MODE),
+    ("api.core.v1.ServiceAccountTokenProjection", &[("expirationSeconds", Int(3600))]),
+    ("api.core.v1.ServicePort", TCP),
+    ("api.core.v1.ServiceSpec", &[("sessionAffinity", Text("None")), ("type", Text("ClusterIP"))]),
+    ("api.discovery.v1.EndpointPort", &[("name", Text("")), ("protocol", Text("TCP"))]),
+    ("api.networking.v1.IngressClassParametersReference", &[("scope", Text("Cluster"))]),
+    ("api.networking.v1.NetworkPolicyPort", TCP),
+    ("api.rbac.v1.RoleRef", &[("apiGroup", Text(RBAC))]),
+    ("api.scheduling.v1.PriorityClass", &[("preemptionPolicy", Text("PreemptLowerPriority"))]),
+    (
+        "api.storage.v1.CSIDriverSpec",
+        &[
+            ("attachRequired", Bool(true)),
+            ("fsGroupPolicy", Text("ReadWriteOnceWithFSType")),
+            ("podInfoOnMount", Bool(false)),
+            ("requiresRepublish", Bool(false)),
+            ("seLinuxMount", Bool(false)),
+            ("storageCapacity", Bool(false)),
+        ],
+    ),
+    (
+        "api.storage.v1.StorageClass",
+        &[("reclaimPolicy", Text("Delete")), ("volumeBindingMode", Text("Immediate"))],
+    ),
+];
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const TCP: &[(&str, Literal)] = &[("protocol", Text("TCP"))];
+const MODE: &[(&str, Literal)] = &[("defaultMode", Int(0o644))];
+const RBD: &[(&str, Literal)] =
+    &[("keyring", Text("/etc/ceph/keyring")), ("pool", Text("rbd")), ("user", Text("admin"))];
+const SCALE_IO: &[(&str, Literal)] = &[("fsType", Text("xfs")), ("storageMode", Text("ThinProvisioned"))];
+const CONTAINER: &[(&str, Literal)] = &[
+    // Not a default upstream but a struct that Go always writes: every reader may rely on it.
+    ("resources", Empty),
+    ("terminationMessagePath", Text("/dev/termination-log")),
+    ("terminationMessagePolicy", Text("File")),
+];
+const WEBHOOK: &[(&str, Literal)] = &[
+    ("failurePolicy", Text("Fail")),
+    ("matchPolicy", Text("Equivalent")),
+    ("namespaceSelector", Empty),
+    ("objectSelector", Empty),
+    ("timeoutSeconds", Int(10)),
+];
+
+type Rule = fn(&mut Object);
+
+/// Defaults that look at other fields.
+const RULES: &[(&str, Rule)] = &[
+    ("api.apps.v1.DaemonSetSpec", workload::daemon_set),
+    ("api.apps.v1.DeploymentStrategy", workload::deployment_strategy),
+    ("api.apps.v1.StatefulSetSpec", workload::stateful_set),
+    ("api.batch.v1.Job", workload::job),
+    ("api.core.v1.Container", pod::image_pull_policy),
+    ("api.core.v1.EphemeralContainer", pod::image_pull_policy),
+    ("api.core.v1.Namespace", namespace),
+    ("api.core.v1.NodeStatus", node_status),
+    ("api.core.v1.PersistentVolume", pending),
+    ("api.core.v1.PersistentVolumeClaim", pending),
+    ("api.core.v1.Pod", pod::pod),
+    ("api.core.v1.PodSpec", pod::spec),
+    ("api.core.v1.ReplicationController", workload::replication_controller),
+    ("api.core.v1.Service", service),
+    ("api.core.v1.Volume", pod::volume),
+    ("api.networking.v1.NetworkPolicySpec", network_policy),
+    ("api.rbac.v1.Subject", subject),
+    ("api.storage.v1.CSIDriverSpec", csi_driver),
+];
+
+/// Per type: what to do there, and whether there is anything to do there or below.
+#[derive(Default, Clone)]
+struct Plan {
+    literals: Vec<&'static [(&'static str, Literal)]>,
+    rules: Vec<Rule>,
+    enter: bool,
+}
+
+fn plans() -> &'static [Plan] {
+    static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
+    PLANS.get_or_init(|| {
+        let mut plans = vec![Plan::default(); all().count()];
+        for (name, literals) in LITERALS {
+            if let Some(ty) = by_name(name) {
+                plans[ty.index()].literals.push(literals);
+                plans[ty.index()].enter = true;
+            }
+        }
+        for (name, rule) in RULES {
+            if let Some(ty) = by_name(name) {
+                plans[ty.index()].rules.push(*rule);
+                plans[ty.index()].enter = true;
+            }
+        }
+        // Types refer to each other in any order: repeat until nothing changes.
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for ty in all().collect::<Vec<_>>() {
+                let below =
+                    |field: &super::Field| field.object().is_some_and(|child| plans[child.index()].enter);
+                if !plans[ty.index()].enter && ty.fields().iter().any(below) {
+                    plans[ty.index()].enter = true;
+                    changed = true;
+                }
+            }
+        }
+        plans
+    })
+}
+
+/// Sets what upstream's defaulting sets from the object alone. The tree has been through [`check`](super::check).
+pub fn apply_defaults(row: &KindRow, tree: &mut Value) {
+    if let Some(ty) = for_gvk(&row.group, &row.version, &row.kind) {
+        apply_type_defaults(ty, tree);
+    }
+}
+
+/// [`apply_defaults`] for a type.
+pub fn apply_type_defaults(ty: TypeRef, tree: &mut Value) {
+    walk(plans(), ty, tree);
+}
+
+fn walk(plans: &[Plan], ty: TypeRef, tree: &mut Value) {
+    let (plan, Value::Object(map)) = (&plans[ty.index()], tree) else { return };
+    if !plan.enter {
+        return;
+    }
+    for (name, literal) in plan.literals.iter().copied().flatten() {
+        set(map, name, || match *literal {
+            Text(text) => Value::String(text.to_string()),
+            Int(number) => Value::from(number),
+            Bool(value) => Value::Bool(value),
+            Empty => Value::Object(Map::new()),
+        });
+    }
+    for rule in &plan.rules {
+        rule(map);
+    }
+    for (name, value) in map.iter_mut() {
+        let Some((field, child)) = ty.field(name).and_then(|field| Some((field, field.object()?))) else {
+            continue;
+        };
+        match (field.ty.shape, value) {
+            (Shape::One, value) => walk(plans, child, value),
+            (_, Value::Array(list)) => list.iter_mut().for_each(|one| walk(plans, child, one)),
+            (_, Value::Object(entries)) => entries.values_mut().for_each(|one| walk(plans, child, one)),
+            _ => {}
+        }
+    }
+}
+
+/// Sets a field that is absent or null.
+fn set(map: &mut Object, name: &str, value: impl FnOnce() -> Value) {
+    match map.get_mut(name) {
+        Some(Value::Null) => {
+            map.insert(name.to_string(), value());
+        }
+        Some(_) => {}
+        None => {
+            map.insert(name.to_string(), value());
+        }
+    }
+}
+
+/// The object in a field, made if it is absent.
+fn object<'a>(map: &'a mut Object, name: &str) -> Option<&'a mut Object> {
+    set(map, name, || Value::Object(Map::new()));
+    map.get_mut(name).and_then(Value::as_object_mut)
+}
+
+fn text<'a>(map: &'a Object, name: &str) -> &'a str {
+    map.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The label by which selectors find a namespace by name. A generated name is not known yet: the API server calls
+/// defaulting again once it is.
+fn namespace(map: &mut Object) {
+    let Some(metadata) = object(map, "metadata") else { return };
+    let name = text(metadata, "name").to_string();
+    if let (false, Some(labels)) = (name.is_empty(), object(metadata, "labels")) {
+        labels.insert("kubernetes.io/metadata.name".to_string(), Value::String(name));
+    }
+}
+
+fn node_status(map: &mut Object) {
+    if let Some(capacity) = map.get("capacity").cloned() {
+        set(map, "allocatable", || capacity);
+    }
+}
+
+fn pending(map: &mut Object) {
+    if let Some(status) = object(map, "status") {
+        set(status, "phase", || json!("Pending"));
+    }
+}
+
+fn service(map: &mut Object) {
+    let mut kind = String::new();
+    if let Some(spec) = map.get_mut("spec").and_then(Value::as_object_mut) {
+        kind = match text(spec, "type") {
+            "" => "ClusterIP",
+            kind => kind,
+        }
+        .to_string();
+        service_spec(spec, &kind);
+    }
+    let ingress = map.get_mut("status").and_then(|status| status.pointer_mut("/loadBalancer/ingress"));
+    if let (Some(Value::Array(ingress)), "LoadBalancer") = (ingress, kind.as_str()) {
+        for one in
+            ingress.iter_mut().filter_map(Value::as_object_mut).filter(|one| !text(one, "ip").is_empty())
+        {
+            set(one, "ipMode", || json!("VIP"));
+        }
+    }
+}
+
+fn service_spec(spec: &mut Object, kind: &str) {
+    if text(spec, "sessionAffinity") == "ClientIP" {
+        let config = object(spec, "sessionAffinityConfig").and_then(|config| object(config, "clientIP"));
+        if let Some(client) = config {
+            set(client, "timeoutSeconds", || json!(10800));
+        }
+    } else if matches!(text(spec, "sessionAffinity"), "" | "None") {
+        spec.remove("sessionAffinityConfig");
+    }
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(port) = port.as_object_mut() else { continue };
+        let zero = port.get("targetPort").is_none_or(|target| *target == json!(0) || *target == json!(""));
+        if let (true, Some(number)) = (zero, port.get("port").cloned()) {
+            port.insert("targetPort".to_string(), number);
+        }
+    }
+    let balanced = kind == "LoadBalancer";
+    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if balanced || kind == "NodePort" || (kind == "ClusterIP" && external) {
+        set(spec, "externalTrafficPolicy", || json!("Cluster"));
+    }
+    if matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer") {
+        set(spec, "internalTrafficPolicy", || json!("Cluster"));
+    }
+    if balanced {
+        set(spec, "allocateLoadBalancerNodePorts", || json!(true));
+    }
+}
+
+fn network_policy(spec: &mut Object) {
+    let egress = spec.get("egress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    set(spec, "policyTypes", || if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+}
+
+fn subject(map: &mut Object) {
+    if matches!(text(map, "kind"), "User" | "Group") {
+        set(map, "apiGroup", || json!(RBAC));
+    }
+}
+
+fn csi_driver(spec: &mut Object) {
+    set(spec, "volumeLifecycleModes", || json!(["Persistent"]));
+}
+
+/// Names of types in the tables that the schema does not have: none.
+#[cfg(test)]
+pub(super) fn unknown_names() -> Vec<String> {
+    let names = LITERALS.iter().map(|(name, _)| *name).chain(RULES.iter().map(|(name, _)| *name));
+    let unknown = names.filter(|name| by_name(name).is_none()).map(str::to_string);
+    let fields =
+        LITERALS.iter().flat_map(|(name, fields)| fields.iter().map(move |(field, _)| (name, field)));
+    let strangers = fields
+        .filter(|(name, field)| by_name(name).is_some_and(|ty| ty.field(field).is_none()))
+        .map(|(name, field)| format!("{name}.{field}"));
+    unknown.chain(strangers).collect()
+}
