@@ -1,0 +1,200 @@
+//! The cluster as the scheduler sees it: nodes, the pods on them (bound, or assumed to be soon) and the counts of pods by
+//! topology. Fed by informers' changes; nothing here is recomputed per pod.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+
+use crate::counters::Counters;
+use crate::node::{NodeChange, NodeInfo};
+use crate::pod::{Key, PodInfo};
+use crate::profile::Profile;
+
+/// Wishes whose comparison with all nodes is kept.
+const PROFILES: usize = 512;
+
+#[derive(Default)]
+pub(crate) struct Cache {
+    /// By index; a freed index is used again.
+    pub(crate) nodes: Vec<NodeInfo>,
+    free: Vec<u32>,
+    by_name: HashMap<String, u32>,
+    /// Indices of nodes that are there, in the order they came.
+    pub(crate) live: Vec<u32>,
+    pub(crate) counters: Counters,
+    pub(crate) profiles: HashMap<String, Profile>,
+    placed: HashMap<Key, Placed>,
+    /// How many nodes have an image, by its name.
+    images: HashMap<String, u32>,
+    clock: u64,
+}
+
+struct Placed {
+    node: u32,
+    pod: Arc<PodInfo>,
+    /// Not yet seen as bound.
+    assumed: bool,
+}
+
+impl Cache {
+    pub(crate) fn index(&self, node: &str) -> Option<u32> {
+        self.by_name.get(node).copied()
+    }
+
+    pub(crate) fn set_node(&mut self, node: Arc<Node>) -> NodeChange {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let index = self.index_for(&name);
+        let info = &mut self.nodes[index as usize];
+        let before: Vec<String> = info.images.keys().cloned().collect();
+        let change = info.set_node(node);
+        if change.new {
+            self.live.push(index);
+        }
+        if change.images {
+            self.count_images(index, &before);
+        }
+        if change.new || change.labels || change.taints {
+            self.counters.node_changed(index, &self.nodes[index as usize]);
+        }
+        change
+    }
+
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        let Some(index) = self.index(name) else { return };
+        let info = &mut self.nodes[index as usize];
+        info.node = None;
+        info.version += 1;
+        let before: Vec<String> = std::mem::take(&mut info.images).into_keys().collect();
+        self.live.retain(|live| *live != index);
+        self.count_images(index, &before);
+        self.counters.node_changed(index, &self.nodes[index as usize]);
+        self.free_if_empty(index);
+    }
+
+    fn count_images(&mut self, index: u32, before: &[String]) {
+        for image in before {
+            if let Some(count) = self.images.get_mut(image) {
+                *count -= 1;
+                if *count == 0 {
+                    self.images.remove(image);
+                }
+            }
+        }
+        for image in self.nodes[index as usize].images.keys() {
+            *self.images.entry(image.clone()).or_insert(0) += 1;
+        }
+    }
+
+    /// The share of nodes that have an image.
+    pub(crate) fn image_spread(&self) -> impl Fn(&str) -> f64 {
+        let nodes = self.live.len().max(1) as f64;
+        let images = &self.images;
+        move |image| images.get(image).map_or(0.0, |count| f64::from(*count) / nodes)
+    }
+
+    fn index_for(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.by_name.get(name) {
+            return *index;
+        }
+        let fresh = NodeInfo::new(name);
+        let index = match self.free.pop() {
+            Some(index) => {
+                let old = std::mem::replace(&mut self.nodes[index as usize], fresh);
+                // Versions go on, so that no row computed for the former node is taken for this one's.
+                self.nodes[index as usize].version = old.version + 1;
+                index
+            }
+            None => {
+                self.nodes.push(fresh);
+                self.nodes.len() as u32 - 1
+            }
+        };
+        for profile in self.profiles.values_mut() {
+            profile.forget(index);
+        }
+        self.by_name.insert(name.to_string(), index);
+        index
+    }
+
+    fn free_if_empty(&mut self, index: u32) {
+        let info = &self.nodes[index as usize];
+        if info.node.is_none() && info.pods.is_empty() {
+            self.by_name.remove(&info.name);
+            self.free.push(index);
+        }
+    }
+
+    /// The pod takes its place on a node before the API knows.
+    pub(crate) fn assume(&mut self, pod: Arc<PodInfo>, node: u32) {
+        self.put(pod, node, true);
+    }
+
+    /// The pod is bound to a node (or still is, changed).
+    pub(crate) fn bound(&mut self, pod: Arc<PodInfo>) {
+        let Some(name) = pod.node.clone() else { return };
+        let index = self.index_for(&name);
+        let same = self.placed.get(&pod.key).is_some_and(|placed| {
+            let old = &placed.pod;
+            placed.node == index
+                && old.uid == pod.uid
+                && old.terminating == pod.terminating
+                && old.labels == pod.labels
+                && old.requests == pod.requests
+        });
+        if same {
+            // Most changes of a bound pod are of its status: nothing to count anew.
+            if let Some(placed) = self.placed.get_mut(&pod.key) {
+                placed.assumed = false;
+            }
+            return;
+        }
+        self.put(pod, index, false);
+    }
+
+    fn put(&mut self, pod: Arc<PodInfo>, node: u32, assumed: bool) {
+        self.remove(&pod.key.clone());
+        self.counters.count(&self.nodes, node, &pod, 1);
+        self.nodes[node as usize].add(pod.clone());
+        self.placed.insert(pod.key.clone(), Placed { node, pod, assumed });
+    }
+
+    /// The pod is gone from its node. The answer is what it was.
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        let placed = self.placed.remove(key)?;
+        self.nodes[placed.node as usize].remove(key);
+        self.counters.count(&self.nodes, placed.node, &placed.pod, -1);
+        self.free_if_empty(placed.node);
+        Some(placed.pod)
+    }
+
+    /// An assumed pod could not be bound. Tells whether it was still assumed.
+    pub(crate) fn forget(&mut self, key: &Key, uid: &str) -> bool {
+        let assumed = self.placed.get(key).is_some_and(|placed| placed.assumed && placed.pod.uid == uid);
+        if assumed {
+            self.remove(key);
+        }
+        assumed
+    }
+
+    pub(crate) fn is_placed(&self, key: &Key) -> bool {
+        self.placed.contains_key(key)
+    }
+
+    /// Takes the profile of a pod's wishes out, to be put back with [`Cache::keep_profile`].
+    pub(crate) fn take_profile(&mut self, words: &str) -> Profile {
+        self.profiles.remove(words).unwrap_or_default()
+    }
+
+    pub(crate) fn keep_profile(&mut self, words: &str, mut profile: Profile) {
+        self.clock += 1;
+        profile.used = self.clock;
+        if self.profiles.len() >= PROFILES {
+            let mut ages: Vec<u64> = self.profiles.values().map(|profile| profile.used).collect();
+            let middle = ages.len() / 2;
+            let median = *ages.select_nth_unstable(middle).1;
+            self.profiles.retain(|_, profile| profile.used > median);
+        }
+        self.profiles.insert(words.to_string(), profile);
+    }
+}

@@ -1,0 +1,115 @@
+//! A node and what its pods, bound or about to be, take of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use api::resources::amounts;
+use k8s_openapi::api::core::v1::{Node, Taint};
+
+use crate::pod::{HostPort, Key, Labels, PodInfo};
+use crate::resources::Resources;
+
+pub(crate) struct NodeInfo {
+    pub(crate) name: String,
+    /// None for a node that pods are bound to but that is not (or no longer) there.
+    pub(crate) node: Option<Arc<Node>>,
+    pub(crate) labels: Labels,
+    pub(crate) taints: Vec<Taint>,
+    pub(crate) unschedulable: bool,
+    pub(crate) allocatable: Resources,
+    pub(crate) requested: Resources,
+    /// CPU and memory with defaults for pods that request nothing.
+    pub(crate) nonzero: (i64, i64),
+    pub(crate) ports: Vec<HostPort>,
+    pub(crate) pods: HashMap<Key, Arc<PodInfo>>,
+    /// Sizes of images by each of their names.
+    pub(crate) images: BTreeMap<String, i64>,
+    /// Rises with every change of what a pod's wishes are compared with.
+    pub(crate) version: u64,
+}
+
+impl NodeInfo {
+    pub(crate) fn new(name: &str) -> Self {
+        NodeInfo {
+            name: name.to_string(),
+            node: None,
+            labels: Labels::new(),
+            taints: Vec::new(),
+            unschedulable: false,
+            allocatable: Resources::default(),
+            requested: Resources::default(),
+            nonzero: (0, 0),
+            ports: Vec::new(),
+            pods: HashMap::new(),
+            images: BTreeMap::new(),
+            version: 0,
+        }
+    }
+
+    /// Takes the object over. The answer says what changed.
+    pub(crate) fn set_node(&mut self, node: Arc<Node>) -> NodeChange {
+        let labels = node.metadata.labels.clone().unwrap_or_default();
+        let spec = node.spec.as_ref();
+        let status = node.status.as_ref();
+        let taints = spec.and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        let unschedulable = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let allocatable = Resources::of(&amounts(status.and_then(|status| status.allocatable.as_ref())));
+        let mut images = BTreeMap::new();
+        for image in status.iter().flat_map(|status| status.images.iter().flatten()) {
+            for name in image.names.iter().flatten() {
+                images.insert(name.clone(), image.size_bytes.unwrap_or(0));
+            }
+        }
+        let change = NodeChange {
+            new: self.node.is_none(),
+            labels: self.labels != labels,
+            taints: self.taints != taints || self.unschedulable != unschedulable,
+            allocatable: self.allocatable != allocatable,
+            images: self.images != images,
+        };
+        if change.labels || change.taints || change.images || change.new {
+            self.version += 1;
+        }
+        (self.labels, self.taints, self.unschedulable) = (labels, taints, unschedulable);
+        (self.allocatable, self.images, self.node) = (allocatable, images, Some(node));
+        change
+    }
+
+    pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
+        self.requested.add(&pod.requests);
+        self.nonzero.0 += pod.nonzero.0;
+        self.nonzero.1 += pod.nonzero.1;
+        self.ports.extend(pod.ports.iter().cloned());
+        self.pods.insert(pod.key.clone(), pod);
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        let pod = self.pods.remove(key)?;
+        self.requested.remove(&pod.requests);
+        self.nonzero.0 -= pod.nonzero.0;
+        self.nonzero.1 -= pod.nonzero.1;
+        for port in &pod.ports {
+            if let Some(at) = self.ports.iter().position(|own| own == port) {
+                self.ports.swap_remove(at);
+            }
+        }
+        Some(pod)
+    }
+}
+
+/// What changed of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeChange {
+    pub(crate) new: bool,
+    pub(crate) labels: bool,
+    pub(crate) taints: bool,
+    pub(crate) allocatable: bool,
+    pub(crate) images: bool,
+}
+
+impl NodeChange {
+    /// Something that a pod may have waited for.
+    pub(crate) fn matters(self) -> bool {
+        self.new || self.labels || self.taints || self.allocatable
+    }
+}
