@@ -3,20 +3,32 @@
 //! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a copy.
 //! Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
 
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+pub use strategic::strategic_merge;
+
 use serde_json::Value;
 
 use crate::schema::TypeRef;
 use crate::{ApiError, Patch, PatchKind};
 
+/// Operations that one JSON patch may have.
+const MAX_OPERATIONS: usize = 10_000;
+
 /// Why a patch could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// The patch document itself is not a patch of its kind.
-    #[error("error decoding patch: {0}")]
+    #[error("{0}")]
     Malformed(String),
     /// The patch does not fit the object, for example a failed `test`.
     #[error("the server rejected our request due to an error in our request")]
     Rejected(String),
+    /// More operations than one patch may have.
+    #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
+    TooLarge(usize),
     /// The server does not take this kind of patch.
     #[error("{0}")]
     Unsupported(String),
@@ -27,6 +39,7 @@ impl From<PatchError> for ApiError {
         match error {
             PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
             PatchError::Rejected(_) => ApiError::new(422, "Invalid", error.to_string()),
+            PatchError::TooLarge(_) => ApiError::new(413, "RequestEntityTooLarge", error.to_string()),
             PatchError::Unsupported(_) => ApiError::new(415, "UnsupportedMediaType", error.to_string()),
         }
     }
@@ -51,6 +64,9 @@ pub fn apply(ty: Option<TypeRef>, tree: &mut Value, patch: &Patch) -> Result<(),
 pub fn json_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let patch: json_patch::Patch =
         serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(error.to_string()))?;
+    if patch.len() > MAX_OPERATIONS {
+        return Err(PatchError::TooLarge(patch.len()));
+    }
     json_patch::patch(tree, &patch).map_err(|error| PatchError::Rejected(error.to_string()))
 }
 
@@ -61,10 +77,4 @@ pub fn merge_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     json_patch::merge(tree, patch);
     Ok(())
-}
-
-/// Kubernetes' strategic merge: lists merge by key where the type says so, with `$patch`, `$retainKeys`,
-/// `$deleteFromPrimitiveList` and `$setElementOrder` directives.
-pub fn strategic_merge(_ty: TypeRef, tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    merge_patch(tree, patch)
 }

@@ -1,0 +1,324 @@
+//! Strategic merge: JSON merge that knows by which key lists merge.
+//!
+//! Directives in a patch: `$patch` (`replace`, `delete`) in a map or list element, `$retainKeys` in a map, and beside a
+//! list `$deleteFromPrimitiveList/NAME` and `$setElementOrder/NAME`. Order of merged lists follows upstream: elements the
+//! patch names come in the patch's order, others keep their place relative to those the server's list already had.
+
+use serde_json::{Map, Value};
+
+use super::PatchError;
+use crate::schema::{Base, Field, FieldType, Shape, TypeRef};
+
+const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const SET_ORDER: &str = "$setElementOrder/";
+
+type Merged<T> = Result<T, PatchError>;
+type Object = Map<String, Value>;
+
+/// What is known of a map that is merged.
+#[derive(Clone, Copy)]
+enum Known {
+    Object(TypeRef),
+    /// A map whose values have this type.
+    Entries(FieldType),
+    /// Nothing: maps merge, lists are replaced.
+    Nothing,
+}
+
+/// How one member merges.
+struct Member<'a> {
+    /// What is known of it as a map, or of the elements if it is a list.
+    known: Known,
+    replace: bool,
+    merge_list: bool,
+    key: Option<&'a str>,
+}
+
+impl Known {
+    fn of(ty: FieldType) -> Known {
+        match (ty.shape, ty.base) {
+            (Shape::One | Shape::List, Base::Object(ty)) => Known::Object(ty),
+            (Shape::Map, base) => Known::Entries(FieldType { shape: Shape::One, base }),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn member(self, name: &str) -> Member<'static> {
+        let field: Option<&'static Field> = match self {
+            Known::Object(ty) => ty.field(name),
+            _ => None,
+        };
+        match (self, field) {
+            (_, Some(field)) => Member {
+                known: Known::of(field.ty),
+                replace: field.patch.replace,
+                merge_list: field.patch.merge,
+                key: field.merge_key(),
+            },
+            (Known::Entries(ty), _) => {
+                Member { known: Known::of(ty), replace: false, merge_list: false, key: None }
+            }
+            _ => Member { known: Known::Nothing, replace: false, merge_list: false, key: None },
+        }
+    }
+}
+
+/// Merges `patch` into `tree`, an object of type `ty`.
+pub fn strategic_merge(ty: TypeRef, tree: &mut Value, patch: &Value) -> Merged<()> {
+    let Value::Object(patch) = patch else {
+        return Err(PatchError::Malformed("the patch is not a JSON object".to_string()));
+    };
+    let Value::Object(original) = tree else {
+        return Err(PatchError::Malformed("the object is not a JSON object".to_string()));
+    };
+    merge_map(Known::Object(ty), original, patch.clone())
+}
+
+fn rejected(why: impl Into<String>) -> PatchError {
+    PatchError::Rejected(why.into())
+}
+
+fn merge_map(known: Known, original: &mut Object, mut patch: Object) -> Merged<()> {
+    match patch.get(PATCH).map(Value::as_str) {
+        None => {}
+        Some(Some("replace")) => {
+            patch.remove(PATCH);
+            *original = patch;
+            return Ok(());
+        }
+        Some(Some("delete")) => {
+            original.clear();
+            return Ok(());
+        }
+        Some(other) => {
+            return Err(rejected(format!("unknown patch type found: {}", other.unwrap_or_default())));
+        }
+    }
+    retain_keys(original, &mut patch)?;
+    merge_ordered(known, original, &mut patch)?;
+    for (name, value) in patch {
+        merge_member(known, original, &name, value)?;
+    }
+    Ok(())
+}
+
+/// `$retainKeys`: what is not listed goes from the original.
+fn retain_keys(original: &mut Object, patch: &mut Object) -> Merged<()> {
+    let Some(listed) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let bad = || PatchError::Malformed("invalid patch format of retainKeys".to_string());
+    let listed = listed.as_array().ok_or_else(bad)?;
+    let is_listed = |name: &str| listed.iter().any(|one| one.as_str() == Some(name));
+    let is_directive = |name: &str| name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
+    if patch.iter().any(|(name, value)| !value.is_null() && !is_directive(name) && !is_listed(name)) {
+        return Err(bad());
+    }
+    original.retain(|name, _| is_listed(name));
+    Ok(())
+}
+
+/// Lists with a `$setElementOrder` beside them: merged here and taken out of the patch.
+fn merge_ordered(known: Known, original: &mut Object, patch: &mut Object) -> Merged<()> {
+    let ordered: Vec<String> =
+        patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER)).map(str::to_string).collect();
+    for name in ordered {
+        let bad = || PatchError::Malformed("invalid patch format of setElementOrder list".to_string());
+        let Some(Value::Array(order)) = patch.remove(&format!("{SET_ORDER}{name}")) else {
+            return Err(bad());
+        };
+        let member = known.member(&name);
+        let list_of = |value: Option<Value>| match value {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(_) => Err(bad()),
+        };
+        if patch.get(&name).is_some_and(Value::is_null) {
+            continue;
+        }
+        let before = list_of(original.get(&name).cloned())?;
+        let change = list_of(patch.remove(&name))?;
+        // Items to delete do not have to be in the order list; all others must.
+        for item in change.iter().flatten().filter(|item| item.get(PATCH).is_none()) {
+            if position(&order, item, member.key).is_none() {
+                return Err(rejected(format!(
+                    "The order in patch list doesn't match $setElementOrder list: {name}"
+                )));
+            }
+        }
+        let removals = patch.remove(&format!("{DELETE_FROM}{name}"));
+        let merged = match (before.clone(), change) {
+            (None, None) => continue,
+            (Some(before), None) => before,
+            (None, Some(change)) => {
+                without_directives(Value::Array(change)).and_then(into_list).unwrap_or_default()
+            }
+            (Some(before), Some(change)) if member.merge_list => merge_list(&member, before, change)?,
+            (_, Some(change)) => change,
+        };
+        let merged = match removals {
+            Some(Value::Array(gone)) => merged.into_iter().filter(|item| !gone.contains(item)).collect(),
+            _ => merged,
+        };
+        let sorted = in_order(merged, &order, &before.unwrap_or_default(), member.key);
+        original.insert(name, Value::Array(sorted));
+    }
+    Ok(())
+}
+
+fn into_list(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(list) => Some(list),
+        _ => None,
+    }
+}
+
+fn merge_member(known: Known, original: &mut Object, name: &str, value: Value) -> Merged<()> {
+    if let Some(name) = name.strip_prefix(DELETE_FROM) {
+        let Value::Array(gone) = value else {
+            return Err(PatchError::Malformed("invalid patch format of primitive list".to_string()));
+        };
+        if let Some(Value::Array(list)) = original.get_mut(name) {
+            list.retain(|item| !gone.contains(item));
+        }
+        return Ok(());
+    }
+    if value.is_null() {
+        original.remove(name);
+        return Ok(());
+    }
+    let member = known.member(name);
+    match (original.get_mut(name), value) {
+        (Some(Value::Object(before)), Value::Object(change)) if !member.replace => {
+            merge_map(member.known, before, change)
+        }
+        (Some(Value::Array(before)), Value::Array(change)) if member.merge_list => {
+            *before = merge_list(&member, std::mem::take(before), change)?;
+            Ok(())
+        }
+        (_, value) => {
+            if let Some(value) = without_directives(value) {
+                original.insert(name.to_string(), value);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Merges two lists of maps by key, or of scalars as a set.
+fn merge_list(member: &Member<'_>, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
+    let maps = original.iter().chain(&patch).filter(|item| item.is_object()).count();
+    if maps == 0 {
+        let mut merged = original.clone();
+        for item in &patch {
+            if !merged.contains(item) {
+                merged.push(item.clone());
+            }
+        }
+        return Ok(in_order(merged, &patch, &original, None));
+    }
+    if maps < original.len() + patch.len() {
+        return Err(rejected("list element types are not identical"));
+    }
+    let Some(key) = member.key else { return Err(rejected("cannot merge lists without merge key")) };
+    let (original, patch) = apply_special(key, original, patch)?;
+    let mut merged = original.clone();
+    for item in &patch {
+        if item.get(key).is_none() {
+            return Err(rejected(format!("map: {item} does not contain declared merge key: {key}")));
+        }
+        match position(&merged, item, Some(key)).and_then(|at| merged.get_mut(at)) {
+            Some(Value::Object(own)) => {
+                let change = item.as_object().cloned().unwrap_or_default();
+                merge_map(member.known, own, change)?;
+            }
+            _ => merged.extend(without_directives(item.clone())),
+        }
+    }
+    Ok(in_order(merged, &patch, &original, Some(key)))
+}
+
+/// Elements with a `$patch`: deletes what they name, or replaces the list.
+fn apply_special(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Merged<(Vec<Value>, Vec<Value>)> {
+    let mut plain = Vec::with_capacity(patch.len());
+    let mut replace = false;
+    for item in patch {
+        match item.get(PATCH).map(Value::as_str) {
+            None => plain.push(item),
+            Some(Some("delete")) => {
+                let Some(value) = item.get(key) else {
+                    return Err(rejected(format!("map: {item} does not contain declared merge key: {key}")));
+                };
+                original.retain(|own| own.get(key) != Some(value));
+            }
+            Some(Some("replace")) => replace = true,
+            Some(other) => {
+                return Err(rejected(format!("unknown patch type found: {}", other.unwrap_or_default())));
+            }
+        }
+    }
+    Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
+}
+
+/// Where an element with the same key (or, without a key, the same value) stands.
+fn position(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
+    match key {
+        Some(key) => {
+            let wanted = item.get(key)?;
+            list.iter().position(|one| one.get(key) == Some(wanted))
+        }
+        None => list.iter().position(|one| one == item),
+    }
+}
+
+/// Puts merged elements in order: those in `order` as there, the others as in `before`, the two interleaved by `before`.
+fn in_order(merged: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) -> Vec<Value> {
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| position(order, item, key).is_some());
+    named.sort_by_key(|item| position(order, item, key));
+    others.sort_by_key(|item| position(before, item, key).unwrap_or(usize::MAX));
+    let mut sorted = Vec::with_capacity(named.len() + others.len());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    loop {
+        let other_first = match (others.peek(), named.peek()) {
+            (None, None) => return sorted,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(other), Some(name)) => {
+                matches!((position(before, other, key), position(before, name, key)), (Some(a), Some(b)) if a < b)
+            }
+        };
+        sorted.extend(if other_first { others.next() } else { named.next() });
+    }
+}
+
+/// What remains of a patch value that meets nothing in the original: directives and nulls go, and so do elements that
+/// only say what to delete.
+fn without_directives(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(map) => {
+            if map.get(PATCH).and_then(Value::as_str) == Some("delete") {
+                return None;
+            }
+            let is_directive = |name: &str| {
+                name == PATCH
+                    || name == RETAIN_KEYS
+                    || name.starts_with(DELETE_FROM)
+                    || name.starts_with(SET_ORDER)
+            };
+            let members = map.into_iter().filter(|(name, value)| !value.is_null() && !is_directive(name));
+            let kept = members.filter_map(|(name, value)| Some((name, without_directives(value)?)));
+            Some(Value::Object(kept.collect()))
+        }
+        Value::Array(list) => {
+            let replaces = |item: &Value| {
+                item.as_object().is_some_and(|map| {
+                    map.len() == 1 && map.get(PATCH).and_then(Value::as_str) == Some("replace")
+                })
+            };
+            let kept = list.into_iter().filter(|item| !replaces(item)).filter_map(without_directives);
+            Some(Value::Array(kept.collect()))
+        }
+        value => Some(value),
+    }
+}

@@ -1,0 +1,188 @@
+//! Patches: RFC behaviour of the plain ones, upstream's of strategic merge.
+
+use serde_json::json;
+
+use super::*;
+use crate::schema::by_name;
+
+fn merged(ty: &str, mut tree: Value, patch: Value) -> Value {
+    strategic_merge(by_name(ty).unwrap(), &mut tree, &patch).unwrap();
+    tree
+}
+
+fn pod(tree: Value, patch: Value) -> Value {
+    merged("api.core.v1.PodSpec", tree, patch)
+}
+
+#[test]
+fn json_patch_and_merge_patch() {
+    let mut tree = json!({"a": {"b": 1}});
+    json_patch(
+        &mut tree,
+        &json!([{"op": "test", "path": "/a/b", "value": 1}, {"op": "replace", "path": "/a/b", "value": 2}]),
+    )
+    .unwrap();
+    assert_eq!(tree, json!({"a": {"b": 2}}));
+    let error = json_patch(&mut tree, &json!([{"op": "test", "path": "/a/b", "value": 1}])).unwrap_err();
+    let error = ApiError::from(error);
+    assert_eq!((error.code(), error.reason()), (422, "Invalid"));
+    assert_eq!(error.message(), "the server rejected our request due to an error in our request");
+    let error = json_patch(&mut tree, &json!({"op": "x"})).unwrap_err();
+    assert_eq!(ApiError::from(error).code(), 400);
+    let many: Vec<Value> = (0..10_001).map(|_| json!({"op": "test", "path": "", "value": 1})).collect();
+    assert_eq!(ApiError::from(json_patch(&mut tree, &Value::Array(many)).unwrap_err()).code(), 413);
+    merge_patch(&mut tree, &json!({"a": {"b": null, "c": [1]}})).unwrap();
+    assert_eq!(tree, json!({"a": {"c": [1]}}));
+    assert!(merge_patch(&mut tree, &json!([])).is_err());
+    let apply_patch = Patch { kind: PatchKind::Apply, body: json!({}) };
+    assert_eq!(ApiError::from(apply(None, &mut tree, &apply_patch).unwrap_err()).code(), 415);
+    assert_eq!(ApiError::from(apply(None, &mut tree, &Patch::strategic(json!({}))).unwrap_err()).code(), 415);
+}
+
+#[test]
+fn lists_merge_by_key() {
+    assert_eq!(
+        pod(
+            json!({"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "b", "image": "1"}], "nodeName": "n"}),
+            json!({"containers": [{"name": "b", "image": "2"}, {"name": "c", "image": "3"}], "nodeName": null}),
+        ),
+        json!({"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "b", "image": "2"}, {"name": "c", "image": "3"}]})
+    );
+    assert_eq!(
+        pod(
+            json!({"containers": [{"name": "a", "args": ["x", "y"]}]}),
+            json!({"containers": [{"name": "a", "args": ["z"]}]})
+        ),
+        json!({"containers": [{"name": "a", "args": ["z"]}]}),
+        "a list without key is replaced"
+    );
+    assert_eq!(
+        pod(json!({"tolerations": [{"key": "a"}]}), json!({"tolerations": [{"key": "b"}]})),
+        json!({"tolerations": [{"key": "b"}]})
+    );
+    let error = strategic_merge(
+        by_name("api.core.v1.PodSpec").unwrap(),
+        &mut json!({"containers": [{"name": "a"}]}),
+        &json!({"containers": [{"image": "2"}]}),
+    )
+    .unwrap_err();
+    assert_eq!(ApiError::from(error).code(), 422);
+}
+
+#[test]
+fn directives() {
+    assert_eq!(
+        pod(
+            json!({"containers": [{"name": "a"}, {"name": "b"}]}),
+            json!({"containers": [{"name": "a", "$patch": "delete"}]})
+        ),
+        json!({"containers": [{"name": "b"}]})
+    );
+    assert_eq!(
+        pod(
+            json!({"containers": [{"name": "a"}, {"name": "b"}]}),
+            json!({"containers": [{"name": "c"}, {"$patch": "replace"}]})
+        ),
+        json!({"containers": [{"name": "c"}]})
+    );
+    assert_eq!(
+        pod(
+            json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
+            json!({"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}]})
+        ),
+        json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})
+    );
+    assert_eq!(
+        merged(
+            "api.apps.v1.DeploymentSpec",
+            json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}),
+            json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}})
+        ),
+        json!({"strategy": {"type": "Recreate"}})
+    );
+    assert_eq!(
+        merged(
+            "api.core.v1.ConfigMap",
+            json!({"data": {"a": "1", "b": "2"}}),
+            json!({"data": {"$patch": "replace", "c": "3"}})
+        ),
+        json!({"data": {"c": "3"}})
+    );
+    assert_eq!(
+        merged(
+            "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+            json!({"finalizers": ["a", "b"], "labels": {"x": "1", "y": "2"}}),
+            json!({"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"], "labels": {"x": null, "z": "3"}})
+        ),
+        json!({"finalizers": ["c", "b"], "labels": {"y": "2", "z": "3"}}),
+        "an addition of unknown place comes first"
+    );
+    assert_eq!(
+        pod(
+            json!({}),
+            json!({"containers": [{"name": "a", "$patch": "delete"}, {"name": "b", "image": null}]})
+        ),
+        json!({"containers": [{"name": "b"}]})
+    );
+    let bad = json!({"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]});
+    let error = strategic_merge(
+        by_name("api.core.v1.PodSpec").unwrap(),
+        &mut json!({"volumes": [{"name": "v"}]}),
+        &bad,
+    );
+    assert_eq!(ApiError::from(error.unwrap_err()).code(), 400);
+}
+
+#[test]
+fn element_order() {
+    let name = |names: &[&str]| -> Vec<Value> { names.iter().map(|name| json!({"name": name})).collect() };
+    assert_eq!(
+        pod(
+            json!({"containers": name(&["a", "b", "c"])}),
+            json!({"$setElementOrder/containers": name(&["c", "a"]), "containers": [{"name": "a", "image": "2"}]})
+        ),
+        json!({"containers": [{"name": "b"}, {"name": "c"}, {"name": "a", "image": "2"}]})
+    );
+    assert_eq!(
+        pod(
+            json!({"containers": name(&["sidecar", "a"])}),
+            json!({"$setElementOrder/containers": name(&["b", "a"]), "containers": [{"name": "b"}]})
+        ),
+        json!({"containers": [{"name": "b"}, {"name": "sidecar"}, {"name": "a"}]})
+    );
+    assert_eq!(
+        pod(
+            json!({"containers": name(&["a", "b"])}),
+            json!({"$setElementOrder/containers": name(&["b"]), "containers": [{"name": "a", "$patch": "delete"}]})
+        ),
+        json!({"containers": [{"name": "b"}]})
+    );
+    assert_eq!(
+        merged(
+            "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+            json!({"finalizers": ["a", "b"]}),
+            json!({"$setElementOrder/finalizers": ["b", "c"], "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]})
+        ),
+        json!({"finalizers": ["b", "c"]})
+    );
+    let service = merged(
+        "api.core.v1.ServiceSpec",
+        json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "clusterIP": "10.0.0.1"}),
+        json!({"$setElementOrder/ports": [{"port": 80}], "ports": [{"port": 80, "targetPort": 8080}]}),
+    );
+    assert_eq!(
+        service,
+        json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}], "clusterIP": "10.0.0.1"})
+    );
+}
+
+proptest::proptest! {
+    /// Patching with a part of the object itself changes nothing.
+    #[test]
+    fn a_patch_of_what_is_there_changes_nothing(keep in proptest::collection::vec(proptest::bool::ANY, 3)) {
+        let tree = json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "env": [{"name": "X", "value": "1"}]}, {"name": "c"}]});
+        let all = tree["containers"].as_array().unwrap().clone();
+        let part: Vec<Value> = all.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(one, _)| one).collect();
+        proptest::prop_assert_eq!(pod(tree.clone(), json!({"containers": part})), tree);
+    }
+}
