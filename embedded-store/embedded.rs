@@ -1,13 +1,35 @@
-//! The durable store: not yet durable, its public face only. The log and the checkpoints come with the next change.
+//! The durable store: opens a directory, replays what is in it, and runs the two threads that write to it.
+//!
+//! Layout of the directory: `LOCK`, held while the store is open; `log/`, the segments; `state/`, sled. Opening takes
+//! the applied state and replays the log after it. A torn write at the end of the log is cut off and reported;
+//! anything else that does not add up is named and refused, unless the whole state can be rebuilt from the log.
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
+use crate::check;
+use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::clock::{Clock, Stamps, SystemClock};
+use crate::commit::{Answer, Limits, Proposal, Shared, Trouble, Writer, checkpointer};
+use crate::core::Core;
+use crate::disk::{Disk, RealDisk};
 use crate::history::HistoryLimits;
-use crate::memory::MemoryStore;
+use crate::lease::Lessor;
+use crate::log::{self, Log, LogError, Opened};
+use crate::metrics::{Gauges, Metrics};
+use crate::record::Request;
+use crate::state::{Outcome, State};
 use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
     TxnResult, WatchRequest, WatchStream,
@@ -19,11 +41,26 @@ pub struct Config {
     /// The store's own directory; made if it is not there.
     pub dir: PathBuf,
     pub history: HistoryLimits,
+    /// Size of a log segment, and how much log there is between two writes of the applied state.
+    pub segment_bytes: u64,
+    /// Lazy writes are on disk after this.
+    pub lazy_flush: Duration,
+    /// Writes that need space are refused when less than this is free.
+    pub min_free_bytes: u64,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Config {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Config { dir: dir.into(), history: HistoryLimits::default() }
+        Config {
+            dir: dir.into(),
+            history: HistoryLimits::default(),
+            segment_bytes: 16 << 20,
+            // Below the 10 s that lazy durability promises, with room for a slow sync.
+            lazy_flush: Duration::from_secs(8),
+            min_free_bytes: 96 << 20,
+            clock: Arc::new(SystemClock::default()),
+        }
     }
 }
 
@@ -45,90 +82,357 @@ pub struct Recovery {
 pub enum OpenError {
     #[error("data directory {dir} is in use by another server: stop that one or choose another --data-dir")]
     Locked { dir: PathBuf },
-    #[error("data directory {path}: {source}")]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("the store in {path} is damaged: {what}; restore a snapshot")]
+    #[error("cannot open the store: {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the store is damaged: {path}: {what}; restore a snapshot into an empty data directory")]
     Damaged { path: PathBuf, what: String },
+}
+
+impl From<LogError> for OpenError {
+    fn from(e: LogError) -> Self {
+        match e {
+            LogError::Io { path, source } => OpenError::Io { path, source },
+            LogError::Damaged { path, what } => OpenError::Damaged { path, what },
+        }
+    }
+}
+
+/// The store as it stands, for people and for the etcd API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Identifies this store among others.
+    pub store: u64,
+    pub revision: u64,
+    pub compacted_revision: u64,
+    pub index: u64,
+    pub term: u64,
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub size_in_use: u64,
+    pub size_on_disk: u64,
+    pub watchers: u64,
+    pub trouble: Trouble,
 }
 
 /// A durable store in a directory.
 pub struct EmbeddedStore {
-    memory: MemoryStore,
-    _lock: File,
+    shared: Arc<Shared>,
+    store: u64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<File>>,
 }
 
 impl EmbeddedStore {
     /// Opens or creates the store. Blocks while it reads: call it off the async threads.
     pub fn open(config: Config) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let io = |path: &PathBuf| {
-            let path = path.clone();
-            move |source| OpenError::Io { path, source }
-        };
-        fs::create_dir_all(&config.dir).map_err(io(&config.dir))?;
-        let path = config.dir.join("LOCK");
-        let lock = File::create(&path).map_err(io(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { dir: config.dir }),
-            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
-        }
-        let memory = MemoryStore::with(config.history, Arc::new(crate::clock::SystemClock::default()));
-        let recovery = Recovery { revision: memory.revision(), ..Recovery::default() };
-        Ok((Arc::new(EmbeddedStore { memory, _lock: lock }), recovery))
+        let log = config.dir.join("log");
+        let io = |source| OpenError::Io { path: config.dir.clone(), source };
+        fs::create_dir_all(&config.dir).map_err(io)?;
+        let lock = lock(&config.dir)?;
+        let disk = Arc::new(RealDisk::new(&log).map_err(io)?);
+        File::open(&config.dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+        Self::open_on(config, disk, Some(lock))
     }
 
-    /// Writes out what is pending and stops; later writes answer [`StoreError::Stopped`]. Blocks.
-    pub fn close(&self) {}
+    /// The same on a disk of one's own.
+    pub(crate) fn open_on(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        lock: Option<File>,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let Loaded { state, checkpoints, log, mut recovery } = load(&config, &disk)?;
+        state.validate();
+        let skip = state.ceiling > state.revision;
+        let since_checkpoint = log.bytes();
+        let last_time = state.time;
+        let leases: Vec<_> = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
+        let lessor = Lessor::new(Arc::clone(&config.clock));
+        for (id, ttl) in leases {
+            lessor.start(id, ttl);
+        }
+        let core = Core::with_state(state);
+        let shared = Arc::new(Shared::new(core, lessor));
+        shared.log_bytes.store(log.bytes(), Ordering::Relaxed);
+        shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+        let store = log.store();
+        let (jobs, todo) = sync_channel(1);
+        let limits = Limits {
+            lazy_flush: config.lazy_flush,
+            checkpoint_bytes: config.segment_bytes,
+            min_free: config.min_free_bytes,
+        };
+        let mut writer = Writer {
+            shared: Arc::clone(&shared),
+            log,
+            limits,
+            stamps: Stamps::new(Arc::clone(&config.clock)),
+            jobs,
+            lazy_due: None,
+            since_checkpoint,
+            checkpointing: false,
+            last_time,
+        };
+        if skip {
+            writer.skip_to_ceiling().map_err(|source| OpenError::Io { path: disk.path(), source })?;
+        }
+        recovery.revision = shared.core.state.read().revision;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let path = config.dir.clone();
+            std::thread::Builder::new()
+                .name(name.to_string())
+                .spawn(run)
+                .map_err(|source| OpenError::Io { path, source })
+        };
+        let behind = Arc::clone(&shared);
+        let threads = vec![
+            spawn("store-state", Box::new(move || checkpointer(checkpoints, &todo, &behind)))?,
+            spawn("store-log", Box::new(move || writer.run()))?,
+        ];
+        let store = EmbeddedStore { shared, store, threads: Mutex::new(threads), lock: Mutex::new(lock) };
+        Ok((Arc::new(store), recovery))
+    }
+
+    /// Writes out what is pending and stops; later writes answer [`StoreError::Stopped`] and watches end. Blocks.
+    pub fn close(&self) {
+        self.shared.stop();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+        self.shared.core.stop();
+        *self.lock.lock() = None;
+    }
+
+    pub fn status(&self) -> Status {
+        let shared = &self.shared;
+        let watchers = shared.core.hub.watchers() as u64;
+        let size_on_disk =
+            shared.log_bytes.load(Ordering::Relaxed) + shared.state_bytes.load(Ordering::Relaxed);
+        let trouble = shared.trouble.lock().clone();
+        let state = shared.core.state.read();
+        Status {
+            store: self.store,
+            revision: state.revision,
+            compacted_revision: state.oldest(),
+            index: state.index,
+            term: state.term,
+            keys: state.keys.len() as u64,
+            size_in_use: state.bytes,
+            size_on_disk,
+            watchers,
+            trouble,
+        }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Counters and sizes in the Prometheus text format.
+    pub fn render_metrics(&self) -> String {
+        let status = self.status();
+        self.shared.metrics.render(&Gauges {
+            revision: status.revision,
+            compacted_revision: status.compacted_revision,
+            keys: status.keys,
+            watchers: status.watchers,
+            size_in_use: status.size_in_use,
+            size_on_disk: status.size_on_disk,
+            applied_index: status.index,
+        })
+    }
+
+    /// Looks at the leases' deadlines now; for clocks that tests turn.
+    #[cfg(test)]
+    pub(crate) fn nudge(&self) {
+        self.shared.nudge();
+    }
+
+    async fn propose(&self, request: Request, size: usize) -> Answer {
+        // Given back by the writer when it takes the request.
+        self.shared.places.acquire().await.map_err(|_| StoreError::Stopped)?.forget();
+        let (answer, wait) = oneshot::channel();
+        self.shared.propose(Proposal { request, size, answer: Some(answer) });
+        wait.await.unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Takes the directory for this process.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let lock = File::create(&path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) log: Log,
+    pub(crate) recovery: Recovery,
+}
+
+/// Reads a directory: the applied state and the log after it.
+pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, OpenError> {
+    let path = config.dir.join("state");
+    let mut recovery = Recovery::default();
+    let opened = Checkpoints::open(&path).and_then(|mut c| c.load(config.history).map(|found| (c, found)));
+    let (checkpoints, found) = match opened {
+        Ok(opened) => opened,
+        Err(CheckpointError::Io { path, source }) => return Err(OpenError::Io { path, source }),
+        Err(CheckpointError::Damaged { path: at, what }) => {
+            // The log is the truth; if it still reaches back to the beginning nothing is lost.
+            if !log::reaches_back(&**disk) {
+                return Err(OpenError::Damaged { path: at, what });
+            }
+            set_aside(&path)?;
+            recovery.rebuilt = Some(format!("{}: {what}", at.display()));
+            let fresh = Checkpoints::open(&path).map_err(|e| match e {
+                CheckpointError::Io { path, source } => OpenError::Io { path, source },
+                CheckpointError::Damaged { path, what } => OpenError::Damaged { path, what },
+            })?;
+            (fresh, None)
+        }
+    };
+    let (mut state, description) = match found {
+        Some((state, description)) => (state, Some(description)),
+        None => (State::new(config.history), None),
+    };
+    if description.is_none() && log::begins_late(&**disk) {
+        let what = "it is empty, although the log begins after it: sled lost what it held".to_string();
+        return Err(OpenError::Damaged { path, what });
+    }
+    state.dirty = Some(Default::default());
+    let applied = state.index;
+    let store = description.map(|d| d.store);
+    let started = Instant::now();
+    let replayed = Log::open(disk, config.segment_bytes, store, applied, |record| {
+        state.apply(&record);
+        recovery.replayed += 1;
+    })?;
+    let log = match replayed {
+        Some(Opened { log, torn }) if log.next() > applied => {
+            recovery.torn_tail = torn;
+            log
+        }
+        Some(Opened { torn, log }) => {
+            // The state knows more than the log: what the log lost is in the state, and the log begins anew.
+            let lost = torn.unwrap_or_else(|| format!("the log ends before record {applied}"));
+            recovery.torn_tail = Some(lost);
+            drop(log);
+            let io = |source| OpenError::Io { path: disk.path(), source };
+            log::remove_all(&**disk).map_err(io)?;
+            Log::create(Arc::clone(disk), config.segment_bytes, store.unwrap_or_default(), applied + 1)?
+        }
+        None if applied > 0 => {
+            let what = format!("the log is missing, the state is that of record {applied}");
+            return Err(OpenError::Damaged { path: disk.path(), what });
+        }
+        None => Log::create(Arc::clone(disk), config.segment_bytes, new_identity(), 1)?,
+    };
+    tracing::debug!(replayed = recovery.replayed, took = ?started.elapsed(), "the log is read");
+    Ok(Loaded { state, checkpoints, log, recovery })
+}
+
+/// Keeps a damaged state for whoever wants to look at it.
+fn set_aside(path: &Path) -> Result<(), OpenError> {
+    let aside = path.with_extension("damaged");
+    let io = |source| OpenError::Io { path: aside.clone(), source };
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(io)?;
+    }
+    fs::rename(path, &aside).map_err(io)
+}
+
+/// A number that no other store has: the standard library seeds its hashers from the system's randomness.
+fn new_identity() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() | 1
 }
 
 impl Store for EmbeddedStore {
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
-        self.memory.txn(txn)
+        async move {
+            let size = check::txn(&txn)?;
+            self.shared.metrics.txns.fetch_add(1, Ordering::Relaxed);
+            match self.propose(Request::Txn(txn), size).await? {
+                Outcome::Txn(result) => Ok(result),
+                Outcome::Done(_) => Err(StoreError::Stopped),
+            }
+        }
+        .boxed()
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeResult, StoreError> {
-        self.memory.range(request)
+        self.shared.metrics.ranges.fetch_add(1, Ordering::Relaxed);
+        self.shared.core.state.read().range(request)
     }
 
     fn watch(&self, request: &WatchRequest) -> Result<WatchStream, StoreError> {
-        self.memory.watch(request)
+        self.shared.core.watch(request)
     }
 
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.memory.compact(revision)
+        async move { self.propose(Request::Compact { revision }, 0).await.map(|_| ()) }.boxed()
     }
 
     fn revision(&self) -> u64 {
-        self.memory.revision()
+        self.shared.core.published()
     }
 
     fn compacted_revision(&self) -> u64 {
-        self.memory.compacted_revision()
+        self.shared.core.state.read().oldest()
     }
 
     fn observe(&self, observer: Observer) -> u64 {
-        self.memory.observe(observer)
+        self.shared.core.observe(observer)
     }
 }
 
 impl Leases for EmbeddedStore {
     fn grant(&self, id: LeaseId, ttl: i64) -> BoxFuture<'_, Result<LeaseGrant, StoreError>> {
-        self.memory.grant(id, ttl)
+        async move {
+            let ttl = crate::lease::checked_ttl(ttl)?;
+            // A chosen id is random, so that two members or two lives of a store do not choose the same.
+            let id = if id == 0 { (new_identity() >> 1).cast_signed() } else { id };
+            self.propose(Request::LeaseGrant { id, ttl }, 0).await?;
+            self.shared.lessor.start(id, ttl);
+            self.shared.nudge();
+            Ok(LeaseGrant { id, ttl })
+        }
+        .boxed()
     }
 
     fn revoke(&self, id: LeaseId) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.memory.revoke(id)
+        async move {
+            self.propose(Request::LeaseRevoke { id }, 0).await?;
+            self.shared.lessor.forget(id);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn keep_alive(&self, id: LeaseId) -> Result<i64, StoreError> {
-        self.memory.keep_alive(id)
+        let lease = self.shared.core.lease(id).ok_or(StoreError::LeaseNotFound)?;
+        self.shared.lessor.renew(id, lease.granted_ttl)
     }
 
     fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
-        self.memory.lease(id)
+        let lease = self.shared.core.lease(id)?;
+        Some(LeaseInfo { remaining_ttl: self.shared.lessor.remaining(id)?, ..lease })
     }
 
     fn leases(&self) -> Vec<LeaseId> {
-        self.memory.leases()
+        self.shared.core.state.read().leases.keys().copied().collect()
     }
 }

@@ -55,6 +55,7 @@ impl History {
         self.floor
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::types::{LeaseId, StoreError};
 
 /// The longest time to live, in seconds; etcd's limit.
-pub const MAX_TTL: i64 = 9_000_000_000;
+const MAX_TTL: i64 = 9_000_000_000;
 
 /// Seconds a lease is granted for a wish; etcd gives at least two.
 pub(crate) fn checked_ttl(ttl: i64) -> Result<i64, StoreError> {

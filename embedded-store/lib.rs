@@ -7,23 +7,37 @@ mod types;
 
 mod check;
 mod clock;
-mod core;
 mod history;
-mod lease;
 mod record;
 mod state;
+
+mod core;
+mod lease;
 mod watch;
 
+mod disk;
+mod frame;
+mod log;
+
+mod checkpoint;
+mod commit;
 mod embedded;
 mod memory;
+mod metrics;
+
+pub mod conformance;
+#[cfg(test)]
+mod proof;
 
 pub use check::MAX_REQUEST_BYTES;
 pub use clock::{Clock, SystemClock};
-pub use embedded::{Config, EmbeddedStore, OpenError, Recovery};
+pub use commit::Trouble;
+pub use embedded::{Config, EmbeddedStore, OpenError, Recovery, Status};
 pub use history::HistoryLimits;
 pub use memory::MemoryStore;
+pub use metrics::{Gauges, Histogram, Metrics};
 pub use types::{
-    Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, LeaseGrant, LeaseId, LeaseInfo, Leases,
-    Observer, Op, OpResult, RangeRequest, RangeResult, Store, StoreError, Txn, TxnResult, WatchBatch,
+    Backend, Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, LeaseGrant, LeaseId, LeaseInfo,
+    Leases, Observer, Op, OpResult, RangeRequest, RangeResult, Store, StoreError, Txn, TxnResult, WatchBatch,
     WatchRequest, WatchStream,
 };

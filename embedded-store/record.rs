@@ -264,3 +264,6 @@ fn decode_op(input: &mut Input<'_>) -> Result<Op, DecodeError> {
         _ => return Err(DecodeError("unknown operation")),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! is member-local is only how much history the ring still holds.
 
 use std::collections::btree_map::{self, BTreeMap};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -60,8 +60,9 @@ pub(crate) struct State {
     pub(crate) bytes: u64,
     /// A sum over all entries that does not depend on their order; what is read back from disk must have the same.
     pub(crate) checksum: u64,
-    /// Keys changed since the last checkpoint took them; `None` while nobody keeps checkpoints.
-    pub(crate) dirty: Option<HashSet<Bytes>>,
+    /// What the keys changed since the last checkpoint are now, `None` for a key that is gone; not kept at all while
+    /// nobody writes checkpoints.
+    pub(crate) dirty: Option<HashMap<Bytes, Option<KeyValue>>>,
 }
 
 impl State {
@@ -264,7 +265,7 @@ impl State {
             self.checksum = self.checksum.wrapping_add(fingerprint(new));
         }
         if let Some(dirty) = &mut self.dirty {
-            dirty.insert(key.clone());
+            dirty.insert(key.clone(), new.cloned());
         }
     }
 
@@ -446,3 +447,6 @@ fn fingerprint(kv: &KeyValue) -> u64 {
     }
     mixed
 }
+
+#[cfg(test)]
+mod tests;

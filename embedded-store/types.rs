@@ -260,6 +260,11 @@ pub trait Leases: Send + Sync {
     fn leases(&self) -> Vec<LeaseId>;
 }
 
+/// Everything that the conformance suite and the etcd front ask of a back end.
+pub trait Backend: Store + Leases {}
+
+impl<T: Store + Leases> Backend for T {}
+
 /// Called with every revision's events, in order, before the write is acknowledged: lets a reader that keeps its own
 /// index (the API server's watch cache) be current by the time a writer gets its answer. Must be quick and not block.
 pub type Observer = Arc<dyn Fn(&Arc<[Event]>, u64) + Send + Sync>;

@@ -1,0 +1,424 @@
+//! The one writer: collects waiting requests, puts them in the log with one sync, applies and answers them.
+//!
+//! A thread of its own, because a sync blocks. While it waits for the disk the next requests gather, so the number of
+//! syncs adapts to the load by itself. Requests that are all lazy are applied at once and stay in memory until the
+//! next sync, or their own after a few seconds; the revisions they show are covered by a ceiling that is on disk.
+//!
+//! It also proposes what follows from time passing: the expiry of leases, and checkpoints, which a second thread
+//! writes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::check;
+use crate::checkpoint::{CheckpointError, Checkpoints, Job};
+use crate::clock::Stamps;
+use crate::core::Core;
+use crate::lease::Lessor;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::record::{Record, Request};
+use crate::state::Outcome;
+use crate::types::{Durability, StoreError};
+
+/// Requests that may wait at a time; more wait to be let in.
+pub(crate) const WAITING: usize = 8192;
+/// Bytes written with one sync, about.
+const BATCH_BYTES: usize = 4 << 20;
+/// Revisions that lazy writes may show ahead of the disk.
+const CEILING_STEP: u64 = 10_000;
+
+pub(crate) type Answer = Result<Outcome, StoreError>;
+
+/// A request and who waits for its answer.
+pub(crate) struct Proposal {
+    pub(crate) request: Request,
+    pub(crate) size: usize,
+    /// `None` for what the store proposes itself.
+    pub(crate) answer: Option<oneshot::Sender<Answer>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    proposals: Vec<Proposal>,
+    stop: bool,
+    /// Index and outcome of checkpoints that have been written.
+    checkpointed: Option<Result<u64, String>>,
+}
+
+/// What the store and its writer share.
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) lessor: Lessor,
+    pub(crate) metrics: Metrics,
+    /// Places in the queue.
+    pub(crate) places: Semaphore,
+    pub(crate) trouble: Mutex<Trouble>,
+    /// Bytes of the log and of the applied state on disk.
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) state_bytes: AtomicU64,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+}
+
+/// What is wrong with the store, for its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// Writes that need space are refused.
+    pub no_space: Option<String>,
+    /// The log could not be written; all writes are refused until the store is opened again.
+    pub unwritable: Option<String>,
+    /// The applied state could not be written; the log grows until the store is opened again.
+    pub checkpoint: Option<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(core: Arc<Core>, lessor: Lessor) -> Self {
+        Shared {
+            core,
+            lessor,
+            metrics: Metrics::default(),
+            places: Semaphore::new(WAITING),
+            trouble: Mutex::default(),
+            log_bytes: AtomicU64::new(0),
+            state_bytes: AtomicU64::new(0),
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Queues a request; its place must have been taken.
+    pub(crate) fn propose(&self, proposal: Proposal) {
+        let mut inbox = self.inbox.lock();
+        if inbox.stop {
+            drop(inbox);
+            self.places.add_permits(1);
+            answer(proposal, Err(StoreError::Stopped));
+            return;
+        }
+        inbox.proposals.push(proposal);
+        // Only the first one has to wake the writer.
+        if inbox.proposals.len() == 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.inbox.lock().stop = true;
+        self.wake.notify_one();
+    }
+
+    /// Lets the writer look at the leases' deadlines again.
+    pub(crate) fn nudge(&self) {
+        let _inbox = self.inbox.lock();
+        self.wake.notify_one();
+    }
+}
+
+fn answer(proposal: Proposal, outcome: Answer) {
+    if let Some(answer) = proposal.answer {
+        // Whoever asked may have gone.
+        let _ = answer.send(outcome);
+    }
+}
+
+/// How the writer behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Lazy writes are on disk after this.
+    pub(crate) lazy_flush: Duration,
+    /// A checkpoint is due after this much log.
+    pub(crate) checkpoint_bytes: u64,
+    /// Free space below which nothing that grows is accepted.
+    pub(crate) min_free: u64,
+}
+
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    pub(crate) stamps: Stamps,
+    pub(crate) jobs: SyncSender<Job>,
+    /// When the oldest lazy record that is not on disk has to be.
+    pub(crate) lazy_due: Option<Instant>,
+    /// Log written since the last checkpoint.
+    pub(crate) since_checkpoint: u64,
+    /// A checkpoint is being written.
+    pub(crate) checkpointing: bool,
+    pub(crate) last_time: u64,
+}
+
+impl Writer {
+    /// Runs until it is told to stop; then flushes what is lazy and lowers the ceiling.
+    pub(crate) fn run(mut self) {
+        // Whoever waits must get an answer even if this thread panics.
+        let _last = LastWord(Arc::clone(&self.shared));
+        loop {
+            let (mut proposals, stop) = self.wait();
+            for id in self.shared.lessor.expired() {
+                self.shared.lessor.forget(id);
+                proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
+            }
+            if !proposals.is_empty() {
+                self.commit(proposals);
+            }
+            if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
+                self.flush();
+            }
+            if stop {
+                self.finish();
+                return;
+            }
+            self.maintain();
+        }
+    }
+
+    /// After a crash: goes on from the ceiling, so that no revision that was seen is given out again.
+    pub(crate) fn skip_to_ceiling(&mut self) -> io::Result<()> {
+        let skip = self.record(Request::SkipToCeiling);
+        self.sync()?;
+        self.shared.core.apply(&[skip]);
+        Ok(())
+    }
+
+    /// Waits for requests, a deadline or the order to stop.
+    fn wait(&self) -> (Vec<Proposal>, bool) {
+        let mut inbox = self.shared.inbox.lock();
+        if inbox.proposals.is_empty() && !inbox.stop && inbox.checkpointed.is_none() {
+            let lazy = self.lazy_due.map(|due| due.saturating_duration_since(Instant::now()));
+            let lease = self.shared.lessor.next_expiry();
+            match lazy.into_iter().chain(lease).min() {
+                Some(patience) => {
+                    self.shared.wake.wait_for(&mut inbox, patience);
+                }
+                None => self.shared.wake.wait(&mut inbox),
+            }
+        }
+        let mut taken = 0;
+        let all = inbox.proposals.iter().take_while(|p| {
+            let fits = taken < BATCH_BYTES;
+            taken += p.size;
+            fits
+        });
+        let count = all.count();
+        let rest = inbox.proposals.split_off(count);
+        let proposals = std::mem::replace(&mut inbox.proposals, rest);
+        let stop = inbox.stop && inbox.proposals.is_empty();
+        (proposals, stop)
+    }
+
+    fn commit(&mut self, proposals: Vec<Proposal>) {
+        self.shared.places.add_permits(proposals.iter().filter(|p| p.answer.is_some()).count());
+        let proposals = self.refuse(proposals);
+        if proposals.is_empty() {
+            return;
+        }
+        let revision = self.shared.core.state.read().revision;
+        let highest = revision + proposals.len() as u64;
+        let lazy = proposals.iter().all(|p| is_lazy(&p.request));
+        let ceiling = self.shared.core.state.read().ceiling;
+        let (length, next) = (self.log.buffered(), self.log.next());
+        let mut records = Vec::with_capacity(proposals.len() + 1);
+        let raise = lazy && highest > ceiling;
+        if raise {
+            records.push(self.record(Request::Ceiling { revision: highest + CEILING_STEP }));
+        }
+        let mut answers = Vec::with_capacity(proposals.len());
+        for proposal in proposals {
+            records.push(self.record(proposal.request));
+            answers.push(proposal.answer);
+        }
+        if lazy && !raise {
+            self.lazy_due.get_or_insert_with(|| Instant::now() + self.limits.lazy_flush);
+        } else if let Err(e) = self.sync() {
+            self.log.take_back(length, next);
+            let error = self.failed(&e);
+            self.shared.metrics.failed_proposals.fetch_add(answers.len() as u64, Ordering::Relaxed);
+            for waiting in answers.into_iter().flatten() {
+                let _ = waiting.send(Err(error.clone()));
+            }
+            return;
+        }
+        let outcomes = self.shared.core.apply(&records);
+        let own = usize::from(raise);
+        for (waiting, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
+            if let Some(waiting) = waiting {
+                let _ = waiting.send(outcome);
+            }
+        }
+    }
+
+    /// Makes the next record and buffers it in the log.
+    fn record(&mut self, request: Request) -> Record {
+        self.last_time = self.stamps.next(self.last_time);
+        let record = Record { term: 1, index: self.log.next(), time: self.last_time, request };
+        self.log.append(&record);
+        record
+    }
+
+    /// Answers what cannot be accepted now and returns the rest.
+    fn refuse(&mut self, proposals: Vec<Proposal>) -> Vec<Proposal> {
+        let unwritable = self.shared.trouble.lock().unwritable.clone();
+        if let Some(why) = unwritable {
+            for proposal in proposals {
+                answer(proposal, Err(StoreError::Unwritable(why.clone())));
+            }
+            return Vec::new();
+        }
+        let free = self.log.free().unwrap_or(u64::MAX);
+        let low = free < self.limits.min_free;
+        let message = low.then(|| {
+            let (have, need) = (free >> 20, self.limits.min_free >> 20);
+            format!("{have} MiB are free on the disk of the store, {need} MiB are kept in reserve")
+        });
+        {
+            let mut trouble = self.shared.trouble.lock();
+            if trouble.no_space.is_some() != low {
+                match &message {
+                    Some(message) => tracing::warn!("writes are refused: {message}"),
+                    None => tracing::info!("there is space again, writes are accepted"),
+                }
+            }
+            trouble.no_space.clone_from(&message);
+        }
+        let Some(message) = message else { return proposals };
+        let (refused, accepted): (Vec<_>, Vec<_>) =
+            proposals.into_iter().partition(|p| needs_space(&p.request, free, self.limits.min_free));
+        for proposal in refused {
+            answer(proposal, Err(StoreError::NoSpace(message.clone())));
+        }
+        accepted
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        let before = self.log.buffered() as u64;
+        self.log.sync()?;
+        self.shared.metrics.wal_fsync.observe(started.elapsed());
+        self.lazy_due = None;
+        self.since_checkpoint += before;
+        self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Turns a failure of the log into the answer for those who waited for it.
+    fn failed(&mut self, e: &io::Error) -> StoreError {
+        if e.kind() == io::ErrorKind::StorageFull {
+            return StoreError::NoSpace("the disk of the store is full".to_string());
+        }
+        tracing::error!("the log cannot be written, all writes are refused from now on: {e}");
+        let why = e.to_string();
+        self.shared.trouble.lock().unwritable = Some(why.clone());
+        self.lazy_due = None;
+        StoreError::Unwritable(why)
+    }
+
+    /// Brings lazy records to disk.
+    fn flush(&mut self) {
+        if let Err(e) = self.sync() {
+            self.failed(&e);
+            // A full disk may have space later; what is lazy stays in the buffer.
+            if e.kind() == io::ErrorKind::StorageFull {
+                self.lazy_due = Some(Instant::now() + self.limits.lazy_flush);
+            }
+        }
+    }
+
+    /// Rolls segments, starts checkpoints and deletes what they made superfluous.
+    fn maintain(&mut self) {
+        if self.shared.trouble.lock().unwritable.is_some() {
+            return;
+        }
+        if let Err(e) = self.log.roll() {
+            tracing::warn!("cannot begin a new segment of the log, the old one grows: {e}");
+        }
+        match self.shared.inbox.lock().checkpointed.take() {
+            Some(Ok(index)) => {
+                self.checkpointing = false;
+                if let Err(e) = self.log.purge(index) {
+                    tracing::warn!("cannot delete old segments of the log: {e}");
+                }
+            }
+            Some(Err(why)) => {
+                tracing::error!(
+                    "the applied state cannot be written, the log grows until the next start: {why}"
+                );
+                self.shared.trouble.lock().checkpoint = Some(why);
+            }
+            None => {}
+        }
+        // Only what is on disk in the log may be in a checkpoint.
+        let due = self.since_checkpoint >= self.limits.checkpoint_bytes && self.log.buffered() == 0;
+        if !due || self.checkpointing {
+            return;
+        }
+        let store = self.log.store();
+        let job = Job::take(&mut self.shared.core.state.write(), store);
+        self.checkpointing = true;
+        self.since_checkpoint = 0;
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
+            self.shared.trouble.lock().checkpoint = Some("its thread is gone".to_string());
+        }
+    }
+
+    /// A clean stop: everything is on disk and the next start need not skip revisions.
+    fn finish(&mut self) {
+        if self.shared.trouble.lock().unwritable.is_some() {
+            return;
+        }
+        if self.shared.core.state.read().ceiling > 0 {
+            let lowered = self.record(Request::Ceiling { revision: 0 });
+            if self.sync().is_ok() {
+                self.shared.core.apply(&[lowered]);
+            }
+        } else if let Err(e) = self.sync() {
+            self.failed(&e);
+        }
+    }
+}
+
+/// Refuses everything that still waits, and all that comes, once the writer is gone.
+struct LastWord(Arc<Shared>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox.lock();
+        inbox.stop = true;
+        // Dropping the other end answers "stopped".
+        inbox.proposals.clear();
+    }
+}
+
+fn is_lazy(request: &Request) -> bool {
+    matches!(request, Request::Txn(txn) if txn.durability == Durability::Lazy)
+}
+
+/// Lazy writes replace small values that are there; they go on until the reserve itself is being used up.
+fn needs_space(request: &Request, free: u64, min_free: u64) -> bool {
+    match request {
+        Request::Txn(txn) if txn.durability == Durability::Lazy => check::grows(txn) && free < min_free / 4,
+        Request::Txn(txn) => check::grows(txn),
+        Request::LeaseGrant { .. } => true,
+        _ => false,
+    }
+}
+
+/// The thread that writes checkpoints: ends when the writer does.
+pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, shared: &Shared) {
+    while let Ok(job) = jobs.recv() {
+        let index = job.description.index;
+        let started = Instant::now();
+        let written = checkpoints.write(job).map(|()| index).map_err(|e: CheckpointError| e.to_string());
+        shared.metrics.backend_commit.observe(started.elapsed());
+        shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+        let mut inbox = shared.inbox.lock();
+        inbox.checkpointed = Some(written);
+        shared.wake.notify_one();
+    }
+}

@@ -1,0 +1,54 @@
+//! The proofs: suites that run whole stores, each in a short form by default and a long one with `MINIK8S_LONG=1`.
+
+mod crash;
+mod faults;
+mod model;
+mod power;
+mod suite;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::types::{Op, RangeRequest, Store, StoreError, Txn, TxnResult};
+use crate::{Config, EmbeddedStore};
+
+/// How often a randomised test runs.
+fn rounds(short: usize, long: usize) -> usize {
+    if std::env::var_os("MINIK8S_LONG").is_some_and(|v| v == "1") { long } else { short }
+}
+
+/// Small numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// A store that checkpoints often, so that short tests go through all of its life.
+fn config(dir: &std::path::Path) -> Config {
+    Config { segment_bytes: 16 << 10, min_free_bytes: 0, ..Config::new(dir) }
+}
+
+fn put(key: &str, value: impl Into<Bytes>) -> Op {
+    Op::Put { key: Bytes::copy_from_slice(key.as_bytes()), value: value.into(), lease: 0 }
+}
+
+async fn run(store: &EmbeddedStore, ops: Vec<Op>) -> Result<TxnResult, StoreError> {
+    store.txn(Txn { success: ops, ..Txn::default() }).await
+}
+
+fn get(store: &EmbeddedStore, key: &str) -> Option<Bytes> {
+    let request = RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
+    store.range(&request).unwrap().kvs.pop().map(|kv| kv.value)
+}
+
+/// A runtime with a few threads, as the store has callers from several.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+type Shared = Arc<EmbeddedStore>;
