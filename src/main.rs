@@ -1,2 +1,82 @@
 //! The entry point: arguments to a subcommand to an exit code.
-fn main() {}
+//!
+//! Called as `kubectl` (by a link), it is kubectl. Absent: everything else; each command is a library of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command};
+use clap_complete::Shell;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let program =
+        arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_os_string());
+    if program.as_deref() == Some(OsStr::new("kubectl")) {
+        return kubectl(arguments.split_off(1));
+    }
+    let rest = if arguments.len() > 2 { arguments.split_off(2) } else { Vec::new() };
+    match arguments.get(1).and_then(|name| name.to_str()) {
+        Some("server") => server::main(&rest),
+        Some("agent") => agent::command::main(&rest),
+        Some("uninstall") => agent::uninstall::main(&rest),
+        Some("kubectl") => kubectl(rest),
+        Some("completion") => completion(&rest),
+        Some("version" | "--version" | "-V") => say(&format!("minik8s {}\n", agent::VERSION)),
+        Some("help" | "--help" | "-h") => say(&command().render_help().to_string()),
+        other => {
+            let what = match other {
+                Some(name) => format!("unknown command {name:?}"),
+                None => "no command is given".to_string(),
+            };
+            eprintln!("minik8s: {what}; see 'minik8s --help'");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The whole command line, for help and completion.
+fn command() -> Command {
+    let shells = PossibleValuesParser::new(["bash", "elvish", "fish", "powershell", "zsh"]);
+    Command::new("minik8s")
+        .about("A whole Kubernetes cluster in one executable")
+        .subcommand_required(true)
+        .subcommand(server::clap_command("server"))
+        .subcommand(agent::command::clap_command("agent"))
+        .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
+        .subcommand(agent::uninstall::clap_command("uninstall"))
+        .subcommand(Command::new("version").about("Print the version"))
+        .subcommand(
+            Command::new("completion")
+                .about("Print a shell's completion script")
+                .arg(Arg::new("shell").required(true).value_parser(shells)),
+        )
+}
+
+fn kubectl(_arguments: Vec<OsString>) -> ExitCode {
+    eprintln!("minik8s kubectl: this build has none; use a kubectl of your own");
+    ExitCode::FAILURE
+}
+
+fn completion(arguments: &[OsString]) -> ExitCode {
+    let shell = arguments.first().and_then(|name| name.to_str()).and_then(|name| name.parse::<Shell>().ok());
+    let Some(shell) = shell else {
+        eprintln!("minik8s completion: name a shell: bash, elvish, fish, powershell or zsh");
+        return ExitCode::from(2);
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "minik8s", &mut script);
+    say(&String::from_utf8_lossy(&script))
+}
+
+/// A reader that has seen enough closes the pipe; that is no failure.
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

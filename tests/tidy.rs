@@ -95,7 +95,9 @@ fn all_rust_files() -> Vec<PathBuf> {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let silent: Vec<_> =
-        all_rust_files().into_iter().filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!")).collect();
+    let silent: Vec<_> = all_rust_files()
+        .into_iter()
+        .filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!"))
+        .collect();
     assert!(silent.is_empty(), "files without a //! header: {silent:?}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use client::{Informers, ObjectApi};
 use k8s_openapi::api::core::v1::Taint;
-use kubelet::KubeletHandle;
+pub use kubelet::KubeletHandle as Kubelet;
 use network::PluginDirectory;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
@@ -52,7 +52,7 @@ pub async fn start(
     api: Arc<dyn ObjectApi>,
     network_api: Arc<dyn ObjectApi>,
     supervisor: &Supervisor,
-) -> Result<KubeletHandle, Problem> {
+) -> Result<Kubelet, Problem> {
     let agent_dir = config.instance.agent_dir();
     files::private_directory(&agent_dir)?;
     files::private_directory(&config.instance.run_dir())?;

@@ -1,0 +1,204 @@
+//! The flags of `minik8s server`, and what they mean once checked.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use agent::command::{CommonArgs, NodeArgs};
+use agent::flags::nearest;
+use agent::{Problem, machine};
+use clap::Args;
+use controllers::Cidr;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Address to listen on
+    #[arg(long, env = "MINIK8S_BIND_ADDRESS", value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// Port of the API; 0 picks one, which the kubeconfig then says
+    #[arg(long, env = "MINIK8S_HTTPS_LISTEN_PORT", value_name = "PORT", default_value_t = 6443)]
+    pub(crate) https_listen_port: u16,
+    /// Address under which nodes and pods reach the API [default: the node's address]
+    #[arg(long, env = "MINIK8S_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
+    pub(crate) advertise_address: Option<IpAddr>,
+    /// Further name or address for the serving certificate; may be repeated
+    #[arg(long, env = "MINIK8S_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_san: Vec<String>,
+    /// Where the administrator's kubeconfig is written
+    #[arg(long, env = "MINIK8S_WRITE_KUBECONFIG", value_name = "FILE")]
+    pub(crate) write_kubeconfig: Option<PathBuf>,
+    /// Mode of that file
+    #[arg(long, env = "MINIK8S_WRITE_KUBECONFIG_MODE", value_name = "MODE", default_value = "600")]
+    pub(crate) write_kubeconfig_mode: String,
+    /// Secret that lets nodes join [default: a random one, kept in DATA/server/token]
+    #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Addresses of pods
+    #[arg(long, env = "MINIK8S_CLUSTER_CIDR", value_name = "CIDR", default_value = "10.42.0.0/16")]
+    pub(crate) cluster_cidr: String,
+    /// Addresses of services
+    #[arg(long, env = "MINIK8S_SERVICE_CIDR", value_name = "CIDR", default_value = "10.43.0.0/16")]
+    pub(crate) service_cidr: String,
+    /// Address of the cluster's name service, within the services' [default: its tenth address]
+    #[arg(long, env = "MINIK8S_CLUSTER_DNS", value_name = "ADDRESS")]
+    pub(crate) cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster's names
+    #[arg(long, env = "MINIK8S_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// Run no node here: control plane only
+    #[arg(long, env = "MINIK8S_DISABLE_AGENT")]
+    pub(crate) disable_agent: bool,
+    /// Leave out a component (scheduler, controllers); may be repeated
+    #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) disable: Vec<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// The command's description, for parsing, help and completion.
+pub fn clap_command(name: &'static str) -> clap::Command {
+    ServerArgs::augment_args(
+        clap::Command::new(name).about("Run a cluster: control plane and, unless disabled, a node"),
+    )
+}
+
+/// Ranges and addresses that belong together.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterNetwork {
+    pub(crate) cluster_cidr: Cidr,
+    pub(crate) service_cidr: Cidr,
+    pub(crate) cluster_dns: IpAddr,
+    /// The `kubernetes` service's address: the first of the services'.
+    pub(crate) kubernetes_ip: IpAddr,
+}
+
+const COMPONENTS: &[&str] = &["scheduler", "controllers"];
+
+impl ServerArgs {
+    pub(crate) fn network(&self) -> Result<ClusterNetwork, Problem> {
+        let parse = |text: &str, flag: &str| -> Result<Cidr, Problem> {
+            text.parse().map_err(|error| {
+                Problem::new(
+                    format!("use {text:?} as a range of addresses"),
+                    error,
+                    format!("correct --{flag}, such as 10.42.0.0/16"),
+                )
+            })
+        };
+        let cluster_cidr = parse(&self.cluster_cidr, "cluster-cidr")?;
+        let service_cidr = parse(&self.service_cidr, "service-cidr")?;
+        let overlap =
+            |a: &Cidr, b: &Cidr| a.prefix() <= b.prefix() && Cidr::new(b.address(), a.prefix()) == Some(*a);
+        if overlap(&cluster_cidr, &service_cidr) || overlap(&service_cidr, &cluster_cidr) {
+            let why = format!("{} and {} overlap", self.cluster_cidr, self.service_cidr);
+            return Err(Problem::new(
+                "set up the cluster's addresses",
+                why,
+                "correct --cluster-cidr or --service-cidr",
+            ));
+        }
+        let small = || {
+            let why = format!("{} has too few addresses", self.service_cidr);
+            Problem::new("set up the cluster's addresses", why, "give a larger --service-cidr")
+        };
+        let kubernetes_ip = nth_address(&service_cidr, 1).ok_or_else(small)?;
+        let cluster_dns = match self.cluster_dns {
+            Some(address) => address,
+            None => nth_address(&service_cidr, 10).ok_or_else(small)?,
+        };
+        Ok(ClusterNetwork { cluster_cidr, service_cidr, cluster_dns, kubernetes_ip })
+    }
+
+    pub(crate) fn kubeconfig_mode(&self) -> Result<u32, Problem> {
+        let text = self.write_kubeconfig_mode.trim_start_matches("0o");
+        u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+            let what = format!("use the mode {:?}", self.write_kubeconfig_mode);
+            Problem::new(
+                what,
+                "it is not an octal number up to 777",
+                "correct --write-kubeconfig-mode, such as 644",
+            )
+        })
+    }
+
+    /// Whether a component is to run; an unknown name among the disabled ones is a mistake.
+    pub(crate) fn check_disabled(&self) -> Result<(), Problem> {
+        for name in &self.disable {
+            if !COMPONENTS.contains(&name.as_str()) {
+                let near =
+                    nearest(name, COMPONENTS.iter().copied()).map(|near| format!("did you mean {near}? "));
+                let advice =
+                    format!("{}it can be one of {}", near.unwrap_or_default(), COMPONENTS.join(", "));
+                return Err(Problem::new(format!("disable {name:?}"), "there is no such component", advice));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn runs(&self, component: &str) -> bool {
+        !self.disable.iter().any(|name| name == component)
+    }
+
+    /// The machine's address. Only a control plane without a node can do without a route.
+    pub(crate) fn node_ip(&self) -> Result<IpAddr, Problem> {
+        match machine::node_address(self.node.node_ip) {
+            Err(_) if self.disable_agent => {
+                Ok(self.advertise_address.unwrap_or(IpAddr::from([127, 0, 0, 1])))
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// The `n`th address of a range.
+fn nth_address(range: &Cidr, n: u32) -> Option<IpAddr> {
+    let width = if range.address().is_ipv4() { 32 } else { 128 };
+    range.subnet(width, n).map(|single| single.address())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn args(flags: &[&str]) -> ServerArgs {
+        let all = ["minik8s server"].iter().chain(flags);
+        ServerArgs::from_arg_matches(&clap_command("minik8s server").get_matches_from(all)).unwrap()
+    }
+
+    #[test]
+    fn addresses_follow_from_the_service_range() {
+        let network = args(&["--service-cidr", "10.96.0.0/12"]).network().unwrap();
+        assert_eq!(network.kubernetes_ip.to_string(), "10.96.0.1");
+        assert_eq!(network.cluster_dns.to_string(), "10.96.0.10");
+    }
+
+    #[test]
+    fn impossible_ranges_are_refused() {
+        let overlapping = args(&["--service-cidr", "10.42.128.0/20"]).network().unwrap_err().to_string();
+        assert!(overlapping.contains("overlap"), "{overlapping}");
+        assert!(
+            args(&["--cluster-cidr", "10.42.0.0"])
+                .network()
+                .unwrap_err()
+                .to_string()
+                .contains("--cluster-cidr")
+        );
+        assert!(args(&["--service-cidr", "10.43.0.0/31"]).network().is_err());
+    }
+
+    #[test]
+    fn only_components_can_be_disabled() {
+        assert!(!args(&["--disable", "scheduler"]).runs("scheduler"));
+        let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
+        assert!(refused.contains("did you mean scheduler?"), "{refused}");
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(args(&["--write-kubeconfig-mode", "0644"]).kubeconfig_mode().unwrap(), 0o644);
+        assert!(args(&["--write-kubeconfig-mode", "rw"]).kubeconfig_mode().is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Signs certificate requests for the signers that Kubernetes defines (kubernetes.io/docs: certificate signing requests).
+//!
+//! What a request may contain depends on the signer; what was not asked for through the API's `usages` is not in the
+//! certificate, whatever the request's own extensions say. Requests with several organisations are refused: the library that writes
+//! certificates keeps only one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::BoxFuture;
+use controllers::CertificateSigner;
+use rcgen::{
+    CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
+};
+use x509_parser::prelude::FromDer;
+
+use super::Authority;
+use super::authority::LEAF_LIFE;
+
+/// The cluster's authorities, as the signing controller sees them.
+pub(crate) struct Signer {
+    pub(crate) server_ca: Arc<Authority>,
+    pub(crate) client_ca: Arc<Authority>,
+}
+
+impl CertificateSigner for Signer {
+    fn sign<'a>(
+        &'a self,
+        csr_pem: &'a str,
+        signer_name: &'a str,
+        usages: &'a [String],
+        duration: Option<Duration>,
+    ) -> BoxFuture<'a, Result<String, String>> {
+        let outcome = self.signed(csr_pem, signer_name, usages, duration, agent::keys::now());
+        Box::pin(async move { outcome })
+    }
+}
+
+/// The shortest life upstream grants.
+const SHORTEST_LIFE: i64 = 600;
+
+impl Signer {
+    pub(super) fn signed(
+        &self,
+        csr_pem: &str,
+        signer_name: &str,
+        usages: &[String],
+        duration: Option<Duration>,
+        now: i64,
+    ) -> Result<String, String> {
+        let request = CertificateSigningRequestParams::from_pem(csr_pem)
+            .map_err(|error| format!("unable to parse the request: {error}"))?;
+        let organizations = organizations(csr_pem)?;
+        let authority = check(signer_name, &request, &organizations, usages, self)?;
+        let mut request = request;
+        request.params.key_usages.clear();
+        request.params.extended_key_usages.clear();
+        for usage in usages {
+            add_usage(&mut request.params, usage)?;
+        }
+        let wanted =
+            duration.and_then(|duration| i64::try_from(duration.as_secs()).ok()).unwrap_or(LEAF_LIFE);
+        authority.stamp(&mut request.params, now, wanted.clamp(SHORTEST_LIFE, LEAF_LIFE));
+        let certificate =
+            request.signed_by(&authority.issuer).map_err(|error| format!("unable to sign: {error}"))?;
+        Ok(certificate.pem())
+    }
+}
+
+/// Every organisation of the request's subject.
+fn organizations(csr_pem: &str) -> Result<Vec<String>, String> {
+    let wrong = || "unable to parse the request".to_string();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(csr_pem.as_bytes()).map_err(|_| wrong())?;
+    let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents)
+        .map_err(|_| wrong())?;
+    let subject = &request.certification_request_info.subject;
+    subject.iter_organization().map(|name| name.as_str().map(str::to_string).map_err(|_| wrong())).collect()
+}
+
+/// The authority that signs, if the request is as its signer demands.
+fn check<'a>(
+    signer_name: &str,
+    request: &CertificateSigningRequestParams,
+    organizations: &[String],
+    usages: &[String],
+    signer: &'a Signer,
+) -> Result<&'a Authority, String> {
+    let common_name = match request.params.distinguished_name.get(&DnType::CommonName) {
+        Some(DnValue::Utf8String(name)) => name.clone(),
+        Some(DnValue::PrintableString(name)) => name.to_string(),
+        _ => String::new(),
+    };
+    let sans = &request.params.subject_alt_names;
+    let only = |allowed: &[&str]| usages.iter().all(|usage| allowed.contains(&usage.as_str()));
+    let has = |usage: &str| usages.iter().any(|own| own == usage);
+    let of_node = || match (common_name.starts_with("system:node:"), organizations) {
+        (false, _) => Err("subject common name does not begin with system:node: ".to_string()),
+        (true, [group]) if group == api::identity::GROUP_NODES => Ok(()),
+        (true, _) => Err("subject organization is not system:nodes".to_string()),
+    };
+    match signer_name {
+        "kubernetes.io/kube-apiserver-client-kubelet" => {
+            of_node()?;
+            if !sans.is_empty() {
+                return Err("subjectAltNames are not allowed".to_string());
+            }
+            let allowed = has("client auth") && has("digital signature");
+            if !allowed || !only(&["client auth", "digital signature", "key encipherment"]) {
+                return Err(format!("invalid usages: {usages:?}"));
+            }
+            Ok(&signer.client_ca)
+        }
+        "kubernetes.io/kubelet-serving" => {
+            of_node()?;
+            let named = |san: &SanType| matches!(san, SanType::DnsName(_) | SanType::IpAddress(_));
+            if sans.is_empty() || !sans.iter().all(named) {
+                return Err(
+                    "at least one DNS name or IP address, and nothing else, must be in subjectAltNames"
+                        .to_string(),
+                );
+            }
+            let allowed = has("server auth") && has("digital signature");
+            if !allowed || !only(&["server auth", "digital signature", "key encipherment"]) {
+                return Err(format!("invalid usages: {usages:?}"));
+            }
+            Ok(&signer.server_ca)
+        }
+        "kubernetes.io/kube-apiserver-client" => {
+            if organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
+                return Err("use of system:masters as an organization is not allowed".to_string());
+            }
+            if organizations.len() > 1 {
+                return Err("several organizations in one request are not supported".to_string());
+            }
+            if !has("client auth") || !only(&["client auth", "digital signature", "key encipherment"]) {
+                return Err(format!("invalid usages: {usages:?}"));
+            }
+            Ok(&signer.client_ca)
+        }
+        other => Err(format!("{other} is not signed here")),
+    }
+}
+
+fn add_usage(params: &mut rcgen::CertificateParams, usage: &str) -> Result<(), String> {
+    match usage {
+        "digital signature" => params.key_usages.push(KeyUsagePurpose::DigitalSignature),
+        "key encipherment" => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
+        "client auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth),
+        "server auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth),
+        other => return Err(format!("invalid usages: {other:?}")),
+    }
+    Ok(())
+}

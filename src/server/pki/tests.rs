@@ -1,0 +1,142 @@
+//! Making, keeping, renewing and signing certificates.
+
+use std::time::Duration;
+
+use super::authority::DAY;
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+
+fn names(extra: &[&str]) -> ServingNames {
+    let extra: Vec<String> = extra.iter().map(|name| name.to_string()).collect();
+    ServingNames::new(
+        &["192.0.2.1".parse().unwrap(), "10.43.0.1".parse().unwrap()],
+        "host",
+        "cluster.local",
+        &extra,
+    )
+    .unwrap()
+}
+
+fn serving(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("serving-kube-apiserver.crt")).unwrap()
+}
+
+#[test]
+fn a_second_start_finds_what_the_first_has_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    let certificate = serving(folder.path());
+    let (second, again) = Pki::open(folder.path(), names(&[]), NOW + 100 * DAY).unwrap();
+    assert_eq!(first.server_ca.certificate_pem, second.server_ca.certificate_pem);
+    assert_eq!(first.service_account_key_pem, second.service_account_key_pem);
+    assert_eq!(certificate, serving(folder.path()));
+    assert_eq!(clients.admin, again.admin);
+}
+
+#[test]
+fn the_serving_certificate_follows_names_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pki, _) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    let first = serving(folder.path());
+    Pki::open(folder.path(), names(&["api.example"]), NOW).unwrap();
+    let renamed = serving(folder.path());
+    assert_ne!(first, renamed);
+    // While running, 90 days before the end.
+    pki.renew(NOW + 276 * DAY).unwrap();
+    assert_ne!(renamed, serving(folder.path()));
+}
+
+#[test]
+fn half_an_authority_is_not_replaced_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    std::fs::remove_file(folder.path().join("server-ca.key")).unwrap();
+    let refused = Pki::open(folder.path(), names(&[]), NOW).err().unwrap().to_string();
+    assert!(refused.contains("its key is missing; restore"), "{refused}");
+    std::fs::write(folder.path().join("server-ca.key"), "-----BEGIN PRI").unwrap();
+    let refused = Pki::open(folder.path(), names(&[]), NOW).err().unwrap().to_string();
+    assert!(refused.starts_with("cannot use the authority") && !refused.contains('\n'), "{refused}");
+}
+
+#[test]
+fn a_half_written_leaf_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    std::fs::write(folder.path().join("client-admin.crt"), "-----BEGIN CERT").unwrap();
+    Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    assert!(
+        std::fs::read_to_string(folder.path().join("client-admin.crt")).unwrap().contains("END CERTIFICATE")
+    );
+}
+
+fn signer(folder: &Path) -> Signer {
+    let (pki, _) = Pki::open(folder, names(&[]), NOW).unwrap();
+    Signer { server_ca: pki.server_ca.clone(), client_ca: pki.client_ca.clone() }
+}
+
+fn usages(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| text.to_string()).collect()
+}
+
+const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const SERVING: &str = "kubernetes.io/kubelet-serving";
+const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+
+#[test]
+fn a_kubelets_request_is_signed_for_as_long_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let csr =
+        keys::request_for(&keys::new_key().unwrap(), "system:node:a", Some("system:nodes"), &[]).unwrap();
+    let usages = usages(&["digital signature", "client auth"]);
+    let pem = signer.signed(&csr, KUBELET_CLIENT, &usages, Some(Duration::from_secs(3600)), NOW).unwrap();
+    assert_eq!(keys::validity(&pem).unwrap().not_after, NOW + 3600);
+    let der = keys::first_certificate(&pem).unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+    assert_eq!(parsed.subject().to_string(), "O=system:nodes, CN=system:node:a");
+    let purposes = parsed.extended_key_usage().unwrap().unwrap().value;
+    assert!(purposes.client_auth && !purposes.server_auth);
+    assert!(!parsed.is_ca());
+}
+
+#[test]
+fn requests_that_their_signer_does_not_allow_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let key = keys::new_key().unwrap();
+    let san = [SanType::IpAddress("192.0.2.9".parse().unwrap())];
+    let node =
+        |names: &[SanType]| keys::request_for(&key, "system:node:a", Some("system:nodes"), names).unwrap();
+    let user = |group: &str| keys::request_for(&key, "jane", Some(group), &[]).unwrap();
+    let client = usages(&["digital signature", "client auth"]);
+    let server = usages(&["digital signature", "server auth"]);
+    for (csr, name, usages, why) in [
+        (user("dev"), KUBELET_CLIENT, &client, "common name"),
+        (node(&san), KUBELET_CLIENT, &client, "subjectAltNames"),
+        (node(&[]), KUBELET_CLIENT, &server, "usages"),
+        (node(&[]), SERVING, &server, "subjectAltNames"),
+        (node(&san), SERVING, &client, "usages"),
+        (user("system:masters"), CLIENT, &client, "system:masters"),
+        (user("dev"), CLIENT, &server, "usages"),
+        (user("dev"), "example.com/mine", &client, "not signed here"),
+        ("garbage".to_string(), CLIENT, &client, "parse"),
+    ] {
+        let refused = signer.signed(&csr, name, usages, None, NOW).unwrap_err();
+        assert!(refused.contains(why), "{name}: {refused}");
+    }
+    signer.signed(&node(&san), SERVING, &server, None, NOW).unwrap();
+    signer.signed(&user("dev"), CLIENT, &client, None, NOW).unwrap();
+}
+
+#[test]
+fn the_kubeconfig_reads_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pki, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    let text = kubeconfig("https://127.0.0.1:6443", &pki.server_ca.certificate_pem, &clients.admin);
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, &text).unwrap();
+    for line in ["server: https://127.0.0.1:6443", "current-context: minik8s"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
