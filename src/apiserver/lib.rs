@@ -11,6 +11,7 @@ pub mod authz;
 mod bootstrap;
 pub mod cache;
 mod config;
+mod http;
 mod local;
 pub mod printers;
 pub mod registry;

@@ -33,10 +33,10 @@ use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::{Caches, Entry};
 
-pub(crate) use delete::Deleted;
 pub(crate) use read::Watch;
-pub(crate) use resources::{Resource, Resources};
+pub(crate) use resources::{Resource, Resources, unknown};
 pub(crate) use scale::ScaleSource;
+pub(crate) use special::{delete_options, propagation};
 pub use strategy::{Cell, Column, Context, Reservation, Strategy};
 pub(crate) use update::Source;
 

@@ -10,7 +10,7 @@ use supervisor::{Latch, OnExit, Stage};
 
 use crate::local::Local;
 use crate::registry::Registry;
-use crate::{Config, bootstrap};
+use crate::{Config, bootstrap, http};
 
 /// How often old history is dropped.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub struct ApiServer {
     /// Open once what every cluster has exists.
     pub(crate) bootstrapped: Latch,
     pub(crate) stage: Stage,
+    pub(crate) metrics: http::Metrics,
+    pub(crate) documents: http::Documents,
 }
 
 impl ApiServer {
@@ -51,20 +53,26 @@ impl ApiServer {
                 caches.sweep();
             }
         });
-        let server =
-            Arc::new(ApiServer { registry, bootstrapped: Latch::new("bootstrap"), stage: stage.clone() });
+        let server = Arc::new(ApiServer {
+            registry,
+            bootstrapped: Latch::new("bootstrap"),
+            stage: stage.clone(),
+            metrics: http::Metrics::default(),
+            documents: http::Documents::default(),
+        });
         bootstrap::run(&server).await?;
         server.bootstrapped.open();
         Ok(server)
     }
 
-    /// Serves HTTPS on the listener until the stage stops.
+    /// Serves HTTPS on the listener until the stage stops. HTTP/2 is offered if the configuration names no protocols.
     pub fn serve(
         self: &Arc<Self>,
-        _listener: tokio::net::TcpListener,
-        _tls: Arc<rustls::ServerConfig>,
-        _stage: &Stage,
+        listener: tokio::net::TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        stage: &Stage,
     ) {
+        http::serve(self, listener, tls, stage);
     }
 }
 

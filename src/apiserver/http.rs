@@ -1,0 +1,231 @@
+//! HTTPS: from a connection to a handler and back.
+//!
+//! One `match` on the path's first segment is the routing table of what is no resource; everything below `/api` and
+//! `/apis` is parsed into a [`route::Target`] and served from the table of kinds. A panic in a handler is a 500 for that
+//! request; nothing else notices.
+
+mod answer;
+mod body;
+mod connect;
+mod connection;
+mod discovery;
+mod health;
+mod log;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod query;
+mod resource;
+mod route;
+mod table;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, Identity};
+use axum::body::Body;
+use futures::FutureExt;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use serde_json::json;
+
+pub(crate) use connection::serve;
+pub(crate) use metrics::Metrics;
+pub(crate) use openapi::Documents;
+
+use crate::authz::{self, Attributes, Decision};
+use crate::registry::Resource;
+use crate::server::ApiServer;
+
+/// How long a request that is not a stream may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who is at the other end of a connection.
+pub(crate) struct Peer {
+    /// From the client certificate, if one was shown.
+    pub(crate) certificate: Option<Identity>,
+    pub(crate) address: SocketAddr,
+}
+
+/// A request without its body.
+pub(crate) struct Head<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) path: &'a str,
+    pub(crate) query: query::Query,
+    pub(crate) user: Identity,
+}
+
+impl Head<'_> {
+    pub(crate) fn header(&self, name: http::HeaderName) -> &str {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.parts.method, Method::GET | Method::HEAD)
+    }
+}
+
+/// Answers one request, whatever happens.
+pub(crate) async fn handle(
+    server: Arc<ApiServer>,
+    peer: Arc<Peer>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let accept = negotiate::accept_header(request.headers());
+    let pretty = answer::wants_pretty(request.uri().query(), request.headers());
+    let work = AssertUnwindSafe(dispatch(&server, &peer, request)).catch_unwind();
+    let error = match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(Ok(response))) => return response,
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(_)) => {
+            tracing::error!(peer = %peer.address, "a request handler panicked");
+            ApiError::internal("this request caused apiserver to panic. Look in the logs for details.")
+        }
+        Err(_) => ApiError::timeout("Timeout: request did not complete within the allotted timeout"),
+    };
+    answer::status(&error, &accept, pretty)
+}
+
+async fn dispatch(
+    server: &Arc<ApiServer>,
+    peer: &Peer,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let trimmed = path.trim_matches('/');
+    let first = trimmed.split('/').next().unwrap_or("");
+    // Anonymous by nature: a joining machine needs the CA before it can trust anything, probes have no credentials.
+    match first {
+        "cacerts" if trimmed == first => return Ok(answer::text(200, server.registry.config.ca_pem.clone())),
+        "healthz" | "livez" | "readyz" => {
+            return Ok(health::answer(server, trimmed, parts.uri.query().unwrap_or("")));
+        }
+        _ => {}
+    }
+    let user = authenticate(server, peer, &parts)?;
+    let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
+    let head = Head { parts: &parts, path, query, user };
+    if let Some(target) = route::parse(&server.registry.resources, trimmed)? {
+        return resource::serve(server, &head, target, body).await;
+    }
+    authorize_path(server, &head)?;
+    if !head.reads() {
+        return Err(route::unknown());
+    }
+    match first {
+        "" => Ok(answer::json(200, &json!({ "paths": root_paths(server) }), &head)),
+        "api" | "apis" => discovery::answer(server, &head, trimmed),
+        "openapi" => openapi::answer(server, &head, trimmed),
+        "version" if trimmed == first => Ok(answer::json(200, &version(server), &head)),
+        "metrics" if trimmed == first => Ok(answer::text(200, server.metrics.render(server))),
+        ".well-known" if trimmed == ".well-known/openid-configuration" => {
+            Ok(answer::json(200, &openid(server), &head))
+        }
+        "openid" if trimmed == "openid/v1/jwks" => {
+            Ok(answer::json(200, &server.registry.authenticator.jwks(), &head))
+        }
+        _ => Err(route::unknown()),
+    }
+}
+
+/// A certificate counts before a token; with neither the caller is anonymous.
+fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Identity, ApiError> {
+    if let Some(identity) = &peer.certificate {
+        return Ok(identity.clone());
+    }
+    match parts.headers.get(http::header::AUTHORIZATION) {
+        None => Ok(Identity::anonymous()),
+        Some(value) => {
+            let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
+            server.registry.authenticator.authorization(value)
+        }
+    }
+}
+
+fn authorize_path(server: &ApiServer, head: &Head<'_>) -> Result<(), ApiError> {
+    let verb = head.parts.method.as_str().to_ascii_lowercase();
+    let attributes = Attributes {
+        user: &head.user,
+        verb: &verb,
+        group: "",
+        version: "",
+        resource: "",
+        subresource: None,
+        namespace: None,
+        name: None,
+        fields: None,
+        path: head.path,
+    };
+    match server.registry.authorizer.authorize(&attributes) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(reason) => Err(authz::forbidden(&attributes, &reason)),
+    }
+}
+
+fn root_paths(server: &ApiServer) -> Vec<String> {
+    let mut paths: Vec<String> =
+        ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(String::from).to_vec();
+    let mut groups: Vec<String> = Vec::new();
+    for resource in server.registry.resources.all() {
+        let Resource { row, .. } = &**resource;
+        if !row.group.is_empty() {
+            groups.push(format!("/apis/{}", row.group));
+            groups.push(format!("/apis/{}/{}", row.group, row.version));
+        }
+    }
+    groups.sort();
+    groups.dedup();
+    paths.extend(groups);
+    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    paths.extend(rest.map(String::from));
+    paths
+}
+
+fn version(server: &ApiServer) -> serde_json::Value {
+    let version = &server.registry.config.version;
+    let mut numbers = version.git_version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+    json!({
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": minor,
+        "gitVersion": version.git_version,
+        "gitCommit": version.git_commit,
+        "gitTreeState": "clean",
+        "buildDate": version.build_date,
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+    })
+}
+
+/// The architecture as Go names it, which is what clients compare with image platforms.
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn openid(server: &ApiServer) -> serde_json::Value {
+    let config = &server.registry.config;
+    let host = format!("https://{}:{}", config.advertise_address, config.advertise_port);
+    json!({
+        "issuer": server.registry.authenticator.issuer(),
+        "jwks_uri": format!("{host}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}

@@ -1,0 +1,60 @@
+//! Request bodies: reading with a limit, decoding by Content-Type.
+
+use api::{ApiError, Patch, PatchKind, protobuf, schema};
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use super::Head;
+use super::negotiate::media_type;
+
+/// Upstream's limit.
+const LIMIT: usize = 3 * 1024 * 1024;
+
+const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
+    application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(ApiError::too_large(format!("Request entity too large: limit is {LIMIT}")))
+        }
+        Err(error) => Err(ApiError::bad_request(format!("the request body could not be read: {error}"))),
+    }
+}
+
+/// A decoded body and the fields that it has twice.
+pub(super) type Decoded = (Value, Vec<String>);
+
+pub(super) fn decode(head: &Head<'_>, bytes: &Bytes) -> Result<Decoded, ApiError> {
+    match media_type(head.header(http::header::CONTENT_TYPE)) {
+        "" | "application/json" | "application/x-www-form-urlencoded" => schema::decode_json(bytes),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => schema::decode_yaml(bytes),
+        protobuf::MEDIA_TYPE => Ok((protobuf::decode(bytes)?, Vec::new())),
+        _ => Err(unknown_format(ACCEPTED)),
+    }
+}
+
+pub(super) fn decode_patch(head: &Head<'_>, bytes: &Bytes) -> Result<Patch, ApiError> {
+    let kind = match media_type(head.header(http::header::CONTENT_TYPE)) {
+        "application/json-patch+json" => PatchKind::Json,
+        "application/merge-patch+json" => PatchKind::Merge,
+        "application/strategic-merge-patch+json" => PatchKind::Strategic,
+        "application/apply-patch+yaml" => PatchKind::Apply,
+        _ => return Err(unknown_format(PATCHES)),
+    };
+    let decoded = match kind {
+        PatchKind::Apply => schema::decode_yaml(bytes),
+        _ => schema::decode_json(bytes),
+    };
+    Ok(Patch { kind, body: decoded?.0 })
+}
+
+fn unknown_format(accepted: &str) -> ApiError {
+    ApiError::unsupported_media_type(format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    ))
+}

@@ -1,0 +1,129 @@
+//! Requests that are handed on to a node: dialing its kubelet, the node proxy.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use api::kinds::NODE;
+use api::{ApiError, Object};
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Frame;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Node;
+use supervisor::{CancellationToken, OnExit};
+
+use super::Head;
+use super::route::Target;
+use crate::registry::Call;
+use crate::server::ApiServer;
+
+/// Headers that belong to one hop, and the caller's credentials, which are no business of the node's.
+const NOT_FORWARDED: [HeaderName; 5] = [HOST, CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION];
+
+/// `exec`, `attach` and `portforward` are known to discovery but not served yet.
+pub(super) fn unavailable(subresource: &str) -> ApiError {
+    ApiError::new(501, "NotImplemented", format!("the server does not implement pods/{subresource}"))
+}
+
+/// Sends one request to a node's kubelet and returns its answer as it comes.
+pub(super) async fn ask(
+    server: &Arc<ApiServer>,
+    node: &Object,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let name = node.name();
+    let unreachable = |error: &dyn std::fmt::Display| {
+        ApiError::new(
+            502,
+            "InternalError",
+            format!("error trying to reach service: the kubelet of node {name:?}: {error}"),
+        )
+    };
+    let typed = node.typed::<Node>().map_err(ApiError::internal)?;
+    let stream =
+        server.registry.config.node_dialer.dial(&typed).await.map_err(|error| unreachable(&error))?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| unreachable(&error))?;
+    // The connection lives as long as somebody reads the answer.
+    let done = CancellationToken::new();
+    let guard = done.clone().drop_guard();
+    server.stage.spawn_cancellable("connection to a kubelet", OnExit::Done, async move {
+        tokio::select! {
+            result = connection => if let Err(error) = result {
+                tracing::debug!(%error, "connection to a kubelet ended");
+            },
+            () = done.cancelled() => {}
+        }
+    });
+    let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+    Ok(response.map(|body| Body::new(Guarded { body, _guard: guard })))
+}
+
+/// A body that ends its connection when it is dropped.
+struct Guarded {
+    body: Incoming,
+    _guard: tokio_util::sync::DropGuard,
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
+/// `/api/v1/nodes/NAME/proxy/PATH`: the kubelet's own endpoint.
+pub(super) async fn proxy(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    name: &str,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    if target.resource.row.plural != "nodes" {
+        let message = format!("the server does not implement {}/proxy", target.resource.row.plural);
+        return Err(ApiError::new(501, "NotImplemented", message));
+    }
+    let node = server.registry.get(&Call::new(call.resource, None, call.user), name)?;
+    debug_assert_eq!(target.resource.row.storage, NODE.storage);
+    let query = head.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut request = Request::new(body);
+    *request.method_mut() = head.parts.method.clone();
+    *request.uri_mut() = format!("/{}{query}", target.rest)
+        .parse()
+        .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
+    *request.headers_mut() = forwarded(&head.parts.headers);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
+    let mut response = ask(server, &node, request).await?;
+    response.headers_mut().remove(CONNECTION);
+    response.headers_mut().remove(TRANSFER_ENCODING);
+    Ok(response)
+}
+
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in NOT_FORWARDED {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// A GET for a kubelet.
+pub(super) fn get(path: &str) -> Result<Request<Body>, ApiError> {
+    Request::builder()
+        .method(Method::GET)
+        .uri(path)
+        .header(HOST, "kubelet")
+        .body(Body::empty())
+        .map_err(ApiError::internal)
+}

@@ -1,0 +1,245 @@
+//! Discovery: the groups, versions and resources that are served, in the old form and in the aggregated one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::{ApiError, KindRow, Scope};
+use axum::body::Body;
+use http::header::{ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderValue, Response};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Head, answer, negotiate, route};
+use crate::registry::Resource;
+use crate::server::ApiServer;
+
+const AGGREGATED: [(&str, &str); 2] = [
+    ("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+    ("v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"),
+];
+
+/// Answers `/api`, `/apis` and what is below them and no resource.
+pub(super) fn answer(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    path: &str,
+) -> Result<Response<Body>, ApiError> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let tree = match segments[..] {
+        [root @ ("api" | "apis")] => {
+            if let Some((version, media)) = aggregated_wanted(head) {
+                return Ok(aggregated(server, head, root == "api", version, media));
+            }
+            if root == "api" { api_versions(server) } else { group_list(server) }
+        }
+        ["api", version] => resource_list(server, "", version)?,
+        ["apis", group] => group_of(server, group)?,
+        ["apis", group, version] => resource_list(server, group, version)?,
+        _ => return Err(route::unknown()),
+    };
+    Ok(answer::json(200, &tree, head))
+}
+
+/// The aggregated form that the client prefers to the old one, if it knows any.
+fn aggregated_wanted(head: &Head<'_>) -> Option<(&'static str, &'static str)> {
+    let accept = negotiate::accept_header(&head.parts.headers);
+    for range in negotiate::ranges(&accept) {
+        if range.media != "application/json" {
+            continue;
+        }
+        if range.parameter("as") == "APIGroupDiscoveryList" && range.parameter("g") == "apidiscovery.k8s.io" {
+            let known = AGGREGATED.iter().find(|(version, _)| *version == range.parameter("v"));
+            if let Some((version, media)) = known {
+                return Some((version, media));
+            }
+        } else if range.parameter("as").is_empty() {
+            return None;
+        }
+    }
+    None
+}
+
+/// Rows of a group, by version in order of preference.
+fn versions<'a>(server: &'a ApiServer, group: &str) -> Vec<(&'a str, Vec<&'a Resource>)> {
+    let mut versions: Vec<(&str, Vec<&Resource>)> = Vec::new();
+    for resource in server.registry.resources.all().iter().filter(|one| one.row.group == group) {
+        match versions.iter_mut().find(|(version, _)| *version == resource.row.version) {
+            Some((_, resources)) => resources.push(resource),
+            None => versions.push((&resource.row.version, vec![resource])),
+        }
+    }
+    versions
+}
+
+/// Named groups, in the order of the table.
+fn groups(server: &ApiServer) -> Vec<&str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for resource in server.registry.resources.all() {
+        let group = &*resource.row.group;
+        if !group.is_empty() && !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+fn api_versions(server: &ApiServer) -> Value {
+    let config = &server.registry.config;
+    let address = match config.advertise_address {
+        std::net::IpAddr::V4(ip) => format!("{ip}:{}", config.advertise_port),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.advertise_port),
+    };
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }],
+    })
+}
+
+fn group_list(server: &ApiServer) -> Value {
+    let groups: Vec<Value> = groups(server).into_iter().map(|group| group_tree(server, group)).collect();
+    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+}
+
+fn group_of(server: &ApiServer, group: &str) -> Result<Value, ApiError> {
+    if group.is_empty() || versions(server, group).is_empty() {
+        return Err(route::unknown());
+    }
+    let mut tree = json!({ "kind": "APIGroup", "apiVersion": "v1" });
+    if let (Some(tree), Value::Object(members)) = (tree.as_object_mut(), group_tree(server, group)) {
+        tree.extend(members);
+    }
+    Ok(tree)
+}
+
+fn group_tree(server: &ApiServer, group: &str) -> Value {
+    let version = |version: &str| json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    let versions: Vec<Value> = versions(server, group).into_iter().map(|(one, _)| version(one)).collect();
+    json!({ "name": group, "versions": versions, "preferredVersion": versions.first() })
+}
+
+fn resource_list(server: &ApiServer, group: &str, version: &str) -> Result<Value, ApiError> {
+    let all = versions(server, group);
+    let (_, resources) = all.into_iter().find(|(one, _)| *one == version).ok_or_else(route::unknown)?;
+    // Clients do not care about the order; upstream's is alphabetical.
+    let mut entries: BTreeMap<String, Value> = BTreeMap::new();
+    for resource in resources {
+        let row = &resource.row;
+        entries.insert(row.plural.to_string(), resource_entry(row));
+        for sub in row.subresources.iter() {
+            let name = format!("{}/{}", row.plural, sub.name);
+            let mut entry = json!({
+                "name": name, "singularName": "", "namespaced": row.namespaced(),
+                "kind": sub.kind, "verbs": sub.verbs,
+            });
+            if !sub.version.is_empty() {
+                entry["group"] = json!(sub.group);
+                entry["version"] = json!(sub.version);
+            }
+            entries.insert(name, entry);
+        }
+    }
+    let group_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+    Ok(json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+        "resources": entries.into_values().collect::<Vec<_>>(),
+    }))
+}
+
+fn resource_entry(row: &KindRow) -> Value {
+    let mut entry = Map::new();
+    entry.insert("name".into(), json!(row.plural));
+    entry.insert("singularName".into(), json!(row.singular));
+    entry.insert("namespaced".into(), json!(row.namespaced()));
+    entry.insert("kind".into(), json!(row.kind));
+    entry.insert("verbs".into(), json!(row.verbs));
+    if !row.short_names.is_empty() {
+        entry.insert("shortNames".into(), json!(row.short_names));
+    }
+    if !row.categories.is_empty() {
+        entry.insert("categories".into(), json!(row.categories));
+    }
+    if !row.storage.is_empty() {
+        let stored = row.stored_as.as_deref().map_or_else(|| row.api_version(), str::to_string);
+        let hash = Sha256::digest(format!("{stored}/{}", row.kind));
+        entry.insert("storageVersionHash".into(), json!(base64_of(&hash[..8])));
+    }
+    Value::Object(entry)
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn aggregated(
+    server: &ApiServer,
+    head: &Head<'_>,
+    core: bool,
+    version: &str,
+    media: &'static str,
+) -> Response<Body> {
+    let names = if core { vec![""] } else { groups(server) };
+    let items: Vec<Value> = names.into_iter().map(|group| aggregated_group(server, group)).collect();
+    let document = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "metadata": {}, "items": items,
+    });
+    let mut bytes = document.to_string().into_bytes();
+    bytes.push(b'\n');
+    let etag = format!("\"{:X}\"", Sha256::digest(&bytes));
+    let known = head.header(IF_NONE_MATCH) == etag;
+    let mut response =
+        if known { answer::response(304, media, Body::empty()) } else { answer::response(200, media, bytes) };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn aggregated_group(server: &ApiServer, group: &str) -> Value {
+    let version = |(version, resources): (&str, Vec<&Resource>)| {
+        let resources: Vec<Value> = resources.into_iter().map(|one| aggregated_resource(&one.row)).collect();
+        json!({ "version": version, "resources": resources, "freshness": "Current" })
+    };
+    let versions: Vec<Value> = versions(server, group).into_iter().map(version).collect();
+    let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+    json!({ "metadata": metadata, "versions": versions })
+}
+
+fn kind_of(group: &str, version: &str, kind: &str) -> Value {
+    json!({ "group": group, "version": version, "kind": kind })
+}
+
+fn aggregated_resource(row: &KindRow) -> Value {
+    let scope = match row.scope {
+        Scope::Namespaced => "Namespaced",
+        Scope::Cluster => "Cluster",
+    };
+    let mut entry = json!({
+        "resource": row.plural,
+        "responseKind": kind_of(&row.group, &row.version, &row.kind),
+        "scope": scope,
+        "singularResource": row.singular,
+        "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    let sub = |sub: &api::Subresource| {
+        let (group, version) =
+            if sub.version.is_empty() { (&row.group, &row.version) } else { (&sub.group, &sub.version) };
+        json!({
+            "subresource": sub.name, "responseKind": kind_of(group, version, &sub.kind), "verbs": sub.verbs,
+        })
+    };
+    if !row.subresources.is_empty() {
+        entry["subresources"] = row.subresources.iter().map(sub).collect();
+    }
+    entry
+}

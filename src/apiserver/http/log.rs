@@ -1,0 +1,132 @@
+//! `pods/log`: checks what is asked for, then streams the kubelet's answer.
+
+use std::sync::Arc;
+
+use api::kinds::{NODE, POD};
+use api::{ApiError, FieldError};
+use axum::body::Body;
+use http::Response;
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{Head, answer, connect};
+use crate::registry::Call;
+use crate::server::ApiServer;
+
+pub(super) async fn answer(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    call: &Call<'_>,
+    name: &str,
+) -> Result<Response<Body>, ApiError> {
+    let query = checked_query(head, name)?;
+    let whole = Call::new(call.resource, call.namespace, call.user);
+    let object = server.registry.get(&whole, name)?;
+    let pod = object.typed::<Pod>().map_err(ApiError::internal)?;
+    let container = container(&pod, name, head.query.get("container"))?;
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("");
+    // A pod that no node has taken yet has no log; upstream answers with nothing.
+    if node.is_empty() {
+        return Ok(answer::text(200, String::new()));
+    }
+    let node =
+        server.registry.caches.get(&NODE, None, node).ok_or_else(|| ApiError::not_found(&NODE, node))?;
+    let namespace = call.namespace.unwrap_or("");
+    let path = format!("/containerLogs/{namespace}/{name}/{container}{query}");
+    let response = connect::ask(server, &node, connect::get(&path)?).await?;
+    let code = response.status();
+    if code.is_success() {
+        let mut answer = answer::text(code.as_u16(), String::new());
+        *answer.body_mut() = response.into_body();
+        return Ok(answer);
+    }
+    let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_string();
+    Err(match code.as_u16() {
+        400 => ApiError::bad_request(text),
+        404 => ApiError::new(404, "NotFound", text),
+        other => ApiError::new(other, "InternalError", text),
+    })
+}
+
+/// Upstream's `container … must be specified` and friends.
+fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, ApiError> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let main: Vec<&str> = spec.containers.iter().map(|one| &*one.name).collect();
+    let init: Vec<&str> = spec.init_containers.iter().flatten().map(|one| &*one.name).collect();
+    let ephemeral: Vec<&str> = spec.ephemeral_containers.iter().flatten().map(|one| &*one.name).collect();
+    let Some(wanted) = wanted else {
+        let annotations = pod.metadata.annotations.as_ref();
+        let default = annotations.and_then(|all| all.get("kubectl.kubernetes.io/default-container"));
+        if let [only] = main[..]
+            && init.is_empty()
+            && ephemeral.is_empty()
+        {
+            return Ok(only.to_string());
+        }
+        if let Some(default) = default.filter(|default| main.contains(&default.as_str())) {
+            return Ok(default.clone());
+        }
+        if let [only] = main[..] {
+            // Containers beside the only main one do not make the choice unclear to the kubelet, but upstream asks.
+            if init.is_empty() {
+                return Ok(only.to_string());
+            }
+        }
+        let mut message =
+            format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));
+        if !init.is_empty() {
+            message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+        }
+        if !ephemeral.is_empty() {
+            message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+        }
+        return Err(ApiError::bad_request(message));
+    };
+    if main.contains(&wanted) || init.contains(&wanted) || ephemeral.contains(&wanted) {
+        return Ok(wanted.to_string());
+    }
+    Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {name}")))
+}
+
+/// The options for the kubelet, checked.
+fn checked_query(head: &Head<'_>, name: &str) -> Result<String, ApiError> {
+    let query = &head.query;
+    let mut faults = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
+    for flag in ["follow", "previous", "timestamps"] {
+        if query.flag(flag) {
+            parts.push(format!("{flag}=true"));
+        }
+    }
+    for (number, least) in [("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)] {
+        let Some(text) = query.get(number) else { continue };
+        let Ok(value) = text.parse::<i64>() else {
+            return Err(ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")));
+        };
+        if value < least {
+            let detail =
+                if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            faults.push(FieldError::invalid(number, value, detail));
+        }
+        parts.push(format!("{number}={value}"));
+    }
+    if let Some(since) = query.get("sinceTime") {
+        if since.parse::<jiff::Timestamp>().is_err() {
+            return Err(ApiError::bad_request(format!("parsing time {since:?}: not a time in RFC 3339")));
+        }
+        if query.get("sinceSeconds").is_some() {
+            let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            faults.push(FieldError::forbidden("sinceSeconds", detail));
+        }
+        parts.push(format!("sinceTime={}", since.replace('+', "%2B")));
+    }
+    if !faults.is_empty() {
+        let row = api::KindRow { kind: "PodLogOptions".into(), ..POD.clone() };
+        return Err(ApiError::invalid(&row, name, faults));
+    }
+    if let Some(stream) = query.get("stream") {
+        parts.push(format!("stream={stream}"));
+    }
+    Ok(if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) })
+}

@@ -1,0 +1,157 @@
+//! `/metrics`: requests by verb, resource and code, stored objects, in the text format of Prometheus and under
+//! upstream's names.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::route::Target;
+use crate::registry::Resource;
+use crate::server::ApiServer;
+
+/// Bounds of the duration histogram's buckets, in seconds.
+const BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+#[derive(Default)]
+pub(crate) struct Metrics {
+    requests: Mutex<BTreeMap<Labels, Series>>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Labels {
+    verb: &'static str,
+    group: Box<str>,
+    version: Box<str>,
+    resource: Box<str>,
+    subresource: Box<str>,
+    scope: &'static str,
+}
+
+#[derive(Default)]
+struct Series {
+    by_code: BTreeMap<u16, u64>,
+    buckets: [u64; BUCKETS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+/// A request under way.
+pub(crate) struct Timer<'a> {
+    metrics: &'a Metrics,
+    resource: Arc<Resource>,
+    subresource: Box<str>,
+    verb: &'static str,
+    scope: &'static str,
+    start: Instant,
+}
+
+impl Metrics {
+    pub(crate) fn start(&self, verb: &'static str, target: &Target) -> Timer<'_> {
+        let scope = match (&target.name, &target.namespace) {
+            (Some(_), _) => "resource",
+            (None, Some(_)) => "namespace",
+            (None, None) => "cluster",
+        };
+        Timer {
+            metrics: self,
+            resource: target.resource.clone(),
+            subresource: target.subresource.as_deref().unwrap_or("").into(),
+            verb,
+            scope,
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn render(&self, server: &ApiServer) -> String {
+        let mut text = String::new();
+        self.render_requests(&mut text);
+        text.push_str("# HELP apiserver_resource_objects Number of stored objects at the time of last check split by kind.\n");
+        text.push_str("# TYPE apiserver_resource_objects gauge\n");
+        for resource in server.registry.resources.all() {
+            let Ok(cache) = resource.cache() else { continue };
+            let row = &resource.row;
+            let _ = writeln!(
+                text,
+                "apiserver_resource_objects{{group=\"{}\",resource=\"{}\"}} {}",
+                row.group,
+                row.plural,
+                cache.len()
+            );
+        }
+        text
+    }
+
+    fn render_requests(&self, text: &mut String) {
+        let requests = self.requests.lock();
+        text.push_str("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, version, resource, scope and HTTP response code.\n");
+        text.push_str("# TYPE apiserver_request_total counter\n");
+        for (labels, series) in requests.iter() {
+            for (code, count) in &series.by_code {
+                let _ =
+                    writeln!(text, "apiserver_request_total{{{},code=\"{code}\"}} {count}", labels.text());
+            }
+        }
+        text.push_str(
+            "# HELP apiserver_request_duration_seconds Response latency distribution in seconds.\n",
+        );
+        text.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
+        for (labels, series) in requests.iter() {
+            let labels = labels.text();
+            let mut total = 0;
+            for (bound, count) in BUCKETS.iter().zip(series.buckets) {
+                total += count;
+                let _ = writeln!(
+                    text,
+                    "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {total}"
+                );
+            }
+            let _ = writeln!(
+                text,
+                "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {0}\n\
+                 apiserver_request_duration_seconds_sum{{{labels}}} {1}\n\
+                 apiserver_request_duration_seconds_count{{{labels}}} {0}",
+                series.count, series.seconds
+            );
+        }
+    }
+}
+
+impl Labels {
+    fn text(&self) -> String {
+        format!(
+            "verb=\"{}\",group=\"{}\",version=\"{}\",resource=\"{}\",subresource=\"{}\",scope=\"{}\"",
+            self.verb.to_uppercase(),
+            self.group,
+            self.version,
+            self.resource,
+            self.subresource,
+            self.scope
+        )
+    }
+}
+
+impl Timer<'_> {
+    pub(crate) fn end(self, code: u16) {
+        let took: Duration = self.start.elapsed();
+        let row = &self.resource.row;
+        let labels = Labels {
+            verb: self.verb,
+            group: (*row.group).into(),
+            version: (*row.version).into(),
+            resource: (*row.plural).into(),
+            subresource: self.subresource,
+            scope: self.scope,
+        };
+        let mut requests = self.metrics.requests.lock();
+        let series = requests.entry(labels).or_default();
+        *series.by_code.entry(code).or_default() += 1;
+        series.count += 1;
+        series.seconds += took.as_secs_f64();
+        if let Some(at) = BUCKETS.iter().position(|bound| took.as_secs_f64() <= *bound) {
+            series.buckets[at] += 1;
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Requests on resources: method and path become a verb, the body becomes a tree, the result an answer.
+
+use std::sync::Arc;
+
+use api::{ApiError, CreateOptions, DeleteOptions, DryRun, FieldSelector};
+use axum::body::Body;
+use http::{Method, Response};
+
+use super::route::Target;
+use super::{Head, answer, body, connect, log, route, table, watch};
+use crate::registry::{Call, ScaleSource, Source, delete_options};
+use crate::server::ApiServer;
+
+/// What a request does, by method and path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+        }
+    }
+
+    fn of(head: &Head<'_>, target: &Target) -> Result<Verb, ApiError> {
+        let named = target.name.is_some();
+        Ok(match head.parts.method {
+            Method::GET | Method::HEAD if target.watch => Verb::Watch,
+            Method::GET | Method::HEAD if named => Verb::Get,
+            Method::GET | Method::HEAD if head.query.flag("watch") => Verb::Watch,
+            Method::GET | Method::HEAD => Verb::List,
+            Method::POST => Verb::Create,
+            Method::PUT if named => Verb::Update,
+            Method::PATCH if named => Verb::Patch,
+            Method::DELETE if named => Verb::Delete,
+            Method::DELETE => Verb::DeleteCollection,
+            _ => return Err(not_allowed()),
+        })
+    }
+}
+
+fn not_allowed() -> ApiError {
+    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+/// Serves one request on a resource or subresource.
+pub(super) async fn serve(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    target: Target,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let verb = Verb::of(head, &target)?;
+    let call = Call::new(&target.resource, target.namespace.as_deref(), &head.user)
+        .sub(target.subresource.as_deref())
+        .dry(head.query.dry_run()?);
+    let fields = match verb {
+        Verb::List | Verb::Watch | Verb::DeleteCollection => Some(head.query.fields()?),
+        _ => None,
+    };
+    server.registry.authorize(&call, verb.name(), target.name.as_deref(), fields.as_ref())?;
+    let timer = server.metrics.start(verb.name(), &target);
+    let outcome = act(server, head, &target, &call, verb, body).await;
+    let code = match &outcome {
+        Ok(response) => response.status().as_u16(),
+        Err(error) => error.code(),
+    };
+    timer.end(code);
+    let mut response = outcome?;
+    answer::add_warnings(&mut response, &call.take_warnings());
+    Ok(response)
+}
+
+async fn act(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    verb: Verb,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let row = &target.resource.row;
+    let (Some(name), Some(subresource)) = (target.name.as_deref(), target.subresource.as_deref()) else {
+        if !row.allows(verb.name()) {
+            return Err(not_allowed());
+        }
+        return match target.name.as_deref() {
+            Some(name) if verb != Verb::Watch => named(server, head, target, call, verb, name, body).await,
+            _ => collection(server, head, target, call, verb, body).await,
+        };
+    };
+    let known = row.subresource(subresource).ok_or_else(route::unknown)?;
+    if !known.verbs.iter().any(|allowed| allowed == verb.name()) {
+        return Err(not_allowed());
+    }
+    match subresource {
+        "log" => log::answer(server, head, call, name).await,
+        "proxy" => connect::proxy(server, head, target, call, name, body).await,
+        "scale" => scale(server, head, target, call, verb, name, body).await,
+        "exec" | "attach" | "portforward" => Err(connect::unavailable(subresource)),
+        _ if verb == Verb::Create => {
+            let (tree, duplicates) = decoded(head, body).await?;
+            let options = head.query.create_options()?;
+            let result = server.registry.create_sub(call, name, tree, &duplicates, &options).await?;
+            Ok(answer::json(201, &result, head))
+        }
+        _ => named(server, head, target, call, verb, name, body).await,
+    }
+}
+
+async fn decoded(head: &Head<'_>, body: Body) -> Result<body::Decoded, ApiError> {
+    body::decode(head, &body::read(body).await?)
+}
+
+/// Verbs on one object, or on a part of it.
+async fn named(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    verb: Verb,
+    name: &str,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let printer = table::Printer::new(&target.resource, head)?;
+    let registry = &server.registry;
+    // What cannot be answered is not carried out either.
+    answer::accepted(head)?;
+    let object = match verb {
+        Verb::Get => registry.get_at(call, name, head.query.get("resourceVersion")).await?,
+        Verb::Update => {
+            let (tree, duplicates) = decoded(head, body).await?;
+            registry
+                .update(call, name, Source::Body(tree, &duplicates), &head.query.update_options()?)
+                .await?
+        }
+        Verb::Patch => {
+            let patch = body::decode_patch(head, &body::read(body).await?)?;
+            registry.update(call, name, Source::Patch(&patch), &head.query.update_options()?).await?
+        }
+        Verb::Delete => {
+            let options = deletion(head, body).await?;
+            let deleted = registry.delete(&dry(call, &options), name, &options).await?;
+            if deleted.gone && !target.resource.strategy.returns_deleted_object() {
+                let status = answer::deleted_status(&target.resource.row, &deleted.object);
+                return Ok(answer::json(200, &status, head));
+            }
+            deleted.object
+        }
+        _ => return Err(not_allowed()),
+    };
+    answer::object(200, &object, &printer, head)
+}
+
+/// Verbs on a collection.
+async fn collection(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    verb: Verb,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let registry = &server.registry;
+    answer::accepted(head)?;
+    match verb {
+        Verb::List => {
+            let list = registry.list(call, &head.query.list_options()?).await?;
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head)
+        }
+        Verb::Watch => {
+            let mut options = head.query.watch_options()?;
+            if let Some(name) = &target.name {
+                options.fields.terms.extend(FieldSelector::equals("metadata.name", name).terms);
+            }
+            let watch = registry.watch(call, &options).await?;
+            watch::answer(watch, target.resource.clone(), head, server.stage.stopping())
+        }
+        Verb::Create if target.resource.row.kind == "Binding" && target.resource.row.group.is_empty() => {
+            create_binding(server, head, target, call, body).await
+        }
+        Verb::Create => {
+            let (tree, duplicates) = decoded(head, body).await?;
+            let object = registry.create(call, tree, &duplicates, &head.query.create_options()?).await?;
+            answer::object(201, &object, &table::Printer::new(&target.resource, head)?, head)
+        }
+        Verb::DeleteCollection => {
+            let options = deletion(head, body).await?;
+            let items = registry
+                .delete_collection(&dry(call, &options), &head.query.list_options()?, &options)
+                .await?;
+            let resource_version = registry.caches.revision();
+            let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head)
+        }
+        _ => Err(not_allowed()),
+    }
+}
+
+/// The old way of binding: posting to `bindings` names the pod in the body.
+async fn create_binding(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let pods = server.registry.resources.find("", "v1", "pods").ok_or_else(route::unknown)?;
+    let (tree, duplicates) = decoded(head, body).await?;
+    let name = tree["metadata"]["name"].as_str().unwrap_or("").to_string();
+    let call =
+        Call::new(pods, target.namespace.as_deref(), &head.user).sub(Some("binding")).dry(call.dry_run);
+    let options: CreateOptions = head.query.create_options()?;
+    let result = server.registry.create_sub(&call, &name, tree, &duplicates, &options).await?;
+    Ok(answer::json(201, &result, head))
+}
+
+async fn scale(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    verb: Verb,
+    name: &str,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let registry = &server.registry;
+    let options = head.query.update_options()?;
+    let object = match verb {
+        Verb::Get => registry.get_scale(call, name)?,
+        Verb::Update => {
+            let (tree, _) = decoded(head, body).await?;
+            registry.update_scale(call, name, ScaleSource::Body(tree), &options).await?
+        }
+        Verb::Patch => {
+            let patch = body::decode_patch(head, &body::read(body).await?)?;
+            registry.update_scale(call, name, ScaleSource::Patch(&patch), &options).await?
+        }
+        _ => return Err(not_allowed()),
+    };
+    answer::object(200, &object, &table::Printer::new(&target.resource, head)?, head)
+}
+
+/// Options of a deletion: from the body if there is one, else from the query.
+async fn deletion(head: &Head<'_>, body: Body) -> Result<DeleteOptions, ApiError> {
+    let bytes = body::read(body).await?;
+    let mut options = if bytes.is_empty() {
+        head.query.delete_options()?
+    } else {
+        delete_options(&body::decode(head, &bytes)?.0)?
+    };
+    if head.query.dry_run()? == DryRun::All {
+        options.dry_run = DryRun::All;
+    }
+    Ok(options)
+}
+
+fn dry<'a>(call: &Call<'a>, options: &DeleteOptions) -> Call<'a> {
+    Call::new(call.resource, call.namespace, call.user).dry(options.dry_run)
+}

@@ -1,0 +1,149 @@
+//! The body of a watch: frames of JSON, as many in a piece as are at hand.
+
+use std::sync::Arc;
+
+use api::{ApiError, Object, WatchEvent, protobuf};
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::Response;
+use serde_json::{Value, json};
+use supervisor::CancellationToken;
+
+use super::negotiate::{Accepted, Encoding, Form};
+use super::{Head, answer, table};
+use crate::registry::{Resource, Watch};
+
+/// A piece is sent once it has this size, even if more events are at hand.
+const PIECE: usize = 64 * 1024;
+
+/// The server-side end of one watch.
+struct Frames {
+    watch: Watch,
+    resource: Arc<Resource>,
+    accepted: Accepted,
+    include: IncludeOf,
+    stopping: CancellationToken,
+    columns_sent: bool,
+}
+
+/// The `includeObject` parameter, kept to make printers from.
+type IncludeOf = Option<String>;
+
+pub(super) fn answer(
+    watch: Watch,
+    resource: Arc<Resource>,
+    head: &Head<'_>,
+    stopping: CancellationToken,
+) -> Result<Response<Body>, ApiError> {
+    let accepted = answer::accepted(head)?;
+    // Refused here rather than in the middle of the stream.
+    table::Printer::new(&resource, head)?;
+    let include = head.query.get("includeObject").map(str::to_string);
+    let content_type = match accepted.encoding {
+        Encoding::Json => answer::JSON,
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Yaml => {
+            return Err(ApiError::not_acceptable(
+                "only the following media types are accepted for a watch: application/json",
+            ));
+        }
+    };
+    let frames = Frames { watch, resource, accepted, include, stopping, columns_sent: false };
+    let stream = futures::stream::unfold(frames, |mut frames| async move {
+        let piece = frames.next_piece().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), frames))
+    });
+    Ok(answer::response(200, content_type, Body::from_stream(stream)))
+}
+
+impl Frames {
+    async fn next_piece(&mut self) -> Option<Bytes> {
+        let first = tokio::select! {
+            event = self.watch.next() => event?,
+            () = self.stopping.cancelled() => return None,
+        };
+        let mut piece = BytesMut::with_capacity(2048);
+        self.write(first, &mut piece);
+        while piece.len() < PIECE {
+            let Some(event) = self.watch.try_next() else { break };
+            self.write(event, &mut piece);
+        }
+        Some(piece.freeze())
+    }
+
+    fn write(&mut self, event: WatchEvent, out: &mut BytesMut) {
+        let event = self.resource.outward_event(event);
+        let (name, object) = match &event {
+            WatchEvent::Added(object) => ("ADDED", object),
+            WatchEvent::Modified(object) => ("MODIFIED", object),
+            WatchEvent::Deleted(object) => ("DELETED", object),
+            WatchEvent::Bookmark { resource_version, initial_events_end } => {
+                let bookmark = self.bookmark(*resource_version, *initial_events_end);
+                return self.write_tree("BOOKMARK", &bookmark, out);
+            }
+            WatchEvent::Error(error) => return self.write_tree("ERROR", &answer::status_tree(error), out),
+        };
+        if self.accepted.encoding == Encoding::Json && self.accepted.form == Form::Whole {
+            out.reserve(object.json_len() + 40);
+            out.put_slice(b"{\"type\":\"");
+            out.put_slice(name.as_bytes());
+            out.put_slice(b"\",\"object\":");
+            object.write_json(out);
+            out.put_slice(b"}\n");
+            return;
+        }
+        match self.tree(object) {
+            Ok(tree) => self.write_tree(name, &tree, out),
+            Err(error) => self.write_tree("ERROR", &answer::status_tree(&error), out),
+        }
+    }
+
+    fn tree(&mut self, object: &Arc<Object>) -> Result<Value, ApiError> {
+        match self.accepted.form {
+            Form::Whole => object.tree().map_err(ApiError::internal),
+            Form::Metadata => table::partial(object),
+            Form::Table => {
+                let printer = table::Printer::including(&self.resource, self.include.as_deref())?;
+                let meta = json!({ "resourceVersion": object.resource_version().to_string() });
+                let columns = !std::mem::replace(&mut self.columns_sent, true);
+                printer.table(std::slice::from_ref(object), meta, columns)
+            }
+        }
+    }
+
+    fn bookmark(&mut self, resource_version: u64, initial_events_end: bool) -> Value {
+        let mut metadata =
+            json!({ "resourceVersion": resource_version.to_string(), "creationTimestamp": null });
+        if initial_events_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let row = &self.resource.row;
+        match self.accepted.form {
+            Form::Whole => json!({ "kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata }),
+            Form::Metadata => {
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
+            }
+            Form::Table => {
+                let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata });
+                json!({
+                    "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                    "metadata": { "resourceVersion": resource_version.to_string() },
+                    "columnDefinitions": null, "rows": [{ "cells": [], "object": partial }],
+                })
+            }
+        }
+    }
+
+    fn write_tree(&self, name: &str, tree: &Value, out: &mut BytesMut) {
+        if self.accepted.encoding == Encoding::Protobuf {
+            match protobuf::encode(tree) {
+                Ok(object) => out.put_slice(&protobuf::encode_watch_event(name, &object)),
+                Err(error) => tracing::warn!(%error, "a watch event cannot be sent as protobuf"),
+            }
+            return;
+        }
+        let frame = json!({ "type": name, "object": tree });
+        out.put_slice(frame.to_string().as_bytes());
+        out.put_u8(b'\n');
+    }
+}
