@@ -13,6 +13,7 @@ use supervisor::Stage;
 mod adoption;
 mod cidr;
 mod context;
+mod deployment;
 mod expectations;
 mod namespace;
 mod owned;
@@ -56,4 +57,5 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     root_ca::start(&context);
     namespace::start(&context);
     replica_set::start(&context);
+    deployment::start(&context);
 }
