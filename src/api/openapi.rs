@@ -1,17 +1,57 @@
 //! OpenAPI v3 documents of the rows served, built on request from the schema table.
+//!
+//! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the query
+//! parameters of patch operations, and the group, version and kind of schemas and operations. Absent: descriptions (the
+//! table has none, so `kubectl explain` shows fields and types only), watch paths (deprecated upstream), `/openapi/v2`.
+
+mod operations;
+mod schemas;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::KindRow;
+use schemas::Schemas;
 
-/// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash.
-/// Takes `(group, version, document)`.
-pub fn v3_index<'a>(_documents: impl IntoIterator<Item = (&'a str, &'a str, &'a Bytes)>) -> Value {
-    json!({ "paths": {} })
+/// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash, by which
+/// clients cache. Takes `(group, version, document)`.
+pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str, &'a Bytes)>) -> Value {
+    let entries = documents.into_iter().map(|(group, version, document)| {
+        let path =
+            if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+        let hash = format!("{:X}", Sha256::digest(document));
+        let entry = json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") });
+        (path, entry)
+    });
+    json!({ "paths": Map::from_iter(entries) })
 }
 
 /// `/openapi/v3/apis/GROUP/VERSION` (`/openapi/v3/api/v1` for the core group). Built anew at each call.
-pub fn v3_document(_group: &str, _version: &str, _rows: &[&KindRow]) -> Bytes {
-    Bytes::from_static(b"{}")
+pub fn v3_document(group: &str, version: &str, rows: &[&KindRow]) -> Bytes {
+    let mut schemas = Schemas::new(group, version);
+    let mut paths = Map::new();
+    for row in rows {
+        operations::add_paths(row, &mut schemas, &mut paths);
+    }
+    operations::add_discovery(group, version, &mut schemas, &mut paths);
+    let document = json!({
+        "openapi": "3.0.0",
+        "info": { "title": "Kubernetes", "version": "v1.36.2" },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.finish(),
+            "securitySchemes": {
+                "BearerToken": {
+                    "type": "apiKey",
+                    "description": "Bearer Token authentication",
+                    "name": "authorization",
+                    "in": "header"
+                }
+            }
+        }
+    });
+    Bytes::from(document.to_string())
 }

@@ -1,0 +1,89 @@
+//! Documents as kubectl reads them.
+
+use serde_json::Value;
+
+use super::*;
+use crate::kinds;
+
+fn document(group: &str, version: &str) -> Value {
+    let rows: Vec<&KindRow> =
+        kinds::ALL.iter().copied().filter(|row| row.group == group && row.version == version).collect();
+    serde_json::from_slice(&v3_document(group, version, &rows)).unwrap()
+}
+
+fn references(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(one)) = map.get("$ref") {
+                out.push(one.trim_start_matches("#/components/schemas/").to_string());
+            }
+            map.values().for_each(|value| references(value, out));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    for row in kinds::ALL {
+        let document = document(&row.group, &row.version);
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50);
+        for name in found {
+            assert!(document["components"]["schemas"].get(&name).is_some(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn patches_say_kind_and_parameters() {
+    for row in kinds::ALL.iter().filter(|row| row.allows("patch")) {
+        let document = document(&row.group, &row.version);
+        let path = format!("{}/{{name}}", row.collection_path(row.namespaced().then_some("{namespace}")));
+        let patch = &document["paths"][&path]["patch"];
+        assert_eq!(patch["x-kubernetes-action"], "patch");
+        let gvk = &patch["x-kubernetes-group-version-kind"];
+        assert_eq!((gvk["group"].as_str(), gvk["kind"].as_str()), (Some(&*row.group), Some(&*row.kind)));
+        let names: Vec<&str> =
+            patch["parameters"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    }
+}
+
+#[test]
+fn schemas_carry_what_apply_needs() {
+    let core = document("", "v1");
+    let schemas = &core["components"]["schemas"];
+    let spec = &schemas["io.k8s.api.core.v1.PodSpec"];
+    let containers = &spec["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
+    assert_eq!(containers["x-kubernetes-list-type"], "map");
+    assert_eq!(containers["x-kubernetes-list-map-keys"][0], "name");
+    assert_eq!(containers["items"]["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
+    assert_eq!(spec["properties"]["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
+    assert_eq!(spec["required"][0], "containers");
+    let pod = &schemas["io.k8s.api.core.v1.Pod"]["x-kubernetes-group-version-kind"];
+    assert_eq!(pod[0], serde_json::json!({"group": "", "version": "v1", "kind": "Pod"}));
+    let ports = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["get"]["operationId"];
+    assert_eq!(ports, "readCoreV1NamespacedPod");
+    let apps = document("apps", "v1");
+    let scale = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["patch"];
+    assert_eq!(scale["x-kubernetes-group-version-kind"]["group"], "autoscaling");
+    assert_eq!(scale["operationId"], "patchAppsV1NamespacedDeploymentScale");
+    let rbac = document("rbac.authorization.k8s.io", "v1");
+    let roles = &rbac["paths"]["/apis/rbac.authorization.k8s.io/v1/clusterroles"]["post"];
+    assert_eq!(roles["operationId"], "createRbacAuthorizationV1ClusterRole");
+    assert_eq!(roles["tags"][0], "rbacAuthorization_v1");
+}
+
+#[test]
+fn the_index_names_documents_by_hash() {
+    let bytes = Bytes::from_static(b"{}");
+    let index = v3_index([("", "v1", &bytes), ("apps", "v1", &bytes)]);
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash=44136FA355B3678A"), "{url}");
+    assert!(index["paths"]["api/v1"].is_object());
+}
