@@ -15,6 +15,7 @@ mod cidr;
 mod context;
 mod deployment;
 mod expectations;
+mod garbage;
 mod namespace;
 mod owned;
 mod pod_control;
@@ -58,4 +59,5 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     namespace::start(&context);
     replica_set::start(&context);
     deployment::start(&context);
+    garbage::start(&context);
 }
