@@ -1,1 +1,21 @@
-//! The harness of the integration tests: a cluster made of the real binary, cleaned up whatever happens.
+//! The harness of the integration tests: clusters made of the real binary, cleaned up whatever happens.
+//!
+//! Every cluster has a temporary data directory and a network namespace of its own, so tests neither meet each other nor
+//! change the machine's network. Tests wait on predicates with generous limits, never on time.
+
+#[path = "harness/cluster.rs"]
+mod cluster;
+#[path = "harness/image.rs"]
+mod image;
+#[path = "harness/network.rs"]
+mod network;
+#[path = "harness/outcome.rs"]
+mod outcome;
+#[path = "harness/traces.rs"]
+mod traces;
+
+pub use cluster::{Agent, Cluster, Options, binary};
+pub use image::{BUSYBOX, write_busybox_image};
+pub use network::Network;
+pub use outcome::{Outcome, eventually, run};
+pub use traces::Traces;

@@ -1,0 +1,349 @@
+//! A cluster made of the real binary: started, restarted, killed, asked, and removed whatever happens.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Network, Outcome, eventually, run, write_busybox_image};
+
+/// The binary under test, which `tests/run.sh` (or `cargo build`) has built.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("MINIK8S_TEST_BINARY") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().nth(2).expect("tests are in target/PROFILE/deps");
+    let path = folder.join("minik8s");
+    assert!(path.exists(), "{} is missing: run 'cargo build --bin minik8s' first", path.display());
+    path
+}
+
+/// How a cluster is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Run a node, with the busybox image.
+    pub node: bool,
+    /// Further flags.
+    pub flags: Vec<String>,
+}
+
+/// A server in a namespace and a directory of its own.
+pub struct Cluster {
+    // Dropped in this order: processes are stopped in `drop`, then the namespaces go, then the files.
+    server: Option<Child>,
+    pub network: Network,
+    folder: TempDir,
+    options: Options,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+impl Cluster {
+    /// A control plane without a node.
+    pub fn control_plane() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// A server with its node, Ready, and with the busybox image.
+    pub fn with_node() -> Self {
+        let cluster = Self::start_with(Options { node: true, flags: Vec::new() });
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    pub fn start_with(options: Options) -> Self {
+        let mut cluster = Self::prepare(options);
+        cluster.start();
+        cluster
+    }
+
+    /// Everything but the running server.
+    pub fn prepare(options: Options) -> Self {
+        let folder = tempfile::Builder::new().prefix("mk8s-test-").tempdir().expect("a temporary directory");
+        let cluster = Cluster { server: None, network: Network::new(), folder, options };
+        if cluster.options.node {
+            let images = cluster.data_dir().join("agent/images");
+            fs::create_dir_all(&images).expect("a directory for images");
+            write_busybox_image(&images.join("busybox.tar")).expect("the busybox image");
+        }
+        cluster
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("server/kubeconfig.yaml")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// A command of the binary in the cluster's namespace.
+    pub fn minik8s(&self, arguments: &[&str]) -> Command {
+        let mut command = self.network.command(0, &binary());
+        command.args(arguments);
+        command
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = self.minik8s(&["server", "--data-dir"]);
+        command.arg(self.data_dir()).args([
+            "--https-listen-port",
+            "0",
+            "--kubelet-port",
+            "0",
+            "--node-name",
+            "one",
+        ]);
+        command.args(["--log", "info,apiserver=debug"]);
+        if !self.options.node {
+            command.arg("--disable-agent");
+        }
+        command.args(&self.options.flags);
+        command
+    }
+
+    /// Starts the server and returns when `/readyz` is ok.
+    pub fn start(&mut self) {
+        assert!(self.server.is_none(), "the server is running");
+        let _ = fs::remove_file(self.kubeconfig());
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = self.server_command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.server = Some(command.spawn().expect("the server"));
+        eventually("the server is ready", START_LIMIT, || {
+            if let Ok(Some(status)) = self.server.as_mut().expect("a server").try_wait() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            if !self.kubeconfig().exists() {
+                return Err(self.log());
+            }
+            let outcome = self.kubectl(&["get", "--raw", "/readyz"]);
+            if outcome.success { Ok(()) } else { Err(format!("{outcome}\n{}", self.log())) }
+        });
+    }
+
+    /// Stops the server as a service manager would.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        signal(&server, Signal::SIGTERM);
+        eventually("the server stops", STOP_LIMIT, || match server.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
+    }
+
+    /// Kills the server without a warning.
+    pub fn kill(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        signal(&server, Signal::SIGKILL);
+        let _ = server.wait();
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// kubectl as the administrator: the machine's own if there is one, else the bundled one.
+    pub fn kubectl(&self, arguments: &[&str]) -> Outcome {
+        self.kubectl_with(arguments, "")
+    }
+
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
+        match real_kubectl() {
+            Some(program) => self.run_kubectl(self.network.command(0, &program), arguments, input),
+            None => self.own_kubectl_with(arguments, input),
+        }
+    }
+
+    /// The bundled kubectl.
+    pub fn own_kubectl(&self, arguments: &[&str]) -> Outcome {
+        self.own_kubectl_with(arguments, "")
+    }
+
+    pub fn own_kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
+        self.run_kubectl(self.minik8s(&["kubectl"]), arguments, input)
+    }
+
+    fn run_kubectl(&self, mut command: Command, arguments: &[&str], input: &str) -> Outcome {
+        // kubectl caches discovery in the home directory.
+        command.env("HOME", self.folder.path()).env("KUBECONFIG", self.kubeconfig());
+        run(command.args(arguments), input)
+    }
+
+    /// An object as JSON.
+    pub fn get(&self, what: &str, name: &str) -> Value {
+        self.kubectl(&["get", what, name, "-o", "json"]).json()
+    }
+
+    /// Waits until a JSONPath of an object has the wanted value.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, name: &str, path: &str, wanted: &str) {
+        let output = format!("jsonpath={path}");
+        eventually(&format!("{what} {name} has {path} = {wanted:?}"), Duration::from_secs(60), || {
+            let outcome = self.kubectl(&["get", what, name, "-o", &output]);
+            if outcome.success && outcome.stdout == wanted {
+                Ok(())
+            } else {
+                Err(self.explain(what, name, &outcome))
+            }
+        });
+    }
+
+    /// What is worth knowing when a wait fails.
+    fn explain(&self, what: &str, name: &str, outcome: &Outcome) -> String {
+        let described = self.kubectl(&["get", what, name, "-o", "yaml"]);
+        let events = self.kubectl(&["get", "events", "-A"]);
+        let log = self.log();
+        let tail: Vec<&str> = log.lines().rev().take(60).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        format!("{outcome}\n{described}\n{events}\n--- end of the server's log\n{}", tail.join("\n"))
+    }
+
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        let ready = r#"{.status.conditions[?(@.type=="Ready")].status}"#;
+        self.wait_for("node", "one", ready, "True");
+        eventually("the default service account", Duration::from_secs(30), || {
+            let outcome = self.kubectl(&["get", "serviceaccount", "default"]);
+            if outcome.success { Ok(()) } else { Err(outcome.to_string()) }
+        });
+    }
+
+    #[track_caller]
+    pub fn wait_for_pod(&self, name: &str) {
+        self.wait_for("pod", name, r#"{.status.conditions[?(@.type=="Ready")].status}"#, "True");
+    }
+
+    /// Waits until nothing of a kind is left that a selector matches.
+    #[track_caller]
+    pub fn wait_for_none(&self, what: &str, selector: &str) {
+        eventually(&format!("no {what} with {selector}"), Duration::from_secs(90), || {
+            let outcome = self.kubectl(&["get", what, "-l", selector, "-o", "name"]);
+            if outcome.success && outcome.stdout.is_empty() { Ok(()) } else { Err(outcome.to_string()) }
+        });
+    }
+
+    /// Removes the instance as a user would.
+    pub fn uninstall(&mut self) -> Outcome {
+        let outcome = run(self.minik8s(&["uninstall", "--data-dir"]).arg(self.data_dir()), "");
+        if let Some(mut server) = self.server.take() {
+            let _ = server.wait();
+        }
+        outcome
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).expect("a process number");
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// A kubectl that is not ours.
+fn real_kubectl() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("kubectl"))
+        .find(|program| program.is_file())?;
+    let target = fs::canonicalize(&found).ok()?;
+    (target.file_name()? != "minik8s").then_some(found)
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("MINIK8S_TEST_KEEP").is_some() {
+            eprintln!("kept: {}", self.folder.path().display());
+        }
+        self.kill();
+        let outcome = self.uninstall();
+        if !outcome.success && !std::thread::panicking() {
+            panic!("the instance is not removed: {outcome}");
+        }
+    }
+}
+
+/// A node of its own in the cluster's second namespace.
+pub struct Agent {
+    process: Option<Child>,
+    folder: TempDir,
+    name: String,
+}
+
+impl Agent {
+    /// Starts an agent; returns at once.
+    pub fn start(cluster: &Cluster, name: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("mk8s-agent-").tempdir().expect("a temporary directory");
+        let images = folder.path().join("data/agent/images");
+        fs::create_dir_all(&images).expect("a directory for images");
+        write_busybox_image(&images.join("busybox.tar")).expect("the busybox image");
+        let mut agent = Agent { process: None, folder, name: name.to_string() };
+        agent.restart(cluster);
+        agent
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default()
+    }
+
+    /// Starts it again after [`Agent::kill`].
+    pub fn restart(&mut self, cluster: &Cluster) {
+        let kubeconfig = fs::read_to_string(cluster.kubeconfig()).expect("a kubeconfig");
+        let port = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: https://127.0.0.1:"));
+        let token = fs::read_to_string(cluster.data_dir().join("server/token")).expect("a token");
+        let url = format!("https://{}:{}", cluster.network.address(0), port.expect("a port"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("agent.log"))
+            .expect("a log");
+        let mut command = cluster.network.command(1, &binary());
+        command.args(["agent", "--server", &url, "--token", token.trim(), "--node-name", &self.name]);
+        command.args(["--kubelet-port", "0", "--data-dir"]).arg(self.data_dir());
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.process = Some(command.spawn().expect("the agent"));
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            signal(&process, Signal::SIGKILL);
+            let _ = process.wait();
+        }
+    }
+
+    /// Removes the node's traces; must come before its namespace goes.
+    pub fn remove(mut self, cluster: &Cluster) {
+        self.kill();
+        run(cluster.network.command(1, &binary()).args(["uninstall", "--data-dir"]).arg(self.data_dir()), "")
+            .ok();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.kill();
+        // After a failed test: the namespace is still there, and everything else is found by name.
+        let _ = run(Command::new(binary()).args(["uninstall", "--data-dir"]).arg(self.data_dir()), "");
+    }
+}

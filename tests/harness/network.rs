@@ -1,0 +1,77 @@
+//! Network namespaces of the tests' own, with an address and a default route, linked in pairs.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::run;
+
+/// Two namespaces on one wire: `192.168.N.1` in the first, `192.168.N.2` in the second. Gone on drop.
+pub struct Network {
+    names: [String; 2],
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+fn ip(arguments: &[&str]) {
+    run(Command::new("ip").args(arguments), "").ok();
+}
+
+impl Network {
+    #[expect(clippy::new_without_default, reason = "it changes the machine")]
+    pub fn new() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = |end: &str| format!("mk8s-test-{}-{number}{end}", std::process::id());
+        let names = [name("a"), name("b")];
+        for name in &names {
+            ip(&["netns", "add", name]);
+        }
+        let network = Network { names };
+        let [a, b] = &network.names;
+        ip(&["-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b]);
+        for (index, name) in [a, b].into_iter().enumerate() {
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+            ip(&["-n", name, "address", "add", &format!("192.168.77.{}/24", index + 1), "dev", "eth0"]);
+            ip(&["-n", name, "link", "set", "eth0", "up"]);
+            ip(&[
+                "-n",
+                name,
+                "route",
+                "add",
+                "default",
+                "via",
+                &format!("192.168.77.{}", 2 - index),
+                "dev",
+                "eth0",
+            ]);
+        }
+        network
+    }
+
+    /// Address in the first (0) or second (1) namespace.
+    pub fn address(&self, end: usize) -> String {
+        format!("192.168.77.{}", end + 1)
+    }
+
+    fn path(&self, end: usize) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.names[end])
+    }
+
+    /// A program that runs in one of the namespaces. (`ip netns exec` would hide the cgroups.)
+    pub fn command(&self, end: usize, program: &std::path::Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path(end).display())).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let outcome = run(Command::new("ip").args(["netns", "delete", name]), "");
+            if !outcome.success {
+                eprintln!("{outcome}");
+            }
+        }
+    }
+}
