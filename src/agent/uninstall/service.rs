@@ -1,12 +1,13 @@
-//! What `install.sh` put on the machine for the default instance: service units, the program, links.
+//! What `install.sh` put on the machine for an instance: service units, the program, links.
 //!
-//! `install.sh` notes every file it makes, one a line; only those are removed.
+//! `install.sh` notes the data directory and every file it makes, one a line; only those are removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use crate::instance::DEFAULT_DATA_DIR;
 use crate::{Instance, machine};
 
 /// Written by `install.sh`.
@@ -25,10 +26,11 @@ const PACKAGES: &[&str] = &[
 ];
 
 fn noted(instance: &Instance) -> Vec<PathBuf> {
-    if !instance.is_default() {
+    let text = fs::read_to_string(NOTE).unwrap_or_default();
+    let of = text.lines().find_map(|line| line.strip_prefix("# data-dir ")).unwrap_or(DEFAULT_DATA_DIR);
+    if !Instance::of(Path::new(of)).is_ok_and(|noted| noted == *instance) {
         return Vec::new();
     }
-    let text = fs::read_to_string(NOTE).unwrap_or_default();
     text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()
 }
 

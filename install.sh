@@ -1,0 +1,330 @@
+#!/bin/sh
+# Installs minik8s and starts it.
+#
+#   ./install.sh                          from a clone: builds if need be, installs, starts, waits until the node is Ready
+#   curl -sfL URL/install.sh | sh -       anywhere else: downloads a release instead of building
+#
+# Running it again upgrades in place; pods go on running. `minik8s uninstall` takes everything back.
+#
+# Variables:
+#   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one
+#   INSTALL_MINIK8S_EXEC             further flags for `minik8s server` or `minik8s agent`
+#   INSTALL_MINIK8S_BASE_URL         where releases are: minik8s-linux-ARCH and minik8s-linux-ARCH.sha256
+#   INSTALL_MINIK8S_BIN_DIR          where the program goes [/usr/local/bin]
+#   INSTALL_MINIK8S_SKIP_START=true  install only
+set -eu
+HOME=${HOME:-/root}
+
+bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
+flags=${INSTALL_MINIK8S_EXEC:-}
+etc=/etc/minik8s
+note=$etc/installed-files
+log=/var/log/minik8s.log
+
+say() { echo "minik8s: $*"; }
+die() { echo "install.sh: $*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The value of a flag in INSTALL_MINIK8S_EXEC, or a default.
+flag_value() {
+  name=$1 default=$2 previous=
+  for word in $flags; do
+    case $word in "--$name="*) echo "${word#*=}"; return ;; esac
+    [ "$previous" = "--$name" ] && { echo "$word"; return; }
+    previous=$word
+  done
+  echo "$default"
+}
+has_flag() { case " $flags " in *" --$1 "*) return 0 ;; *) return 1 ;; esac; }
+
+# A file that uninstalling is to remove.
+remember() {
+  mkdir -p "$etc"
+  [ -e "$note" ] || echo "# data-dir $data_dir" >"$note"
+  grep -qxF "$1" "$note" || echo "$1" >>"$note"
+}
+
+check() {
+  [ "$(uname -s)" = Linux ] || die "this is not Linux"
+  [ "$(id -u)" = 0 ] || die "run as root (sudo ./install.sh)"
+  case $(uname -m) in
+    x86_64) arch=amd64 ;;
+    aarch64) arch=arm64 ;;
+    *) die "there is no release for $(uname -m); build from a clone" ;;
+  esac
+  command=server
+  if [ -n "${MINIK8S_URL:-}" ]; then
+    command=agent
+    [ -n "${MINIK8S_TOKEN:-}" ] || die "MINIK8S_URL is set but MINIK8S_TOKEN is not; copy it from the server's DATA/server/token"
+  fi
+  data_dir=$(flag_value data-dir "${MINIK8S_DATA_DIR:-/var/lib/minik8s}")
+  here=
+  case $0 in
+    */install.sh | install.sh)
+      folder=$(cd "$(dirname "$0")" && pwd)
+      [ -f "$folder/Cargo.toml" ] && [ -d "$folder/embedded-store" ] && here=$folder
+      ;;
+  esac
+}
+
+# What the machine lacks. $1: extra packages (for building).
+install_packages() {
+  missing=
+  need() { [ "$1" = yes ] || missing="$missing $2"; }
+  found() { if has "$1" || [ -x "/usr/sbin/$1" ]; then echo yes; else echo no; fi; }
+  exists() { for file in "$@"; do [ -e "$file" ] && { echo yes; return; }; done; echo no; }
+  if [ "$command" = agent ] || ! has_flag disable-agent; then
+    need "$(found containerd)" containerd
+    need "$(found runc)" runc
+    need "$(exists /usr/lib/cni/bridge /opt/cni/bin/bridge /usr/libexec/cni/bridge)" containernetworking-plugins
+    need "$(found nft)" nftables
+    need "$(found iptables)" iptables
+    need "$(found ip)" iproute2
+  fi
+  if [ "$1" = build ]; then
+    need "$(found cc)" gcc
+    need "$(exists /usr/include/stdlib.h)" libc6-dev
+    need "$(found protoc)" protobuf-compiler
+    need "$(exists /usr/include/google/protobuf/empty.proto)" libprotobuf-dev
+  fi
+  [ -n "$missing" ] || return 0
+  has apt-get || die "please install:$missing (or what your distribution calls them), then run this again"
+  say "installing$missing"
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  apt-get install -y --no-install-recommends $missing >/dev/null 2>&1 || {
+    apt-get update >/dev/null
+    apt-get install -y --no-install-recommends $missing >/dev/null
+  } || die "apt-get could not install:$missing"
+}
+
+# cargo of this user, of the one who called sudo, or of rustup.
+find_cargo() {
+  for cargo in cargo "$HOME/.cargo/bin/cargo" "/home/${SUDO_USER:-nobody}/.cargo/bin/cargo" /usr/local/cargo/bin/cargo; do
+    if has "$cargo"; then
+      minor=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+      [ "${minor:-0}" -ge 90 ] && return 0
+    fi
+  done
+  if has rustup; then
+    say "installing a recent Rust with rustup"
+    rustup toolchain install stable --profile minimal >/dev/null
+    cargo="rustup run stable cargo"
+    return 0
+  fi
+  return 1
+}
+
+build() {
+  binary=$here/target/release/minik8s
+  stale=
+  if [ -x "$binary" ]; then
+    stale=$(find "$here/src" "$here/embedded-store" "$here/manifests" "$here/Cargo.toml" "$here/Cargo.lock" -newer "$binary" -type f | head -n 1)
+    [ -n "$stale" ] || { install_packages run; return 0; }
+  fi
+  if ! find_cargo; then
+    [ -x "$binary" ] && { say "no Rust to build the newer sources with; installing the binary that is there"; install_packages run; return 0; }
+    die "building needs Rust 1.90 or newer: install it with rustup, then run this again"
+  fi
+  install_packages build
+  say "building (some minutes the first time)"
+  (cd "$here" && $cargo build --release --bin minik8s) || die "the build failed; see the messages above"
+}
+
+download() {
+  [ -n "${INSTALL_MINIK8S_BASE_URL:-}" ] || die "set INSTALL_MINIK8S_BASE_URL to where releases are, or run this from a clone"
+  has curl || install_curl
+  install_packages run
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  name=minik8s-linux-$arch
+  say "downloading $name"
+  curl -sfL -o "$work/minik8s" "$INSTALL_MINIK8S_BASE_URL/$name" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name"
+  curl -sfL -o "$work/sum" "$INSTALL_MINIK8S_BASE_URL/$name.sha256" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name.sha256"
+  wanted=$(cut -d' ' -f1 "$work/sum")
+  found=$(sha256sum "$work/minik8s" | cut -d' ' -f1)
+  [ "$wanted" = "$found" ] || die "the download's sha256 is $found but should be $wanted; nothing is installed"
+  binary=$work/minik8s
+}
+
+install_curl() {
+  has apt-get || die "please install curl, then run this again"
+  apt-get install -y --no-install-recommends curl ca-certificates >/dev/null
+}
+
+install_program() {
+  mkdir -p "$bin_dir"
+  cp "$binary" "$bin_dir/.minik8s.new"
+  chmod 755 "$bin_dir/.minik8s.new"
+  mv "$bin_dir/.minik8s.new" "$bin_dir/minik8s"
+  remember "$bin_dir/minik8s"
+  if ! has kubectl; then
+    ln -s minik8s "$bin_dir/kubectl"
+    remember "$bin_dir/kubectl"
+    say "kubectl is the bundled one"
+  fi
+}
+
+write_environment() {
+  [ "$command" = agent ] || return 0
+  (umask 077; printf 'MINIK8S_URL=%s\nMINIK8S_TOKEN=%s\n' "$MINIK8S_URL" "$MINIK8S_TOKEN" >"$etc/minik8s.env")
+  remember "$etc/minik8s.env"
+}
+
+systemd_unit() {
+  cat <<UNIT
+[Unit]
+Description=minik8s, a Kubernetes cluster in one executable
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+EnvironmentFile=-$etc/minik8s.env
+ExecStart=$bin_dir/minik8s $command $flags
+# Pods and their containerd belong to the node, not to this process: they stay when it is restarted.
+KillMode=process
+Delegate=yes
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+}
+
+openrc_script() {
+  cat <<SCRIPT
+#!/sbin/openrc-run
+description="minik8s, a Kubernetes cluster in one executable"
+supervisor=supervise-daemon
+command="$bin_dir/minik8s"
+command_args="$command $flags"
+output_log="$log"
+error_log="$log"
+respawn_delay=5
+respawn_max=0
+rc_ulimit="-n 1048576"
+[ -f "$etc/minik8s.env" ] && set -a && . "$etc/minik8s.env" && set +a
+depend() {
+    need net
+    use dns
+    after firewall
+}
+SCRIPT
+}
+
+# The process that holds the data directory.
+running() {
+  [ -e "$data_dir/lock" ] || return 1
+  pid=$(cat "$data_dir/lock")
+  [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "minik8s $command"
+}
+
+start() {
+  if [ -d /run/systemd/system ] && has systemctl; then
+    systemd_unit >/etc/systemd/system/minik8s.service
+    remember /etc/systemd/system/minik8s.service
+    systemctl daemon-reload
+    systemctl enable minik8s.service >/dev/null 2>&1
+    systemctl restart minik8s.service || die "the service does not start; see 'journalctl -u minik8s'"
+  elif has rc-service && [ -d /run/openrc ]; then
+    openrc_script >/etc/init.d/minik8s
+    chmod 755 /etc/init.d/minik8s
+    remember /etc/init.d/minik8s
+    remember "$log"
+    rc-update add minik8s default >/dev/null
+    rc-service minik8s restart || die "the service does not start; see $log"
+  else
+    say "there is neither systemd nor openrc: running in the background, until the next reboot"
+    remember "$log"
+    if running; then
+      kill "$pid"
+      waited=0
+      while [ -d "/proc/$pid" ]; do
+        waited=$((waited + 1))
+        [ "$waited" -lt 600 ] || die "process $pid does not stop"
+        sleep 0.1
+      done
+    fi
+    # shellcheck disable=SC2086
+    setsid "$bin_dir/minik8s" "$command" $flags >>"$log" 2>&1 </dev/null &
+    started=$!
+  fi
+}
+
+# $1: what is waited for; the rest: a command that succeeds when it is there.
+wait_for() {
+  what=$1
+  shift
+  waited=0
+  until "$@" >/dev/null 2>&1; do
+    waited=$((waited + 1))
+    if [ -n "${started:-}" ] && ! [ -d "/proc/$started" ]; then
+      die "$(tail -n 1 "$log")"
+    fi
+    [ "$waited" -lt 600 ] || die "$what: not within two minutes; see $log or 'journalctl -u minik8s'"
+    sleep 0.2
+  done
+}
+
+node_is_ready() {
+  "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get nodes | grep -q ' Ready '
+}
+agent_is_ready() {
+  [ -e "$data_dir/agent/kubelet-serving.crt" ]
+}
+
+wait_until_ready() {
+  if [ "$command" = agent ]; then
+    wait_for "joining $MINIK8S_URL" agent_is_ready
+    say "this machine has joined $MINIK8S_URL"
+    return 0
+  fi
+  default=$etc/minik8s.yaml
+  [ "$data_dir" = /var/lib/minik8s ] || default=$data_dir/server/kubeconfig.yaml
+  kubeconfig=$(flag_value write-kubeconfig "$default")
+  if has_flag disable-agent; then
+    wait_for "the API" "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get --raw /readyz
+  else
+    wait_for "the node to be Ready" node_is_ready
+  fi
+  say "the cluster is ready"
+  if [ ! -e "$HOME/.kube/config" ]; then
+    mkdir -p "$HOME/.kube"
+    cp "$kubeconfig" "$HOME/.kube/config"
+    chmod 600 "$HOME/.kube/config"
+    remember "$HOME/.kube/config"
+  elif ! cmp -s "$kubeconfig" "$HOME/.kube/config"; then
+    echo
+    echo "  export KUBECONFIG=$kubeconfig"
+  fi
+  cat <<TEXT
+
+  kubectl get nodes
+  kubectl create deployment web --image=IMAGE --replicas=3
+  kubectl get pods -o wide
+
+Join another machine with what is in $data_dir/server/token:
+  MINIK8S_URL=https://ADDRESS:$(flag_value https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
+Remove everything: minik8s uninstall$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")
+TEXT
+}
+
+main() {
+  check
+  if [ -n "$here" ]; then build; else download; fi
+  install_program
+  write_environment
+  [ "${INSTALL_MINIK8S_SKIP_START:-false}" = true ] && { say "installed; not started"; return 0; }
+  start
+  wait_until_ready
+}
+
+# At the very end, so that a download that was cut off does nothing.
+main
