@@ -2,12 +2,14 @@
 //!
 //! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the query
 //! parameters of patch operations, and the group, version and kind of schemas and operations. Absent: descriptions (the
-//! table has none, so `kubectl explain` shows fields and types only), watch paths (deprecated upstream), `/openapi/v2`.
+//! table has none, so `kubectl explain` shows fields and types only) and watch paths (deprecated upstream). Version 2 exists
+//! in its protobuf form only, which is the one that clients ask for.
 
 mod operations;
 mod schemas;
 #[cfg(test)]
 mod tests;
+mod v2;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -15,6 +17,12 @@ use sha2::{Digest, Sha256};
 
 use crate::KindRow;
 use schemas::Schemas;
+
+const TITLE: &str = "Kubernetes";
+const VERSION: &str = "v1.36.2";
+
+/// Media type of [`v2_document`].
+pub const V2_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash, by which
 /// clients cache. Takes `(group, version, document)`.
@@ -39,7 +47,7 @@ pub fn v3_document(group: &str, version: &str, rows: &[&KindRow]) -> Bytes {
     operations::add_discovery(group, version, &mut schemas, &mut paths);
     let document = json!({
         "openapi": "3.0.0",
-        "info": { "title": "Kubernetes", "version": "v1.36.2" },
+        "info": { "title": TITLE, "version": VERSION },
         "paths": paths,
         "components": {
             "schemas": schemas.finish(),
@@ -54,4 +62,18 @@ pub fn v3_document(group: &str, version: &str, rows: &[&KindRow]) -> Bytes {
         }
     });
     Bytes::from(document.to_string())
+}
+
+/// `/openapi/v2` of all rows, in protobuf ([`V2_MEDIA_TYPE`]). Built anew at each call.
+pub fn v2_document(rows: &[&KindRow]) -> Bytes {
+    let mut schemas = Schemas::new("", "v1");
+    let mut paths = Map::new();
+    for row in rows {
+        operations::add_paths(row, &mut schemas, &mut paths);
+    }
+    let schemas = match schemas.finish() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    Bytes::from(v2::encode(TITLE, VERSION, &paths, &schemas))
 }

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wire;
 
 pub use decode::{decode, decode_message};
 pub use encode::{encode, encode_message, encode_watch_event};
@@ -40,12 +41,6 @@ impl From<ProtobufError> for ApiError {
         ApiError::bad_request(error.to_string())
     }
 }
-
-/// Wire types.
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const LENGTH: u8 = 2;
-const FIXED32: u8 = 5;
 
 /// `2026-11-21T08:00:00Z`: `meta/v1.Time` in JSON.
 pub(crate) fn time(at: Timestamp) -> String {

@@ -87,3 +87,62 @@ fn the_index_names_documents_by_hash() {
     assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash=44136FA355B3678A"), "{url}");
     assert!(index["paths"]["api/v1"].is_object());
 }
+
+/// Reads `(number, bytes)` of the length-delimited fields of a message.
+fn fields(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut out = Vec::new();
+    while let Some((&first, rest)) = bytes.split_first() {
+        // Numbers above 15 take a second byte of tag; their low bits are in the first.
+        let (number, rest) =
+            if first & 0x80 == 0 { (first >> 3, rest) } else { (first >> 3 & 15 | rest[0] << 4, &rest[1..]) };
+        if first & 7 == 0 {
+            bytes = &rest[1..];
+            continue;
+        }
+        let (mut length, mut at) = (0_usize, 0);
+        loop {
+            length |= usize::from(rest[at] & 0x7f) << (7 * at);
+            at += 1;
+            if rest[at - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        out.push((number, &rest[at..at + length]));
+        bytes = &rest[at + length..];
+    }
+    out
+}
+
+fn only<'a>(bytes: &'a [u8], number: u8) -> Vec<&'a [u8]> {
+    fields(bytes).into_iter().filter(|(own, _)| *own == number).map(|(_, bytes)| bytes).collect()
+}
+
+#[test]
+fn version_2_has_every_kind_and_its_patch() {
+    let document = v2_document(kinds::ALL);
+    assert_eq!(only(&document, 1), [b"2.0"]);
+    let definitions = only(only(&document, 9)[0], 1);
+    let named = |name: &str| {
+        let found = definitions.iter().find(|one| only(one, 1) == [name.as_bytes()]);
+        only(found.unwrap_or_else(|| panic!("{name}")), 2)[0]
+    };
+    for row in kinds::ALL {
+        let ty = crate::schema::for_kind(row).unwrap();
+        let extension = only(named(&ty.name()), 31)[0];
+        assert_eq!(only(extension, 1), [b"x-kubernetes-group-version-kind"]);
+    }
+    let spec = only(only(named("io.k8s.api.core.v1.PodSpec"), 25)[0], 1);
+    let containers = spec.iter().find(|one| only(one, 1) == [b"containers"]).unwrap();
+    let items = only(only(only(containers, 2)[0], 23)[0], 1)[0];
+    assert_eq!(only(items, 1), [b"#/definitions/io.k8s.api.core.v1.Container".as_slice()]);
+    let paths = only(only(&document, 8)[0], 2);
+    let pod = b"/api/v1/namespaces/{namespace}/pods/{name}".as_slice();
+    let pod = paths.iter().find(|one| only(one, 1) == [pod]).unwrap();
+    let patch = only(only(pod, 2)[0], 8)[0];
+    let parameters: Vec<String> = only(patch, 8)
+        .into_iter()
+        .map(|one| only(only(only(one, 1)[0], 2)[0], 3)[0])
+        .map(|query| String::from_utf8(only(query, 4)[0].to_vec()).unwrap())
+        .collect();
+    assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+}

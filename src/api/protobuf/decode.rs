@@ -4,7 +4,8 @@ use base64::Engine;
 use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
-use super::{FIXED32, FIXED64, LENGTH, MAGIC, ProtobufError, VARINT, micro_time, time};
+use super::wire::{FIXED32, FIXED64, LENGTH, VARINT};
+use super::{MAGIC, ProtobufError, micro_time, time};
 use crate::quantity::Quantity;
 use crate::schema::{self, Base, Field, Shape, TypeRef};
 

@@ -6,7 +6,8 @@
 use base64::Engine;
 use serde_json::{Map, Value};
 
-use super::{FIXED64, LENGTH, MAGIC, ProtobufError, VARINT};
+use super::wire::{FIXED64, LENGTH, VARINT, put_bool, put_bytes, put_tag, put_varint};
+use super::{MAGIC, ProtobufError};
 use crate::schema::{self, Base, Field, Shape, TypeRef};
 
 type Encoded<T> = Result<T, ProtobufError>;
@@ -53,24 +54,6 @@ pub fn encode_watch_event(event_type: &str, object: &[u8]) -> Vec<u8> {
     let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
     out[..4].copy_from_slice(&length.to_be_bytes());
     out
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_tag(out: &mut Vec<u8>, number: u16, wire: u8) {
-    put_varint(out, u64::from(number) << 3 | u64::from(wire));
-}
-
-fn put_bytes(out: &mut Vec<u8>, number: u16, bytes: &[u8]) {
-    put_tag(out, number, LENGTH);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 /// Writes a nested message: its content, then its length moved in front.
@@ -146,8 +129,7 @@ fn put_value(out: &mut Vec<u8>, number: u16, base: Base, value: &Value, name: &s
             put_varint(out, integer()? as u64);
         }
         Base::Bool => {
-            put_tag(out, number, VARINT);
-            out.push(u8::from(value.as_bool().ok_or_else(|| mismatch(name, "a boolean"))?));
+            put_bool(out, number, value.as_bool().ok_or_else(|| mismatch(name, "a boolean"))?);
         }
         Base::Number => {
             put_tag(out, number, FIXED64);
@@ -180,8 +162,7 @@ fn put_value(out: &mut Vec<u8>, number: u16, base: Base, value: &Value, name: &s
             })?;
         }
         Base::IntOrString => nested(out, number, |out| {
-            put_tag(out, 1, VARINT);
-            out.push(u8::from(value.is_string()));
+            put_bool(out, 1, value.is_string());
             if let Value::String(text) = value {
                 put_bytes(out, 3, text.as_bytes());
                 return Ok(());
@@ -226,14 +207,12 @@ fn put_schema_or(out: &mut Vec<u8>, base: Base, value: &Value, name: &str) -> En
     let ty = schema.map(Base::Object).ok_or_else(|| mismatch(name, "known"))?;
     match (base, value) {
         (Base::SchemaOrBool, Value::Bool(allows)) => {
-            put_tag(out, 1, VARINT);
-            out.push(u8::from(*allows));
+            put_bool(out, 1, *allows);
             Ok(())
         }
         (Base::SchemaOrBool, _) => {
             // Go's decoder takes a schema as leave to have the field at all.
-            put_tag(out, 1, VARINT);
-            out.push(1);
+            put_bool(out, 1, true);
             put_value(out, 2, ty, value, name)
         }
         (Base::SchemaOrArray, Value::Array(list)) => {

@@ -1,11 +1,11 @@
-//! `/openapi/v3`: an index, and one document per group version, built when first asked for.
+//! `/openapi/v3`: an index, and one document per group version, built when first asked for; `/openapi/v2` in protobuf.
 
 use std::sync::{Arc, OnceLock};
 
 use api::{ApiError, KindRow, openapi};
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response};
 use sha2::{Digest, Sha256};
 
@@ -56,6 +56,7 @@ pub(super) fn answer(
             let entries = documents.iter().map(|one| (&*one.group, &*one.version, &one.bytes));
             return Ok(answer::json(200, &openapi::v3_index(entries), head));
         }
+        ["openapi", "v2"] => return version2(server, head),
         ["openapi", "v3", "api", version] => ("", version),
         ["openapi", "v3", "apis", group, version] => (group, version),
         _ => return Err(route::unknown()),
@@ -73,4 +74,14 @@ pub(super) fn answer(
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
+}
+
+/// All rows in one document, for kubectl before 1.29, which asks for nothing but protobuf. Not kept: few ask, and seldom.
+fn version2(server: &Arc<ApiServer>, head: &Head<'_>) -> Result<Response<Body>, ApiError> {
+    if !head.header(ACCEPT).contains("proto-openapi.spec.v2") {
+        let why = format!("only the following media types are accepted: {}", openapi::V2_MEDIA_TYPE);
+        return Err(ApiError::new(406, "NotAcceptable", why));
+    }
+    let rows: Vec<&KindRow> = server.registry.resources.all().iter().map(|resource| &resource.row).collect();
+    Ok(answer::response(200, openapi::V2_MEDIA_TYPE, openapi::v2_document(&rows)))
 }
