@@ -16,6 +16,8 @@ mod local;
 pub mod printers;
 pub mod registry;
 mod server;
+#[cfg(test)]
+mod testing;
 
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
 pub use server::{ApiServer, StartError};

@@ -19,6 +19,9 @@ pub mod strategies;
 mod strategy;
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use api::{ApiError, DryRun, Identity, KindRow, Object};
