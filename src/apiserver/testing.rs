@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, WatchEvent, WatchOptions};
+use api::{
+    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, WatchEvent, WatchOptions,
+};
 use base64::Engine as _;
 use client::{ApiFor, BoxFuture, ByteStream, NodeDialer, ObjectApi, ObjectRef};
 use embedded_store::MemoryStore;
@@ -72,7 +74,8 @@ impl Harness {
     pub(crate) async fn start() -> Harness {
         let store = Arc::new(MemoryStore::new());
         let supervisor = Supervisor::new();
-        let server = ApiServer::start(config(), store.clone(), &supervisor.stage("API server")).await.unwrap();
+        let server =
+            ApiServer::start(config(), store.clone(), &supervisor.stage("API server")).await.unwrap();
         let api = server.as_user(master());
         Harness { server, supervisor, store, api }
     }
@@ -86,12 +89,22 @@ impl Harness {
         self.create(&api::kinds::CONFIG_MAP, Some("default"), body).await
     }
 
-    pub(crate) async fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Result<Value, ApiError> {
+    pub(crate) async fn get(
+        &self,
+        row: &KindRow,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Value, ApiError> {
         let object = self.api.get(row, ObjectRef::new(namespace, name)).await?;
         Ok(object.tree().unwrap())
     }
 
-    pub(crate) async fn delete(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Result<Value, ApiError> {
+    pub(crate) async fn delete(
+        &self,
+        row: &KindRow,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Value, ApiError> {
         let options = DeleteOptions::default();
         let object = self.api.delete(row, ObjectRef::new(namespace, name), &options).await?;
         Ok(object.unwrap().tree().unwrap())

@@ -45,7 +45,8 @@ async fn an_object_gets_its_identity_and_keeps_it() {
     assert_eq!(updated["metadata"]["creationTimestamp"], tree["metadata"]["creationTimestamp"]);
     assert_eq!(updated["data"]["k"], "w");
 
-    let again = h.api.create(&CONFIG_MAP, HERE, json!({"metadata": {"name": "a"}}), &CreateOptions::default()).await;
+    let again =
+        h.api.create(&CONFIG_MAP, HERE, json!({"metadata": {"name": "a"}}), &CreateOptions::default()).await;
     assert_eq!(again.unwrap_err().message(), "configmaps \"a\" already exists");
     h.stop().await;
 }
@@ -71,7 +72,8 @@ async fn a_write_of_an_old_version_is_a_conflict_and_a_write_of_nothing_is_none(
     tree["data"]["k"] = json!("2");
     let second = h.api.update(&CONFIG_MAP, at("a"), tree.clone(), &UpdateOptions::default()).await.unwrap();
     assert!(second.resource_version() > first.resource_version());
-    let stale = h.api.update(&CONFIG_MAP, at("a"), tree.clone(), &UpdateOptions::default()).await.unwrap_err();
+    let stale =
+        h.api.update(&CONFIG_MAP, at("a"), tree.clone(), &UpdateOptions::default()).await.unwrap_err();
     assert!(stale.is_conflict());
     assert_eq!(
         stale.message(),
@@ -79,11 +81,8 @@ async fn a_write_of_an_old_version_is_a_conflict_and_a_write_of_nothing_is_none(
          to the latest version and try again"
     );
     let revision = h.store.revision();
-    let same = h
-        .api
-        .update(&CONFIG_MAP, at("a"), second.tree().unwrap(), &UpdateOptions::default())
-        .await
-        .unwrap();
+    let same =
+        h.api.update(&CONFIG_MAP, at("a"), second.tree().unwrap(), &UpdateOptions::default()).await.unwrap();
     assert_eq!(same.resource_version(), second.resource_version());
     assert_eq!(h.store.revision(), revision, "an update that changes nothing is not written");
 
@@ -116,13 +115,15 @@ async fn patches_of_every_kind() {
     let h = Harness::start().await;
     h.create(&DEPLOYMENT, HERE, deployment("web")).await;
     let options = UpdateOptions::default();
-    let strategic = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "d", "image": "other" }] } } } });
+    let strategic =
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "d", "image": "other" }] } } } });
     let patched = h.api.patch(&DEPLOYMENT, at("web"), Patch::strategic(strategic), &options).await.unwrap();
     let containers = patched.tree().unwrap()["spec"]["template"]["spec"]["containers"].clone();
     assert_eq!(containers.as_array().unwrap().len(), 2, "{containers}");
     let json_patch = json!([{ "op": "test", "path": "/spec/replicas", "value": 2 },
                             { "op": "replace", "path": "/spec/replicas", "value": 5 }]);
-    let patched = h.api.patch(&DEPLOYMENT, at("web"), Patch::json(json_patch.clone()), &options).await.unwrap();
+    let patched =
+        h.api.patch(&DEPLOYMENT, at("web"), Patch::json(json_patch.clone()), &options).await.unwrap();
     assert_eq!(patched.tree().unwrap()["spec"]["replicas"], 5);
     let failed = h.api.patch(&DEPLOYMENT, at("web"), Patch::json(json_patch), &options).await.unwrap_err();
     assert_eq!(failed.code(), 422);
@@ -209,7 +210,11 @@ async fn a_watch_sees_every_change_after_its_version() {
     let mut streamed = h
         .watch(
             &CONFIG_MAP,
-            &WatchOptions { send_initial_events: Some(true), allow_bookmarks: true, ..WatchOptions::default() },
+            &WatchOptions {
+                send_initial_events: Some(true),
+                allow_bookmarks: true,
+                ..WatchOptions::default()
+            },
         )
         .await;
     assert_eq!(streamed.next().await, "ADDED a");
@@ -314,7 +319,8 @@ async fn pages_show_one_moment() {
     assert_eq!(names, ["a0", "a1", "a2", "a3", "a4", "a5", "a6"]);
     assert!(versions.iter().all(|version| *version == versions[0]));
 
-    let first = h.api.list(&CONFIG_MAP, HERE, &ListOptions { limit: 2, ..ListOptions::default() }).await.unwrap();
+    let first =
+        h.api.list(&CONFIG_MAP, HERE, &ListOptions { limit: 2, ..ListOptions::default() }).await.unwrap();
     assert_eq!(first.remaining, Some(4));
     h.config_map("b").await;
     h.store.compact(h.store.revision()).await.unwrap();
@@ -395,7 +401,8 @@ async fn collections_are_deleted_by_selector() {
     for name in ["a", "b", "c"] {
         h.config_map(name).await;
     }
-    let list = ListOptions { labels: LabelSelector::parse("app in (a,c)").unwrap(), ..ListOptions::default() };
+    let list =
+        ListOptions { labels: LabelSelector::parse("app in (a,c)").unwrap(), ..ListOptions::default() };
     h.api.delete_collection(&CONFIG_MAP, HERE, &list, &DeleteOptions::default()).await.unwrap();
     assert_eq!(h.names(&CONFIG_MAP, &ListOptions::default()).await, ["b"]);
     h.stop().await;
@@ -406,7 +413,8 @@ async fn a_pod_is_bound_once() {
     let h = Harness::start().await;
     h.create(&SERVICE_ACCOUNT, HERE, json!({ "metadata": { "name": "default" } })).await;
     h.create(&POD, HERE, pod("p")).await;
-    let binding = |node: &str| json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": node } });
+    let binding =
+        |node: &str| json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": node } });
     let bind = async |node: &str| {
         let options = CreateOptions::default();
         h.api.create_sub(&POD, at("p").sub("binding"), binding(node), &options).await
