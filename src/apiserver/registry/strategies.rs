@@ -1,6 +1,29 @@
-//! The strategy of each kind.
+//! The strategy of each kind, one file a kind (or a family of kinds that differ in little).
+//!
+//! Rules and messages are those of upstream's `pkg/apis/*/validation` and `pkg/registry/*/strategy.go`, for what a user is
+//! likely to get wrong.
 
-use api::KindRow;
+mod certificate_signing_request;
+mod config_map;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod lease;
+mod namespace;
+mod node;
+pub(crate) mod pod;
+mod pod_template;
+mod rbac;
+mod replica_set;
+mod secret;
+mod service;
+mod service_account;
+
+use api::validation::{Faults, Path};
+use api::{FieldError, KindRow};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use super::Strategy;
 
@@ -10,6 +33,87 @@ pub struct Plain;
 impl Strategy for Plain {}
 
 /// The strategy of a row.
-pub fn for_row(_row: &KindRow) -> &'static dyn Strategy {
-    &Plain
+pub fn for_row(row: &KindRow) -> &'static dyn Strategy {
+    match (&*row.group, &*row.kind) {
+        ("", "Namespace") => &namespace::Namespaces,
+        ("", "Node") => &node::Nodes,
+        ("", "Pod") => &pod::Pods,
+        ("" | "events.k8s.io", "Event") => &event::Events,
+        ("", "Service") => &service::Services,
+        ("", "Endpoints") => &endpoints::EndpointsStrategy,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlices,
+        ("", "ConfigMap") => &config_map::ConfigMaps,
+        ("", "Secret") => &secret::Secrets,
+        ("", "ServiceAccount") => &service_account::ServiceAccounts,
+        ("coordination.k8s.io", "Lease") => &lease::Leases,
+        ("apps", "Deployment") => &deployment::Deployments,
+        ("apps", "ReplicaSet") => &replica_set::ReplicaSets,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Roles,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::Bindings,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificate_signing_request::Requests,
+        _ => &Plain,
+    }
+}
+
+/// A part of a tree as its type. The schema has been checked, so a failure is a fault of the whole part.
+fn typed<T: DeserializeOwned + Default>(part: &Value, at: &Path<'_>, faults: &mut Faults) -> Option<T> {
+    if part.is_null() {
+        return Some(T::default());
+    }
+    match T::deserialize(part) {
+        Ok(typed) => Some(typed),
+        Err(error) => {
+            faults.push(FieldError::invalid(at, "", error.to_string()));
+            None
+        }
+    }
+}
+
+/// The object at `key`, made if it is not there.
+fn object<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Map<String, Value>> {
+    let parent = parent.as_object_mut()?;
+    let entry = parent.entry(key).or_insert_with(|| json!({}));
+    if entry.is_null() {
+        *entry = json!({});
+    }
+    entry.as_object_mut()
+}
+
+/// Sets a field that is absent or null.
+fn default_to(map: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    match map.get_mut(key) {
+        Some(Value::Null) => {
+            map.insert(key.to_string(), value.into());
+        }
+        Some(_) => {}
+        None => {
+            map.insert(key.to_string(), value.into());
+        }
+    }
+}
+
+/// The items of an array, mutable; none if it is absent.
+fn items_mut<'a>(parent: &'a mut Value, key: &str) -> &'a mut [Value] {
+    parent.get_mut(key).and_then(Value::as_array_mut).map_or(&mut [], Vec::as_mut_slice)
+}
+
+/// Takes a top-level part from the stored object.
+fn keep(new: &mut Value, old: &Value, part: &str) {
+    let Some(members) = new.as_object_mut() else { return };
+    match old.get(part) {
+        Some(value) => members.insert(part.to_string(), value.clone()),
+        None => members.remove(part),
+    };
+}
+
+fn non_negative(faults: &mut Faults, at: &Path<'_>, value: i64) {
+    if value < 0 {
+        faults.push(FieldError::invalid(at, value, "must be greater than or equal to 0"));
+    }
+}
+
+/// `true` and `false` of a flag that may be absent, as field selectors see it.
+fn flag(object: &Value, path: &str) -> &'static str {
+    let value = path.split('.').fold(object, |at, step| &at[step]);
+    if value == true { "true" } else { "false" }
 }

@@ -102,6 +102,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether a new object may come with its status, as a node's does from its kubelet.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Whether a PUT to a name that does not exist creates the object.
     fn allows_create_on_update(&self) -> bool {
         false

@@ -1,0 +1,171 @@
+//! Pods.
+
+mod container;
+pub(super) mod defaults;
+mod environment;
+mod placement;
+mod resources;
+pub(super) mod spec;
+mod update;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use api::validation::{Faults, Path};
+use api::{ApiError, DeleteOptions, FieldError};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
+
+use super::{flag, typed};
+use crate::printers::{self, items, text};
+use crate::registry::{Cell, Column, Context, Strategy};
+
+pub(crate) struct Pods;
+
+fn validate(tree: &Value) -> Faults {
+    let mut faults = Faults::new();
+    let at = Path::new("spec");
+    if let Some(spec) = typed::<PodSpec>(&tree["spec"], &at, &mut faults) {
+        spec::validate(&spec, &at, &mut faults);
+    }
+    faults
+}
+
+/// The state of a pod that nobody has looked at yet.
+fn first_status(tree: &Value) -> Value {
+    let spec: PodSpec = serde_json::from_value(tree["spec"].clone()).unwrap_or_default();
+    let mut status = json!({"phase": "Pending", "qosClass": api::qos::class_of(&spec).as_str()});
+    if !items(tree, "spec.schedulingGates").is_empty() {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    status
+}
+
+impl Strategy for Pods {
+    fn default(&self, ctx: &Context<'_>, tree: &mut Value) {
+        // What a stored pod left open stays as it was defaulted then.
+        if ctx.subresource.is_none() {
+            defaults::pod(tree);
+        }
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+        tree["status"] = first_status(tree);
+        Ok(())
+    }
+
+    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+        match ctx.subresource {
+            Some("status") => {
+                super::keep(new, old, "spec");
+                let class = old["status"]["qosClass"].clone();
+                if text(new, "status.qosClass").is_empty()
+                    && !class.is_null()
+                    && let Some(status) = super::object(new, "status")
+                {
+                    status.insert("qosClass".into(), class);
+                }
+                // Who owns a pod is not its kubelet's business.
+                if let Some(metadata) = new.get_mut("metadata") {
+                    super::keep(metadata, &old["metadata"], "ownerReferences");
+                }
+            }
+            Some("ephemeralcontainers") => {
+                let added = new["spec"]["ephemeralContainers"].take();
+                super::keep(new, old, "spec");
+                super::keep(new, old, "status");
+                if !added.is_null() {
+                    new["spec"]["ephemeralContainers"] = added;
+                }
+                defaults::pod(new);
+            }
+            _ => super::keep(new, old, "status"),
+        }
+        Ok(())
+    }
+
+    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+        let mut faults = validate(tree);
+        if !items(tree, "spec.ephemeralContainers").is_empty() {
+            let message = "cannot be set on create";
+            faults.push(FieldError::forbidden("spec.ephemeralContainers", message));
+        }
+        faults
+    }
+
+    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+        match ctx.subresource {
+            Some("status") => update::validate_status(new, old),
+            Some("ephemeralcontainers") => {
+                let mut faults = update::validate_ephemeral(new, old);
+                faults.extend(validate(new));
+                faults
+            }
+            Some("resize") => validate(new),
+            _ => {
+                let mut faults = if new["spec"] == old["spec"] { Faults::new() } else { validate(new) };
+                faults.extend(update::validate(new, old));
+                faults
+            }
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn grace_period(&self, _ctx: &Context<'_>, tree: &Value, options: &DeleteOptions) -> Option<i64> {
+        let own = || tree["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
+        let wanted = options.grace_period_seconds.unwrap_or_else(own);
+        let unbound = text(tree, "spec.nodeName").is_empty();
+        let finished = matches!(text(tree, "status.phase"), "Succeeded" | "Failed");
+        match wanted {
+            _ if unbound || finished => Some(0),
+            ..0 => Some(1),
+            seconds => Some(seconds),
+        }
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn indexed_fields(&self) -> &'static [&'static str] {
+        &["spec.nodeName"]
+    }
+
+    fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {
+        Cow::Borrowed(match path {
+            "spec.hostNetwork" => flag(tree, path),
+            "status.podIPs" => items(tree, path).first().map_or("", |one| text(one, "ip")),
+            _ => text(tree, path),
+        })
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        printers::pod::COLUMNS
+    }
+
+    fn cells(&self, tree: &Value, now: Timestamp) -> Vec<Cell> {
+        printers::pod::cells(tree, now)
+    }
+}

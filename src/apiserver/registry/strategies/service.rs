@@ -1,0 +1,110 @@
+//! Services: fields that hang together by type, addresses and node ports that are handed out, validation.
+
+mod allocate;
+mod fields;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use api::{ApiError, FieldError};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::printers::{self, text};
+use crate::registry::{Cell, Column, Context, Reservation, Strategy};
+
+pub(super) struct Services;
+
+/// Whether a service of this shape has addresses in the cluster.
+fn needs_cluster_ip(service: &Value) -> bool {
+    text(service, "spec.type") != "ExternalName"
+}
+
+fn needs_node_ports(service: &Value) -> bool {
+    match text(service, "spec.type") {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+fn is_headless(service: &Value) -> bool {
+    text(service, "spec.clusterIP") == "None"
+}
+
+impl Strategy for Services {
+    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
+        fields::default(tree);
+    }
+
+    fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+        fields::normalize(tree, None);
+        fields::families(tree);
+        tree["status"] = json!({"loadBalancer": {}});
+        Ok(())
+    }
+
+    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+        if ctx.subresource == Some("status") {
+            super::keep(new, old, "spec");
+            return Ok(());
+        }
+        fields::keep_allocated(new, old);
+        fields::normalize(new, Some(old));
+        fields::drop_of_old_type(new, old);
+        fields::families(new);
+        Ok(())
+    }
+
+    fn reserve(
+        &self,
+        ctx: &Context<'_>,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Option<Reservation>, ApiError> {
+        if ctx.subresource.is_some() {
+            return Ok(None);
+        }
+        allocate::reserve(ctx, new, old)
+    }
+
+    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+        validate::service(tree)
+    }
+
+    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+        if ctx.subresource == Some("status") {
+            return Vec::new();
+        }
+        let mut faults = validate::service(new);
+        faults.extend(validate::update(new, old));
+        faults
+    }
+
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        api::validation::name_is_dns1035_label(name, prefix)
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.clusterIP", "spec.type"]
+    }
+
+    fn indexed_fields(&self) -> &'static [&'static str] {
+        &["spec.clusterIP"]
+    }
+
+    fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {
+        Cow::Borrowed(text(tree, path))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        printers::service::COLUMNS
+    }
+
+    fn cells(&self, tree: &Value, now: Timestamp) -> Vec<Cell> {
+        printers::service::cells(tree, now)
+    }
+}

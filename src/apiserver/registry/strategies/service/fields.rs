@@ -1,0 +1,193 @@
+//! Fields of a service that depend on each other: defaults, the two forms of the cluster IP, address families, and what
+//! an update keeps or drops when the type changes.
+
+use serde_json::{Map, Value, json};
+
+use super::{is_headless, needs_cluster_ip, needs_node_ports};
+use crate::printers::{items, text};
+use crate::registry::strategies::{default_to, items_mut, object};
+
+const AFFINITY_SECONDS: i64 = 10800;
+
+pub(super) fn default(tree: &mut Value) {
+    let Some(spec) = object(tree, "spec") else { return };
+    for field in ["sessionAffinity", "type"] {
+        if spec.get(field).and_then(Value::as_str) == Some("") {
+            spec.remove(field);
+        }
+    }
+    default_to(spec, "sessionAffinity", "None");
+    default_to(spec, "type", "ClusterIP");
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or("").to_string();
+    match spec.get("sessionAffinity").and_then(Value::as_str) {
+        Some("None") => {
+            spec.remove("sessionAffinityConfig");
+        }
+        Some("ClientIP") => {
+            let timeout = json!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}});
+            let given = spec
+                .get("sessionAffinityConfig")
+                .is_some_and(|one| !one["clientIP"]["timeoutSeconds"].is_null());
+            if !given {
+                spec.insert("sessionAffinityConfig".into(), timeout);
+            }
+        }
+        _ => {}
+    }
+    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let reachable = matches!(kind.as_str(), "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && external);
+    if reachable {
+        default_to(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
+        default_to(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        default_to(spec, "allocateLoadBalancerNodePorts", true);
+    }
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(port) = port.as_object_mut() else { continue };
+        port_defaults(port);
+    }
+}
+
+fn port_defaults(port: &mut Map<String, Value>) {
+    if port.get("protocol").and_then(Value::as_str).unwrap_or("").is_empty() {
+        port.insert("protocol".into(), json!("TCP"));
+    }
+    let unset = match port.get("targetPort") {
+        None | Some(Value::Null) => true,
+        Some(target) => *target == json!(0) || *target == json!(""),
+    };
+    if unset && let Some(own) = port.get("port").cloned() {
+        port.insert("targetPort".into(), own);
+    }
+}
+
+/// `clusterIP` is the first of `clusterIPs`; a client that knows only one of the two writes that one.
+pub(super) fn normalize(tree: &mut Value, old: Option<&Value>) {
+    let (one, list) = (text(tree, "spec.clusterIP").to_string(), tree["spec"]["clusterIPs"].clone());
+    let empty = list.as_array().is_none_or(Vec::is_empty);
+    let set = match old {
+        None if !one.is_empty() && empty => Some(json!([one])),
+        Some(old) => {
+            let (was_one, was_list) = (text(old, "spec.clusterIP"), &old["spec"]["clusterIPs"]);
+            match () {
+                // Cleared in the old form, left alone in the new one.
+                () if one.is_empty() && !was_one.is_empty() && list == *was_list => Some(Value::Null),
+                () if !one.is_empty() && one != was_one && (list == *was_list || empty) => Some(json!([one])),
+                () => None,
+            }
+        }
+        None => None,
+    };
+    let Some(spec) = object(tree, "spec") else { return };
+    match set {
+        Some(Value::Null) => {
+            spec.remove("clusterIPs");
+        }
+        Some(list) => {
+            spec.insert("clusterIPs".into(), list);
+        }
+        None => {}
+    }
+    // A client that knows the list only.
+    let first = spec.get("clusterIPs").and_then(|list| list[0].as_str()).unwrap_or("").to_string();
+    if spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").is_empty() && !first.is_empty() {
+        spec.insert("clusterIP".into(), json!(first));
+    }
+}
+
+/// Address families: this cluster's services have IPv4. A headless service without selector may point anywhere.
+pub(super) fn families(tree: &mut Value) {
+    let external = !needs_cluster_ip(tree);
+    let free = is_headless(tree) && tree["spec"]["selector"].as_object().is_none_or(Map::is_empty);
+    let Some(spec) = object(tree, "spec") else { return };
+    if external {
+        return;
+    }
+    let empty = |spec: &Map<String, Value>, field: &str| match spec.get(field) {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(value) => value == "",
+    };
+    if empty(spec, "ipFamilyPolicy") {
+        spec.insert("ipFamilyPolicy".into(), json!(if free { "RequireDualStack" } else { "SingleStack" }));
+    }
+    if empty(spec, "ipFamilies") {
+        let dual = free && spec.get("ipFamilyPolicy") != Some(&json!("SingleStack"));
+        spec.insert("ipFamilies".into(), if dual { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) });
+    }
+}
+
+/// An update that leaves out what was handed out keeps it.
+pub(super) fn keep_allocated(new: &mut Value, old: &Value) {
+    if needs_cluster_ip(new) && needs_cluster_ip(old) && text(new, "spec.clusterIP").is_empty() {
+        let listed = !items(new, "spec.clusterIPs").is_empty();
+        if let Some(spec) = object(new, "spec")
+            && !listed
+        {
+            for field in ["clusterIP", "clusterIPs"] {
+                if let Some(value) = old["spec"].get(field) {
+                    spec.insert(field.to_string(), value.clone());
+                }
+            }
+        }
+    }
+    if needs_node_ports(new) && needs_node_ports(old) {
+        let same = |a: &Value, b: &Value| a["port"] == b["port"] && a["protocol"] == b["protocol"];
+        let taken: Vec<Value> =
+            items(new, "spec.ports").iter().map(|port| port["nodePort"].clone()).collect();
+        let Some(spec) = new.get_mut("spec") else { return };
+        for port in items_mut(spec, "ports") {
+            if port["nodePort"].as_i64().unwrap_or(0) != 0 {
+                continue;
+            }
+            let was = items(old, "spec.ports").iter().find(|was| same(was, port));
+            if let Some(number) =
+                was.map(|was| &was["nodePort"]).filter(|number| !number.is_null() && !taken.contains(number))
+            {
+                port["nodePort"] = number.clone();
+            }
+        }
+    }
+}
+
+/// What belonged to the old type only and was not touched by the client goes with it.
+pub(super) fn drop_of_old_type(new: &mut Value, old: &Value) {
+    let drop = |spec: &mut Map<String, Value>, fields: &[&str]| {
+        for field in fields {
+            if spec.get(*field) == old["spec"].get(*field) {
+                spec.remove(*field);
+            }
+        }
+    };
+    let (had_ip, has_ip) = (needs_cluster_ip(old), needs_cluster_ip(new));
+    let (had_ports, has_ports) = (needs_node_ports(old), needs_node_ports(new));
+    let balancer = |tree: &Value| text(tree, "spec.type") == "LoadBalancer";
+    let (had_balancer, has_balancer) = (balancer(old), balancer(new));
+    let external = |tree: &Value| {
+        matches!(text(tree, "spec.type"), "NodePort" | "LoadBalancer")
+            || !items(tree, "spec.externalIPs").is_empty()
+    };
+    let (was_external, is_external) = (external(old), external(new));
+    let Some(spec) = object(new, "spec") else { return };
+    if had_ip && !has_ip {
+        drop(spec, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+    }
+    if had_balancer && !has_balancer {
+        drop(spec, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if was_external && !is_external {
+        drop(spec, &["externalTrafficPolicy", "healthCheckNodePort"]);
+    }
+    if had_ports && !has_ports {
+        let was = items(old, "spec.ports");
+        for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            let known = was.iter().any(|was| was["nodePort"] == port["nodePort"]);
+            if let Some(port) = port.as_object_mut().filter(|_| known) {
+                port.remove("nodePort");
+            }
+        }
+    }
+}
