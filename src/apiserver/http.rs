@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod pretty;
 mod query;
 mod resource;
 mod route;

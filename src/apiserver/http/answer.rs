@@ -11,11 +11,13 @@ use client::ObjectList;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Frame;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Head;
 use super::negotiate::{self, Encoding, Form};
+use super::pretty::indented;
 use super::table;
 
 /// Lists are written in pieces of about this size, so that a large one is never in memory as a whole.
@@ -74,15 +76,17 @@ fn plain(code: u16, value: &impl Serialize, accept: &str, pretty: bool) -> Respo
     {
         return response(code, protobuf::MEDIA_TYPE, bytes);
     }
-    let bytes = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
-    let mut bytes = bytes.unwrap_or_default();
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    if pretty {
+        bytes = indented(&bytes);
+    }
     bytes.push(b'\n');
     response(code, JSON, bytes)
 }
 
 /// A failed call.
 pub(super) fn status(error: &ApiError, accept: &str, pretty: bool) -> Response<Body> {
-    let mut response = plain(error.code(), &status_tree(error), accept, pretty);
+    let mut response = plain(error.code(), &status_body(error), accept, pretty);
     if let Some(seconds) = error.status().details.as_ref().and_then(|details| details.retry_after_seconds)
         && let Ok(value) = HeaderValue::from_str(&seconds.to_string())
     {
@@ -95,14 +99,40 @@ pub(super) fn status(error: &ApiError, accept: &str, pretty: bool) -> Response<B
     response
 }
 
-pub(super) fn status_tree(error: &ApiError) -> Value {
-    let mut tree = serde_json::to_value(error.status()).unwrap_or_default();
-    tree["kind"] = json!("Status");
-    tree["apiVersion"] = json!("v1");
-    if tree.get("metadata").is_none() {
-        tree["metadata"] = json!({});
+/// A Status in the order in which people know it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StatusBody<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Value,
+    status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a StatusDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
+}
+
+pub(super) fn status_body(error: &ApiError) -> StatusBody<'_> {
+    let status = error.status();
+    StatusBody {
+        kind: "Status",
+        api_version: "v1",
+        metadata: serde_json::to_value(&status.metadata).unwrap_or_else(|_| json!({})),
+        status: status.status.as_deref(),
+        message: status.message.as_deref(),
+        reason: status.reason.as_deref(),
+        details: status.details.as_ref(),
+        code: status.code,
     }
-    tree
+}
+
+pub(super) fn status_tree(error: &ApiError) -> Value {
+    serde_json::to_value(status_body(error)).unwrap_or_default()
 }
 
 /// The answer to a deletion that left nothing to show.
@@ -131,9 +161,12 @@ pub(super) fn object(
     head: &Head<'_>,
 ) -> Result<Response<Body>, ApiError> {
     let accepted = accepted(head)?;
-    if accepted.encoding == Encoding::Json && accepted.form == Form::Whole && !is_pretty(head) {
+    if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         let mut bytes = BytesMut::with_capacity(object.json_len() + 1);
         object.write_json(&mut bytes);
+        if is_pretty(head) {
+            bytes = BytesMut::from(&indented(&bytes)[..]);
+        }
         bytes.put_u8(b'\n');
         return Ok(response(code, JSON, bytes.freeze()));
     }
@@ -170,8 +203,10 @@ pub(super) fn encoded(
             Ok(response(code, "application/yaml", text))
         }
         Encoding::Json => {
-            let bytes = if pretty { serde_json::to_vec_pretty(tree) } else { serde_json::to_vec(tree) };
-            let mut bytes = bytes.map_err(ApiError::internal)?;
+            let mut bytes = serde_json::to_vec(tree).map_err(ApiError::internal)?;
+            if pretty {
+                bytes = indented(&bytes);
+            }
             bytes.push(b'\n');
             Ok(response(code, JSON, bytes))
         }
@@ -197,7 +232,7 @@ pub(super) fn list(
 ) -> Result<Response<Body>, ApiError> {
     let accepted = accepted(head)?;
     let row = printer.row();
-    if accepted.encoding == Encoding::Json && accepted.form == Form::Whole && !is_pretty(head) {
+    if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         let start = format!(
             "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
             row.list_kind(),
@@ -206,6 +241,15 @@ pub(super) fn list(
         );
         let mut pieces =
             Pieces { start: Some(start), items: list.items.into_iter(), first: true, done: false };
+        if is_pretty(head) {
+            let mut whole = Vec::new();
+            while let Some(piece) = pieces.next_piece() {
+                whole.extend_from_slice(&piece);
+            }
+            let mut bytes = indented(&whole);
+            bytes.push(b'\n');
+            return Ok(response(200, JSON, bytes));
+        }
         let only = pieces.next_piece().unwrap_or_default();
         // A list of one piece is sent with its length.
         let body =
