@@ -11,17 +11,22 @@ use client::{ApiFor, BoxFuture};
 use supervisor::Stage;
 
 mod adoption;
+mod certificates;
 mod cidr;
 mod context;
 mod deployment;
 mod expectations;
 mod garbage;
 mod namespace;
+mod node_ipam;
+mod node_lifecycle;
 mod owned;
 mod pod_control;
+mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod taint_eviction;
 
 pub use cidr::{Cidr, CidrError};
 
@@ -60,4 +65,9 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     replica_set::start(&context);
     deployment::start(&context);
     garbage::start(&context);
+    node_ipam::start(&context);
+    node_lifecycle::start(&context);
+    taint_eviction::start(&context);
+    pod_gc::start(&context);
+    certificates::start(&context);
 }

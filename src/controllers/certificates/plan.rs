@@ -1,0 +1,205 @@
+//! Which requests are approved, signed and forgotten.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
+
+use super::request::{self, Request};
+
+const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+const LEGACY: &str = "kubernetes.io/legacy-unknown";
+
+const BOOTSTRAPPERS: &str = "system:bootstrappers";
+const NODES: &str = "system:nodes";
+const NODE_USER: &str = "system:node:";
+
+const HOUR: i64 = 3600;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Neither approved nor denied.
+    Pending,
+    /// Approved, without a certificate yet.
+    Approved,
+    /// Denied, failed, or the certificate is there.
+    Settled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Approval {
+    /// With this message.
+    Grant(&'static str),
+    /// Someone else decides, perhaps later.
+    Leave,
+}
+
+fn has(request: &CertificateSigningRequest, kind: &str) -> bool {
+    when(request, kind).is_some()
+}
+
+fn when<'a>(
+    request: &'a CertificateSigningRequest,
+    kind: &str,
+) -> Option<&'a CertificateSigningRequestCondition> {
+    request.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+fn is_issued(request: &CertificateSigningRequest) -> bool {
+    let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
+    certificate.is_some_and(|certificate| !certificate.0.is_empty())
+}
+
+pub(super) fn state(request: &CertificateSigningRequest) -> State {
+    if has(request, "Denied") || has(request, "Failed") || is_issued(request) {
+        State::Settled
+    } else if has(request, "Approved") {
+        State::Approved
+    } else {
+        State::Pending
+    }
+}
+
+pub(super) fn condition(
+    kind: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> CertificateSigningRequestCondition {
+    CertificateSigningRequestCondition {
+        type_: kind.to_string(),
+        status: "True".to_string(),
+        reason: Some(reason.to_string()),
+        message: Some(message.to_string()),
+        last_update_time: Some(api::time::seconds(now)),
+        last_transition_time: Some(api::time::seconds(now)),
+    }
+}
+
+/// When the request is of no more use: an hour after it was settled, a day after it was made.
+pub(super) fn expiry(request: &CertificateSigningRequest) -> Option<Timestamp> {
+    let after = |kind: &str| {
+        let condition = when(request, kind)?;
+        let time = condition.last_update_time.as_ref().or(condition.last_transition_time.as_ref())?;
+        Some(api::time::plus_seconds(time.0, HOUR))
+    };
+    let created =
+        request.metadata.creation_timestamp.as_ref().map(|time| api::time::plus_seconds(time.0, 24 * HOUR));
+    let settled = match state(request) {
+        State::Settled => after("Denied").or_else(|| after("Failed")).or_else(|| after("Approved")),
+        // Approved but signed by nobody: another signer may be slow.
+        State::Approved | State::Pending => None,
+    };
+    settled.or(created)
+}
+
+/// Whether the request may be approved without a person.
+pub(super) fn approval(
+    request: &CertificateSigningRequest,
+    node: impl Fn(&str) -> Option<Arc<Node>>,
+) -> Approval {
+    let spec = &request.spec;
+    let Ok(asked) = request::parse(&spec.request.0) else { return Approval::Leave };
+    let user = spec.username.as_deref().unwrap_or("");
+    let in_group = |group: &str| spec.groups.iter().flatten().any(|own| own == group);
+    let usages: Vec<&str> = spec.usages.iter().flatten().map(String::as_str).collect();
+    let Some(name) = node_of(&asked) else { return Approval::Leave };
+    let itself = in_group(NODES) && user == asked.common_name;
+    match spec.signer_name.as_str() {
+        KUBELET_CLIENT if !usages_are(&usages, "client auth") || asked.has_alternative_names() => {
+            Approval::Leave
+        }
+        KUBELET_CLIENT if itself => {
+            Approval::Grant("Auto approving self kubelet client certificate after SubjectAccessReview.")
+        }
+        KUBELET_CLIENT if in_group(BOOTSTRAPPERS) => {
+            Approval::Grant("Auto approving kubelet client certificate after SubjectAccessReview.")
+        }
+        KUBELET_SERVING if itself && usages_are(&usages, "server auth") => match node(name) {
+            Some(node) if names_are_of(&asked, &node) => {
+                Approval::Grant("Auto approving kubelet serving certificate: all names are the node's.")
+            }
+            _ => Approval::Leave,
+        },
+        _ => Approval::Leave,
+    }
+}
+
+/// The node that a kubelet's certificate is for.
+fn node_of(asked: &Request) -> Option<&str> {
+    let name = asked.common_name.strip_prefix(NODE_USER).filter(|name| !name.is_empty())?;
+    (asked.organizations == [NODES]).then_some(name)
+}
+
+/// Exactly signing, the given purpose, and (for RSA keys) key encipherment.
+fn usages_are(usages: &[&str], purpose: &str) -> bool {
+    let allowed = |usage: &&str| [purpose, "digital signature", "key encipherment"].contains(usage);
+    usages.iter().all(allowed) && usages.contains(&purpose) && usages.contains(&"digital signature")
+}
+
+/// There is a name, and every one is an address in the node's status.
+fn names_are_of(asked: &Request, node: &Node) -> bool {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let addresses: Vec<(&str, &str)> =
+        addresses.map(|address| (address.type_.as_str(), address.address.as_str())).collect();
+    let is_name = |name: &String| {
+        addresses
+            .iter()
+            .any(|(kind, own)| matches!(*kind, "Hostname" | "InternalDNS" | "ExternalDNS") && own == name)
+    };
+    let is_address = |wanted: &IpAddr| {
+        let own = |own: &str| own.parse::<IpAddr>().ok();
+        addresses
+            .iter()
+            .any(|(kind, text)| matches!(*kind, "InternalIP" | "ExternalIP") && own(text) == Some(*wanted))
+    };
+    asked.other_names == 0
+        && asked.has_alternative_names()
+        && asked.dns_names.iter().all(is_name)
+        && asked.addresses.iter().all(is_address)
+}
+
+/// The PEM to sign; none if another signer is asked for; an error if this signer must not sign it.
+pub(super) fn may_sign(request: &CertificateSigningRequest) -> Result<Option<String>, String> {
+    let spec = &request.spec;
+    let signer = spec.signer_name.as_str();
+    if ![CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&signer) {
+        return Ok(None);
+    }
+    let asked = request::parse(&spec.request.0)?;
+    let usages: Vec<&str> = spec.usages.iter().flatten().map(String::as_str).collect();
+    let purposes: &[&str] = match signer {
+        KUBELET_CLIENT | CLIENT => &["client auth"],
+        KUBELET_SERVING => &["server auth"],
+        _ => &[],
+    };
+    if signer == KUBELET_CLIENT || signer == KUBELET_SERVING {
+        node_of(&asked).ok_or(
+            "subject must be a node's: organization \"system:nodes\", common name \"system:node:NAME\"",
+        )?;
+        if (signer == KUBELET_SERVING) != asked.has_alternative_names() {
+            return Err(
+                "subject alternative names are needed for serving and not allowed for client certificates"
+                    .into(),
+            );
+        }
+    }
+    for purpose in purposes {
+        if !usages.contains(purpose) {
+            return Err(format!("usages must contain {purpose:?}"));
+        }
+    }
+    let foreign =
+        |usage: &&&str| ["client auth", "server auth"].contains(*usage) && !purposes.contains(*usage);
+    if let Some(usage) = usages.iter().find(foreign).filter(|_| !purposes.is_empty()) {
+        return Err(format!("usage {usage:?} is not allowed by signer {signer:?}"));
+    }
+    String::from_utf8(spec.request.0.clone()).map(Some).map_err(|_| "the request is not PEM".to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Gives each node its part of the cluster's pod addresses: `spec.podCIDR` and `spec.podCIDRs`, once and for all.
+//!
+//! One worker, so that two nodes never get the same part; what it has given counts as taken before the informer shows it. Parts are
+//! given out in a circle, so that one that was just freed is not reused at once. One address family; dual-stack is absent.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use api::Patch;
+use client::events::{EventType, Recorder, reference_to};
+use client::{Api, Informer, ObjectApi, WorkQueue};
+use k8s_openapi::api::core::v1::Node;
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::Cidr;
+use crate::context::{Context, Outcome, text};
+
+const ACCOUNT: &str = "node-controller";
+
+struct Controller {
+    api: Api<Node>,
+    recorder: Recorder,
+    nodes: Informer<Node>,
+    range: Cidr,
+    mask: u8,
+    given: Mutex<Given>,
+}
+
+#[derive(Default)]
+struct Given {
+    /// By node, not yet seen on it.
+    pending: HashMap<String, u32>,
+    next: u32,
+}
+
+pub(crate) fn start(context: &Context) {
+    let queue = WorkQueue::new("node ipam");
+    let api: Arc<dyn ObjectApi> = context.act_as(ACCOUNT);
+    let controller = Arc::new(Controller {
+        api: Api::all(api),
+        recorder: context.recorder(ACCOUNT, "cidrAllocator"),
+        nodes: context.informers.of(),
+        range: context.config.cluster_cidr,
+        mask: context.config.node_cidr_mask,
+        given: Mutex::default(),
+    });
+    let (keys, handler) = (queue.clone(), controller.clone());
+    controller.nodes.on_change(move |change| {
+        let name = text(&change.latest().metadata.name).to_string();
+        match &change.new {
+            Some(node) if pod_cidrs(node).next().is_none() => keys.add(name),
+            _ => {
+                handler.given.lock().pending.remove(&name);
+            }
+        }
+    });
+    let synced = controller.nodes.clone();
+    context.run(&queue, 1, async move { synced.synced().await }, move |name| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&name).await }
+    });
+}
+
+fn pod_cidrs(node: &Node) -> impl Iterator<Item = &str> {
+    let spec = node.spec.as_ref();
+    let one = spec.and_then(|spec| spec.pod_cidr.as_deref()).filter(|cidr| !cidr.is_empty());
+    let more = spec.into_iter().flat_map(|spec| spec.pod_cidrs.iter().flatten()).map(String::as_str);
+    one.into_iter().chain(more)
+}
+
+/// The first free index from `next` on, around the circle.
+fn choose(count: u32, next: u32, taken: &HashSet<u32>) -> Option<u32> {
+    (0..count)
+        .map(|step| (next.checked_rem(count).unwrap_or(0) + step) % count)
+        .find(|index| !taken.contains(index))
+}
+
+impl Controller {
+    async fn reconcile(&self, name: &str) -> Outcome {
+        let Some(node) = self.nodes.get(None, name) else { return Ok(None) };
+        if pod_cidrs(&node).next().is_some() {
+            return Ok(None);
+        }
+        let Some(part) = self.allocate(name) else {
+            let message = format!("Node {name} status is now: CIDRNotAvailable");
+            self.recorder.event(&reference_to(&*node), EventType::Warning, "CIDRNotAvailable", message);
+            return Err(api::ApiError::internal("all of the cluster's pod addresses are given out"));
+        };
+        let body = json!({
+            "metadata": {"uid": node.metadata.uid},
+            "spec": {"podCIDR": part.to_string(), "podCIDRs": [part.to_string()]},
+        });
+        match self.api.patch(name, Patch::merge(body)).await {
+            Ok(_) => Ok(None),
+            Err(error) => {
+                self.given.lock().pending.remove(name);
+                if error.is_not_found() { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    fn allocate(&self, name: &str) -> Option<Cidr> {
+        let mut given = self.given.lock();
+        let nodes = self.nodes.list(None);
+        let mut taken: HashSet<u32> =
+            given.pending.iter().filter(|(node, _)| *node != name).map(|(_, index)| *index).collect();
+        for cidr in nodes.iter().flat_map(|node| pod_cidrs(node)) {
+            taken.extend(cidr.parse().ok().and_then(|cidr| self.range.index_of(self.mask, &cidr)));
+        }
+        let index = choose(self.range.subnets(self.mask), given.next, &taken)?;
+        given.next = index + 1;
+        given.pending.insert(name.to_string(), index);
+        self.range.subnet(self.mask, index)
+    }
+}
+
+#[cfg(test)]
+mod tests;
