@@ -5,9 +5,13 @@
 //! the disk; only lists at an older revision go to the store, which has them in memory.
 
 mod entry;
+mod fields;
 mod kind;
 mod topic;
 mod watcher;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use api::{FieldSelector, LabelSelector, Object, WatchEvent};
 
+use super::fields::pick;
 use crate::registry::Strategy;
 
 /// An object and, once somebody asked, the values of its kind's selectable fields.
@@ -32,7 +33,7 @@ impl Entry {
 
     fn fields(&self, strategy: &dyn Strategy) -> &[Box<str>] {
         self.fields.get_or_init(|| {
-            let tree = self.object.tree().unwrap_or_default();
+            let tree = pick(self.object.stored_bytes(), strategy.selectable_fields());
             let value = |path: &&str| strategy.field_value(&tree, path).into_owned().into_boxed_str();
             strategy.selectable_fields().iter().map(value).collect()
         })

@@ -80,16 +80,12 @@ pub(super) fn tidy(tree: &mut Value) {
 
 /// Counts a change of anything but metadata and status.
 pub(super) fn bump_generation(new: &mut Value, old: &Value) {
-    let rest = |tree: &Value| -> Vec<(String, Value)> {
-        let Some(members) = tree.as_object() else { return Vec::new() };
-        let counts = |key: &str| !matches!(key, "metadata" | "status");
-        members
-            .iter()
-            .filter(|(key, _)| counts(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+    let counts = |tree: &Value, other: &Value| {
+        let members = tree.as_object().into_iter().flatten();
+        let mut rest = members.filter(|(key, _)| !matches!(&***key, "metadata" | "status"));
+        rest.any(|(key, value)| other.get(key) != Some(value))
     };
-    if rest(new) != rest(old) {
+    if counts(new, old) || counts(old, new) {
         add_generation(new);
     }
 }

@@ -147,7 +147,8 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
-    /// Value of a selectable field; absent fields are empty.
+    /// Value of a selectable field; absent fields are empty. The tree holds nothing but what lies on the paths of the
+    /// selectable fields.
     fn field_value<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
         let found = path.split('.').try_fold(object, |at, step| at.get(step));
         match found {

@@ -7,7 +7,7 @@ use api::{
 };
 use bytes::Bytes;
 use embedded_store::Durability;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::create::encode;
 use super::{Call, Context, Registry, body, meta, meta_str, metadata};
@@ -44,7 +44,7 @@ impl Registry {
         &self,
         call: &Call<'_>,
         name: &str,
-        source: Source<'_>,
+        mut source: Source<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
         let mut insists = false;
@@ -55,7 +55,8 @@ impl Registry {
             let tree = call.resource.outward_tree(&entry.object)?;
             let current = Current { entry, tree };
             call.take_warnings();
-            let (new, explicit) = self.proposed(call, name, &current, &source, options.field_validation)?;
+            let (new, explicit) =
+                self.proposed(call, name, &current, &mut source, options.field_validation)?;
             insists |= explicit;
             match self.replace(call, name, &current, new).await? {
                 Attempt::Done(object) => return Ok(object),
@@ -100,14 +101,16 @@ impl Registry {
         call: &Call<'_>,
         name: &str,
         current: &Current,
-        source: &Source<'_>,
+        source: &mut Source<'_>,
         validation: FieldValidation,
     ) -> Result<(Value, bool), ApiError> {
         let ctx = self.context(call);
         let version = current.entry.object.resource_version().to_string();
         let mut new = match source {
             Source::Body(tree, duplicates) => {
-                let mut tree = tree.clone();
+                // A body that insists on a version is used once: the next attempt would fail.
+                let insists = !matches!(meta_str(tree, "resourceVersion"), "" | "0");
+                let mut tree = if insists { tree.take() } else { tree.clone() };
                 body::decode(call, &ctx, &mut tree, duplicates, validation)?;
                 check_name(&tree, name)?;
                 tree
@@ -296,21 +299,15 @@ fn is_renewal(call: &Call<'_>, new: &Value, old: &Value) -> bool {
     if call.row().plural != "leases" || call.row().group != "coordination.k8s.io" {
         return false;
     }
-    let without_time = |spec: &Value| {
-        let mut spec = spec.clone();
-        if let Some(members) = spec.as_object_mut() {
-            members.remove("renewTime");
-        }
-        spec
+    same_but(&new["spec"], &old["spec"], "renewTime")
+        && same_but(&new["metadata"], &old["metadata"], "resourceVersion")
+}
+
+/// Whether two JSON objects are the same except for one member.
+fn same_but(one: &Value, other: &Value, except: &str) -> bool {
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return one == other };
+    let covered = |one: &Map<String, Value>, other: &Map<String, Value>| {
+        one.iter().all(|(key, value)| key == except || other.get(key) == Some(value))
     };
-    let same_metadata =
-        new["metadata"].as_object().zip(old["metadata"].as_object()).is_some_and(|(new, old)| {
-            let rest = |members: &serde_json::Map<String, Value>| {
-                let mut members = members.clone();
-                members.remove("resourceVersion");
-                members
-            };
-            rest(new) == rest(old)
-        });
-    same_metadata && without_time(&new["spec"]) == without_time(&old["spec"])
+    covered(one, other) && covered(other, one)
 }

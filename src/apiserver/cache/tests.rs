@@ -1,0 +1,126 @@
+//! Rings, confined topics, fields.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use api::kinds::POD;
+use api::{FieldSelector, LabelSelector, Object, WatchEvent};
+use embedded_store::{Event, KeyValue};
+use serde_json::json;
+
+use super::entry::Change;
+use super::fields::pick;
+use super::topic::Topic;
+use super::{Caches, Entry, Filter, KindCache, Start};
+use crate::registry::strategies;
+
+fn change(revision: u64) -> Arc<Change> {
+    let tree = json!({ "metadata": { "name": "a" }, "data": { "k": "x".repeat(100) } });
+    let entry = Entry::new(Arc::new(Object::from_tree(tree, revision).unwrap()));
+    Arc::new(Change::new(revision, None, Some(Arc::new(entry))))
+}
+
+#[test]
+fn a_ring_is_bounded_and_tells_those_who_fell_behind() {
+    let topic = Topic::new(10);
+    for revision in 11..=9000 {
+        topic.push(change(revision));
+    }
+    let mut out = VecDeque::new();
+    assert!(topic.read(0, 10, &mut out).is_err(), "the first changes are gone");
+    assert!(topic.after(11).is_err());
+    let cursor = topic.after(8990).unwrap();
+    let cursor = topic.read(cursor, 4, &mut out).unwrap();
+    assert_eq!(out.iter().map(|one| one.revision).collect::<Vec<_>>(), [8991, 8992, 8993, 8994]);
+    topic.read(cursor, 100, &mut out).unwrap();
+    assert_eq!(out.len(), 10);
+    assert_eq!(topic.end(), 8990);
+    assert_eq!(topic.after(9000).unwrap(), topic.end());
+}
+
+fn pod(name: &str, node: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" },
+        "spec": { "nodeName": node, "containers": [{ "name": "spec", "env": [{ "nodeName": "no" }] }] },
+        "status": { "phase": "Pending" },
+    })
+}
+
+fn put(kind: &KindCache, name: &str, node: &str, revision: u64) {
+    let key = bytes::Bytes::from(POD.storage_key(Some("default"), name));
+    let value = api::object::encode(pod(name, node)).unwrap();
+    let kv = KeyValue {
+        key: key.clone(),
+        value,
+        create_revision: 1,
+        mod_revision: revision,
+        version: 1,
+        lease: 0,
+    };
+    kind.apply(&Event { key, new: Some(kv), old: None, revision });
+}
+
+fn on_node(node: &str) -> Filter {
+    Filter {
+        namespace: None,
+        labels: LabelSelector::everything(),
+        fields: FieldSelector::equals("spec.nodeName", node),
+        strategy: strategies::for_row(&POD),
+    }
+}
+
+#[test]
+fn a_node_sees_its_pods_come_and_go_and_is_not_woken_for_others() {
+    let caches = Caches::new();
+    let kind = caches.register(&POD, strategies::for_row(&POD));
+    put(&kind, "before", "n1", 1);
+    let mut present = kind.watch(on_node("n1"), Start::Present).unwrap();
+    assert_eq!(present.next_initial().unwrap().name(), "before");
+    assert!(present.next_initial().is_none());
+    let mut resumed = kind.watch(on_node("n1"), Start::After(0)).unwrap();
+    for n in 0..300 {
+        put(&kind, &format!("other{n}"), "n2", 2 + n);
+    }
+    put(&kind, "mine", "", 400);
+    put(&kind, "mine", "n1", 401);
+    put(&kind, "mine", "n2", 402);
+    for watcher in [&mut present, &mut resumed] {
+        let mut seen = Vec::new();
+        while let Some(event) = watcher.try_next().unwrap() {
+            seen.push(match event {
+                WatchEvent::Added(object) => format!("added {}@{}", object.name(), object.resource_version()),
+                WatchEvent::Deleted(object) => {
+                    format!("deleted {}@{}", object.name(), object.resource_version())
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(seen[seen.len() - 2..], ["added mine@401", "deleted mine@402"]);
+    }
+    assert_eq!(caches.indexed(&POD, "spec.nodeName", "n1").len(), 1);
+    assert_eq!(caches.indexed(&POD, "spec.nodeName", "n2").len(), 301);
+    assert_eq!(caches.indexed(&POD, "spec.nodeName", "").len(), 0);
+    assert_eq!(kind.select(&on_node("n1"), None, 0).entries.len(), 1);
+}
+
+#[test]
+fn only_what_is_asked_for_is_read() {
+    let bytes = serde_json::to_vec(&pod("a", "n1")).unwrap();
+    assert_eq!(
+        pick(&bytes, &["spec.nodeName", "status.phase"]),
+        json!({ "spec": { "nodeName": "n1" }, "status": { "phase": "Pending" } })
+    );
+    assert_eq!(pick(&bytes, &["kind"]), json!({ "kind": "Pod" }));
+    assert_eq!(
+        pick(&bytes, &["kind.x", "metadata.name.y"]),
+        json!({ "kind": null, "metadata": { "name": null } })
+    );
+    assert_eq!(
+        pick(
+            br#"{"a":[1],"b":null,"c":1,"d":true,"e":1.5,"f":-1}"#,
+            &["a.x", "b.x", "c.x", "d.x", "e.x", "f.x"]
+        ),
+        json!({ "a": null, "b": null, "c": null, "d": null, "e": null, "f": null })
+    );
+    assert!(pick(b"[", &["a"]).is_null());
+}
