@@ -50,6 +50,18 @@ struct Inbox {
     stop: bool,
     /// Index and outcome of checkpoints that have been written.
     checkpointed: Option<Result<u64, String>>,
+    /// Who wants a checkpoint of everything up to now.
+    wanted: Vec<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Inbox {
+    /// Whether there is nothing to do for the writer. A checkpoint that is wanted waits for the one being written.
+    fn idle(&self, checkpointing: bool) -> bool {
+        self.proposals.is_empty()
+            && !self.stop
+            && self.checkpointed.is_none()
+            && (self.wanted.is_empty() || checkpointing)
+    }
 }
 
 /// What the store and its writer share.
@@ -109,6 +121,17 @@ impl Shared {
         }
     }
 
+    /// Asks for a checkpoint; the answer comes when it is on disk.
+    pub(crate) fn want_checkpoint(&self) -> oneshot::Receiver<Result<(), String>> {
+        let (answer, wait) = oneshot::channel();
+        let mut inbox = self.inbox.lock();
+        if !inbox.stop {
+            inbox.wanted.push(answer);
+            self.wake.notify_one();
+        }
+        wait
+    }
+
     pub(crate) fn stop(&self) {
         self.inbox.lock().stop = true;
         self.wake.notify_one();
@@ -152,6 +175,8 @@ pub(crate) struct Writer {
     /// A checkpoint is being written.
     pub(crate) checkpointing: bool,
     pub(crate) last_time: u64,
+    /// Who waits for the checkpoint that is being written.
+    pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
 impl Writer {
@@ -190,7 +215,7 @@ impl Writer {
     /// Waits for requests, a deadline or the order to stop.
     fn wait(&self) -> (Vec<Proposal>, bool) {
         let mut inbox = self.shared.inbox.lock();
-        if inbox.proposals.is_empty() && !inbox.stop && inbox.checkpointed.is_none() {
+        if inbox.idle(self.checkpointing) {
             let lazy = self.lazy_due.map(|due| due.saturating_duration_since(Instant::now()));
             let lease = self.shared.lessor.next_expiry();
             match lazy.into_iter().chain(lease).min() {
@@ -332,30 +357,33 @@ impl Writer {
 
     /// Rolls segments, starts checkpoints and deletes what they made superfluous.
     fn maintain(&mut self) {
-        if self.shared.trouble.lock().unwritable.is_some() {
+        let done = self.shared.inbox.lock().checkpointed.take();
+        if let Some(done) = done {
+            self.checkpointed(done);
+        }
+        let Trouble { unwritable, checkpoint, .. } = self.shared.trouble.lock().clone();
+        let stopped = unwritable.is_some();
+        if let Some(why) = unwritable.or(checkpoint) {
+            for waiting in std::mem::take(&mut self.shared.inbox.lock().wanted) {
+                let _ = waiting.send(Err(why.clone()));
+            }
+        }
+        if stopped {
             return;
         }
         if let Err(e) = self.log.roll() {
             tracing::warn!("cannot begin a new segment of the log, the old one grows: {e}");
         }
-        match self.shared.inbox.lock().checkpointed.take() {
-            Some(Ok(index)) => {
-                self.checkpointing = false;
-                if let Err(e) = self.log.purge(index) {
-                    tracing::warn!("cannot delete old segments of the log: {e}");
-                }
-            }
-            Some(Err(why)) => {
-                tracing::error!(
-                    "the applied state cannot be written, the log grows until the next start: {why}"
-                );
-                self.shared.trouble.lock().checkpoint = Some(why);
-            }
-            None => {}
+        if self.checkpointing {
+            return;
         }
-        // Only what is on disk in the log may be in a checkpoint.
-        let due = self.since_checkpoint >= self.limits.checkpoint_bytes && self.log.buffered() == 0;
-        if !due || self.checkpointing {
+        self.waiting.append(&mut self.shared.inbox.lock().wanted);
+        if !self.waiting.is_empty() {
+            // Only what is on disk in the log may be in a checkpoint.
+            self.flush();
+        }
+        let due = self.since_checkpoint >= self.limits.checkpoint_bytes || !self.waiting.is_empty();
+        if !due || self.log.buffered() > 0 {
             return;
         }
         let store = self.log.store();
@@ -363,7 +391,30 @@ impl Writer {
         self.checkpointing = true;
         self.since_checkpoint = 0;
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
-            self.shared.trouble.lock().checkpoint = Some("its thread is gone".to_string());
+            self.checkpointed(Err("its thread is gone".to_string()));
+        }
+    }
+
+    fn checkpointed(&mut self, done: Result<u64, String>) {
+        match &done {
+            Ok(index) => {
+                self.checkpointing = false;
+                if let Err(e) = self.log.purge(*index) {
+                    tracing::warn!("cannot delete old segments of the log: {e}");
+                }
+                self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
+            }
+            // No further one is tried: what sled holds is not known any more, and the log has everything.
+            Err(why) => {
+                tracing::error!(
+                    "the applied state cannot be written, the log grows until the next start: {why}"
+                );
+                self.shared.trouble.lock().checkpoint = Some(why.clone());
+            }
+        }
+        let done = done.map(|_| ());
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(done.clone());
         }
     }
 
@@ -392,6 +443,7 @@ impl Drop for LastWord {
         inbox.stop = true;
         // Dropping the other end answers "stopped".
         inbox.proposals.clear();
+        inbox.wanted.clear();
     }
 }
 

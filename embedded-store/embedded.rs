@@ -13,6 +13,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -171,6 +172,7 @@ impl EmbeddedStore {
             since_checkpoint,
             checkpointing: false,
             last_time,
+            waiting: Vec::new(),
         };
         if skip {
             writer.skip_to_ceiling().map_err(|source| OpenError::Io { path: disk.path(), source })?;
@@ -241,6 +243,37 @@ impl EmbeddedStore {
             size_on_disk: status.size_on_disk,
             applied_index: status.index,
         })
+    }
+
+    /// Identifies this store among others; the same over restarts.
+    pub fn identity(&self) -> u64 {
+        self.store
+    }
+
+    /// Writes the applied state to disk now and deletes the log before it.
+    pub async fn checkpoint(&self) -> Result<(), String> {
+        self.shared.want_checkpoint().await.unwrap_or_else(|_| Err("the store is stopped".to_string()))
+    }
+
+    /// A checksum over all keys and values at a revision (0 for now), and the revision it was read at.
+    pub fn hash(&self, revision: u64) -> Result<(u32, u64), StoreError> {
+        let everything = Some(Bytes::from_static(&[0]));
+        let request = RangeRequest {
+            key: Bytes::from_static(&[0]),
+            range_end: everything,
+            revision,
+            ..RangeRequest::default()
+        };
+        let result = self.range(&request)?;
+        let mut hasher = crc32fast::Hasher::new();
+        for kv in &result.kvs {
+            for number in [kv.create_revision, kv.mod_revision, kv.version, kv.lease.cast_unsigned()] {
+                hasher.update(&number.to_le_bytes());
+            }
+            hasher.update(&kv.key);
+            hasher.update(&kv.value);
+        }
+        Ok((hasher.finalize(), result.revision))
     }
 
     /// Looks at the leases' deadlines now; for clocks that tests turn.

@@ -25,6 +25,8 @@ mod embedded;
 mod memory;
 mod metrics;
 
+pub mod etcd;
+
 pub mod conformance;
 #[cfg(test)]
 mod proof;

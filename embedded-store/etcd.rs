@@ -1,0 +1,141 @@
+//! etcd's v3 gRPC API in front of the store: KV, Watch, Lease, Cluster and Maintenance.
+//!
+//! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because clients
+//! match on them. Writing under protected prefixes is refused unless allowed: it would bypass the owner of those keys.
+//! Absent: authentication by user and role, member changes, learners, nested transactions; they answer
+//! `Unimplemented`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+
+use crate::MAX_REQUEST_BYTES;
+use crate::embedded::EmbeddedStore;
+
+mod convert;
+mod kv;
+mod lease;
+mod maintenance;
+mod transport;
+mod watch;
+
+/// Messages and services of the wire.
+#[allow(unreachable_pub, missing_docs, clippy::all, reason = "generated")]
+pub mod wire {
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+}
+
+use wire::etcdserverpb as pb;
+
+/// Mutual TLS: clients without a certificate of the CA are refused.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The server's certificate chain and key, PEM.
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+    /// CA of the clients' certificates, PEM.
+    pub client_ca: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of this member.
+    pub name: String,
+    /// Where clients reach it, for the list of members.
+    pub client_urls: Vec<String>,
+    /// Prefixes under which nothing may be written through this API.
+    pub protected: Vec<Bytes>,
+    /// How often a watch that asked for it is told that there is nothing new.
+    pub progress_interval: Duration,
+    /// The version that `status` reports: the etcd release whose API this is.
+    pub version: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            name: "default".to_string(),
+            client_urls: Vec::new(),
+            protected: vec![Bytes::from_static(b"/registry/")],
+            progress_interval: Duration::from_secs(600),
+            version: "3.6.0".to_string(),
+        }
+    }
+}
+
+/// The API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot serve the etcd API: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("cannot serve the etcd API with TLS: {0}")]
+    Tls(String),
+}
+
+/// What all services share.
+pub(crate) struct Front {
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) options: Options,
+}
+
+impl Front {
+    pub(crate) fn member(&self) -> u64 {
+        // Any number but the cluster's that stays the same over restarts.
+        self.store.identity().rotate_left(32) | 1
+    }
+
+    /// The header of an answer at a revision.
+    pub(crate) fn header(&self, revision: u64) -> Option<pb::ResponseHeader> {
+        Some(pb::ResponseHeader {
+            cluster_id: self.store.identity(),
+            member_id: self.member(),
+            revision: revision.cast_signed(),
+            raft_term: 1,
+        })
+    }
+}
+
+/// Room that gRPC and the encoding need on top of the largest request, as in etcd.
+const OVERHEAD: usize = 512 * 1024;
+
+/// Serves the API on `listener` until `stop` completes. The caller spawns it.
+pub async fn serve(
+    store: Arc<EmbeddedStore>,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    options: Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let front = Arc::new(Front { store, options });
+    let mut server = Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)));
+    let acceptor = tls.as_ref().map(transport::acceptor).transpose()?;
+    let limit = MAX_REQUEST_BYTES + OVERHEAD;
+    let incoming = transport::connections(listener, acceptor);
+    server
+        .add_service(
+            pb::kv_server::KvServer::new(kv::Kv(Arc::clone(&front))).max_decoding_message_size(limit),
+        )
+        .add_service(pb::watch_server::WatchServer::new(watch::Watch(Arc::clone(&front))))
+        .add_service(pb::lease_server::LeaseServer::new(lease::Lease(Arc::clone(&front))))
+        .add_service(pb::cluster_server::ClusterServer::new(maintenance::Cluster(Arc::clone(&front))))
+        .add_service(pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(front)))
+        .serve_with_incoming_shutdown(incoming, stop)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Between the wire's messages and the store's types, and the store's errors as etcd's.
+
+use bytes::Bytes;
+use tonic::{Code, Status};
+
+use super::pb;
+use super::wire::mvccpb;
+use crate::types::{
+    Compare, CompareOp, CompareTarget, Event, KeyValue, Op, OpResult, RangeRequest, RangeResult, StoreError,
+};
+
+/// Operations in one branch of a transaction, as in etcd.
+pub(crate) const MAX_OPS: usize = 128;
+
+pub(crate) fn status(e: StoreError) -> Status {
+    let (code, message) = match e {
+        StoreError::Compacted { .. } => {
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+        }
+        StoreError::FutureRevision { .. } => {
+            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+        }
+        StoreError::TooLarge { .. } => (Code::InvalidArgument, "etcdserver: request is too large"),
+        StoreError::EmptyKey => (Code::InvalidArgument, "etcdserver: key is not provided"),
+        StoreError::DuplicateKey => (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+        StoreError::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
+        StoreError::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        StoreError::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+        StoreError::NoSpace(_) => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        StoreError::Lagged => (Code::Cancelled, "etcdserver: watch canceled"),
+        StoreError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
+        StoreError::Unwritable(why) => {
+            return Status::unavailable(format!("etcdserver: the log cannot be written: {why}"));
+        }
+    };
+    Status::new(code, message)
+}
+
+/// A copy: the message's buffer is larger than the part of it that is kept.
+pub(crate) fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+pub(crate) fn range_end(end: &Bytes) -> Option<Bytes> {
+    (!end.is_empty()).then(|| own(end))
+}
+
+/// Revisions and limits are never negative; what is, is taken as not given.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+pub(crate) fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
+    mvccpb::KeyValue {
+        key: kv.key,
+        create_revision: kv.create_revision.cast_signed(),
+        mod_revision: kv.mod_revision.cast_signed(),
+        version: kv.version.cast_signed(),
+        value: kv.value,
+        lease: kv.lease,
+    }
+}
+
+pub(crate) fn event(event: &Event, with_old: bool) -> mvccpb::Event {
+    use mvccpb::event::EventType;
+    let (kind, kv) = match &event.new {
+        Some(kv) => (EventType::Put, key_value(kv.clone())),
+        None => {
+            let mod_revision = event.revision.cast_signed();
+            (
+                EventType::Delete,
+                mvccpb::KeyValue { key: event.key.clone(), mod_revision, ..Default::default() },
+            )
+        }
+    };
+    let prev_kv = event.old.clone().filter(|_| with_old).map(key_value);
+    mvccpb::Event { r#type: kind.into(), kv: Some(kv), prev_kv }
+}
+
+/// Whether the answer is put in another order or filtered, for which all of the range is needed first.
+fn rearranged(request: &pb::RangeRequest) -> bool {
+    let natural = request.sort_order == pb::range_request::SortOrder::None as i32
+        || (request.sort_order == pb::range_request::SortOrder::Ascend as i32
+            && request.sort_target == pb::range_request::SortTarget::Key as i32);
+    !natural
+        || request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0
+}
+
+pub(crate) fn range(request: &pb::RangeRequest) -> Result<RangeRequest, Status> {
+    let known = pb::range_request::SortOrder::try_from(request.sort_order).is_ok()
+        && pb::range_request::SortTarget::try_from(request.sort_target).is_ok();
+    if !known {
+        return Err(Status::invalid_argument("etcdserver: invalid sort option"));
+    }
+    let limit = usize::try_from(request.limit).unwrap_or(0);
+    Ok(RangeRequest {
+        key: own(&request.key),
+        range_end: range_end(&request.range_end),
+        limit: if rearranged(request) { 0 } else { limit },
+        revision: unsigned(request.revision),
+        // Sorting by value needs the values.
+        keys_only: request.keys_only && request.sort_target != pb::range_request::SortTarget::Value as i32,
+        count_only: request.count_only,
+    })
+}
+
+pub(crate) fn range_response(
+    request: &pb::RangeRequest,
+    mut result: RangeResult,
+    header: Option<pb::ResponseHeader>,
+) -> pb::RangeResponse {
+    if rearranged(request) && !request.count_only {
+        rearrange(request, &mut result);
+    }
+    if request.keys_only {
+        result.kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+    }
+    pb::RangeResponse {
+        header,
+        kvs: result.kvs.into_iter().map(key_value).collect(),
+        more: result.more,
+        count: result.count.cast_signed(),
+    }
+}
+
+fn rearrange(request: &pb::RangeRequest, result: &mut RangeResult) {
+    use pb::range_request::{SortOrder, SortTarget};
+    let within = |revision: u64, min: i64, max: i64| {
+        (min == 0 || revision >= unsigned(min)) && (max == 0 || revision <= unsigned(max))
+    };
+    result.kvs.retain(|kv| {
+        within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
+            && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
+    });
+    match SortTarget::try_from(request.sort_target).unwrap_or_default() {
+        SortTarget::Key => {}
+        SortTarget::Version => result.kvs.sort_by_key(|kv| kv.version),
+        SortTarget::Create => result.kvs.sort_by_key(|kv| kv.create_revision),
+        SortTarget::Mod => result.kvs.sort_by_key(|kv| kv.mod_revision),
+        SortTarget::Value => result.kvs.sort_by(|a, b| a.value.cmp(&b.value)),
+    }
+    if request.sort_order == SortOrder::Descend as i32 {
+        result.kvs.reverse();
+    }
+    let limit = usize::try_from(request.limit).unwrap_or(0);
+    if limit > 0 && result.kvs.len() > limit {
+        result.kvs.truncate(limit);
+        result.more = true;
+    }
+}
+
+pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
+    use pb::compare::{CompareResult, TargetUnion};
+    let op = match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => CompareOp::Equal,
+        Ok(CompareResult::Greater) => CompareOp::Greater,
+        Ok(CompareResult::Less) => CompareOp::Less,
+        Ok(CompareResult::NotEqual) => CompareOp::NotEqual,
+        Err(_) => return Err(Status::invalid_argument("etcdserver: unknown comparison")),
+    };
+    // What is not given is zero, as ever in proto3; then the target says what is meant.
+    use pb::compare::CompareTarget as Wanted;
+    let target = match (Wanted::try_from(compare.target), &compare.target_union) {
+        (Ok(Wanted::Version), Some(TargetUnion::Version(v))) => CompareTarget::Version(unsigned(*v)),
+        (Ok(Wanted::Create), Some(TargetUnion::CreateRevision(v))) => {
+            CompareTarget::CreateRevision(unsigned(*v))
+        }
+        (Ok(Wanted::Mod), Some(TargetUnion::ModRevision(v))) => CompareTarget::ModRevision(unsigned(*v)),
+        (Ok(Wanted::Value), Some(TargetUnion::Value(v))) => CompareTarget::Value(own(v)),
+        (Ok(Wanted::Lease), Some(TargetUnion::Lease(v))) => CompareTarget::Lease(*v),
+        (Ok(Wanted::Version), _) => CompareTarget::Version(0),
+        (Ok(Wanted::Create), _) => CompareTarget::CreateRevision(0),
+        (Ok(Wanted::Mod), _) => CompareTarget::ModRevision(0),
+        (Ok(Wanted::Value), _) => CompareTarget::Value(Bytes::new()),
+        (Ok(Wanted::Lease), _) => CompareTarget::Lease(0),
+        (Err(_), _) => return Err(Status::invalid_argument("etcdserver: unknown target of a comparison")),
+    };
+    Ok(Compare { key: own(&compare.key), range_end: range_end(&compare.range_end), op, target })
+}
+
+pub(crate) fn op(op: &pb::RequestOp) -> Result<Op, Status> {
+    use pb::request_op::Request;
+    match &op.request {
+        Some(Request::RequestRange(request)) => Ok(Op::Range(range(request)?)),
+        Some(Request::RequestPut(put)) => {
+            if put.ignore_value || put.ignore_lease {
+                return Err(Status::unimplemented("ignore_value and ignore_lease within a transaction"));
+            }
+            Ok(Op::Put { key: own(&put.key), value: own(&put.value), lease: put.lease })
+        }
+        Some(Request::RequestDeleteRange(delete)) => {
+            Ok(Op::Delete { key: own(&delete.key), range_end: range_end(&delete.range_end) })
+        }
+        Some(Request::RequestTxn(_)) => Err(Status::unimplemented("transactions within transactions")),
+        None => Err(Status::invalid_argument("etcdserver: key is not provided")),
+    }
+}
+
+pub(crate) fn op_response(
+    request: &pb::RequestOp,
+    result: OpResult,
+    header: Option<pb::ResponseHeader>,
+) -> pb::ResponseOp {
+    use pb::request_op::Request;
+    use pb::response_op::Response;
+    let response = match (result, &request.request) {
+        (OpResult::Put { previous }, Some(Request::RequestPut(put))) => {
+            let prev_kv = previous.filter(|_| put.prev_kv).map(key_value);
+            Some(Response::ResponsePut(pb::PutResponse { header, prev_kv }))
+        }
+        (OpResult::Delete { previous }, Some(Request::RequestDeleteRange(delete))) => {
+            Some(Response::ResponseDeleteRange(deleted(delete, previous, header)))
+        }
+        (OpResult::Range(result), Some(Request::RequestRange(range))) => {
+            Some(Response::ResponseRange(range_response(range, result, header)))
+        }
+        _ => None,
+    };
+    pb::ResponseOp { response }
+}
+
+pub(crate) fn deleted(
+    request: &pb::DeleteRangeRequest,
+    previous: Vec<KeyValue>,
+    header: Option<pb::ResponseHeader>,
+) -> pb::DeleteRangeResponse {
+    let deleted = i64::try_from(previous.len()).unwrap_or(i64::MAX);
+    let prev_kvs = if request.prev_kv { previous.into_iter().map(key_value).collect() } else { Vec::new() };
+    pb::DeleteRangeResponse { header, deleted, prev_kvs }
+}

@@ -1,0 +1,164 @@
+//! The KV service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, MAX_OPS, deleted, key_value, own, range_end, status, unsigned};
+use super::{Front, pb};
+use crate::types::{Compare, Durability, KeyValue, Op, OpResult, RangeRequest, Store, StoreError, Txn};
+
+pub(crate) struct Kv(pub(crate) Arc<Front>);
+
+impl Kv {
+    /// Refuses a write to keys that have another owner.
+    fn may_write(&self, key: &[u8], end: &Bytes) -> Result<(), Status> {
+        let touched = |prefix: &Bytes| {
+            if end.is_empty() {
+                return key.starts_with(prefix);
+            }
+            let ends_after = end.as_ref() == [0] || end.as_ref() > prefix.as_ref();
+            key.starts_with(prefix) || (key <= prefix.as_ref() && ends_after)
+        };
+        match self.0.options.protected.iter().find(|prefix| touched(prefix)) {
+            None => Ok(()),
+            Some(prefix) => Err(Status::permission_denied(format!(
+                "etcdserver: permission denied: keys under {} are written by the Kubernetes API only",
+                String::from_utf8_lossy(prefix)
+            ))),
+        }
+    }
+
+    fn may_do(&self, ops: &[pb::RequestOp]) -> Result<(), Status> {
+        use pb::request_op::Request;
+        for op in ops {
+            match &op.request {
+                Some(Request::RequestPut(put)) => self.may_write(&put.key, &Bytes::new())?,
+                Some(Request::RequestDeleteRange(delete)) => {
+                    self.may_write(&delete.key, &delete.range_end)?
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A put that keeps the value or the lease that is there: read, then write if nothing has changed.
+    async fn put_over(&self, put: &pb::PutRequest) -> Result<pb::PutResponse, Status> {
+        if put.ignore_value && !put.value.is_empty() {
+            return Err(Status::invalid_argument("etcdserver: value is provided"));
+        }
+        if put.ignore_lease && put.lease != 0 {
+            return Err(Status::invalid_argument("etcdserver: lease is provided"));
+        }
+        loop {
+            let request = RangeRequest { key: own(&put.key), ..RangeRequest::default() };
+            let Some(old) = self.0.store.range(&request).map_err(status)?.kvs.pop() else {
+                return Err(Status::invalid_argument("etcdserver: key not found"));
+            };
+            let value = if put.ignore_value { old.value.clone() } else { own(&put.value) };
+            let lease = if put.ignore_lease { old.lease } else { put.lease };
+            let txn = Txn {
+                compares: vec![Compare::mod_revision(old.key.clone(), old.mod_revision)],
+                success: vec![Op::Put { key: old.key.clone(), value, lease }],
+                ..Txn::default()
+            };
+            let result = self.0.store.txn(txn).await.map_err(status)?;
+            if result.succeeded {
+                let prev_kv = put.prev_kv.then(|| key_value(old));
+                return Ok(pb::PutResponse { header: self.0.header(result.revision), prev_kv });
+            }
+        }
+    }
+
+    async fn one(&self, op: Op) -> Result<(Option<OpResult>, u64), StoreError> {
+        let txn = Txn { success: vec![op], durability: Durability::Synced, ..Txn::default() };
+        let mut result = self.0.store.txn(txn).await?;
+        Ok((result.results.pop(), result.revision))
+    }
+}
+
+#[tonic::async_trait]
+impl pb::kv_server::Kv for Kv {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        let result = self.0.store.range(&convert::range(&request)?).map_err(status)?;
+        let header = self.0.header(result.revision);
+        Ok(Response::new(convert::range_response(&request, result, header)))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let put = request.into_inner();
+        if put.key.is_empty() {
+            return Err(status(StoreError::EmptyKey));
+        }
+        self.may_write(&put.key, &Bytes::new())?;
+        if put.ignore_value || put.ignore_lease {
+            return Ok(Response::new(self.put_over(&put).await?));
+        }
+        let op = Op::Put { key: own(&put.key), value: own(&put.value), lease: put.lease };
+        let (result, revision) = self.one(op).await.map_err(status)?;
+        let previous: Option<KeyValue> = match result {
+            Some(OpResult::Put { previous }) if put.prev_kv => previous,
+            _ => None,
+        };
+        let header = self.0.header(revision);
+        Ok(Response::new(pb::PutResponse { header, prev_kv: previous.map(key_value) }))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let delete = request.into_inner();
+        if delete.key.is_empty() {
+            return Err(status(StoreError::EmptyKey));
+        }
+        self.may_write(&delete.key, &delete.range_end)?;
+        let op = Op::Delete { key: own(&delete.key), range_end: range_end(&delete.range_end) };
+        let (result, revision) = self.one(op).await.map_err(status)?;
+        let previous = match result {
+            Some(OpResult::Delete { previous }) => previous,
+            _ => Vec::new(),
+        };
+        Ok(Response::new(deleted(&delete, previous, self.0.header(revision))))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        if [request.compare.len(), request.success.len(), request.failure.len()].iter().any(|n| *n > MAX_OPS)
+        {
+            return Err(Status::invalid_argument("etcdserver: too many operations in txn request"));
+        }
+        self.may_do(&request.success)?;
+        self.may_do(&request.failure)?;
+        let txn = Txn {
+            compares: request.compare.iter().map(convert::compare).collect::<Result<_, _>>()?,
+            success: request.success.iter().map(convert::op).collect::<Result<_, _>>()?,
+            failure: request.failure.iter().map(convert::op).collect::<Result<_, _>>()?,
+            durability: Durability::Synced,
+        };
+        let result = self.0.store.txn(txn).await.map_err(status)?;
+        let ops = if result.succeeded { &request.success } else { &request.failure };
+        let header = self.0.header(result.revision);
+        // Inside a transaction only the revision of the header is filled in.
+        let inner = Some(pb::ResponseHeader {
+            revision: result.revision.cast_signed(),
+            ..pb::ResponseHeader::default()
+        });
+        let responses =
+            ops.iter().zip(result.results).map(|(op, result)| convert::op_response(op, result, inner));
+        let responses = responses.collect();
+        Ok(Response::new(pb::TxnResponse { header, succeeded: result.succeeded, responses }))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let revision = unsigned(request.into_inner().revision);
+        self.0.store.compact(revision).await.map_err(status)?;
+        Ok(Response::new(pb::CompactionResponse { header: self.0.header(self.0.store.revision()) }))
+    }
+}

@@ -1,0 +1,92 @@
+//! The Lease service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::status;
+use super::{Front, pb};
+use crate::types::{Leases, Store, StoreError};
+
+pub(crate) struct Lease(pub(crate) Arc<Front>);
+
+impl Lease {
+    fn header(&self) -> Option<pb::ResponseHeader> {
+        self.0.header(self.0.store.revision())
+    }
+}
+
+#[tonic::async_trait]
+impl pb::lease_server::Lease for Lease {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let request = request.into_inner();
+        let lease = self.0.store.grant(request.id, request.ttl).await.map_err(status)?;
+        let header = self.header();
+        Ok(Response::new(pb::LeaseGrantResponse {
+            header,
+            id: lease.id,
+            ttl: lease.ttl,
+            error: String::new(),
+        }))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        self.0.store.revoke(request.into_inner().id).await.map_err(status)?;
+        Ok(Response::new(pb::LeaseRevokeResponse { header: self.header() }))
+    }
+
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let front = Arc::clone(&self.0);
+        let answers = request.into_inner().map(move |request| {
+            let id = request?.id;
+            let ttl = match front.store.keep_alive(id) {
+                Ok(ttl) => ttl,
+                // Not an error of the stream: a time to live of 0 says that the lease is gone.
+                Err(StoreError::LeaseNotFound) => 0,
+                Err(e) => return Err(status(e)),
+            };
+            Ok(pb::LeaseKeepAliveResponse { header: front.header(front.store.revision()), id, ttl })
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let request = request.into_inner();
+        let header = self.header();
+        Ok(Response::new(match self.0.store.lease(request.id) {
+            Some(lease) => pb::LeaseTimeToLiveResponse {
+                header,
+                id: lease.id,
+                ttl: lease.remaining_ttl,
+                granted_ttl: lease.granted_ttl,
+                keys: if request.keys { lease.keys } else { Vec::new() },
+            },
+            None => pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() },
+        }))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let leases = self.0.store.leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
+        Ok(Response::new(pb::LeaseLeasesResponse { header: self.header(), leases }))
+    }
+}

@@ -1,0 +1,147 @@
+//! The Cluster and Maintenance services.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+
+use super::convert::{status, unsigned};
+use super::{Front, pb};
+use crate::types::Store;
+
+pub(crate) struct Cluster(pub(crate) Arc<Front>);
+pub(crate) struct Maintenance(pub(crate) Arc<Front>);
+
+const ONE_SERVER: &str = "this cluster has one server; members cannot be changed";
+
+impl Front {
+    fn here(&self) -> Option<pb::ResponseHeader> {
+        self.header(self.store.revision())
+    }
+}
+
+#[tonic::async_trait]
+impl pb::cluster_server::Cluster for Cluster {
+    async fn member_add(
+        &self,
+        _request: Request<pb::MemberAddRequest>,
+    ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        Err(Status::unimplemented(ONE_SERVER))
+    }
+
+    async fn member_remove(
+        &self,
+        _request: Request<pb::MemberRemoveRequest>,
+    ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        Err(Status::unimplemented(ONE_SERVER))
+    }
+
+    async fn member_update(
+        &self,
+        _request: Request<pb::MemberUpdateRequest>,
+    ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        Err(Status::unimplemented(ONE_SERVER))
+    }
+
+    async fn member_promote(
+        &self,
+        _request: Request<pb::MemberPromoteRequest>,
+    ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        Err(Status::unimplemented(ONE_SERVER))
+    }
+
+    async fn member_list(
+        &self,
+        _request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListResponse>, Status> {
+        let member = pb::Member {
+            id: self.0.member(),
+            name: self.0.options.name.clone(),
+            peer_ur_ls: Vec::new(),
+            client_ur_ls: self.0.options.client_urls.clone(),
+            is_learner: false,
+        };
+        Ok(Response::new(pb::MemberListResponse { header: self.0.here(), members: vec![member] }))
+    }
+}
+
+#[tonic::async_trait]
+impl pb::maintenance_server::Maintenance for Maintenance {
+    /// Alarms are conditions here, not switches: they are raised and cleared with what causes them.
+    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+        use pb::alarm_request::AlarmAction;
+        let action = AlarmAction::try_from(request.into_inner().action);
+        if action == Ok(AlarmAction::Activate) {
+            return Err(Status::unimplemented("alarms follow the state of the disk and cannot be raised"));
+        }
+        let no_space = self.0.store.status().trouble.no_space.is_some();
+        let alarm = pb::AlarmMember { member_id: self.0.member(), alarm: pb::AlarmType::Nospace.into() };
+        let alarms = no_space.then_some(alarm).into_iter().collect();
+        Ok(Response::new(pb::AlarmResponse { header: self.0.here(), alarms }))
+    }
+
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let status = self.0.store.status();
+        let trouble = status.trouble;
+        let errors = [
+            trouble.no_space.map(|why| format!("memberID:{} alarm:NOSPACE {why}", self.0.member())),
+            trouble.unwritable.map(|why| format!("the log cannot be written: {why}")),
+            trouble.checkpoint.map(|why| format!("the applied state cannot be written: {why}")),
+        ];
+        Ok(Response::new(pb::StatusResponse {
+            header: self.0.header(status.revision),
+            version: self.0.options.version.clone(),
+            db_size: status.size_on_disk.cast_signed(),
+            leader: self.0.member(),
+            raft_index: status.index,
+            raft_term: status.term.max(1),
+            raft_applied_index: status.index,
+            errors: errors.into_iter().flatten().collect(),
+            db_size_in_use: status.size_in_use.cast_signed(),
+            is_learner: false,
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _request: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.0.store.checkpoint().await.map_err(Status::internal)?;
+        Ok(Response::new(pb::DefragmentResponse { header: self.0.here() }))
+    }
+
+    async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        let (hash, revision) = self.0.store.hash(0).map_err(status)?;
+        Ok(Response::new(pb::HashResponse { header: self.0.header(revision), hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let revision = unsigned(request.into_inner().revision);
+        let (hash, now) = self.0.store.hash(revision).map_err(status)?;
+        let compact_revision = self.0.store.compacted_revision().cast_signed();
+        Ok(Response::new(pb::HashKvResponse { header: self.0.header(now), hash, compact_revision }))
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
+
+    async fn snapshot(
+        &self,
+        _request: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented("snapshots"))
+    }
+
+    async fn move_leader(
+        &self,
+        _request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        Err(Status::unimplemented(ONE_SERVER))
+    }
+}

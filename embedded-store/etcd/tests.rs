@@ -1,0 +1,519 @@
+//! The API through a real client: the conformance suite, etcd's error codes, watches' corners, and `etcdctl`.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::pb::kv_client::KvClient;
+use super::pb::lease_client::LeaseClient;
+use super::pb::watch_client::WatchClient;
+use super::wire::mvccpb;
+use super::{Options, Tls, pb, serve};
+use crate::types::{self, Leases, Store, StoreError};
+use crate::{Config, EmbeddedStore, conformance};
+
+struct Server {
+    store: Arc<EmbeddedStore>,
+    address: String,
+    _dir: tempfile::TempDir,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own runtime joins it")]
+async fn start(tls: Option<Tls>, options: Options) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { min_free_bytes: 0, ..Config::new(dir.path()) };
+    let (store, _) = EmbeddedStore::open(config).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    tokio::spawn(serve(Arc::clone(&store), listener, tls, options, stopped));
+    Server { store, address, _dir: dir, _stop: stop }
+}
+
+async fn plain() -> Server {
+    start(None, Options::default()).await
+}
+
+async fn channel(server: &Server) -> Channel {
+    Channel::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap()
+}
+
+/// A store on the other side of the wire.
+struct Remote {
+    kv: KvClient<Channel>,
+    watch: WatchClient<Channel>,
+    lease: LeaseClient<Channel>,
+    _server: Server,
+}
+
+/// The trait's reads are not async: the suite runs on a runtime with several threads.
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+}
+
+fn failure(status: &tonic::Status) -> StoreError {
+    match (status.code(), status.message()) {
+        (_, m) if m.contains("has been compacted") => StoreError::Compacted { oldest: 0 },
+        (_, m) if m.contains("future revision") => StoreError::FutureRevision { now: 0 },
+        (_, m) if m.contains("too large") => StoreError::TooLarge { size: 0, limit: 0 },
+        (_, m) if m.contains("key is not provided") => StoreError::EmptyKey,
+        (_, m) if m.contains("duplicate key") => StoreError::DuplicateKey,
+        (Code::NotFound, m) if m.contains("lease") => StoreError::LeaseNotFound,
+        (_, m) if m.contains("lease already exists") => StoreError::LeaseExists,
+        (code, m) => panic!("{code:?}: {m}"),
+    }
+}
+
+fn back(kv: mvccpb::KeyValue) -> types::KeyValue {
+    types::KeyValue {
+        key: kv.key,
+        value: kv.value,
+        create_revision: kv.create_revision.cast_unsigned(),
+        mod_revision: kv.mod_revision.cast_unsigned(),
+        version: kv.version.cast_unsigned(),
+        lease: kv.lease,
+    }
+}
+
+fn wire_range(r: &types::RangeRequest) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: r.key.clone(),
+        range_end: r.range_end.clone().unwrap_or_default(),
+        limit: i64::try_from(r.limit).unwrap(),
+        revision: r.revision.cast_signed(),
+        keys_only: r.keys_only,
+        count_only: r.count_only,
+        ..Default::default()
+    }
+}
+
+fn range_back(r: pb::RangeResponse) -> types::RangeResult {
+    types::RangeResult {
+        kvs: r.kvs.into_iter().map(back).collect(),
+        more: r.more,
+        count: r.count.cast_unsigned(),
+        revision: r.header.unwrap().revision.cast_unsigned(),
+    }
+}
+
+fn wire_op(op: &types::Op) -> pb::RequestOp {
+    use pb::request_op::Request;
+    let request = match op {
+        types::Op::Put { key, value, lease } => Request::RequestPut(pb::PutRequest {
+            key: key.clone(),
+            value: value.clone(),
+            lease: *lease,
+            prev_kv: true,
+            ..Default::default()
+        }),
+        types::Op::Delete { key, range_end } => Request::RequestDeleteRange(pb::DeleteRangeRequest {
+            key: key.clone(),
+            range_end: range_end.clone().unwrap_or_default(),
+            prev_kv: true,
+        }),
+        types::Op::Range(range) => Request::RequestRange(wire_range(range)),
+    };
+    pb::RequestOp { request: Some(request) }
+}
+
+fn result_back(response: pb::ResponseOp) -> types::OpResult {
+    use pb::response_op::Response;
+    match response.response.unwrap() {
+        Response::ResponsePut(put) => types::OpResult::Put { previous: put.prev_kv.map(back) },
+        Response::ResponseDeleteRange(delete) => {
+            types::OpResult::Delete { previous: delete.prev_kvs.into_iter().map(back).collect() }
+        }
+        Response::ResponseRange(range) => types::OpResult::Range(range_back(range)),
+        Response::ResponseTxn(_) => panic!("there are no transactions within transactions"),
+    }
+}
+
+fn wire_compare(compare: &types::Compare) -> pb::Compare {
+    use pb::compare::TargetUnion as Union;
+    use pb::compare::{CompareResult, CompareTarget};
+    let result = match compare.op {
+        types::CompareOp::Equal => CompareResult::Equal,
+        types::CompareOp::NotEqual => CompareResult::NotEqual,
+        types::CompareOp::Greater => CompareResult::Greater,
+        types::CompareOp::Less => CompareResult::Less,
+    };
+    let (target, union) = match &compare.target {
+        types::CompareTarget::Version(v) => (CompareTarget::Version, Union::Version(v.cast_signed())),
+        types::CompareTarget::CreateRevision(v) => {
+            (CompareTarget::Create, Union::CreateRevision(v.cast_signed()))
+        }
+        types::CompareTarget::ModRevision(v) => (CompareTarget::Mod, Union::ModRevision(v.cast_signed())),
+        types::CompareTarget::Value(v) => (CompareTarget::Value, Union::Value(v.clone())),
+        types::CompareTarget::Lease(v) => (CompareTarget::Lease, Union::Lease(*v)),
+    };
+    pb::Compare {
+        result: result.into(),
+        target: target.into(),
+        key: compare.key.clone(),
+        range_end: compare.range_end.clone().unwrap_or_default(),
+        target_union: Some(union),
+    }
+}
+
+impl Store for Remote {
+    fn txn(&self, txn: types::Txn) -> BoxFuture<'_, Result<types::TxnResult, StoreError>> {
+        Box::pin(async move {
+            let request = pb::TxnRequest {
+                compare: txn.compares.iter().map(wire_compare).collect(),
+                success: txn.success.iter().map(wire_op).collect(),
+                failure: txn.failure.iter().map(wire_op).collect(),
+            };
+            let response = self.kv.clone().txn(request).await.map_err(|e| failure(&e))?.into_inner();
+            Ok(types::TxnResult {
+                succeeded: response.succeeded,
+                revision: response.header.unwrap().revision.cast_unsigned(),
+                results: response.responses.into_iter().map(result_back).collect(),
+            })
+        })
+    }
+
+    fn range(&self, request: &types::RangeRequest) -> Result<types::RangeResult, StoreError> {
+        let response = wait(self.kv.clone().range(wire_range(request))).map_err(|e| failure(&e))?;
+        Ok(range_back(response.into_inner()))
+    }
+
+    fn watch(&self, request: &types::WatchRequest) -> Result<types::WatchStream, StoreError> {
+        let create = pb::WatchCreateRequest {
+            key: request.key.clone(),
+            range_end: request.range_end.clone().unwrap_or_default(),
+            start_revision: request.start_revision.cast_signed(),
+            prev_kv: true,
+            ..Default::default()
+        };
+        let (requests, mut responses) = wait(open(&self.watch, create));
+        // The created message: from here on nothing is missed.
+        assert!(wait(responses.next()).unwrap().unwrap().created);
+        let batches = responses.map(move |response| {
+            let _open = &requests;
+            let response = response.map_err(|e| failure(&e))?;
+            if response.canceled {
+                return Err(StoreError::Compacted { oldest: response.compact_revision.cast_unsigned() });
+            }
+            let events: Vec<types::Event> = response.events.into_iter().map(event_back).collect();
+            Ok(types::WatchBatch { revision: events.last().unwrap().revision, events: events.into() })
+        });
+        // The suite looks at revisions one by one.
+        Ok(Box::pin(batches.flat_map(|batch| futures::stream::iter(split(batch)))))
+    }
+
+    fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let request = pb::CompactionRequest { revision: revision.cast_signed(), physical: false };
+            self.kv.clone().compact(request).await.map(|_| ()).map_err(|e| failure(&e))
+        })
+    }
+
+    fn revision(&self) -> u64 {
+        self.range(&types::RangeRequest { key: "any".into(), ..Default::default() }).unwrap().revision
+    }
+
+    fn compacted_revision(&self) -> u64 {
+        self._server.store.compacted_revision()
+    }
+
+    fn observe(&self, _observer: types::Observer) -> u64 {
+        panic!("the API has no observers")
+    }
+}
+
+fn event_back(event: mvccpb::Event) -> types::Event {
+    let deleted = event.r#type == mvccpb::event::EventType::Delete as i32;
+    let kv = back(event.kv.unwrap());
+    types::Event {
+        key: kv.key.clone(),
+        revision: kv.mod_revision,
+        new: (!deleted).then_some(kv),
+        old: event.prev_kv.map(back),
+    }
+}
+
+fn split(batch: Result<types::WatchBatch, StoreError>) -> Vec<Result<types::WatchBatch, StoreError>> {
+    match batch {
+        Err(e) => vec![Err(e)],
+        Ok(batch) => batch
+            .events
+            .chunk_by(|a, b| a.revision == b.revision)
+            .map(|events| Ok(types::WatchBatch { revision: events[0].revision, events: events.into() }))
+            .collect(),
+    }
+}
+
+impl Leases for Remote {
+    fn grant(&self, id: i64, ttl: i64) -> BoxFuture<'_, Result<types::LeaseGrant, StoreError>> {
+        Box::pin(async move {
+            let request = pb::LeaseGrantRequest { id, ttl };
+            let granted =
+                self.lease.clone().lease_grant(request).await.map_err(|e| failure(&e))?.into_inner();
+            Ok(types::LeaseGrant { id: granted.id, ttl: granted.ttl })
+        })
+    }
+
+    fn revoke(&self, id: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let request = pb::LeaseRevokeRequest { id };
+            self.lease.clone().lease_revoke(request).await.map(|_| ()).map_err(|e| failure(&e))
+        })
+    }
+
+    fn keep_alive(&self, id: i64) -> Result<i64, StoreError> {
+        wait(async {
+            let requests = tokio_stream::once(pb::LeaseKeepAliveRequest { id });
+            let mut answers = self.lease.clone().lease_keep_alive(requests).await.unwrap().into_inner();
+            match answers.message().await.unwrap().unwrap().ttl {
+                0 => Err(StoreError::LeaseNotFound),
+                ttl => Ok(ttl),
+            }
+        })
+    }
+
+    fn lease(&self, id: i64) -> Option<types::LeaseInfo> {
+        let request = pb::LeaseTimeToLiveRequest { id, keys: true };
+        let lease = wait(self.lease.clone().lease_time_to_live(request)).unwrap().into_inner();
+        (lease.ttl >= 0).then_some(types::LeaseInfo {
+            id: lease.id,
+            granted_ttl: lease.granted_ttl,
+            remaining_ttl: lease.ttl,
+            keys: lease.keys,
+        })
+    }
+
+    fn leases(&self) -> Vec<i64> {
+        let leases = wait(self.lease.clone().lease_leases(pb::LeaseLeasesRequest {})).unwrap().into_inner();
+        leases.leases.into_iter().map(|lease| lease.id).collect()
+    }
+}
+
+type Requests = mpsc::Sender<pb::WatchRequest>;
+
+async fn open(
+    client: &WatchClient<Channel>,
+    create: pb::WatchCreateRequest,
+) -> (Requests, tonic::Streaming<pb::WatchResponse>) {
+    let (requests, receiver) = mpsc::channel(8);
+    requests.send(create_request(create)).await.unwrap();
+    let responses = client.clone().watch(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    (requests, responses)
+}
+
+fn create_request(create: pb::WatchCreateRequest) -> pb::WatchRequest {
+    pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) }
+}
+
+fn put(key: &str, value: impl Into<Bytes>) -> pb::PutRequest {
+    pb::PutRequest { key: key.to_string().into(), value: value.into(), ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn the_api_keeps_the_promises() {
+    conformance::run_all(|| async {
+        let server = plain().await;
+        let channel = channel(&server).await;
+        let remote = Remote {
+            kv: KvClient::new(channel.clone()),
+            watch: WatchClient::new(channel.clone()),
+            lease: LeaseClient::new(channel),
+            _server: server,
+        };
+        Arc::new(remote) as Arc<dyn types::Backend>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn protected_keys_are_not_written() {
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    for key in ["/registry/", "/registry/pods/a/b"] {
+        let refused = kv.put(put(key, "x")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    kv.put(put("/registr", "x")).await.unwrap();
+    kv.put(put("/registry", "x")).await.unwrap();
+    let delete = |key: &str, end: &[u8]| pb::DeleteRangeRequest {
+        key: key.to_string().into(),
+        range_end: Bytes::copy_from_slice(end),
+        prev_kv: false,
+    };
+    for (key, end) in
+        [("/registry/a", &b""[..]), ("/", b"\0"), ("/a", b"/z"), ("/registry/a", b"/registry/b")]
+    {
+        let refused = kv.delete_range(delete(key, end)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{key}");
+    }
+    kv.delete_range(delete("/a", b"/registry/")).await.unwrap();
+    kv.delete_range(delete("/registry0", b"\0")).await.unwrap();
+    let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put("/registry/x", "x"))) };
+    let txn = pb::TxnRequest { failure: vec![op], ..Default::default() };
+    assert_eq!(kv.txn(txn).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn answers_are_sorted_filtered_and_cut_as_asked() {
+    use pb::range_request::{SortOrder, SortTarget};
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    for (key, value) in [("a", "3"), ("b", "1"), ("c", "2"), ("a", "4")] {
+        kv.put(put(key, value)).await.unwrap();
+    }
+    let mut ask = async |order: SortOrder, target: SortTarget, limit, min_mod_revision| {
+        let request = pb::RangeRequest {
+            key: "a".into(),
+            range_end: "z".into(),
+            limit,
+            sort_order: order.into(),
+            sort_target: target.into(),
+            min_mod_revision,
+            keys_only: true,
+            ..Default::default()
+        };
+        let answer = kv.range(request).await.unwrap().into_inner();
+        let keys: Vec<u8> = answer.kvs.iter().map(|kv| kv.key[0]).collect();
+        assert!(answer.kvs.iter().all(|kv| kv.value.is_empty()));
+        (String::from_utf8(keys).unwrap(), answer.more, answer.count)
+    };
+    assert_eq!(ask(SortOrder::Descend, SortTarget::Key, 0, 0).await, ("cba".into(), false, 3));
+    assert_eq!(ask(SortOrder::Ascend, SortTarget::Value, 0, 0).await, ("bca".into(), false, 3));
+    assert_eq!(ask(SortOrder::Descend, SortTarget::Mod, 2, 0).await, ("ac".into(), true, 3));
+    assert_eq!(ask(SortOrder::Descend, SortTarget::Version, 1, 0).await, ("a".into(), true, 3));
+    assert_eq!(ask(SortOrder::None, SortTarget::Key, 0, 4).await, ("ac".into(), false, 3));
+}
+
+#[tokio::test]
+async fn a_put_can_keep_value_or_lease() {
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    let keep = pb::PutRequest { ignore_value: true, prev_kv: true, ..put("a", "") };
+    assert_eq!(kv.put(keep.clone()).await.unwrap_err().message(), "etcdserver: key not found");
+    server.store.grant(9, 100).await.unwrap();
+    kv.put(pb::PutRequest { lease: 9, ..put("a", "1") }).await.unwrap();
+    kv.put(pb::PutRequest { ignore_lease: true, ..put("a", "2") }).await.unwrap();
+    let old = kv.put(keep.clone()).await.unwrap().into_inner().prev_kv.unwrap();
+    assert_eq!((old.value.as_ref(), old.lease), (b"2".as_ref(), 9));
+    let provided = kv.put(pb::PutRequest { value: "x".into(), ..keep }).await.unwrap_err();
+    assert_eq!(provided.message(), "etcdserver: value is provided");
+    assert!(server.store.lease(9).unwrap().keys.is_empty());
+}
+
+#[tokio::test]
+async fn watches_share_a_stream() {
+    use pb::watch_request::RequestUnion;
+    let server = plain().await;
+    let channel = channel(&server).await;
+    let mut kv = KvClient::new(channel.clone());
+    let watch = WatchClient::new(channel);
+    let create = |key: &str| pb::WatchCreateRequest { key: key.to_string().into(), ..Default::default() };
+    let (requests, mut responses) = open(&watch, create("a")).await;
+    let only_deletes = vec![pb::watch_create_request::FilterType::Noput.into()];
+    let second = pb::WatchCreateRequest { watch_id: 7, filters: only_deletes, prev_kv: true, ..create("a") };
+    requests.send(create_request(second.clone())).await.unwrap();
+    requests.send(create_request(second)).await.unwrap();
+    let first = responses.message().await.unwrap().unwrap();
+    assert_eq!((first.created, first.watch_id), (true, 0));
+    let second = responses.message().await.unwrap().unwrap();
+    assert_eq!((second.created, second.watch_id), (true, 7));
+    let duplicate = responses.message().await.unwrap().unwrap();
+    assert_eq!((duplicate.created, duplicate.canceled, duplicate.watch_id), (true, true, -1));
+    kv.put(put("a", "1")).await.unwrap();
+    let event = responses.message().await.unwrap().unwrap();
+    assert_eq!((event.watch_id, event.events.len()), (0, 1));
+    let cancel = RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: 0 });
+    requests.send(pb::WatchRequest { request_union: Some(cancel) }).await.unwrap();
+    let cancelled = responses.message().await.unwrap().unwrap();
+    assert_eq!((cancelled.canceled, cancelled.watch_id), (true, 0));
+    kv.delete_range(pb::DeleteRangeRequest { key: "a".into(), ..Default::default() }).await.unwrap();
+    let event = responses.message().await.unwrap().unwrap();
+    assert_eq!((event.watch_id, event.events[0].prev_kv.as_ref().unwrap().value.as_ref()), (7, &b"1"[..]));
+    kv.put(put("b", "1")).await.unwrap();
+    let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+    requests.send(pb::WatchRequest { request_union: Some(progress) }).await.unwrap();
+    let progress = responses.message().await.unwrap().unwrap();
+    assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, 4));
+    server.store.compact(4).await.unwrap();
+    let late = pb::WatchCreateRequest { start_revision: 2, ..create("a") };
+    requests.send(create_request(late)).await.unwrap();
+    assert!(responses.message().await.unwrap().unwrap().created);
+    let ended = responses.message().await.unwrap().unwrap();
+    assert_eq!((ended.canceled, ended.compact_revision), (true, 4));
+}
+
+#[tokio::test]
+async fn a_quiet_watch_is_told_of_progress() {
+    let options = Options { progress_interval: std::time::Duration::from_millis(20), ..Options::default() };
+    let server = start(None, options).await;
+    let channel = channel(&server).await;
+    KvClient::new(channel.clone()).put(put("other", "1")).await.unwrap();
+    let create = pb::WatchCreateRequest { key: "a".into(), progress_notify: true, ..Default::default() };
+    let (_requests, mut responses) = open(&WatchClient::new(channel), create).await;
+    assert!(responses.message().await.unwrap().unwrap().created);
+    let progress = responses.message().await.unwrap().unwrap();
+    assert_eq!((progress.watch_id, progress.events.len(), progress.header.unwrap().revision), (0, 0, 2));
+}
+
+#[tokio::test]
+async fn garbage_and_giants_disturb_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        socket.write_all(garbage).await.unwrap();
+        socket.shutdown().await.unwrap();
+        // It is hung up on, one way or another.
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest).await;
+    }
+    let large = kv.put(put("a", vec![0; 1_600_000])).await.unwrap_err();
+    assert_eq!((large.code(), large.message()), (Code::InvalidArgument, "etcdserver: request is too large"));
+    let giant = kv.put(put("a", vec![0; 5_000_000])).await.unwrap_err();
+    assert!(matches!(giant.code(), Code::OutOfRange | Code::ResourceExhausted), "{giant:?}");
+    assert_eq!(kv.put(put("", "x")).await.unwrap_err().message(), "etcdserver: key is not provided");
+    let many = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put("a", "x"))) };
+    let many = kv.txn(pb::TxnRequest { success: vec![many; 129], ..Default::default() }).await.unwrap_err();
+    assert_eq!(many.message(), "etcdserver: too many operations in txn request");
+    kv.put(put("a", "fine")).await.unwrap();
+}
+
+/// Certificates of a CA of their own: for the server and for a client.
+struct Certificates {
+    ca: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+fn certificates() -> Certificates {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "test CA");
+    let ca = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let leaf = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_string(), "127.0.0.1".to_string()]).unwrap();
+        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+    };
+    Certificates { ca: ca.pem(), server: leaf("localhost"), client: leaf("client") }
+}
+
+mod etcdctl;

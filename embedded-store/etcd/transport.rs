@@ -1,0 +1,310 @@
+//! Connections: TLS with client certificates, and a repair for clients that send a URL as their authority.
+//!
+//! etcd's own client up to 3.5 dials one endpoint by its URL (`endpoint status`, `snapshot save`) and then sends
+//! `:authority: http://127.0.0.1:2379`. etcd takes it; our HTTP/2 library resets the stream, and nothing behind it can
+//! help. So the three characters `://` are changed in passing to ones that an authority may have. Their replacements
+//! have Huffman codes of the same length: no length changes anywhere, and no header has to be decoded.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures::{Stream, StreamExt};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::{ServeError, Tls};
+
+/// Handshakes under way at a time.
+const HANDSHAKES: usize = 64;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What TLS needs, from PEM.
+pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
+    let bad = |what: &str, e: &dyn std::fmt::Display| ServeError::Tls(format!("{what}: {e}"));
+    let certificates = CertificateDer::pem_slice_iter(&tls.certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad("certificate", &e))?;
+    let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(|e| bad("key", &e))?;
+    let mut roots = RootCertStore::empty();
+    for ca in CertificateDer::pem_slice_iter(&tls.client_ca) {
+        roots.add(ca.map_err(|e| bad("client CA", &e))?).map_err(|e| bad("client CA", &e))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|e| bad("client CA", &e))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad("versions", &e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates, key)
+        .map_err(|e| bad("certificate", &e))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Connections ready to speak HTTP/2. A client that fails its handshake concerns nobody else.
+pub(crate) fn connections(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+) -> impl Stream<Item = io::Result<Repaired<Socket>>> {
+    let accepted = futures::stream::unfold(listener, |listener| async move {
+        let socket = listener.accept().await.map(|(socket, _)| socket);
+        Some((socket, listener))
+    });
+    accepted
+        .map(move |socket| {
+            let tls = tls.clone();
+            async move {
+                let socket = match socket {
+                    Ok(socket) => socket,
+                    Err(e) => {
+                        // Out of descriptors, most likely: give others time to close theirs.
+                        tracing::warn!("cannot accept a connection of the etcd API: {e}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        return None;
+                    }
+                };
+                let _ = socket.set_nodelay(true);
+                let Some(tls) = tls else { return Some(Ok(Repaired::new(Socket::Plain(socket)))) };
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await {
+                    Ok(Ok(stream)) => Some(Ok(Repaired::new(Socket::Tls(Box::new(stream))))),
+                    Ok(Err(e)) => {
+                        tracing::debug!("handshake on the etcd API: {e}");
+                        None
+                    }
+                    Err(_) => None,
+                }
+            }
+        })
+        .buffer_unordered(HANDSHAKES)
+        .filter_map(std::future::ready)
+}
+
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection whose incoming headers are repaired.
+pub(crate) struct Repaired<S> {
+    inner: S,
+    buffer: BytesMut,
+    frames: Frames,
+}
+
+impl<S> Repaired<S> {
+    pub(crate) fn new(inner: S) -> Self {
+        Repaired { inner, buffer: BytesMut::new(), frames: Frames { skip: PREFACE, passed: 0 } }
+    }
+}
+
+const PREFACE: usize = 24;
+const FRAME_HEADER: usize = 9;
+/// Larger header blocks are not waited for; they are refused further on.
+const LARGEST_BLOCK: usize = 64 * 1024;
+const READ: usize = 16 * 1024;
+
+/// Follows the frames of an HTTP/2 connection.
+struct Frames {
+    /// Bytes that pass unseen: the preface, payloads other than headers.
+    skip: usize,
+    /// Bytes at the start of the buffer that may be read.
+    passed: usize,
+}
+
+impl Frames {
+    fn advance(&mut self, buffer: &mut [u8]) {
+        loop {
+            let rest = &mut buffer[self.passed..];
+            if self.skip > 0 {
+                let passing = self.skip.min(rest.len());
+                if passing == 0 {
+                    return;
+                }
+                self.skip -= passing;
+                self.passed += passing;
+                continue;
+            }
+            let Some(header) = rest.get(..FRAME_HEADER) else { return };
+            let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
+            let headers = matches!(header[3], 1 | 9);
+            if !headers || length > LARGEST_BLOCK {
+                self.passed += FRAME_HEADER;
+                self.skip = length;
+                continue;
+            }
+            let Some(block) = rest.get_mut(FRAME_HEADER..FRAME_HEADER + length) else { return };
+            repair(block);
+            self.passed += FRAME_HEADER + length;
+        }
+    }
+}
+
+/// A literal `:authority` to be indexed, as every client sends it.
+const AUTHORITY: u8 = 0x41;
+
+/// Makes an authority that begins with `http://` or `https://` begin with `httpB--` or `httpsB--`.
+fn repair(block: &mut [u8]) {
+    for start in 0..block.len().saturating_sub(8) {
+        if block[start] != AUTHORITY {
+            continue;
+        }
+        let huffman = block[start + 1] & 0x80 != 0;
+        let value = &mut block[start + 2..];
+        if huffman {
+            repair_huffman(value);
+        } else if let Some(colon) = [4, 5].into_iter().find(|at| value.get(*at..at + 3) == Some(b"://"))
+            && value.starts_with(b"http")
+        {
+            value[colon..colon + 3].copy_from_slice(b"B--");
+        }
+    }
+}
+
+/// The codes are 7 bits for `:` and `B`, 6 bits for `/` and `-`.
+fn repair_huffman(value: &mut [u8]) {
+    if let [0x9d, 0x29, 0xae, c, d, e, ..] = value {
+        if (*c, *d, *e & 0x80) == (0xe3, 0x0c, 0) {
+            (*c, *d) = (0xea, 0xcb);
+        }
+    } else if let [0x9d, 0x29, 0xad, 0x17, d, e, ..] = value
+        && (*d, *e & 0xfc) == (0x18, 0x60)
+    {
+        *d = 0x56;
+        *e = *e & 0x03 | 0x58;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Repaired<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.frames.passed == 0 {
+            this.buffer.reserve(READ);
+            let read = ready!(read_into(&mut this.inner, &mut this.buffer, cx))?;
+            if read == 0 {
+                if this.buffer.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                // Half a frame and no more to come: let the library say what is wrong with it.
+                this.frames.passed = this.buffer.len();
+                break;
+            }
+            this.frames.advance(&mut this.buffer);
+        }
+        let count = this.frames.passed.min(out.remaining());
+        out.put_slice(&this.buffer[..count]);
+        this.buffer.advance(count);
+        this.frames.passed -= count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Appends what can be read now to `buffer`, up to its capacity.
+fn read_into<S: AsyncRead + Unpin>(
+    inner: &mut S,
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut chunk = [0; READ];
+    let mut read = ReadBuf::new(&mut chunk);
+    ready!(Pin::new(inner).poll_read(cx, &mut read))?;
+    buffer.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Repaired<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+impl<S> Connected for Repaired<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
+}
+
+#[cfg(test)]
+mod tests;
