@@ -15,6 +15,8 @@ mod certificates;
 mod cidr;
 mod context;
 mod deployment;
+mod endpoint_slices;
+mod endpoints;
 mod expectations;
 mod garbage;
 mod namespace;
@@ -26,6 +28,7 @@ mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod service_pods;
 mod taint_eviction;
 
 pub use cidr::{Cidr, CidrError};
@@ -65,6 +68,8 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     replica_set::start(&context);
     deployment::start(&context);
     garbage::start(&context);
+    endpoints::start(&context);
+    endpoint_slices::start(&context);
     node_ipam::start(&context);
     node_lifecycle::start(&context);
     taint_eviction::start(&context);

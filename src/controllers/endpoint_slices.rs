@@ -1,0 +1,132 @@
+//! EndpointSlices: the addresses behind a service in pieces of at most 100, so that a change of one pod is a change of one small object.
+
+use std::sync::Arc;
+
+use api::{ApiError, DeleteOptions, LabelSelector, ListOptions, Preconditions};
+use client::events::{EventType, Recorder, reference_to};
+use client::{Api, Informer, ObjectApi, WorkQueue};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::context::{Context, Key, Outcome, text, unless_gone};
+use crate::service_pods::{self, Triggers};
+use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME};
+
+mod plan;
+
+const ACCOUNT: &str = "endpointslice-controller";
+const COMPONENT: &str = "endpoint-slice-controller";
+
+struct Controller {
+    api: Arc<dyn ObjectApi>,
+    recorder: Recorder,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    triggers: Triggers,
+}
+
+pub(crate) fn start(context: &Context) {
+    let queue = WorkQueue::new("endpointslice");
+    let controller = Arc::new(Controller {
+        api: context.act_as(ACCOUNT),
+        recorder: context.recorder(ACCOUNT, COMPONENT),
+        services: context.informers.of(),
+        pods: context.informers.of(),
+        nodes: context.informers.of(),
+        triggers: Triggers::default(),
+    });
+    service_pods::watch(&controller.services, &controller.pods, &queue);
+    let keys = queue.clone();
+    let slices: Informer<EndpointSlice> = context.informers.of();
+    slices.on_object_change(move |change| {
+        // Our own writes come back, too, and are found to change nothing; others' are put right.
+        let slice = change.latest();
+        if slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
+            && let Some(service) = slice.labels().get(SERVICE_NAME)
+        {
+            keys.add((slice.namespace().unwrap_or("").to_string(), service.clone()));
+        }
+    });
+    let synced = controller.clone();
+    let ready = async move {
+        synced.services.synced().await;
+        synced.pods.synced().await;
+        synced.nodes.synced().await;
+    };
+    context.run(&queue, 5, ready, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let Some(service) = self.services.get(Some(&key.0), &key.1) else {
+            // Its slices are owned by the service: the garbage collector takes them.
+            self.triggers.forget(key);
+            return Ok(None);
+        };
+        let external = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
+        let Some(selector) = service_pods::selector_of(&service).filter(|_| !external) else {
+            return Ok(None);
+        };
+        if service.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let pods: Vec<Arc<Pod>> = self
+            .pods
+            .objects(Some(&key.0))
+            .iter()
+            .filter(|object| selector.matches(object.labels()))
+            .filter_map(|object| object.typed().ok())
+            .collect();
+        let api = Api::<EndpointSlice>::namespaced(self.api.clone(), &key.0);
+        // Read past the informer: with a copy that lags, slices would be made twice.
+        let labels =
+            [(SERVICE_NAME.to_string(), key.1.clone()), (MANAGED_BY.to_string(), MANAGER.to_string())];
+        let options =
+            ListOptions { labels: LabelSelector::from_map(&labels.into()), ..ListOptions::default() };
+        let present = api.list(&options).await?;
+        let zone = |node: &str| {
+            let node = self.nodes.object(None, node)?;
+            node.labels().get("topology.kubernetes.io/zone").cloned()
+        };
+        let trigger = self.triggers.observe(key, &service, &pods);
+        let plan = plan::plan(&service, &pods, &present, zone, trigger);
+        match self.carry_out(&api, plan).await {
+            Ok(()) => Ok(None),
+            Err(error) if error.is_namespace_terminating() => Ok(None),
+            Err(error) => {
+                if !error.is_conflict() {
+                    let (namespace, name) = (&key.0, &key.1);
+                    let message =
+                        format!("Error updating Endpoint Slices for Service {namespace}/{name}: {error}");
+                    let reference = reference_to(&*service);
+                    self.recorder.event(
+                        &reference,
+                        EventType::Warning,
+                        "FailedToUpdateEndpointSlices",
+                        message,
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn carry_out(&self, api: &Api<EndpointSlice>, plan: Plan) -> Result<(), ApiError> {
+        for slice in plan.create {
+            api.create(&slice).await?;
+        }
+        for slice in plan.update {
+            api.update(&slice).await?;
+        }
+        for slice in plan.delete {
+            let preconditions = Preconditions { uid: slice.metadata.uid.clone(), ..Preconditions::default() };
+            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
+            unless_gone(api.delete(text(&slice.metadata.name), &options).await)?;
+        }
+        Ok(())
+    }
+}
