@@ -59,6 +59,7 @@ impl Registry {
         let ctx = self.context(call);
         metadata::assign(&mut tree, strategy, ctx.now);
         if row.subresource("status").is_some()
+            && !strategy.keeps_status_on_create()
             && let Some(members) = tree.as_object_mut()
         {
             members.remove("status");
