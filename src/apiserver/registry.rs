@@ -50,7 +50,7 @@ pub(crate) struct Registry {
     pub(crate) caches: Arc<Caches>,
     pub(crate) resources: Resources,
     pub(crate) authenticator: Authenticator,
-    pub(crate) authorizer: Authorizer,
+    pub(crate) authorizer: Arc<Authorizer>,
     admission: Admission,
     event_leases: leases::EventLeases,
 }
@@ -116,10 +116,11 @@ impl Registry {
         let caches = Caches::new();
         let resources = Resources::built_in(&caches);
         caches.fill(store.as_ref())?;
+        let authorizer = Arc::new(Authorizer::new(caches.clone()));
         Ok(Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
-            authorizer: Authorizer::new(caches.clone()),
-            admission: Admission::new(&config, caches.clone()),
+            admission: Admission::new(authorizer.clone()),
+            authorizer,
             event_leases: leases::EventLeases::default(),
             config,
             store,

@@ -1,1 +1,206 @@
+//! Faults of pods in upstream's words, what updates may change, and defaults.
 
+use serde_json::{Value, json};
+
+use super::*;
+
+fn full(spec: Value) -> Value {
+    let mut tree = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    tree["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    defaults::pod(&mut tree);
+    tree
+}
+
+fn container(extra: Value) -> Value {
+    let mut container = json!({"name": "c", "image": "i"});
+    container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    json!({"containers": [container]})
+}
+
+fn faults(spec: Value) -> Vec<String> {
+    validate(&full(spec)).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn faults_of_pods() {
+    assert_eq!(faults(json!({})), [""; 0]);
+    let cases = [
+        (json!({"containers": []}), "spec.containers: Required value"),
+        (
+            json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}]}),
+            "spec.containers[1].name: Duplicate value: \"a\"",
+        ),
+        (json!({"containers": [{"name": "a"}]}), "spec.containers[0].image: Required value"),
+        (json!({"containers": [{"image": "i"}]}), "spec.containers[0].name: Required value"),
+        (
+            json!({"containers": [{"name": "a", "image": " i"}]}),
+            "spec.containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace",
+        ),
+        (
+            json!({"restartPolicy": "Sometimes"}),
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+        ),
+        (
+            json!({"dnsPolicy": "None"}),
+            "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (
+            json!({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}),
+            "spec.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"b\"}: value must be empty when `operator` is 'Exists'",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "secret": {}}]}),
+            "spec.volumes[0].secret.secretName: Required value",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]}),
+            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+        ),
+        (json!({"volumes": [{"name": "v"}, {"name": "v"}]}), "spec.volumes[1].name: Duplicate value: \"v\""),
+        (
+            json!({"activeDeadlineSeconds": 0}),
+            "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
+        ),
+        (
+            json!({"initContainers": [{"name": "i", "image": "i", "livenessProbe": {"tcpSocket": {"port": 1}}}]}),
+            "spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ),
+        (
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}),
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term",
+        ),
+        (
+            json!({"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule"}]}),
+            "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero",
+        ),
+    ];
+    for (spec, want) in cases {
+        assert_eq!(faults(spec.clone()), [want], "{spec}");
+    }
+}
+
+#[test]
+fn faults_of_containers() {
+    let at = "spec.containers[0]";
+    let cases = [
+        (json!({"ports": [{"containerPort": 0}]}), "ports[0].containerPort: Required value"),
+        (
+            json!({"ports": [{"containerPort": 70000}]}),
+            "ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            json!({"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]}),
+            "ports[1].name: Duplicate value: \"a\"",
+        ),
+        (json!({"env": [{"value": "x"}]}), "env[0].name: Required value"),
+        (
+            json!({"env": [{"name": "A", "value": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
+            "env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
+        ),
+        (
+            json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}),
+            "env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"spec.x\": supported values: \"metadata.name\", \"metadata.namespace\", \"metadata.uid\", \"spec.nodeName\", \"spec.serviceAccountName\", \"status.hostIP\", \"status.hostIPs\", \"status.podIP\", \"status.podIPs\"",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/x"}]}),
+            "volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (
+            json!({"imagePullPolicy": "Maybe"}),
+            "imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ),
+        (json!({"livenessProbe": {}}), "livenessProbe: Required value: must specify a handler type"),
+        (
+            json!({"livenessProbe": {"tcpSocket": {"port": 80}, "successThreshold": 2}}),
+            "livenessProbe.successThreshold: Invalid value: 2: must be 1",
+        ),
+        (
+            json!({"readinessProbe": {"tcpSocket": {"port": 80}, "exec": {"command": ["x"]}}}),
+            "readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type",
+        ),
+        (
+            json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}),
+            "resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            json!({"resources": {"limits": {"memory": "-1"}, "requests": {"memory": "-1"}}}),
+            "resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ),
+        (
+            json!({"resources": {"limits": {"ram": "1"}, "requests": {"cpu": "1"}}}),
+            "resources.limits[ram]: Invalid value: \"ram\": must be a standard resource for containers",
+        ),
+        (
+            json!({"resources": {"requests": {"example.com/gpu": "1"}}}),
+            "resources.limits: Required value: Limit must be set for non overcommitable resources",
+        ),
+    ];
+    for (extra, want) in cases {
+        let want = format!("{at}.{want}");
+        let found = faults(container(extra.clone()));
+        assert_eq!(found.first(), Some(&want), "{extra}: {found:?}");
+    }
+}
+
+fn update(change: impl Fn(&mut Value)) -> Vec<String> {
+    let old =
+        full(json!({"activeDeadlineSeconds": 100, "tolerations": [{"key": "a", "operator": "Exists"}]}));
+    let mut new = old.clone();
+    change(&mut new);
+    update::validate(&new, &old).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn little_of_a_pod_may_change() {
+    assert_eq!(update(|_| {}), [""; 0]);
+    assert_eq!(update(|new| new["spec"]["containers"][0]["image"] = json!("j")), [""; 0]);
+    assert_eq!(update(|new| new["spec"]["activeDeadlineSeconds"] = json!(50)), [""; 0]);
+    assert_eq!(
+        update(|new| new["spec"]["tolerations"].as_array_mut().unwrap().push(json!({"operator": "Exists"}))),
+        [""; 0]
+    );
+    assert_eq!(
+        update(|new| new["spec"]["activeDeadlineSeconds"] = json!(101)),
+        ["spec.activeDeadlineSeconds: Invalid value: 101: must be less than or equal to previous value"]
+    );
+    assert_eq!(
+        update(|new| new["spec"]["tolerations"] = json!([])),
+        ["spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"]
+    );
+    assert_eq!(
+        update(|new| new["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "x"}))),
+        ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+    );
+    let forbidden = update(|new| new["spec"]["nodeName"] = json!("n"));
+    assert_eq!(forbidden.len(), 1);
+    assert!(forbidden[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"), "{forbidden:?}");
+    assert!(forbidden[0].ends_with("\n+ spec.nodeName: \"n\""), "{forbidden:?}");
+}
+
+#[test]
+fn ended_containers_stay_ended() {
+    let tree = |policy: &str, state: Value| {
+        json!({"spec": {"restartPolicy": policy},
+        "status": {"containerStatuses": [{"name": "c", "state": state}]}})
+    };
+    let ended = json!({"terminated": {"exitCode": 0}});
+    let check = |policy: &str, was: Value, is: Value| {
+        update::validate_status(&tree(policy, is), &tree(policy, was)).len()
+    };
+    let running = json!({"running": {}});
+    assert_eq!(check("Never", ended.clone(), running.clone()), 1);
+    assert_eq!(check("OnFailure", ended.clone(), running.clone()), 1);
+    assert_eq!(check("OnFailure", json!({"terminated": {"exitCode": 1}}), running.clone()), 0);
+    assert_eq!(check("Always", ended.clone(), running.clone()), 0);
+    assert_eq!(check("Never", running, ended), 0);
+}
+
+#[test]
+fn gated_pods_wait_visibly() {
+    let status = first_status(&full(json!({"schedulingGates": [{"name": "example.com/a"}]})));
+    assert_eq!(status["conditions"][0]["reason"], "SchedulingGated");
+    let limits = json!({"cpu": "1", "memory": "1Gi"});
+    let guaranteed = full(container(json!({"resources": {"limits": limits}})));
+    assert_eq!(guaranteed["spec"]["containers"][0]["resources"]["requests"], limits);
+    assert_eq!(first_status(&guaranteed)["qosClass"], "Guaranteed");
+}

@@ -1,0 +1,146 @@
+//! Nobody grants more than he holds: a role may contain, and a binding may give, only rules its author has himself, unless
+//! he may `escalate` or `bind` that role. Upstream checks this in the storage of the RBAC kinds.
+
+use api::{ApiError, Identity};
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
+use serde_json::Value;
+
+use super::{Operation, Request};
+use crate::authz::rbac::not_covered;
+use crate::authz::{Attributes, Authorizer, Decision};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+pub(super) fn validate(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+    let row = request.ctx.row;
+    let write = matches!(request.operation, Operation::Create | Operation::Update);
+    if row.group != GROUP || !write || request.ctx.user.in_group(api::identity::GROUP_MASTERS) {
+        return Ok(());
+    }
+    match &*row.plural {
+        "roles" | "clusterroles" => role(authorizer, request, new),
+        _ => binding(authorizer, request, new),
+    }
+}
+
+fn rules_in(tree: &Value) -> Vec<PolicyRule> {
+    let rules = tree["rules"].as_array().into_iter().flatten();
+    rules.filter_map(|rule| serde_json::from_value(rule.clone()).ok()).collect()
+}
+
+fn role(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+    let rules = rules_in(new);
+    let unchanged = request.old.is_some() && {
+        let old = request.old_tree();
+        rules_in(&old) == rules && old["aggregationRule"] == new["aggregationRule"]
+    };
+    let name = new["metadata"]["name"].as_str().unwrap_or("");
+    if unchanged || may(authorizer, request, "escalate", &request.ctx.row.plural, name) {
+        return Ok(());
+    }
+    // Whoever decides which roles are taken in decides about rules that do not exist yet.
+    let aggregates =
+        !new["aggregationRule"].is_null() && request.old_tree()["aggregationRule"] != new["aggregationRule"];
+    if aggregates && !holds_everything(authorizer, request.ctx.user) {
+        return Err(request.forbidden("must have cluster-admin privileges to use an aggregationRule"));
+    }
+    check(authorizer, request, &rules)
+}
+
+fn holds_everything(authorizer: &Authorizer, user: &Identity) -> bool {
+    let all = |list: &str| vec![list.to_string()];
+    let everything = [
+        PolicyRule {
+            api_groups: Some(all("*")),
+            resources: Some(all("*")),
+            verbs: all("*"),
+            ..PolicyRule::default()
+        },
+        PolicyRule { non_resource_urls: Some(all("*")), verbs: all("*"), ..PolicyRule::default() },
+    ];
+    not_covered(&authorizer.rbac().rules(user, None), &everything).is_empty()
+}
+
+fn binding(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+    if request.old.is_some() {
+        let old = request.old_tree();
+        if old["roleRef"] == new["roleRef"] && old["subjects"] == new["subjects"] {
+            return Ok(());
+        }
+    }
+    let Ok(role) = serde_json::from_value::<RoleRef>(new["roleRef"].clone()) else { return Ok(()) };
+    let (row, namespace) = match role.kind.as_str() {
+        "Role" => (&api::kinds::ROLE, request.ctx.namespace),
+        _ => (&api::kinds::CLUSTER_ROLE, None),
+    };
+    if may(authorizer, request, "bind", &row.plural, &role.name) {
+        return Ok(());
+    }
+    match authorizer.rbac().role_rules(&role, namespace) {
+        Some(rules) => check(authorizer, request, &rules),
+        None => Err(ApiError::not_found(row, &role.name)),
+    }
+}
+
+fn may(authorizer: &Authorizer, request: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
+    let attributes = Attributes {
+        user: request.ctx.user,
+        verb,
+        group: GROUP,
+        version: "*",
+        resource,
+        subresource: None,
+        namespace: request.ctx.namespace,
+        name: Some(name),
+        fields: None,
+        path: "",
+    };
+    authorizer.authorize(&attributes) == Decision::Allow
+}
+
+fn check(authorizer: &Authorizer, request: &Request<'_>, wanted: &[PolicyRule]) -> Result<(), ApiError> {
+    let user = request.ctx.user;
+    let missing = not_covered(&authorizer.rbac().rules(user, request.ctx.namespace), wanted);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = compact(missing).iter().map(printed).collect();
+    let groups = quoted(&user.groups, " ");
+    Err(request.forbidden(&format!(
+        "user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{}",
+        user.name,
+        lines.join("\n")
+    )))
+}
+
+/// Joins the verbs of rules that are otherwise alike.
+fn compact(rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
+    let mut compact: Vec<PolicyRule> = Vec::new();
+    for mut rule in rules {
+        let verbs = std::mem::take(&mut rule.verbs);
+        match compact.iter_mut().find(|own| PolicyRule { verbs: Vec::new(), ..(*own).clone() } == rule) {
+            Some(own) => own.verbs.extend(verbs),
+            None => compact.push(PolicyRule { verbs, ..rule }),
+        }
+    }
+    compact
+}
+
+fn quoted(list: &[String], separator: &str) -> String {
+    list.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(separator)
+}
+
+/// `{APIGroups:[""], Resources:["pods"], Verbs:["get" "list"]}`.
+fn printed(rule: &PolicyRule) -> String {
+    let lists = [
+        ("APIGroups", rule.api_groups.as_deref()),
+        ("Resources", rule.resources.as_deref()),
+        ("ResourceNames", rule.resource_names.as_deref()),
+        ("NonResourceURLs", rule.non_resource_urls.as_deref()),
+        ("Verbs", Some(rule.verbs.as_slice())),
+    ];
+    let some =
+        lists.iter().filter_map(|(name, list)| list.filter(|list| !list.is_empty()).map(|list| (name, list)));
+    let parts: Vec<String> = some.map(|(name, list)| format!("{name}:[{}]", quoted(list, " "))).collect();
+    format!("{{{}}}", parts.join(", "))
+}
