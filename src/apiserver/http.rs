@@ -35,6 +35,7 @@ use futures::FutureExt;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use serde_json::json;
+use supervisor::CancellationToken;
 
 pub(crate) use connection::serve;
 pub(crate) use metrics::Metrics;
@@ -52,6 +53,8 @@ pub(crate) struct Peer {
     /// From the client certificate, if one was shown.
     pub(crate) certificate: Option<Identity>,
     pub(crate) address: SocketAddr,
+    /// Cancelled when the port closes: streams end then.
+    pub(crate) stopping: CancellationToken,
 }
 
 /// A request without its body.
@@ -60,6 +63,7 @@ pub(crate) struct Head<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: query::Query,
     pub(crate) user: Identity,
+    pub(crate) peer: &'a Peer,
 }
 
 impl Head<'_> {
@@ -80,17 +84,29 @@ pub(crate) async fn handle(
 ) -> Response<Body> {
     let accept = negotiate::accept_header(request.headers());
     let pretty = answer::wants_pretty(request.uri().query(), request.headers());
+    // Formatted only if somebody reads it.
+    let line =
+        tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
+    let start = std::time::Instant::now();
     let work = AssertUnwindSafe(dispatch(&server, &peer, request)).catch_unwind();
-    let error = match tokio::time::timeout(PATIENCE, work).await {
-        Ok(Ok(Ok(response))) => return response,
+    let response = match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &accept, pretty)),
         Ok(Ok(Err(error))) => error,
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
-            ApiError::internal("this request caused apiserver to panic. Look in the logs for details.")
+            let error =
+                ApiError::internal("this request caused apiserver to panic. Look in the logs for details.");
+            answer::status(&error, &accept, pretty)
         }
-        Err(_) => ApiError::timeout("Timeout: request did not complete within the allotted timeout"),
+        Err(_) => {
+            let error = ApiError::timeout("Timeout: request did not complete within the allotted timeout");
+            answer::status(&error, &accept, pretty)
+        }
     };
-    answer::status(&error, &accept, pretty)
+    if let Some(line) = line {
+        tracing::debug!(peer = %peer.address, code = response.status().as_u16(), took = ?start.elapsed(), "{line}");
+    }
+    response
 }
 
 async fn dispatch(
@@ -112,7 +128,7 @@ async fn dispatch(
     }
     let user = authenticate(server, peer, &parts)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
-    let head = Head { parts: &parts, path, query, user };
+    let head = Head { parts: &parts, path, query, user, peer };
     if let Some(target) = route::parse(&server.registry.resources, trimmed)? {
         return resource::serve(server, &head, target, body).await;
     }

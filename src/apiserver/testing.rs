@@ -72,10 +72,13 @@ pub(crate) fn master() -> Identity {
 
 impl Harness {
     pub(crate) async fn start() -> Harness {
+        Self::with(config()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Harness {
         let store = Arc::new(MemoryStore::new());
         let supervisor = Supervisor::new();
-        let server =
-            ApiServer::start(config(), store.clone(), &supervisor.stage("API server")).await.unwrap();
+        let server = ApiServer::start(config, store.clone(), &supervisor.stage("API server")).await.unwrap();
         let api = server.as_user(master());
         Harness { server, supervisor, store, api }
     }

@@ -1,5 +1,8 @@
 //! Requests that are handed on to a node: dialing its kubelet, the node proxy.
 
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};

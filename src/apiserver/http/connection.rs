@@ -1,5 +1,8 @@
 //! Connections: accept, TLS, HTTP/1.1 or HTTP/2 as negotiated, and their orderly end.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +92,7 @@ async fn connection(
         Some(chain) => server.registry.authenticator.certificate(chain).ok(),
         None => None,
     };
-    let peer = Arc::new(Peer { certificate, address });
+    let peer = Arc::new(Peer { certificate, address, stopping: stopping.clone() });
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(handle(server, peer, request.map(Body::new)).await) }

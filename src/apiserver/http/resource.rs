@@ -190,7 +190,7 @@ async fn collection(
                 options.fields.terms.extend(FieldSelector::equals("metadata.name", name).terms);
             }
             let watch = registry.watch(call, &options).await?;
-            watch::answer(watch, target.resource.clone(), head, server.stage.stopping())
+            watch::answer(watch, target.resource.clone(), head, head.peer.stopping.clone())
         }
         Verb::Create if target.resource.row.kind == "Binding" && target.resource.row.group.is_empty() => {
             create_binding(server, head, target, call, body).await

@@ -34,7 +34,11 @@ impl Answer {
 }
 
 fn peer(certificate: Option<Identity>) -> Arc<Peer> {
-    Arc::new(Peer { certificate, address: SocketAddr::from(([127, 0, 0, 1], 1)) })
+    Arc::new(Peer {
+        certificate,
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        stopping: supervisor::CancellationToken::new(),
+    })
 }
 
 async fn raw(h: &Harness, request: Request<Body>) -> Response<Body> {

@@ -475,6 +475,26 @@ async fn every_cluster_has_its_namespaces_and_service() {
     h.stop().await;
 }
 
+#[test]
+fn only_a_renewal_need_not_wait_for_the_disk() {
+    let lease = |holder: &str, time: &str, version: &str| {
+        json!({
+            "metadata": { "name": "n", "resourceVersion": version },
+            "spec": { "holderIdentity": holder, "renewTime": time, "leaseDurationSeconds": 40 },
+        })
+    };
+    let old = lease("n", "1", "5");
+    let renewal = |new: &Value| super::update::same_but(&new["spec"], &old["spec"], "renewTime");
+    assert!(renewal(&lease("n", "2", "6")));
+    assert!(!renewal(&lease("m", "2", "6")));
+    let mut released = lease("n", "2", "6");
+    released["spec"].as_object_mut().unwrap().remove("leaseDurationSeconds");
+    assert!(!renewal(&released));
+    let mut longer = lease("n", "1", "5");
+    longer["spec"]["leaseTransitions"] = json!(1);
+    assert!(!renewal(&longer));
+}
+
 #[tokio::test]
 async fn who_may_not_is_told_so() {
     let h = Harness::start().await;

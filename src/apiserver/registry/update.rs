@@ -304,7 +304,7 @@ fn is_renewal(call: &Call<'_>, new: &Value, old: &Value) -> bool {
 }
 
 /// Whether two JSON objects are the same except for one member.
-fn same_but(one: &Value, other: &Value, except: &str) -> bool {
+pub(super) fn same_but(one: &Value, other: &Value, except: &str) -> bool {
     let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return one == other };
     let covered = |one: &Map<String, Value>, other: &Map<String, Value>| {
         one.iter().all(|(key, value)| key == except || other.get(key) == Some(value))
