@@ -6,6 +6,8 @@
 mod check;
 mod decode;
 mod defaults;
+#[cfg(test)]
+pub(crate) mod random;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,6 @@ const VALUES: &[&str] = &[
     "CustomResourceDefinitionVersion.deprecated",
     "DeploymentSpec.paused",
     "DeploymentStatus.replicas",
-    "Device.allNodes",
     "Event.count",
     "EventSeries.count",
     "ExactDeviceRequest.count",

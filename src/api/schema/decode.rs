@@ -47,13 +47,15 @@ impl Place<'_> {
 
 struct Tree<'a> {
     place: Place<'a>,
+    /// A whole float is an integer, as after YAML went through JSON upstream; JSON keeps `1.0` apart from `1`.
+    whole_floats: bool,
     duplicates: &'a RefCell<Vec<String>>,
 }
 
 impl Tree<'_> {
     fn child<'b>(&'b self, step: Step<'b>) -> Tree<'b> {
         let place = Place { parent: Some(&self.place), step, depth: self.place.depth + 1 };
-        Tree { place, duplicates: self.duplicates }
+        Tree { place, whole_floats: self.whole_floats, duplicates: self.duplicates }
     }
 
     fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
@@ -89,6 +91,10 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // Within these bounds every whole float is exactly one integer.
+        if self.whole_floats && value.fract() == 0.0 && value.abs() < 9e15 {
+            return Ok(Value::from(value as i64));
+        }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
     }
 
@@ -138,10 +144,13 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-fn tree_with_duplicates<'de, D: Deserializer<'de>>(decoder: D) -> Result<(Value, Vec<String>), D::Error> {
+fn tree_with_duplicates<'de, D: Deserializer<'de>>(
+    decoder: D,
+    whole_floats: bool,
+) -> Result<(Value, Vec<String>), D::Error> {
     let duplicates = RefCell::new(Vec::new());
     let place = Place { parent: None, step: Step::Root, depth: 0 };
-    let tree = Tree { place, duplicates: &duplicates }.deserialize(decoder)?;
+    let tree = Tree { place, whole_floats, duplicates: &duplicates }.deserialize(decoder)?;
     Ok((tree, duplicates.into_inner()))
 }
 
@@ -149,11 +158,42 @@ fn tree_with_duplicates<'de, D: Deserializer<'de>>(decoder: D) -> Result<(Value,
 /// [`check_kind`](super::check_kind).
 pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
-    let decoded = tree_with_duplicates(&mut decoder);
+    let decoded = tree_with_duplicates(&mut decoder, false);
     decoded.and_then(|decoded| decoder.end().map(|()| decoded)).map_err(|error| {
-        let why = if error.is_eof() { "unexpected end of JSON input".to_string() } else { error.to_string() };
+        let why = go_words(bytes, &error);
         ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
     })
+}
+
+/// A syntax error as Go's decoder words it, with the character that it met.
+fn go_words(bytes: &[u8], error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let says = text.split(" at line ").next().unwrap_or_default();
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_string();
+    }
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let met = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b'\n');
+    let met = match met {
+        b'\'' => r"'\''".to_string(),
+        b'"' => "'\"'".to_string(),
+        met => format!("{:?}", char::from(met)),
+    };
+    let place = match says {
+        "expected value" | "expected ident" => "looking for beginning of value",
+        "key must be a string" => "looking for beginning of object key string",
+        "trailing comma" if met == "'}'" => "looking for beginning of object key string",
+        "trailing comma" => "looking for beginning of value",
+        "expected `:`" => "after object key",
+        "expected `,` or `}`" => "after object key:value pair",
+        "expected `,` or `]`" => "after array element",
+        "trailing characters" => "after top-level value",
+        "invalid escape" => "in string escape code",
+        "invalid number" => "in numeric literal",
+        _ if says.starts_with("control character") => "in string literal",
+        _ => return says.to_string(),
+    };
+    format!("invalid character {met} {place}")
 }
 
 /// Parses a YAML body (one document), as [`decode_json`].
@@ -165,7 +205,7 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         legacy_octal_numbers: true,
     };
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |decoder| {
-        tree_with_duplicates(decoder)
+        tree_with_duplicates(decoder, true)
     })
     .map_err(|error| refuse(error.to_string()))
 }

@@ -193,6 +193,35 @@ fn duplicates_are_found() {
     assert!(decode_yaml(deep.as_bytes()).is_err());
 }
 
+#[test]
+fn syntax_errors_have_go_words() {
+    let said = |body: &str| {
+        let text = decode_json(body.as_bytes()).unwrap_err().message().to_string();
+        text.trim_start_matches("couldn't get version/kind; json parse error: ").to_string()
+    };
+    assert_eq!(said("{\"a\":"), "unexpected end of JSON input");
+    assert_eq!(said("{\"a\": x}"), "invalid character 'x' looking for beginning of value");
+    assert_eq!(said("{a: 1}"), "invalid character 'a' looking for beginning of object key string");
+    assert_eq!(said("{\"a\": 1,}"), "invalid character '}' looking for beginning of object key string");
+    assert_eq!(said("[1,]"), "invalid character ']' looking for beginning of value");
+    assert_eq!(said("{\"a\" 1}"), "invalid character '1' after object key");
+    assert_eq!(said("{\"a\": 1 \"b\"}"), "invalid character '\"' after object key:value pair");
+    assert_eq!(said("[1\n 2]"), "invalid character '2' after array element");
+    assert_eq!(said("{} {"), "invalid character '{' after top-level value");
+}
+
+#[test]
+fn yaml_reads_as_kubectl_reads_it() {
+    let text = "a: yes\nb: 'yes'\nc: 0644\nd: 3.0\ne: 1e3\nf: ~\ng: 2026-11-21\nh: 12:30\ni: 0.5\nj: on\nk: 0x1F\nl: 1_000\nm: y\n";
+    let (tree, duplicates) = decode_yaml(text.as_bytes()).unwrap();
+    assert_eq!(
+        tree,
+        json!({"a": true, "b": "yes", "c": 420, "d": 3, "e": 1000, "f": null, "g": "2026-11-21", "h": "12:30", "i": 0.5,
+            "j": true, "k": 31, "l": 1000, "m": true})
+    );
+    assert!(duplicates.is_empty());
+}
+
 fn defaulted(row: &KindRow, tree: serde_json::Value) -> serde_json::Value {
     let mut tree = checked(row, tree);
     apply_defaults(row, &mut tree);
@@ -327,4 +356,25 @@ fn other_kinds_get_their_defaults() {
     assert_eq!(namespace["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "n"}));
     let node = defaulted(&kinds::NODE, json!({"status": {"capacity": {"cpu": "2"}}}));
     assert_eq!(node["status"]["allocatable"], json!({"cpu": "2"}));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 8, ..Default::default() })]
+
+    /// An object that was checked and defaulted stays as it is, for every kind of the release.
+    #[test]
+    fn a_second_pass_changes_nothing(seed in proptest::num::u64::ANY) {
+        let mut dice = random::Dice(seed);
+        for ty in all() {
+            let Some((group, version, kind)) = ty.kind() else { continue };
+            let mut tree = random::random_object(ty, &mut dice, 0);
+            check_kind(group, version, kind, &mut tree, &[], FieldValidation::Strict).unwrap();
+            apply_type_defaults(ty, &mut tree);
+            let mut again = tree.clone();
+            let warnings = check_kind(group, version, kind, &mut again, &[], FieldValidation::Warn).unwrap();
+            apply_type_defaults(ty, &mut again);
+            proptest::prop_assert!(warnings.is_empty(), "{:?}", warnings);
+            proptest::prop_assert_eq!(&tree, &again, "{:?}", ty);
+        }
+    }
 }
