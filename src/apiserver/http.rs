@@ -91,7 +91,6 @@ pub(crate) async fn handle(
     let work = AssertUnwindSafe(dispatch(&server, &peer, request)).catch_unwind();
     let response = match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &accept, pretty)),
-        Ok(Ok(Err(error))) => error,
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
             let error =
