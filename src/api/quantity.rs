@@ -79,6 +79,13 @@ impl Quantity {
         saturate(divide_up(self.nano, UNIT / 1000))
     }
 
+    /// The same amount in whole thousandths, rounded away from zero.
+    #[must_use]
+    pub fn rounded_to_milli(self) -> Self {
+        let milli = UNIT / 1000;
+        Quantity { nano: divide_up(self.nano, milli) * milli, format: self.format }
+    }
+
     pub fn as_f64(&self) -> f64 {
         self.nano as f64 / UNIT as f64
     }

@@ -67,6 +67,8 @@ fn values_round_up() {
     assert_eq!(parse("1Gi").value(), 1 << 30);
     assert_eq!(parse("1n").milli_value(), 1);
     assert_eq!(parse("-100m").value(), -1);
+    assert_eq!(parse("100u").rounded_to_milli().to_string(), "1m");
+    assert_eq!(parse("1Gi").rounded_to_milli().to_string(), "1Gi");
     assert_eq!(parse("1").plus(parse("500m")).to_string(), "1500m");
     assert_eq!(parse("1Gi").minus(parse("512Mi")).to_string(), "512Mi");
     assert!(parse("1Gi") > parse("1G"));

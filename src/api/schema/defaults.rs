@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::{Shape, TypeRef, all, by_name, for_gvk};
 use crate::KindRow;
+use crate::quantity::Quantity;
 
 mod pod;
 mod workload;
@@ -186,6 +187,7 @@ const RULES: &[(&str, Rule)] = &[
     ("api.core.v1.Pod", pod::pod),
     ("api.core.v1.PodSpec", pod::spec),
     ("api.core.v1.ReplicationController", workload::replication_controller),
+    ("api.core.v1.ResourceRequirements", whole_milli),
     ("api.core.v1.Service", service),
     ("api.core.v1.Volume", pod::volume),
     ("api.networking.v1.NetworkPolicySpec", network_policy),
@@ -308,7 +310,23 @@ fn namespace(map: &mut Object) {
     }
 }
 
+/// Amounts of resources are in whole thousandths.
+fn whole_milli(map: &mut Object) {
+    for name in ["limits", "requests", "capacity", "allocatable"] {
+        for amount in map.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            // Canonical text has no fraction: only these can be finer.
+            if let Value::String(text) = amount
+                && (text.ends_with(['n', 'u']) || text.contains("e-"))
+                && let Ok(quantity) = text.parse::<Quantity>()
+            {
+                *text = quantity.rounded_to_milli().to_string();
+            }
+        }
+    }
+}
+
 fn node_status(map: &mut Object) {
+    whole_milli(map);
     if let Some(capacity) = map.get("capacity").cloned() {
         set(map, "allocatable", || capacity);
     }

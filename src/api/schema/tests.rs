@@ -354,7 +354,7 @@ fn other_kinds_get_their_defaults() {
     assert_eq!(binding["subjects"][1], json!({"kind": "ServiceAccount", "name": "s"}));
     let namespace = defaulted(&kinds::NAMESPACE, json!({"metadata": {"name": "n"}}));
     assert_eq!(namespace["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "n"}));
-    let node = defaulted(&kinds::NODE, json!({"status": {"capacity": {"cpu": "2"}}}));
+    let node = defaulted(&kinds::NODE, json!({"status": {"capacity": {"cpu": "1999999u"}}}));
     assert_eq!(node["status"]["allocatable"], json!({"cpu": "2"}));
 }
 
