@@ -5,9 +5,9 @@ use api::validation::{Faults, Path, percent};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{default_to, non_negative, object, pod_template, typed};
+use super::{non_negative, pod_template, typed};
 use crate::printers;
 use crate::registry::{Cell, Column, Context, Strategy};
 
@@ -103,25 +103,6 @@ fn validate_amount(amount: Option<&IntOrString>, at: &Path<'_>, faults: &mut Fau
 }
 
 impl Strategy for Deployments {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        pod_template::default(tree);
-        let Some(spec) = object(tree, "spec") else { return };
-        default_to(spec, "replicas", 1);
-        default_to(spec, "revisionHistoryLimit", 10);
-        default_to(spec, "progressDeadlineSeconds", 600);
-        default_to(spec, "strategy", json!({}));
-        let Some(strategy) = spec.get_mut("strategy") else { return };
-        if let Some(members) = strategy.as_object_mut() {
-            default_to(members, "type", "RollingUpdate");
-        }
-        if strategy["type"] == "RollingUpdate"
-            && let Some(update) = object(strategy, "rollingUpdate")
-        {
-            default_to(update, "maxUnavailable", "25%");
-            default_to(update, "maxSurge", "25%");
-        }
-    }
-
     fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }

@@ -94,13 +94,6 @@ fn validate_ports(ports: &[EndpointPort], at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointSlices {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        for port in super::items_mut(tree, "ports").iter_mut().filter_map(Value::as_object_mut) {
-            super::default_to(port, "name", "");
-            super::default_to(port, "protocol", "TCP");
-        }
-    }
-
     fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }

@@ -26,10 +26,6 @@ fn label(tree: &mut Value) {
 }
 
 impl Strategy for Namespaces {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        label(tree);
-    }
-
     fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
         // A generated name is known only now.
         label(tree);

@@ -88,12 +88,6 @@ fn mirror_pod_cidr(tree: &mut Value) {
 impl Strategy for Nodes {
     fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
         mirror_pod_cidr(tree);
-        // What a node does not set aside for itself is for pods.
-        if let Some(status) = tree.get_mut("status").and_then(Value::as_object_mut)
-            && let Some(capacity) = status.get("capacity").filter(|capacity| !capacity.is_null()).cloned()
-        {
-            super::default_to(status, "allocatable", capacity);
-        }
     }
 
     fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {

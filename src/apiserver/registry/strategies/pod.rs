@@ -1,7 +1,6 @@
 //! Pods.
 
 mod container;
-pub(super) mod defaults;
 mod environment;
 mod placement;
 mod resources;
@@ -51,13 +50,6 @@ fn first_status(tree: &Value) -> Value {
 }
 
 impl Strategy for Pods {
-    fn default(&self, ctx: &Context<'_>, tree: &mut Value) {
-        // What a stored pod left open stays as it was defaulted then.
-        if ctx.subresource.is_none() {
-            defaults::pod(tree);
-        }
-    }
-
     fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
         tree["status"] = first_status(tree);
         Ok(())
@@ -86,7 +78,6 @@ impl Strategy for Pods {
                 if !added.is_null() {
                     new["spec"]["ephemeralContainers"] = added;
                 }
-                defaults::pod(new);
             }
             _ => super::keep(new, old, "status"),
         }

@@ -1,4 +1,4 @@
-//! What the kinds with a pod template share: defaults and validation of the template, and of the selector over it.
+//! What the kinds with a pod template share: validation of the template, and of the selector over it.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 use super::pod;
-
-/// Defaults of `spec.template`.
-pub(super) fn default(tree: &mut Value) {
-    if let Some(template) = tree.get_mut("spec").and_then(|spec| spec.get_mut("template")) {
-        pod::defaults::spec(template);
-    }
-}
 
 /// Faults of selector and template of a kind that keeps its pods running.
 pub(super) fn validate(

@@ -6,9 +6,9 @@ use api::validation::{
 use api::{FieldError, KindRow};
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{AggregationRule, PolicyRule, RoleRef, Subject};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{default_to, items_mut, typed};
+use super::typed;
 use crate::printers;
 use crate::registry::{Cell, Column, Context, Strategy};
 
@@ -156,20 +156,6 @@ impl Strategy for Roles {
 }
 
 impl Strategy for Bindings {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        if let Some(role) = tree.get_mut("roleRef").and_then(Value::as_object_mut)
-            && role.get("apiGroup").and_then(Value::as_str).unwrap_or("").is_empty()
-        {
-            role.insert("apiGroup".into(), json!(GROUP));
-        }
-        for subject in items_mut(tree, "subjects") {
-            let Some(subject) = subject.as_object_mut() else { continue };
-            if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
-                default_to(subject, "apiGroup", GROUP);
-            }
-        }
-    }
-
     fn validate_create(&self, ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
         validate_binding(ctx.row, tree)
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSetSpec;
 use serde_json::Value;
 
-use super::{default_to, non_negative, object, pod_template, typed};
+use super::{non_negative, pod_template, typed};
 use crate::printers;
 use crate::registry::{Cell, Column, Context, Strategy};
 
@@ -46,13 +46,6 @@ fn status(tree: &Value) -> Faults {
 }
 
 impl Strategy for ReplicaSets {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        pod_template::default(tree);
-        if let Some(spec) = object(tree, "spec") {
-            default_to(spec, "replicas", 1);
-        }
-    }
-
     fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }

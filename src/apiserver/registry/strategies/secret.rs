@@ -90,9 +90,6 @@ fn json_key(data: &Value, key: &'static str, at: &Path<'_>, faults: &mut Faults)
 impl Strategy for Secrets {
     fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
         merge_string_data(tree);
-        if let Some(members) = tree.as_object_mut() {
-            super::default_to(members, "type", "Opaque");
-        }
     }
 
     fn prepare_for_update(&self, _ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {

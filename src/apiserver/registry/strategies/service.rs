@@ -36,10 +36,6 @@ fn is_headless(service: &Value) -> bool {
 }
 
 impl Strategy for Services {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
-        fields::default(tree);
-    }
-
     fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
         fields::normalize(tree, None);
         fields::families(tree);

@@ -1,4 +1,4 @@
-//! Faults of pods in upstream's words, what updates may change, and defaults.
+//! Faults of pods in upstream's words, and what updates may change.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::*;
 fn full(spec: Value) -> Value {
     let mut tree = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     tree["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    defaults::pod(&mut tree);
+    api::schema::apply_defaults(&api::kinds::POD, &mut tree);
     tree
 }
 

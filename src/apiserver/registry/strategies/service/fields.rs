@@ -1,68 +1,11 @@
-//! Fields of a service that depend on each other: defaults, the two forms of the cluster IP, address families, and what
+//! Fields of a service that depend on each other: the two forms of the cluster IP, address families, and what
 //! an update keeps or drops when the type changes.
 
 use serde_json::{Map, Value, json};
 
 use super::{is_headless, needs_cluster_ip, needs_node_ports};
 use crate::printers::{items, text};
-use crate::registry::strategies::{default_to, items_mut, object};
-
-const AFFINITY_SECONDS: i64 = 10800;
-
-pub(super) fn default(tree: &mut Value) {
-    let Some(spec) = object(tree, "spec") else { return };
-    for field in ["sessionAffinity", "type"] {
-        if spec.get(field).and_then(Value::as_str) == Some("") {
-            spec.remove(field);
-        }
-    }
-    default_to(spec, "sessionAffinity", "None");
-    default_to(spec, "type", "ClusterIP");
-    let kind = spec.get("type").and_then(Value::as_str).unwrap_or("").to_string();
-    match spec.get("sessionAffinity").and_then(Value::as_str) {
-        Some("None") => {
-            spec.remove("sessionAffinityConfig");
-        }
-        Some("ClientIP") => {
-            let timeout = json!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}});
-            let given = spec
-                .get("sessionAffinityConfig")
-                .is_some_and(|one| !one["clientIP"]["timeoutSeconds"].is_null());
-            if !given {
-                spec.insert("sessionAffinityConfig".into(), timeout);
-            }
-        }
-        _ => {}
-    }
-    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    let reachable = matches!(kind.as_str(), "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && external);
-    if reachable {
-        default_to(spec, "externalTrafficPolicy", "Cluster");
-    }
-    if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        default_to(spec, "internalTrafficPolicy", "Cluster");
-    }
-    if kind == "LoadBalancer" {
-        default_to(spec, "allocateLoadBalancerNodePorts", true);
-    }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let Some(port) = port.as_object_mut() else { continue };
-        port_defaults(port);
-    }
-}
-
-fn port_defaults(port: &mut Map<String, Value>) {
-    if port.get("protocol").and_then(Value::as_str).unwrap_or("").is_empty() {
-        port.insert("protocol".into(), json!("TCP"));
-    }
-    let unset = match port.get("targetPort") {
-        None | Some(Value::Null) => true,
-        Some(target) => *target == json!(0) || *target == json!(""),
-    };
-    if unset && let Some(own) = port.get("port").cloned() {
-        port.insert("targetPort".into(), own);
-    }
-}
+use crate::registry::strategies::{items_mut, object};
 
 /// `clusterIP` is the first of `clusterIPs`; a client that knows only one of the two writes that one.
 pub(super) fn normalize(tree: &mut Value, old: Option<&Value>) {

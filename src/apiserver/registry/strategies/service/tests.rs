@@ -137,7 +137,7 @@ async fn an_address_stays_while_the_type_changes() {
 /// Faults of a spec as they are printed.
 fn faults(spec: Value) -> Vec<String> {
     let mut tree = service("a", spec);
-    fields::default(&mut tree);
+    api::schema::apply_defaults(&SERVICE, &mut tree);
     fields::normalize(&mut tree, None);
     fields::families(&mut tree);
     validate::service(&tree).iter().map(ToString::to_string).collect()
