@@ -1,18 +1,28 @@
 //! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for the server
 //! that runs in the same process. Both doors are the API server's alone: TLS demands its client certificate.
 
+mod cri_log;
+mod logs;
+mod query;
+pub(crate) mod rotate;
+mod tail;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use client::Informer;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use supervisor::{OnExit, Stage};
+use k8s_openapi::api::core::v1::Pod;
+use supervisor::OnExit;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 
+use crate::context::Context;
 use crate::{Config, StartError};
 
 pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -22,12 +32,13 @@ const DUPLEX: usize = 64 * 1024;
 
 #[derive(Clone)]
 pub(crate) struct Service {
-    stage: Stage,
+    context: Arc<Context>,
+    pods: Informer<Pod>,
 }
 
 impl Service {
-    pub(crate) fn new(stage: Stage) -> Self {
-        Service { stage }
+    pub(crate) fn new(context: Arc<Context>, pods: Informer<Pod>) -> Self {
+        Service { context, pods }
     }
 
     pub(crate) fn connect(&self) -> DuplexStream {
@@ -44,7 +55,7 @@ impl Service {
         let port = listener.local_addr().map_err(failed)?.port();
         let acceptor = tokio_rustls::TlsAcceptor::from(config.tls.clone());
         let service = self.clone();
-        self.stage.spawn_cancellable("kubelet port", OnExit::Stop, async move {
+        self.context.stage.spawn_cancellable("kubelet port", OnExit::Stop, async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
                     // Out of file descriptors: those who have some must get a chance to give them back.
@@ -52,12 +63,18 @@ impl Service {
                     continue;
                 };
                 let (service, acceptor) = (service.clone(), acceptor.clone());
-                service.stage.clone().spawn_cancellable("kubelet handshake", OnExit::Done, async move {
-                    match acceptor.accept(stream).await {
-                        Ok(stream) => service.serve(stream),
-                        Err(error) => tracing::debug!(%error, "TLS handshake with the kubelet's port failed"),
-                    }
-                });
+                service.context.stage.clone().spawn_cancellable(
+                    "kubelet handshake",
+                    OnExit::Done,
+                    async move {
+                        match acceptor.accept(stream).await {
+                            Ok(stream) => service.serve(stream),
+                            Err(error) => {
+                                tracing::debug!(%error, "TLS handshake with the kubelet's port failed")
+                            }
+                        }
+                    },
+                );
             }
         });
         Ok(port)
@@ -65,7 +82,7 @@ impl Service {
 
     fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let service = self.clone();
-        self.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
+        self.context.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
             let handler = hyper::service::service_fn(move |request| {
                 let service = service.clone();
                 async move { Ok::<_, Infallible>(service.answer(request).await) }
@@ -78,10 +95,36 @@ impl Service {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        match request.uri().path() {
-            "/healthz" => text(StatusCode::OK, "ok"),
+        let path = request.uri().path().to_string();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (request.method().as_str(), parts.as_slice()) {
+            ("GET" | "HEAD", ["healthz"]) => text(StatusCode::OK, "ok"),
+            ("GET", ["pods"]) => self.list_pods(),
+            ("GET", ["containerLogs", namespace, pod, container]) => {
+                let query = request.uri().query().unwrap_or("");
+                logs::answer(&self.context, &self.pods, [*namespace, *pod, *container], query).await
+            }
+            (_, ["healthz" | "pods"] | ["containerLogs", _, _, _]) => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
+            }
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         }
+    }
+
+    /// The pods of this node with the newest status that was sent.
+    fn list_pods(&self) -> Response<Body> {
+        let items: Vec<Pod> = self
+            .pods
+            .list(None)
+            .into_iter()
+            .map(|pod| Pod { status: Some((*self.context.status.latest(&pod)).clone()), ..(*pod).clone() })
+            .collect();
+        let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
+        let mut response = Response::new(full(list.to_string()));
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        response
     }
 }
 
@@ -96,4 +139,14 @@ pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The end of a container's log as text: at most so many lines and bytes. Empty if it cannot be read.
+pub(crate) fn last_lines(path: &std::path::Path, lines: usize, most: u64) -> String {
+    let Ok(mut log) = tail::LogFile::open(path, Some(lines)) else { return String::new() };
+    let mut writer = cri_log::Writer::new(cri_log::LogOptions::default());
+    let mut out = Vec::new();
+    while log.lines(|line| writer.write(line, &mut out)).unwrap_or(false) {}
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    String::from_utf8_lossy(&out[out.len().saturating_sub(most)..]).into_owned()
 }

@@ -4,14 +4,41 @@
 //! plan) and acts. Container events wake workers, so nothing on the way from a new pod to a running one waits for
 //! a poll. Its HTTPS endpoint serves logs and the list of pods to the API server alone.
 
+mod cgroups;
 mod config;
+mod context;
+mod dirwatch;
 mod http;
+mod images;
+mod node;
+mod pods;
+mod probes;
+mod runtime;
+mod sources;
+mod spec;
+mod status;
+mod volumes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use client::ObjectApi;
-use supervisor::{Latch, Stage};
+use client::events::Recorder;
+use client::{Informers, ObjectApi};
+use k8s_openapi::api::core::v1::Service;
+use parking_lot::{Mutex, RwLock};
+use supervisor::{Latch, OnExit, Stage};
 use tokio::io::DuplexStream;
+use tokio::sync::watch;
+
+use cgroups::Cgroups;
+use context::{Context, RuntimeHealth, Wakers};
+use images::ImageManager;
+use node::machine::Machine;
+use probes::ProbeManager;
+use runtime::Cri;
+use sources::Sources;
+use status::sender::StatusSender;
+use volumes::Volumes;
 
 pub use config::Config;
 
@@ -58,8 +85,82 @@ pub async fn start(
     stage: &Stage,
 ) -> Result<KubeletHandle, StartError> {
     let ready = Latch::new("kubelet");
-    let _ = api;
-    let service = http::Service::new(stage.clone());
-    let port = service.listen(&config).await?;
+    for directory in [&config.data_dir, &config.data_dir.join("pods"), &config.log_dir] {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| StartError::Directory { path: directory.clone(), source })?;
+    }
+    let cri =
+        Cri::new(&config.cri_socket).ok_or_else(|| StartError::Socket { path: config.cri_socket.clone() })?;
+    let informers = Informers::new(api.clone(), stage.clone());
+    let pods = pods::manager::pods_of(&informers, &config.node_name);
+    let context = Arc::new(context(config, api, stage, cri, &informers));
+    let service = http::Service::new(context.clone(), pods.clone());
+    let port = service.listen(&context.config).await?;
+    let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
+    run("node status", boxed(node::run(context.clone(), port, ready.clone())));
+    run("pods", boxed(pods::manager::run(context.clone(), pods)));
+    run("images", boxed(bring_images(context.clone())));
+    run("image collector", boxed(images::collect::run(context.clone())));
+    run("log rotation", boxed(http::rotate::run(context)));
     Ok(KubeletHandle { port, ready, service })
+}
+
+fn boxed<'a>(task: impl Future<Output = ()> + Send + 'a) -> client::BoxFuture<'a, ()> {
+    Box::pin(task)
+}
+
+fn context(
+    config: Config,
+    api: Arc<dyn ObjectApi>,
+    stage: &Stage,
+    cri: Cri,
+    informers: &Informers,
+) -> Context {
+    let wakers = Wakers::default();
+    let recorder = Recorder::new(api.clone(), stage, "kubelet", Some(&config.node_name));
+    let sources = Sources::new(api.clone(), stage.clone(), wakers.clone());
+    let machine = Machine::read(&config.data_dir);
+    Context {
+        stage: stage.clone(),
+        status: StatusSender::new(api.clone()),
+        probes: ProbeManager::new(cri.clone(), stage.clone(), wakers.clone(), recorder.clone()),
+        volumes: Volumes::new(config.data_dir.join("pods"), api.clone(), sources.clone()),
+        images: ImageManager::default(),
+        services: informers.of::<Service>(),
+        cgroups: Cgroups::new(&config.cgroup_parent),
+        allocatable: machine.allocatable(config.max_pods),
+        machine,
+        node: RwLock::default(),
+        runtime: watch::Sender::new(RuntimeHealth::Unknown),
+        restarts: Mutex::default(),
+        owners: Mutex::default(),
+        config,
+        api,
+        cri,
+        recorder,
+        wakers,
+        sources,
+    }
+}
+
+/// The sandbox image first, for nothing runs without it; then the archives.
+async fn bring_images(context: Arc<Context>) {
+    let mut delay = Duration::from_millis(20);
+    while let Err(error) = images::import::sandbox_image(&context.cri, &context.config.sandbox_image).await {
+        tracing::debug!(%error, "the sandbox image is not there yet, will retry");
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(2));
+    }
+    context.wakers.wake_all();
+    images::import::run(context).await;
+}
+
+/// Unmounts the volumes of all pods below a kubelet's data directory: what has to happen before it can be removed.
+pub fn unmount_volumes(data_dir: &std::path::Path) -> std::io::Result<()> {
+    volumes::unmount_all(&data_dir.join("pods"))
+}
+
+/// Removes the cgroups below and with a [`Config::cgroup_parent`]; fails while processes are in them.
+pub fn remove_cgroups(cgroup_parent: &str) -> std::io::Result<()> {
+    Cgroups::new(cgroup_parent).remove_all()
 }

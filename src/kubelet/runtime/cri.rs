@@ -110,7 +110,13 @@ impl Cri {
 
     pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Outcome<String> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
-        Ok(self.runtime.clone().run_pod_sandbox(timed(request, SANDBOX_TIMEOUT)).await?.into_inner().pod_sandbox_id)
+        Ok(self
+            .runtime
+            .clone()
+            .run_pod_sandbox(timed(request, SANDBOX_TIMEOUT))
+            .await?
+            .into_inner()
+            .pod_sandbox_id)
     }
 
     pub(crate) async fn stop_sandbox(&self, id: &str) -> Outcome<()> {
@@ -189,16 +195,27 @@ impl Cri {
         Ok(())
     }
 
-    pub(crate) async fn exec(&self, id: &str, command: &[String], timeout: Duration) -> Outcome<cri::ExecSyncResponse> {
+    pub(crate) async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Outcome<cri::ExecSyncResponse> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
-        let request = cri::ExecSyncRequest { container_id: id.to_string(), cmd: command.to_vec(), timeout: seconds };
+        let request =
+            cri::ExecSyncRequest { container_id: id.to_string(), cmd: command.to_vec(), timeout: seconds };
         // The runtime's own deadline must come first, so that it can kill what it ran.
         let limit = if timeout.is_zero() { Duration::from_secs(365 * 24 * 3600) } else { TIMEOUT + timeout };
         Ok(self.runtime.clone().exec_sync(timed(request, limit)).await?.into_inner())
     }
 
     pub(crate) async fn container_events(&self) -> Outcome<tonic::Streaming<cri::ContainerEventResponse>> {
-        Ok(self.runtime.clone().get_container_events(Request::new(cri::GetEventsRequest {})).await?.into_inner())
+        Ok(self
+            .runtime
+            .clone()
+            .get_container_events(Request::new(cri::GetEventsRequest {}))
+            .await?
+            .into_inner())
     }
 
     pub(crate) async fn images(&self) -> Outcome<Vec<cri::Image>> {

@@ -17,14 +17,22 @@ const RELIST: Duration = Duration::from_secs(60);
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ContainerEvent {
-    Started { container: String },
+    Started {
+        container: String,
+    },
     /// Of a container or sandbox. The CRI side of the runtime may learn of it a moment after us.
-    Exited { container: String },
-    OutOfMemory { container: String },
+    Exited {
+        container: String,
+    },
+    OutOfMemory {
+        container: String,
+    },
     /// The stream begins anew: anything may have happened before.
     Resumed,
     /// A pod's containers differ from the last relist.
-    PodChanged { uid: String },
+    PodChanged {
+        uid: String,
+    },
 }
 
 /// Delivers events to `deliver` for ever.
@@ -53,8 +61,12 @@ async fn follow_cri(cri: &Cri, deliver: &impl Fn(ContainerEvent)) -> Result<(), 
     while let Some(event) = stream.message().await? {
         let container = event.container_id;
         match cri::ContainerEventType::try_from(event.container_event_type) {
-            Ok(cri::ContainerEventType::ContainerStartedEvent) => deliver(ContainerEvent::Started { container }),
-            Ok(cri::ContainerEventType::ContainerStoppedEvent) => deliver(ContainerEvent::Exited { container }),
+            Ok(cri::ContainerEventType::ContainerStartedEvent) => {
+                deliver(ContainerEvent::Started { container })
+            }
+            Ok(cri::ContainerEventType::ContainerStoppedEvent) => {
+                deliver(ContainerEvent::Exited { container })
+            }
             _ => {}
         }
     }
@@ -78,13 +90,18 @@ async fn follow_containerd(cri: &Cri, deliver: &impl Fn(ContainerEvent)) -> Resu
 fn decode(topic: &str, bytes: &[u8]) -> Option<ContainerEvent> {
     use prost::Message;
     match topic {
-        "/tasks/start" => TaskStart::decode(bytes).ok().map(|event| ContainerEvent::Started { container: event.container_id }),
+        "/tasks/start" => TaskStart::decode(bytes)
+            .ok()
+            .map(|event| ContainerEvent::Started { container: event.container_id }),
         "/tasks/exit" => {
             let event = TaskExit::decode(bytes).ok()?;
             // An exec that ended inside the container has its own id.
-            (event.id == event.container_id).then_some(ContainerEvent::Exited { container: event.container_id })
+            (event.id == event.container_id)
+                .then_some(ContainerEvent::Exited { container: event.container_id })
         }
-        "/tasks/oom" => TaskOom::decode(bytes).ok().map(|event| ContainerEvent::OutOfMemory { container: event.container_id }),
+        "/tasks/oom" => TaskOom::decode(bytes)
+            .ok()
+            .map(|event| ContainerEvent::OutOfMemory { container: event.container_id }),
         _ => None,
     }
 }
@@ -96,7 +113,8 @@ pub(crate) async fn relist(cri: &Cri, instance: &str, deliver: impl Fn(Container
     let mut seen = Seen::new();
     loop {
         tokio::time::sleep(RELIST).await;
-        let Ok(containers) = cri.containers([(labels::INSTANCE.to_string(), instance.to_string())].into()).await
+        let Ok(containers) =
+            cri.containers([(labels::INSTANCE.to_string(), instance.to_string())].into()).await
         else {
             continue;
         };

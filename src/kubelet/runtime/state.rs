@@ -97,9 +97,39 @@ impl PodRuntime {
             .zip(statuses)
             .filter_map(|(listed, status)| Some(record(&listed.pod_sandbox_id, status?)))
             .collect();
+        records.iter_mut().for_each(ContainerRecord::read_termination);
         records.sort_by_key(|one| std::cmp::Reverse(one.created_at));
         Ok(PodRuntime { sandboxes, containers: records })
     }
+}
+
+/// Bytes of a termination message, and of a log that stands in for one.
+const MOST_MESSAGE: u64 = 4096;
+const MOST_LOG: u64 = 2048;
+
+impl ContainerRecord {
+    /// Fills in what the container left as its last words.
+    fn read_termination(&mut self) {
+        if self.phase != ContainerPhase::Exited {
+            return;
+        }
+        let mut text =
+            self.termination_file.as_deref().map(|path| head(path, MOST_MESSAGE)).unwrap_or_default();
+        if text.is_empty() && self.exit_code != 0 && self.termination_policy == "FallbackToLogsOnError" {
+            text = crate::http::last_lines(std::path::Path::new(&self.log_path), 80, MOST_LOG);
+        }
+        if !text.is_empty() {
+            let between = if self.message.is_empty() { "" } else { ": " };
+            self.message = format!("{}{between}{text}", self.message);
+        }
+    }
+}
+
+fn head(path: &str, most: u64) -> String {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
 }
 
 /// `None` for a container that was removed since it was listed.
@@ -144,8 +174,11 @@ fn fill_network(sandbox: &mut Sandbox, status: cri::PodSandboxStatus) {
 fn record(sandbox: &str, status: cri::ContainerStatus) -> ContainerRecord {
     let annotation = |key: &str| status.annotations.get(key).cloned().unwrap_or_default();
     let path = annotation(labels::TERMINATION_PATH);
-    let termination_file =
-        status.mounts.iter().find(|mount| !path.is_empty() && mount.container_path == path).map(|mount| mount.host_path.clone());
+    let termination_file = status
+        .mounts
+        .iter()
+        .find(|mount| !path.is_empty() && mount.container_path == path)
+        .map(|mount| mount.host_path.clone());
     let phase = match cri::ContainerState::try_from(status.state) {
         Ok(cri::ContainerState::ContainerCreated) => ContainerPhase::Created,
         Ok(cri::ContainerState::ContainerRunning) => ContainerPhase::Running,

@@ -1,0 +1,243 @@
+//! `/containerLogs/NAMESPACE/POD/CONTAINER`: the log of a container's present or previous instance.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Informer;
+use futures::StreamExt;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use supervisor::OnExit;
+use tokio::sync::mpsc;
+
+use super::cri_log::{LogOptions, Writer};
+use super::tail::{LogFile, Watch};
+use super::{Body, query, text};
+use crate::context::Context;
+use crate::runtime::state::PodRuntime;
+use crate::spec::PodExt;
+
+/// How often a follower looks whether the container still runs, when its log is silent.
+const CHECK: Duration = Duration::from_millis(500);
+
+fn refuse(status: StatusCode, message: String) -> Response<Body> {
+    text(status, message)
+}
+
+pub(super) async fn answer(
+    context: &Arc<Context>,
+    pods: &Informer<Pod>,
+    [namespace, name, container]: [&str; 3],
+    query_text: &str,
+) -> Response<Body> {
+    let options = match parse(query_text, Timestamp::now()) {
+        Ok(options) => options,
+        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
+    };
+    let Some(pod) = pods.get(Some(namespace), name) else {
+        return refuse(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
+    };
+    if pod.find_container(container).is_none() {
+        return refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {name:?}"));
+    }
+    let status = context.status.latest(&pod);
+    let id = match instance(&status, name, container, options.previous) {
+        Ok(id) => id,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+    };
+    let path = match log_path(context, &pod, &id).await {
+        Ok(path) => path,
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
+    };
+    let (sender, receiver) = mpsc::channel(8);
+    let task = stream(context.clone(), path, id, options, sender);
+    context.stage.spawn_cancellable("log stream", OnExit::Done, task);
+    let frames = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|chunk| chunk.map(Frame::data));
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let kind = http::HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}
+
+fn parse(text: &str, now: Timestamp) -> Result<LogOptions, String> {
+    let mut options = LogOptions::default();
+    for (name, value) in query::parse(text) {
+        let truth = || value.is_empty() || value == "true" || value == "1";
+        let number = || value.parse::<i64>().map_err(|_| format!("invalid value {value:?} for {name}"));
+        match name.as_str() {
+            "follow" => options.follow = truth(),
+            "previous" => options.previous = truth(),
+            "timestamps" => options.timestamps = truth(),
+            "tailLines" if !value.is_empty() && value != "all" => {
+                options.tail = Some(
+                    usize::try_from(number()?).map_err(|_| "tailLines must not be negative".to_string())?,
+                );
+            }
+            "limitBytes" if !value.is_empty() => {
+                options.limit = Some(
+                    usize::try_from(number()?)
+                        .ok()
+                        .filter(|one| *one > 0)
+                        .ok_or("limitBytes must be positive")?,
+                );
+            }
+            "sinceSeconds" if !value.is_empty() => {
+                let seconds = number()?;
+                if seconds < 1 {
+                    return Err("sinceSeconds must be greater than 0".to_string());
+                }
+                options.since = now.checked_sub(SignedDuration::from_secs(seconds)).ok();
+            }
+            "sinceTime" if !value.is_empty() => {
+                options.since =
+                    Some(value.parse().map_err(|_| format!("invalid value {value:?} for sinceTime"))?);
+            }
+            "stream" => {
+                options.stream = match value.as_str() {
+                    "Stdout" => Some("stdout"),
+                    "Stderr" => Some("stderr"),
+                    _ => None,
+                };
+            }
+            _ => {}
+        }
+    }
+    Ok(options)
+}
+
+/// Id of the instance whose log is asked for, or upstream's words for why there is none.
+fn instance(status: &PodStatus, pod: &str, container: &str, previous: bool) -> Result<String, String> {
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let found = lists.into_iter().flat_map(|list| list.iter().flatten()).find(|one| one.name == container);
+    let none = || format!("container {container:?} in pod {pod:?} is not available");
+    let status = found.ok_or_else(none)?;
+    let bare = |id: &str| id.strip_prefix("containerd://").unwrap_or(id).to_string();
+    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = last.and_then(|end| end.container_id.as_deref()).filter(|id| !id.is_empty());
+    if previous {
+        let missing = || format!("previous terminated container {container:?} in pod {pod:?} not found");
+        return last.map(bare).ok_or_else(missing);
+    }
+    current(status, pod, container, last).map(|id| bare(&id))
+}
+
+fn current(
+    status: &ContainerStatus,
+    pod: &str,
+    container: &str,
+    last: Option<&str>,
+) -> Result<String, String> {
+    let state = status.state.clone().unwrap_or_default();
+    if state.running.is_some() {
+        return status
+            .container_id
+            .clone()
+            .ok_or_else(|| format!("container {container:?} in pod {pod:?} has no id"));
+    }
+    if let Some(id) = state.terminated.and_then(|end| end.container_id).filter(|id| !id.is_empty()) {
+        return Ok(id);
+    }
+    if let Some(last) = last {
+        return Ok(last.to_string());
+    }
+    let waits = format!("container {container:?} in pod {pod:?} is waiting to start");
+    Err(match state.waiting.and_then(|waiting| waiting.reason).as_deref() {
+        Some("ErrImagePull") => format!("{waits}: image can't be pulled"),
+        Some("ImagePullBackOff") => format!("{waits}: trying and failing to pull image"),
+        Some(reason) => format!("{waits}: {reason}"),
+        None => format!("{waits} - no logs yet"),
+    })
+}
+
+async fn log_path(context: &Context, pod: &Pod, id: &str) -> Result<PathBuf, String> {
+    let status = context.cri.container(id).await;
+    match status {
+        Ok(status) => Ok(PathBuf::from(status.log_path)),
+        // Gone from the runtime; the file may be there still, but only the runtime knew which it was.
+        Err(_) => {
+            let runtime =
+                PodRuntime::read(&context.cri, pod.uid()).await.map_err(|error| error.to_string())?;
+            let known = runtime.containers.into_iter().find(|one| one.id == id);
+            known
+                .map(|one| PathBuf::from(one.log_path))
+                .ok_or_else(|| format!("unable to retrieve container logs for containerd://{id}"))
+        }
+    }
+}
+
+type Chunk = Result<Bytes, std::io::Error>;
+
+/// Sends the log; ends at its end, or when a followed container has ended, or when nobody listens.
+async fn stream(
+    context: Arc<Context>,
+    path: PathBuf,
+    id: String,
+    options: LogOptions,
+    sender: mpsc::Sender<Chunk>,
+) {
+    let follow = options.follow;
+    let watch = if follow { Watch::on(&path).ok() } else { None };
+    let mut log = match LogFile::open(&path, options.tail) {
+        Ok(log) => log,
+        Err(error) => {
+            let error = std::io::Error::new(
+                error.kind(),
+                format!("failed to open log file {}: {error}", path.display()),
+            );
+            let _ = sender.send(Err(error)).await;
+            return;
+        }
+    };
+    let mut writer = Writer::new(options);
+    let mut ended = false;
+    loop {
+        let mut out = Vec::new();
+        let more = log.lines(|line| writer.write(line, &mut out));
+        if !out.is_empty() && sender.send(Ok(Bytes::from(out))).await.is_err() {
+            return;
+        }
+        match more {
+            Err(error) => {
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
+            Ok(_) if writer.is_full() => return,
+            Ok(true) => {}
+            // What was written before the container ended has been read since it was seen to have ended.
+            Ok(false) if !follow || ended => return,
+            Ok(false) => {
+                ended = wait(&context, &id, watch.as_ref(), &sender).await;
+            }
+        }
+    }
+}
+
+/// Waits for more; true once the container has ended or nobody listens.
+async fn wait(context: &Context, id: &str, watch: Option<&Watch>, sender: &mpsc::Sender<Chunk>) -> bool {
+    let changed = async {
+        match watch {
+            Some(watch) => watch.changed(CHECK).await,
+            None => {
+                tokio::time::sleep(CHECK).await;
+                false
+            }
+        }
+    };
+    let written = tokio::select! {
+        written = changed => written,
+        () = sender.closed() => return true,
+    };
+    if written {
+        return false;
+    }
+    let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
+    !context.cri.container(id).await.is_ok_and(|status| status.state == running)
+}
+
+#[cfg(test)]
+mod tests;

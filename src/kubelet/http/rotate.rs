@@ -1,0 +1,106 @@
+//! Log rotation: a log above 10 MiB is moved aside and the runtime writes a new one; five files are kept, all but the newest two
+//! packed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::runtime::labels;
+
+const PERIOD: Duration = Duration::from_secs(10);
+const LARGEST: u64 = 10 * 1024 * 1024;
+const KEPT: usize = 5;
+
+pub(crate) async fn run(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let large = large_logs(&context.config.log_dir);
+        if large.is_empty() {
+            continue;
+        }
+        let mine = [(labels::INSTANCE.to_string(), context.instance_label())].into();
+        let Ok(containers) = context.cri.containers(mine).await else { continue };
+        let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
+        for one in containers.into_iter().filter(|one| one.state == running) {
+            let Ok(status) = context.cri.container(&one.id).await else { continue };
+            let path = PathBuf::from(status.log_path);
+            if large.contains(&path) {
+                rotate(&context, &one.id, &path).await;
+            }
+        }
+    }
+}
+
+/// Logs that have grown too large: `DIRECTORY/POD/CONTAINER/N.log`.
+fn large_logs(directory: &Path) -> Vec<PathBuf> {
+    let children = |directory: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let containers = children(directory).into_iter().flat_map(|pod| children(&pod));
+    containers
+        .flat_map(|container| children(&container))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGEST))
+        .collect()
+}
+
+async fn rotate(context: &Context, id: &str, path: &Path) {
+    let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let mut aside = path.as_os_str().to_os_string();
+    aside.push(format!(".{stamp}"));
+    let aside = PathBuf::from(aside);
+    if let Err(error) = std::fs::rename(path, &aside) {
+        tracing::warn!(path = %path.display(), %error, "log cannot be rotated");
+        return;
+    }
+    if let Err(error) = context.cri.reopen_log(id).await {
+        tracing::warn!(container = %id, %error, "the runtime does not open a new log");
+        // Better one large log than one that nobody finds.
+        let _ = std::fs::rename(&aside, path);
+        return;
+    }
+    let path = path.to_path_buf();
+    let tidied = tokio::task::spawn_blocking(move || tidy(&path)).await;
+    if let Ok(Err(error)) = tidied {
+        tracing::debug!(%error, "old logs were not packed");
+    }
+}
+
+/// Packs and removes rotated files of a log, oldest first.
+fn tidy(path: &Path) -> io::Result<()> {
+    let mut rotated = rotated(path)?;
+    rotated.sort();
+    while rotated.len() >= KEPT {
+        std::fs::remove_file(rotated.remove(0))?;
+    }
+    // The newest may still be followed by a reader.
+    rotated.pop();
+    for file in rotated {
+        if file.extension().is_some_and(|extension| extension == "gz") {
+            continue;
+        }
+        let mut packed = file.as_os_str().to_os_string();
+        packed.push(".gz");
+        let packed = PathBuf::from(packed);
+        let mut encoder =
+            flate2::write::GzEncoder::new(std::fs::File::create(&packed)?, flate2::Compression::default());
+        io::copy(&mut std::fs::File::open(&file)?, &mut encoder)?;
+        encoder.finish()?;
+        std::fs::remove_file(&file)?;
+    }
+    Ok(())
+}
+
+fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(parent) = path.parent() else { return Ok(Vec::new()) };
+    let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let entries = std::fs::read_dir(parent)?.flatten();
+    Ok(entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect())
+}

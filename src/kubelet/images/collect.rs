@@ -1,0 +1,66 @@
+//! Image garbage collection: above 85 % of the disk, images that no container uses go, oldest use first, until 80 %.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::node::machine;
+
+const PERIOD: Duration = Duration::from_secs(300);
+const HIGH: u64 = 85;
+const LOW: u64 = 80;
+/// Younger ones may be about to be used.
+const MIN_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut last_used: HashMap<String, Timestamp> = HashMap::new();
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if let Err(error) = sweep(&context, &mut last_used).await {
+            tracing::debug!(%error, "image garbage collection failed");
+        }
+    }
+}
+
+async fn sweep(
+    context: &Context,
+    last_used: &mut HashMap<String, Timestamp>,
+) -> Result<(), crate::runtime::RuntimeError> {
+    let now = Timestamp::now();
+    let images = context.cri.images().await?;
+    let containers = context.cri.containers(HashMap::new()).await?;
+    let used: HashSet<&str> = containers.iter().map(|one| one.image_ref.as_str()).collect();
+    for image in &images {
+        let seen = last_used.entry(image.id.clone()).or_insert(now);
+        if used.contains(image.id.as_str()) {
+            *seen = now;
+        }
+    }
+    last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
+    let percent = |disk: machine::Disk| (disk.total - disk.available) * 100 / disk.total.max(1);
+    let Some(disk) = machine::disk(&context.config.data_dir).filter(|disk| percent(*disk) > HIGH) else {
+        return Ok(());
+    };
+    let mut excess = (disk.total - disk.available).saturating_sub(disk.total / 100 * LOW);
+    let sandbox = context.cri.image(&context.config.sandbox_image).await?.map(|image| image.id);
+    let mut candidates: Vec<_> = images
+        .into_iter()
+        .filter(|image| {
+            !image.pinned && !used.contains(image.id.as_str()) && sandbox.as_ref() != Some(&image.id)
+        })
+        .filter(|image| last_used.get(&image.id).is_some_and(|at| now.duration_since(*at) > MIN_AGE))
+        .collect();
+    candidates.sort_by_key(|image| last_used.get(&image.id).copied());
+    for image in candidates {
+        if excess == 0 {
+            break;
+        }
+        tracing::info!(image = %image.repo_tags.join(", "), bytes = image.size, "removing an unused image: the disk is full");
+        context.cri.remove_image(&image.id).await?;
+        excess = excess.saturating_sub(image.size);
+    }
+    Ok(())
+}

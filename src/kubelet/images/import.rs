@@ -1,0 +1,190 @@
+//! Archives in the images directory become images: all that are there at start, later ones as soon as they are complete
+//! (closed after writing, or moved in). A bad one is named in an event on the node and in the log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::events::EventType;
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde::{Deserialize, Serialize};
+
+use super::archive::{self, Bundle};
+use super::{content, pause};
+use crate::context::Context;
+use crate::dirwatch::{Changes, DirWatch};
+use crate::runtime::Cri;
+
+/// What was imported from a file, so that a restart need not do it again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Stamp {
+    size: u64,
+    modified: u64,
+    names: Vec<String>,
+}
+
+type Stamps = BTreeMap<String, Stamp>;
+
+/// Makes sure that the sandbox image is there.
+pub(crate) async fn sandbox_image(cri: &Cri, name: &str) -> Result<(), String> {
+    if cri.image(name).await.map_err(|error| error.to_string())?.is_some() {
+        return Ok(());
+    }
+    let canonical = super::name::ImageName::parse(name).map_err(|error| error.to_string())?.canonical();
+    let bundle = pause::bundle(&canonical)
+        .ok_or_else(|| format!("there is no sandbox program for {}", archive::architecture()))?;
+    content::store(cri, &bundle).await.map_err(|error| error.to_string())?;
+    await_visible(cri, &[canonical]).await;
+    Ok(())
+}
+
+/// The CRI side of containerd learns of images by event, a moment later.
+async fn await_visible(cri: &Cri, names: &[String]) {
+    let mut delay = Duration::from_millis(2);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    for name in names {
+        while tokio::time::Instant::now() < deadline {
+            if matches!(cri.image(name).await, Ok(Some(_))) {
+                break;
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Imports what is there, then what comes, for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    let directory = context.config.images_dir.clone();
+    let stamps = context.config.data_dir.join("imported-images.json");
+    if let Err(error) = std::fs::create_dir_all(&directory) {
+        tracing::warn!(directory = %directory.display(), %error, "the images directory cannot be made");
+        return std::future::pending().await;
+    }
+    // Watch first, then look: nothing falls between.
+    let watch = DirWatch::new(&directory, Changes::IN_CLOSE_WRITE | Changes::IN_MOVED_TO);
+    if let Err(error) = &watch {
+        tracing::warn!(%error, "new image archives will not be noticed until the next start");
+    }
+    import_all(&context, &directory, &stamps).await;
+    let Ok(watch) = watch else { return std::future::pending().await };
+    loop {
+        if let Err(error) = watch.changed().await {
+            tracing::warn!(%error, "the watch of the images directory failed");
+            return std::future::pending().await;
+        }
+        import_all(&context, &directory, &stamps).await;
+    }
+}
+
+async fn import_all(context: &Context, directory: &Path, stamps_file: &Path) {
+    let mut stamps: Stamps = std::fs::read(stamps_file)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let before = stamps.clone();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tar") && path.is_file())
+        .collect();
+    files.sort();
+    stamps.retain(|name, _| files.iter().any(|file| file_name(file) == *name));
+    for file in files {
+        let Some(stamp) = stamp_of(&file) else { continue };
+        let known = stamps.get(&file_name(&file));
+        if let Some(known) = known
+            && (known.size, known.modified) == (stamp.size, stamp.modified)
+            && all_present(&context.cri, &known.names).await
+        {
+            continue;
+        }
+        let names = import_one(context, &file).await;
+        stamps.insert(file_name(&file), Stamp { names, ..stamp });
+    }
+    if stamps != before
+        && let Ok(bytes) = serde_json::to_vec(&stamps)
+        && let Err(error) = std::fs::write(stamps_file, bytes)
+    {
+        tracing::debug!(%error, "what was imported cannot be noted; it will be imported again");
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let modified = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Stamp {
+        size: metadata.len(),
+        modified: u64::try_from(modified.as_nanos()).ok()?,
+        names: Vec::new(),
+    })
+}
+
+async fn all_present(cri: &Cri, names: &[String]) -> bool {
+    for name in names {
+        if !matches!(cri.image(name).await, Ok(Some(_))) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The names that were imported; none from a bad file, which is reported.
+async fn import_one(context: &Context, file: &Path) -> Vec<String> {
+    let path = file.to_path_buf();
+    let read = tokio::task::spawn_blocking(move || archive::read(&path)).await;
+    let why = match read {
+        Ok(Ok(bundles)) => match store_all(&context.cri, &bundles).await {
+            Ok(names) => {
+                tracing::info!(file = %file_name(file), images = %names.join(", "), "image archive imported");
+                // Containers may be waiting for one of these.
+                context.images.forget_failures();
+                context.wakers.wake_all();
+                return names;
+            }
+            Err(error) => error.to_string(),
+        },
+        Ok(Err(error)) => match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(file = %file_name(file), %why, "image archive cannot be imported");
+    let message = format!("Failed to import image archive {:?}: {why}", file_name(file));
+    context.recorder.event(
+        &node_reference(&context.config.node_name),
+        EventType::Warning,
+        "ImageImportFailed",
+        message,
+    );
+    Vec::new()
+}
+
+async fn store_all(cri: &Cri, bundles: &[Bundle]) -> Result<Vec<String>, content::ImportError> {
+    let mut names = Vec::new();
+    for bundle in bundles {
+        content::store(cri, bundle).await?;
+        names.extend(bundle.names.iter().cloned());
+    }
+    await_visible(cri, &names).await;
+    Ok(names)
+}
+
+/// A node in events: its uid is its name, as upstream's kubelet has it.
+pub(crate) fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_string()),
+        kind: Some("Node".to_string()),
+        name: Some(name.to_string()),
+        uid: Some(name.to_string()),
+        ..ObjectReference::default()
+    }
+}

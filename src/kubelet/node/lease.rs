@@ -1,0 +1,75 @@
+//! The node's lease: renewed every 10 s, changing nothing but `renewTime`, which the store keeps cheap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, Patch};
+use client::Api;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use serde_json::json;
+
+use crate::context::Context;
+
+const NAMESPACE: &str = "kube-node-lease";
+const DURATION: i32 = 40;
+pub(crate) const RENEW: Duration = Duration::from_secs(10);
+
+/// Renews for ever; what fails is tried again sooner.
+pub(crate) async fn run(context: Arc<Context>, node: Arc<Node>) {
+    let leases: Api<Lease> = Api::namespaced(context.api.clone(), NAMESPACE);
+    let mut known = false;
+    let mut delay = Duration::from_millis(200);
+    loop {
+        let done =
+            if known { renew(&context, &leases).await } else { acquire(&context, &leases, &node).await };
+        match done {
+            Ok(()) => {
+                known = true;
+                delay = Duration::from_millis(200);
+                tokio::time::sleep(RENEW.mul_f64(rand::random_range(0.96..1.04))).await;
+            }
+            Err(error) => {
+                known = known && !error.is_not_found();
+                tracing::debug!(%error, "the node's lease was not renewed, will retry");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(Duration::from_secs(7));
+            }
+        }
+    }
+}
+
+async fn renew(context: &Context, leases: &Api<Lease>) -> Result<(), ApiError> {
+    let body = json!({"spec": {"renewTime": MicroTime(Timestamp::now())}});
+    leases.patch(&context.config.node_name, Patch::merge(body)).await.map(|_| ())
+}
+
+async fn acquire(context: &Context, leases: &Api<Lease>, node: &Node) -> Result<(), ApiError> {
+    let name = &context.config.node_name;
+    let owner = OwnerReference {
+        api_version: "v1".to_string(),
+        kind: "Node".to_string(),
+        name: name.clone(),
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    let spec = LeaseSpec {
+        holder_identity: Some(name.clone()),
+        lease_duration_seconds: Some(DURATION),
+        renew_time: Some(MicroTime(Timestamp::now())),
+        ..LeaseSpec::default()
+    };
+    if leases.find(name).await?.is_some() {
+        let body = json!({"metadata": {"ownerReferences": [owner]}, "spec": spec});
+        return leases.patch(name, Patch::merge(body)).await.map(|_| ());
+    }
+    let metadata = ObjectMeta {
+        name: Some(name.clone()),
+        namespace: Some(NAMESPACE.to_string()),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    };
+    leases.create(&Lease { metadata, spec: Some(spec) }).await.map(|_| ())
+}

@@ -1,0 +1,84 @@
+//! The Node object: made if absent, adopted if it is there (labels that are ours to set are brought up to date).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiError, Patch};
+use client::Api;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
+
+use super::machine::Machine;
+use crate::Config;
+use crate::context::Context;
+
+fn labels(config: &Config) -> BTreeMap<String, String> {
+    let mut labels = config.labels.clone();
+    for prefix in ["kubernetes.io", "beta.kubernetes.io"] {
+        labels.insert(format!("{prefix}/arch"), Machine::architecture().to_string());
+        labels.insert(format!("{prefix}/os"), "linux".to_string());
+    }
+    labels.insert("kubernetes.io/hostname".to_string(), config.node_name.clone());
+    labels
+}
+
+/// Registers for as long as it takes.
+pub(crate) async fn register(context: &Context, status: &NodeStatus) -> Arc<Node> {
+    let mut delay = Duration::from_millis(100);
+    loop {
+        match try_register(context, status).await {
+            Ok(node) => return node,
+            Err(error) => {
+                tracing::warn!(node = %context.config.node_name, %error, "node not registered yet, will retry")
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(7));
+    }
+}
+
+async fn try_register(context: &Context, status: &NodeStatus) -> Result<Arc<Node>, ApiError> {
+    let config = &context.config;
+    let nodes: Api<Node> = Api::all(context.api.clone());
+    let annotations =
+        [("volumes.kubernetes.io/controller-managed-attach-detach".to_string(), "true".to_string())];
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels(config)),
+            annotations: Some(annotations.into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            provider_id: config.provider_id.clone(),
+            taints: (!config.taints.is_empty()).then(|| config.taints.clone()),
+            ..NodeSpec::default()
+        }),
+        status: Some(status.clone()),
+    };
+    match nodes.create(&node).await {
+        Err(error) if error.is_already_exists() => adopt(context, &nodes).await,
+        other => other,
+    }
+}
+
+async fn adopt(context: &Context, nodes: &Api<Node>) -> Result<Arc<Node>, ApiError> {
+    let name = &context.config.node_name;
+    let node = nodes.get(name).await?;
+    let have = node.metadata.labels.clone().unwrap_or_default();
+    let missing: BTreeMap<String, String> =
+        labels(&context.config).into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+    let provider = context.config.provider_id.as_ref().filter(|_| {
+        node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()).is_none_or(str::is_empty)
+    });
+    if missing.is_empty() && provider.is_none() {
+        return Ok(node);
+    }
+    let mut body = json!({"metadata": {"labels": missing}});
+    if let Some(provider) = provider {
+        body["spec"] = json!({"providerID": provider});
+    }
+    nodes.patch(name, Patch::strategic(body)).await
+}

@@ -1,0 +1,502 @@
+//! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the reason for which the
+//! container waits.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use client::events::EventType;
+use jiff::{SignedDuration, Timestamp};
+use k8s_cri::v1 as cri;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodStatus, Secret};
+
+use super::backoff::go_duration;
+use super::plan::{Plan, Slot};
+use super::{hooks, kill};
+use crate::context::{Context, RuntimeHealth};
+use crate::probes::Kind;
+use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, time};
+use crate::spec::amount;
+use crate::spec::container::ContainerInput;
+use crate::spec::env::EnvInput;
+use crate::spec::fields::Addresses;
+use crate::spec::sandbox::SandboxInput;
+use crate::spec::{PodExt, container, dns, env, hosts, sandbox, security};
+use crate::status::generate::Reasons;
+use crate::volumes::{Mounted, MountedVolume, subpath};
+
+/// What came of carrying out a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// The runtime's state is not what it was: look again.
+    pub(crate) changed: bool,
+    /// Something failed or waits: try again then.
+    pub(crate) retry: Option<Timestamp>,
+}
+
+impl Done {
+    fn retry_at(&mut self, at: Timestamp) {
+        self.retry = Some(self.retry.map_or(at, |other| other.min(at)));
+    }
+}
+
+/// One pod's run through a plan.
+pub(crate) struct Execution<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) pod: &'a Pod,
+    pub(crate) status: &'a PodStatus,
+    pub(crate) runtime: &'a PodRuntime,
+    pub(crate) mounted: &'a Mounted,
+    pub(crate) reasons: &'a mut Reasons,
+    pub(crate) ending: supervisor::CancellationToken,
+    /// How often making the sandbox has failed in a row.
+    pub(crate) sandbox_failures: &'a mut u32,
+}
+
+struct Failure {
+    reason: &'static str,
+    message: String,
+    retry: Option<Timestamp>,
+}
+
+impl Failure {
+    fn soon(reason: &'static str, message: String) -> Self {
+        Failure { reason, message, retry: Some(Timestamp::now() + SignedDuration::from_secs(10)) }
+    }
+}
+
+impl Execution<'_> {
+    pub(crate) async fn run(mut self, plan: Plan) -> Done {
+        let mut done = Done::default();
+        if plan.kill_pod && !self.runtime.is_empty() {
+            if plan.create_sandbox && plan.attempt > 0 {
+                let message = "Pod sandbox changed, it will be killed and re-created.";
+                self.context.pod_event(self.pod, EventType::Normal, "SandboxChanged", message);
+            }
+            if let Err(error) = self.kill_pod(&mut done).await {
+                self.context.pod_event(
+                    self.pod,
+                    EventType::Warning,
+                    "FailedKillPod",
+                    format!("error killing pod: {error}"),
+                );
+                done.retry_at(Timestamp::now() + SignedDuration::from_secs(2));
+                return done;
+            }
+        }
+        for kill in &plan.kill {
+            self.kill_one(kill, &mut done).await;
+        }
+        let config = self.sandbox_config(plan.attempt);
+        let (id, ips) = match plan.sandbox {
+            Some(id) => (id, self.runtime.sandboxes.first().map(|one| one.ips.clone()).unwrap_or_default()),
+            None if plan.create_sandbox => match self.create_sandbox(&config).await {
+                Ok(created) => {
+                    done.changed = true;
+                    *self.sandbox_failures = 0;
+                    created
+                }
+                Err(message) => {
+                    *self.sandbox_failures += 1;
+                    self.context.pod_event(self.pod, EventType::Warning, "FailedCreatePodSandBox", message);
+                    let wait = (1i64 << (*self.sandbox_failures).min(4)).min(10);
+                    done.retry_at(Timestamp::now() + SignedDuration::from_secs(wait));
+                    return done;
+                }
+            },
+            None => return done,
+        };
+        let ips = if self.pod.host_network() { self.context.host_ips() } else { ips };
+        for slot in plan.start {
+            if self.ending.is_cancelled() {
+                break;
+            }
+            self.start(slot, &id, &ips, &config, &mut done).await;
+        }
+        done
+    }
+
+    async fn kill_pod(&self, done: &mut Done) -> Result<(), crate::runtime::RuntimeError> {
+        let alive = self.runtime.running().next().is_some();
+        kill::containers(self.context, Some(self.pod), self.runtime, kill::grace_of(Some(self.pod), None))
+            .await?;
+        if alive || self.runtime.sandboxes.iter().any(|one| one.ready) {
+            done.changed = true;
+        }
+        kill::sandboxes(&self.context.cri, self.runtime).await
+    }
+
+    async fn kill_one(&self, kill: &super::plan::Kill, done: &mut Done) {
+        let Some(record) = self.runtime.containers.iter().find(|one| one.id == kill.id) else { return };
+        let definition = self.pod.find_container(&kill.name);
+        let probe = definition.and_then(|one| match kill.probe {
+            Some(Kind::Liveness) => one.liveness_probe.as_ref(),
+            Some(Kind::Startup) => one.startup_probe.as_ref(),
+            _ => None,
+        });
+        let grace = probe
+            .and_then(|probe| probe.termination_grace_period_seconds)
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or_else(|| kill::grace_of(Some(self.pod), None), Duration::from_secs);
+        done.changed = true;
+        let outcome =
+            kill::container(self.context, Some(self.pod), self.runtime, record, &kill.message, grace).await;
+        if let Err(error) = outcome {
+            tracing::warn!(pod = %self.pod.described(), container = %kill.name, %error, "container not stopped");
+        }
+    }
+
+    pub(crate) fn log_directory(context: &Context, pod: &Pod) -> PathBuf {
+        context.config.log_dir.join(format!("{}_{}_{}", pod.namespace(), pod.name(), pod.uid()))
+    }
+
+    fn sandbox_config(&self, attempt: u32) -> cri::PodSandboxConfig {
+        let config = &self.context.config;
+        let node_dns = dns::parse(&node_resolv_conf());
+        let directory = Self::log_directory(self.context, self.pod);
+        let input = SandboxInput {
+            instance: &self.context.instance_label(),
+            log_directory: &directory,
+            cgroup_parent: &self.context.cgroups.of_pod(self.pod),
+            dns: dns::of_pod(self.pod, &node_dns, &config.cluster_dns, &config.cluster_domain),
+            cluster_domain: &config.cluster_domain,
+            attempt,
+        };
+        sandbox::config(self.pod, input)
+    }
+
+    async fn create_sandbox(&self, config: &cri::PodSandboxConfig) -> Result<(String, Vec<String>), String> {
+        if let RuntimeHealth::NetworkNotReady(why) = &*self.context.runtime.borrow()
+            && !self.pod.host_network()
+        {
+            return Err(format!("network is not ready: {why}"));
+        }
+        self.context
+            .cgroups
+            .create_pod(self.pod)
+            .map_err(|error| format!("unable to ensure pod container exists: {error}"))?;
+        std::fs::create_dir_all(&config.log_directory)
+            .map_err(|error| format!("Failed to create pod log directory: {error}"))?;
+        let failed = |error: crate::runtime::RuntimeError| format!("Failed to create pod sandbox: {error}");
+        let id = self.context.cri.run_sandbox(config.clone()).await.map_err(failed)?;
+        self.context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
+        if self.pod.host_network() {
+            return Ok((id, Vec::new()));
+        }
+        let status = self.context.cri.sandbox(&id).await.map_err(failed)?;
+        let network = status.network.unwrap_or_default();
+        let more = network.additional_ips.into_iter().map(|one| one.ip);
+        Ok((id, std::iter::once(network.ip).chain(more).filter(|ip| !ip.is_empty()).collect()))
+    }
+
+    async fn start(
+        &mut self,
+        slot: Slot,
+        sandbox: &str,
+        ips: &[String],
+        config: &cri::PodSandboxConfig,
+        done: &mut Done,
+    ) {
+        let Some(definition) = slot.of(self.pod) else { return };
+        match self.try_start(slot, definition, sandbox, ips, config).await {
+            Ok(()) => {
+                self.reasons.remove(&definition.name);
+                done.changed = true;
+            }
+            Err(failure) => {
+                if let Some(retry) = failure.retry {
+                    done.retry_at(retry);
+                }
+                let crash = failure.reason == "CrashLoopBackOff";
+                let text = match failure.reason {
+                    "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+                        failure.reason
+                    }
+                    _ => &failure.message,
+                };
+                if !crash {
+                    self.context.slot_event(
+                        self.pod,
+                        slot,
+                        EventType::Warning,
+                        "Failed",
+                        format!("Error: {text}"),
+                    );
+                }
+                let reason = (failure.reason.to_string(), failure.message);
+                if self.reasons.insert(definition.name.clone(), reason.clone()) != Some(reason) {
+                    done.changed = true;
+                }
+            }
+        }
+    }
+
+    async fn try_start(
+        &self,
+        slot: Slot,
+        definition: &Container,
+        sandbox: &str,
+        ips: &[String],
+        config: &cri::PodSandboxConfig,
+    ) -> Result<(), Failure> {
+        self.check_backoff(slot, definition)?;
+        let context = self.context;
+        let pulled = tokio::select! {
+            pulled = context.images.ensure(context, self.pod, definition, config) => pulled,
+            () = self.ending.cancelled() => return Err(Failure::soon("ErrImagePull", "the pod is being deleted".into())),
+        };
+        let pulled = pulled.map_err(|error| Failure {
+            reason: error.reason,
+            message: error.message,
+            retry: error.retry,
+        })?;
+        let restart_count = self.restart_count(definition);
+        if let Some(refusal) = security::refuse_root(self.pod, definition, &pulled.user) {
+            return Err(Failure::soon("CreateContainerConfigError", refusal));
+        }
+        let config_error = |message| Failure::soon("CreateContainerConfigError", message);
+        let environment = self.environment(definition, ips).await.map_err(config_error)?;
+        let mounts = self.mounts(definition, ips, &environment, restart_count).map_err(config_error)?;
+        let input = ContainerInput {
+            instance: &context.instance_label(),
+            image_ref: &pulled.reference,
+            image_user: &pulled.user,
+            env: environment,
+            mounts,
+            restart_count,
+            node_memory: i64::try_from(context.machine.memory).unwrap_or(i64::MAX),
+            no_swap: context.cgroups.is_v2(),
+            seccomp_dir: &context.config.data_dir.join("seccomp"),
+        };
+        let wanted = container::config(self.pod, definition, input);
+        let _ = std::fs::create_dir_all(Path::new(&config.log_directory).join(&definition.name));
+        let id = context
+            .cri
+            .create_container(sandbox, wanted, config.clone())
+            .await
+            .map_err(|error| Failure::soon("CreateContainerError", error.message().to_string()))?;
+        context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
+        context.slot_event(self.pod, slot, EventType::Normal, "Created", "Container created");
+        context
+            .cri
+            .start_container(&id)
+            .await
+            .map_err(|error| Failure::soon("RunContainerError", error.message().to_string()))?;
+        context.slot_event(self.pod, slot, EventType::Normal, "Started", "Container started");
+        self.post_start(slot, definition, &id, ips).await
+    }
+
+    fn check_backoff(&self, slot: Slot, definition: &Container) -> Result<(), Failure> {
+        let last = self.runtime.latest(&definition.name).filter(|one| one.phase == ContainerPhase::Exited);
+        let Some(ended) = last.and_then(|one| time(one.finished_at)) else { return Ok(()) };
+        let key = format!("{}_{}_{}", self.pod.uid(), definition.name, container::hash(definition));
+        let now = Timestamp::now();
+        let mut restarts = self.context.restarts.lock();
+        if let Some(left) = restarts.remaining(&key, ended, now) {
+            let delay = go_duration(restarts.delay(&key));
+            let (pod, name) = (self.pod.described(), &definition.name);
+            let event = format!("Back-off restarting failed container {name} in pod {pod}");
+            self.context.slot_event(self.pod, slot, EventType::Warning, "BackOff", event);
+            let message = format!("back-off {delay} restarting failed container={name} pod={pod}");
+            return Err(Failure { reason: "CrashLoopBackOff", message, retry: Some(now + left) });
+        }
+        restarts.next(&key, ended);
+        Ok(())
+    }
+
+    fn restart_count(&self, definition: &Container) -> i32 {
+        if let Some(last) = self.runtime.latest(&definition.name) {
+            return last.restart_count + 1;
+        }
+        // The runtime has forgotten it, as after a reboot: the API remembers.
+        let lists = [&self.status.init_container_statuses, &self.status.container_statuses];
+        let old =
+            lists.into_iter().flat_map(|list| list.iter().flatten()).find(|one| one.name == definition.name);
+        let Some(old) = old else { return 0 };
+        let ran =
+            old.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        old.restart_count + i32::from(ran)
+    }
+
+    async fn environment(
+        &self,
+        definition: &Container,
+        ips: &[String],
+    ) -> Result<std::collections::BTreeMap<String, String>, String> {
+        let (uid, namespace) = (self.pod.uid(), self.pod.namespace());
+        let (config_maps, secrets) = env::referenced(definition);
+        let mut sources = env::Sources::default();
+        for name in config_maps {
+            let found = self.context.sources.get::<ConfigMap>(uid, namespace, &name).await;
+            sources.config_maps.insert(name, found.map_err(|error| error.to_string())?);
+        }
+        for name in secrets {
+            let found = self.context.sources.get::<Secret>(uid, namespace, &name).await;
+            sources.secrets.insert(name, found.map_err(|error| error.to_string())?);
+        }
+        let links = self.pod.spec_ref().enable_service_links.unwrap_or(true);
+        let mut services = self.context.services.list(Some(namespace));
+        services.extend(self.context.services.get(Some("default"), "kubernetes"));
+        let services = env::service_variables(&services, namespace, links);
+        let addresses = Addresses { host: self.context.host_ips(), pod: ips.to_vec() };
+        let input = EnvInput {
+            pod: self.pod,
+            addresses: &addresses,
+            allocatable: &self.context.allocatable,
+            services: &services,
+            sources: &sources,
+        };
+        env::environment(definition, &input)
+    }
+
+    fn mounts(
+        &self,
+        definition: &Container,
+        ips: &[String],
+        env: &std::collections::BTreeMap<String, String>,
+        restart_count: i32,
+    ) -> Result<Vec<cri::Mount>, String> {
+        let mut mounts = Vec::new();
+        let pod_dir = self.context.volumes.pod_dir(self.pod.uid());
+        for (index, mount) in definition.volume_mounts.iter().flatten().enumerate() {
+            let volume = self.mounted.volumes.get(&mount.name);
+            let MountedVolume { path, read_only } = volume.cloned().ok_or_else(|| {
+                format!("cannot find volume {:?} to mount into container {:?}", mount.name, definition.name)
+            })?;
+            let sub = match (mount.sub_path_expr.as_deref(), mount.sub_path.as_deref()) {
+                (Some(expression), _) if !expression.is_empty() => env::expand_strictly(expression, env)?,
+                (_, sub) => sub.unwrap_or("").to_string(),
+            };
+            let host_path = if sub.is_empty() {
+                path
+            } else {
+                let target = pod_dir
+                    .join("volume-subpaths")
+                    .join(&mount.name)
+                    .join(&definition.name)
+                    .join(index.to_string());
+                subpath::bind(&path, &sub, target)?
+            };
+            let propagation = match mount.mount_propagation.as_deref() {
+                Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
+                Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
+                _ => cri::MountPropagation::PropagationPrivate,
+            };
+            mounts.push(cri::Mount {
+                container_path: absolute(&mount.mount_path, definition.working_dir.as_deref()),
+                host_path: host_path.to_string_lossy().into_owned(),
+                readonly: mount.read_only.unwrap_or(false) || read_only,
+                propagation: propagation as i32,
+                ..Default::default()
+            });
+        }
+        self.hosts_mount(definition, ips, &pod_dir, &mut mounts)?;
+        self.termination_mount(definition, &pod_dir, restart_count, &mut mounts)?;
+        Ok(mounts)
+    }
+
+    fn hosts_mount(
+        &self,
+        definition: &Container,
+        ips: &[String],
+        pod_dir: &Path,
+        mounts: &mut Vec<cri::Mount>,
+    ) -> Result<(), String> {
+        let own = definition.volume_mounts.iter().flatten().any(|mount| mount.mount_path == "/etc/hosts");
+        if own {
+            return Ok(());
+        }
+        let node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let text = hosts::hosts_file(self.pod, ips, &self.context.config.cluster_domain, &node);
+        let path = pod_dir.join("etc-hosts");
+        write_file(&path, text.as_bytes(), 0o644)?;
+        mounts.push(cri::Mount {
+            container_path: "/etc/hosts".to_string(),
+            host_path: path.to_string_lossy().into_owned(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    fn termination_mount(
+        &self,
+        definition: &Container,
+        pod_dir: &Path,
+        restart_count: i32,
+        mounts: &mut Vec<cri::Mount>,
+    ) -> Result<(), String> {
+        let path = pod_dir.join("containers").join(&definition.name).join(restart_count.to_string());
+        write_file(&path, b"", 0o666)?;
+        mounts.push(cri::Mount {
+            container_path: container::termination_path(definition).to_string(),
+            host_path: path.to_string_lossy().into_owned(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    async fn post_start(
+        &self,
+        slot: Slot,
+        definition: &Container,
+        id: &str,
+        ips: &[String],
+    ) -> Result<(), Failure> {
+        let hook = definition.lifecycle.as_ref().and_then(|one| one.post_start.as_ref());
+        let Some(hook) = hook else { return Ok(()) };
+        let ip = ips.first().and_then(|ip| ip.parse().ok()).filter(|_| !self.pod.host_network());
+        let ran = tokio::select! {
+            ran = hooks::run(&self.context.cri, hook, definition, id, ip, Duration::ZERO) => ran,
+            () = self.ending.cancelled() => return Ok(()),
+        };
+        let Err(error) = ran else { return Ok(()) };
+        let message = format!("PostStartHook failed: {error}");
+        self.context.slot_event(self.pod, slot, EventType::Warning, "FailedPostStartHook", message.clone());
+        if let Ok(state) = PodRuntime::read(&self.context.cri, self.pod.uid()).await
+            && let Some(record) = state.containers.iter().find(|one| one.id == id)
+        {
+            let _ = kill_after_hook(self.context, self.pod, &state, record).await;
+        }
+        Err(Failure::soon("PostStartHookError", message))
+    }
+}
+
+async fn kill_after_hook(
+    context: &Context,
+    pod: &Pod,
+    state: &PodRuntime,
+    record: &ContainerRecord,
+) -> Result<(), crate::runtime::RuntimeError> {
+    let message = "FailedPostStartHook";
+    kill::container(context, Some(pod), state, record, message, kill::grace_of(Some(pod), None)).await
+}
+
+fn absolute(path: &str, working_dir: Option<&str>) -> String {
+    if path.starts_with('/') {
+        return path.to_string();
+    }
+    format!("{}/{path}", working_dir.unwrap_or("").trim_end_matches('/'))
+}
+
+fn write_file(path: &Path, data: &[u8], mode: u32) -> Result<(), String> {
+    let said = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(said)?;
+    }
+    std::fs::write(path, data).map_err(said)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(said)
+}
+
+/// The node's `resolv.conf`; where systemd-resolved puts a stub there, the file behind it.
+fn node_resolv_conf() -> String {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    if text.lines().any(|line| line.trim() == "nameserver 127.0.0.53") {
+        return std::fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(text);
+    }
+    text
+}
+
+/// Milli-CPUs that the node can give.
+pub(crate) fn allocatable_cpu(context: &Context) -> i64 {
+    amount::milli_cpu(Some(&context.allocatable)).unwrap_or(0)
+}

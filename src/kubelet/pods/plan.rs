@@ -1,0 +1,268 @@
+//! What to do next for a pod: a pure function of its specification, what the runtime holds and what probes found.
+//!
+//! Upstream's `computePodActions`. Init containers run one after the other; those that restart always (sidecars) stay and
+//! the next one waits only until they have started.
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::probes::{Outcome, ProbeView};
+use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
+use crate::spec::{PodExt, container, is_sidecar};
+
+/// Which container of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Slot {
+    Init(usize),
+    Main(usize),
+}
+
+impl Slot {
+    pub(crate) fn of(self, pod: &Pod) -> Option<&Container> {
+        match self {
+            Self::Init(index) => pod.init_containers().get(index),
+            Self::Main(index) => pod.containers().get(index),
+        }
+    }
+}
+
+/// A container to kill, and what its event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) message: String,
+    /// A failed startup or liveness probe has its own grace period.
+    pub(crate) probe: Option<crate::probes::Kind>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Stop everything there is, first.
+    pub(crate) kill_pod: bool,
+    pub(crate) create_sandbox: bool,
+    /// Of the sandbox to create.
+    pub(crate) attempt: u32,
+    /// The sandbox to start containers in, if it is there already.
+    pub(crate) sandbox: Option<String>,
+    pub(crate) kill: Vec<Kill>,
+    pub(crate) start: Vec<Slot>,
+}
+
+/// Whether a container that is not running should run again.
+pub(crate) fn should_run(pod: &Pod, container: &Container, latest: Option<&ContainerRecord>) -> bool {
+    let Some(latest) = latest else { return true };
+    match latest.phase {
+        ContainerPhase::Running => false,
+        ContainerPhase::Created | ContainerPhase::Unknown => true,
+        ContainerPhase::Exited => restarts(pod, container, latest.exit_code),
+    }
+}
+
+fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
+    for rule in container.restart_policy_rules.iter().flatten() {
+        let Some(codes) = &rule.exit_codes else { continue };
+        let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+        if listed == (codes.operator == "In") && rule.action == "Restart" {
+            return true;
+        }
+    }
+    match container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        _ => true,
+    }
+}
+
+fn may_restart(pod: &Pod, container: &Container) -> bool {
+    container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) != "Never"
+}
+
+pub(crate) fn plan(pod: &Pod, runtime: &PodRuntime, probes: &dyn ProbeView) -> Plan {
+    match runtime.sandboxes.first() {
+        None => fresh_sandbox(pod, runtime, 0),
+        Some(newest) => {
+            let several = runtime.sandboxes.iter().filter(|one| one.ready).count() > 1;
+            let network = newest.host_network == pod.host_network();
+            let address = pod.host_network() || !newest.ips.is_empty();
+            if several || !newest.ready || !network || !address {
+                fresh_sandbox(pod, runtime, newest.attempt + 1)
+            } else {
+                in_sandbox(pod, runtime, &newest.id, probes)
+            }
+        }
+    }
+}
+
+fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> Plan {
+    let mut plan = Plan { kill_pod: true, attempt, ..Plan::default() };
+    if pod.restart_policy() == "Never" && attempt != 0 && !runtime.containers.is_empty() {
+        return plan;
+    }
+    let succeeded = |one: &Container| {
+        runtime
+            .latest(&one.name)
+            .is_some_and(|last| last.phase == ContainerPhase::Exited && last.exit_code == 0)
+    };
+    let again: Vec<Slot> = pod
+        .containers()
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| !(pod.restart_policy() == "OnFailure" && succeeded(one)))
+        .map(|(index, _)| Slot::Main(index))
+        .collect();
+    if again.is_empty() {
+        return plan;
+    }
+    plan.create_sandbox = true;
+    plan.start = if pod.init_containers().is_empty() { again } else { vec![Slot::Init(0)] };
+    plan
+}
+
+fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn ProbeView) -> Plan {
+    let mut plan = Plan { sandbox: Some(sandbox.to_string()), ..Plan::default() };
+    let mut kept = 0;
+    match init_containers(pod, runtime, sandbox, probes, &mut plan) {
+        Initialization::Failed => {
+            plan.kill_pod = true;
+            return plan;
+        }
+        Initialization::Going => return plan,
+        Initialization::Done => {}
+    }
+    for (index, one) in pod.containers().iter().enumerate() {
+        match runtime.latest(&one.name) {
+            Some(record) if record.phase == ContainerPhase::Running => match fault(one, record, probes) {
+                None => kept += 1,
+                Some((message, probe)) => {
+                    let restart = probe.is_none() || may_restart(pod, one);
+                    plan.kill.push(killing(record, message, probe, restart));
+                    if restart {
+                        plan.start.push(Slot::Main(index));
+                    }
+                }
+            },
+            latest => {
+                if should_run(pod, one, latest) {
+                    if let Some(unknown) = latest.filter(|record| record.phase == ContainerPhase::Unknown) {
+                        let message =
+                            "Container is in \"unknown\" state, try killing it before restart".to_string();
+                        plan.kill.push(Kill {
+                            id: unknown.id.clone(),
+                            name: one.name.clone(),
+                            message,
+                            probe: None,
+                        });
+                    }
+                    plan.start.push(Slot::Main(index));
+                }
+            }
+        }
+    }
+    if kept == 0 && !plan.start.iter().any(|slot| matches!(slot, Slot::Main(_))) {
+        plan.kill_pod = true;
+        plan.start.clear();
+        plan.kill.clear();
+    }
+    plan
+}
+
+fn killing(
+    record: &ContainerRecord,
+    message: String,
+    probe: Option<crate::probes::Kind>,
+    restart: bool,
+) -> Kill {
+    let message = if restart { format!("{message}, will be restarted") } else { message };
+    Kill { id: record.id.clone(), name: record.name.clone(), message, probe }
+}
+
+/// Why a running container must not go on running.
+fn fault(
+    container: &Container,
+    record: &ContainerRecord,
+    probes: &dyn ProbeView,
+) -> Option<(String, Option<crate::probes::Kind>)> {
+    use crate::probes::Kind;
+    let name = &container.name;
+    if record.hash != container::hash(container) {
+        return Some((format!("Container {name} definition changed"), None));
+    }
+    if probes.outcome(Kind::Liveness, &record.id) == Some(Outcome::Failure) {
+        return Some((format!("Container {name} failed liveness probe"), Some(Kind::Liveness)));
+    }
+    if probes.outcome(Kind::Startup, &record.id) == Some(Outcome::Failure) {
+        return Some((format!("Container {name} failed startup probe"), Some(Kind::Startup)));
+    }
+    None
+}
+
+enum Initialization {
+    Done,
+    /// An init container runs or is to be started.
+    Going,
+    /// An init container failed and the pod may not try again.
+    Failed,
+}
+
+fn init_containers(
+    pod: &Pod,
+    runtime: &PodRuntime,
+    sandbox: &str,
+    probes: &dyn ProbeView,
+    plan: &mut Plan,
+) -> Initialization {
+    let here = |name: &str| runtime.containers.iter().find(|one| one.name == name && one.sandbox == sandbox);
+    let done_before = pod.containers().iter().any(|one| here(&one.name).is_some());
+    for (index, one) in pod.init_containers().iter().enumerate() {
+        let record = here(&one.name);
+        let going = if is_sidecar(one) {
+            sidecar(index, one, record, probes, plan) && !done_before
+        } else if done_before {
+            false
+        } else {
+            match record.map(|record| (record.phase, record.exit_code)) {
+                Some((ContainerPhase::Exited, 0)) => false,
+                Some((ContainerPhase::Running, _)) => true,
+                Some((ContainerPhase::Exited, code)) if !restarts(pod, one, code) => {
+                    return Initialization::Failed;
+                }
+                _ => {
+                    plan.start.push(Slot::Init(index));
+                    true
+                }
+            }
+        };
+        if going {
+            return Initialization::Going;
+        }
+    }
+    Initialization::Done
+}
+
+/// Keeps a sidecar running; true if those after it have to wait for it.
+fn sidecar(
+    index: usize,
+    container: &Container,
+    record: Option<&ContainerRecord>,
+    probes: &dyn ProbeView,
+    plan: &mut Plan,
+) -> bool {
+    match record {
+        Some(record) if record.phase == ContainerPhase::Running => {
+            if let Some((message, probe)) = fault(container, record, probes) {
+                plan.kill.push(killing(record, message, probe, true));
+                plan.start.push(Slot::Init(index));
+                return true;
+            }
+            container.startup_probe.is_some()
+                && probes.outcome(crate::probes::Kind::Startup, &record.id) != Some(Outcome::Success)
+        }
+        _ => {
+            plan.start.push(Slot::Init(index));
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by container id.
+
+mod manager;
+mod prober;
+
+pub(crate) use manager::ProbeManager;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Startup,
+    Liveness,
+    Readiness,
+}
+
+impl Kind {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+}
+
+/// What probes found so far.
+pub(crate) trait ProbeView: Sync {
+    /// `None` while nothing is known, or where there is no such probe.
+    fn outcome(&self, kind: Kind, container: &str) -> Option<Outcome>;
+}
+
+/// The HTTP request of a lifecycle hook: any answer below 400 is good.
+pub(crate) async fn hook_get(
+    get: &k8s_openapi::api::core::v1::HTTPGetAction,
+    container: &k8s_openapi::api::core::v1::Container,
+    id: &str,
+    ip: Option<std::net::IpAddr>,
+    limit: std::time::Duration,
+) -> Result<(), String> {
+    let target = prober::Target { container: container.clone(), id: id.to_string(), ip };
+    match prober::http_get(get, &target, limit).await {
+        Ok((status, _)) if status < 400 => Ok(()),
+        Ok((status, body)) => Err(format!("HTTP status {status}: {body}")),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,264 @@
+//! Which probes run, and what they found. A probe's task lives as long as the container instance it probes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::events::{EventType, Recorder};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Probe};
+use parking_lot::Mutex;
+use supervisor::{CancellationToken, OnExit, Stage};
+use tokio::sync::Notify;
+
+use super::prober::{self, Finding, Target};
+use super::{Kind, Outcome, ProbeView};
+use crate::context::Wakers;
+use crate::runtime::Cri;
+use crate::runtime::state::{ContainerRecord, PodRuntime, time};
+use crate::spec::{PodExt, is_sidecar};
+
+#[derive(Clone)]
+pub(crate) struct ProbeManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cri: Cri,
+    stage: Stage,
+    wakers: Wakers,
+    recorder: Recorder,
+    findings: Mutex<HashMap<(Kind, String), Outcome>>,
+    /// By pod uid, then by container id.
+    running: Mutex<HashMap<String, HashMap<String, Running>>>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    started: Arc<Notify>,
+}
+
+impl ProbeView for ProbeManager {
+    fn outcome(&self, kind: Kind, container: &str) -> Option<Outcome> {
+        self.inner.findings.lock().get(&(kind, container.to_string())).copied()
+    }
+}
+
+fn probes(container: &Container) -> impl Iterator<Item = (Kind, &Probe)> {
+    [
+        (Kind::Startup, container.startup_probe.as_ref()),
+        (Kind::Liveness, container.liveness_probe.as_ref()),
+        (Kind::Readiness, container.readiness_probe.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(|(kind, probe)| Some((kind, probe?)))
+}
+
+impl ProbeManager {
+    pub(crate) fn new(cri: Cri, stage: Stage, wakers: Wakers, recorder: Recorder) -> Self {
+        let inner =
+            Inner { cri, stage, wakers, recorder, findings: Mutex::default(), running: Mutex::default() };
+        ProbeManager { inner: Arc::new(inner) }
+    }
+
+    /// Starts probes of containers that run, ends those of containers that do not.
+    pub(crate) fn update(&self, pod: &Pod, runtime: &PodRuntime) {
+        let mut all = self.inner.running.lock();
+        let of_pod = all.entry(pod.uid().to_string()).or_default();
+        of_pod.retain(|id, running| {
+            let alive = runtime.running().any(|record| record.id == *id);
+            if !alive {
+                running.stop.cancel();
+                self.inner.forget(id);
+            }
+            alive
+        });
+        let sidecars = pod.init_containers().iter().filter(|one| is_sidecar(one));
+        for container in pod.containers().iter().chain(sidecars) {
+            let record = runtime.running().find(|record| record.name == container.name);
+            let Some(record) = record.filter(|record| !of_pod.contains_key(&record.id)) else { continue };
+            if probes(container).next().is_some() {
+                of_pod.insert(record.id.clone(), self.begin(pod, container, record, runtime));
+            }
+        }
+        if of_pod.is_empty() {
+            all.remove(pod.uid());
+        }
+    }
+
+    /// Ends the probes of a pod. Readiness probes of one that is being stopped are upstream's to go on; ours end with it.
+    pub(crate) fn stop(&self, uid: &str) {
+        for (id, running) in self.inner.running.lock().remove(uid).unwrap_or_default() {
+            running.stop.cancel();
+            self.inner.forget(&id);
+        }
+    }
+
+    fn begin(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        record: &ContainerRecord,
+        runtime: &PodRuntime,
+    ) -> Running {
+        let running = Running { stop: CancellationToken::new(), started: Arc::new(Notify::new()) };
+        let ip = match runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first()) {
+            Some(ip) if !pod.host_network() => ip.parse().ok(),
+            _ => None,
+        };
+        for (kind, probe) in probes(container) {
+            // Until told otherwise a container is alive and not ready.
+            let initially = match kind {
+                Kind::Liveness => Some(Outcome::Success),
+                Kind::Readiness => Some(Outcome::Failure),
+                Kind::Startup => None,
+            };
+            if let Some(outcome) = initially {
+                self.inner.findings.lock().insert((kind, record.id.clone()), outcome);
+            }
+            let task = Task {
+                manager: self.clone(),
+                kind,
+                probe: probe.clone(),
+                uid: pod.uid().to_string(),
+                target: Target { container: container.clone(), id: record.id.clone(), ip },
+                reference: reference(pod, container),
+                since: time(record.started_at),
+                waits_for_startup: container.startup_probe.is_some() && kind != Kind::Startup,
+                started: running.started.clone(),
+            };
+            let stop = running.stop.clone();
+            self.inner.stage.spawn_cancellable("probe", OnExit::Done, async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task.run() => {}
+                }
+            });
+        }
+        running
+    }
+
+    /// Addresses of probes of pods in the node's network are the node's own.
+    fn set(&self, kind: Kind, uid: &str, id: &str, outcome: Outcome) {
+        let before = self.inner.findings.lock().insert((kind, id.to_string()), outcome);
+        if before != Some(outcome) {
+            self.inner.wakers.wake(uid);
+        }
+    }
+}
+
+impl Inner {
+    fn forget(&self, id: &str) {
+        let mut findings = self.findings.lock();
+        for kind in [Kind::Startup, Kind::Liveness, Kind::Readiness] {
+            findings.remove(&(kind, id.to_string()));
+        }
+    }
+}
+
+fn reference(pod: &Pod, container: &Container) -> ObjectReference {
+    let list = if is_sidecar(container) { "initContainers" } else { "containers" };
+    ObjectReference {
+        field_path: Some(format!("spec.{list}{{{}}}", container.name)),
+        ..client::events::reference_to(pod)
+    }
+}
+
+struct Task {
+    manager: ProbeManager,
+    kind: Kind,
+    probe: Probe,
+    uid: String,
+    target: Target,
+    reference: ObjectReference,
+    since: Option<Timestamp>,
+    waits_for_startup: bool,
+    started: Arc<Notify>,
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    Duration::from_secs(
+        value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default),
+    )
+}
+
+impl Task {
+    async fn run(self) {
+        if self.waits_for_startup {
+            loop {
+                let started = self.started.notified();
+                if self.manager.outcome(Kind::Startup, &self.target.id) == Some(Outcome::Success) {
+                    break;
+                }
+                started.await;
+            }
+        }
+        let delay = self.probe.initial_delay_seconds.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+        let age = self.since.map_or(Duration::ZERO, |since| {
+            Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default()
+        });
+        tokio::time::sleep(Duration::from_secs(delay).saturating_sub(age)).await;
+        let period = seconds(self.probe.period_seconds, 10);
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut last, mut streak) = (None, 0);
+        loop {
+            ticks.tick().await;
+            let Some(outcome) = self.probe_once().await else { continue };
+            streak = if last == Some(outcome) { streak + 1 } else { 1 };
+            last = Some(outcome);
+            let threshold = match outcome {
+                Outcome::Success => self.probe.success_threshold.unwrap_or(1),
+                Outcome::Failure => self.probe.failure_threshold.unwrap_or(3),
+            };
+            if streak < threshold.max(1) {
+                continue;
+            }
+            self.manager.set(self.kind, &self.uid, &self.target.id, outcome);
+            match (self.kind, outcome) {
+                (Kind::Startup, Outcome::Success) => {
+                    self.started.notify_waiters();
+                    return;
+                }
+                // The container is about to be restarted; its next instance has probes of its own.
+                (Kind::Startup | Kind::Liveness, Outcome::Failure) => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// `None` if the probe itself could not be made; that counts for nothing.
+    async fn probe_once(&self) -> Option<Outcome> {
+        let timeout = seconds(self.probe.timeout_seconds, 1);
+        let finding = prober::probe(&self.manager.inner.cri, &self.probe, &self.target, timeout).await;
+        let title = self.kind.title();
+        let warn = |message: String| {
+            self.manager.inner.recorder.event(&self.reference, EventType::Warning, "Unhealthy", message);
+        };
+        match finding {
+            Finding::Success => Some(Outcome::Success),
+            Finding::Warning(output) => {
+                let message = format!("{title} probe warning: {output}");
+                self.manager.inner.recorder.event(
+                    &self.reference,
+                    EventType::Warning,
+                    "ProbeWarning",
+                    message,
+                );
+                Some(Outcome::Success)
+            }
+            Finding::Failure(output) => {
+                warn(format!("{title} probe failed: {output}"));
+                Some(Outcome::Failure)
+            }
+            Finding::Unknown(error) => {
+                warn(format!("{title} probe errored and resulted in unknown state: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// Where a probe of a pod in the node's network goes if it names no host.
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

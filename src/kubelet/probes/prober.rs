@@ -1,0 +1,349 @@
+//! Making one probe: a command in the container, an HTTP request, a TCP connection or a gRPC health check. Output and wording
+//! are Go's, because that is what people search for.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::core::v1::{
+    Container, ExecAction, GRPCAction, HTTPGetAction, HTTPHeader, Probe, TCPSocketAction,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::manager::LOOPBACK;
+use crate::runtime::Cri;
+
+/// What is probed.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) container: Container,
+    pub(crate) id: String,
+    /// The pod's address; none for pods in the node's network.
+    pub(crate) ip: Option<IpAddr>,
+}
+
+pub(crate) enum Finding {
+    Success,
+    /// Good, but worth a word.
+    Warning(String),
+    Failure(String),
+    Unknown(String),
+}
+
+/// Bytes of output that are kept.
+const MOST_OUTPUT: usize = 10 * 1024;
+
+pub(crate) async fn probe(cri: &Cri, probe: &Probe, target: &Target, timeout: Duration) -> Finding {
+    if let Some(action) = &probe.exec {
+        return exec(cri, action, target, timeout).await;
+    }
+    if let Some(action) = &probe.http_get {
+        return match http_get(action, target, timeout).await {
+            Ok((status, _)) if (200..300).contains(&status) => Finding::Success,
+            Ok((status, body)) if (300..400).contains(&status) => {
+                Finding::Warning(format!("Probe terminated redirects, Response body: {body}"))
+            }
+            Ok((status, _)) => Finding::Failure(format!("HTTP probe failed with statuscode: {status}")),
+            Err(error) => Finding::Failure(error),
+        };
+    }
+    if let Some(action) = &probe.tcp_socket {
+        return tcp(action, target, timeout).await;
+    }
+    if let Some(action) = &probe.grpc {
+        return grpc(action, target, timeout).await;
+    }
+    Finding::Unknown(format!("missing probe handler for container {}", target.container.name))
+}
+
+async fn exec(cri: &Cri, action: &ExecAction, target: &Target, timeout: Duration) -> Finding {
+    let command = action.command.clone().unwrap_or_default();
+    match cri.exec(&target.id, &command, timeout).await {
+        Ok(reply) if reply.exit_code == 0 => Finding::Success,
+        Ok(reply) => {
+            let mut output = reply.stdout;
+            output.extend(reply.stderr);
+            output.truncate(MOST_OUTPUT);
+            Finding::Failure(String::from_utf8_lossy(&output).into_owned())
+        }
+        Err(error) if error.is_timeout() => {
+            Finding::Failure(format!("command timed out: {command:?} timed out after {}s", timeout.as_secs()))
+        }
+        Err(error) => Finding::Unknown(error.to_string()),
+    }
+}
+
+/// The number of a port that may be one of the container's names.
+pub(crate) fn port_number(port: &IntOrString, container: &Container) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => name.parse().ok().or_else(|| {
+            let named = container.ports.iter().flatten().find(|one| one.name.as_deref() == Some(name));
+            named.map(|one| one.container_port)
+        }),
+    };
+    let number = number.ok_or_else(|| match port {
+        IntOrString::String(name) => format!("couldn't find port: {name}"),
+        IntOrString::Int(number) => format!("invalid port number: {number}"),
+    })?;
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
+}
+
+async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, String> {
+    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(format!("dial tcp {shown}: {}", connect_error(&error))),
+        Err(_) => Err(format!("dial tcp {shown}: i/o timeout")),
+    }
+}
+
+fn connect_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_string(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_string(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_string(),
+        _ => format!("connect: {error}"),
+    }
+}
+
+fn host_of(host: Option<&str>, target: &Target) -> String {
+    match host.filter(|host| !host.is_empty()) {
+        Some(host) => host.to_string(),
+        None => target.ip.unwrap_or(LOOPBACK).to_string(),
+    }
+}
+
+/// Status and the beginning of the body; what went wrong, as Go's client says it.
+pub(crate) async fn http_get(
+    action: &HTTPGetAction,
+    target: &Target,
+    timeout: Duration,
+) -> Result<(u16, String), String> {
+    let port = port_number(&action.port, &target.container)?;
+    let host = host_of(action.host.as_deref(), target);
+    let https = action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let path = action.path.as_deref().unwrap_or("");
+    let path = if path.starts_with('/') { path.to_string() } else { format!("/{path}") };
+    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let url = format!("{}://{shown}{path}", if https { "https" } else { "http" });
+    let headers = action.http_headers.as_deref().unwrap_or_default();
+    let asked = ask(&host, port, https, &path, &shown, headers, timeout);
+    match tokio::time::timeout(timeout, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(format!("Get {url:?}: {error}")),
+        Err(_) => Err(format!(
+            "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
+    }
+}
+
+async fn ask(
+    host: &str,
+    port: u16,
+    https: bool,
+    path: &str,
+    authority: &str,
+    headers: &[HTTPHeader],
+    timeout: Duration,
+) -> Result<(u16, String), String> {
+    let stream = connect(host, port, timeout).await?;
+    let mut request = http::Request::get(path);
+    let given = |name: &str| headers.iter().any(|one| one.name.eq_ignore_ascii_case(name));
+    if !given("host") {
+        request = request.header("Host", authority);
+    }
+    if !given("user-agent") {
+        request = request.header("User-Agent", "kube-probe/1.36");
+    }
+    if !given("accept") {
+        request = request.header("Accept", "*/*");
+    }
+    for header in headers {
+        request = request.header(&header.name, &header.value);
+    }
+    let request = request
+        .header("Connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    if https {
+        let name =
+            rustls::pki_types::ServerName::try_from(host.to_string()).map_err(|error| error.to_string())?;
+        let connector = tokio_rustls::TlsConnector::from(trusting());
+        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        send(stream, request).await
+    } else {
+        send(stream, request).await
+    }
+}
+
+async fn send<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<(u16, String), String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let mut body = response.into_body();
+        let mut text = Vec::new();
+        while text.len() < MOST_OUTPUT {
+            match body.frame().await {
+                Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+                _ => break,
+            }
+        }
+        text.truncate(MOST_OUTPUT);
+        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+    };
+    tokio::pin!(exchange);
+    tokio::pin!(connection);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = &mut connection => match ended {
+            // The connection may end just after the answer has arrived.
+            Ok(()) => exchange.await,
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
+async fn tcp(action: &TCPSocketAction, target: &Target, timeout: Duration) -> Finding {
+    let port = match port_number(&action.port, &target.container) {
+        Ok(port) => port,
+        Err(error) => return Finding::Unknown(error),
+    };
+    match connect(&host_of(action.host.as_deref(), target), port, timeout).await {
+        Ok(_) => Finding::Success,
+        Err(error) => Finding::Failure(error),
+    }
+}
+
+/// `grpc.health.v1.HealthCheckRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckRequest {
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+/// `grpc.health.v1.HealthCheckResponse`; 1 is SERVING.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+async fn grpc(action: &GRPCAction, target: &Target, timeout: Duration) -> Finding {
+    let Ok(port) = u16::try_from(action.port) else {
+        return Finding::Unknown(format!("invalid port number: {}", action.port));
+    };
+    let address = SocketAddr::new(target.ip.unwrap_or(LOOPBACK), port);
+    match tokio::time::timeout(timeout, check_health(address, action.service.clone().unwrap_or_default()))
+        .await
+    {
+        Ok(Ok(1)) => Finding::Success,
+        Ok(Ok(status)) => {
+            let word = match status {
+                2 => "NOT_SERVING",
+                3 => "SERVICE_UNKNOWN",
+                _ => "UNKNOWN",
+            };
+            Finding::Failure(format!("service unhealthy (responded with {word:?})"))
+        }
+        Ok(Err(error)) => Finding::Failure(error),
+        Err(_) => {
+            Finding::Failure(format!("timeout: health rpc did not complete within {}s", timeout.as_secs()))
+        }
+    }
+}
+
+async fn check_health(address: SocketAddr, service: String) -> Result<i32, String> {
+    let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}"))
+        .map_err(|error| error.to_string())?;
+    let failed =
+        |error: tonic::transport::Error| format!("timeout: failed to connect service {address:?}: {error}");
+    let channel = endpoint.executor(TokioExecutor::new()).connect().await.map_err(failed)?;
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(failed)?;
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let reply = client.unary(tonic::Request::new(HealthCheckRequest { service }), path, codec).await;
+    match reply {
+        Ok(reply) => Ok(reply.into_inner().status),
+        Err(status) => Err(format!("error: health rpc failed: {status}")),
+    }
+}
+
+/// Probes take any certificate, as upstream's do: they ask whether the server answers, not who it is.
+fn trusting() -> Arc<rustls::ClientConfig> {
+    static CONFIG: std::sync::OnceLock<Arc<rustls::ClientConfig>> = std::sync::OnceLock::new();
+    CONFIG
+        .get_or_init(|| {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .expect("ring supports the default versions");
+            let verifier = Arc::new(AnyCertificate(provider));
+            Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+        })
+        .clone()
+}
+
+#[derive(Debug)]
+struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &rustls::pki_types::CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &rustls::pki_types::CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

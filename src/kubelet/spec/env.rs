@@ -1,0 +1,247 @@
+//! A container's environment: `env`, `envFrom`, `$(NAME)` expansion, and the variables that describe services.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
+
+use super::PodExt;
+use super::amount::Resources;
+use super::fields::{self, Addresses};
+
+/// Config maps and secrets of one namespace by name; `None` for one that does not exist.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    pub(crate) config_maps: HashMap<String, Option<Arc<ConfigMap>>>,
+    pub(crate) secrets: HashMap<String, Option<Arc<Secret>>>,
+}
+
+/// What a container's environment is made from, beside its specification.
+pub(crate) struct EnvInput<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) addresses: &'a Addresses,
+    pub(crate) allocatable: &'a Resources,
+    pub(crate) services: &'a BTreeMap<String, String>,
+    pub(crate) sources: &'a Sources,
+}
+
+/// Names of config maps and secrets a container's environment needs.
+pub(crate) fn referenced(container: &Container) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
+    for from in container.env_from.iter().flatten() {
+        config_maps.extend(from.config_map_ref.iter().map(|one| one.name.clone()));
+        secrets.extend(from.secret_ref.iter().map(|one| one.name.clone()));
+    }
+    for source in container.env.iter().flatten().filter_map(|var| var.value_from.as_ref()) {
+        config_maps.extend(source.config_map_key_ref.iter().map(|one| one.name.clone()));
+        secrets.extend(source.secret_key_ref.iter().map(|one| one.name.clone()));
+    }
+    (config_maps, secrets)
+}
+
+/// The environment, sorted by name; or why it cannot be made (upstream's `CreateContainerConfigError`).
+pub(crate) fn environment(
+    container: &Container,
+    input: &EnvInput<'_>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut env = BTreeMap::new();
+    for from in container.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or("");
+        if let Some(reference) = &from.config_map_ref {
+            let found = input.sources.config_maps.get(&reference.name).cloned().flatten();
+            let Some(map) = found else {
+                if reference.optional == Some(true) {
+                    continue;
+                }
+                return Err(format!("configmap {:?} not found", reference.name));
+            };
+            env.extend(
+                map.data.iter().flatten().map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
+            );
+        }
+        if let Some(reference) = &from.secret_ref {
+            let found = input.sources.secrets.get(&reference.name).cloned().flatten();
+            let Some(secret) = found else {
+                if reference.optional == Some(true) {
+                    continue;
+                }
+                return Err(format!("secret {:?} not found", reference.name));
+            };
+            let data = secret.data.iter().flatten();
+            env.extend(data.map(|(key, value)| {
+                (format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned())
+            }));
+        }
+    }
+    for var in container.env.iter().flatten() {
+        let value = match (var.value.as_deref(), &var.value_from) {
+            (Some(value), _) if !value.is_empty() => expand(value, &[&env, input.services]),
+            (_, Some(source)) => match from_source(source, container, input)? {
+                Some(value) => value,
+                None => continue,
+            },
+            _ => String::new(),
+        };
+        env.insert(var.name.clone(), value);
+    }
+    for (name, value) in input.services {
+        env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    Ok(env)
+}
+
+/// `None` for an optional reference to something that is not there.
+fn from_source(
+    source: &EnvVarSource,
+    container: &Container,
+    input: &EnvInput<'_>,
+) -> Result<Option<String>, String> {
+    if let Some(reference) = &source.field_ref {
+        return fields::field(input.pod, &reference.field_path, input.addresses).map(Some);
+    }
+    if let Some(reference) = &source.resource_field_ref {
+        let name = reference.container_name.as_deref().unwrap_or(&container.name);
+        let container = input.pod.find_container(name).unwrap_or(container);
+        return fields::resource(reference, container, input.allocatable).map(Some);
+    }
+    let namespace = input.pod.namespace();
+    if let Some(reference) = &source.config_map_key_ref {
+        let optional = reference.optional == Some(true);
+        let found = input.sources.config_maps.get(&reference.name).cloned().flatten();
+        let Some(map) = found else {
+            return if optional {
+                Ok(None)
+            } else {
+                Err(format!("configmap {:?} not found", reference.name))
+            };
+        };
+        let value = map.data.as_ref().and_then(|data| data.get(&reference.key)).cloned();
+        if value.is_none() && !optional {
+            return Err(format!(
+                "couldn't find key {} in ConfigMap {namespace}/{}",
+                reference.key, reference.name
+            ));
+        }
+        return Ok(value);
+    }
+    if let Some(reference) = &source.secret_key_ref {
+        let optional = reference.optional == Some(true);
+        let found = input.sources.secrets.get(&reference.name).cloned().flatten();
+        let Some(secret) = found else {
+            return if optional { Ok(None) } else { Err(format!("secret {:?} not found", reference.name)) };
+        };
+        let value = secret.data.as_ref().and_then(|data| data.get(&reference.key));
+        if value.is_none() && !optional {
+            return Err(format!(
+                "couldn't find key {} in Secret {namespace}/{}",
+                reference.key, reference.name
+            ));
+        }
+        return Ok(value.map(|value| String::from_utf8_lossy(&value.0).into_owned()));
+    }
+    Ok(Some(String::new()))
+}
+
+/// Replaces `$(NAME)` by the first map that knows the name. Unknown names stay as they are; `$$` is a dollar sign.
+pub(crate) fn expand(text: &str, maps: &[&BTreeMap<String, String>]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            match maps.iter().find_map(|map| map.get(name)) {
+                Some(value) => out.push_str(value),
+                None => {
+                    out.push_str("$(");
+                    out.push_str(name);
+                    out.push(')');
+                }
+            }
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `subPathExpr` is stricter than other expansion: every name must be known.
+pub(crate) fn expand_strictly(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            if !env.contains_key(name) {
+                return Err(format!("missing value for {name:?}"));
+            }
+            rest = after;
+        }
+    }
+    Ok(expand(text, &[env]))
+}
+
+/// Variables for the services of a pod's namespace, and always for `kubernetes` of `default`.
+pub(crate) fn service_variables(
+    services: &[Arc<Service>],
+    namespace: &str,
+    links: bool,
+) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
+    for service in services {
+        let name = service.metadata.name.as_deref().unwrap_or("");
+        let home = service.metadata.namespace.as_deref().unwrap_or("");
+        if home == "default" && name == "kubernetes" {
+            chosen.entry(name).or_insert(service);
+        } else if links && home == namespace {
+            chosen.insert(name, service);
+        }
+    }
+    for (name, service) in chosen {
+        add_service(&mut env, name, service);
+    }
+    env
+}
+
+fn add_service(env: &mut BTreeMap<String, String>, name: &str, service: &Service) {
+    let Some(spec) = &service.spec else { return };
+    let ip = spec.cluster_ip.as_deref().unwrap_or("");
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    let (Some(first), false) = (ports.first(), ip.is_empty() || ip == "None") else { return };
+    let name = variable_name(name);
+    env.insert(format!("{name}_SERVICE_HOST"), ip.to_string());
+    env.insert(format!("{name}_SERVICE_PORT"), first.port.to_string());
+    for port in ports {
+        if let Some(port_name) = port.name.as_deref().filter(|one| !one.is_empty()) {
+            env.insert(format!("{name}_SERVICE_PORT_{}", variable_name(port_name)), port.port.to_string());
+        }
+    }
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_string() };
+    for (index, port) in ports.iter().enumerate() {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let lower = protocol.to_lowercase();
+        let prefix = format!("{name}_PORT_{}_{}", port.port, protocol.to_uppercase());
+        let url = format!("{lower}://{host}:{}", port.port);
+        if index == 0 {
+            env.insert(format!("{name}_PORT"), url.clone());
+        }
+        env.insert(format!("{prefix}_PROTO"), lower);
+        env.insert(format!("{prefix}_PORT"), port.port.to_string());
+        env.insert(format!("{prefix}_ADDR"), ip.to_string());
+        env.insert(prefix, url);
+    }
+}
+
+fn variable_name(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! What the API is told about pods: made ([`generate`], pure) and sent ([`sender`]).
+
+pub(crate) mod conditions;
+pub(crate) mod containers;
+pub(crate) mod generate;
+pub(crate) mod sender;
+
+#[cfg(test)]
+mod tests;

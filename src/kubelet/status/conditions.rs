@@ -1,0 +1,141 @@
+//! The conditions that a kubelet owns, with upstream's reasons and messages. Those of others are left alone.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::generate::StatusInput;
+use crate::spec::{PodExt, is_sidecar};
+
+struct Verdict {
+    status: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn yes() -> Self {
+        Verdict { status: true, reason: "", message: String::new() }
+    }
+
+    fn no(reason: &'static str, message: String) -> Self {
+        Verdict { status: false, reason, message }
+    }
+}
+
+/// All conditions, in upstream's order; `lastTransitionTime` is kept where nothing changed.
+pub(crate) fn of(input: &StatusInput<'_>, status: &PodStatus) -> Vec<PodCondition> {
+    let containers = containers_ready(input, status);
+    let ready = ready(input, &containers);
+    let has_network =
+        input.runtime.ready_sandbox().is_some_and(|one| input.pod.host_network() || !one.ips.is_empty());
+    let to_start = if has_network && !input.ended { Verdict::yes() } else { Verdict::no("", String::new()) };
+    let ours = [
+        ("PodReadyToStartContainers", to_start),
+        ("Initialized", initialized(input, status)),
+        ("Ready", ready),
+        ("ContainersReady", containers),
+        ("PodScheduled", Verdict::yes()),
+    ];
+    ours.into_iter().map(|(name, verdict)| condition(input, name, verdict)).collect()
+}
+
+fn condition(input: &StatusInput<'_>, name: &str, verdict: Verdict) -> PodCondition {
+    let status = if verdict.status { "True" } else { "False" };
+    let old = input.old.conditions.iter().flatten().find(|one| one.type_ == name && one.status == status);
+    PodCondition {
+        type_: name.to_string(),
+        status: status.to_string(),
+        reason: Some(verdict.reason.to_string()).filter(|text| !text.is_empty()),
+        message: Some(verdict.message).filter(|text| !text.is_empty()),
+        last_transition_time: old.and_then(|one| one.last_transition_time.clone()).or(Some(Time(input.now))),
+        observed_generation: input.pod.metadata.generation,
+        ..PodCondition::default()
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn named<'a>(statuses: &'a Option<Vec<ContainerStatus>>, name: &str) -> Option<&'a ContainerStatus> {
+    statuses.iter().flatten().find(|one| one.name == name)
+}
+
+fn initialized(input: &StatusInput<'_>, status: &PodStatus) -> Verdict {
+    let all = input.pod.init_containers();
+    if all.is_empty() {
+        return Verdict::yes();
+    }
+    let mut incomplete: Vec<&str> = Vec::new();
+    for one in all {
+        let found = named(&status.init_container_statuses, &one.name);
+        let complete = found
+            .is_some_and(|found| if is_sidecar(one) { found.started == Some(true) } else { found.ready });
+        if !complete {
+            incomplete.push(&one.name);
+        }
+    }
+    if status.phase.as_deref() == Some("Succeeded") {
+        return Verdict { status: true, reason: "PodCompleted", message: String::new() };
+    }
+    // Once the others have run, sidecars that stop do not undo it.
+    let ran = status.container_statuses.iter().flatten().any(|one| one.container_id.is_some());
+    if incomplete.is_empty() || ran {
+        return Verdict::yes();
+    }
+    Verdict::no(
+        "ContainersNotInitialized",
+        format!("containers with incomplete status: {}", listed(&incomplete)),
+    )
+}
+
+fn containers_ready(input: &StatusInput<'_>, status: &PodStatus) -> Verdict {
+    match status.phase.as_deref() {
+        Some("Succeeded") => return Verdict::no("PodCompleted", String::new()),
+        Some("Failed") => return Verdict::no("PodFailed", String::new()),
+        _ => {}
+    }
+    let (mut unknown, mut unready): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let sidecars = input.pod.init_containers().iter().filter(|one| is_sidecar(one));
+    let found = sidecars.map(|one| (one, named(&status.init_container_statuses, &one.name)));
+    let main = input.pod.containers().iter().map(|one| (one, named(&status.container_statuses, &one.name)));
+    for (container, found) in found.chain(main) {
+        match found {
+            None => unknown.push(&container.name),
+            Some(found) if !found.ready => unready.push(&container.name),
+            Some(_) => {}
+        }
+    }
+    let mut messages = Vec::new();
+    if !unknown.is_empty() {
+        messages.push(format!("containers with unknown status: {}", listed(&unknown)));
+    }
+    if !unready.is_empty() {
+        messages.push(format!("containers with unready status: {}", listed(&unready)));
+    }
+    if messages.is_empty() { Verdict::yes() } else { Verdict::no("ContainersNotReady", messages.join(", ")) }
+}
+
+fn ready(input: &StatusInput<'_>, containers: &Verdict) -> Verdict {
+    if !containers.status {
+        return Verdict::no(containers.reason, containers.message.clone());
+    }
+    let mut messages = Vec::new();
+    for gate in input.pod.spec_ref().readiness_gates.iter().flatten() {
+        let name = &gate.condition_type;
+        match input.old.conditions.iter().flatten().find(|one| one.type_ == *name) {
+            None => messages
+                .push(format!("corresponding condition of pod readiness gate {name:?} does not exist.")),
+            Some(one) if one.status != "True" => messages.push(format!(
+                "the status of pod readiness gate {name:?} is not \"True\", but {}",
+                one.status
+            )),
+            Some(_) => {}
+        }
+    }
+    if messages.is_empty() {
+        Verdict::yes()
+    } else {
+        Verdict::no("ReadinessGatesNotReady", messages.join(", "))
+    }
+}

@@ -1,0 +1,168 @@
+//! A pod's status from its specification, the runtime's state and the probes' findings: phase, addresses, class.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{conditions, containers};
+use crate::probes::ProbeView;
+use crate::runtime::state::PodRuntime;
+use crate::spec::resources::Qos;
+use crate::spec::{PodExt, is_sidecar};
+
+/// Why a container could not be started last time: reason and message of its `waiting` state.
+pub(crate) type Reasons = HashMap<String, (String, String)>;
+
+pub(crate) struct StatusInput<'a> {
+    pub(crate) pod: &'a Pod,
+    /// The newest status that the API has, which may be newer than the pod's.
+    pub(crate) old: &'a PodStatus,
+    pub(crate) runtime: &'a PodRuntime,
+    pub(crate) reasons: &'a Reasons,
+    pub(crate) probes: &'a dyn ProbeView,
+    pub(crate) host_ips: &'a [String],
+    pub(crate) now: Timestamp,
+    /// All containers have ended and none will be started again.
+    pub(crate) ended: bool,
+    /// Why the kubelet ended the pod, such as `DeadlineExceeded`: reason and message. Makes it Failed.
+    pub(crate) failed: Option<&'a (String, String)>,
+}
+
+pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
+    let pod = input.pod;
+    let mut init = containers::of(input, pod.init_containers(), true);
+    let mut main = containers::of(input, pod.containers(), false);
+    if input.ended {
+        init.iter_mut().chain(main.iter_mut()).for_each(containers::conclude);
+    }
+    let old_phase = input.old.phase.as_deref().unwrap_or("");
+    let phase = match old_phase {
+        "Failed" | "Succeeded" => old_phase,
+        _ if input.failed.is_some() => "Failed",
+        _ => match phase(pod, &init, &main, input.ended) {
+            // A pod that ended before its containers ran did not succeed.
+            other if input.ended && other != "Succeeded" => "Failed",
+            other => other,
+        },
+    };
+    let (reason, message) = match input.failed {
+        Some((reason, message)) => (Some(reason.clone()), Some(message.clone())),
+        None if matches!(old_phase, "Failed" | "Succeeded") => {
+            (input.old.reason.clone(), input.old.message.clone())
+        }
+        None => (None, None),
+    };
+    let ips = pod_ips(input);
+    let mut status = PodStatus {
+        phase: Some(phase.to_string()),
+        reason,
+        message,
+        observed_generation: pod.metadata.generation,
+        host_ip: input.host_ips.first().cloned(),
+        host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
+        pod_ip: ips.first().cloned(),
+        pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()),
+        start_time: input.old.start_time.clone().or(Some(Time(input.now))),
+        qos_class: Some(Qos::of(pod).as_str().to_string()),
+        init_container_statuses: (!init.is_empty()).then_some(init),
+        container_statuses: Some(main),
+        ..PodStatus::default()
+    };
+    status.conditions = Some(conditions::of(input, &status));
+    status
+}
+
+/// The sandbox's addresses; a pod that ended keeps what it had.
+fn pod_ips(input: &StatusInput<'_>) -> Vec<String> {
+    if input.pod.host_network() {
+        let known = !input.runtime.sandboxes.is_empty() || input.old.pod_ip.is_some();
+        return if known { input.host_ips.to_vec() } else { Vec::new() };
+    }
+    match input.runtime.sandboxes.first() {
+        Some(sandbox) if !sandbox.ips.is_empty() => sandbox.ips.clone(),
+        _ => input.old.pod_ips.iter().flatten().map(|one| one.ip.clone()).collect(),
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    waiting: usize,
+    running: usize,
+    stopped: usize,
+    succeeded: usize,
+    unknown: usize,
+}
+
+fn phase(pod: &Pod, init: &[ContainerStatus], main: &[ContainerStatus], ended: bool) -> &'static str {
+    let mut pending = false;
+    let mut failed = false;
+    for (container, status) in pod.init_containers().iter().zip(init) {
+        if is_sidecar(container) {
+            pending |= status.started != Some(true);
+            continue;
+        }
+        let state = status.state.as_ref();
+        match state.and_then(|state| state.terminated.as_ref()) {
+            Some(end) => failed |= end.exit_code != 0,
+            None => {
+                let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+                let waiting = state.is_some_and(|state| state.waiting.is_some());
+                match last {
+                    Some(end) if waiting && end.exit_code != 0 => failed = true,
+                    _ => {}
+                }
+                pending = true;
+            }
+        }
+    }
+    let mut counts = Counts::default();
+    for status in main {
+        count(status, &mut counts);
+    }
+    // Sidecars that were told to stop do not make a pod pending again whose containers ran.
+    let all_stopped = counts.stopped > 0 && counts.waiting + counts.running + counts.unknown == 0;
+    if failed && pod.restart_policy() == "Never" {
+        return "Failed";
+    }
+    match counts {
+        _ if (pending || failed) && !all_stopped && counts.running == 0 => "Pending",
+        Counts { waiting: 1.., .. } => "Pending",
+        Counts { running: 1.., unknown: 0, .. } => "Running",
+        Counts { running: 0, stopped: 1.., unknown: 0, .. } => {
+            let success = counts.stopped == counts.succeeded;
+            match pod.restart_policy() {
+                _ if ended => {
+                    if success {
+                        "Succeeded"
+                    } else {
+                        "Failed"
+                    }
+                }
+                "Always" => "Running",
+                _ if success => "Succeeded",
+                "Never" => "Failed",
+                _ => "Running",
+            }
+        }
+        _ => "Pending",
+    }
+}
+
+fn count(status: &ContainerStatus, counts: &mut Counts) {
+    let Some(state) = &status.state else {
+        counts.unknown += 1;
+        return;
+    };
+    if state.running.is_some() {
+        counts.running += 1;
+    } else if let Some(end) = &state.terminated {
+        counts.stopped += 1;
+        counts.succeeded += usize::from(end.exit_code == 0);
+    } else if status.last_state.as_ref().is_some_and(|last| last.terminated.is_some()) {
+        counts.stopped += 1;
+    } else {
+        counts.waiting += 1;
+    }
+}

@@ -1,0 +1,204 @@
+//! Phases, container states, conditions and patches.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::json;
+
+use super::generate::{Reasons, StatusInput, generate};
+use super::sender::difference;
+use crate::probes::{Kind, Outcome, ProbeView};
+use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, Sandbox};
+
+struct NoProbes;
+
+impl ProbeView for NoProbes {
+    fn outcome(&self, _: Kind, _: &str) -> Option<Outcome> {
+        None
+    }
+}
+
+fn pod(spec: serde_json::Value) -> Pod {
+    serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec}),
+    )
+    .unwrap()
+}
+
+fn record(name: &str, phase: ContainerPhase, exit_code: i32, restarts: i32) -> ContainerRecord {
+    ContainerRecord {
+        id: format!("{name}{restarts}"),
+        sandbox: "s".into(),
+        name: name.into(),
+        phase,
+        created_at: 1_000_000_000,
+        started_at: 2_000_000_000,
+        finished_at: if phase == ContainerPhase::Exited { 3_000_000_000 } else { 0 },
+        exit_code,
+        reason: String::new(),
+        message: String::new(),
+        image: "docker.io/library/x:1".into(),
+        image_ref: "sha256:1".into(),
+        restart_count: restarts,
+        hash: String::new(),
+        log_path: String::new(),
+        grace: None,
+        termination_policy: String::new(),
+        termination_file: None,
+        user: None,
+    }
+}
+
+fn runtime(containers: Vec<ContainerRecord>) -> PodRuntime {
+    let sandbox = Sandbox {
+        id: "s".into(),
+        ready: true,
+        attempt: 0,
+        created_at: 1,
+        ips: vec!["10.42.0.2".into()],
+        host_network: false,
+    };
+    PodRuntime { sandboxes: vec![sandbox], containers }
+}
+
+fn made(pod: &Pod, runtime: &PodRuntime, reasons: &Reasons, old: &PodStatus, ended: bool) -> PodStatus {
+    generate(&StatusInput {
+        pod,
+        old,
+        runtime,
+        reasons,
+        probes: &NoProbes,
+        host_ips: &["10.0.0.1".to_string()],
+        now: Timestamp::from_second(1000).unwrap(),
+        ended,
+        failed: None,
+    })
+}
+
+fn condition<'a>(status: &'a PodStatus, name: &str) -> &'a k8s_openapi::api::core::v1::PodCondition {
+    status.conditions.as_ref().unwrap().iter().find(|one| one.type_ == name).unwrap()
+}
+
+#[test]
+fn a_pod_that_has_nothing_yet_is_pending() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let status = made(&pod, &PodRuntime::default(), &Reasons::new(), &PodStatus::default(), false);
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+    let state = status.container_statuses.as_ref().unwrap()[0].state.clone().unwrap();
+    assert_eq!(state.waiting.unwrap().reason.as_deref(), Some("ContainerCreating"));
+    assert_eq!(condition(&status, "PodReadyToStartContainers").status, "False");
+    let ready = condition(&status, "Ready");
+    assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("ContainersNotReady")));
+    assert_eq!(ready.message.as_deref(), Some("containers with unready status: [a]"));
+}
+
+#[test]
+fn a_running_pod_is_ready() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let status = made(
+        &pod,
+        &runtime(vec![record("a", ContainerPhase::Running, 0, 0)]),
+        &Reasons::new(),
+        &PodStatus::default(),
+        false,
+    );
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(condition(&status, "Ready").status, "True");
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert!(container.ready && container.started == Some(true));
+    assert_eq!(container.container_id.as_deref(), Some("containerd://a0"));
+    assert_eq!(status.pod_ip.as_deref(), Some("10.42.0.2"));
+}
+
+#[test]
+fn a_crashing_container_waits_with_its_end_as_last_state() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let reasons = [("a".to_string(), ("CrashLoopBackOff".to_string(), "back-off 10s".to_string()))].into();
+    let state =
+        runtime(vec![record("a", ContainerPhase::Exited, 1, 2), record("a", ContainerPhase::Exited, 3, 1)]);
+    let status = made(&pod, &state, &reasons, &PodStatus::default(), false);
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert_eq!(container.restart_count, 2);
+    assert_eq!(
+        container.state.as_ref().unwrap().waiting.as_ref().unwrap().reason.as_deref(),
+        Some("CrashLoopBackOff")
+    );
+    let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
+}
+
+#[test]
+fn finished_pods_have_final_phases() {
+    for (policy, code, want) in [
+        ("Never", 0, "Succeeded"),
+        ("Never", 2, "Failed"),
+        ("OnFailure", 0, "Succeeded"),
+        ("OnFailure", 1, "Running"),
+    ] {
+        let pod = pod(json!({"restartPolicy": policy, "containers": [{"name": "a", "image": "x"}]}));
+        let state = runtime(vec![record("a", ContainerPhase::Exited, code, 0)]);
+        let status = made(&pod, &state, &Reasons::new(), &PodStatus::default(), false);
+        assert_eq!(status.phase.as_deref(), Some(want), "{policy} {code}");
+        if want == "Succeeded" {
+            assert_eq!(condition(&status, "Ready").reason.as_deref(), Some("PodCompleted"));
+        }
+    }
+}
+
+#[test]
+fn a_failed_init_container_keeps_the_pod_pending_or_fails_it() {
+    for (policy, want) in [("Always", "Pending"), ("Never", "Failed")] {
+        let pod = pod(
+            json!({"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}),
+        );
+        let state = runtime(vec![record("i", ContainerPhase::Exited, 1, 0)]);
+        let status = made(&pod, &state, &Reasons::new(), &PodStatus::default(), false);
+        assert_eq!(status.phase.as_deref(), Some(want), "{policy}");
+    }
+    let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}));
+    let status = made(
+        &pod,
+        &runtime(vec![record("i", ContainerPhase::Running, 0, 0)]),
+        &Reasons::new(),
+        &PodStatus::default(),
+        false,
+    );
+    let initialized = condition(&status, "Initialized");
+    assert_eq!(initialized.message.as_deref(), Some("containers with incomplete status: [i]"));
+    let waiting = status.container_statuses.as_ref().unwrap()[0].state.clone().unwrap().waiting.unwrap();
+    assert_eq!(waiting.reason.as_deref(), Some("PodInitializing"));
+}
+
+#[test]
+fn containers_that_vanished_count_as_restarted() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let before = made(
+        &pod,
+        &runtime(vec![record("a", ContainerPhase::Running, 0, 3)]),
+        &Reasons::new(),
+        &PodStatus::default(),
+        false,
+    );
+    let after = made(&pod, &PodRuntime::default(), &Reasons::new(), &before, false);
+    let container = &after.container_statuses.as_ref().unwrap()[0];
+    assert_eq!(container.restart_count, 4);
+    let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+}
+
+#[test]
+fn patches_hold_what_changed() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let none = made(&pod, &PodRuntime::default(), &Reasons::new(), &PodStatus::default(), false);
+    assert_eq!(difference(&none, &none), None);
+    let up =
+        made(&pod, &runtime(vec![record("a", ContainerPhase::Running, 0, 0)]), &Reasons::new(), &none, false);
+    let patch = difference(&none, &up).unwrap();
+    assert_eq!(patch["phase"], "Running");
+    assert_eq!(patch["podIPs"], json!([{"$patch": "replace"}, {"ip": "10.42.0.2"}]));
+    let kinds: Vec<&str> =
+        patch["conditions"].as_array().unwrap().iter().map(|one| one["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["PodReadyToStartContainers", "Ready", "ContainersReady"]);
+    assert_eq!(patch["conditions"][1]["reason"], serde_json::Value::Null);
+    assert_eq!(patch.get("hostIP"), None);
+}

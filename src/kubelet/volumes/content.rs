@@ -1,0 +1,179 @@
+//! What the files of configMap, secret, downwardAPI and projected volumes hold.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, Pod,
+    ProjectedVolumeSource, Secret, SecretVolumeSource,
+};
+
+use super::atomic::{File, Files};
+use super::tokens::Tokens;
+use crate::sources::Sources;
+use crate::spec::PodExt;
+use crate::spec::amount::Resources;
+use crate::spec::fields::{self, Addresses};
+
+pub(crate) struct Needs<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) sources: &'a Sources,
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) allocatable: &'a Resources,
+    pub(crate) now: Timestamp,
+    /// The pod's `fsGroup`.
+    pub(crate) group: Option<i64>,
+}
+
+fn mode(mode: i32) -> u32 {
+    u32::try_from(mode).unwrap_or(0o644) & 0o777
+}
+
+pub(crate) async fn config_map(needs: &Needs<'_>, source: &ConfigMapVolumeSource) -> Result<Files, String> {
+    let default = source.default_mode.unwrap_or(0o644);
+    from_config_map(needs, &source.name, source.items.as_deref(), source.optional, default).await
+}
+
+async fn from_config_map(
+    needs: &Needs<'_>,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    default: i32,
+) -> Result<Files, String> {
+    let pod = needs.pod;
+    let found = needs.sources.get::<ConfigMap>(pod.uid(), pod.namespace(), name).await;
+    let Some(map) = found.map_err(|error| error.to_string())? else {
+        return absent(optional, || format!("configmap {name:?} not found"));
+    };
+    let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+    let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+    pick(text.chain(binary).collect(), items, optional, default)
+}
+
+pub(crate) async fn secret(needs: &Needs<'_>, source: &SecretVolumeSource) -> Result<Files, String> {
+    let name = source.secret_name.as_deref().unwrap_or("");
+    let default = source.default_mode.unwrap_or(0o644);
+    from_secret(needs, name, source.items.as_deref(), source.optional, default).await
+}
+
+async fn from_secret(
+    needs: &Needs<'_>,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    default: i32,
+) -> Result<Files, String> {
+    let pod = needs.pod;
+    let found = needs.sources.get::<Secret>(pod.uid(), pod.namespace(), name).await;
+    let Some(secret) = found.map_err(|error| error.to_string())? else {
+        return absent(optional, || format!("secret {name:?} not found"));
+    };
+    let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+    pick(data.collect(), items, optional, default)
+}
+
+fn absent(optional: Option<bool>, why: impl FnOnce() -> String) -> Result<Files, String> {
+    if optional == Some(true) { Ok(Files::new()) } else { Err(why()) }
+}
+
+type Data = std::collections::BTreeMap<String, Vec<u8>>;
+
+/// All keys, or those that `items` names, at the paths it gives.
+fn pick(
+    data: Data,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    default: i32,
+) -> Result<Files, String> {
+    let file =
+        |data: Vec<u8>, own: Option<i32>| File { data, mode: mode(own.unwrap_or(default)), owner: None };
+    let items = items.unwrap_or_default();
+    if items.is_empty() {
+        return Ok(data.into_iter().map(|(key, value)| (key, file(value, None))).collect());
+    }
+    let mut files = Files::new();
+    for item in items {
+        match data.get(&item.key) {
+            Some(value) => {
+                files.insert(item.path.clone(), file(value.clone(), item.mode));
+            }
+            None if optional == Some(true) => {}
+            None => return Err(format!("references non-existent config key: {}", item.key)),
+        }
+    }
+    Ok(files)
+}
+
+pub(crate) fn downward(needs: &Needs<'_>, source: &DownwardAPIVolumeSource) -> Result<Files, String> {
+    from_downward(needs, source.items.as_deref().unwrap_or_default(), source.default_mode.unwrap_or(0o644))
+}
+
+fn from_downward(needs: &Needs<'_>, items: &[DownwardAPIVolumeFile], default: i32) -> Result<Files, String> {
+    let mut files = Files::new();
+    for item in items {
+        let text = if let Some(field) = &item.field_ref {
+            fields::field(needs.pod, &field.field_path, &Addresses::default())?
+        } else if let Some(resource) = &item.resource_field_ref {
+            let name = resource.container_name.as_deref().unwrap_or("");
+            let container =
+                needs.pod.find_container(name).ok_or_else(|| format!("container {name} not found"))?;
+            fields::resource(resource, container, needs.allocatable)?
+        } else {
+            continue;
+        };
+        let mode = mode(item.mode.unwrap_or(default));
+        files.insert(item.path.clone(), File { data: text.into_bytes(), mode, owner: None });
+    }
+    Ok(files)
+}
+
+pub(crate) async fn projected(
+    needs: &Needs<'_>,
+    _volume: &str,
+    source: &ProjectedVolumeSource,
+    refresh: &mut Option<Timestamp>,
+) -> Result<Files, String> {
+    let default = source.default_mode.unwrap_or(0o644);
+    let mut files = Files::new();
+    for part in source.sources.iter().flatten() {
+        if let Some(one) = &part.config_map {
+            files.extend(
+                from_config_map(needs, &one.name, one.items.as_deref(), one.optional, default).await?,
+            );
+        }
+        if let Some(one) = &part.secret {
+            files.extend(from_secret(needs, &one.name, one.items.as_deref(), one.optional, default).await?);
+        }
+        if let Some(one) = &part.downward_api {
+            files.extend(from_downward(needs, one.items.as_deref().unwrap_or_default(), default)?);
+        }
+        if let Some(one) = &part.service_account_token {
+            let token = needs.tokens.get(needs.pod, one, needs.now).await?;
+            *refresh = Some(refresh.map_or(token.refresh, |other: Timestamp| other.min(token.refresh)));
+            let (mode, owner) = token_access(needs, default);
+            files.insert(one.path.clone(), File { data: token.text.into_bytes(), mode, owner });
+        }
+        if part.cluster_trust_bundle.is_some() || part.pod_certificate.is_some() {
+            return Err("this source of a projected volume is not supported".to_string());
+        }
+    }
+    Ok(files)
+}
+
+/// A token may be read by its pod alone: through the group if there is one, else by the one user that all containers run as.
+fn token_access(needs: &Needs<'_>, default: i32) -> (u32, Option<u32>) {
+    if needs.group.is_some() {
+        return (0o600, None);
+    }
+    let spec = needs.pod.spec_ref();
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let mut users = needs
+        .pod
+        .containers()
+        .iter()
+        .chain(needs.pod.init_containers())
+        .map(|one| one.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod));
+    match users.next().flatten() {
+        Some(first) if users.all(|user| user == Some(first)) => (0o600, u32::try_from(first).ok()),
+        _ => (mode(default), None),
+    }
+}
