@@ -21,8 +21,8 @@ use schemas::Schemas;
 const TITLE: &str = "Kubernetes";
 const VERSION: &str = "v1.36.2";
 
-/// Media type of [`v2_document`].
-pub const V2_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Media type of [`v2_document`]. Clients ask for `v2@v1.0` instead of `v2.v1.0`, which Go cannot parse in an answer.
+pub const V2_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash, by which
 /// clients cache. Takes `(group, version, document)`.

@@ -62,11 +62,17 @@ pub fn apply(ty: Option<TypeRef>, tree: &mut Value, patch: &Patch) -> Result<(),
 
 /// RFC 6902.
 pub fn json_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(error.to_string()))?;
-    if patch.len() > MAX_OPERATIONS {
-        return Err(PatchError::TooLarge(patch.len()));
+    let Value::Array(operations) = patch else {
+        let found = if patch.is_object() { "object" } else { "value" };
+        let why = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
+        return Err(PatchError::Malformed(why));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        return Err(PatchError::TooLarge(operations.len()));
     }
+    // An operation that is none (unknown `op`, no `path`) is found upstream when it is applied.
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Rejected(error.to_string()))?;
     json_patch::patch(tree, &patch).map_err(|error| PatchError::Rejected(error.to_string()))
 }
 

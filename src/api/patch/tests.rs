@@ -28,7 +28,10 @@ fn json_patch_and_merge_patch() {
     assert_eq!((error.code(), error.reason()), (422, "Invalid"));
     assert_eq!(error.message(), "the server rejected our request due to an error in our request");
     let error = json_patch(&mut tree, &json!({"op": "x"})).unwrap_err();
-    assert_eq!(ApiError::from(error).code(), 400);
+    let error = ApiError::from(error);
+    assert_eq!(error.code(), 400);
+    assert_eq!(error.message(), "json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+    assert_eq!(ApiError::from(json_patch(&mut tree, &json!([{"op": "x"}])).unwrap_err()).code(), 422);
     let many: Vec<Value> = (0..10_001).map(|_| json!({"op": "test", "path": "", "value": 1})).collect();
     assert_eq!(ApiError::from(json_patch(&mut tree, &Value::Array(many)).unwrap_err()).code(), 413);
     merge_patch(&mut tree, &json!({"a": {"b": null, "c": [1]}})).unwrap();
