@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod discovery;
 mod health;
+mod impersonate;
 mod log;
 mod metrics;
 mod negotiate;
@@ -125,7 +126,8 @@ async fn dispatch(
         }
         _ => {}
     }
-    let user = authenticate(server, peer, &parts)?;
+    let caller = authenticate(server, peer, &parts)?;
+    let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer };
     if let Some(target) = route::parse(&server.registry.resources, trimmed)? {

@@ -314,6 +314,25 @@ async fn who_comes_without_credentials_sees_little() {
 }
 
 #[tokio::test]
+async fn a_master_may_be_somebody_else_and_eve_may_not() {
+    let h = Harness::start().await;
+    let as_eve = [("impersonate-user", "eve"), ("impersonate-group", "people")];
+    let refused = send(&h, "GET", CONFIG_MAPS, &as_eve, Body::empty()).await;
+    assert_eq!(refused.code, 403);
+    assert!(refused.message().contains("User \"eve\" cannot list"), "{}", refused.message());
+    let as_master = [("impersonate-user", "x"), ("impersonate-group", "system:masters")];
+    assert_eq!(send(&h, "GET", CONFIG_MAPS, &as_master, Body::empty()).await.code, 200);
+    assert_eq!(send(&h, "GET", CONFIG_MAPS, &[("impersonate-group", "x")], Body::empty()).await.code, 400);
+    let request = Request::builder().uri(CONFIG_MAPS).header("impersonate-user", "admin");
+    let eve = peer(Some(Identity::user("eve", [])));
+    let answer = handle(h.server.clone(), eve, request.body(Body::empty()).unwrap()).await;
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let message = serde_json::from_slice::<Value>(&body).unwrap()["message"].to_string();
+    assert!(message.contains("cannot impersonate resource"), "{message}");
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn discovery_in_both_forms_names_every_row() {
     let h = Harness::start().await;
     let core = get(&h, "/api/v1").await.json();
