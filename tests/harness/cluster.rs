@@ -242,6 +242,24 @@ impl Cluster {
         });
     }
 
+    /// The suffix in the names of what the instance leaves in the kernel.
+    pub fn instance_suffix(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let data = self.data_dir().canonicalize().expect("a data directory");
+        let hash = Sha256::digest(data.as_os_str().as_encoded_bytes());
+        hash[..3].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the disk stays.
+    pub fn forget_as_a_reboot_does(&mut self) {
+        let kept = self.folder.path().join("kept");
+        // Uninstalling clears processes, mounts and `/run`; the disk is put back afterwards.
+        let copied = run(Command::new("cp").arg("-a").arg(self.data_dir()).arg(&kept), "");
+        copied.ok();
+        self.uninstall().ok();
+        fs::rename(&kept, self.data_dir()).expect("the disk as it was");
+    }
+
     /// Removes the instance as a user would.
     pub fn uninstall(&mut self) -> Outcome {
         let outcome = run(self.minik8s(&["uninstall", "--data-dir"]).arg(self.data_dir()), "");
