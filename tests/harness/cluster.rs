@@ -169,7 +169,7 @@ impl Cluster {
 
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
         match real_kubectl() {
-            Some(program) => self.run_kubectl(self.network.command(0, &program), arguments, input),
+            Some(program) => self.run_kubectl(self.network.limited_command(0, &program), arguments, input),
             None => self.own_kubectl_with(arguments, input),
         }
     }
@@ -180,7 +180,9 @@ impl Cluster {
     }
 
     pub fn own_kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
-        self.run_kubectl(self.minik8s(&["kubectl"]), arguments, input)
+        let mut command = self.network.limited_command(0, &binary());
+        command.arg("kubectl");
+        self.run_kubectl(command, arguments, input)
     }
 
     fn run_kubectl(&self, mut command: Command, arguments: &[&str], input: &str) -> Outcome {

@@ -2,29 +2,23 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, eventually};
+use minik8s_tests::{Cluster, eventually, run};
 
 #[test]
 fn strangers_see_health_and_nothing_else() {
     let cluster = Cluster::control_plane();
     let server = server_of(&cluster);
     let raw = |path: &str| {
-        let arguments = [
-            "--kubeconfig=/dev/null",
-            "--insecure-skip-tls-verify",
-            "--server",
-            &server,
-            "get",
-            "--raw",
-            path,
-        ];
-        cluster.kubectl(&arguments)
+        let mut curl = cluster.network.command(0, "curl".as_ref());
+        run(curl.args(["-sk", &format!("{server}{path}")]), "")
     };
     assert_eq!(raw("/readyz").ok(), "ok");
     assert!(raw("/cacerts").ok().contains("BEGIN CERTIFICATE"));
     assert!(raw("/version").ok().contains("gitVersion"));
-    let refused = raw("/api/v1/namespaces").failed();
-    assert!(refused.contains("system:anonymous"), "{refused}");
+    let refused = raw("/api/v1/namespaces").json();
+    assert_eq!(refused["reason"], "Forbidden", "{refused}");
+    let wanted = "namespaces is forbidden: User \"system:anonymous\" cannot list resource \"namespaces\" in API group \"\" at the cluster scope";
+    assert_eq!(refused["message"], wanted);
 }
 
 fn server_of(cluster: &Cluster) -> String {
@@ -65,8 +59,7 @@ fn an_approved_request_makes_a_user() {
     let folder = cluster.folder();
     let key = folder.join("jane.key");
     let csr = folder.join("jane.csr");
-    let openssl =
-        |arguments: &[&str]| minik8s_tests::run(std::process::Command::new("openssl").args(arguments), "");
+    let openssl = |arguments: &[&str]| run(std::process::Command::new("openssl").args(arguments), "");
     let key_text = key.display().to_string();
     let csr_text = csr.display().to_string();
     openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key_text]).ok();
