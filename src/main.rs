@@ -56,9 +56,9 @@ fn command() -> Command {
         )
 }
 
-fn kubectl(_arguments: Vec<OsString>) -> ExitCode {
-    eprintln!("minik8s kubectl: this build has none; use a kubectl of your own");
-    ExitCode::FAILURE
+fn kubectl(arguments: Vec<OsString>) -> ExitCode {
+    let code = kubectl::run(std::iter::once(OsString::from("kubectl")).chain(arguments).collect());
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
 fn completion(arguments: &[OsString]) -> ExitCode {

@@ -1,1 +1,156 @@
-//! Placeholder.
+//! The kubectl-compatible command: `minik8s kubectl …`, and the binary under the name `kubectl`.
+//!
+//! One file a verb; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge and the other
+//! arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody compiled in work like any other.
+//! Absent: plugins, kustomize, exec, attach, port-forward, cp, debug, top, diff, server-side apply.
+
+mod age;
+mod annotate;
+mod api_resources;
+mod apply;
+mod auth;
+mod change;
+mod cli;
+mod cluster_info;
+mod completion;
+mod config;
+mod cordon;
+mod create;
+mod delete;
+mod describe;
+mod discovery;
+mod drain;
+mod edit;
+mod env;
+mod error;
+mod events;
+mod explain;
+mod expose;
+mod get;
+mod jsonpath;
+mod label;
+mod logs;
+mod manifest;
+mod metadata_change;
+mod output;
+mod patch;
+mod pods;
+mod proxy;
+mod replace;
+mod rest;
+mod rollout;
+mod run_pod;
+mod scale;
+mod selection;
+mod set;
+mod sort;
+mod table;
+mod taint;
+mod unsupported;
+mod version;
+mod wait;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use cli::{Cli, Verb};
+use env::Env;
+use error::{Error, Result};
+
+/// Runs a command line, `args[0]` being the program's name, and gives its exit code.
+pub fn run(args: Vec<OsString>) -> i32 {
+    let cli = match cli::parse(args) {
+        Ok(cli) => cli,
+        Err(stop) if stop.code == 0 => {
+            let _ = std::io::stdout().lock().write_all(stop.text.as_bytes());
+            return 0;
+        }
+        Err(stop) => {
+            env::tell(&stop.text);
+            return stop.code;
+        }
+    };
+    // One thread is enough, and starts fastest: a command waits more than it computes.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            env::tell(&format!("error: the async runtime cannot be started: {error}"));
+            return 1;
+        }
+    };
+    let outcome = runtime.block_on(command(cli));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => 0,
+        Err(error) if error.is_broken_pipe() => 1,
+        Err(error) => {
+            let text = error.to_string();
+            if !text.is_empty() {
+                env::tell(&text);
+            }
+            error.exit_code()
+        }
+    }
+}
+
+async fn command(cli: Cli) -> Result<()> {
+    if let Verb::Completion(args) = &cli.verb {
+        return completion::run(args);
+    }
+    let env = Env::new(cli.global)?;
+    dispatch(&env, cli.verb).await?;
+    let warnings = match env.rest_if_used() {
+        Some(rest) => rest.warnings_count(),
+        None => 0,
+    };
+    match warnings {
+        0 => Ok(()),
+        1 => Err(Error::message("1 warning received")),
+        many => Err(Error::message(format!("{many} warnings received"))),
+    }
+}
+
+async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Annotate(args) => annotate::run(env, args).await,
+        Verb::ApiResources(args) => api_resources::run(env, args).await,
+        Verb::ApiVersions(args) => api_resources::versions(env, args).await,
+        Verb::Apply(args) => apply::run(env, args).await,
+        Verb::Auth(args) => auth::run(env, args).await,
+        Verb::ClusterInfo(args) => cluster_info::run(env, args).await,
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Config(args) => config::run(env, args),
+        Verb::Cordon(args) => cordon::run(env, args, true).await,
+        Verb::Uncordon(args) => cordon::run(env, args, false).await,
+        Verb::Create(args) => create::run(env, *args).await,
+        Verb::Delete(args) => delete::run(env, args).await,
+        Verb::Describe(args) => describe::run(env, args).await,
+        Verb::Drain(args) => drain::run(env, args).await,
+        Verb::Edit(args) => edit::run(env, args).await,
+        Verb::Events(args) => events::run(env, args).await,
+        Verb::Explain(args) => explain::run(env, args).await,
+        Verb::Expose(args) => expose::run(env, args).await,
+        Verb::Get(args) => get::run(env, args).await,
+        Verb::Label(args) => label::run(env, args).await,
+        Verb::Logs(args) => logs::run(env, args).await,
+        Verb::Patch(args) => patch::run(env, args).await,
+        Verb::Proxy(args) => proxy::run(env, args).await,
+        Verb::Replace(args) => replace::run(env, args).await,
+        Verb::Rollout(args) => rollout::run(env, *args).await,
+        Verb::Run(args) => run_pod::run(env, args).await,
+        Verb::Scale(args) => scale::run(env, args).await,
+        Verb::Set(args) => set::run(env, args).await,
+        Verb::Taint(args) => taint::run(env, args).await,
+        Verb::Version(args) => version::run(env, args).await,
+        Verb::Wait(args) => wait::run(env, args).await,
+        Verb::Exec(_) => unsupported::run("exec"),
+        Verb::Attach(_) => unsupported::run("attach"),
+        Verb::PortForward(_) => unsupported::run("port-forward"),
+        Verb::Cp(_) => unsupported::run("cp"),
+        Verb::Top(_) => unsupported::run("top"),
+        Verb::Debug(_) => unsupported::run("debug"),
+        Verb::Diff(_) => unsupported::run("diff"),
+        Verb::Autoscale(_) => unsupported::run("autoscale"),
+        Verb::Kustomize(_) => unsupported::run("kustomize"),
+    }
+}

@@ -1,0 +1,236 @@
+//! `kubectl apply`, client side: a three-way merge of what was applied before, what is wanted and what is there.
+
+pub(crate) mod last_applied;
+pub(crate) mod three_way;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::change::{ChangeArgs, DryRun, ValidateArgs};
+use crate::env::{Env, tell};
+use crate::error::{Error, Result, collect};
+use crate::manifest::FileArgs;
+use crate::output::json;
+use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
+use crate::selection::{SelectorArgs, Target};
+
+/// Apply a configuration to a resource by file name or stdin
+#[derive(Args)]
+pub(crate) struct ApplyArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+    /// Only objects with these labels
+    #[arg(short = 'l', long)]
+    selector: Option<String>,
+    /// Apply on the server (not offered yet)
+    #[arg(long)]
+    server_side: bool,
+    /// Delete objects that are no longer given (not offered)
+    #[arg(long)]
+    prune: bool,
+    /// Delete and create again what cannot be patched
+    #[arg(long)]
+    force: bool,
+    /// Overwrite changes made by others
+    #[arg(long, default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    overwrite: String,
+    /// Take over fields of other managers
+    #[arg(long)]
+    force_conflicts: bool,
+    /// Wait for objects that are deleted by --force
+    #[arg(long)]
+    wait: bool,
+    #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true, default_missing_value = "background", hide = true)]
+    cascade: String,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// View the latest last-applied-configuration annotations of an object
+    #[command(name = "view-last-applied")]
+    View(ViewArgs),
+}
+
+#[derive(Args)]
+struct ViewArgs {
+    resources: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
+    /// yaml or json
+    #[arg(short = 'o', long, default_value = "yaml")]
+    output: String,
+}
+
+const MANAGER: &str = "kubectl-client-side-apply";
+/// Attempts when someone else changes the object between reading and patching it.
+const ATTEMPTS: usize = 5;
+
+pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
+    if let Some(What::View(view)) = args.what {
+        return view_last_applied(env, view).await;
+    }
+    if args.server_side {
+        return Err(Error::message(
+            "server-side apply is not offered by this server yet; leave --server-side out",
+        ));
+    }
+    if args.prune {
+        return Err(Error::message("--prune is not offered by this kubectl"));
+    }
+    if !args.files.given() {
+        return Err(Error::usage("kubectl apply", "must specify one of -f and -k"));
+    }
+    let mut errors = Vec::new();
+    let mut targets = env.from_files(&args.files).await?;
+    if let Some(selector) = &args.selector {
+        let selector = api::LabelSelector::parse(selector).map_err(Error::message)?;
+        targets.retain(|target| selector.matches(&labels_of(target)));
+    }
+    for target in targets {
+        if let Err(error) = apply_one(env, &target, &args).await {
+            errors.push(error);
+        }
+    }
+    collect(errors)
+}
+
+fn labels_of(target: &Target) -> std::collections::BTreeMap<String, String> {
+    let labels = target.manifest.as_ref().map(|manifest| &manifest.object["metadata"]["labels"]);
+    labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default()
+}
+
+async fn apply_one(env: &Env, target: &Target, args: &ApplyArgs) -> Result<()> {
+    let Some(manifest) = &target.manifest else { return Ok(()) };
+    if target.name.is_empty() {
+        return Err(Error::message(format!(
+            "error when retrieving current configuration of:\n{}\nfrom server for: {:?}: resource name may not be empty",
+            about(target),
+            manifest.source
+        )));
+    }
+    let mut modified = manifest.object.clone();
+    last_applied::annotate(&mut modified)?;
+    let rest = env.rest().await?;
+    let current = match rest.get(&target.path()).await {
+        Ok(current) => current,
+        Err(error) if error.is_not_found() => {
+            return create(env, target, args, &modified, &manifest.source).await;
+        }
+        Err(error) => {
+            let doing = format!(
+                "error when retrieving current configuration of:\n{}\nfrom server for: {:?}",
+                about(target),
+                manifest.source
+            );
+            return Err(error.doing(doing));
+        }
+    };
+    if last_applied::read(&current).is_none() {
+        tell(&format!(
+            "Warning: resource {}/{} is missing the kubectl.kubernetes.io/last-applied-configuration annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.",
+            target.row.plural, target.name
+        ));
+    }
+    patch(env, target, args, &modified, current).await
+}
+
+fn about(target: &Target) -> String {
+    let row = &target.row;
+    format!(
+        "Resource: \"{}, Resource={}\", GroupVersionKind: \"{}, Kind={}\"\nName: {:?}, Namespace: {:?}",
+        row.api_version(),
+        row.plural,
+        row.api_version(),
+        row.kind,
+        target.name,
+        target.namespace.as_deref().unwrap_or_default()
+    )
+}
+
+async fn create(env: &Env, target: &Target, args: &ApplyArgs, object: &Value, source: &str) -> Result<()> {
+    if args.change.mode()? == DryRun::Client {
+        return args.change.report(object, "created");
+    }
+    let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
+    let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;
+    let created = created.map_err(|error| error.doing(format!("error when creating {source:?}")))?;
+    args.change.report(&created, "created")
+}
+
+async fn patch(env: &Env, target: &Target, args: &ApplyArgs, modified: &Value, current: Value) -> Result<()> {
+    let mut current = current;
+    for attempt in 1.. {
+        let original = last_applied::read(&current).unwrap_or(Value::Null);
+        let ty = api::schema::for_kind(&target.row);
+        let patch = three_way::patch(ty, &original, modified, &current);
+        if patch.as_object().is_none_or(serde_json::Map::is_empty) {
+            return args.change.report(&current, "unchanged");
+        }
+        if args.change.mode()? == DryRun::Client {
+            return args.change.report(modified, "configured");
+        }
+        let media_type = if ty.is_some() { STRATEGIC_PATCH } else { MERGE_PATCH };
+        let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
+        let rest = env.rest().await?;
+        match rest.patch(&format!("{}{query}", target.path()), media_type, &patch).await {
+            Ok(changed) => return args.change.report(&changed, "configured"),
+            Err(error) if error.api().is_some_and(api::ApiError::is_conflict) && attempt < ATTEMPTS => {
+                current = rest.get(&target.path()).await?;
+            }
+            Err(error) if args.force && error.api().is_some_and(|error| error.reason() == "Invalid") => {
+                return recreate(env, target, args, modified).await;
+            }
+            Err(error) => {
+                let source =
+                    target.manifest.as_ref().map(|manifest| manifest.source.as_str()).unwrap_or_default();
+                return Err(error.doing(format!(
+                    "error when applying patch:\n{}\nto:\n{}\nfor: {source:?}: error when patching {source:?}",
+                    json::compact(&patch),
+                    about(target)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `--force`: what cannot be patched is deleted and made anew.
+async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) -> Result<()> {
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
+    env.rest().await?.delete(&target.path(), &options).await?;
+    crate::wait::until_gone(env, target, None, None).await?;
+    let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
+    let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
+    let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;
+    let created = created.map_err(|error| error.doing(format!("error when creating {source:?}")))?;
+    args.change.report(&created, "configured")
+}
+
+async fn view_last_applied(env: &Env, args: ViewArgs) -> Result<()> {
+    for target in env.targets(&args.resources, &args.files, &SelectorArgs::default(), false).await? {
+        let current = env.rest().await?.get(&target.path()).await?;
+        let Some(applied) = last_applied::read(&current) else {
+            return Err(Error::message(format!(
+                "no last-applied-configuration annotation found on resource: {}",
+                target.name
+            )));
+        };
+        let text = match args.output.as_str() {
+            "json" => crate::output::json::pretty(&applied),
+            "yaml" => crate::output::yaml::to_yaml(&applied),
+            other => {
+                return Err(Error::message(format!(
+                    "Unexpected -o output mode: {other}, the flag 'output' must be one of yaml|json"
+                )));
+            }
+        };
+        crate::env::print(&text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `kubectl auth can-i | whoami`: what the server thinks of us.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::env::{Env, print, tell};
+use crate::error::{Error, Result};
+use crate::output::{Format, OutputArgs, text_table};
+
+/// Inspect authorization
+#[derive(Args)]
+pub(crate) struct AuthArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    #[command(name = "can-i")]
+    CanI(CanIArgs),
+    Whoami(WhoamiArgs),
+}
+
+/// Check whether an action is allowed
+#[derive(Args)]
+struct CanIArgs {
+    /// VERB TYPE[/NAME] | VERB /PATH
+    arguments: Vec<String>,
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    #[arg(short = 'q', long)]
+    quiet: bool,
+    #[arg(long)]
+    subresource: Option<String>,
+    #[arg(long)]
+    list: bool,
+}
+
+/// Experimental: check self subject attributes
+#[derive(Args)]
+struct WhoamiArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) async fn run(env: &Env, args: AuthArgs) -> Result<()> {
+    match args.what {
+        What::CanI(args) => can_i(env, args).await,
+        What::Whoami(args) => whoami(env, args).await,
+    }
+}
+
+async fn can_i(env: &Env, args: CanIArgs) -> Result<()> {
+    if args.list {
+        return Err(Error::message("auth can-i --list is not offered by this kubectl"));
+    }
+    let (verb, subject, name) = match &args.arguments[..] {
+        [verb, subject] => match subject.split_once('/').filter(|_| !subject.starts_with('/')) {
+            Some((kind, name)) => (verb, kind.to_string(), name.to_string()),
+            None => (verb, subject.clone(), String::new()),
+        },
+        [verb, subject, name] => (verb, subject.clone(), name.clone()),
+        _ => {
+            return Err(Error::message(
+                "you must specify two or three arguments: verb, resource, and optional resourceName. See 'kubectl auth can-i -h' for help and examples.",
+            ));
+        }
+    };
+    let spec = if subject.starts_with('/') {
+        json!({"nonResourceAttributes": {"path": subject, "verb": verb}})
+    } else {
+        let (group, resource, namespaced) = if subject == "*" {
+            ("*".to_string(), "*".to_string(), true)
+        } else {
+            match env.resource(&subject).await {
+                Ok(row) => (row.group.to_string(), row.plural.to_string(), row.namespaced()),
+                Err(Error::Message(_)) => {
+                    tell(&format!("Warning: the server doesn't have a resource type '{subject}'\n"));
+                    (String::new(), subject, true)
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let namespace = if args.all_namespaces || !namespaced { "" } else { env.namespace.as_str() };
+        json!({"resourceAttributes": {
+            "namespace": namespace, "verb": verb, "group": group, "resource": resource, "name": name,
+            "subresource": args.subresource.unwrap_or_default(),
+        }})
+    };
+    let review =
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = env.rest().await?.post(path, &review).await?;
+    let allowed = answer["status"]["allowed"] == true;
+    if !args.quiet {
+        let mut text = if allowed { "yes" } else { "no" }.to_string();
+        for (label, field) in [(" - ", "reason"), (" - ", "evaluationError")] {
+            if let Some(why) = answer["status"][field].as_str().filter(|why| !why.is_empty() && !allowed) {
+                text.push_str(&format!("{label}{why}"));
+            }
+        }
+        print(&format!("{text}\n"))?;
+    }
+    if allowed { Ok(()) } else { Err(Error::Exit(1)) }
+}
+
+async fn whoami(env: &Env, args: WhoamiArgs) -> Result<()> {
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let answer = env.rest().await?.post(path, &review).await?;
+    let format = args.output.format()?;
+    if let Format::Human { .. } = format {
+        let user = &answer["status"]["userInfo"];
+        let list = |value: &Value| {
+            let texts: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            format!("[{}]", texts.join(" "))
+        };
+        let mut lines = vec![vec!["ATTRIBUTE".to_string(), "VALUE".to_string()]];
+        for (label, field) in [("Username", "username"), ("UID", "uid")] {
+            if let Some(text) = user[field].as_str().filter(|text| !text.is_empty()) {
+                lines.push(vec![label.to_string(), text.to_string()]);
+            }
+        }
+        lines.push(vec!["Groups".to_string(), list(&user["groups"])]);
+        for (key, value) in user["extra"].as_object().into_iter().flatten() {
+            lines.push(vec![format!("Extra: {key}"), list(value)]);
+        }
+        return print(&text_table::format(&lines));
+    }
+    print(&format.text(&answer, true, false)?)
+}

@@ -1,0 +1,263 @@
+//! `kubectl config`: looking at and changing kubeconfig files. Needs no server.
+
+use clap::{Args, Subcommand};
+use client::kubeconfig::{Kubeconfig, Loaded};
+use serde_json::Value;
+
+use crate::env::{Env, print};
+use crate::error::{Error, Result};
+use crate::output::{Format, OutputArgs, json, text_table, yaml};
+
+/// Modify kubeconfig files
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Display the current context
+    #[command(name = "current-context")]
+    Current,
+    /// Delete a context
+    #[command(name = "delete-context")]
+    DeleteContext { name: String },
+    /// Display clusters
+    #[command(name = "get-clusters")]
+    Clusters,
+    /// Describe one or many contexts
+    #[command(name = "get-contexts")]
+    Contexts(ContextsArgs),
+    /// Display users
+    #[command(name = "get-users")]
+    Users,
+    /// Set a context entry
+    #[command(name = "set-context")]
+    SetContext(SetContextArgs),
+    /// Unset the current context
+    Unset { property: String },
+    /// Set the current context
+    #[command(name = "use-context", alias = "use")]
+    Use { name: String },
+    /// Display merged settings
+    View(ViewArgs),
+}
+
+#[derive(Args)]
+struct ContextsArgs {
+    names: Vec<String>,
+    #[arg(long)]
+    no_headers: bool,
+    /// name: only names
+    #[arg(short = 'o', long)]
+    output: Option<String>,
+}
+
+#[derive(Args)]
+struct SetContextArgs {
+    name: Option<String>,
+    /// Change the current context
+    #[arg(long)]
+    current: bool,
+}
+
+#[derive(Args)]
+struct ViewArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Only what the current context uses
+    #[arg(long)]
+    minify: bool,
+    /// Show certificates, keys and tokens
+    #[arg(long)]
+    raw: bool,
+    /// Put the content of files in place of their paths
+    #[arg(long)]
+    flatten: bool,
+    #[arg(long, default_value = "true", hide = true)]
+    merge: String,
+}
+
+pub(crate) fn run(env: &Env, args: ConfigArgs) -> Result<()> {
+    let mut loaded = env.loaded.clone();
+    match args.what {
+        What::View(args) => view(env, &loaded, &args),
+        What::Current => {
+            if loaded.merged.current_context.is_empty() {
+                return Err(Error::message("current-context is not set"));
+            }
+            print(&format!("{}\n", loaded.merged.current_context))
+        }
+        What::Use { name } => {
+            loaded
+                .use_context(&name)
+                .map_err(|_| Error::message(format!("no context exists with the name: {name:?}")))?;
+            print(&format!("Switched to context {name:?}.\n"))
+        }
+        What::Unset { property } if property == "current-context" => {
+            loaded.unset_current()?;
+            print("Property \"current-context\" unset.\n")
+        }
+        What::Unset { property } => Err(Error::message(format!(
+            "unsetting {property:?} is not offered by this kubectl; edit the file"
+        ))),
+        What::DeleteContext { name } => {
+            let missing = format!("cannot delete context {name}, not in the kubeconfig file");
+            let file = loaded.delete_context(&name).map_err(|_| Error::message(missing))?;
+            print(&format!("deleted context {name} from {}\n", file.display()))
+        }
+        What::SetContext(args) => set_context(env, &mut loaded, &args),
+        What::Clusters => names("NAME", loaded.merged.clusters.iter().map(|one| &one.name)),
+        What::Users => names("NAME", loaded.merged.users.iter().map(|one| &one.name)),
+        What::Contexts(args) => contexts(&loaded.merged, &args),
+    }
+}
+
+fn names<'a>(header: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut sorted: Vec<&String> = names.collect();
+    sorted.sort();
+    let lines: String = sorted.into_iter().map(|name| format!("{name}\n")).collect();
+    print(&format!("{header}\n{lines}"))
+}
+
+fn set_context(env: &Env, loaded: &mut Loaded, args: &SetContextArgs) -> Result<()> {
+    let name = match (&args.name, args.current) {
+        (Some(name), false) => name.clone(),
+        (None, true) if !loaded.merged.current_context.is_empty() => loaded.merged.current_context.clone(),
+        (None, true) => return Err(Error::message("no current context is set")),
+        (Some(_), true) => {
+            return Err(Error::message("you cannot specify both a context name and --current"));
+        }
+        (None, false) => {
+            return Err(Error::message("you must specify a non-empty context name or --current"));
+        }
+    };
+    let global = &env.global;
+    let is_new = loaded.set_context(&name, |context| {
+        for (field, value) in [(&mut context.cluster, &global.cluster), (&mut context.user, &global.user)] {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        if let Some(namespace) = &global.namespace {
+            context.namespace = Some(namespace.clone());
+        }
+    })?;
+    print(&format!("Context {name:?} {}.\n", if is_new { "created" } else { "modified" }))
+}
+
+fn contexts(config: &Kubeconfig, args: &ContextsArgs) -> Result<()> {
+    let mut shown: Vec<_> = config.contexts.iter().collect();
+    shown.sort_by(|a, b| a.name.cmp(&b.name));
+    if !args.names.is_empty() {
+        for name in &args.names {
+            if config.context(name).is_none() {
+                return Err(Error::message(format!("context {name} not found")));
+            }
+        }
+        shown.retain(|one| args.names.contains(&one.name));
+    }
+    match args.output.as_deref() {
+        None | Some("") => {}
+        Some("name") => return print(&shown.iter().map(|one| format!("{}\n", one.name)).collect::<String>()),
+        Some(other) => {
+            return Err(Error::message(format!("output must be one of '' or 'name': {other}")));
+        }
+    }
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    if !args.no_headers {
+        lines.push(["CURRENT", "NAME", "CLUSTER", "AUTHINFO", "NAMESPACE"].map(str::to_string).to_vec());
+    }
+    for one in shown {
+        let mark = if one.name == config.current_context { "*" } else { "" };
+        let namespace = one.context.namespace.clone().unwrap_or_default();
+        lines.push(vec![
+            mark.to_string(),
+            one.name.clone(),
+            one.context.cluster.clone(),
+            one.context.user.clone(),
+            namespace,
+        ]);
+    }
+    print(&text_table::format(&lines))
+}
+
+fn view(env: &Env, loaded: &Loaded, args: &ViewArgs) -> Result<()> {
+    let mut config = loaded.merged.clone();
+    if let Some(context) = &env.overrides.context {
+        config.current_context.clone_from(context);
+    }
+    if args.minify {
+        minify(&mut config)?;
+    }
+    if args.flatten {
+        flatten(&mut config)?;
+    }
+    if !args.raw {
+        redact(&mut config);
+    }
+    let mut tree: Value = serde_json::to_value(&config)?;
+    for list in ["clusters", "contexts", "users"] {
+        // kubectl writes an empty list as null.
+        if tree[list].as_array().is_some_and(Vec::is_empty) {
+            tree[list] = Value::Null;
+        }
+    }
+    match args.output.format()? {
+        Format::Human { .. } | Format::Yaml => print(&yaml::to_yaml(&tree)),
+        Format::Json => print(&json::pretty(&tree)),
+        format => print(&format.text(&tree, true, false)?),
+    }
+}
+
+fn minify(config: &mut Kubeconfig) -> Result<()> {
+    let name = config.current_context.clone();
+    if name.is_empty() {
+        return Err(Error::message("current-context must exist in order to minify"));
+    }
+    let Some(context) = config.context(&name).cloned() else {
+        return Err(Error::message(format!("cannot locate context {name}")));
+    };
+    config.contexts.retain(|one| one.name == name);
+    config.clusters.retain(|one| one.name == context.cluster);
+    config.users.retain(|one| one.name == context.user);
+    Ok(())
+}
+
+fn flatten(config: &mut Kubeconfig) -> Result<()> {
+    use base64::Engine;
+    let inline = |path: &mut Option<std::path::PathBuf>, data: &mut Option<String>| -> Result<()> {
+        if let Some(file) = path.take() {
+            let bytes = std::fs::read(&file)
+                .map_err(|error| Error::message(format!("open {}: {error}", file.display())))?;
+            *data = Some(base64::engine::general_purpose::STANDARD.encode(bytes));
+        }
+        Ok(())
+    };
+    for one in &mut config.clusters {
+        inline(&mut one.cluster.certificate_authority, &mut one.cluster.certificate_authority_data)?;
+    }
+    for one in &mut config.users {
+        inline(&mut one.user.client_certificate, &mut one.user.client_certificate_data)?;
+        inline(&mut one.user.client_key, &mut one.user.client_key_data)?;
+    }
+    Ok(())
+}
+
+fn redact(config: &mut Kubeconfig) {
+    let hide = |data: &mut Option<String>, text: &str| {
+        if let Some(data) = data.as_mut().filter(|data| !data.is_empty()) {
+            *data = text.to_string();
+        }
+    };
+    for one in &mut config.clusters {
+        hide(&mut one.cluster.certificate_authority_data, "DATA+OMITTED");
+    }
+    for one in &mut config.users {
+        hide(&mut one.user.client_certificate_data, "DATA+OMITTED");
+        hide(&mut one.user.client_key_data, "DATA+OMITTED");
+        hide(&mut one.user.token, "REDACTED");
+        hide(&mut one.user.password, "REDACTED");
+    }
+}

@@ -1,0 +1,182 @@
+//! `kubectl create`: from files, or made from flags by a generator.
+
+mod access;
+mod config;
+mod simple;
+pub(crate) use simple::int_or_text;
+mod token;
+mod workload;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::apply::last_applied;
+use crate::change::{ChangeArgs, DryRun, ValidateArgs};
+use crate::env::Env;
+use crate::error::{Error, Result, collect};
+use crate::manifest::{FileArgs, Manifest};
+use crate::selection::Target;
+
+/// Create a resource from a file or from flags
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct CreateArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+    /// Remember the configuration for kubectl apply
+    #[arg(long)]
+    save_config: bool,
+    /// Path to post to as it is
+    #[arg(long)]
+    raw: Option<String>,
+}
+
+/// Flags of every generator.
+#[derive(Args)]
+pub(crate) struct GeneratorArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+    /// Remember the configuration for kubectl apply
+    #[arg(long)]
+    save_config: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    #[command(alias = "deploy")]
+    Deployment(workload::DeploymentArgs),
+    Job(workload::JobArgs),
+    #[command(alias = "cj", name = "cronjob")]
+    CronJob(workload::CronJobArgs),
+    #[command(alias = "ns")]
+    Namespace(simple::NamespaceArgs),
+    #[command(alias = "cm", name = "configmap")]
+    ConfigMap(config::ConfigMapArgs),
+    Secret(config::SecretArgs),
+    #[command(alias = "sa", name = "serviceaccount")]
+    ServiceAccount(simple::ServiceAccountArgs),
+    #[command(alias = "svc")]
+    Service(simple::ServiceArgs),
+    #[command(alias = "resourcequota", name = "quota")]
+    Quota(simple::QuotaArgs),
+    #[command(alias = "pc", name = "priorityclass")]
+    PriorityClass(simple::PriorityClassArgs),
+    #[command(alias = "pdb", name = "poddisruptionbudget")]
+    PodDisruptionBudget(simple::BudgetArgs),
+    Role(access::RoleArgs),
+    #[command(name = "clusterrole")]
+    ClusterRole(access::ClusterRoleArgs),
+    #[command(name = "rolebinding")]
+    RoleBinding(access::RoleBindingArgs),
+    #[command(name = "clusterrolebinding")]
+    ClusterRoleBinding(access::ClusterRoleBindingArgs),
+    Token(token::TokenArgs),
+}
+
+pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
+    let (object, generator) = match args.what {
+        None => {
+            if let Some(path) = &args.raw {
+                return raw(env, path, &args.files).await;
+            }
+            if !args.files.given() {
+                return Err(Error::usage("kubectl create", "must specify one of -f and -k"));
+            }
+            let targets = env.from_files(&args.files).await?;
+            return create_all(env, targets, &args.change, &args.validate, args.save_config).await;
+        }
+        Some(What::Token(args)) => return token::run(env, args).await,
+        Some(What::Deployment(args)) => workload::deployment(args)?,
+        Some(What::Job(args)) => workload::job(env, args).await?,
+        Some(What::CronJob(args)) => workload::cron_job(args)?,
+        Some(What::Namespace(args)) => simple::namespace(args),
+        Some(What::ConfigMap(args)) => config::config_map(args)?,
+        Some(What::Secret(args)) => config::secret(args)?,
+        Some(What::ServiceAccount(args)) => simple::service_account(args),
+        Some(What::Service(args)) => simple::service(args)?,
+        Some(What::Quota(args)) => simple::quota(args)?,
+        Some(What::PriorityClass(args)) => simple::priority_class(args),
+        Some(What::PodDisruptionBudget(args)) => simple::budget(args)?,
+        Some(What::Role(args)) => access::role(env, args).await?,
+        Some(What::ClusterRole(args)) => access::cluster_role(env, args).await?,
+        Some(What::RoleBinding(args)) => access::role_binding(args)?,
+        Some(What::ClusterRoleBinding(args)) => access::cluster_role_binding(args)?,
+    };
+    create_made(env, object, generator).await
+}
+
+/// Creates an object made from flags. The namespace is written into it only where kubectl does.
+async fn create_made(env: &Env, mut object: Value, args: GeneratorArgs) -> Result<()> {
+    if env.namespace_is_explicit() {
+        let row = env
+            .kind_of(
+                object["apiVersion"].as_str().unwrap_or_default(),
+                object["kind"].as_str().unwrap_or_default(),
+            )
+            .await?;
+        if row.namespaced() {
+            object["metadata"]["namespace"] = Value::String(env.namespace.clone());
+        }
+    }
+    if args.change.mode()? == DryRun::Client {
+        if args.save_config {
+            last_applied::annotate(&mut object)?;
+        }
+        return args.change.report(&object, "created");
+    }
+    let target = env.place(Manifest { source: String::new(), object }).await?;
+    create_one(env, &target, &args.change, &args.validate, args.save_config).await
+}
+
+/// Creates objects of files; one that fails does not keep the others from being created.
+async fn create_all(
+    env: &Env,
+    targets: Vec<Target>,
+    change: &ChangeArgs,
+    validate: &ValidateArgs,
+    save_config: bool,
+) -> Result<()> {
+    let mut errors = Vec::new();
+    for target in targets {
+        if let Err(error) = create_one(env, &target, change, validate, save_config).await {
+            let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
+            errors.push(error.doing(format!("error when creating {source:?}")));
+        }
+    }
+    collect(errors)
+}
+
+async fn create_one(
+    env: &Env,
+    target: &Target,
+    change: &ChangeArgs,
+    validate: &ValidateArgs,
+    save_config: bool,
+) -> Result<()> {
+    let mut object = target.manifest.as_ref().map(|manifest| manifest.object.clone()).unwrap_or_default();
+    if save_config {
+        last_applied::annotate(&mut object)?;
+    }
+    if change.mode()? == DryRun::Client {
+        return change.report(&object, "created");
+    }
+    let query = change.query("kubectl-create", &[validate.parameter()?])?;
+    let created = env.rest().await?.post(&format!("{}{query}", target.collection()), &object).await?;
+    change.report(&created, "created")
+}
+
+async fn raw(env: &Env, path: &str, files: &FileArgs) -> Result<()> {
+    let [manifest] = &files.read()?[..] else {
+        return Err(Error::message("--raw can only use a single local file or stdin"));
+    };
+    let answer = env.rest().await?.post(path, &manifest.object).await?;
+    crate::env::print_line(&answer.to_string())
+}

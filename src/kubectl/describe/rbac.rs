@@ -1,0 +1,72 @@
+//! Roles and bindings.
+
+use serde_json::Value;
+
+use super::sheet::{Sheet, list, str_of};
+
+fn head(sheet: &mut Sheet, object: &Value) {
+    let metadata = &object["metadata"];
+    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
+    sheet.labels(0, "Labels", &metadata["labels"]);
+    sheet.annotations(0, "Annotations", &metadata["annotations"]);
+}
+
+fn bracketed(values: &Value) -> String {
+    format!("[{}]", list(values).iter().map(str_of).collect::<Vec<_>>().join(" "))
+}
+
+pub(super) fn role(sheet: &mut Sheet, object: &Value) {
+    head(sheet, object);
+    sheet.line(0, "PolicyRule:");
+    sheet.line(1, "Resources\tNon-Resource URLs\tResource Names\tVerbs");
+    sheet.line(1, "---------\t-----------------\t--------------\t-----");
+    let mut lines: Vec<String> = Vec::new();
+    for rule in list(&object["rules"]) {
+        let tail = format!(
+            "{}\t{}\t{}",
+            bracketed(&rule["nonResourceURLs"]),
+            bracketed(&rule["resourceNames"]),
+            bracketed(&rule["verbs"])
+        );
+        let mut resources = Vec::new();
+        for group in list(&rule["apiGroups"]) {
+            for resource in list(&rule["resources"]) {
+                let (group, resource) = (str_of(group), str_of(resource));
+                resources.push(match (group, resource.split_once('/')) {
+                    ("", _) => resource.to_string(),
+                    (group, Some((name, sub))) => format!("{name}.{group}/{sub}"),
+                    (group, None) => format!("{resource}.{group}"),
+                });
+            }
+        }
+        if resources.is_empty() {
+            lines.push(format!("\t{tail}"));
+        }
+        lines.extend(resources.into_iter().map(|resource| format!("{resource}\t{tail}")));
+    }
+    lines.sort();
+    for line in lines {
+        sheet.line(1, &line);
+    }
+}
+
+pub(super) fn binding(sheet: &mut Sheet, object: &Value) {
+    head(sheet, object);
+    sheet.line(0, "Role:");
+    sheet.line(1, &format!("Kind:\t{}", str_of(&object["roleRef"]["kind"])));
+    sheet.line(1, &format!("Name:\t{}", str_of(&object["roleRef"]["name"])));
+    sheet.line(0, "Subjects:");
+    sheet.line(1, "Kind\tName\tNamespace");
+    sheet.line(1, "----\t----\t---------");
+    for subject in list(&object["subjects"]) {
+        sheet.line(
+            1,
+            &format!(
+                "{}\t{}\t{}",
+                str_of(&subject["kind"]),
+                str_of(&subject["name"]),
+                str_of(&subject["namespace"])
+            ),
+        );
+    }
+}

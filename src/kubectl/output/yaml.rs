@@ -1,0 +1,222 @@
+//! Writes YAML the way `kubectl -o yaml` does: sorted keys, lists not indented, quotes only where a plain word would
+//! mean something else, blocks for text of several lines. Pure.
+
+use serde_json::Value;
+
+/// One document, with a line end, without `---`.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(map) if !map.is_empty() => mapping(map, 0, &mut out),
+        Value::Array(items) if !items.is_empty() => sequence(items, 0, &mut out),
+        other => {
+            scalar(other, 0, &mut out);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn indent(depth: usize, out: &mut String) {
+    out.extend(std::iter::repeat_n(' ', depth));
+}
+
+fn mapping(map: &serde_json::Map<String, Value>, depth: usize, out: &mut String) {
+    for (index, (key, value)) in map.iter().enumerate() {
+        // The first key of a list item stands behind its dash.
+        if index > 0 || !out.ends_with("- ") {
+            indent(depth, out);
+        }
+        text(key, depth, true, out);
+        out.push(':');
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                out.push('\n');
+                mapping(inner, depth + 2, out);
+            }
+            Value::Array(items) if !items.is_empty() => {
+                out.push('\n');
+                sequence(items, depth, out);
+            }
+            other => {
+                out.push(' ');
+                scalar(other, depth, out);
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn sequence(items: &[Value], depth: usize, out: &mut String) {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 || !out.ends_with("- ") {
+            indent(depth, out);
+        }
+        out.push_str("- ");
+        match item {
+            Value::Object(map) if !map.is_empty() => mapping(map, depth + 2, out),
+            Value::Array(inner) if !inner.is_empty() => sequence(inner, depth + 2, out),
+            other => {
+                scalar(other, depth, out);
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn scalar(value: &Value, depth: usize, out: &mut String) {
+    match value {
+        Value::Object(_) => out.push_str("{}"),
+        Value::Array(_) => out.push_str("[]"),
+        Value::String(string) => text(string, depth, false, out),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+fn text(string: &str, depth: usize, is_key: bool, out: &mut String) {
+    if string.is_empty() {
+        out.push_str("\"\"");
+    } else if string.contains('\n') && !is_key && block_allowed(string) {
+        block(string, depth, out);
+    } else if resolves_to_other(string) || has_special(string) {
+        double_quoted(string, out);
+    } else if plain_allowed(string) {
+        out.push_str(string);
+    } else {
+        out.push('\'');
+        out.push_str(&string.replace('\'', "''"));
+        out.push('\'');
+    }
+}
+
+/// Blocks cannot begin with a space or hold characters that need escapes.
+fn block_allowed(string: &str) -> bool {
+    let printable = string.chars().all(|c| c == '\n' || c == '\t' || (!c.is_control() && c != '\u{feff}'));
+    let spaced_end = string.lines().any(|line| line.ends_with([' ', '\t']));
+    printable && !string.starts_with([' ', '\n', '\t']) && !spaced_end
+}
+
+fn block(string: &str, depth: usize, out: &mut String) {
+    out.push('|');
+    let chomp = if !string.ends_with('\n') {
+        "-"
+    } else if string.ends_with("\n\n") {
+        "+"
+    } else {
+        ""
+    };
+    out.push_str(chomp);
+    let body = string.strip_suffix('\n').unwrap_or(string);
+    for line in body.split('\n') {
+        out.push('\n');
+        if !line.is_empty() {
+            indent(depth + 2, out);
+            out.push_str(line);
+        }
+    }
+}
+
+fn has_special(string: &str) -> bool {
+    string.chars().any(|c| c.is_control() || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}')
+}
+
+fn double_quoted(string: &str, out: &mut String) {
+    out.push('"');
+    for c in string.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            '\0' => out.push_str("\\0"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{1b}' => out.push_str("\\e"),
+            '\u{feff}' => out.push_str("\\uFEFF"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// Words and numbers of YAML 1.1 that would not be read back as text.
+fn resolves_to_other(string: &str) -> bool {
+    const WORDS: [&str; 30] = [
+        "y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF",
+        "true", "True", "TRUE", "false", "False", "FALSE", "null", "Null", "NULL", "~", ".nan", ".NaN", "<<",
+        "=",
+    ];
+    let lower = string.to_ascii_lowercase();
+    WORDS.contains(&string)
+        || lower.trim_start_matches(['+', '-']) == ".inf"
+        || is_number(string)
+        || is_date(string)
+}
+
+fn is_number(string: &str) -> bool {
+    let plain = string.replace('_', "");
+    let unsigned = plain.trim_start_matches(['+', '-']);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || string.starts_with('_') {
+        return false;
+    }
+    let radix = |prefix: &str, radix: u32| {
+        unsigned
+            .strip_prefix(prefix)
+            .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)))
+    };
+    if radix("0x", 16) || radix("0b", 2) || radix("0o", 8) {
+        return true;
+    }
+    // Rust also reads "infinity" and "nan", which begin with a letter and so never come here.
+    unsigned.parse::<f64>().is_ok()
+        && unsigned.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
+        || is_sexagesimal(unsigned)
+}
+
+/// `1:30` is ninety in YAML 1.1.
+fn is_sexagesimal(unsigned: &str) -> bool {
+    let mut parts = unsigned.split(':');
+    let first = parts.next().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    digits(first) && !rest.is_empty() && rest.iter().all(|part| part.len() <= 2 && digits(part))
+}
+
+/// `2001-01-01` and full timestamps.
+fn is_date(string: &str) -> bool {
+    let bytes = string.as_bytes();
+    let digits = |range: std::ops::Range<usize>| {
+        bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+    };
+    let date = bytes.len() >= 10
+        && digits(0..4)
+        && bytes[4] == b'-'
+        && digits(5..7)
+        && bytes[7] == b'-'
+        && digits(8..10);
+    date && (bytes.len() == 10
+        || (matches!(bytes[10], b'T' | b't' | b' ') && digits(11..13) && bytes.get(13) == Some(&b':')))
+}
+
+/// Whether the text can stand without quotes in block context.
+fn plain_allowed(string: &str) -> bool {
+    let first = string.chars().next().unwrap_or(' ');
+    let second = string.chars().nth(1);
+    let indicator = match first {
+        '-' | '?' | ':' => second.is_none_or(char::is_whitespace),
+        '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => {
+            true
+        }
+        _ => false,
+    };
+    let document = string.starts_with("---") || string.starts_with("...");
+    !indicator
+        && !document
+        && !string.starts_with(' ')
+        && !string.ends_with(' ')
+        && !string.contains(": ")
+        && !string.ends_with(':')
+        && !string.contains(" #")
+}

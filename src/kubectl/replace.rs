@@ -1,0 +1,102 @@
+//! `kubectl replace`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::apply::last_applied;
+use crate::change::{ChangeArgs, DryRun, ValidateArgs};
+use crate::env::{Env, print};
+use crate::error::{Error, Result, collect};
+use crate::manifest::FileArgs;
+use crate::selection::{Target, qualified};
+use crate::wait::until_gone;
+
+/// Replace a resource by file name or stdin
+#[derive(Args)]
+pub(crate) struct ReplaceArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+    /// Delete the object and create it again
+    #[arg(long)]
+    force: bool,
+    /// Seconds to end gracefully, with --force
+    #[arg(long, default_value_t = -1)]
+    grace_period: i64,
+    /// Subresource to replace instead of the object
+    #[arg(long)]
+    subresource: Option<String>,
+    /// Remember the configuration for kubectl apply
+    #[arg(long)]
+    save_config: bool,
+    /// Path to put to as it is
+    #[arg(long)]
+    raw: Option<String>,
+}
+
+pub(crate) async fn run(env: &Env, args: ReplaceArgs) -> Result<()> {
+    if let Some(path) = &args.raw {
+        let [manifest] = &args.files.read()?[..] else {
+            return Err(Error::message("--raw can only use a single local file or stdin"));
+        };
+        let answer = env.rest().await?.put(path, &manifest.object).await?;
+        return crate::env::print_line(&answer.to_string());
+    }
+    if !args.files.given() {
+        return Err(Error::usage("kubectl replace", "must specify one of -f and -k"));
+    }
+    let mut errors = Vec::new();
+    for target in env.from_files(&args.files).await? {
+        if let Err(error) = replace(env, &target, &args).await {
+            let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
+            errors.push(error.doing(format!("error when replacing {source:?}")));
+        }
+    }
+    collect(errors)
+}
+
+async fn replace(env: &Env, target: &Target, args: &ReplaceArgs) -> Result<()> {
+    let rest = env.rest().await?;
+    let mut object = target.manifest.as_ref().map(|manifest| manifest.object.clone()).unwrap_or_default();
+    // An object that `apply` manages goes on remembering what it was made from.
+    let remembers =
+        args.save_config || object["metadata"]["annotations"].get(last_applied::ANNOTATION).is_some();
+    if remembers {
+        last_applied::annotate(&mut object)?;
+    }
+    if args.change.mode()? == DryRun::Client {
+        return args.change.report(&object, "replaced");
+    }
+    let query = args.change.query("kubectl-replace", &[args.validate.parameter()?])?;
+    if args.force {
+        delete_first(env, target, args.grace_period).await?;
+        let created = rest.post(&format!("{}{query}", target.collection()), &object).await?;
+        return args.change.report(&created, "replaced");
+    }
+    let path = match &args.subresource {
+        Some(subresource) => target.sub_path(subresource),
+        None => target.path(),
+    };
+    let replaced: Value = rest.put(&format!("{path}{query}"), &object).await?;
+    args.change.report(&replaced, "replaced")
+}
+
+async fn delete_first(env: &Env, target: &Target, grace: i64) -> Result<()> {
+    let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+    if grace >= 0 {
+        options["gracePeriodSeconds"] = json!(grace);
+    }
+    match env.rest().await?.delete(&target.path(), &options).await {
+        Ok(answer) => {
+            let place =
+                target.namespace.as_ref().map(|name| format!(" from {name} namespace")).unwrap_or_default();
+            print(&format!("{} {:?} deleted{place}\n", qualified(&target.row), target.name))?;
+            until_gone(env, target, answer["metadata"]["uid"].as_str(), None).await
+        }
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
