@@ -14,7 +14,7 @@ mod outcome;
 #[path = "harness/traces.rs"]
 mod traces;
 
-pub use cluster::{Agent, Cluster, Options, binary};
+pub use cluster::{Agent, Cluster, Options, binary, kubectls};
 pub use image::{BUSYBOX, write_busybox_image};
 pub use network::Network;
 pub use outcome::{Outcome, eventually, run};

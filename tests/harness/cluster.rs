@@ -174,6 +174,11 @@ impl Cluster {
         }
     }
 
+    /// One of [`kubectls`].
+    pub fn kubectl_of(&self, program: &Path, arguments: &[&str], input: &str) -> Outcome {
+        self.run_kubectl(self.network.command(0, program), arguments, input)
+    }
+
     /// The bundled kubectl.
     pub fn own_kubectl(&self, arguments: &[&str]) -> Outcome {
         self.own_kubectl_with(arguments, "")
@@ -265,6 +270,22 @@ fn real_kubectl() -> Option<PathBuf> {
         .find(|program| program.is_file())?;
     let target = fs::canonicalize(&found).ok()?;
     (target.file_name()? != "minik8s").then_some(found)
+}
+
+/// Every kubectl of the machine that is not ours: the one on the path, and `kubectl.VERSION` beside it.
+pub fn kubectls() -> Vec<PathBuf> {
+    let Some(program) = real_kubectl().and_then(|program| fs::canonicalize(program).ok()) else {
+        return Vec::new();
+    };
+    let beside =
+        program.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = beside
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kubectl.")))
+        .collect();
+    found.push(program);
+    found.sort();
+    found
 }
 
 impl Drop for Cluster {
