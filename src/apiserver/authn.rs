@@ -58,14 +58,20 @@ impl Authenticator {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(Identity::anonymous());
         }
-        let token = token.trim();
-        if let Some(identity) = self.join_identity(token) {
-            return Ok(identity);
-        }
-        self.service_account(token, Timestamp::now()).map_err(|error| {
+        self.token(token.trim(), &self.audiences).map(|(identity, _)| identity).map_err(|error| {
             tracing::debug!(%error, "refusing a bearer token");
             ApiError::unauthorized()
         })
+    }
+
+    /// Who shows a token, and for which of the audiences it is meant (none asks for the API server's own).
+    pub(crate) fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(Identity, Vec<String>), String> {
+        let audiences = if audiences.is_empty() { &self.audiences } else { audiences };
+        self.token(token, audiences).map_err(|error| error.to_string())
     }
 
     /// Answers a TokenRequest for a service account: the request with its status filled in.
@@ -82,10 +88,19 @@ impl Authenticator {
         &self.issuer
     }
 
-    fn service_account(&self, token: &str, now: Timestamp) -> Result<Identity, service_account::Refused> {
+    fn token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(Identity, Vec<String>), service_account::Refused> {
+        if let Some(identity) = self.join_identity(token) {
+            return Ok((identity, Vec::new()));
+        }
+        let now = Timestamp::now();
         let claims = self.keys.verify(token)?;
-        claims.check(&self.issuer, &self.audiences, now)?;
-        service_account::identity(&claims, &self.caches, now)
+        claims.check(&self.issuer, audiences, now)?;
+        let identity = service_account::identity(&claims, &self.caches, now)?;
+        Ok((identity, audiences.iter().filter(|one| claims.aud.contains(one)).cloned().collect()))
     }
 
     /// The machine that shows the join token.

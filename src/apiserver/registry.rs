@@ -13,6 +13,7 @@ mod metadata;
 pub mod names;
 mod read;
 mod resources;
+mod reviews;
 mod scale;
 mod special;
 pub mod strategies;

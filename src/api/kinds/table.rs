@@ -137,6 +137,26 @@ kinds! {
     EVENTS_EVENT: k8s::events::v1::Event = "events.k8s.io" / "v1" "Event" ("events", "event") Namespaced
         short &[s("ev")], categories &[], verbs ALL_VERBS, storage "events", stored_as Some(s("v1")), subresources &[];
 
+    SELF_SUBJECT_REVIEW: k8s::authentication::v1::SelfSubjectReview =
+        "authentication.k8s.io" / "v1" "SelfSubjectReview" ("selfsubjectreviews", "selfsubjectreview") Cluster
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+    TOKEN_REVIEW: k8s::authentication::v1::TokenReview =
+        "authentication.k8s.io" / "v1" "TokenReview" ("tokenreviews", "tokenreview") Cluster
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+
+    LOCAL_SUBJECT_ACCESS_REVIEW: k8s::authorization::v1::LocalSubjectAccessReview =
+        "authorization.k8s.io" / "v1" "LocalSubjectAccessReview" ("localsubjectaccessreviews", "localsubjectaccessreview") Namespaced
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+    SELF_SUBJECT_ACCESS_REVIEW: k8s::authorization::v1::SelfSubjectAccessReview =
+        "authorization.k8s.io" / "v1" "SelfSubjectAccessReview" ("selfsubjectaccessreviews", "selfsubjectaccessreview") Cluster
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+    SELF_SUBJECT_RULES_REVIEW: k8s::authorization::v1::SelfSubjectRulesReview =
+        "authorization.k8s.io" / "v1" "SelfSubjectRulesReview" ("selfsubjectrulesreviews", "selfsubjectrulesreview") Cluster
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+    SUBJECT_ACCESS_REVIEW: k8s::authorization::v1::SubjectAccessReview =
+        "authorization.k8s.io" / "v1" "SubjectAccessReview" ("subjectaccessreviews", "subjectaccessreview") Cluster
+        short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+
     CERTIFICATE_SIGNING_REQUEST: k8s::certificates::v1::CertificateSigningRequest =
         "certificates.k8s.io" / "v1" "CertificateSigningRequest" ("certificatesigningrequests", "certificatesigningrequest") Cluster
         short &[s("csr")], categories &[], verbs ALL_VERBS, storage "certificatesigningrequests", stored_as None,

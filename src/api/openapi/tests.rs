@@ -30,7 +30,7 @@ fn every_reference_leads_somewhere() {
         let document = document(&row.group, &row.version);
         let mut found = Vec::new();
         references(&document, &mut found);
-        assert!(found.len() > 50);
+        assert!(found.len() > 5, "{}", row.kind);
         for name in found {
             assert!(document["components"]["schemas"].get(&name).is_some(), "{name}");
         }

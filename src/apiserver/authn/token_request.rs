@@ -129,7 +129,8 @@ fn bind(
         ("v1", "Secret") => &SECRET,
         ("v1", "Node") => &NODE,
         _ => {
-            let message = format!("cannot bind token to object of type {api_version}, Kind={kind}");
+            let message =
+                format!("cannot bind token to object of type {}, Kind={kind}", gvk_prefix(api_version));
             return Err(ApiError::bad_request(message));
         }
     };
@@ -176,4 +177,9 @@ fn pod_node(
             .get(&NODE, None, node)
             .map_or(String::new(), |object| object.uid().to_string()),
     }))
+}
+
+/// `/v1` for the core group's version, as Go prints a kind's group and version.
+fn gvk_prefix(api_version: &str) -> String {
+    if api_version.contains('/') { api_version.to_string() } else { format!("/{api_version}") }
 }

@@ -24,6 +24,9 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         let ctx = self.context(call);
         body::decode(call, &ctx, &mut tree, duplicates, options.field_validation)?;
+        if call.resource.cache().is_err() {
+            return self.review(call, tree);
+        }
         if call.namespace.is_none() && call.row().namespaced() {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
         }
