@@ -113,7 +113,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     out
 }
 
-fn only<'a>(bytes: &'a [u8], number: u8) -> Vec<&'a [u8]> {
+fn only(bytes: &[u8], number: u8) -> Vec<&[u8]> {
     fields(bytes).into_iter().filter(|(own, _)| *own == number).map(|(_, bytes)| bytes).collect()
 }
 
