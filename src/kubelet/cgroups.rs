@@ -50,6 +50,10 @@ fn detect(mountinfo: &str) -> Hierarchy {
     }
     // With v1's controllers mounted, a v2 tree beside them has none: the hybrid form.
     if v1.contains_key("memory") || v1.contains_key("cpu") {
+        // The runtime makes its cgroups in that one too, so it has to be tidied.
+        if let Some(point) = v2 {
+            v1.insert("unified".to_string(), point);
+        }
         return Hierarchy::V1(v1);
     }
     Hierarchy::V2(v2.unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup")))

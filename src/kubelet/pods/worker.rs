@@ -304,6 +304,14 @@ impl Worker {
             Ok(runtime) => runtime,
             Err(error) => return self.runtime_failed(&error),
         };
+        // How it ended is told before its network is taken down; a final phase only once nothing runs.
+        if let Some(pod) = pod.filter(|_| !mail.gone && runtime.running().next().is_none()) {
+            let status = self.status(pod, &runtime, false);
+            if let Err(error) = self.context.status.send(pod, &status).await {
+                tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
+                return Next::Retry;
+            }
+        }
         let grace = kill::grace_of(pod, runtime.containers.first());
         let stop = async {
             kill::containers(&self.context, pod, &runtime, grace).await?;
@@ -317,12 +325,16 @@ impl Worker {
         if let Err(error) = stopped {
             return self.runtime_failed(&error);
         }
-        let runtime = match PodRuntime::read(&self.context.cri, &self.uid).await {
+        let addresses = runtime.sandboxes.first().map(|one| one.ips.clone()).unwrap_or_default();
+        let mut runtime = match PodRuntime::read(&self.context.cri, &self.uid).await {
             Ok(runtime) => runtime,
             Err(error) => return self.runtime_failed(&error),
         };
         if runtime.running().next().is_some() {
             return Next::Retry;
+        }
+        if let Some(sandbox) = runtime.sandboxes.first_mut().filter(|one| one.ips.is_empty()) {
+            sandbox.ips = addresses;
         }
         if let Some(pod) = pod.filter(|_| !mail.gone) {
             let status = self.status(pod, &runtime, true);

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, ContainerUser, LinuxContainerUser,
+    ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -51,10 +51,22 @@ fn status(input: &StatusInput<'_>, container: &Container, init: bool) -> Contain
         status.state = Some(waiting(reason, Some(message)));
     }
     judge(input, container, init, latest, &mut status);
+    status.volume_mounts = volume_mounts(container).filter(|_| latest.is_some());
     status.resources = container.resources.clone().filter(|_| latest.is_some());
     status.allocated_resources =
         container.resources.as_ref().and_then(|one| one.requests.clone()).filter(|_| latest.is_some());
     status
+}
+
+fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref()?.iter().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only.filter(|read_only| *read_only),
+        recursive_read_only: mount.read_only.filter(|read_only| *read_only).map(|_| "Disabled".to_string()),
+        ..VolumeMountStatus::default()
+    });
+    Some(mounts.collect())
 }
 
 /// The last state that the API knows, if the runtime has forgotten that instance: either it was the last already, or the
