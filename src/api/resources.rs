@@ -129,63 +129,12 @@ fn raise(total: &mut Amounts, floor: &Amounts) {
 
 /// The quantity in thousandths, rounded up; 0 if it cannot be read (validation keeps such quantities out).
 pub fn milli(quantity: &Quantity) -> i64 {
-    scaled(&quantity.0, 3).unwrap_or(0)
+    quantity.0.parse::<crate::quantity::Quantity>().map_or(0, |quantity| quantity.milli_value())
 }
 
 /// The quantity in units, rounded up; 0 if it cannot be read.
 pub fn units(quantity: &Quantity) -> i64 {
-    scaled(&quantity.0, 0).unwrap_or(0)
-}
-
-/// `text` times ten to the `decimals`, rounded away from zero, saturating.
-fn scaled(text: &str, decimals: i32) -> Option<i64> {
-    let (negative, rest) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let digits_end = rest.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(rest.len());
-    let (number, suffix) = rest.split_at(digits_end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // More digits than this can neither be stored nor matter after rounding up.
-    if whole.len() + fraction.len() == 0 || whole.len() > 19 || fraction.len() > 9 {
-        return None;
-    }
-    let mut value: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let (binary, ten) = exponent(suffix)?;
-    value = value.checked_shl(binary)?;
-    let power = ten + decimals - i32::try_from(fraction.len()).ok()?;
-    let factor = 10i128.checked_pow(power.unsigned_abs())?;
-    value = if power >= 0 {
-        value.checked_mul(factor)?
-    } else {
-        value / factor + i128::from(value % factor != 0)
-    };
-    let value = i64::try_from(value).unwrap_or(i64::MAX);
-    Some(if negative { -value } else { value })
-}
-
-/// Binary and decimal exponent of a suffix.
-fn exponent(suffix: &str) -> Option<(u32, i32)> {
-    Some(match suffix {
-        "" => (0, 0),
-        "n" => (0, -9),
-        "u" => (0, -6),
-        "m" => (0, -3),
-        "k" => (0, 3),
-        "M" => (0, 6),
-        "G" => (0, 9),
-        "T" => (0, 12),
-        "P" => (0, 15),
-        "E" => (0, 18),
-        "Ki" => (10, 0),
-        "Mi" => (20, 0),
-        "Gi" => (30, 0),
-        "Ti" => (40, 0),
-        "Pi" => (50, 0),
-        "Ei" => (60, 0),
-        _ => (0, suffix.strip_prefix(['e', 'E'])?.parse().ok().filter(|power| (-18..=18).contains(power))?),
-    })
+    quantity.0.parse::<crate::quantity::Quantity>().map_or(0, |quantity| quantity.value())
 }
 
 #[cfg(test)]

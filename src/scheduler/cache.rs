@@ -127,16 +127,17 @@ impl Cache {
 
     /// The pod takes its place on a node before the API knows.
     pub(crate) fn assume(&mut self, pod: Arc<PodInfo>, node: u32) {
+        self.remove(&pod.key);
         self.put(pod, node, true);
     }
 
     /// The pod is bound to a node (or still is, changed).
     pub(crate) fn bound(&mut self, pod: Arc<PodInfo>) {
         let Some(name) = pod.node.clone() else { return };
-        let index = self.index_for(&name);
+        let index = self.index(&name);
         let same = self.placed.get(&pod.key).is_some_and(|placed| {
             let old = &placed.pod;
-            placed.node == index
+            Some(placed.node) == index
                 && old.uid == pod.uid
                 && old.terminating == pod.terminating
                 && old.labels == pod.labels
@@ -149,11 +150,13 @@ impl Cache {
             }
             return;
         }
+        // First off its old node: that may be the last thing that kept the node's place.
+        self.remove(&pod.key);
+        let index = self.index_for(&name);
         self.put(pod, index, false);
     }
 
     fn put(&mut self, pod: Arc<PodInfo>, node: u32, assumed: bool) {
-        self.remove(&pod.key.clone());
         self.counters.count(&self.nodes, node, &pod, 1);
         self.nodes[node as usize].add(pod.clone());
         self.placed.insert(pod.key.clone(), Placed { node, pod, assumed });

@@ -68,3 +68,6 @@ impl Rejection {
         Rejection { plugin, resolvable: false, text: text.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

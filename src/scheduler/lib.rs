@@ -37,6 +37,9 @@ mod resources;
 mod score;
 mod watch;
 
+#[cfg(test)]
+mod testing;
+
 /// Bindings and status updates under way at once.
 const CONCURRENT_WRITES: usize = 256;
 

@@ -28,3 +28,6 @@ fn preemption(unfit: &Unfit, never_preempts: bool) -> String {
     parts.sort();
     format!("preemption: 0/{} nodes are available: {}.", unfit.nodes, parts.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

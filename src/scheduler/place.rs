@@ -315,3 +315,6 @@ fn draw_scores(cache: &Cache, constraints: &Constraints, nodes: &[u32]) -> Optio
     let (least, most) = (raw.iter().min().copied().unwrap_or(0), raw.iter().max().copied().unwrap_or(0));
     Some(raw.into_iter().map(|raw| score::pod_affinity::normalise(raw, least, most)).collect())
 }
+
+#[cfg(test)]
+mod tests;

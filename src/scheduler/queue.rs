@@ -221,3 +221,6 @@ fn backoff(attempts: u32, since: Instant, now: Instant) -> State {
     let until = since + backoff_of(attempts);
     if until <= now { State::Active } else { State::Backoff { until, error: false } }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ fn fraction(deployment: &Deployment, set: &ReplicaSet) -> i32 {
     let size = (f64::from(replicas(set)) * f64::from(after) / f64::from(before)).round();
     size as i32 - replicas(set)
 }
+
+#[cfg(test)]
+mod tests;

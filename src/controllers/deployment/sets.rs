@@ -195,3 +195,6 @@ pub(super) fn superfluous(old: &[Arc<ReplicaSet>], limit: usize) -> Vec<Arc<Repl
     });
     alive
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ pub(super) fn look_again(
     let left = api::time::seconds_between(now, ends(deployment, status)?);
     Some(std::time::Duration::from_secs_f64(left.max(0.0) + 1.0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ pub(super) fn failure_condition(active: usize, wanted: i32, error: &ApiError) ->
         last_transition_time: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,6 @@ fn restarts(pod: &Pod) -> (i32, i32) {
         status.map_or(0, |status| most(&status.init_container_statuses)),
     )
 }
+
+#[cfg(test)]
+mod tests;
