@@ -1,6 +1,6 @@
 //! The CNI configuration of the node, and the traces that the standard plugins leave.
 //!
-//! The runtime watches its configuration directory, so the file appears whole (rename) and nothing needs to be told.
+//! The runtime watches its configuration directory, so nothing needs to be told.
 //! Version 0.4.0 of the format is what every distribution's plugins understand.
 
 use std::fs;
@@ -63,8 +63,9 @@ pub(crate) fn write(config: &Config, pod_cidr: &str) -> Result<(), NetworkError>
     if fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    // Written elsewhere: the runtime would read a half-written file of its directory.
-    let fresh = config.state_dir.join("conflist.new");
+    // Whole under its name at once. Renamed within the directory, because containerd takes no notice of a file that
+    // comes from elsewhere (it ignores "created" and heeds "renamed"); it reads no file of this ending.
+    let fresh = config.cni_conf_dir.join(format!("{}.new", config.network_name));
     fs::write(&fresh, text).map_err(failed(&fresh))?;
     fs::rename(&fresh, &path).map_err(failed(&path))
 }

@@ -109,7 +109,6 @@ impl Cluster {
             "--node-name",
             "one",
         ]);
-        command.args(["--log", "info,apiserver=debug"]);
         if !self.options.node {
             command.arg("--disable-agent");
         }
@@ -169,14 +168,14 @@ impl Cluster {
 
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
         match real_kubectl() {
-            Some(program) => self.run_kubectl(self.network.command(0, &program), arguments, input),
+            Some(program) => self.run_kubectl(self.network.limited_command(0, &program), arguments, input),
             None => self.own_kubectl_with(arguments, input),
         }
     }
 
     /// One of [`kubectls`].
     pub fn kubectl_of(&self, program: &Path, arguments: &[&str], input: &str) -> Outcome {
-        self.run_kubectl(self.network.command(0, program), arguments, input)
+        self.run_kubectl(self.network.limited_command(0, program), arguments, input)
     }
 
     /// The bundled kubectl.
@@ -185,7 +184,9 @@ impl Cluster {
     }
 
     pub fn own_kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
-        self.run_kubectl(self.minik8s(&["kubectl"]), arguments, input)
+        let mut command = self.network.limited_command(0, &binary());
+        command.arg("kubectl");
+        self.run_kubectl(command, arguments, input)
     }
 
     fn run_kubectl(&self, mut command: Command, arguments: &[&str], input: &str) -> Outcome {
@@ -245,6 +246,24 @@ impl Cluster {
             let outcome = self.kubectl(&["get", what, "-l", selector, "-o", "name"]);
             if outcome.success && outcome.stdout.is_empty() { Ok(()) } else { Err(outcome.to_string()) }
         });
+    }
+
+    /// The suffix in the names of what the instance leaves in the kernel.
+    pub fn instance_suffix(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let data = self.data_dir().canonicalize().expect("a data directory");
+        let hash = Sha256::digest(data.as_os_str().as_encoded_bytes());
+        hash[..3].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the disk stays.
+    pub fn forget_as_a_reboot_does(&mut self) {
+        let kept = self.folder.path().join("kept");
+        // Uninstalling clears processes, mounts and `/run`; the disk is put back afterwards.
+        let copied = run(Command::new("cp").arg("-a").arg(self.data_dir()).arg(&kept), "");
+        copied.ok();
+        self.uninstall().ok();
+        fs::rename(&kept, self.data_dir()).expect("the disk as it was");
     }
 
     /// Removes the instance as a user would.

@@ -1,3 +1,12 @@
-//! The integration tests, one module per area.
+//! The integration tests, one module per area. They run the real binary, one cluster at a time.
 
+mod access;
+mod agent;
+mod bad_input;
+mod boot;
+mod control_plane;
 mod kubectl_versions;
+mod node;
+mod restart;
+mod uninstall;
+mod walkthrough;

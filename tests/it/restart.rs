@@ -1,0 +1,102 @@
+//! Servers come and go; pods stay, and what was acknowledged is there.
+
+use std::time::Duration;
+
+use minik8s_tests::{Cluster, eventually, run};
+
+fn container_id(cluster: &Cluster, pod: &str) -> String {
+    let path =
+        "jsonpath={.status.containerStatuses[0].containerID}/{.status.containerStatuses[0].restartCount}";
+    cluster.kubectl(&["get", "pod", pod, "-o", path]).ok()
+}
+
+fn containerd(cluster: &Cluster) -> String {
+    let pattern = format!("containerd --config {}", cluster.data_dir().display());
+    run(std::process::Command::new("pgrep").args(["-f", &pattern]), "").stdout
+}
+
+#[test]
+fn pods_run_on_through_stop_and_kill_and_are_adopted() {
+    let mut cluster = Cluster::with_node();
+    cluster.kubectl(&["run", "stays", "--image=busybox:test"]).ok();
+    cluster.wait_for_pod("stays");
+    let before = container_id(&cluster, "stays");
+    let address = cluster.kubectl(&["get", "pod", "stays", "-o", "jsonpath={.status.podIP}"]).ok();
+    let fetch = |cluster: &Cluster| {
+        let url = format!("http://{address}/");
+        run(cluster.network.command(0, "curl".as_ref()).args(["-sS", "-m", "5", &url]), "").ok()
+    };
+    assert_eq!(fetch(&cluster), "hello from busybox\n");
+
+    cluster.stop();
+    assert_eq!(containerd(&cluster), "", "containerd stops with the server");
+    assert_eq!(fetch(&cluster), "hello from busybox\n", "the pod does not");
+    cluster.start();
+    cluster.wait_until_ready();
+    assert_eq!(container_id(&cluster, "stays"), before);
+
+    let first = containerd(&cluster);
+    cluster.kill();
+    assert_eq!(containerd(&cluster), first, "containerd outlives a killed server");
+    assert_eq!(fetch(&cluster), "hello from busybox\n");
+    cluster.start();
+    cluster.wait_until_ready();
+    assert_eq!(containerd(&cluster), first, "and is adopted");
+    cluster.wait_for_pod("stays");
+    assert_eq!(container_id(&cluster, "stays"), before);
+    cluster.kubectl(&["delete", "pod", "stays", "--timeout=60s"]).ok();
+}
+
+#[test]
+fn what_was_acknowledged_survives_kills() {
+    let mut cluster = Cluster::control_plane();
+    for round in 0..5 {
+        let names: Vec<String> = (0..10).map(|index| format!("round-{round}-{index}")).collect();
+        for name in &names {
+            cluster.kubectl(&["create", "configmap", name, "--from-literal=a=b"]).ok();
+        }
+        cluster.kill();
+        cluster.start();
+        let found = cluster.kubectl(&["get", "configmaps", "-o", "name"]).ok();
+        for name in &names {
+            assert!(found.contains(&format!("configmap/{name}\n")), "{name} is lost: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_container_that_dies_while_the_server_is_down_is_started_again() {
+    let mut cluster = Cluster::with_node();
+    cluster.kubectl(&["run", "dies", "--image=busybox:test", "--", "sleep", "12345"]).ok();
+    cluster.wait_for_pod("dies");
+    cluster.stop();
+    // The only process of that command line in the pod.
+    run(std::process::Command::new("pkill").args(["-9", "-f", "-x", "sleep 12345"]), "").ok();
+    cluster.start();
+    eventually("it is restarted", Duration::from_secs(60), || {
+        let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+        let outcome = cluster.kubectl(&["get", "pod", "dies", "-o", path]);
+        if outcome.stdout == "1" { Ok(()) } else { Err(format!("{outcome}\n{}", cluster.log())) }
+    });
+    cluster.wait_for_pod("dies");
+}
+
+#[test]
+fn a_reboot_brings_the_pods_back() {
+    let mut cluster = Cluster::with_node();
+    cluster.kubectl(&["create", "deployment", "web", "--image=busybox:test", "--replicas=2"]).ok();
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
+    cluster.kill();
+    cluster.forget_as_a_reboot_does();
+    cluster.start();
+    cluster.wait_until_ready();
+    eventually("the pods run again", Duration::from_secs(90), || {
+        let outcome = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "json"]);
+        let pods = outcome.clone().json();
+        let running = pods["items"].as_array().unwrap().iter().filter(|pod| {
+            let status = &pod["status"]["containerStatuses"][0];
+            status["ready"] == true && status["restartCount"].as_u64() > Some(0)
+        });
+        if running.count() == 2 { Ok(()) } else { Err(format!("{outcome}\n{}", cluster.log())) }
+    });
+}
