@@ -19,6 +19,7 @@ mod special;
 pub mod strategies;
 mod strategy;
 mod update;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -37,12 +38,12 @@ use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::{Caches, Entry};
 
-pub(crate) use read::Watch;
 pub(crate) use resources::{Resource, Resources, unknown};
 pub(crate) use scale::ScaleSource;
 pub(crate) use special::{delete_options, propagation};
 pub use strategy::{Cell, Column, Context, Reservation, Strategy};
 pub(crate) use update::Source;
+pub(crate) use watch::Watch;
 
 /// Everything that verbs need.
 pub(crate) struct Registry {

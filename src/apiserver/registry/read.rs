@@ -1,9 +1,9 @@
-//! Get, list and watch, all from the cache; only lists at an older revision go to the store.
+//! Get and list, from the cache; only lists at an older revision go to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, FieldSelector, ListOptions, Object, ResourceVersionMatch, WatchEvent, WatchOptions};
+use api::{ApiError, FieldSelector, ListOptions, Object, ResourceVersionMatch};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::ObjectList;
@@ -11,12 +11,10 @@ use embedded_store::{RangeRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Registry, convert, store_error};
-use crate::cache::{Entry, Filter, Selection, Start, Watcher};
+use crate::cache::{Entry, Filter, Selection};
 
 /// How long a read waits for a revision that this server has not seen yet.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often a watch that allows bookmarks gets one.
-const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Objects read from the store at a time when a selector leaves few of them.
 const STORE_PAGE: usize = 500;
 
@@ -47,7 +45,7 @@ impl Registry {
         self.get(call, name)
     }
 
-    async fn reach(&self, version: u64) -> Result<(), ApiError> {
+    pub(super) async fn reach(&self, version: u64) -> Result<(), ApiError> {
         let progress = self.caches.progress();
         if progress.get() >= version || progress.reach(version, PATIENCE).await {
             return Ok(());
@@ -60,7 +58,7 @@ impl Registry {
         ))
     }
 
-    fn filter(
+    pub(super) fn filter(
         &self,
         call: &Call<'_>,
         labels: &api::LabelSelector,
@@ -172,37 +170,10 @@ impl Registry {
         }
         listed(call, filter, selection, Some(revision))
     }
-
-    pub(crate) async fn watch(&self, call: &Call<'_>, options: &WatchOptions) -> Result<Watch, ApiError> {
-        let filter = self.filter(call, &options.labels, &options.fields)?;
-        let version = parse_version(options.resource_version.as_deref())?;
-        let start = match (version, options.send_initial_events) {
-            (_, Some(true)) => {
-                self.reach(version).await?;
-                Start::Present
-            }
-            (0, Some(false)) => Start::Now,
-            (0, None) => Start::Present,
-            (version, _) => Start::After(version),
-        };
-        let state = match call.resource.cache()?.watch(filter, start) {
-            Ok(watcher) => State::Initial(watcher),
-            Err(floor) => {
-                State::Ending(ApiError::expired(format!("too old resource version: {version} ({floor})")))
-            }
-        };
-        Ok(Watch {
-            state,
-            marks_end: options.send_initial_events == Some(true) && options.allow_bookmarks,
-            bookmarks: options.allow_bookmarks,
-            next_bookmark: tokio::time::Instant::now() + BOOKMARKS,
-            deadline: options.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
-        })
-    }
 }
 
 /// `""` and `"0"` are 0.
-fn parse_version(version: Option<&str>) -> Result<u64, ApiError> {
+pub(super) fn parse_version(version: Option<&str>) -> Result<u64, ApiError> {
     match version {
         None | Some("") => Ok(0),
         Some(text) => text.parse().map_err(|_| {
@@ -295,104 +266,4 @@ fn too_old(error: StoreError, start: Option<&str>) -> ApiError {
     let mut status = ApiError::expired(message).status().clone();
     status.metadata.continue_ = Some(write_token(-1, &format!("{start}\0")));
     ApiError::from_status(status)
-}
-
-/// A running watch. Ends after an error or at its timeout.
-pub(crate) struct Watch {
-    state: State,
-    /// Whether the end of the initial objects is marked by a bookmark.
-    marks_end: bool,
-    bookmarks: bool,
-    next_bookmark: tokio::time::Instant,
-    deadline: Option<tokio::time::Instant>,
-}
-
-enum State {
-    /// Delivering what was there.
-    Initial(Watcher),
-    Following(Watcher),
-    /// One error is still to be delivered.
-    Ending(ApiError),
-    Over,
-}
-
-impl Watch {
-    /// The next message that needs no waiting.
-    pub(crate) fn try_next(&mut self) -> Option<WatchEvent> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Over => None,
-            State::Ending(error) => Some(WatchEvent::Error(error)),
-            State::Initial(mut watcher) => match watcher.next_initial() {
-                Some(object) => {
-                    self.state = State::Initial(watcher);
-                    Some(WatchEvent::Added(object))
-                }
-                None => {
-                    let resource_version = watcher.start_revision();
-                    self.state = State::Following(watcher);
-                    if self.marks_end {
-                        return Some(WatchEvent::Bookmark { resource_version, initial_events_end: true });
-                    }
-                    self.try_next()
-                }
-            },
-            State::Following(mut watcher) => match watcher.try_next() {
-                Ok(event) => {
-                    self.state = State::Following(watcher);
-                    event
-                }
-                Err(lagged) => {
-                    let message =
-                        format!("too old resource version: the watch fell behind revision {}", lagged.floor);
-                    Some(WatchEvent::Error(ApiError::expired(message)))
-                }
-            },
-        }
-    }
-
-    /// The next message; none when the watch is over.
-    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
-        if let Some(event) = self.try_next() {
-            return Some(event);
-        }
-        let State::Following(watcher) = &mut self.state else { return None };
-        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 86400);
-        let deadline = self.deadline.unwrap_or(far);
-        let bookmark = if self.bookmarks { self.next_bookmark } else { far };
-        tokio::select! {
-            biased;
-            next = watcher.next() => Some(match next {
-                Ok(event) => event,
-                Err(lagged) => {
-                    self.state = State::Over;
-                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
-                    WatchEvent::Error(ApiError::expired(message))
-                }
-            }),
-            () = tokio::time::sleep_until(deadline) => {
-                // A last bookmark spares the client from reading old changes when it resumes.
-                let last = self.bookmarks.then(|| self.bookmark()).flatten();
-                self.state = State::Over;
-                last
-            }
-            () = tokio::time::sleep_until(bookmark) => {
-                self.next_bookmark = tokio::time::Instant::now() + BOOKMARKS;
-                match self.bookmark() {
-                    Some(event) => Some(event),
-                    None => Box::pin(self.next()).await,
-                }
-            }
-        }
-    }
-
-    /// A bookmark, unless a change is at hand: it goes first.
-    fn bookmark(&mut self) -> Option<WatchEvent> {
-        let State::Following(watcher) = &mut self.state else { return None };
-        let resource_version = watcher.progress();
-        match watcher.try_next() {
-            Ok(None) => Some(WatchEvent::Bookmark { resource_version, initial_events_end: false }),
-            Ok(Some(event)) => Some(event),
-            Err(_) => None,
-        }
-    }
 }

@@ -1,0 +1,144 @@
+//! Watch: what was there, what changes, bookmarks, the end.
+
+use std::time::Duration;
+
+use api::{ApiError, WatchEvent, WatchOptions};
+
+use super::read::parse_version;
+use super::{Call, Registry};
+use crate::cache::{Start, Watcher};
+
+/// How often a watch that allows bookmarks gets one.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+
+impl Registry {
+    pub(crate) async fn watch(&self, call: &Call<'_>, options: &WatchOptions) -> Result<Watch, ApiError> {
+        let filter = self.filter(call, &options.labels, &options.fields)?;
+        let version = parse_version(options.resource_version.as_deref())?;
+        let start = match (version, options.send_initial_events) {
+            (_, Some(true)) => {
+                self.reach(version).await?;
+                Start::Present
+            }
+            (0, Some(false)) => Start::Now,
+            (0, None) => Start::Present,
+            (version, _) => Start::After(version),
+        };
+        let state = match call.resource.cache()?.watch(filter, start) {
+            Ok(watcher) => State::Initial(watcher),
+            Err(floor) => {
+                State::Ending(ApiError::expired(format!("too old resource version: {version} ({floor})")))
+            }
+        };
+        Ok(Watch {
+            state,
+            marks_end: options.send_initial_events == Some(true) && options.allow_bookmarks,
+            bookmarks: options.allow_bookmarks,
+            next_bookmark: tokio::time::Instant::now() + BOOKMARKS,
+            deadline: options.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+        })
+    }
+}
+
+/// A running watch. Ends after an error or at its timeout.
+pub(crate) struct Watch {
+    state: State,
+    /// Whether the end of the initial objects is marked by a bookmark.
+    marks_end: bool,
+    bookmarks: bool,
+    next_bookmark: tokio::time::Instant,
+    deadline: Option<tokio::time::Instant>,
+}
+
+enum State {
+    /// Delivering what was there.
+    Initial(Watcher),
+    Following(Watcher),
+    /// One error is still to be delivered.
+    Ending(ApiError),
+    Over,
+}
+
+impl Watch {
+    /// The next message that needs no waiting.
+    pub(crate) fn try_next(&mut self) -> Option<WatchEvent> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Over => None,
+            State::Ending(error) => Some(WatchEvent::Error(error)),
+            State::Initial(mut watcher) => match watcher.next_initial() {
+                Some(object) => {
+                    self.state = State::Initial(watcher);
+                    Some(WatchEvent::Added(object))
+                }
+                None => {
+                    let resource_version = watcher.start_revision();
+                    self.state = State::Following(watcher);
+                    if self.marks_end {
+                        return Some(WatchEvent::Bookmark { resource_version, initial_events_end: true });
+                    }
+                    self.try_next()
+                }
+            },
+            State::Following(mut watcher) => match watcher.try_next() {
+                Ok(event) => {
+                    self.state = State::Following(watcher);
+                    event
+                }
+                Err(lagged) => {
+                    let message =
+                        format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+                    Some(WatchEvent::Error(ApiError::expired(message)))
+                }
+            },
+        }
+    }
+
+    /// The next message; none when the watch is over.
+    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
+        if let Some(event) = self.try_next() {
+            return Some(event);
+        }
+        let State::Following(watcher) = &mut self.state else { return None };
+        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 86400);
+        let deadline = self.deadline.unwrap_or(far);
+        let bookmark = if self.bookmarks { self.next_bookmark } else { far };
+        tokio::select! {
+            biased;
+            next = watcher.next() => Some(match next {
+                Ok(event) => event,
+                Err(lagged) => {
+                    self.state = State::Over;
+                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+                    WatchEvent::Error(ApiError::expired(message))
+                }
+            }),
+            () = tokio::time::sleep_until(deadline) => {
+                // A last bookmark spares the client from reading old changes when it resumes.
+                let last = self.bookmarks.then(|| self.bookmark()).flatten();
+                self.state = State::Over;
+                last
+            }
+            () = tokio::time::sleep_until(bookmark) => {
+                self.next_bookmark = tokio::time::Instant::now() + BOOKMARKS;
+                match self.bookmark() {
+                    Some(event) => Some(event),
+                    None => Box::pin(self.next()).await,
+                }
+            }
+        }
+    }
+
+    /// A bookmark, unless a change is at hand: it goes first.
+    fn bookmark(&mut self) -> Option<WatchEvent> {
+        let State::Following(watcher) = &mut self.state else { return None };
+        let resource_version = watcher.progress();
+        match watcher.try_next() {
+            Ok(None) => Some(WatchEvent::Bookmark { resource_version, initial_events_end: false }),
+            Ok(Some(event)) => Some(event),
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
