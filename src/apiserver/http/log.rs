@@ -56,22 +56,8 @@ fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, ApiE
     let init: Vec<&str> = spec.init_containers.iter().flatten().map(|one| &*one.name).collect();
     let ephemeral: Vec<&str> = spec.ephemeral_containers.iter().flatten().map(|one| &*one.name).collect();
     let Some(wanted) = wanted else {
-        let annotations = pod.metadata.annotations.as_ref();
-        let default = annotations.and_then(|all| all.get("kubectl.kubernetes.io/default-container"));
-        if let [only] = main[..]
-            && init.is_empty()
-            && ephemeral.is_empty()
-        {
-            return Ok(only.to_string());
-        }
-        if let Some(default) = default.filter(|default| main.contains(&default.as_str())) {
-            return Ok(default.clone());
-        }
         if let [only] = main[..] {
-            // Containers beside the only main one do not make the choice unclear to the kubelet, but upstream asks.
-            if init.is_empty() {
-                return Ok(only.to_string());
-            }
+            return Ok(only.to_string());
         }
         let mut message =
             format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));

@@ -68,9 +68,9 @@ fn set_namespace(call: &Call<'_>, tree: &mut Value) -> Result<(), ApiError> {
     match call.namespace {
         Some(namespace) if given.is_empty() => tree["metadata"]["namespace"] = json!(namespace),
         Some(namespace) if given != namespace => {
-            return Err(ApiError::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )));
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         Some(_) => {}
         None if given.is_empty() => {}

@@ -37,7 +37,6 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        check_options(options)?;
         loop {
             let entry = self.find(call, name)?;
             let object = &entry.object;
@@ -111,14 +110,6 @@ impl Registry {
         }
         Ok(deleted)
     }
-}
-
-fn check_options(options: &DeleteOptions) -> Result<(), ApiError> {
-    if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
-        // Upstream reads a negative period as the shortest one; strategies see it as 1.
-        return Ok(());
-    }
-    Ok(())
 }
 
 fn check_preconditions(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
