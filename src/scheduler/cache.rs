@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::counters::Counters;
 use crate::node::{NodeChange, NodeInfo};
@@ -131,6 +131,37 @@ impl Cache {
         self.put(pod, node, true);
     }
 
+    /// Whether a bound pod is known as it is, so that nothing is to be counted anew. Most changes of bound pods are such: the binding
+    /// that was assumed, and the kubelet's status.
+    pub(crate) fn confirm(&mut self, pod: &Pod, old: Option<&Pod>) -> bool {
+        let key = (
+            pod.metadata.namespace.clone().unwrap_or_default(),
+            pod.metadata.name.clone().unwrap_or_default(),
+        );
+        let Some(placed) = self.placed.get_mut(&key) else { return false };
+        let known = &placed.pod;
+        let same = api::pod::node_name(pod) == Some(self.nodes[placed.node as usize].name.as_str())
+            && pod.metadata.uid.as_deref() == Some(known.uid.as_str())
+            && api::pod::is_terminating(pod) == known.terminating
+            && pod.metadata.labels.iter().flatten().eq(&known.labels);
+        // A resize changes what the pod holds, by its spec or by its status.
+        let held = |pod: &Pod| {
+            let status = pod.status.as_ref();
+            let given = status.and_then(|status| status.container_statuses.as_ref()).map(|statuses| {
+                statuses
+                    .iter()
+                    .map(|one| (one.resources.clone(), one.allocated_resources.clone()))
+                    .collect::<Vec<_>>()
+            });
+            (pod.metadata.generation, given)
+        };
+        let resized = !placed.assumed && old.is_none_or(|old| held(old) != held(pod));
+        if same && !resized {
+            placed.assumed = false;
+        }
+        same && !resized
+    }
+
     /// The pod is bound to a node (or still is, changed).
     pub(crate) fn bound(&mut self, pod: Arc<PodInfo>) {
         let Some(name) = pod.node.clone() else { return };
@@ -144,7 +175,6 @@ impl Cache {
                 && old.requests == pod.requests
         });
         if same {
-            // Most changes of a bound pod are of its status: nothing to count anew.
             if let Some(placed) = self.placed.get_mut(&pod.key) {
                 placed.assumed = false;
             }

@@ -6,7 +6,7 @@
 //! upstream does since 1.33), except after errors. Every pod is tried again after five minutes, whatever happens.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ struct Entry {
 #[derive(Default)]
 pub(crate) struct Queue {
     entries: HashMap<Key, Entry>,
+    /// Keys of the entries that are unschedulable: events come often, and most pods wait for none.
+    unschedulable: HashSet<Key>,
     active: BinaryHeap<(i32, Reverse<u64>, u64, Key)>,
     backoff: BinaryHeap<Reverse<(Instant, u64, Key)>>,
     errors: BinaryHeap<Reverse<(Instant, u64, Key)>>,
@@ -97,6 +99,7 @@ impl Queue {
 
     pub(crate) fn remove(&mut self, key: &Key) {
         self.entries.remove(key);
+        self.unschedulable.remove(key);
     }
 
     /// The next pod to try. It stays in the queue, in flight, until it is removed or fails.
@@ -144,13 +147,12 @@ impl Queue {
 
     /// Something happened that pods rejected by these plugins may be glad of; `helps` has the last word per pod.
     pub(crate) fn wake(&mut self, plugins: Plugins, now: Instant, helps: impl Fn(&PodInfo) -> bool) {
-        let glad = |entry: &Entry| {
-            matches!(entry.state, State::Unschedulable { .. })
-                && (entry.plugins.is_empty() || entry.plugins.intersects(plugins))
-                && helps(&entry.pod)
+        let glad = |key: &&Key| {
+            self.entries.get(*key).is_some_and(|entry| {
+                (entry.plugins.is_empty() || entry.plugins.intersects(plugins)) && helps(&entry.pod)
+            })
         };
-        let woken: Vec<Key> =
-            self.entries.iter().filter(|(_, entry)| glad(entry)).map(|(key, _)| key.clone()).collect();
+        let woken: Vec<Key> = self.unschedulable.iter().filter(glad).cloned().collect();
         for key in woken {
             self.reconsider(&key, now);
         }
@@ -198,6 +200,11 @@ impl Queue {
         let turn = self.turn;
         let Some(entry) = self.entries.get_mut(key) else { return };
         (entry.state, entry.turn) = (state, turn);
+        if matches!(state, State::Unschedulable { .. }) {
+            self.unschedulable.insert(key.clone());
+        } else {
+            self.unschedulable.remove(key);
+        }
         match state {
             State::Active => {
                 self.active.push((entry.pod.priority, Reverse(entry.sequence), turn, key.clone()))

@@ -122,14 +122,17 @@ impl Shared {
     }
 
     fn pod_bound(&self, pod: &Arc<Pod>, old: Option<&Pod>) {
-        let info = Arc::new(PodInfo::new(pod.clone(), None));
         let news = old.is_none_or(|old| {
             api::pod::node_name(old).is_none() || old.metadata.labels != pod.metadata.labels
         });
+        let terminating =
+            api::pod::is_terminating(pod) && old.is_some_and(|old| !api::pod::is_terminating(old));
+        if !self.state.lock().cache.confirm(pod, old) {
+            let info = Arc::new(PodInfo::new(pod.clone(), None));
+            self.state.lock().cache.bound(info);
+        }
         let mut state = self.state.lock();
-        let terminating = info.terminating && old.is_some_and(|old| !api::pod::is_terminating(old));
-        state.queue.remove(&info.key);
-        state.cache.bound(info);
+        state.queue.remove(&key_of(pod));
         let mut plugins = Plugins::NONE;
         if news {
             plugins = plugins.with(Plugin::InterPodAffinity).with(Plugin::PodTopologySpread);

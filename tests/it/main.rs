@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod bad_input;
 mod boot;
+mod control_loops;
 mod control_plane;
 mod kubectl_versions;
 mod node;
