@@ -25,9 +25,6 @@ use crate::FieldError;
 /// Collected faults of one object.
 pub type Faults = Vec<FieldError>;
 
-/// How a kind restricts its names. The flag is set for a `generateName` prefix, whose trailing dash is forgiven.
-pub type NameRule = fn(&str, bool) -> Vec<String>;
-
 /// Adds one `Invalid value` fault per message.
 pub fn invalid_each(faults: &mut Faults, path: &Path<'_>, value: &str, messages: Vec<String>) {
     faults.extend(messages.into_iter().map(|message| FieldError::invalid(path, value, message)));

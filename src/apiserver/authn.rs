@@ -115,10 +115,12 @@ impl Authenticator {
     }
 }
 
-/// What follows the CA pin of a token in the form `K10<hash>::secret`.
+/// The secret of a token in the form `K10<hash of the CA>::server:<secret>`; other tokens are secret as a whole.
 fn secret_part(token: &str) -> &str {
     match token.split_once("::") {
-        Some((pin, secret)) if pin.starts_with("K10") => secret,
+        Some((pin, rest)) if pin.starts_with("K10") => {
+            rest.split_once(':').map_or(rest, |(_, secret)| secret)
+        }
         _ => token,
     }
 }

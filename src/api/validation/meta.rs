@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::BTreeMap;
 
-use super::{Faults, NameRule, Path, dns1123_label, invalid_each, label_value, qualified_name};
+use super::{Faults, Path, dns1123_label, invalid_each, label_value, qualified_name};
 use crate::FieldError;
 
 pub const FIELD_IMMUTABLE: &str = "field is immutable";
@@ -14,9 +14,15 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 /// Finalizers of core that have no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-/// Faults of the metadata of an object that is about to be created. `core` adds the core group's demand that finalizers
+/// Faults of the metadata of an object that is about to be created. `rule` restricts names; its flag is set for a
+/// `generateName` prefix, whose trailing dash is forgiven. `core` adds the core group's demand that finalizers
 /// are qualified.
-pub fn validate_object_meta(meta: &ObjectMeta, namespaced: bool, rule: NameRule, core: bool) -> Faults {
+pub fn validate_object_meta(
+    meta: &ObjectMeta,
+    namespaced: bool,
+    rule: impl Fn(&str, bool) -> Vec<String>,
+    core: bool,
+) -> Faults {
     let at = Path::new("metadata");
     let mut faults = Faults::new();
     if let Some(prefix) = meta.generate_name.as_deref().filter(|prefix| !prefix.is_empty()) {

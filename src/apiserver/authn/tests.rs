@@ -97,6 +97,7 @@ fn audiences_may_be_one_string() {
 #[test]
 fn join_tokens_lose_their_pin_and_show_their_public_half() {
     assert_eq!(secret_part("K10abc::secret"), "secret");
+    assert_eq!(secret_part("K10abc::server:secret"), "secret");
     assert_eq!(secret_part("a::b"), "a::b");
     assert_eq!(bootstrap_id("abcdef.0123456789abcdef"), "abcdef");
     assert_eq!(bootstrap_id("my-secret"), "minik8s");

@@ -105,19 +105,8 @@ pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Val
         Ok(metadata) => metadata,
         Err(faults) => return faults,
     };
-    let mut faults =
-        validate_object_meta(&metadata, row.namespaced(), |_, _| Vec::new(), row.group.is_empty());
-    let name = metadata.name.as_deref().unwrap_or("");
-    if !name.is_empty() {
-        // Until the RBAC kinds have a strategy of their own.
-        let messages = match &*row.group {
-            "rbac.authorization.k8s.io" => api::validation::name_is_path_segment(name, false),
-            _ => strategy.name_faults(name, false),
-        };
-        faults
-            .extend(messages.into_iter().map(|message| FieldError::invalid("metadata.name", name, message)));
-    }
-    faults
+    let rule = |name: &str, prefix: bool| strategy.name_faults(name, prefix);
+    validate_object_meta(&metadata, row.namespaced(), rule, row.group.is_empty())
 }
 
 pub(super) fn validate_update(row: &KindRow, new: &Value, old: &Value) -> Vec<FieldError> {
