@@ -52,10 +52,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Who is at the other end of a connection.
 pub(crate) struct Peer {
     /// From the client certificate, if one was shown.
-    pub(crate) certificate: Option<Identity>,
+    pub(crate) certificate: Option<Arc<Identity>>,
     pub(crate) address: SocketAddr,
     /// Cancelled when the port closes: streams end then.
     pub(crate) stopping: CancellationToken,
+}
+
+/// How a client wants its answer.
+pub(crate) struct Wish {
+    /// None if nothing that it accepts can be given.
+    pub(crate) accepted: Option<negotiate::Accepted>,
+    /// Indented.
+    pub(crate) pretty: bool,
 }
 
 /// A request without its body.
@@ -63,8 +71,9 @@ pub(crate) struct Head<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) path: &'a str,
     pub(crate) query: query::Query,
-    pub(crate) user: Identity,
+    pub(crate) user: Arc<Identity>,
     pub(crate) peer: &'a Peer,
+    pub(crate) wish: &'a Wish,
 }
 
 impl Head<'_> {
@@ -83,24 +92,26 @@ pub(crate) async fn handle(
     peer: Arc<Peer>,
     request: Request<Body>,
 ) -> Response<Body> {
-    let accept = negotiate::accept_header(request.headers());
-    let pretty = answer::wants_pretty(request.uri().query(), request.headers());
+    let wish = Wish {
+        accepted: negotiate::choose(&negotiate::accept_header(request.headers())),
+        pretty: answer::wants_pretty(request.uri().query(), request.headers()),
+    };
     // Formatted only if somebody reads it.
     let line =
         tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
     let start = std::time::Instant::now();
-    let work = AssertUnwindSafe(dispatch(&server, &peer, request)).catch_unwind();
+    let work = AssertUnwindSafe(dispatch(&server, &peer, &wish, request)).catch_unwind();
     let response = match tokio::time::timeout(PATIENCE, work).await {
-        Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &accept, pretty)),
+        Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &wish)),
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
             let error =
                 ApiError::internal("this request caused apiserver to panic. Look in the logs for details.");
-            answer::status(&error, &accept, pretty)
+            answer::status(&error, &wish)
         }
         Err(_) => {
             let error = ApiError::timeout("Timeout: request did not complete within the allotted timeout");
-            answer::status(&error, &accept, pretty)
+            answer::status(&error, &wish)
         }
     };
     if let Some(line) = line {
@@ -112,6 +123,7 @@ pub(crate) async fn handle(
 async fn dispatch(
     server: &Arc<ApiServer>,
     peer: &Peer,
+    wish: &Wish,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
@@ -129,7 +141,7 @@ async fn dispatch(
     let caller = authenticate(server, peer, &parts)?;
     let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
-    let head = Head { parts: &parts, path, query, user, peer };
+    let head = Head { parts: &parts, path, query, user, peer, wish };
     if let Some(target) = route::parse(&server.registry.resources, trimmed)? {
         return resource::serve(server, &head, target, body).await;
     }
@@ -154,15 +166,15 @@ async fn dispatch(
 }
 
 /// A certificate counts before a token; with neither the caller is anonymous.
-fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Identity, ApiError> {
+fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Arc<Identity>, ApiError> {
     if let Some(identity) = &peer.certificate {
         return Ok(identity.clone());
     }
     match parts.headers.get(http::header::AUTHORIZATION) {
-        None => Ok(Identity::anonymous()),
+        None => Ok(Arc::new(Identity::anonymous())),
         Some(value) => {
             let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
-            server.registry.authenticator.authorization(value)
+            server.registry.authenticator.authorization(value).map(Arc::new)
         }
     }
 }

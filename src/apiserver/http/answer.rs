@@ -15,10 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Head;
 use super::negotiate::{self, Encoding, Form};
 use super::pretty::indented;
-use super::table;
+use super::{Head, Wish, table};
 
 /// Lists are written in pieces of about this size, so that a large one is never in memory as a whole.
 const PIECE: usize = 128 * 1024;
@@ -39,10 +38,6 @@ pub(super) fn wants_pretty(query: Option<&str>, headers: &HeaderMap) -> bool {
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|prefix| agent.starts_with(prefix))
 }
 
-fn is_pretty(head: &Head<'_>) -> bool {
-    wants_pretty(head.parts.uri.query(), &head.parts.headers)
-}
-
 pub(super) fn response(code: u16, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -59,12 +54,11 @@ pub(super) fn text(code: u16, text: String) -> Response<Body> {
 
 /// A document that has no kind of its own in the registry: discovery, version, Status.
 pub(super) fn json(code: u16, value: &impl Serialize, head: &Head<'_>) -> Response<Body> {
-    let accept = negotiate::accept_header(&head.parts.headers);
-    plain(code, value, &accept, is_pretty(head))
+    plain(code, value, head.wish)
 }
 
-fn plain(code: u16, value: &impl Serialize, accept: &str, pretty: bool) -> Response<Body> {
-    let encoding = negotiate::choose(accept).map_or(Encoding::Json, |accepted| accepted.encoding);
+fn plain(code: u16, value: &impl Serialize, wish: &Wish) -> Response<Body> {
+    let encoding = wish.accepted.map_or(Encoding::Json, |accepted| accepted.encoding);
     if encoding == Encoding::Yaml
         && let Ok(text) = serde_yaml::to_string(value)
     {
@@ -77,7 +71,7 @@ fn plain(code: u16, value: &impl Serialize, accept: &str, pretty: bool) -> Respo
         return response(code, protobuf::MEDIA_TYPE, bytes);
     }
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
-    if pretty {
+    if wish.pretty {
         bytes = indented(&bytes);
     }
     bytes.push(b'\n');
@@ -85,8 +79,8 @@ fn plain(code: u16, value: &impl Serialize, accept: &str, pretty: bool) -> Respo
 }
 
 /// A failed call.
-pub(super) fn status(error: &ApiError, accept: &str, pretty: bool) -> Response<Body> {
-    let mut response = plain(error.code(), &status_body(error), accept, pretty);
+pub(super) fn status(error: &ApiError, wish: &Wish) -> Response<Body> {
+    let mut response = plain(error.code(), &status_body(error), wish);
     if let Some(seconds) = error.status().details.as_ref().and_then(|details| details.retry_after_seconds)
         && let Ok(value) = HeaderValue::from_str(&seconds.to_string())
     {
@@ -164,7 +158,7 @@ pub(super) fn object(
     if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         let mut bytes = BytesMut::with_capacity(object.json_len() + 1);
         object.write_json(&mut bytes);
-        if is_pretty(head) {
+        if head.wish.pretty {
             bytes = BytesMut::from(&indented(&bytes)[..]);
         }
         bytes.put_u8(b'\n');
@@ -182,12 +176,11 @@ pub(super) fn object(
         }
         Form::Metadata => table::partial(object)?,
     };
-    encoded(code, &tree, accepted.encoding, is_pretty(head))
+    encoded(code, &tree, accepted.encoding, head.wish.pretty)
 }
 
 pub(super) fn accepted(head: &Head<'_>) -> Result<negotiate::Accepted, ApiError> {
-    let accept = negotiate::accept_header(&head.parts.headers);
-    negotiate::choose(&accept).ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
+    head.wish.accepted.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
 }
 
 pub(super) fn encoded(
@@ -241,7 +234,7 @@ pub(super) fn list(
         );
         let mut pieces =
             Pieces { start: Some(start), items: list.items.into_iter(), first: true, done: false };
-        if is_pretty(head) {
+        if head.wish.pretty {
             let mut whole = Vec::new();
             while let Some(piece) = pieces.next_piece() {
                 whole.extend_from_slice(&piece);
@@ -270,7 +263,7 @@ pub(super) fn list(
             json!({ "kind": row.list_kind(), "apiVersion": row.api_version(), "metadata": meta, "items": items })
         }
     };
-    encoded(200, &tree, accepted.encoding, is_pretty(head))
+    encoded(200, &tree, accepted.encoding, head.wish.pretty)
 }
 
 /// A JSON list, written piece by piece from shared objects.

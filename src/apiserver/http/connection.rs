@@ -89,7 +89,7 @@ async fn connection(
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
     let certificate = match session.peer_certificates() {
-        Some(chain) => server.registry.authenticator.certificate(chain).ok(),
+        Some(chain) => server.registry.authenticator.certificate(chain).ok().map(Arc::new),
         None => None,
     };
     let peer = Arc::new(Peer { certificate, address, stopping: stopping.clone() });

@@ -1,5 +1,7 @@
 //! Impersonation: `Impersonate-*` headers let those who may act as somebody else (`kubectl --as`).
 
+use std::sync::Arc;
+
 use api::identity::{GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, USER_ANONYMOUS};
 use api::{ApiError, Identity};
 use http::HeaderMap;
@@ -16,9 +18,12 @@ const ACCOUNT: &str = "system:serviceaccount:";
 /// The identity that a request is made as: the caller's own without such headers.
 pub(super) fn identity(
     authorizer: &Authorizer,
-    caller: Identity,
+    caller: Arc<Identity>,
     headers: &HeaderMap,
-) -> Result<Identity, ApiError> {
+) -> Result<Arc<Identity>, ApiError> {
+    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Ok(caller);
+    }
     let all = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_string).collect()
     };
@@ -26,9 +31,6 @@ pub(super) fn identity(
     let (mut groups, uid) = (all(GROUP), all(UID).into_iter().next().unwrap_or_default());
     let extras: Vec<&str> = headers.keys().filter_map(|name| name.as_str().strip_prefix(EXTRA)).collect();
     if user.is_empty() {
-        if groups.is_empty() && uid.is_empty() && extras.is_empty() {
-            return Ok(caller);
-        }
         return Err(ApiError::bad_request("requested impersonation without a user"));
     }
     let may = |resource: &str, group: &str, sub: Option<&str>, namespace: Option<&str>, name: &str| {
@@ -76,5 +78,5 @@ pub(super) fn identity(
     if !groups.iter().any(|group| group == implied) {
         groups.push(implied.to_string());
     }
-    Ok(Identity { name: user, uid, groups, extra })
+    Ok(Arc::new(Identity { name: user, uid, groups, extra }))
 }

@@ -1,7 +1,7 @@
 //! `/metrics`: requests by verb, resource and code, stored objects, in the text format of Prometheus and under
 //! upstream's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,21 +17,20 @@ const BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 #[derive(Default)]
 pub(crate) struct Metrics {
-    requests: Mutex<BTreeMap<Labels, Series>>,
+    requests: Mutex<HashMap<Labels, Series>>,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A resource is known by its address: it lives as long as the server.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Labels {
+    resource: usize,
     verb: &'static str,
-    group: Box<str>,
-    version: Box<str>,
-    resource: Box<str>,
     subresource: Box<str>,
     scope: &'static str,
 }
 
-#[derive(Default)]
 struct Series {
+    resource: Arc<Resource>,
     by_code: BTreeMap<u16, u64>,
     buckets: [u64; BUCKETS.len()],
     count: u64,
@@ -86,20 +85,21 @@ impl Metrics {
 
     fn render_requests(&self, text: &mut String) {
         let requests = self.requests.lock();
+        let mut sorted: Vec<(String, &Series)> =
+            requests.iter().map(|(labels, series)| (labels.text(&series.resource), series)).collect();
+        sorted.sort_by(|one, other| one.0.cmp(&other.0));
         text.push_str("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, version, resource, scope and HTTP response code.\n");
         text.push_str("# TYPE apiserver_request_total counter\n");
-        for (labels, series) in requests.iter() {
+        for (labels, series) in &sorted {
             for (code, count) in &series.by_code {
-                let _ =
-                    writeln!(text, "apiserver_request_total{{{},code=\"{code}\"}} {count}", labels.text());
+                let _ = writeln!(text, "apiserver_request_total{{{labels},code=\"{code}\"}} {count}");
             }
         }
         text.push_str(
             "# HELP apiserver_request_duration_seconds Response latency distribution in seconds.\n",
         );
         text.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
-        for (labels, series) in requests.iter() {
-            let labels = labels.text();
+        for (labels, series) in &sorted {
             let mut total = 0;
             for (bound, count) in BUCKETS.iter().zip(series.buckets) {
                 total += count;
@@ -120,13 +120,13 @@ impl Metrics {
 }
 
 impl Labels {
-    fn text(&self) -> String {
+    fn text(&self, resource: &Resource) -> String {
         format!(
             "verb=\"{}\",group=\"{}\",version=\"{}\",resource=\"{}\",subresource=\"{}\",scope=\"{}\"",
             self.verb.to_uppercase(),
-            self.group,
-            self.version,
-            self.resource,
+            resource.row.group,
+            resource.row.version,
+            resource.row.plural,
             self.subresource,
             self.scope
         )
@@ -136,17 +136,20 @@ impl Labels {
 impl Timer<'_> {
     pub(crate) fn end(self, code: u16) {
         let took: Duration = self.start.elapsed();
-        let row = &self.resource.row;
         let labels = Labels {
+            resource: Arc::as_ptr(&self.resource).addr(),
             verb: self.verb,
-            group: (*row.group).into(),
-            version: (*row.version).into(),
-            resource: (*row.plural).into(),
             subresource: self.subresource,
             scope: self.scope,
         };
         let mut requests = self.metrics.requests.lock();
-        let series = requests.entry(labels).or_default();
+        let series = requests.entry(labels).or_insert_with(|| Series {
+            resource: self.resource,
+            by_code: BTreeMap::new(),
+            buckets: Default::default(),
+            count: 0,
+            seconds: 0.0,
+        });
         *series.by_code.entry(code).or_default() += 1;
         series.count += 1;
         series.seconds += took.as_secs_f64();

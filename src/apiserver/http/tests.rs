@@ -35,7 +35,7 @@ impl Answer {
 
 fn peer(certificate: Option<Identity>) -> Arc<Peer> {
     Arc::new(Peer {
-        certificate,
+        certificate: certificate.map(Arc::new),
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         stopping: supervisor::CancellationToken::new(),
     })
@@ -329,6 +329,25 @@ async fn a_master_may_be_somebody_else_and_eve_may_not() {
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let message = serde_json::from_slice::<Value>(&body).unwrap()["message"].to_string();
     assert!(message.contains("cannot impersonate resource"), "{message}");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn requests_are_counted() {
+    let h = Harness::start().await;
+    for path in [CONFIG_MAPS, CONFIG_MAPS, "/api/v1/namespaces/default/configmaps/no"] {
+        get(&h, path).await;
+    }
+    let text = String::from_utf8(get(&h, "/metrics").await.body.to_vec()).unwrap();
+    let labels = "group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\"";
+    for line in [
+        format!("apiserver_request_total{{verb=\"LIST\",{labels},scope=\"namespace\",code=\"200\"}} 2\n"),
+        format!("apiserver_request_total{{verb=\"GET\",{labels},scope=\"resource\",code=\"404\"}} 1\n"),
+        format!("apiserver_request_duration_seconds_count{{verb=\"LIST\",{labels},scope=\"namespace\"}} 2\n"),
+        "apiserver_resource_objects{group=\"\",resource=\"namespaces\"} 4\n".to_string(),
+    ] {
+        assert!(text.contains(&line), "{line}{text}");
+    }
     h.stop().await;
 }
 

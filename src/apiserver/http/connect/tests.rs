@@ -70,7 +70,7 @@ async fn start() -> Harness {
 
 async fn get(h: &Harness, user: Identity, path: &str) -> (u16, String) {
     let peer = Arc::new(Peer {
-        certificate: Some(user),
+        certificate: Some(Arc::new(user)),
         address: ([127, 0, 0, 1], 1).into(),
         stopping: Default::default(),
     });
