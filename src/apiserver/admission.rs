@@ -14,6 +14,8 @@ mod service_account;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use node_restriction::check_token_request;
+
 use std::sync::Arc;
 
 use api::{ApiError, Object};

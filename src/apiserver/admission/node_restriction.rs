@@ -2,10 +2,12 @@
 //! and pods only, gives itself no labels that others rely on, and makes no pods but mirrors.
 
 use api::ApiError;
+use api::kinds::POD;
 use serde_json::Value;
 
 use super::{Operation, Request};
 use crate::printers::{items, text};
+use crate::registry::Context;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Labels below Kubernetes' own domains that a kubelet sets.
@@ -166,4 +168,31 @@ fn lease(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<()
     } else {
         Err(request.forbidden("can only access node lease with the same name as the requesting node"))
     }
+}
+
+/// A node gets tokens for pods that run on it, and bound to them, so that they die with the pod.
+pub(crate) fn check_token_request(ctx: &Context<'_>, account: &str, body: &Value) -> Result<(), ApiError> {
+    let Some(node) = ctx.user.node_name() else { return Ok(()) };
+    let forbidden = |why: &str| Err(ApiError::forbidden(ctx.row, account, why));
+    let bound = &body["spec"]["boundObjectRef"];
+    let (name, uid) = (text(bound, "name"), text(bound, "uid"));
+    if text(bound, "apiVersion") != "v1" || text(bound, "kind") != "Pod" || name.is_empty() {
+        return forbidden("node requested token not bound to a pod");
+    }
+    if uid.is_empty() {
+        return forbidden("node requested token with a pod binding without a uid");
+    }
+    let Some(pod) = ctx.caches.get(&POD, ctx.namespace, name) else {
+        return Err(ApiError::not_found(&POD, name));
+    };
+    if pod.uid() != uid {
+        return forbidden(&format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
+    }
+    let tree = pod.tree().map_err(ApiError::internal)?;
+    if text(&tree, "spec.nodeName") != node {
+        return forbidden("node requested token bound to a pod scheduled on a different node");
+    }
+    Ok(())
 }

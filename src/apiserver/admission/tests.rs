@@ -309,3 +309,35 @@ async fn rbac_counts_at_once_and_only_where_it_is_bound() {
     assert!(list(HERE).await.is_err(), "what is taken away counts at once too");
     h.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_gets_tokens_for_its_own_pods_only() {
+    let h = Harness::start().await;
+    account(&h, json!({})).await;
+    let mut uids = Vec::new();
+    for (name, node) in [("mine", "n"), ("theirs", "m")] {
+        let mut body = pod(name);
+        body["spec"]["nodeName"] = json!(node);
+        uids.push(h.create(&POD, HERE, body).await.uid().to_string());
+    }
+    let api = h.server.as_user(Identity::node("n"));
+    let ask = |bound: Value| {
+        let api = api.clone();
+        async move {
+            let at = ObjectRef::new(HERE, "default").sub("token");
+            let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"boundObjectRef": bound}});
+            api.create_sub(&SERVICE_ACCOUNT, at, body, &CreateOptions::default()).await
+        }
+    };
+    let pod = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+    assert!(ask(pod("mine", &uids[0])).await.is_ok());
+    for (bound, why) in [
+        (Value::Null, "node requested token not bound to a pod"),
+        (pod("mine", ""), "node requested token with a pod binding without a uid"),
+        (pod("theirs", &uids[1]), "node requested token bound to a pod scheduled on a different node"),
+    ] {
+        let error = ask(bound).await.unwrap_err();
+        assert_eq!(error.message(), format!("serviceaccounts \"default\" is forbidden: {why}"));
+    }
+    h.stop().await;
+}

@@ -36,6 +36,7 @@ impl Registry {
             ("pods", "eviction") => self.evict(call, name, &body).await,
             ("serviceaccounts", "token") => {
                 let account = self.find(call, name)?;
+                crate::admission::check_token_request(&self.context(call), name, &body)?;
                 self.authenticator.issue_token(&account.object, body, Timestamp::now())
             }
             _ => Err(ApiError::method_not_supported(row, "create")),

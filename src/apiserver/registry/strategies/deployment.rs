@@ -52,7 +52,7 @@ fn validate_strategy(strategy: &DeploymentStrategy, at: &Path<'_>, faults: &mut 
             let at = at.child("rollingUpdate");
             let Some(update) = &strategy.rolling_update else {
                 let message = "this should be defaulted and never be nil";
-                return faults.push(FieldError::required(&at, message));
+                return faults.push(FieldError::required(at, message));
             };
             let unavailable =
                 validate_amount(update.max_unavailable.as_ref(), &at.child("maxUnavailable"), faults);

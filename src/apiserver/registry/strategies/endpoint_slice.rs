@@ -45,7 +45,7 @@ fn validate(tree: &Value) -> Faults {
         let at = at.index(index);
         let at = at.child("addresses");
         match endpoint.addresses.len() {
-            0 => faults.push(FieldError::required(&at, "must contain at least 1 address")),
+            0 => faults.push(FieldError::required(at, "must contain at least 1 address")),
             count if count > MAX_ADDRESSES => faults.push(too_many(&at, count, MAX_ADDRESSES)),
             _ => {}
         }

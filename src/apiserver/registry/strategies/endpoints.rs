@@ -25,7 +25,7 @@ fn validate(tree: &Value) -> Faults {
         let (ready, waiting) =
             (subset.addresses.iter().flatten(), subset.not_ready_addresses.iter().flatten());
         if ready.clone().count() + waiting.clone().count() == 0 {
-            faults.push(FieldError::required(&at, "must specify `addresses` or `notReadyAddresses`"));
+            faults.push(FieldError::required(at, "must specify `addresses` or `notReadyAddresses`"));
         }
         for (field, list) in
             [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]

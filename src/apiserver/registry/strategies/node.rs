@@ -51,7 +51,7 @@ fn taints(taints: &[Taint], at: &Path<'_>, faults: &mut Faults) {
             faults.push(FieldError::not_supported(at.child("effect"), &taint.effect, &EFFECTS));
         }
         if seen.contains(&(&taint.key, &taint.effect)) {
-            let mut fault = FieldError::duplicate(&at, taint);
+            let mut fault = FieldError::duplicate(at, taint);
             fault.detail = "taints must be unique by key and effect pair".to_string();
             faults.push(fault);
         }

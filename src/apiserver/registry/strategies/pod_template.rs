@@ -21,7 +21,7 @@ pub(super) fn validate(
         template.and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.as_ref());
     validate_selector(selector, labels, &at, faults);
     let at = at.child("template");
-    let Some(template) = template else { return faults.push(FieldError::required(&at, "")) };
+    let Some(template) = template else { return faults.push(FieldError::required(at, "")) };
     if let Some(meta) = &template.metadata {
         let at = at.child("metadata");
         if let Some(labels) = &meta.labels {
@@ -58,12 +58,12 @@ fn validate_selector(
             && one.match_expressions.as_ref().is_none_or(Vec::is_empty)
     });
     match selector {
-        None => faults.push(FieldError::required(&at_selector, "")),
+        None => faults.push(FieldError::required(at_selector, "")),
         Some(selector) => {
             validate_label_selector(selector, &at_selector, faults);
             if empty {
                 faults.push(FieldError::invalid(
-                    &at_selector,
+                    at_selector,
                     selector,
                     "empty selector is invalid for deployment",
                 ));

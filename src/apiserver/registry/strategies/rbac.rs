@@ -32,7 +32,7 @@ fn validate_role(row: &KindRow, tree: &Value) -> Faults {
         let at = at.child("clusterRoleSelectors");
         if selectors.is_empty() {
             faults.push(FieldError::required(
-                &at,
+                at,
                 "at least one clusterRoleSelector required if aggregationRule is non-nil",
             ));
         }

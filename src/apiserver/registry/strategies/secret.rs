@@ -35,7 +35,7 @@ fn validate(tree: &Value) -> Faults {
         size += value.as_str().map_or(0, decoded_len);
     }
     if size > MAX_BYTES {
-        faults.push(FieldError::too_long(&at, MAX_BYTES));
+        faults.push(FieldError::too_long(at, MAX_BYTES));
     }
     by_type(tree, &at, &mut faults);
     faults
@@ -49,26 +49,23 @@ fn by_type(tree: &Value, at: &Path<'_>, faults: &mut Faults) {
         }
     };
     match text(tree, "type") {
-        "kubernetes.io/service-account-token" => {
-            if tree["metadata"]["annotations"][ACCOUNT_NAME].as_str().unwrap_or("").is_empty() {
+        "kubernetes.io/service-account-token"
+            if tree["metadata"]["annotations"][ACCOUNT_NAME].as_str().unwrap_or("").is_empty() => {
                 let at = Path::new("metadata");
                 faults.push(FieldError::required(at.child("annotations").key(ACCOUNT_NAME), ""));
             }
-        }
         "kubernetes.io/dockercfg" => json_key(data, ".dockercfg", at, faults),
         "kubernetes.io/dockerconfigjson" => json_key(data, ".dockerconfigjson", at, faults),
-        "kubernetes.io/basic-auth" => {
+        "kubernetes.io/basic-auth"
             // One of the two is enough; without either the first is asked for.
-            if data.get("username").is_none() && data.get("password").is_none() {
+            if data.get("username").is_none() && data.get("password").is_none() => {
                 faults.push(FieldError::required(at.key("username"), ""));
                 faults.push(FieldError::required(at.key("password"), ""));
             }
-        }
-        "kubernetes.io/ssh-auth" => {
-            if data["ssh-privatekey"].as_str().unwrap_or("").is_empty() {
+        "kubernetes.io/ssh-auth"
+            if data["ssh-privatekey"].as_str().unwrap_or("").is_empty() => {
                 faults.push(FieldError::required(at.key("ssh-privatekey"), ""));
             }
-        }
         "kubernetes.io/tls" => {
             need("tls.crt", faults);
             need("tls.key", faults);

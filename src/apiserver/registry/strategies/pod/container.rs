@@ -21,7 +21,7 @@ const PROPAGATION: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
 pub(super) fn validate_all(spec: &PodSpec, volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
     let list = at.child("containers");
     if spec.containers.is_empty() {
-        faults.push(FieldError::required(&list, ""));
+        faults.push(FieldError::required(list, ""));
     }
     let mut names: Vec<&str> = Vec::new();
     for (index, container) in spec.containers.iter().enumerate() {

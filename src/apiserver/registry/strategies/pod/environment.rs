@@ -142,14 +142,12 @@ pub(super) fn validate_from(sources: &[EnvFromSource], at: &Path<'_>, faults: &m
             }
         }
         match count {
-            0 => faults.push(FieldError::invalid(
-                &at,
-                "",
-                "must specify one of: `configMapRef` or `secretRef`",
-            )),
+            0 => {
+                faults.push(FieldError::invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+            }
             1 => {}
             _ => faults.push(FieldError::invalid(
-                &at,
+                at,
                 "",
                 "may not have more than one field specified at a time",
             )),

@@ -79,7 +79,7 @@ fn node_affinity(affinity: &NodeAffinity, at: &Path<'_>, faults: &mut Faults) {
         let at = at.child(REQUIRED);
         let list = at.child("nodeSelectorTerms");
         if required.node_selector_terms.is_empty() {
-            faults.push(FieldError::required(&list, "must have at least one node selector term"));
+            faults.push(FieldError::required(list, "must have at least one node selector term"));
         }
         for (index, term) in required.node_selector_terms.iter().enumerate() {
             node_term(term, &list.index(index), faults);

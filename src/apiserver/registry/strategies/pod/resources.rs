@@ -29,10 +29,10 @@ pub(super) fn validate(resources: &ResourceRequirements, at: &Path<'_>, faults: 
         let (wanted, most) = (parse(request), parse(limit));
         if !overcommits(name) && wanted != most {
             let message = format!("must be equal to {name} limit of {}", limit.0);
-            faults.push(FieldError::invalid(&requests_at, &request.0, message));
+            faults.push(FieldError::invalid(requests_at, &request.0, message));
         } else if wanted > most {
             let message = format!("must be less than or equal to {name} limit of {}", limit.0);
-            faults.push(FieldError::invalid(&requests_at, &request.0, message));
+            faults.push(FieldError::invalid(requests_at, &request.0, message));
         }
     }
     let huge = limits.keys().chain(requests.keys()).any(|name| name.starts_with(HUGE));
@@ -57,15 +57,15 @@ fn validate_list(list: &BTreeMap<String, Text>, at: &Path<'_>, faults: &mut Faul
         invalid_each(faults, &at, name, qualified_name(name));
         let standard = STANDARD.contains(&name.as_str()) || name.starts_with(HUGE);
         if !name.contains('/') && !standard {
-            faults.push(FieldError::invalid(&at, name, "must be a standard resource for containers"));
+            faults.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
         }
         let Some(quantity) = parse(text) else { continue };
         if quantity.is_negative() {
-            faults.push(FieldError::invalid(&at, &text.0, "must be greater than or equal to 0"));
+            faults.push(FieldError::invalid(at, &text.0, "must be greater than or equal to 0"));
         }
         let extended = name.contains('/') && !name.contains("kubernetes.io/");
         if extended && quantity.milli_value() % 1000 != 0 {
-            faults.push(FieldError::invalid(&at, &text.0, "must be an integer"));
+            faults.push(FieldError::invalid(at, &text.0, "must be an integer"));
         }
     }
 }

@@ -59,7 +59,8 @@ pub(in crate::registry::strategies) fn one_of(
 }
 
 fn validate_names(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
-    let optional: [(&str, Option<&String>, fn(&str) -> Vec<String>); 6] = [
+    type Rule = fn(&str) -> Vec<String>;
+    let optional: [(&str, Option<&String>, Rule); 6] = [
         ("serviceAccountName", spec.service_account_name.as_ref(), |name| name_is_dns_subdomain(name, false)),
         ("nodeName", spec.node_name.as_ref(), |name| name_is_dns_subdomain(name, false)),
         ("hostname", spec.hostname.as_ref(), dns1123_label),
@@ -78,7 +79,7 @@ fn validate_names(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
         let at = list.index(index);
         invalid_each(faults, &at.child("name"), &gate.name, qualified_name(&gate.name));
         if seen.contains(&gate.name.as_str()) {
-            faults.push(FieldError::duplicate(&at, &gate.name));
+            faults.push(FieldError::duplicate(at, &gate.name));
         }
         seen.push(&gate.name);
     }
@@ -104,18 +105,18 @@ fn validate_dns(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     let message = "must provide at least one DNS nameserver when `dnsPolicy` is None";
     let Some(config) = &spec.dns_config else {
         if none {
-            faults.push(FieldError::required(&at, "must provide `dnsConfig` when `dnsPolicy` is None"));
+            faults.push(FieldError::required(at, "must provide `dnsConfig` when `dnsPolicy` is None"));
         }
         return;
     };
     let servers = config.nameservers.as_deref().unwrap_or(&[]);
     let list = at.child("nameservers");
     if none && servers.is_empty() {
-        faults.push(FieldError::required(&list, message));
+        faults.push(FieldError::required(list, message));
     }
     if servers.len() > MAX_NAMESERVERS {
         let message = format!("must not have more than {MAX_NAMESERVERS} nameservers");
-        faults.push(FieldError::invalid(&list, servers, message));
+        faults.push(FieldError::invalid(list, servers, message));
     }
     for (index, server) in servers.iter().enumerate() {
         invalid_each(faults, &list.index(index), server, ip_address(server));
@@ -124,7 +125,7 @@ fn validate_dns(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     let list = at.child("searches");
     if searches.len() > MAX_SEARCHES {
         let message = format!("must not have more than {MAX_SEARCHES} search paths");
-        faults.push(FieldError::invalid(&list, searches, message));
+        faults.push(FieldError::invalid(list, searches, message));
     }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
         let name = search.strip_suffix('.').unwrap_or(search);

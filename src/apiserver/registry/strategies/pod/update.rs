@@ -41,7 +41,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Faults {
         differences.truncate(SHOWN);
         let message =
             format!("pod updates may not change fields other than {MUTABLE}\n{}", differences.join("\n"));
-        faults.push(FieldError::forbidden(&at, message));
+        faults.push(FieldError::forbidden(at, message));
     }
     faults
 }
@@ -50,11 +50,11 @@ fn deadline(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
     let at = at.child("activeDeadlineSeconds");
     match (old["spec"]["activeDeadlineSeconds"].as_i64(), new["spec"]["activeDeadlineSeconds"].as_i64()) {
         (Some(was), Some(is)) if is > was => {
-            faults.push(FieldError::invalid(&at, is, "must be less than or equal to previous value"));
+            faults.push(FieldError::invalid(at, is, "must be less than or equal to previous value"));
         }
         (Some(_), None) => {
             let message = "must not update from a positive integer to nil value";
-            faults.push(FieldError::invalid(&at, Value::Null, message));
+            faults.push(FieldError::invalid(at, Value::Null, message));
         }
         _ => {}
     }
@@ -154,11 +154,11 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Faults {
         match now.iter().find(|one| text(one, "name") == name) {
             None => {
                 let message = format!("existing ephemeral containers {name:?} may not be removed\n");
-                faults.push(FieldError::forbidden(&at, message));
+                faults.push(FieldError::forbidden(at, message));
             }
             Some(is) if is != was => {
                 let message = format!("existing ephemeral containers {name:?} may not be changed\n");
-                faults.push(FieldError::forbidden(&at, message));
+                faults.push(FieldError::forbidden(at, message));
             }
             Some(_) => {}
         }

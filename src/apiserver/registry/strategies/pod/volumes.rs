@@ -186,14 +186,14 @@ fn validate_downward(items: Option<&[DownwardAPIVolumeFile]>, at: &Path<'_>, fau
         match (&file.field_ref, &file.resource_field_ref) {
             (Some(_), Some(_)) => {
                 let message = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                faults.push(FieldError::invalid(&at, "resource", message));
+                faults.push(FieldError::invalid(at, "resource", message));
             }
             (Some(field), None) => validate_field(field, &VOLUME_FIELDS, &at.child("fieldRef"), faults),
             (None, Some(resource)) => {
                 validate_resource(resource, true, &at.child("resourceFieldRef"), faults)
             }
             (None, None) => {
-                faults.push(FieldError::required(&at, "one of fieldRef and resourceFieldRef is required"));
+                faults.push(FieldError::required(at, "one of fieldRef and resourceFieldRef is required"));
             }
         }
         validate_mode(file.mode, &at.child("mode"), faults);

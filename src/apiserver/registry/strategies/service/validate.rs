@@ -54,7 +54,7 @@ fn by_type(spec: &ServiceSpec, kind: &str, headless: bool, at: &Path<'_>, faults
         }
         "ExternalName" => {
             if spec.cluster_ip.as_deref().is_some_and(|ip| !ip.is_empty()) {
-                faults.push(FieldError::forbidden(&first, "may not be set when `type` is 'ExternalName'"));
+                faults.push(FieldError::forbidden(first, "may not be set when `type` is 'ExternalName'"));
             }
             let name = spec.external_name.as_deref().unwrap_or("");
             match name.strip_suffix('.').unwrap_or(name) {
@@ -105,7 +105,7 @@ fn validate_ports(ports: &[ServicePort], kind: &str, at: &Path<'_>, faults: &mut
             None => {}
         }
         if numbers.contains(&(protocol, port.port)) {
-            faults.push(FieldError::duplicate(&at, json!({"protocol": protocol, "port": port.port})));
+            faults.push(FieldError::duplicate(at, json!({"protocol": protocol, "port": port.port})));
         }
         numbers.push((protocol, port.port));
         let node_port = port.node_port.unwrap_or(0);
@@ -135,16 +135,16 @@ fn affinity(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
             let at = at.child("clientIP");
             let field = at.child("timeoutSeconds");
             match seconds {
-                None => faults.push(FieldError::required(&field, "")),
+                None => faults.push(FieldError::required(field, "")),
                 Some(seconds) if !(1..=MAX_AFFINITY_SECONDS).contains(&seconds) => {
                     let message = format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}");
-                    faults.push(FieldError::invalid(&field, seconds, message));
+                    faults.push(FieldError::invalid(field, seconds, message));
                 }
                 Some(_) => {}
             }
         }
         Some("None") if spec.session_affinity_config.is_some() => {
-            faults.push(FieldError::forbidden(&at, "must not be set when session affinity is None"));
+            faults.push(FieldError::forbidden(at, "must not be set when session affinity is None"));
         }
         _ => {}
     }
@@ -160,12 +160,12 @@ fn addresses(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
     let one = spec.cluster_ip.as_deref().unwrap_or("");
     if !one.is_empty() && ips.first().is_none_or(|first| first != one) {
         let message = "first value must match `clusterIP`";
-        faults.push(FieldError::invalid(&at_ips, ips, message));
+        faults.push(FieldError::invalid(at_ips, ips, message));
     }
     for (index, ip) in ips.iter().enumerate() {
         if ip == "None" {
             if index > 0 || ips.len() > 1 {
-                faults.push(FieldError::invalid(&at_ips, ips, "'None' must be the first and only value"));
+                faults.push(FieldError::invalid(at_ips, ips, "'None' must be the first and only value"));
             }
         } else if ip.parse::<IpAddr>().is_err() {
             invalid_each(faults, &at_ips.index(index), ip, ip_address(ip));
@@ -211,9 +211,9 @@ fn traffic(spec: &ServiceSpec, kind: &str, at: &Path<'_>, faults: &mut Faults) {
         let at = at.child("externalTrafficPolicy");
         if !reachable {
             let message = "may only be set for externally-accessible services";
-            faults.push(FieldError::invalid(&at, policy, message));
+            faults.push(FieldError::invalid(at, policy, message));
         } else if !POLICIES.contains(&policy) {
-            faults.push(FieldError::not_supported(&at, policy, &POLICIES));
+            faults.push(FieldError::not_supported(at, policy, &POLICIES));
         }
     } else if reachable {
         faults.push(FieldError::required(at.child("externalTrafficPolicy"), ""));
