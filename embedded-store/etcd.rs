@@ -46,6 +46,13 @@ pub struct Tls {
     pub client_ca: Vec<u8>,
 }
 
+impl Tls {
+    /// A configuration for [`serve`]; callers that renew their certificate while they run bring one of their own.
+    pub fn server_config(&self) -> Result<rustls::ServerConfig, ServeError> {
+        transport::server_config(self)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Name of this member.
@@ -107,11 +114,11 @@ impl Front {
 /// Room that gRPC and the encoding need on top of the largest request, as in etcd.
 const OVERHEAD: usize = 512 * 1024;
 
-/// Serves the API on `listener` until `stop` completes. The caller spawns it.
+/// Serves the API on `listener` until `stop` completes. The caller spawns it. The TLS configuration must offer `h2`.
 pub async fn serve(
     store: Arc<EmbeddedStore>,
     listener: TcpListener,
-    tls: Option<Tls>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
@@ -121,7 +128,7 @@ pub async fn serve(
         .initial_connection_window_size(4 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)));
-    let acceptor = tls.as_ref().map(transport::acceptor).transpose()?;
+    let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
     let limit = MAX_REQUEST_BYTES + OVERHEAD;
     let incoming = transport::connections(listener, acceptor);
     server

@@ -38,6 +38,7 @@ async fn start(tls: Option<Tls>, options: Options) -> Server {
     let stopped = async {
         let _ = stopped.await;
     };
+    let tls = tls.map(|tls| Arc::new(tls.server_config().unwrap()));
     tokio::spawn(serve(Arc::clone(&store), listener, tls, options, stopped));
     Server { store, address, _dir: dir, _stop: stop }
 }

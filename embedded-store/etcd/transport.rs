@@ -30,7 +30,7 @@ const HANDSHAKES: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What TLS needs, from PEM.
-pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
+pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeError> {
     let bad = |what: &str, e: &dyn std::fmt::Display| ServeError::Tls(format!("{what}: {e}"));
     let certificates = CertificateDer::pem_slice_iter(&tls.certificate)
         .collect::<Result<Vec<_>, _>>()
@@ -51,7 +51,7 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
         .with_single_cert(certificates, key)
         .map_err(|e| bad("certificate", &e))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }
 
 /// Connections ready to speak HTTP/2. A client that fails its handshake concerns nobody else.

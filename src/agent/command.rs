@@ -120,7 +120,8 @@ pub struct AgentArgs {
 
 /// The command's description, for parsing, help and completion.
 pub fn clap_command(name: &'static str) -> clap::Command {
-    AgentArgs::augment_args(clap::Command::new(name).about("Run a node that joins a cluster"))
+    // Last, because the flattened groups of flags bring their own words.
+    AgentArgs::augment_args(clap::Command::new(name)).about("Run a node that joins a cluster")
 }
 
 /// Runs `minik8s agent`.

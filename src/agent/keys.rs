@@ -13,7 +13,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 pub use request::{Ask, RequestError, obtain};
-pub use tls::{CertificateSlot, TlsError, kubelet_server, server_with_optional_client};
+pub use tls::{
+    CertificateSlot, TlsError, kubelet_server, server_with_optional_client, server_with_required_client,
+};
 
 use crate::{Problem, files};
 

@@ -52,15 +52,21 @@ pub(crate) struct ServerArgs {
     /// Leave out a component (scheduler, controllers); may be repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
+    /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that is free]
+    #[arg(long, env = "MINIK8S_ETCD_LISTEN", value_name = "ADDRESS:PORT|off")]
+    pub(crate) etcd_listen: Option<String>,
+    /// Let clients of etcd's API write the cluster's own keys, past every check of the API server
+    #[arg(long, env = "MINIK8S_ETCD_WRITE_REGISTRY")]
+    pub(crate) etcd_write_registry: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
 
 /// The command's description, for parsing, help and completion.
 pub fn clap_command(name: &'static str) -> clap::Command {
-    ServerArgs::augment_args(
-        clap::Command::new(name).about("Run a cluster: control plane and, unless disabled, a node"),
-    )
+    // Last, because the flattened groups of flags bring their own words.
+    ServerArgs::augment_args(clap::Command::new(name))
+        .about("Run a cluster: control plane and, unless disabled, a node")
 }
 
 /// Ranges and addresses that belong together.

@@ -6,6 +6,7 @@
 mod approve;
 mod args;
 mod dialer;
+mod etcd;
 mod pki;
 mod publish;
 mod run;

@@ -17,8 +17,8 @@ use agent::{Problem, files};
 use base64::Engine;
 use rcgen::SanType;
 
-pub(crate) use authority::Authority;
-use authority::{Purpose, Subject, is_current, san_set};
+pub(crate) use authority::{Authority, Purpose, Subject};
+use authority::{is_current, san_set};
 pub(crate) use signer::Signer;
 
 /// A certificate this close to its end is renewed.
@@ -118,7 +118,7 @@ impl Pki {
             names: &self.names.0,
             purpose: Purpose::Server,
         };
-        let pair = self.current(&self.server_ca, "serving-kube-apiserver", &serving, now)?;
+        let pair = current(&self.folder, &self.server_ca, "serving-kube-apiserver", &serving, now)?;
         self.serving.replace(&pair).map_err(|error| {
             Problem::new(
                 "use the serving certificate",
@@ -135,35 +135,42 @@ impl Pki {
         let admin = client("system:admin", Some(api::identity::GROUP_MASTERS));
         let kubelet_client = client(agent::node::KUBELET_CLIENT, Some(api::identity::GROUP_MASTERS));
         Ok(ClientPairs {
-            admin: self.current(&self.client_ca, "client-admin", &admin, now)?,
-            kubelet_client: self.current(&self.client_ca, "client-kube-apiserver", &kubelet_client, now)?,
+            admin: current(&self.folder, &self.client_ca, "client-admin", &admin, now)?,
+            kubelet_client: current(
+                &self.folder,
+                &self.client_ca,
+                "client-kube-apiserver",
+                &kubelet_client,
+                now,
+            )?,
         })
     }
+}
 
-    fn current(
-        &self,
-        authority: &Authority,
-        name: &str,
-        subject: &Subject<'_>,
-        now: i64,
-    ) -> Result<Pair, Problem> {
-        let place = PairFiles::in_directory(&self.folder, name);
-        if let Some(pair) = place.load()?
-            && is_current(&pair, authority, &san_set(subject.names), now + RENEW_WITHIN)
-        {
-            return Ok(pair);
-        }
-        let pair = authority.issue(subject, now).map_err(|error| {
-            Problem::new(
-                format!("make the certificate {name}"),
-                chain(&error),
-                "check the files in DATA/server/tls",
-            )
-        })?;
-        place.store(&pair)?;
-        tracing::info!(name, "certificate is made");
-        Ok(pair)
+/// The certificate `NAME.crt` below `folder`, made anew if it is missing, of another authority, for other names or near its end.
+pub(crate) fn current(
+    folder: &Path,
+    authority: &Authority,
+    name: &str,
+    subject: &Subject<'_>,
+    now: i64,
+) -> Result<Pair, Problem> {
+    let place = PairFiles::in_directory(folder, name);
+    if let Some(pair) = place.load()?
+        && is_current(&pair, authority, &san_set(subject.names), now + RENEW_WITHIN)
+    {
+        return Ok(pair);
     }
+    let pair = authority.issue(subject, now).map_err(|error| {
+        Problem::new(
+            format!("make the certificate {name}"),
+            chain(&error),
+            format!("check the files in {}", folder.display()),
+        )
+    })?;
+    place.store(&pair)?;
+    tracing::info!(name, "certificate is made");
+    Ok(pair)
 }
 
 fn service_account_key(folder: &Path) -> Result<String, Problem> {

@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 
 use crate::args::{ClusterNetwork, ServerArgs, clap_command};
 use crate::dialer::Dialer;
+use crate::etcd::{self, EtcdPki, Listen};
 use crate::pki::{self, ClientPairs, Pki, ServingNames, Signer};
 use crate::{approve, publish};
 
@@ -209,6 +210,7 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
 
 async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments).await?;
+    let etcd_listener = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?).await?;
     let instance = plan.instance.clone();
     let opening = tokio::task::spawn_blocking(move || open_store(&instance));
     let (tls_dir, names) = (plan.instance.server_dir().join("tls"), plan.serving_names()?);
@@ -218,6 +220,7 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
     let store =
         opening.await.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
 
+    let etcd_pki = start_etcd(plan, store.clone(), etcd_listener, &tls_dir, supervisor)?;
     let dialer = TlsNodeDialer::new(
         pki.server_ca.certificate_pem.as_bytes(),
         &client_certificate(&clients.kubelet_client),
@@ -240,7 +243,7 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
     tracing::info!(%url, kubeconfig = %plan.kubeconfig.display(), after = ?began.elapsed(), "the API is served");
 
     let upkeep = supervisor.stage("upkeep");
-    keep_certificates(plan, &url, pki.clone(), dialer.clone(), &upkeep);
+    keep_certificates(plan, &url, pki.clone(), etcd_pki, dialer.clone(), &upkeep);
     let settings = ClusterSettings {
         cluster_cidr: plan.network.cluster_cidr.to_string(),
         cluster_dns: vec![plan.network.cluster_dns],
@@ -255,6 +258,23 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
         return Ok(());
     }
     start_node(plan, &server, &pki, &settings, dialer, supervisor, began).await
+}
+
+/// etcd's API goes last when the server stops: its stage is the oldest.
+fn start_etcd(
+    plan: &Plan,
+    store: Arc<EmbeddedStore>,
+    listener: Option<TcpListener>,
+    tls_dir: &Path,
+    supervisor: &Supervisor,
+) -> Result<Option<EtcdPki>, Problem> {
+    let Some(listener) = listener else { return Ok(None) };
+    let address = listener.local_addr().map_or(plan.node_ip, |address| address.ip());
+    let pki = EtcdPki::open(tls_dir, address, &plan.node_name, keys::now())?;
+    let stage = supervisor.stage("etcd's API");
+    let writes = plan.arguments.etcd_write_registry;
+    etcd::start(store, listener, &pki, &plan.node_name, writes, &stage)?;
+    Ok(Some(pki))
 }
 
 fn apiserver_config(
@@ -350,7 +370,15 @@ async fn start_node(
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
 
 /// Renews certificates while the server runs, and hands the new ones to whoever uses them.
-fn keep_certificates(plan: &Plan, url: &str, pki: Arc<Pki>, dialer: Arc<Dialer>, stage: &Stage) {
+fn keep_certificates(
+    plan: &Plan,
+    url: &str,
+    pki: Arc<Pki>,
+    etcd_pki: Option<EtcdPki>,
+    dialer: Arc<Dialer>,
+    stage: &Stage,
+) {
+    let tls_dir = plan.instance.server_dir().join("tls");
     let (path, mode, url) = (plan.kubeconfig.clone(), plan.kubeconfig_mode, url.to_string());
     stage.spawn_cancellable("renewal of certificates", OnExit::Stop, async move {
         loop {
@@ -368,7 +396,8 @@ fn keep_certificates(plan: &Plan, url: &str, pki: Arc<Pki>, dialer: Arc<Dialer>,
                 let is_current = std::fs::read_to_string(&path).is_ok_and(|old| old == text);
                 if is_current { Ok(()) } else { files::write(&path, text.as_bytes(), mode) }
             });
-            if let Err(problem) = renewed {
+            let etcd = etcd_pki.as_ref().map_or(Ok(()), |pki| pki.renew(&tls_dir, keys::now()));
+            for problem in [renewed, etcd].into_iter().filter_map(Result::err) {
                 tracing::warn!(%problem, "certificates are not renewed");
             }
         }

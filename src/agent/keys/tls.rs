@@ -77,6 +77,14 @@ pub fn server_with_optional_client(
     server(verifier_of(ca, true)?, slot)
 }
 
+/// For etcd's API: every client shows a certificate of this CA.
+pub fn server_with_required_client(
+    ca: &CertificateDer<'_>,
+    slot: Arc<CertificateSlot>,
+) -> Result<ServerConfig, TlsError> {
+    server(verifier_of(ca, false)?, slot)
+}
+
 /// For a kubelet: only the client whose certificate of this CA has the given common name gets in.
 pub fn kubelet_server(
     ca: &CertificateDer<'_>,

@@ -1,0 +1,166 @@
+//! etcd's API for this server: where it listens, its keys, its task.
+//!
+//! It has an authority of its own: whoever may use the Kubernetes API must not thereby get at the store, which knows no
+//! users. Keys lie in `DATA/server/tls/etcd`, `client.crt` and `client.key` among them for `etcdctl`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::keys::{CertificateSlot, Pair};
+use agent::problem::chain;
+use agent::{Problem, files};
+use embedded_store::EmbeddedStore;
+use embedded_store::etcd::{Options, serve};
+use rcgen::SanType;
+use supervisor::{OnExit, Stage};
+use tokio::net::TcpListener;
+
+use crate::pki::{Authority, Purpose, Subject, current};
+
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2379);
+
+/// What `--etcd-listen` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Off,
+    /// The default address, if nobody else has it.
+    IfFree,
+    At(SocketAddr),
+}
+
+impl Listen {
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Problem> {
+        match text {
+            None => Ok(Listen::IfFree),
+            Some("off") => Ok(Listen::Off),
+            Some(text) => text.parse().map(Listen::At).map_err(|error| {
+                Problem::new(
+                    format!("serve etcd's API at {text:?}"),
+                    error,
+                    "give --etcd-listen an address and port, such as 127.0.0.1:2379, or off",
+                )
+            }),
+        }
+    }
+}
+
+/// The API's own keys; the serving certificate can be replaced while it runs.
+pub(crate) struct EtcdPki {
+    authority: Authority,
+    slot: Arc<CertificateSlot>,
+    names: Vec<SanType>,
+}
+
+impl EtcdPki {
+    /// Reads or makes the keys below `tls_dir`. `now` in seconds since 1970.
+    pub(crate) fn open(tls_dir: &Path, address: IpAddr, host: &str, now: i64) -> Result<Self, Problem> {
+        let folder = tls_dir.join("etcd");
+        files::private_directory(&folder)?;
+        let authority = Authority::open(&folder, "ca", now)?;
+        let mut names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+        if !address.is_loopback() && !address.is_unspecified() {
+            names.push(SanType::IpAddress(address));
+        }
+        for name in ["localhost", host] {
+            names.extend(name.try_into().ok().map(SanType::DnsName));
+        }
+        let pki = EtcdPki { authority, slot: Arc::default(), names };
+        pki.renew(tls_dir, now)?;
+        Ok(pki)
+    }
+
+    /// Renews what is due; new connections see it.
+    pub(crate) fn renew(&self, tls_dir: &Path, now: i64) -> Result<(), Problem> {
+        let folder = tls_dir.join("etcd");
+        let server = Subject {
+            common_name: "etcd-server",
+            organization: None,
+            names: &self.names,
+            purpose: Purpose::Server,
+        };
+        let client =
+            Subject { common_name: "etcd-client", organization: None, names: &[], purpose: Purpose::Client };
+        let pair: Pair = current(&folder, &self.authority, "server", &server, now)?;
+        current(&folder, &self.authority, "client", &client, now)?;
+        self.slot.replace(&pair).map_err(|error| {
+            Problem::new(
+                "use the certificate of etcd's API",
+                chain(&error),
+                format!("remove {}/server.*", folder.display()),
+            )
+        })
+    }
+}
+
+/// Takes the port. Without a flag a taken one only means that the API is not served.
+pub(crate) async fn bind(listen: Listen) -> Result<Option<TcpListener>, Problem> {
+    let address = match listen {
+        Listen::Off => return Ok(None),
+        Listen::IfFree => DEFAULT_ADDRESS,
+        Listen::At(address) => address,
+    };
+    match (TcpListener::bind(address).await, listen) {
+        (Ok(listener), _) => Ok(Some(listener)),
+        (Err(error), Listen::IfFree) => {
+            tracing::warn!(%address, %error, "etcd's API is not served: choose an address with --etcd-listen");
+            Ok(None)
+        }
+        (Err(error), _) => {
+            let advice = "stop what uses it, or choose another with --etcd-listen";
+            Err(Problem::new(format!("serve etcd's API at {address}"), error, advice))
+        }
+    }
+}
+
+/// Serves the API until the stage stops.
+pub(crate) fn start(
+    store: Arc<EmbeddedStore>,
+    listener: TcpListener,
+    pki: &EtcdPki,
+    name: &str,
+    write_registry: bool,
+    stage: &Stage,
+) -> Result<(), Problem> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Problem::new(
+            "serve etcd's API",
+            why,
+            "check DATA/server/tls/etcd, or switch it off with --etcd-listen off",
+        )
+    };
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let tls = agent::keys::server_with_required_client(&pki.authority.certificate_der, pki.slot.clone())
+        .map_err(|error| failed(&chain(&error)))?;
+    let mut options = Options {
+        name: name.to_string(),
+        client_urls: vec![format!("https://{address}")],
+        ..Options::default()
+    };
+    if write_registry {
+        options.protected.clear();
+    }
+    tracing::info!(url = %options.client_urls[0], "etcd's API is served");
+    let stopping = stage.stopping();
+    stage.spawn("etcd's API", OnExit::Done, async move {
+        let stop = stopping.cancelled_owned();
+        if let Err(error) = serve(store, listener, Some(Arc::new(tls)), options, stop).await {
+            tracing::error!(error = chain(&error), "etcd's API has ended");
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_is_an_address_or_off() {
+        assert_eq!(Listen::parse(None).unwrap(), Listen::IfFree);
+        assert_eq!(Listen::parse(Some("off")).unwrap(), Listen::Off);
+        assert_eq!(Listen::parse(Some("127.0.0.1:0")).unwrap(), Listen::At("127.0.0.1:0".parse().unwrap()));
+        let problem = Listen::parse(Some("2379")).unwrap_err().to_string();
+        assert!(problem.contains("\"2379\"") && problem.contains("--etcd-listen"), "{problem}");
+    }
+}
