@@ -92,9 +92,14 @@ impl Cluster {
         self.folder.path().join("server.log")
     }
 
+    /// A program in the cluster's network namespace.
+    pub fn command(&self, program: &Path) -> Command {
+        self.network.command(0, program)
+    }
+
     /// A command of the binary in the cluster's namespace.
     pub fn minik8s(&self, arguments: &[&str]) -> Command {
-        let mut command = self.network.command(0, &binary());
+        let mut command = self.command(&binary());
         command.args(arguments);
         command
     }

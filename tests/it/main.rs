@@ -6,6 +6,7 @@ mod bad_input;
 mod boot;
 mod control_loops;
 mod control_plane;
+mod etcd;
 mod kubectl_versions;
 mod node;
 mod restart;
