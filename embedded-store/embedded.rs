@@ -30,6 +30,7 @@ use crate::lease::Lessor;
 use crate::log::{self, Log, LogError, Opened};
 use crate::metrics::{Gauges, Metrics};
 use crate::record::Request;
+use crate::snapshot::Frozen;
 use crate::state::{Outcome, State};
 use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
@@ -119,6 +120,7 @@ pub struct Status {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     store: u64,
+    dir: PathBuf,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<File>>,
 }
@@ -190,7 +192,13 @@ impl EmbeddedStore {
             spawn("store-state", Box::new(move || checkpointer(checkpoints, &todo, &behind)))?,
             spawn("store-log", Box::new(move || writer.run()))?,
         ];
-        let store = EmbeddedStore { shared, store, threads: Mutex::new(threads), lock: Mutex::new(lock) };
+        let store = EmbeddedStore {
+            shared,
+            store,
+            dir: config.dir.clone(),
+            threads: Mutex::new(threads),
+            lock: Mutex::new(lock),
+        };
         Ok((Arc::new(store), recovery))
     }
 
@@ -274,6 +282,15 @@ impl EmbeddedStore {
             hasher.update(&kv.value);
         }
         Ok((hasher.finalize(), result.revision))
+    }
+
+    /// A consistent view of all keys and leases.
+    pub(crate) fn freeze(&self) -> Frozen {
+        Frozen::of(&self.shared.core.state.read())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Looks at the leases' deadlines now; for clocks that tests turn.
@@ -388,7 +405,7 @@ fn set_aside(path: &Path) -> Result<(), OpenError> {
 }
 
 /// A number that no other store has: the standard library seeds its hashers from the system's randomness.
-fn new_identity() -> u64 {
+pub(crate) fn new_identity() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish() | 1
 }

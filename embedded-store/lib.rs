@@ -26,6 +26,7 @@ mod memory;
 mod metrics;
 
 pub mod etcd;
+pub mod snapshot;
 
 pub mod conformance;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::types::{Op, RangeRequest, Store, StoreError, Txn, TxnResult};
 use crate::{Config, EmbeddedStore};
 
 /// How often a randomised test runs.
-fn rounds(short: usize, long: usize) -> usize {
+pub(crate) fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("MINIK8S_LONG").is_some_and(|v| v == "1") { long } else { short }
 }
 
