@@ -84,7 +84,7 @@ pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
         return Err(Error::message("--prune is not offered by this kubectl"));
     }
     if !args.files.given() {
-        return Err(Error::usage("kubectl apply", "must specify one of -f and -k"));
+        return Err(Error::message("must specify one of -f and -k"));
     }
     let mut errors = Vec::new();
     let mut targets = env.from_files(&args.files).await?;

@@ -9,9 +9,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    annotate, api_resources, apply, auth, cluster_info, completion, config, cordon, create, delete, describe,
-    drain, edit, events, explain, expose, get, label, logs, patch, proxy, replace, rollout, run_pod, scale,
-    set, taint, unsupported, version, wait,
+    annotate, api_resources, apply, auth, certificate, cluster_info, completion, config, cordon, create,
+    delete, describe, drain, edit, events, explain, expose, get, label, logs, patch, proxy, replace, rollout,
+    run_pod, scale, set, taint, unsupported, version, wait,
 };
 
 /// kubectl controls the Kubernetes cluster manager.
@@ -107,6 +107,7 @@ pub(crate) enum Verb {
     Delete(delete::DeleteArgs),
     Rollout(Box<rollout::RolloutArgs>),
     Scale(scale::ScaleArgs),
+    Certificate(certificate::CertificateArgs),
     #[command(name = "cluster-info")]
     ClusterInfo(cluster_info::ClusterInfoArgs),
     Cordon(cordon::CordonArgs),
@@ -165,15 +166,18 @@ pub(crate) fn command() -> Command {
 
 fn pflag_habits(command: Command) -> Command {
     let command = command.mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .value_parser(clap::builder::BoolishValueParser::new())
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .hide_default_value(true)
-            .hide_possible_values(true),
+        ArgAction::SetTrue => {
+            let default =
+                if arg.get_default_values().iter().any(|value| value == "true") { "true" } else { "false" };
+            arg.action(ArgAction::Set)
+                .value_parser(clap::builder::BoolishValueParser::new())
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value(default)
+                .hide_default_value(default == "false")
+                .hide_possible_values(true)
+        }
         ArgAction::Set | ArgAction::Append if !arg.is_positional() && arg.get_num_args().is_none() => {
             arg.allow_hyphen_values(true)
         }
@@ -231,6 +235,12 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         }
         ErrorKind::InvalidSubcommand => {
             let name = value(ContextKind::InvalidSubcommand);
+            if path != "kubectl" {
+                return Stop {
+                    text: format!("error: unknown command {name:?}\nSee '{path} -h' for help and examples"),
+                    code: 1,
+                };
+            }
             let mut text = format!("error: unknown command {name:?} for {path:?}");
             let near = value(ContextKind::SuggestedSubcommand);
             if !near.is_empty() {
@@ -242,14 +252,37 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         ErrorKind::InvalidValue | ErrorKind::ValueValidation
             if value(ContextKind::InvalidValue).is_empty() =>
         {
-            format!("error: flag needs an argument: {}\n{help}", flag_name())
+            let flag = flag_name();
+            let typed =
+                args.iter().filter_map(|arg| arg.to_str()).rfind(|arg| arg.starts_with('-')).unwrap_or(&flag);
+            match typed.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
+                Some(short) => format!(
+                    "error: flag needs an argument: '{}' in {typed}\n{help}",
+                    short.chars().last().unwrap_or_default()
+                ),
+                None => format!("error: flag needs an argument: {typed}\n{help}"),
+            }
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let (bad, flag) = (value(ContextKind::InvalidValue), flag_name());
             format!("error: invalid argument {bad:?} for {flag:?} flag\n{help}")
         }
         ErrorKind::MissingRequiredArgument => {
-            format!("error: required argument(s) not set: {}\n{help}", value(ContextKind::InvalidArg))
+            let missing = value(ContextKind::InvalidArg);
+            let flags: Vec<&str> = missing
+                .split(", ")
+                .filter_map(|one| one.strip_prefix("--"))
+                .filter_map(|one| one.split(' ').next())
+                .collect();
+            match &flags[..] {
+                [] => format!(
+                    "error: exactly one NAME is required, got 0\nSee '{path} -h' for help and examples"
+                ),
+                flags => {
+                    let quoted: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
+                    format!("error: required flag(s) {} not set", quoted.join(", "))
+                }
+            }
         }
         _ => {
             let text = error.render().to_string();

@@ -88,7 +88,7 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
                 return raw(env, path, &args.files).await;
             }
             if !args.files.given() {
-                return Err(Error::usage("kubectl create", "must specify one of -f and -k"));
+                return Err(Error::message("must specify one of -f and -k"));
             }
             let targets = env.from_files(&args.files).await?;
             return create_all(env, targets, &args.change, &args.validate, args.save_config).await;

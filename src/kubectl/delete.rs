@@ -58,6 +58,13 @@ pub(crate) struct DeleteArgs {
     raw: Option<String>,
 }
 
+impl DeleteArgs {
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> bool {
+        self.wait
+    }
+}
+
 pub(crate) async fn run(env: &Env, mut args: DeleteArgs) -> Result<()> {
     settle(&mut args)?;
     if let Some(path) = &args.raw {

@@ -40,7 +40,7 @@ pub(crate) struct DescribeArgs {
 pub(crate) async fn run(env: &Env, args: DescribeArgs) -> Result<()> {
     if args.resources.is_empty() && !args.files.given() {
         return Err(Error::Raw(
-            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.".to_string(),
+            "error: You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.".to_string(),
         ));
     }
     let mut errors = Vec::new();

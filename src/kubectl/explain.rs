@@ -123,14 +123,14 @@ fn text(
     out.push_str(&format!("KIND:       {}\nVERSION:    {bare}\n\n", row.kind));
     let mut description = schema["description"].as_str().unwrap_or_default();
     if let Some((name, kind, field)) = &shown_as {
-        out.push_str(&format!("FIELD: {name} <{kind}>\n\n"));
+        out.push_str(&format!("FIELD: {name} <{kind}>\n\n\n"));
         description = field["description"].as_str().unwrap_or(description);
     }
     out.push_str("DESCRIPTION:\n");
     let words = if description.is_empty() { "<empty>" } else { description };
     out.push_str(&wrapped(words, 4));
     if schema["properties"].is_object() {
-        out.push_str("\nFIELDS:\n");
+        out.push_str(if description.is_empty() { "FIELDS:\n" } else { "\nFIELDS:\n" });
         fields(schemas, schema, 2, recursive, &mut out, 0);
     }
     out.push('\n');

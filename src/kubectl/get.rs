@@ -94,7 +94,7 @@ async fn select(env: &Env, args: &GetArgs) -> Result<Selection> {
     }
     if args.resources.is_empty() {
         return Err(Error::Raw(
-            "You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nSee 'kubectl get -h' for help and examples".to_string(),
+            "You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples".to_string(),
         ));
     }
     let selection = env.select(&args.resources).await?;

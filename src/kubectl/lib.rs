@@ -9,6 +9,7 @@ mod annotate;
 mod api_resources;
 mod apply;
 mod auth;
+mod certificate;
 mod change;
 mod cli;
 mod cluster_info;
@@ -117,6 +118,7 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::ApiVersions(args) => api_resources::versions(env, args).await,
         Verb::Apply(args) => apply::run(env, args).await,
         Verb::Auth(args) => auth::run(env, args).await,
+        Verb::Certificate(args) => certificate::run(env, args).await,
         Verb::ClusterInfo(args) => cluster_info::run(env, args).await,
         Verb::Completion(args) => completion::run(&args),
         Verb::Config(args) => config::run(env, args),

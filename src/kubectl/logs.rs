@@ -176,10 +176,17 @@ async fn sources(env: &Env, args: &LogsArgs) -> Result<Vec<Source>> {
             }
             let Selection::Targets(targets) = env.select(&[reference]).await? else { return Ok(Vec::new()) };
             let Some(target) = targets.first() else { return Ok(Vec::new()) };
+            let named = |error: Error| match error.api() {
+                Some(api) if api.is_not_found() && target.row.kind == "Pod" => Error::message(format!(
+                    "error from server (NotFound): {api} in namespace {:?}",
+                    env.namespace
+                )),
+                _ => error,
+            };
             if args.all_pods {
-                pods::pods_of(env, target).await?
+                pods::pods_of(env, target).await.map_err(named)?
             } else {
-                vec![pods::one_pod_of(env, target).await?]
+                vec![pods::one_pod_of(env, target).await.map_err(named)?]
             }
         }
     };

@@ -111,7 +111,7 @@ pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &What) -> Result<()
 }
 
 fn list(object: &Value, what: &What) -> Result<()> {
-    print(&format!("Listing {}s for {}:\n", what.noun, title(object).replacen('/', "/", 1)))?;
+    print(&format!("Listing {}s for {}:\n", what.noun, title(object)))?;
     for (key, value) in object["metadata"][what.field].as_object().into_iter().flatten() {
         print(&format!("{key}={}\n", value.as_str().unwrap_or_default()))?;
     }

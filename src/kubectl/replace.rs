@@ -46,7 +46,7 @@ pub(crate) async fn run(env: &Env, args: ReplaceArgs) -> Result<()> {
         return crate::env::print_line(&answer.to_string());
     }
     if !args.files.given() {
-        return Err(Error::usage("kubectl replace", "must specify one of -f and -k"));
+        return Err(Error::message("must specify one of -f and -k"));
     }
     let mut errors = Vec::new();
     for target in env.from_files(&args.files).await? {

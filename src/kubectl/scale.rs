@@ -54,6 +54,11 @@ pub(crate) async fn run(env: &Env, args: ScaleArgs) -> Result<()> {
             errors.push(error);
         }
     }
+    if errors.len() == targets.len() && errors.iter().all(Error::is_not_found) {
+        let texts: Vec<String> =
+            errors.iter().filter_map(|error| error.api().map(ToString::to_string)).collect();
+        return Err(Error::message(format!("no objects passed to scale {}", texts.join(", "))));
+    }
     collect(errors)
 }
 

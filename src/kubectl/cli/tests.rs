@@ -48,6 +48,12 @@ fn flags_behave_as_in_pflag() {
     assert!(parsed("kubectl delete pod x --wait=false --cascade --grace-period=-1").is_ok());
     assert!(parsed("kubectl exec -it x -- sh -c ls").is_ok(), "even what is not offered must be understood");
     assert!(parsed("kubectl get pods -f a,b -f -").is_ok());
+    let Ok(Cli { verb: Verb::Delete(delete), .. }) = parsed("kubectl delete pod x") else { panic!() };
+    assert!(delete.waits(), "switches keep their own defaults");
+    let Ok(Cli { verb: Verb::Delete(delete), .. }) = parsed("kubectl delete pod x --wait=false") else {
+        panic!()
+    };
+    assert!(!delete.waits());
 }
 
 #[test]
@@ -67,11 +73,13 @@ fn mistakes_are_told_in_kubectls_words() {
         "{near}"
     );
     assert!(
-        mistake("kubectl rollout foo").starts_with("error: unknown command \"foo\" for \"kubectl rollout\"")
+        mistake("kubectl rollout foo")
+            .starts_with("error: unknown command \"foo\"\nSee 'kubectl rollout -h'")
     );
     assert!(
         mistake("kubectl scale x --replicas=a")
             .starts_with("error: invalid argument \"a\" for \"--replicas\" flag")
     );
-    assert!(mistake("kubectl get -n").starts_with("error: flag needs an argument: "));
+    assert!(mistake("kubectl get -n").starts_with("error: flag needs an argument: 'n' in -n\n"));
+    assert_eq!(mistake("kubectl run x"), "error: required flag(s) \"image\" not set");
 }

@@ -143,11 +143,11 @@ pub(super) async fn namespace(env: &Env, sheet: &mut Sheet, object: &Value) -> R
         }
     }
     let name = str_of(&object["metadata"]["name"]);
-    // Kinds that the server may not have yet: their absence is the same as having none.
+    // Kinds that the server may not have: then nothing is said of them.
     for (kind, title) in [("resourcequotas", "resource quota"), ("limitranges", "LimitRange resource")] {
         let count = match env.resource(kind).await {
             Ok(row) => env.list(&row, Some(name), "", 500).await?,
-            Err(_) => Vec::new(),
+            Err(_) => continue,
         };
         sheet.line(0, "");
         match &count[..] {

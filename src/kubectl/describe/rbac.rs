@@ -20,7 +20,8 @@ pub(super) fn role(sheet: &mut Sheet, object: &Value) {
     sheet.line(0, "PolicyRule:");
     sheet.line(1, "Resources\tNon-Resource URLs\tResource Names\tVerbs");
     sheet.line(1, "---------\t-----------------\t--------------\t-----");
-    let mut lines: Vec<String> = Vec::new();
+    // Upstream orders by verbs, groups and resources as Go prints them.
+    let mut lines: Vec<(String, String)> = Vec::new();
     for rule in list(&object["rules"]) {
         let tail = format!(
             "{}\t{}\t{}",
@@ -32,20 +33,24 @@ pub(super) fn role(sheet: &mut Sheet, object: &Value) {
         for group in list(&rule["apiGroups"]) {
             for resource in list(&rule["resources"]) {
                 let (group, resource) = (str_of(group), str_of(resource));
-                resources.push(match (group, resource.split_once('/')) {
-                    ("", _) => resource.to_string(),
-                    (group, Some((name, sub))) => format!("{name}.{group}/{sub}"),
-                    (group, None) => format!("{resource}.{group}"),
-                });
+                let order = format!("{}[{group}],[{resource}],", bracketed(&rule["verbs"]));
+                resources.push((
+                    order,
+                    match (group, resource.split_once('/')) {
+                        ("", _) => resource.to_string(),
+                        (group, Some((name, sub))) => format!("{name}.{group}/{sub}"),
+                        (group, None) => format!("{resource}.{group}"),
+                    },
+                ));
             }
         }
         if resources.is_empty() {
-            lines.push(format!("\t{tail}"));
+            lines.push((format!("{}[],[],", bracketed(&rule["verbs"])), format!("\t{tail}")));
         }
-        lines.extend(resources.into_iter().map(|resource| format!("{resource}\t{tail}")));
+        lines.extend(resources.into_iter().map(|(order, resource)| (order, format!("{resource}\t{tail}"))));
     }
     lines.sort();
-    for line in lines {
+    for (_, line) in lines {
         sheet.line(1, &line);
     }
 }

@@ -1,17 +1,73 @@
-//! `-o go-template`: placeholder until the engine lands in the next commit; says so plainly.
+//! `-o go-template`: Go's text/template as far as templates on objects need it.
+//!
+//! Fields, variables, pipelines, `if`/`else if`/`with`/`range` with `else`, `break` and `continue`, trim markers, comments,
+//! and the functions `and or not eq ne lt le gt ge index slice len print printf println exists base64decode`. Numbers are floats, as
+//! for Go templates on decoded JSON. Absent: `define`, `template` and `block`, method calls, `html`, `js`, `urlquery`.
+
+mod eval;
+mod parse;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-pub(crate) struct Template;
+pub(crate) struct Template {
+    nodes: Vec<Node>,
+    source: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Node {
+    Text(String),
+    Action(Pipeline),
+    /// Branches of `if … else if …` in order; the last without condition is `else`.
+    If(Vec<(Option<Pipeline>, Vec<Node>)>),
+    With(Pipeline, Vec<Node>, Vec<Node>),
+    Range {
+        variables: Vec<String>,
+        over: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Break,
+    Continue,
+}
+
+/// `$x := command | command`.
+#[derive(Debug, Clone, PartialEq)]
+struct Pipeline {
+    /// Variable that takes the value, and whether it is new.
+    assign: Option<(String, bool)>,
+    commands: Vec<Vec<Term>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Term {
+    /// `.a.b`; empty for the dot itself.
+    Field(Vec<String>),
+    Variable(String, Vec<String>),
+    Literal(Value),
+    Function(String),
+    Group(Box<Pipeline>, Vec<String>),
+}
 
 impl Template {
-    pub(crate) fn parse(_text: &str) -> Result<Self> {
-        Err(Error::message("go-template output is not offered by this kubectl yet; use -o jsonpath"))
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let nodes = parse::template(text).map_err(|error| {
+            Error::message(format!("error parsing template {text}, template: output:1: {error}"))
+        })?;
+        Ok(Template { nodes, source: text.to_string() })
     }
 
-    pub(crate) fn render(&self, _object: &Value) -> Result<String> {
-        Ok(String::new())
+    pub(crate) fn render(&self, object: &Value) -> Result<String> {
+        eval::render(&self.nodes, object).map_err(|error| {
+            Error::message(format!(
+                "error executing template {:?}: template: output:1: executing \"output\": {error}",
+                self.source
+            ))
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

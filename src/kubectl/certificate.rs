@@ -1,0 +1,89 @@
+//! `kubectl certificate approve | deny`.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::env::{Env, print};
+use crate::error::{Error, Result, collect};
+use crate::manifest::FileArgs;
+use crate::selection::{SelectorArgs, Target};
+
+/// Modify certificate resources
+#[derive(Args)]
+pub(crate) struct CertificateArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Approve a certificate signing request
+    Approve(OnArgs),
+    /// Deny a certificate signing request
+    Deny(OnArgs),
+}
+
+#[derive(Args)]
+struct OnArgs {
+    names: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    selector: SelectorArgs,
+    /// Decide again what was decided
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) async fn run(env: &Env, args: CertificateArgs) -> Result<()> {
+    let (args, kind, other, done) = match args.what {
+        What::Approve(args) => (args, "Approved", "Denied", "approved"),
+        What::Deny(args) => (args, "Denied", "Approved", "denied"),
+    };
+    let targets = if args.files.given() {
+        env.from_files(&args.files).await?
+    } else {
+        let row = env.resource("certificatesigningrequests").await?;
+        match (&args.names[..], args.selector.given()) {
+            ([], false) => {
+                return Err(Error::message("one or more CSRs must be specified as <name> or -f <filename>"));
+            }
+            ([], true) => env.members(&row, &args.selector).await?,
+            (names, _) => names.iter().map(|name| Target::new(env, row.clone(), name)).collect(),
+        }
+    };
+    let mut errors = Vec::new();
+    for target in &targets {
+        let outcome = decide(env, target, args.force, kind, other).await;
+        match outcome {
+            Ok(()) => print(&format!("{} {done}\n", target.title()))?,
+            Err(error) => errors.push(error),
+        }
+    }
+    collect(errors)
+}
+
+async fn decide(env: &Env, target: &Target, force: bool, kind: &str, other: &str) -> Result<()> {
+    let rest = env.rest().await?;
+    let mut object = rest.get(&target.path()).await?;
+    let mut conditions: Vec<Value> = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    if conditions.iter().any(|one| one["type"] == other) {
+        return Err(Error::message(format!(
+            "certificate signing request {:?} is already {other}",
+            target.name
+        )));
+    }
+    if conditions.iter().any(|one| one["type"] == kind) && !force {
+        return Ok(());
+    }
+    conditions.retain(|one| one["type"] != kind);
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    conditions.push(json!({
+        "type": kind, "status": "True", "reason": format!("Kubectl{}", if kind == "Approved" { "Approve" } else { "Deny" }),
+        "message": format!("This CSR was {} by kubectl certificate {}.", kind.to_lowercase(), if kind == "Approved" { "approve" } else { "deny" }),
+        "lastUpdateTime": now,
+    }));
+    object["status"]["conditions"] = Value::Array(conditions);
+    rest.put(&target.sub_path("approval"), &object).await.map(|_| ())
+}

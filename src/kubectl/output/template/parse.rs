@@ -1,0 +1,305 @@
+//! From text to nodes: actions are cut out first, then each is split into tokens.
+
+use serde_json::Value;
+
+use super::{Node, Pipeline, Term};
+
+type Parsed<T> = Result<T, String>;
+
+/// What a list of nodes ended with.
+enum End {
+    Eof,
+    End,
+    /// `else`, and the rest of its action (`if …`, `with …`).
+    Else(String),
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+    /// The action before trimmed what follows it.
+    trim: bool,
+}
+
+pub(super) fn template(text: &str) -> Parsed<Vec<Node>> {
+    let mut parser = Parser { rest: text, trim: false };
+    match parser.nodes()? {
+        (nodes, End::Eof) => Ok(nodes),
+        (_, End::End) => Err("unexpected {{end}}".to_string()),
+        (_, End::Else(_)) => Err("unexpected {{else}}".to_string()),
+    }
+}
+
+impl Parser<'_> {
+    /// The next text, and the action behind it.
+    fn piece(&mut self) -> Parsed<(String, Option<String>)> {
+        let Some(open) = self.rest.find("{{") else {
+            let text = if self.trim { self.rest.trim_start() } else { self.rest };
+            self.rest = "";
+            return Ok((text.to_string(), None));
+        };
+        let mut text = &self.rest[..open];
+        let mut inside = &self.rest[open + 2..];
+        if self.trim {
+            text = text.trim_start();
+        }
+        if let Some(after) = inside.strip_prefix('-').filter(|after| after.starts_with(char::is_whitespace)) {
+            text = text.trim_end();
+            inside = after;
+        }
+        let close = action_end(inside).ok_or("unclosed action")?;
+        let mut action = &inside[..close];
+        self.rest = &inside[close + 2..];
+        self.trim = false;
+        if let Some(before) = action.strip_suffix('-').filter(|before| before.ends_with(char::is_whitespace))
+        {
+            self.trim = true;
+            action = before;
+        }
+        Ok((text.to_string(), Some(action.trim().to_string())))
+    }
+
+    fn nodes(&mut self) -> Parsed<(Vec<Node>, End)> {
+        let mut nodes = Vec::new();
+        loop {
+            let (text, action) = self.piece()?;
+            if !text.is_empty() {
+                nodes.push(Node::Text(text));
+            }
+            let Some(action) = action else { return Ok((nodes, End::Eof)) };
+            let (word, rest) = action.split_once(char::is_whitespace).unwrap_or((&action, ""));
+            match word {
+                "" => return Err("missing value for command".to_string()),
+                _ if word.starts_with("/*") => {}
+                "end" => return Ok((nodes, End::End)),
+                "else" => return Ok((nodes, End::Else(rest.trim().to_string()))),
+                "if" => nodes.push(self.branches(rest)?),
+                "with" => {
+                    let over = pipeline(rest)?;
+                    let (body, otherwise) = self.body()?;
+                    nodes.push(Node::With(over, body, otherwise));
+                }
+                "range" => nodes.push(self.range(rest)?),
+                "break" => nodes.push(Node::Break),
+                "continue" => nodes.push(Node::Continue),
+                "define" | "template" | "block" => return Err(format!("{word} is not offered")),
+                _ => nodes.push(Node::Action(pipeline(&action)?)),
+            }
+        }
+    }
+
+    fn branches(&mut self, condition: &str) -> Parsed<Node> {
+        let mut branches = Vec::new();
+        let mut condition = Some(pipeline(condition)?);
+        loop {
+            let (body, end) = self.nodes()?;
+            let last = condition.is_none();
+            branches.push((condition.take(), body));
+            match end {
+                End::End => return Ok(Node::If(branches)),
+                End::Eof => return Err("unexpected EOF".to_string()),
+                End::Else(_) if last => return Err("expected end; found {{else}}".to_string()),
+                End::Else(rest) => {
+                    condition = match rest.strip_prefix("if") {
+                        Some(next) => Some(pipeline(next)?),
+                        None if rest.is_empty() => None,
+                        None => return Err(format!("unexpected {rest:?} in else")),
+                    };
+                }
+            }
+        }
+    }
+
+    /// A body up to `end`, and what stands behind `else`.
+    fn body(&mut self) -> Parsed<(Vec<Node>, Vec<Node>)> {
+        match self.nodes()? {
+            (body, End::End) => Ok((body, Vec::new())),
+            (body, End::Else(_)) => match self.nodes()? {
+                (otherwise, End::End) => Ok((body, otherwise)),
+                _ => Err("unexpected EOF".to_string()),
+            },
+            (_, End::Eof) => Err("unexpected EOF".to_string()),
+        }
+    }
+
+    fn range(&mut self, head: &str) -> Parsed<Node> {
+        let (variables, over) = match head.split_once(":=") {
+            Some((names, over)) if names.trim_start().starts_with('$') => {
+                (names.split(',').map(|name| name.trim().to_string()).collect(), over)
+            }
+            _ => (Vec::new(), head),
+        };
+        let over = pipeline(over)?;
+        let (body, otherwise) = self.body()?;
+        Ok(Node::Range { variables, over, body, otherwise })
+    }
+}
+
+/// Where `}}` closes an action; not inside of quotes or comments.
+fn action_end(text: &str) -> Option<usize> {
+    if text.trim_start().starts_with("/*") {
+        let comment = text.find("*/")? + 2;
+        return text[comment..].find("}}").map(|at| comment + at);
+    }
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(open) if c == '\\' && open != '`' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '`' | '\'') => quote = Some(c),
+            None if text[at..].starts_with("}}") => return Some(at),
+            None => {}
+        }
+    }
+    None
+}
+
+fn pipeline(text: &str) -> Parsed<Pipeline> {
+    let mut tokens = Tokens { rest: text };
+    let pipeline = tokens.pipeline()?;
+    match tokens.rest.trim() {
+        "" => Ok(pipeline),
+        rest => Err(format!("unexpected {rest:?} in command")),
+    }
+}
+
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl Tokens<'_> {
+    fn pipeline(&mut self) -> Parsed<Pipeline> {
+        let trimmed = self.rest.trim_start();
+        let mut assign = None;
+        if trimmed.starts_with('$') {
+            let name_end = trimmed[1..]
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .map_or(trimmed.len(), |at| at + 1);
+            let after = trimmed[name_end..].trim_start();
+            for (sign, is_new) in [(":=", true), ("=", false)] {
+                if let Some(rest) = after.strip_prefix(sign).filter(|rest| !rest.starts_with('=')) {
+                    assign = Some((trimmed[..name_end].to_string(), is_new));
+                    self.rest = rest;
+                    break;
+                }
+            }
+        }
+        let mut commands = vec![Vec::new()];
+        loop {
+            self.rest = self.rest.trim_start();
+            match self.rest.chars().next() {
+                None | Some(')') => break,
+                Some('|') => {
+                    self.rest = &self.rest[1..];
+                    commands.push(Vec::new());
+                }
+                Some(_) => {
+                    let term = self.term()?;
+                    if let Some(command) = commands.last_mut() {
+                        command.push(term);
+                    }
+                }
+            }
+        }
+        if commands.iter().any(Vec::is_empty) {
+            return Err("missing value for command".to_string());
+        }
+        Ok(Pipeline { assign, commands })
+    }
+
+    /// `.a.b` behind something.
+    fn chain(&mut self) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(rest) = self.rest.strip_prefix('.') {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            if end == 0 {
+                break;
+            }
+            names.push(rest[..end].to_string());
+            self.rest = &rest[end..];
+        }
+        names
+    }
+
+    fn term(&mut self) -> Parsed<Term> {
+        let first = self.rest.chars().next().ok_or("missing value for command")?;
+        match first {
+            '.' if self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(),
+            '.' => {
+                let names = self.chain();
+                if names.is_empty() {
+                    self.rest = &self.rest[1..];
+                }
+                Ok(Term::Field(names))
+            }
+            '$' => {
+                let end = self.rest[1..]
+                    .find(|c: char| !c.is_alphanumeric() && c != '_')
+                    .map_or(self.rest.len(), |at| at + 1);
+                let name = self.rest[..end].to_string();
+                self.rest = &self.rest[end..];
+                Ok(Term::Variable(name, self.chain()))
+            }
+            '(' => {
+                self.rest = &self.rest[1..];
+                let inner = self.pipeline()?;
+                self.rest = self.rest.strip_prefix(')').ok_or("unclosed left paren")?;
+                Ok(Term::Group(Box::new(inner), self.chain()))
+            }
+            '"' | '`' => self.quoted(first),
+            c if c.is_ascii_digit() || matches!(c, '+' | '-') => self.number(),
+            c if c.is_alphabetic() || c == '_' => {
+                let end =
+                    self.rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(self.rest.len());
+                let word = &self.rest[..end];
+                let term = match word {
+                    "true" => Term::Literal(Value::Bool(true)),
+                    "false" => Term::Literal(Value::Bool(false)),
+                    "nil" => Term::Literal(Value::Null),
+                    name if super::eval::FUNCTIONS.contains(&name) => Term::Function(name.to_string()),
+                    name => return Err(format!("function {name:?} not defined")),
+                };
+                self.rest = &self.rest[end..];
+                Ok(term)
+            }
+            other => Err(format!("unexpected {other:?} in command")),
+        }
+    }
+
+    fn number(&mut self) -> Parsed<Term> {
+        let end = self.rest[1..]
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .map_or(self.rest.len(), |at| at + 1);
+        let (text, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        let whole = text.parse::<i64>().map(Value::from);
+        let value = whole
+            .or_else(|_| text.parse::<f64>().map(Value::from))
+            .map_err(|_| format!("bad number syntax: {text:?}"))?;
+        Ok(Term::Literal(value))
+    }
+
+    fn quoted(&mut self, quote: char) -> Parsed<Term> {
+        let mut text = String::new();
+        let mut letters = self.rest.char_indices().skip(1);
+        while let Some((at, c)) = letters.next() {
+            match c {
+                c if c == quote => {
+                    self.rest = &self.rest[at + 1..];
+                    return Ok(Term::Literal(Value::String(text)));
+                }
+                '\\' if quote == '"' => match letters.next().map(|(_, c)| c) {
+                    Some('n') => text.push('\n'),
+                    Some('t') => text.push('\t'),
+                    Some('r') => text.push('\r'),
+                    Some(c) => text.push(c),
+                    None => break,
+                },
+                c => text.push(c),
+            }
+        }
+        Err("unterminated quoted string".to_string())
+    }
+}
