@@ -75,10 +75,8 @@ impl Controller {
     async fn reconcile(&self, name: &str) -> Outcome {
         let Some(request) = self.requests.get(None, name) else { return Ok(None) };
         let now = Timestamp::now();
-        if let Some(expiry) = plan::expiry(&request) {
-            if expiry <= now {
-                return self.forget(&request).await;
-            }
+        if plan::expiry(&request).is_some_and(|expiry| expiry <= now) {
+            return self.forget(&request).await;
         }
         match plan::state(&request) {
             State::Pending => self.approve(&request).await?,

@@ -1,7 +1,7 @@
 //! The cluster as the scheduler sees it: nodes, the pods on them (bound, or assumed to be soon) and the counts of pods by
 //! topology. Fed by informers' changes; nothing here is recomputed per pod.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -10,6 +10,7 @@ use crate::counters::Counters;
 use crate::node::{NodeChange, NodeInfo};
 use crate::pod::{Key, PodInfo};
 use crate::profile::Profile;
+use crate::resources::Resources;
 
 /// Wishes whose comparison with all nodes is kept.
 const PROFILES: usize = 512;
@@ -27,7 +28,16 @@ pub(crate) struct Cache {
     placed: HashMap<Key, Placed>,
     /// How many nodes have an image, by its name.
     images: HashMap<String, u32>,
+    /// How many placed pods have a priority: tells at once that preemption cannot help.
+    priorities: BTreeMap<i32, usize>,
+    /// Pods that others were evicted for, and where.
+    nominations: HashMap<Key, Nomination>,
     clock: u64,
+}
+
+struct Nomination {
+    node: String,
+    pod: Arc<PodInfo>,
 }
 
 struct Placed {
@@ -189,6 +199,8 @@ impl Cache {
     fn put(&mut self, pod: Arc<PodInfo>, node: u32, assumed: bool) {
         self.counters.count(&self.nodes, node, &pod, 1);
         self.nodes[node as usize].add(pod.clone());
+        *self.priorities.entry(pod.priority).or_insert(0) += 1;
+        self.nominations.remove(&pod.key);
         self.placed.insert(pod.key.clone(), Placed { node, pod, assumed });
     }
 
@@ -197,6 +209,12 @@ impl Cache {
         let placed = self.placed.remove(key)?;
         self.nodes[placed.node as usize].remove(key);
         self.counters.count(&self.nodes, placed.node, &placed.pod, -1);
+        if let Some(count) = self.priorities.get_mut(&placed.pod.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&placed.pod.priority);
+            }
+        }
         self.free_if_empty(placed.node);
         Some(placed.pod)
     }
@@ -208,6 +226,51 @@ impl Cache {
             self.remove(key);
         }
         assumed
+    }
+
+    /// Some placed pod has a lower priority.
+    pub(crate) fn has_lower_priority(&self, priority: i32) -> bool {
+        self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
+    }
+
+    /// Pods of a node that could be evicted for a pod of this priority: known to be bound there, of lower priority.
+    pub(crate) fn evictable(&self, index: u32, priority: i32) -> Vec<Arc<PodInfo>> {
+        let pods = self.nodes[index as usize].pods.values();
+        let settled = |pod: &&Arc<PodInfo>| self.placed.get(&pod.key).is_some_and(|placed| !placed.assumed);
+        pods.filter(|pod| pod.priority < priority).filter(settled).cloned().collect()
+    }
+
+    /// Puts a pod back that was taken off to see what would be.
+    pub(crate) fn restore(&mut self, pod: Arc<PodInfo>, index: u32) {
+        self.put(pod, index, false);
+    }
+
+    pub(crate) fn nominate(&mut self, pod: &Arc<PodInfo>, node: &str) {
+        self.nominations.insert(pod.key.clone(), Nomination { node: node.to_string(), pod: pod.clone() });
+    }
+
+    /// Ends a nomination; tells whether there was one.
+    pub(crate) fn end_nomination(&mut self, key: &Key) -> bool {
+        self.nominations.remove(key).is_some()
+    }
+
+    pub(crate) fn nominated_node(&self, key: &Key) -> Option<u32> {
+        self.index(&self.nominations.get(key)?.node)
+    }
+
+    /// What is requested of a node with the pods of at least this pod's priority that it is promised to, if there are any.
+    pub(crate) fn promised(&self, index: u32, pod: &PodInfo) -> Option<Resources> {
+        let node = &self.nodes[index as usize];
+        let promised = self.nominations.values().filter(|nomination| {
+            nomination.node == node.name
+                && nomination.pod.priority >= pod.priority
+                && nomination.pod.key != pod.key
+        });
+        let mut requested: Option<Resources> = None;
+        for nomination in promised {
+            requested.get_or_insert_with(|| node.requested.clone()).add(&nomination.pod.requests);
+        }
+        requested
     }
 
     pub(crate) fn is_placed(&self, key: &Key) -> bool {

@@ -3,11 +3,11 @@
 //! Informers' handlers keep the state (`cache`, `queue`) current; one task takes pods off the queue, finds a node
 //! (`place`: filters, then scores), assumes the pod there and goes on, while bindings are written concurrently. Nothing is polled and no
 //! step looks at all pods. It meets the rest of the cluster only through the API, so that upstream's kube-scheduler can take its
-//! place. Absent: preemption, volume binding, dynamic resources, profiles other than the default.
+//! place. Absent: volume binding, dynamic resources, disruption budgets, profiles other than the default.
 
 use std::sync::Arc;
 
-use api::{ApiError, CreateOptions, Kinded, Patch, UpdateOptions};
+use api::{ApiError, CreateOptions, DeleteOptions, Kinded, Patch, Preconditions, UpdateOptions};
 use client::events::{EventType, Recorder, reference_to};
 use client::{Informer, Informers, ObjectApi, ObjectRef};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
@@ -20,8 +20,9 @@ use tokio::time::Instant;
 
 use cache::Cache;
 use filter::{Plugin, Plugins};
-use place::Unfit;
+use message::Preemption;
 use pod::PodInfo;
+use preempt::Eviction;
 use queue::Queue;
 
 mod cache;
@@ -31,6 +32,7 @@ mod message;
 mod node;
 mod place;
 mod pod;
+mod preempt;
 mod profile;
 mod queue;
 mod resources;
@@ -60,8 +62,16 @@ pub(crate) struct Shared {
 
 /// What became of one attempt.
 enum Attempt {
-    Placed { pod: Arc<PodInfo>, node: String },
-    Unfit { pod: Arc<PodInfo>, unfit: Unfit },
+    Placed {
+        pod: Arc<PodInfo>,
+        node: String,
+    },
+    /// Told on the pod; perhaps others have to go for it.
+    Unfit {
+        pod: Arc<PodInfo>,
+        message: String,
+        eviction: Option<Eviction>,
+    },
 }
 
 /// Starts scheduling in tasks of `stage`. `api` is bound to `system:kube-scheduler`; reads go through `informers`.
@@ -107,9 +117,16 @@ impl Shared {
                         this.bind(pod, node, permit).await
                     });
                 }
-                Attempt::Unfit { pod, unfit } => {
+                Attempt::Unfit { pod, message, eviction } => {
                     let this = self.clone();
-                    let report = async move { this.report(pod, unfit, permit).await };
+                    let report = async move {
+                        this.report(&pod, message, eviction.as_ref().map(|eviction| eviction.node.as_str()))
+                            .await;
+                        if let Some(eviction) = eviction {
+                            this.evict(&pod, eviction).await;
+                        }
+                        drop(permit);
+                    };
                     stage.spawn_cancellable("report", OnExit::Done, report);
                 }
             }
@@ -201,18 +218,11 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Tells why the pod fits nowhere: an event, and its PodScheduled condition.
-    async fn report(&self, pod: Arc<PodInfo>, unfit: Unfit, permit: OwnedSemaphorePermit) {
-        let never = pod.pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never");
-        let message = message::unschedulable(&unfit, never);
+    /// Tells why the pod fits nowhere: an event, its PodScheduled condition, and the node it is nominated to.
+    async fn report(&self, pod: &PodInfo, message: String, nominated: Option<&str>) {
         let regarding = reference_to(&*pod.pod);
-        self.recorder.event_with_action(
-            &regarding,
-            EventType::Warning,
-            "FailedScheduling",
-            "Scheduling",
-            message.clone(),
-        );
+        let (kind, reason) = (EventType::Warning, "FailedScheduling");
+        self.recorder.event_with_action(&regarding, kind, reason, "Scheduling", message.clone());
         let mut conditions =
             pod.pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         let condition = PodCondition {
@@ -223,16 +233,52 @@ impl Shared {
             observed_generation: pod.pod.metadata.generation,
             ..PodCondition::default()
         };
-        if !api::pod::set_condition(&mut conditions, condition, Timestamp::now()) {
+        let news = api::pod::set_condition(&mut conditions, condition, Timestamp::now());
+        if !news && nominated.is_none() {
             return;
         }
         let changed = conditions.into_iter().find(|condition| condition.type_ == api::pod::SCHEDULED);
-        let body = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [changed]}});
+        let mut status = json!({ "conditions": [changed] });
+        if let Some(nominated) = nominated {
+            status["nominatedNodeName"] = json!(nominated);
+        }
+        self.patch_status(pod, status).await;
+    }
+
+    async fn patch_status(&self, pod: &PodInfo, status: serde_json::Value) {
+        let body = json!({ "metadata": {"uid": pod.uid}, "status": status });
         let at = ObjectRef::new(Some(&pod.key.0), &pod.key.1).sub("status");
         let outcome = self.api.patch(Pod::row(), at, Patch::strategic(body), &UpdateOptions::default()).await;
-        drop(permit);
         if let Err(error) = outcome {
-            tracing::debug!(namespace = %pod.key.0, pod = %pod.key.1, %error, "condition could not be written");
+            tracing::debug!(namespace = %pod.key.0, pod = %pod.key.1, %error, "status could not be written");
+        }
+    }
+
+    /// Deletes the pods that have to go for another. One that cannot be deleted is left: the pod is tried again anyway.
+    async fn evict(&self, pod: &PodInfo, eviction: Eviction) {
+        for victim in eviction.victims.iter().filter(|victim| !victim.terminating) {
+            let condition = json!({
+                "type": api::pod::DISRUPTION_TARGET,
+                "status": "True",
+                "reason": "PreemptionByScheduler",
+                "message": format!("{}: preempting to accommodate a higher priority pod", api::pod::DEFAULT_SCHEDULER),
+                "lastTransitionTime": api::time::seconds(Timestamp::now()),
+            });
+            self.patch_status(victim, json!({ "conditions": [condition] })).await;
+            let preconditions = Preconditions { uid: Some(victim.uid.clone()), ..Preconditions::default() };
+            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
+            let at = ObjectRef::new(Some(&victim.key.0), &victim.key.1);
+            match self.api.delete(Pod::row(), at, &options).await {
+                Ok(_) => {
+                    let message = format!("Preempted by pod {} on node {}", pod.uid, eviction.node);
+                    let regarding = reference_to(&*victim.pod);
+                    let kind = EventType::Normal;
+                    self.recorder.event_with_action(&regarding, kind, "Preempted", "Preempting", message);
+                }
+                Err(error) => {
+                    tracing::debug!(namespace = %victim.key.0, pod = %victim.key.1, %error, "eviction failed");
+                }
+            }
         }
     }
 }
@@ -250,8 +296,13 @@ impl State {
                 Some(Attempt::Placed { pod, node })
             }
             Err(unfit) => {
+                let (outcome, eviction) = preempt::preempt(&mut self.cache, &pod, &unfit);
+                if outcome == Preemption::Useless {
+                    self.cache.end_nomination(&pod.key);
+                }
                 self.queue.unschedulable(&pod.key, unfit.plugins, now);
-                Some(Attempt::Unfit { pod, unfit })
+                let message = message::unschedulable(&unfit, outcome);
+                Some(Attempt::Unfit { pod, message, eviction })
             }
         }
     }

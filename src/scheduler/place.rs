@@ -21,19 +21,19 @@ pub(crate) struct Unfit {
     /// How many nodes were rejected for each reason.
     pub(crate) reasons: BTreeMap<Cow<'static, str>, usize>,
     pub(crate) plugins: Plugins,
-    /// Nodes that evicting pods might help on, and the others.
-    pub(crate) resolvable: usize,
+    /// Nodes that evicting pods might help on, and how many there are of the others.
+    pub(crate) resolvable: Vec<u32>,
     pub(crate) hopeless: usize,
 }
 
 impl Unfit {
-    fn reject(&mut self, rejections: &[Rejection]) {
+    fn reject(&mut self, index: u32, rejections: &[Rejection]) {
         for rejection in rejections {
             *self.reasons.entry(rejection.text.clone()).or_insert(0) += 1;
             self.plugins = self.plugins.with(rejection.plugin);
         }
         if rejections.iter().all(|rejection| rejection.resolvable) {
-            self.resolvable += 1;
+            self.resolvable.push(index);
         } else {
             self.hopeless += 1;
         }
@@ -71,7 +71,10 @@ pub(crate) fn place(
 ) -> Result<u32, Unfit> {
     let constraints = constraints(cache, pod);
     let mut profile = cache.take_profile(&pod.wishes_key);
-    let found = feasible(cache, pod, &constraints, &mut profile, start);
+    let found = match nominated(cache, pod, &constraints, &mut profile) {
+        Some(node) => Ok(vec![node]),
+        None => feasible(cache, pod, &constraints, &mut profile, start),
+    };
     let outcome = match found {
         Ok(nodes) if nodes.len() == 1 => Ok(nodes[0]),
         Ok(nodes) => Ok(best(cache, pod, &constraints, &profile, &nodes, pick)),
@@ -79,6 +82,24 @@ pub(crate) fn place(
     };
     cache.keep_profile(&pod.wishes_key, profile);
     outcome
+}
+
+/// The node that pods were evicted from for this one, if it will do now.
+fn nominated(cache: &Cache, pod: &PodInfo, constraints: &Constraints, profile: &mut Profile) -> Option<u32> {
+    let index = cache.nominated_node(&pod.key)?;
+    let node = &cache.nodes[index as usize];
+    profile.refresh(index, node, &pod.wishes, cache.image_spread());
+    (node.node.is_some() && check(cache, pod, constraints, profile, index).is_empty()).then_some(index)
+}
+
+/// Whether the pod could be on this node as the cache is now.
+pub(crate) fn fits(cache: &mut Cache, pod: &PodInfo, index: u32) -> bool {
+    let constraints = constraints(cache, pod);
+    let mut profile = cache.take_profile(&pod.wishes_key);
+    profile.refresh(index, &cache.nodes[index as usize], &pod.wishes, cache.image_spread());
+    let fits = check(cache, pod, &constraints, &profile, index).is_empty();
+    cache.keep_profile(&pod.wishes_key, profile);
+    fits
 }
 
 fn constraints(cache: &mut Cache, pod: &PodInfo) -> Constraints {
@@ -160,7 +181,7 @@ fn feasible(
         if rejections.is_empty() {
             found.push(index);
         } else {
-            unfit.reject(&rejections);
+            unfit.reject(index, &rejections);
         }
     }
     if named.is_none() && count > 0 {
@@ -195,8 +216,14 @@ fn check(
     {
         return vec![rejection];
     }
-    if !node_resources_fit::fits(&pod.requests, &node.requested, &node.allocatable) {
-        return node_resources_fit::filter(&pod.requests, &node.requested, &node.allocatable);
+    // Room that others were promised is not free.
+    let promised = cache.promised(index, pod);
+    let requested = match &promised {
+        Some(promised) => promised,
+        None => &node.requested,
+    };
+    if !node_resources_fit::fits(&pod.requests, requested, &node.allocatable) {
+        return node_resources_fit::filter(&pod.requests, requested, &node.allocatable);
     }
     check_others(cache, constraints, index).into_iter().collect()
 }

@@ -97,14 +97,14 @@ impl Shared {
 
     pub(crate) fn pod_changed(&self, siblings: &Siblings, change: &Change<Pod>) {
         let Some(pod) = &change.new else {
-            self.pod_gone(&key_of(change.latest()), true);
+            self.pod_gone(&key_of(change.latest()));
             return;
         };
         if change.old.as_ref().is_some_and(|old| old.metadata.uid != pod.metadata.uid) {
-            self.pod_gone(&key_of(pod), true);
+            self.pod_gone(&key_of(pod));
         }
         if api::pod::is_terminal(pod) {
-            self.pod_gone(&key_of(pod), true);
+            self.pod_gone(&key_of(pod));
         } else if api::pod::node_name(pod).is_some() {
             self.pod_bound(pod, change.old.as_deref());
         } else if is_ours(pod) && !api::pod::is_terminating(pod) {
@@ -112,12 +112,17 @@ impl Shared {
             let mut state = self.state.lock();
             // An assumed pod's own status changes must not queue it again.
             if !state.cache.is_placed(&info.key) {
+                // Known to us before, or told by a scheduler that ran before us.
+                let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+                if let Some(node) = nominated.filter(|node| !node.is_empty() && change.old.is_none()) {
+                    state.cache.nominate(&info, node);
+                }
                 state.queue.put(info, Instant::now());
                 drop(state);
                 self.wake.notify_one();
             }
         } else {
-            self.pod_gone(&key_of(pod), true);
+            self.pod_gone(&key_of(pod));
         }
     }
 
@@ -148,12 +153,19 @@ impl Shared {
     }
 
     /// A pod does not take anything any more (or not yet).
-    pub(crate) fn pod_gone(&self, key: &Key, dequeue: bool) {
+    fn pod_gone(&self, key: &Key) {
         let mut state = self.state.lock();
-        if dequeue {
-            state.queue.remove(key);
-        }
-        let Some(gone) = state.cache.remove(key) else { return };
+        state.queue.remove(key);
+        let promised = state.cache.end_nomination(key);
+        let Some(gone) = state.cache.remove(key) else {
+            if promised {
+                // Room that was promised is free again.
+                state.queue.wake(Plugins::of(&[Plugin::NodeResourcesFit]), Instant::now(), |_| true);
+                drop(state);
+                self.wake.notify_one();
+            }
+            return;
+        };
         let mut plugins =
             Plugins::of(&[Plugin::NodeResourcesFit, Plugin::PodTopologySpread, Plugin::InterPodAffinity]);
         if !gone.ports.is_empty() {

@@ -284,6 +284,27 @@ fn a_pod_that_fits_nowhere_waits_for_room() {
 }
 
 #[test]
+fn an_important_pod_takes_the_place_of_another() {
+    let world = World::with_nodes(1);
+    let pod = |name: &str, class: Option<&str>| {
+        let container = json!({"name": "c", "image": "v1", "resources": {"requests": {"cpu": "3"}}});
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"containers": [container], "priorityClassName": class},
+        })
+    };
+    world.create(&pod("first", None));
+    world.until_is("pod/first", "{.status.phase}", "Running");
+    world.create(&pod("vital", Some("system-node-critical")));
+    world.until_is("pods", "{.items[*].metadata.name}{.items[*].status.phase}", "vitalRunning");
+    assert!(
+        world.events("Preempted").starts_with("default-scheduler: Preempted by pod "),
+        "{}",
+        world.events("Preempted")
+    );
+}
+
+#[test]
 fn a_replica_set_adopts_and_releases() {
     let world = World::with_nodes(1);
     world.kubectl(&["run", "stray", "--image=v1", "--labels=app=web"]).ok();

@@ -32,7 +32,7 @@ pub(super) fn split(
     sets: &[Arc<ReplicaSet>],
 ) -> (Option<Arc<ReplicaSet>>, Vec<Arc<ReplicaSet>>) {
     let mut sets = sets.to_vec();
-    sets.sort_by(|one, other| age_key(one).cmp(&age_key(other)));
+    sets.sort_by_key(|set| age_key(set));
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
     let is_new = |set: &&Arc<ReplicaSet>| {
         let own = set.spec.as_ref().and_then(|spec| spec.template.as_ref());

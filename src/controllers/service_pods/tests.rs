@@ -25,8 +25,8 @@ fn the_earliest_new_change_is_the_trigger() {
     .unwrap();
     let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
     let one = pod("one", "2026-01-01T00:00:05Z");
-    assert_eq!(triggers.observe(&key, &service, &[one.clone()]), at("2026-01-01T00:00:00Z"));
-    assert_eq!(triggers.observe(&key, &service, &[one.clone()]), None);
+    assert_eq!(triggers.observe(&key, &service, std::slice::from_ref(&one)), at("2026-01-01T00:00:00Z"));
+    assert_eq!(triggers.observe(&key, &service, std::slice::from_ref(&one)), None);
     let more = [one, pod("two", "2026-01-01T00:00:09Z"), pod("three", "2026-01-01T00:00:08Z")];
     assert_eq!(triggers.observe(&key, &service, &more), at("2026-01-01T00:00:08Z"));
 }
