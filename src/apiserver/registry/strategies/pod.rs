@@ -7,6 +7,7 @@ mod resources;
 pub(super) mod spec;
 mod update;
 mod volumes;
+pub(super) mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,21 @@ impl Strategy for Pods {
                 faults.extend(update::validate(new, old));
                 faults
             }
+        }
+    }
+
+    fn warnings(&self, ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+        // Who writes a status did not write the spec.
+        match ctx.subresource {
+            None if old.is_none_or(|old| old["spec"] != tree["spec"]) => {
+                let mut warnings = Vec::new();
+                if old.is_none() {
+                    warnings::name(tree, "the Pod's hostname", &mut warnings);
+                }
+                warnings::spec(&tree["spec"], "spec", &mut warnings);
+                warnings
+            }
+            _ => Vec::new(),
         }
     }
 

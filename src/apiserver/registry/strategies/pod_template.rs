@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 use super::pod;
+use crate::registry::Context;
 
 /// Faults of selector and template of a kind that keeps its pods running.
 pub(super) fn validate(
@@ -92,4 +93,17 @@ pub(super) fn immutable_selector(new: &Value, old: &Value, faults: &mut Faults) 
         &new["spec"]["selector"],
         &old["spec"]["selector"],
     );
+}
+
+/// Texts about a new name and a new template.
+pub(super) fn warnings(ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if old.is_none() {
+        pod::warnings::name(tree, "Pod names and hostnames", &mut warnings);
+    }
+    let template = &tree["spec"]["template"];
+    if ctx.subresource.is_none() && old.is_none_or(|old| old["spec"]["template"] != *template) {
+        pod::warnings::spec(&template["spec"], "spec.template.spec", &mut warnings);
+    }
+    warnings
 }

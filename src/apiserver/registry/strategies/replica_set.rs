@@ -59,6 +59,10 @@ impl Strategy for ReplicaSets {
         faults
     }
 
+    fn warnings(&self, ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+        pod_template::warnings(ctx, tree, old)
+    }
+
     fn has_generation(&self) -> bool {
         true
     }

@@ -204,3 +204,23 @@ fn gated_pods_wait_visibly() {
     assert_eq!(guaranteed["spec"]["containers"][0]["resources"]["requests"], limits);
     assert_eq!(first_status(&guaranteed)["qosClass"], "Guaranteed");
 }
+
+#[test]
+fn what_is_probably_not_meant_is_said() {
+    let tree = json!({"metadata": {"name": "a.b"}, "spec": {"containers": [{
+        "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}, {"name": "A", "value": "$(A):3"}],
+        "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "UDP"},
+            {"containerPort": 80, "protocol": "TCP"}],
+    }]}});
+    let mut found = Vec::new();
+    warnings::name(&tree, "the Pod's hostname", &mut found);
+    warnings::spec(&tree["spec"], "spec", &mut found);
+    assert_eq!(
+        found,
+        [
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]",
+            "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
+            "spec.containers[0].ports[2]: duplicate port definition with spec.containers[0].ports[0]",
+        ]
+    );
+}
