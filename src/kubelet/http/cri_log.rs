@@ -67,7 +67,12 @@ impl Writer {
             return;
         }
         if self.fresh && self.options.timestamps {
-            self.put(entry.time.as_bytes(), out);
+            // The runtime leaves out trailing zeros; what clients see has nine digits.
+            let stamp = match entry.time.parse::<Timestamp>() {
+                Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.9fZ").to_string(),
+                Err(_) => entry.time.to_string(),
+            };
+            self.put(stamp.as_bytes(), out);
             self.put(b" ", out);
         }
         self.put(entry.content, out);

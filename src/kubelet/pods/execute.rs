@@ -288,7 +288,8 @@ impl Execution<'_> {
 
     fn check_backoff(&self, slot: Slot, definition: &Container) -> Result<(), Failure> {
         // The newest that has ended: one that was killed just now counts from the next look on.
-        let ended = |one: &&ContainerRecord| one.name == definition.name && one.phase == ContainerPhase::Exited;
+        let ended =
+            |one: &&ContainerRecord| one.name == definition.name && one.phase == ContainerPhase::Exited;
         let last = self.runtime.containers.iter().find(ended);
         let Some(ended) = last.and_then(|one| time(one.finished_at)) else { return Ok(()) };
         let key = format!("{}_{}_{}", self.pod.uid(), definition.name, container::hash(definition));

@@ -249,8 +249,11 @@ async fn grpc(action: &GRPCAction, target: &Target, timeout: Duration) -> Findin
         return Finding::Unknown(format!("invalid port number: {}", action.port));
     };
     let address = SocketAddr::new(target.ip.unwrap_or(LOOPBACK), port);
-    match tokio::time::timeout(timeout, check_health(address, action.service.clone().unwrap_or_default()))
-        .await
+    match tokio::time::timeout(
+        timeout,
+        check_health(address, action.service.clone().unwrap_or_default(), timeout),
+    )
+    .await
     {
         Ok(Ok(1)) => Finding::Success,
         Ok(Ok(status)) => {
@@ -268,7 +271,7 @@ async fn grpc(action: &GRPCAction, target: &Target, timeout: Duration) -> Findin
     }
 }
 
-async fn check_health(address: SocketAddr, service: String) -> Result<i32, String> {
+async fn check_health(address: SocketAddr, service: String, timeout: Duration) -> Result<i32, String> {
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}"))
         .map_err(|error| error.to_string())?;
     let failed =

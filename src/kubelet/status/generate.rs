@@ -32,6 +32,9 @@ pub(crate) struct StatusInput<'a> {
 
 pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
     let pod = input.pod;
+    if let Some(rejected) = rejected(input) {
+        return rejected;
+    }
     let mut init = containers::of(input, pod.init_containers(), true);
     let mut main = containers::of(input, pod.containers(), false);
     if input.ended {
@@ -72,6 +75,32 @@ pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
     };
     status.conditions = Some(conditions::of(input, &status));
     status
+}
+
+/// The status of a pod that was never let in: why, and nothing about containers, so that clients show the reason.
+fn rejected(input: &StatusInput<'_>) -> Option<PodStatus> {
+    let old = input.old;
+    let failed_before = old.phase.as_deref() == Some("Failed");
+    if !(failed_before || input.failed.is_some())
+        || old.container_statuses.is_some()
+        || !input.runtime.is_empty()
+    {
+        return None;
+    }
+    let (reason, message) = match input.failed {
+        Some((reason, message)) => (Some(reason.clone()), Some(message.clone())),
+        None => (old.reason.clone(), old.message.clone()),
+    };
+    Some(PodStatus {
+        phase: Some("Failed".to_string()),
+        reason,
+        message,
+        observed_generation: input.pod.metadata.generation,
+        qos_class: Some(Qos::of(input.pod).as_str().to_string()),
+        start_time: old.start_time.clone().or(Some(Time(input.now))),
+        conditions: old.conditions.clone(),
+        ..PodStatus::default()
+    })
 }
 
 /// The sandbox's addresses; a pod that ended keeps what it had.

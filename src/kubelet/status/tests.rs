@@ -202,3 +202,26 @@ fn patches_hold_what_changed() {
     assert_eq!(patch["conditions"][1]["reason"], serde_json::Value::Null);
     assert_eq!(patch.get("hostIP"), None);
 }
+
+#[test]
+fn a_rejected_pod_says_why_and_nothing_of_containers() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let why = ("OutOfcpu".to_string(), "Pod was rejected: no room".to_string());
+    let mut input = StatusInput {
+        pod: &pod,
+        old: &PodStatus::default(),
+        runtime: &PodRuntime::default(),
+        reasons: &Reasons::new(),
+        probes: &NoProbes,
+        host_ips: &["10.0.0.1".to_string()],
+        now: Timestamp::from_second(1000).unwrap(),
+        ended: true,
+        failed: Some(&why),
+    };
+    let first = generate(&input);
+    assert_eq!((first.phase.as_deref(), first.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+    assert!(first.container_statuses.is_none());
+    input.old = &first;
+    input.failed = None;
+    assert_eq!(generate(&input), first);
+}

@@ -28,7 +28,7 @@ fn options_choose_and_stamp() {
     let stamped = LogOptions { timestamps: true, ..LogOptions::default() };
     assert_eq!(
         written(&LINES, stamped),
-        "2026-01-01T00:00:01.000000001Z one\n2026-01-01T00:00:02.5Z two\n2026-01-01T00:00:03Z \n"
+        "2026-01-01T00:00:01.000000001Z one\n2026-01-01T00:00:02.500000000Z two\n2026-01-01T00:00:03.000000000Z \n"
     );
     let since = LogOptions { since: Some("2026-01-01T00:00:02Z".parse().unwrap()), ..LogOptions::default() };
     assert_eq!(written(&LINES, since), "two\n\n");
