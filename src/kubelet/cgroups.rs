@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use api::qos::QosClass;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::spec::PodExt;
-use crate::spec::resources::{self, PodLimits, Qos};
+use crate::spec::resources::{self, PodLimits};
 
 const PERIOD: i64 = 100_000;
 const MIN_SHARES: i64 = 2;
@@ -124,7 +125,7 @@ impl Cgroups {
     /// Burstable pods together weigh what they request together.
     pub(crate) fn weigh_burstable<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
         let total: i64 = pods
-            .filter(|pod| Qos::of(pod) == Qos::Burstable)
+            .filter(|pod| resources::class_of(pod) == QosClass::Burstable)
             .map(|pod| resources::requested(pod).0)
             .fold(0, i64::saturating_add);
         let limits = PodLimits { shares: resources::shares(total), quota: None, memory: None };
@@ -158,14 +159,14 @@ impl Cgroups {
 
     /// Path of a pod's cgroup, as the runtime takes it.
     pub(crate) fn of_pod(&self, pod: &Pod) -> String {
-        self.path(Qos::of(pod), pod.uid())
+        self.path(resources::class_of(pod), pod.uid())
     }
 
-    fn path(&self, qos: Qos, uid: &str) -> String {
+    fn path(&self, qos: QosClass, uid: &str) -> String {
         match qos {
-            Qos::Guaranteed => format!("{}/pod{uid}", self.parent),
-            Qos::Burstable => format!("{}/burstable/pod{uid}", self.parent),
-            Qos::BestEffort => format!("{}/besteffort/pod{uid}", self.parent),
+            QosClass::Guaranteed => format!("{}/pod{uid}", self.parent),
+            QosClass::Burstable => format!("{}/burstable/pod{uid}", self.parent),
+            QosClass::BestEffort => format!("{}/besteffort/pod{uid}", self.parent),
         }
     }
 
@@ -178,7 +179,7 @@ impl Cgroups {
 
     /// Removes a pod's cgroup, wherever it is.
     pub(crate) fn remove_pod(&self, uid: &str) -> io::Result<()> {
-        for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
+        for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
             for directory in self.directories(&self.path(qos, uid), None) {
                 remove_tree(&directory)?;
             }

@@ -84,7 +84,4 @@ impl PodExt for Pod {
     }
 }
 
-/// An init container that goes on running beside the others.
-pub(crate) fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
+pub(crate) use api::resources::is_restartable_init as is_sidecar;

@@ -22,7 +22,7 @@ pub(crate) use cleanup::{unmount_all, unmount_below};
 
 use crate::sources::Sources;
 use crate::spec::PodExt;
-use crate::spec::amount::{self, Resources};
+use crate::spec::amount::Resources;
 use tokens::Tokens;
 
 #[derive(Clone)]
@@ -98,7 +98,7 @@ impl Volumes {
             let path = self.volume_dir(pod, "empty-dir", &volume.name);
             make_dir(&path, 0o777)?;
             if source.medium.as_deref() == Some("Memory") {
-                tmpfs::ensure(&path, source.size_limit.as_ref().map(amount::value), 0o777)?;
+                tmpfs::ensure(&path, source.size_limit.as_ref().map(api::resources::units), 0o777)?;
             }
             own(&path, group, false)?;
             return Ok(MountedVolume { path, read_only: false });

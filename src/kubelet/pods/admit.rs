@@ -1,7 +1,8 @@
 //! May this pod run here? Node affinity, room for its requests, number of pods: what the scheduler saw may have changed, and pods
 //! can name a node themselves. Reasons and messages are upstream's.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use api::affinity::RequiredNodes;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::spec::PodExt;
 use crate::spec::amount::{self, Resources};
@@ -21,7 +22,7 @@ pub(crate) fn admit(pod: &Pod, node: &Node, allocatable: &Resources, others: &[&
         let (other_cpu, other_memory) = requested(other);
         (cpu.saturating_add(other_cpu), memory.saturating_add(other_memory))
     });
-    let most_pods = allocatable.get("pods").map_or(i64::MAX, amount::value);
+    let most_pods = allocatable.get("pods").map_or(i64::MAX, api::resources::units);
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     if count >= most_pods {
         return Err(lack("pods", 1, count, most_pods));
@@ -45,48 +46,8 @@ fn lack(resource: &str, requested: i64, used: i64, capacity: i64) -> Refusal {
 }
 
 fn matches_node(pod: &Pod, node: &Node) -> bool {
-    let spec = pod.spec_ref();
     let none = std::collections::BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&none);
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected
-        && required
-            .is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
-}
-
-fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let label =
-        |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    let field = |key: &str| if key == "metadata.name" { node.metadata.name.as_deref() } else { None };
-    expressions.iter().all(|one| matches_requirement(one, label(&one.key)))
-        && fields.iter().all(|one| matches_requirement(one, field(&one.key)))
-}
-
-fn matches_requirement(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = value.is_some_and(|value| values.iter().any(|one| one == value));
-    let compared = || {
-        let number: i64 = value?.parse().ok()?;
-        let bound: i64 = values.first()?.parse().ok()?;
-        Some(number.cmp(&bound))
-    };
-    match requirement.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compared() == Some(std::cmp::Ordering::Greater),
-        "Lt" => compared() == Some(std::cmp::Ordering::Less),
-        _ => false,
-    }
+    let name = node.metadata.name.as_deref().unwrap_or("");
+    RequiredNodes::of(pod.spec_ref()).matches(name, labels)
 }

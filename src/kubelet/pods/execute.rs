@@ -1,14 +1,13 @@
 //! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the reason for which the
 //! container waits.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::events::EventType;
 use jiff::{SignedDuration, Timestamp};
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodStatus, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 
 use super::backoff::go_duration;
 use super::plan::{Plan, Slot};
@@ -18,12 +17,10 @@ use crate::probes::Kind;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, time};
 use crate::spec::amount;
 use crate::spec::container::ContainerInput;
-use crate::spec::env::EnvInput;
-use crate::spec::fields::Addresses;
 use crate::spec::sandbox::SandboxInput;
-use crate::spec::{PodExt, container, dns, env, hosts, sandbox, security};
+use crate::spec::{PodExt, container, dns, sandbox, security};
 use crate::status::generate::Reasons;
-use crate::volumes::{Mounted, MountedVolume, subpath};
+use crate::volumes::Mounted;
 
 /// What came of carrying out a plan.
 #[derive(Debug, Default)]
@@ -321,123 +318,6 @@ impl Execution<'_> {
         old.restart_count + i32::from(ran)
     }
 
-    async fn environment(
-        &self,
-        definition: &Container,
-        ips: &[String],
-    ) -> Result<std::collections::BTreeMap<String, String>, String> {
-        let (uid, namespace) = (self.pod.uid(), self.pod.namespace());
-        let (config_maps, secrets) = env::referenced(definition);
-        let mut sources = env::Sources::default();
-        for name in config_maps {
-            let found = self.context.sources.get::<ConfigMap>(uid, namespace, &name).await;
-            sources.config_maps.insert(name, found.map_err(|error| error.to_string())?);
-        }
-        for name in secrets {
-            let found = self.context.sources.get::<Secret>(uid, namespace, &name).await;
-            sources.secrets.insert(name, found.map_err(|error| error.to_string())?);
-        }
-        let links = self.pod.spec_ref().enable_service_links.unwrap_or(true);
-        let mut services = self.context.services.list(Some(namespace));
-        services.extend(self.context.services.get(Some("default"), "kubernetes"));
-        let services = env::service_variables(&services, namespace, links);
-        let addresses = Addresses { host: self.context.host_ips(), pod: ips.to_vec() };
-        let input = EnvInput {
-            pod: self.pod,
-            addresses: &addresses,
-            allocatable: &self.context.allocatable,
-            services: &services,
-            sources: &sources,
-        };
-        env::environment(definition, &input)
-    }
-
-    fn mounts(
-        &self,
-        definition: &Container,
-        ips: &[String],
-        env: &std::collections::BTreeMap<String, String>,
-        restart_count: i32,
-    ) -> Result<Vec<cri::Mount>, String> {
-        let mut mounts = Vec::new();
-        let pod_dir = self.context.volumes.pod_dir(self.pod.uid());
-        for (index, mount) in definition.volume_mounts.iter().flatten().enumerate() {
-            let volume = self.mounted.volumes.get(&mount.name);
-            let MountedVolume { path, read_only } = volume.cloned().ok_or_else(|| {
-                format!("cannot find volume {:?} to mount into container {:?}", mount.name, definition.name)
-            })?;
-            let sub = match (mount.sub_path_expr.as_deref(), mount.sub_path.as_deref()) {
-                (Some(expression), _) if !expression.is_empty() => env::expand_strictly(expression, env)?,
-                (_, sub) => sub.unwrap_or("").to_string(),
-            };
-            let host_path = if sub.is_empty() {
-                path
-            } else {
-                let target = pod_dir
-                    .join("volume-subpaths")
-                    .join(&mount.name)
-                    .join(&definition.name)
-                    .join(index.to_string());
-                subpath::bind(&path, &sub, target)?
-            };
-            let propagation = match mount.mount_propagation.as_deref() {
-                Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
-                Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
-                _ => cri::MountPropagation::PropagationPrivate,
-            };
-            mounts.push(cri::Mount {
-                container_path: absolute(&mount.mount_path, definition.working_dir.as_deref()),
-                host_path: host_path.to_string_lossy().into_owned(),
-                readonly: mount.read_only.unwrap_or(false) || read_only,
-                propagation: propagation as i32,
-                ..Default::default()
-            });
-        }
-        self.hosts_mount(definition, ips, &pod_dir, &mut mounts)?;
-        self.termination_mount(definition, &pod_dir, restart_count, &mut mounts)?;
-        Ok(mounts)
-    }
-
-    fn hosts_mount(
-        &self,
-        definition: &Container,
-        ips: &[String],
-        pod_dir: &Path,
-        mounts: &mut Vec<cri::Mount>,
-    ) -> Result<(), String> {
-        let own = definition.volume_mounts.iter().flatten().any(|mount| mount.mount_path == "/etc/hosts");
-        if own {
-            return Ok(());
-        }
-        let node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        let text = hosts::hosts_file(self.pod, ips, &self.context.config.cluster_domain, &node);
-        let path = pod_dir.join("etc-hosts");
-        write_file(&path, text.as_bytes(), 0o644)?;
-        mounts.push(cri::Mount {
-            container_path: "/etc/hosts".to_string(),
-            host_path: path.to_string_lossy().into_owned(),
-            ..Default::default()
-        });
-        Ok(())
-    }
-
-    fn termination_mount(
-        &self,
-        definition: &Container,
-        pod_dir: &Path,
-        restart_count: i32,
-        mounts: &mut Vec<cri::Mount>,
-    ) -> Result<(), String> {
-        let path = pod_dir.join("containers").join(&definition.name).join(restart_count.to_string());
-        write_file(&path, b"", 0o666)?;
-        mounts.push(cri::Mount {
-            container_path: container::termination_path(definition).to_string(),
-            host_path: path.to_string_lossy().into_owned(),
-            ..Default::default()
-        });
-        Ok(())
-    }
-
     async fn post_start(
         &self,
         slot: Slot,
@@ -472,22 +352,6 @@ async fn kill_after_hook(
 ) -> Result<(), crate::runtime::RuntimeError> {
     let message = "FailedPostStartHook";
     kill::container(context, Some(pod), state, record, message, kill::grace_of(Some(pod), None)).await
-}
-
-fn absolute(path: &str, working_dir: Option<&str>) -> String {
-    if path.starts_with('/') {
-        return path.to_string();
-    }
-    format!("{}/{path}", working_dir.unwrap_or("").trim_end_matches('/'))
-}
-
-fn write_file(path: &Path, data: &[u8], mode: u32) -> Result<(), String> {
-    let said = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(said)?;
-    }
-    std::fs::write(path, data).map_err(said)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(said)
 }
 
 /// The node's `resolv.conf`; where systemd-resolved puts a stub there, the file behind it.

@@ -274,9 +274,11 @@ async fn grpc(action: &GRPCAction, target: &Target, timeout: Duration) -> Findin
 async fn check_health(address: SocketAddr, service: String, timeout: Duration) -> Result<i32, String> {
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}"))
         .map_err(|error| error.to_string())?;
+    // Go's client keeps trying until the time is over, and says only that.
+    let within = format!("within {}s: context deadline exceeded", timeout.as_secs());
     let failed =
-        |error: tonic::transport::Error| format!("timeout: failed to connect service {address:?}: {error}");
-    let channel = endpoint.executor(TokioExecutor::new()).connect().await.map_err(failed)?;
+        |_: tonic::transport::Error| format!("timeout: failed to connect service \"{address}\" {within}");
+    let channel = endpoint.executor(TokioExecutor::new()).connect().await.map_err(&failed)?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(failed)?;
     let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();

@@ -88,10 +88,11 @@ pub(crate) fn resource(
         Some(("requests", name)) => (requests, name, false),
         _ => return Err(format!("unsupported container resource : {}", selector.resource)),
     };
-    let set = list.and_then(|list| list.get(name)).filter(|set| !is_limit || amount::nanos(set) != Some(0));
+    let set = list
+        .and_then(|list| list.get(name))
+        .filter(|set| !is_limit || api::resources::amount(name, set) != 0);
     let fallback = if is_limit { allocatable.get(name) } else { limits.and_then(|limits| limits.get(name)) };
     let zero = Quantity("0".to_string());
     let quantity = set.or(fallback).unwrap_or(&zero);
-    let number = amount::ratio(quantity, divisor);
-    number.map(|one| one.to_string()).ok_or_else(|| format!("{:?} is not a quantity", quantity.0))
+    Ok(amount::ratio(name, quantity, divisor).to_string())
 }

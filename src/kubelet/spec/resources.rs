@@ -1,56 +1,21 @@
 //! CPU and memory of containers and pods as cgroup numbers; quality-of-service classes.
 
+use api::qos::QosClass;
+use api::resources::{CPU, MEMORY, pod_limits, pod_requests};
 use k8s_cri::v1::LinuxContainerResources;
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::PodExt;
 use super::amount::{self, Resources};
-use super::{PodExt, is_sidecar};
 
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 const PERIOD: i64 = 100_000;
 const MIN_QUOTA: i64 = 1000;
 
-/// Who suffers first when the node runs out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Qos {
-    Guaranteed,
-    Burstable,
-    BestEffort,
-}
-
-impl Qos {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Guaranteed => "Guaranteed",
-            Self::Burstable => "Burstable",
-            Self::BestEffort => "BestEffort",
-        }
-    }
-
-    pub(crate) fn of(pod: &Pod) -> Self {
-        let all = || pod.containers().iter().chain(pod.init_containers());
-        let mut any = false;
-        let mut guaranteed = true;
-        for container in all() {
-            let resources = container.resources.as_ref();
-            for name in ["cpu", "memory"] {
-                let request = positive(resources.and_then(|one| one.requests.as_ref()), name);
-                let limit = positive(resources.and_then(|one| one.limits.as_ref()), name);
-                any |= request.is_some() || limit.is_some();
-                guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-            }
-        }
-        match (any, guaranteed) {
-            (false, _) => Self::BestEffort,
-            (true, true) => Self::Guaranteed,
-            (true, false) => Self::Burstable,
-        }
-    }
-}
-
-fn positive(list: Option<&Resources>, name: &str) -> Option<i128> {
-    amount::nanos(list?.get(name)?).filter(|nanos| *nanos > 0)
+/// A pod's quality of service.
+pub(crate) fn class_of(pod: &Pod) -> QosClass {
+    api::qos::class_of(pod.spec_ref())
 }
 
 pub(crate) fn shares(milli_cpu: i64) -> i64 {
@@ -91,10 +56,10 @@ fn oom_score(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
     if pod.spec_ref().priority.is_some_and(|priority| priority >= 2_000_000_000) {
         return -997;
     }
-    match Qos::of(pod) {
-        Qos::Guaranteed => -997,
-        Qos::BestEffort => 1000,
-        Qos::Burstable => {
+    match class_of(pod) {
+        QosClass::Guaranteed => -997,
+        QosClass::BestEffort => 1000,
+        QosClass::Burstable => {
             let requests = container.resources.as_ref().and_then(|one| one.requests.as_ref());
             let request = amount::memory(requests).unwrap_or(0);
             let score = 1000 - (1000 * i128::from(request) / i128::from(node_memory.max(1)));
@@ -112,62 +77,35 @@ pub(crate) struct PodLimits {
 }
 
 pub(crate) fn of_pod(pod: &Pod) -> PodLimits {
-    let (cpu_request, _) = total(pod, requests_or_limits, "cpu");
-    let (cpu_limit, all_cpu) = total(pod, |one| one.limits.as_ref(), "cpu");
-    let (memory_limit, all_memory) = total(pod, |one| one.limits.as_ref(), "memory");
-    let milli = |nanos: i128| i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
-    match Qos::of(pod) {
-        Qos::BestEffort => PodLimits { shares: MIN_SHARES, quota: None, memory: None },
-        _ => PodLimits {
-            shares: shares(milli(cpu_request)),
-            quota: all_cpu.then(|| quota(milli(cpu_limit))),
-            memory: all_memory.then(|| i64::try_from(memory_limit / 1_000_000_000).unwrap_or(i64::MAX)),
-        },
+    if class_of(pod) == QosClass::BestEffort {
+        return PodLimits { shares: MIN_SHARES, quota: None, memory: None };
     }
+    let spec = pod.spec_ref();
+    let (requests, limits) = (pod_requests(spec), pod_limits(spec));
+    // A request that is not set is the limit, as the API server's defaults have it.
+    let cpu = requests.get(CPU).or(limits.get(CPU)).copied().unwrap_or(0);
+    let bound = |name: &str| limits.get(name).copied().filter(|_| all_limit(pod, name));
+    PodLimits { shares: shares(cpu), quota: bound(CPU).map(quota), memory: bound(MEMORY) }
 }
 
-fn requests_or_limits(resources: &ResourceRequirements) -> Option<&Resources> {
-    resources.requests.as_ref().or(resources.limits.as_ref())
-}
-
-/// What a pod needs of a resource at most at a time, in billionths: its containers and sidecars together, or one init
-/// container beside the sidecars before it; and whether every container names an amount.
-fn total(pod: &Pod, pick: impl Fn(&ResourceRequirements) -> Option<&Resources>, name: &str) -> (i128, bool) {
-    let amount_of = |container: &Container| {
-        container.resources.as_ref().and_then(&pick).and_then(|list| list.get(name)).and_then(amount::nanos)
+/// Whether every container, or the pod as a whole, has a limit: only then is their sum one.
+fn all_limit(pod: &Pod, name: &str) -> bool {
+    let limited = |limits: Option<&Resources>| {
+        limits
+            .and_then(|limits| limits.get(name))
+            .is_some_and(|limit| api::resources::amount(name, limit) > 0)
     };
-    let mut all = true;
-    let mut sidecars = 0;
-    let mut highest = 0;
-    for container in pod.init_containers() {
-        let amount = amount_of(container);
-        all &= amount.is_some_and(|amount| amount > 0);
-        let amount = amount.unwrap_or(0);
-        if is_sidecar(container) {
-            sidecars += amount;
-            highest = highest.max(sidecars);
-        } else {
-            highest = highest.max(sidecars + amount);
-        }
-    }
-    let mut together = sidecars;
-    for container in pod.containers() {
-        let amount = amount_of(container);
-        all &= amount.is_some_and(|amount| amount > 0);
-        together += amount.unwrap_or(0);
-    }
-    let overhead = pod.spec_ref().overhead.as_ref().and_then(|list| list.get(name)).and_then(amount::nanos);
-    (together.max(highest) + overhead.unwrap_or(0), all)
+    let whole = pod.spec_ref().resources.as_ref().and_then(|one| one.limits.as_ref());
+    let mut containers = pod.containers().iter().chain(pod.init_containers());
+    limited(whole)
+        || containers.all(|one| limited(one.resources.as_ref().and_then(|one| one.limits.as_ref())))
 }
 
 /// What the scheduler counts for a pod: CPU in thousandths and memory in bytes.
 pub(crate) fn requested(pod: &Pod) -> (i64, i64) {
-    let (cpu, _) = total(pod, |one| one.requests.as_ref(), "cpu");
-    let (memory, _) = total(pod, |one| one.requests.as_ref(), "memory");
-    (
-        i64::try_from(cpu / 1_000_000).unwrap_or(i64::MAX),
-        i64::try_from(memory / 1_000_000_000).unwrap_or(i64::MAX),
-    )
+    let requests = pod_requests(pod.spec_ref());
+    let of = |name: &str| requests.get(name).copied().unwrap_or(0);
+    (of(CPU), of(MEMORY))
 }
 
 #[cfg(test)]

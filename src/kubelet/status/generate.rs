@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{conditions, containers};
 use crate::probes::ProbeView;
 use crate::runtime::state::PodRuntime;
-use crate::spec::resources::Qos;
+use crate::spec::resources::class_of;
 use crate::spec::{PodExt, is_sidecar};
 
 /// Why a container could not be started last time: reason and message of its `waiting` state.
@@ -68,7 +68,7 @@ pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()),
         start_time: input.old.start_time.clone().or(Some(Time(input.now))),
-        qos_class: Some(Qos::of(pod).as_str().to_string()),
+        qos_class: Some(class_of(pod).as_str().to_string()),
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(main),
         ..PodStatus::default()
@@ -96,7 +96,7 @@ fn rejected(input: &StatusInput<'_>) -> Option<PodStatus> {
         reason,
         message,
         observed_generation: input.pod.metadata.generation,
-        qos_class: Some(Qos::of(input.pod).as_str().to_string()),
+        qos_class: Some(class_of(input.pod).as_str().to_string()),
         start_time: old.start_time.clone().or(Some(Time(input.now))),
         conditions: old.conditions.clone(),
         ..PodStatus::default()

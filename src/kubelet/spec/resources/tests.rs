@@ -1,4 +1,4 @@
-//! Classes and cgroup numbers.
+//! Cgroup numbers.
 
 use serde_json::json;
 
@@ -6,17 +6,6 @@ use super::*;
 
 fn pod(containers: serde_json::Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": containers}})).unwrap()
-}
-
-#[test]
-fn classes() {
-    assert_eq!(Qos::of(&pod(json!([{"name": "a"}]))), Qos::BestEffort);
-    let full =
-        json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}});
-    assert_eq!(Qos::of(&pod(json!([{"name": "a", "resources": full}]))), Qos::Guaranteed);
-    assert_eq!(Qos::of(&pod(json!([{"name": "a", "resources": full}, {"name": "b"}]))), Qos::Burstable);
-    let zero = json!({"requests": {"cpu": "0"}});
-    assert_eq!(Qos::of(&pod(json!([{"name": "a", "resources": zero}]))), Qos::BestEffort);
 }
 
 #[test]
