@@ -37,6 +37,7 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
     // Pods must not be judged by a node that is not known yet.
     *context.node.write() = Some(node.clone());
     reporter.last = node.status.clone().unwrap_or_default();
+    tell_reboot(&context, &reporter.last);
     follow_node(&context);
     let leasing = lease::run(context.clone(), node);
     context.stage.spawn_cancellable("node lease", OnExit::Stop, leasing);
@@ -56,6 +57,17 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
             _ = health.changed() => {}
             () = tokio::time::sleep(lease::RENEW) => {}
         }
+    }
+}
+
+/// The node is known from before, but the machine has been started anew since.
+fn tell_reboot(context: &Context, known: &NodeStatus) {
+    let before = known.node_info.as_ref().map_or("", |info| info.boot_id.as_str());
+    let now = &context.machine.boot_id;
+    if !before.is_empty() && before != now {
+        let name = &context.config.node_name;
+        let message = format!("Node {name} has been rebooted, boot id: {now}");
+        context.recorder.event(&node_reference(name), EventType::Warning, "Rebooted", message);
     }
 }
 

@@ -51,3 +51,6 @@ fn matches_node(pod: &Pod, node: &Node) -> bool {
     let name = node.metadata.name.as_deref().unwrap_or("");
     RequiredNodes::of(pod.spec_ref()).matches(name, labels)
 }
+
+#[cfg(test)]
+mod tests;

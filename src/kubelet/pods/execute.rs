@@ -93,9 +93,9 @@ impl Execution<'_> {
                     *self.sandbox_failures = 0;
                     created
                 }
-                Err(message) => {
+                Err((reason, message)) => {
                     *self.sandbox_failures += 1;
-                    self.context.pod_event(self.pod, EventType::Warning, "FailedCreatePodSandBox", message);
+                    self.context.pod_event(self.pod, EventType::Warning, reason, message);
                     let wait = (1i64 << (*self.sandbox_failures).min(4)).min(10);
                     done.retry_at(Timestamp::now() + SignedDuration::from_secs(wait));
                     return done;
@@ -162,19 +162,29 @@ impl Execution<'_> {
         sandbox::config(self.pod, input)
     }
 
-    async fn create_sandbox(&self, config: &cri::PodSandboxConfig) -> Result<(String, Vec<String>), String> {
+    /// The sandbox's id and addresses; or the reason and message of the event that tells why there is none.
+    async fn create_sandbox(
+        &self,
+        config: &cri::PodSandboxConfig,
+    ) -> Result<(String, Vec<String>), (&'static str, String)> {
         if let RuntimeHealth::NetworkNotReady(why) = &*self.context.runtime.borrow()
             && !self.pod.host_network()
         {
-            return Err(format!("network is not ready: {why}"));
+            return Err(("NetworkNotReady", format!("network is not ready: {why}")));
         }
-        self.context
-            .cgroups
-            .create_pod(self.pod)
-            .map_err(|error| format!("unable to ensure pod container exists: {error}"))?;
-        std::fs::create_dir_all(&config.log_directory)
-            .map_err(|error| format!("Failed to create pod log directory: {error}"))?;
-        let failed = |error: crate::runtime::RuntimeError| format!("Failed to create pod sandbox: {error}");
+        if self.pod.spec_ref().host_users == Some(false) {
+            let message = "Failed to create pod sandbox: user namespaces are not supported by this node";
+            return Err(("FailedCreatePodSandBox", message.to_string()));
+        }
+        self.context.cgroups.create_pod(self.pod).map_err(|error| {
+            ("FailedCreatePodContainer", format!("unable to ensure pod container exists: {error}"))
+        })?;
+        std::fs::create_dir_all(&config.log_directory).map_err(|error| {
+            ("FailedCreatePodSandBox", format!("Failed to create pod log directory: {error}"))
+        })?;
+        let failed = |error: crate::runtime::RuntimeError| {
+            ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"))
+        };
         let id = self.context.cri.run_sandbox(config.clone()).await.map_err(failed)?;
         self.context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
         if self.pod.host_network() {

@@ -175,7 +175,7 @@ impl Worker {
             self.state = State::Terminating;
             return Next::Now;
         }
-        self.context.probes.update(&pod, &runtime);
+        self.context.probes.update(&pod, &runtime, &self.context.status.latest(&pod));
         let status = self.status(&pod, &runtime, false);
         if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
             self.state = State::Terminating;

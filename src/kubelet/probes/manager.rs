@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client::events::{EventType, Recorder};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodStatus, Probe};
 use parking_lot::Mutex;
 use supervisor::{CancellationToken, OnExit, Stage};
 use tokio::sync::Notify;
@@ -63,7 +63,9 @@ impl ProbeManager {
     }
 
     /// Starts probes of containers that run, ends those of containers that do not.
-    pub(crate) fn update(&self, pod: &Pod, runtime: &PodRuntime) {
+    /// `known` is the status that the API has: a container that was ready before this process began stays so until
+    /// a probe says otherwise.
+    pub(crate) fn update(&self, pod: &Pod, runtime: &PodRuntime, known: &PodStatus) {
         let mut all = self.inner.running.lock();
         let of_pod = all.entry(pod.uid().to_string()).or_default();
         of_pod.retain(|id, running| {
@@ -79,7 +81,7 @@ impl ProbeManager {
             let record = runtime.running().find(|record| record.name == container.name);
             let Some(record) = record.filter(|record| !of_pod.contains_key(&record.id)) else { continue };
             if probes(container).next().is_some() {
-                of_pod.insert(record.id.clone(), self.begin(pod, container, record, runtime));
+                of_pod.insert(record.id.clone(), self.begin(pod, container, record, runtime, known));
             }
         }
         if of_pod.is_empty() {
@@ -101,7 +103,12 @@ impl ProbeManager {
         container: &Container,
         record: &ContainerRecord,
         runtime: &PodRuntime,
+        known: &PodStatus,
     ) -> Running {
+        let id = format!("containerd://{}", record.id);
+        let lists = [&known.container_statuses, &known.init_container_statuses];
+        let mut before = lists.into_iter().flat_map(|list| list.iter().flatten());
+        let was = before.find(|one| one.container_id.as_ref() == Some(&id));
         let running = Running { stop: CancellationToken::new(), started: Arc::new(Notify::new()) };
         let ip = match runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first()) {
             Some(ip) if !pod.host_network() => ip.parse().ok(),
@@ -111,11 +118,15 @@ impl ProbeManager {
             // Until told otherwise a container is alive and not ready.
             let initially = match kind {
                 Kind::Liveness => Some(Outcome::Success),
+                Kind::Readiness if was.is_some_and(|was| was.ready) => Some(Outcome::Success),
                 Kind::Readiness => Some(Outcome::Failure),
-                Kind::Startup => None,
+                Kind::Startup => was.filter(|was| was.started == Some(true)).map(|_| Outcome::Success),
             };
             if let Some(outcome) = initially {
                 self.inner.findings.lock().insert((kind, record.id.clone()), outcome);
+            }
+            if (kind, initially) == (Kind::Startup, Some(Outcome::Success)) {
+                continue;
             }
             let task = Task {
                 manager: self.clone(),
@@ -139,7 +150,6 @@ impl ProbeManager {
         running
     }
 
-    /// Addresses of probes of pods in the node's network are the node's own.
     fn set(&self, kind: Kind, uid: &str, id: &str, outcome: Outcome) {
         let before = self.inner.findings.lock().insert((kind, id.to_string()), outcome);
         if before != Some(outcome) {
