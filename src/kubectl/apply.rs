@@ -142,11 +142,10 @@ async fn apply_one(env: &Env, target: &Target, args: &ApplyArgs) -> Result<()> {
 
 fn about(target: &Target) -> String {
     let row = &target.row;
+    let version = format!("{}/{}", row.group, row.version);
     format!(
-        "Resource: \"{}, Resource={}\", GroupVersionKind: \"{}, Kind={}\"\nName: {:?}, Namespace: {:?}",
-        row.api_version(),
+        "Resource: \"{version}, Resource={}\", GroupVersionKind: \"{version}, Kind={}\"\nName: {:?}, Namespace: {:?}",
         row.plural,
-        row.api_version(),
         row.kind,
         target.name,
         target.namespace.as_deref().unwrap_or_default()

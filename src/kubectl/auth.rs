@@ -73,7 +73,12 @@ async fn can_i(env: &Env, args: CanIArgs) -> Result<()> {
             ("*".to_string(), "*".to_string(), true)
         } else {
             match env.resource(&subject).await {
-                Ok(row) => (row.group.to_string(), row.plural.to_string(), row.namespaced()),
+                Ok(row) => {
+                    if !row.namespaced() && !args.all_namespaces {
+                        tell(&format!("Warning: resource '{}' is not namespace scoped\n", row.plural));
+                    }
+                    (row.group.to_string(), row.plural.to_string(), row.namespaced())
+                }
                 Err(Error::Message(_)) => {
                     tell(&format!("Warning: the server doesn't have a resource type '{subject}'\n"));
                     (String::new(), subject, true)

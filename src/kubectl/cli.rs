@@ -189,9 +189,15 @@ fn pflag_habits(command: Command) -> Command {
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(args.clone());
-    matches
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| stop(&mut command, &args, &error))
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = parsed.map_err(|error| stop(&mut command, &args, &error))?;
+    if let Verb::Create(create) = &cli.verb
+        && create.has_subjects()
+    {
+        // There --user names whom to bind, not the kubeconfig's user.
+        cli.global.user = None;
+    }
+    Ok(cli)
 }
 
 /// `kubectl rollout status`: the subcommands among the arguments.

@@ -81,6 +81,13 @@ enum What {
     Token(token::TokenArgs),
 }
 
+impl CreateArgs {
+    /// Makes a binding, whose flags name users.
+    pub(crate) fn has_subjects(&self) -> bool {
+        matches!(self.what, Some(What::RoleBinding(_) | What::ClusterRoleBinding(_)))
+    }
+}
+
 pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
     let (object, generator) = match args.what {
         None => {
@@ -115,16 +122,11 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
 
 /// Creates an object made from flags. The namespace is written into it only where kubectl does.
 async fn create_made(env: &Env, mut object: Value, args: GeneratorArgs) -> Result<()> {
-    if env.namespace_is_explicit() {
-        let row = env
-            .kind_of(
-                object["apiVersion"].as_str().unwrap_or_default(),
-                object["kind"].as_str().unwrap_or_default(),
-            )
-            .await?;
-        if row.namespaced() {
-            object["metadata"]["namespace"] = Value::String(env.namespace.clone());
-        }
+    let kind = object["kind"].as_str().unwrap_or_default().to_string();
+    let is_cluster_wide =
+        matches!(kind.as_str(), "Namespace" | "ClusterRole" | "ClusterRoleBinding" | "PriorityClass");
+    if env.namespace_is_explicit() && !is_cluster_wide {
+        object["metadata"]["namespace"] = Value::String(env.namespace.clone());
     }
     if args.change.mode()? == DryRun::Client {
         if args.save_config {
@@ -133,7 +135,24 @@ async fn create_made(env: &Env, mut object: Value, args: GeneratorArgs) -> Resul
         return args.change.report(&object, "created");
     }
     let target = env.place(Manifest { source: String::new(), object }).await?;
-    create_one(env, &target, &args.change, &args.validate, args.save_config).await
+    let created = create_one(env, &target, &args.change, &args.validate, args.save_config).await;
+    created.map_err(|error| failed_to_create(&kind, error))
+}
+
+/// Some generators put a sentence before the server's; they always have.
+fn failed_to_create(kind: &str, error: Error) -> Error {
+    let what = match kind {
+        "Deployment" | "ConfigMap" | "Secret" | "ServiceAccount" | "Job" | "CronJob" | "RoleBinding"
+        | "ClusterRoleBinding" => kind.to_lowercase(),
+        "ResourceQuota" => "quota".to_string(),
+        "PodDisruptionBudget" => "poddisruptionbudgets".to_string(),
+        "PriorityClass" => "priorityclass".to_string(),
+        _ => return error,
+    };
+    match error.api() {
+        Some(api) => Error::message(format!("failed to create {what}: {api}")),
+        None => error,
+    }
 }
 
 /// Creates objects of files; one that fails does not keep the others from being created.

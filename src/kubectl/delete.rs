@@ -72,6 +72,9 @@ pub(crate) async fn run(env: &Env, mut args: DeleteArgs) -> Result<()> {
         return crate::env::print_line(&answer.to_string());
     }
     let (targets, named) = select(env, &args).await?;
+    if env.namespace_is_explicit() && targets.iter().any(|target| !target.row.namespaced()) {
+        tell("Warning: deleting cluster-scoped resources, not scoped to the provided namespace");
+    }
     if targets.is_empty() {
         if !args.ignore_not_found.unwrap_or(false) && !named {
             tell("No resources found");
@@ -171,7 +174,7 @@ async fn select(env: &Env, args: &DeleteArgs) -> Result<(Vec<Target>, bool)> {
             Err(Error::message("name cannot be provided when a selector is specified"))
         }
         Selection::Targets(_) if args.all => {
-            Err(Error::message("name cannot be provided when --all is specified"))
+            Err(Error::message("name cannot be provided when a selector is specified"))
         }
         Selection::Targets(_) if args.selector.all_namespaces => {
             Err(Error::message("a resource cannot be retrieved by name across all namespaces"))
@@ -181,13 +184,6 @@ async fn select(env: &Env, args: &DeleteArgs) -> Result<(Vec<Target>, bool)> {
             Err(Error::message("resource(s) were provided, but no name was specified"))
         }
         Selection::Collections(rows) => {
-            if args.all
-                && !args.selector.all_namespaces
-                && env.namespace_is_explicit()
-                && rows.iter().any(|row| !row.namespaced())
-            {
-                tell("Warning: deleting cluster-scoped resources, not scoped to the provided namespace");
-            }
             let mut targets = Vec::new();
             for row in rows {
                 targets.extend(env.members(&row, &args.selector).await?);

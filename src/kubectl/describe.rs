@@ -119,6 +119,7 @@ async fn describe(env: &Env, target: &Target, show_events: bool) -> Result<Strin
             return Ok(sheet.text());
         }
         ("", "ServiceAccount") => cluster::service_account(env, &mut sheet, &object).await?,
+        ("", "Endpoints") => cluster::endpoints_object(&mut sheet, &object),
         ("apps", "Deployment") => workload::deployment(env, &mut sheet, &object).await?,
         ("apps", "ReplicaSet") => workload::replica_set(env, &mut sheet, &object).await?,
         ("apps", "DaemonSet" | "StatefulSet") => workload::other_set(env, &mut sheet, &object).await?,
@@ -199,7 +200,8 @@ fn write_events(sheet: &mut Sheet, events: &[Value]) {
 pub(crate) fn template_text(template: &Value) -> String {
     let mut sheet = Sheet::default();
     workload::template(&mut sheet, template);
-    sheet.text()
+    // Upstream does not align these.
+    sheet.raw_lines().iter().map(|line| format!("{line}\n")).collect()
 }
 
 #[cfg(test)]

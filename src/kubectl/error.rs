@@ -106,7 +106,7 @@ impl fmt::Display for Error {
 }
 
 fn api_text(doing: &str, error: &ApiError) -> String {
-    if error.reason() == "Invalid" && doing.is_empty() {
+    if error.reason() == "Invalid" {
         return invalid_text(error);
     }
     let about = if doing.is_empty() { String::new() } else { format!("{doing}: ") };

@@ -134,23 +134,27 @@ fn documents(source: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<
 }
 
 fn push(source: &str, object: Value, manifests: &mut Vec<Manifest>) -> Result<()> {
-    let missing = |field: &str| {
-        let shown = serde_json::to_string(&object).unwrap_or_default();
-        Err(Error::message(format!(
-            "error validating {source:?}: error validating data: {field} not set in {shown}"
-        )))
-    };
     if !object.is_object() {
         return Err(Error::message(format!("error parsing {source}: it holds no object")));
     }
-    match (object["apiVersion"].as_str(), object["kind"].as_str()) {
-        (None | Some(""), _) => missing("apiVersion"),
-        (_, None | Some("")) => missing("kind"),
-        _ => {
+
+    let unset = |field: &&str| object[*field].as_str().is_none_or(str::is_empty);
+    let missing: Vec<String> = ["apiVersion", "kind"]
+        .iter()
+        .filter(|field| unset(field))
+        .map(|field| format!("{field} not set"))
+        .collect();
+    let faults = match &missing[..] {
+        [] => {
             manifests.push(Manifest { source: source.to_string(), object });
-            Ok(())
+            return Ok(());
         }
-    }
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    Err(Error::message(format!(
+        "error validating {source:?}: error validating data: {faults}; if you choose to ignore these errors, turn validation off with --validate=false"
+    )))
 }
 
 /// JSON values one after the other, or YAML documents. Empty documents are passed over.
@@ -201,7 +205,12 @@ fn split_yaml(text: &str) -> Vec<String> {
 pub(crate) fn parse_yaml(text: &str) -> std::result::Result<Value, String> {
     match api::schema::decode_yaml(text.as_bytes()) {
         Ok((value, _)) => Ok(value),
-        Err(error) => Err(error.message().to_string()),
+        Err(error) => {
+            let first = error.message().lines().next().unwrap_or_default();
+            let bare =
+                first.trim_start_matches("error converting YAML to JSON: ").trim_start_matches("error: ");
+            Err(format!("error converting YAML to JSON: yaml: {bare}"))
+        }
     }
 }
 

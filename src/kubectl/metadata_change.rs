@@ -95,13 +95,12 @@ pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &What) -> Result<()
         return Err(Error::message(format!("at least one {} update is required", what.noun)));
     }
     let mut errors = Vec::new();
-    for target in env.targets(&resources, &args.files, &args.selector, args.all).await? {
+    let targets = env.targets(&resources, &args.files, &args.selector, args.all).await?;
+    let several = targets.len() > 1;
+    for target in targets {
         let outcome = async {
             let object = env.rest().await?.get(&target.path()).await?;
-            if args.list {
-                return list(&object, what);
-            }
-            change(env, &args, what, &changes, &target.path(), object).await
+            change(env, &args, what, &changes, &target.path(), object, several).await
         };
         if let Err(error) = outcome.await {
             errors.push(error);
@@ -110,10 +109,15 @@ pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &What) -> Result<()
     collect(errors)
 }
 
-fn list(object: &Value, what: &What) -> Result<()> {
-    print(&format!("Listing {}s for {}:\n", what.noun, title(object)))?;
+/// `--list`: what the object has now, in place of the line that says what was done.
+fn list(object: &Value, what: &What, several: bool) -> Result<()> {
+    if several {
+        let about = title(object);
+        tell(&format!("Listing {}s for {about}:", what.noun));
+    }
+    let indent = if several { " " } else { "" };
     for (key, value) in object["metadata"][what.field].as_object().into_iter().flatten() {
-        print(&format!("{key}={}\n", value.as_str().unwrap_or_default()))?;
+        print(&format!("{indent}{key}={}\n", value.as_str().unwrap_or_default()))?;
     }
     Ok(())
 }
@@ -125,6 +129,7 @@ async fn change(
     changes: &Changes,
     path: &str,
     object: Value,
+    several: bool,
 ) -> Result<()> {
     let present = object["metadata"][what.field].as_object().cloned().unwrap_or_default();
     let mut patch = Map::new();
@@ -135,9 +140,12 @@ async fn change(
             Some(value) => {
                 if old.is_some_and(|old| old != value) && !args.overwrite {
                     let old = old.unwrap_or_default();
-                    return Err(Error::message(format!(
-                        "'{key}' already has a value ({old}), and --overwrite is false"
-                    )));
+                    let text = format!("'{key}' already has a value ({old})");
+                    return Err(Error::message(if what.field == "labels" {
+                        format!("{text}, and --overwrite is false")
+                    } else {
+                        format!("--overwrite is false but found the following declared annotation(s): {text}")
+                    }));
                 }
                 if old != Some(value.as_str()) {
                     patch.insert(key.clone(), json!(value));
@@ -156,8 +164,11 @@ async fn change(
         (false, false) if what.field == "labels" => format!("not {}", what.done),
         _ => what.done.to_string(),
     };
+    let report = |object: &Value| {
+        if args.list { list(object, what, several) } else { args.change.report(object, &done) }
+    };
     if patch.is_empty() && args.resource_version.is_none() {
-        return args.change.report(&object, &done);
+        return report(&object);
     }
     let mut metadata = json!({what.field: patch});
     if let Some(version) = &args.resource_version {
@@ -167,11 +178,11 @@ async fn change(
     if args.change.mode()? == DryRun::Client {
         let mut changed = object;
         api::patch::merge_patch(&mut changed, &body).map_err(|error| Error::message(error.to_string()))?;
-        return args.change.report(&changed, &done);
+        return report(&changed);
     }
     let query = args.change.query(what.manager, &[])?;
     let changed = env.rest().await?.patch(&format!("{path}{query}"), MERGE_PATCH, &body).await?;
-    args.change.report(&changed, &done)
+    report(&changed)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::manifest::FileArgs;
 use crate::rest::STRATEGIC_PATCH;
 use crate::selection::{SelectorArgs, Target};
 
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+
 /// Manage the rollout of one or many resources
 #[derive(Args)]
 pub(crate) struct RolloutArgs {
@@ -112,10 +114,20 @@ fn restart(target: &Target, object: &Value) -> Result<Value> {
         }
     }
     if object["spec"]["paused"] == true {
-        return Err(Error::message(format!("can't restart paused deployment (run rollout resume first)")));
+        return Err(Error::message(format!(
+            "{} {:?} can't restart paused deployment (run rollout resume first)",
+            target.row.group_resource(),
+            target.name
+        )));
     }
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
+    if object["spec"]["template"]["metadata"]["annotations"][RESTARTED] == now.as_str() {
+        return Err(Error::message(format!(
+            "failed to create patch for {}: if restart has already been triggered within the past second, please wait before attempting to trigger another",
+            target.name
+        )));
+    }
+    let annotations = json!({RESTARTED: now});
     Ok(json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}))
 }
 

@@ -223,7 +223,7 @@ impl Env {
                 Err(Error::message("name cannot be provided when a selector is specified"))
             }
             Selection::Targets(_) if all => {
-                Err(Error::message("name cannot be provided when --all is specified"))
+                Err(Error::message("name cannot be provided when a selector is specified"))
             }
             Selection::Targets(_) if selector.all_namespaces => {
                 Err(Error::message("a resource cannot be retrieved by name across all namespaces"))

@@ -100,7 +100,18 @@ struct RegistryArgs {
 type Entries = Vec<(String, Vec<u8>)>;
 
 impl DataArgs {
-    fn entries(&self) -> Result<Entries> {
+    fn entries(&self, kind: &str) -> Result<Entries> {
+        self.collect().map_err(|error| match error {
+            Error::Message(text) => Error::Message(text.replacen(
+                " is not a valid key name:",
+                &format!(" is not a valid key name for a {kind}:"),
+                1,
+            )),
+            other => other,
+        })
+    }
+
+    fn collect(&self) -> Result<Entries> {
         let mut entries = Entries::new();
         for literal in &self.from_literal {
             let (key, value) =
@@ -188,7 +199,7 @@ pub(super) fn config_map(args: ConfigMapArgs) -> Result<(Value, GeneratorArgs)> 
         return Err(Error::message("--append-hash is not offered by this kubectl"));
     }
     let (mut data, mut binary) = (Map::new(), Map::new());
-    for (key, value) in args.data.entries()? {
+    for (key, value) in args.data.entries("ConfigMap")? {
         match String::from_utf8(value) {
             Ok(text) => data.insert(key, json!(text)),
             Err(bytes) => binary.insert(key, json!(STANDARD.encode(bytes.as_bytes()))),
@@ -220,7 +231,7 @@ fn secret_object(name: &str, kind: Option<&str>, entries: Entries) -> Value {
 pub(super) fn secret(args: SecretArgs) -> Result<(Value, GeneratorArgs)> {
     match args.kind {
         SecretKind::Generic(args) => {
-            let object = secret_object(&args.name, args.kind.as_deref(), args.data.entries()?);
+            let object = secret_object(&args.name, args.kind.as_deref(), args.data.entries("Secret")?);
             Ok((object, args.generator))
         }
         SecretKind::Tls(args) => {
@@ -253,13 +264,16 @@ fn registry(args: RegistryArgs) -> Result<(Value, GeneratorArgs)> {
             ));
         }
         let auth = STANDARD.encode(format!("{}:{}", args.docker_username, args.docker_password));
-        let mut account =
-            json!({"username": args.docker_username, "password": args.docker_password, "auth": auth});
+        // In the order in which kubectl writes them, so that the secret is the same.
+        let mut fields = vec![("username", &args.docker_username), ("password", &args.docker_password)];
         if !args.docker_email.is_empty() {
-            account["email"] = json!(args.docker_email);
+            fields.push(("email", &args.docker_email));
         }
-        let config = json!({"auths": {args.docker_server.as_str(): account}});
-        entries.push((KEY.to_string(), config.to_string().into_bytes()));
+        fields.push(("auth", &auth));
+        let account: Vec<String> =
+            fields.iter().map(|(key, value)| format!("{:?}:{}", key, json!(value))).collect();
+        let config = format!("{{\"auths\":{{{}:{{{}}}}}}}", json!(args.docker_server), account.join(","));
+        entries.push((KEY.to_string(), config.into_bytes()));
     }
     Ok((secret_object(&args.name, Some("kubernetes.io/dockerconfigjson"), entries), args.generator))
 }

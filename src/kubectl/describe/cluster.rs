@@ -239,3 +239,29 @@ pub(super) async fn service_account(env: &Env, sheet: &mut Sheet, object: &Value
     sheet.column(0, "Tokens", &tokens);
     Ok(())
 }
+
+pub(super) fn endpoints_object(sheet: &mut Sheet, object: &Value) {
+    head(sheet, object);
+    sheet.line(0, "Subsets:");
+    for (index, subset) in list(&object["subsets"]).iter().enumerate() {
+        if index > 0 {
+            sheet.line(0, "");
+        }
+        let addresses = |field: &str| {
+            let texts: Vec<&str> = list(&subset[field]).iter().map(|one| str_of(&one["ip"])).collect();
+            if texts.is_empty() { "<none>".to_string() } else { texts.join(",") }
+        };
+        sheet.line(1, &format!("Addresses:\t{}", addresses("addresses")));
+        sheet.line(1, &format!("NotReadyAddresses:\t{}", addresses("notReadyAddresses")));
+        if !list(&subset["ports"]).is_empty() {
+            sheet.line(1, "Ports:");
+            sheet.line(2, "Name\tPort\tProtocol");
+            sheet.line(2, "----\t----\t--------");
+            for port in list(&subset["ports"]) {
+                let name = port["name"].as_str().filter(|name| !name.is_empty()).unwrap_or("<unset>");
+                sheet.line(2, &format!("{name}\t{}\t{}", shown(&port["port"]), str_of(&port["protocol"])));
+            }
+        }
+        sheet.line(0, "");
+    }
+}

@@ -102,5 +102,5 @@ fn other_kinds() {
         "Name:         w\nNamespace:    \nLabels:       <none>\nAnnotations:  <none>\nAPI Version:  x/v1\nMetadata:\n  Resource Version:  1\nSpec:\n  List:\n    A:  true\n    t\n  Size Limit:  3\n"
     );
     assert!(template_text(&json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}))
-        .starts_with("Pod Template:\n  Labels:  a=b\n  Containers:\n   c:\n    Image:"), "containers of a template are indented by three");
+        .starts_with("Pod Template:\n  Labels:\ta=b\n  Containers:\n   c:\n    Image:"), "containers of a template are indented by three");
 }

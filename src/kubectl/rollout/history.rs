@@ -8,7 +8,6 @@ use crate::describe::template_text;
 use crate::env::{Env, print};
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
-use crate::output::text_table;
 use crate::pods::selector_of;
 use crate::rest::JSON_PATCH;
 use crate::selection::{SelectorArgs, Target};
@@ -86,12 +85,12 @@ pub(super) async fn show(env: &Env, args: HistoryArgs) -> Result<()> {
             ))?;
             continue;
         }
-        let mut lines = vec![vec!["REVISION".to_string(), "CHANGE-CAUSE".to_string()]];
+        let mut lines = format!("{:<10}CHANGE-CAUSE\n", "REVISION");
         for (number, set) in &found {
             let cause = set["metadata"]["annotations"][CAUSE].as_str().unwrap_or("<none>");
-            lines.push(vec![number.to_string(), cause.to_string()]);
+            lines.push_str(&format!("{number:<10}{cause}\n"));
         }
-        print(&format!("{} \n{}\n", target.title(), text_table::format(&lines)))?;
+        print(&format!("{} \n{}\n", target.title(), lines))?;
     }
     Ok(())
 }
