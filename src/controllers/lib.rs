@@ -29,6 +29,7 @@ mod replica_set;
 mod root_ca;
 mod service_account;
 mod service_pods;
+mod slice_mirroring;
 mod taint_eviction;
 
 pub use cidr::{Cidr, CidrError};
@@ -70,6 +71,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     garbage::start(&context);
     endpoints::start(&context);
     endpoint_slices::start(&context);
+    slice_mirroring::start(&context);
     node_ipam::start(&context);
     node_lifecycle::start(&context);
     taint_eviction::start(&context);

@@ -261,6 +261,25 @@ fn services_follow_their_pods() {
 }
 
 #[test]
+fn endpoints_made_by_hand_are_mirrored() {
+    let world = World::with_nodes(0);
+    let spec = json!({"ports": [{"port": 5432}]});
+    world.create(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"}, "spec": spec}));
+    let subset = json!({"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 5432}]});
+    let endpoints =
+        json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db"}, "subsets": [subset]});
+    world.create(&endpoints);
+    let of_db =
+        r#"{.items[?(@.metadata.labels.kubernetes\.io/service-name=="db")].endpoints[*].addresses[*]}"#;
+    world.until_is("endpointslices", of_db, "192.0.2.7");
+    let moved = r#"[{"op":"replace","path":"/subsets/0/addresses/0/ip","value":"192.0.2.8"}]"#;
+    world.kubectl(&["patch", "endpoints", "db", "--type=json", "-p", moved]).ok();
+    world.until_is("endpointslices", of_db, "192.0.2.8");
+    world.kubectl(&["delete", "endpoints", "db"]).ok();
+    world.until_is("endpointslices", of_db, "");
+}
+
+#[test]
 fn a_pod_that_fits_nowhere_waits_for_room() {
     let world = World::with_nodes(1);
     let pod = |name: &str, cpu: &str| {

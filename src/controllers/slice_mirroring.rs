@@ -1,0 +1,95 @@
+//! Mirrors Endpoints that people made themselves, for services without a selector, into EndpointSlices: so that who reads slices
+//! finds every service's endpoints there.
+
+use std::sync::Arc;
+
+use api::{DeleteOptions, LabelSelector, ListOptions, Preconditions};
+use client::{Api, Informer, ObjectApi, WorkQueue};
+use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::context::{Context, Key, Outcome, key_of, text, unless_gone};
+use crate::service_pods;
+use plan::{MANAGED_BY, MANAGER, SERVICE_NAME};
+
+mod plan;
+
+const ACCOUNT: &str = "endpointslicemirroring-controller";
+
+struct Controller {
+    api: Arc<dyn ObjectApi>,
+    services: Informer<Service>,
+    endpoints: Informer<Endpoints>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let queue = WorkQueue::new("endpointslice mirroring");
+    let controller = Arc::new(Controller {
+        api: context.act_as(ACCOUNT),
+        services: context.informers.of(),
+        endpoints: context.informers.of(),
+    });
+    let keys = queue.clone();
+    controller.endpoints.on_change(move |change| keys.add(key_of(&change.latest().metadata)));
+    let keys = queue.clone();
+    controller.services.on_change(move |change| {
+        // Only a service that comes, goes, or gains or loses its selector matters here.
+        let mirrored = |service: &Option<Arc<Service>>| {
+            service.as_ref().map(|service| service_pods::selector_of(service).is_none())
+        };
+        if mirrored(&change.old) != mirrored(&change.new) {
+            keys.add(key_of(&change.latest().metadata));
+        }
+    });
+    let keys = queue.clone();
+    let slices: Informer<EndpointSlice> = context.informers.of();
+    slices.on_object_change(move |change| {
+        let slice = change.latest();
+        if slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
+            && let Some(service) = slice.labels().get(SERVICE_NAME)
+        {
+            keys.add((slice.namespace().unwrap_or("").to_string(), service.clone()));
+        }
+    });
+    let synced = controller.clone();
+    let ready = async move {
+        synced.services.synced().await;
+        synced.endpoints.synced().await;
+    };
+    context.run(&queue, 2, ready, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let service = self.services.get(Some(&key.0), &key.1);
+        let selectorless = service.is_some_and(|service| service_pods::selector_of(&service).is_none());
+        let endpoints = self.endpoints.get(Some(&key.0), &key.1);
+        let mirrored = endpoints.filter(|endpoints| selectorless && plan::is_mirrored(endpoints));
+        let api = Api::<EndpointSlice>::namespaced(self.api.clone(), &key.0);
+        // Read past the informer: with a copy that lags, slices would be made twice.
+        let labels =
+            [(SERVICE_NAME.to_string(), key.1.clone()), (MANAGED_BY.to_string(), MANAGER.to_string())];
+        let options =
+            ListOptions { labels: LabelSelector::from_map(&labels.into()), ..ListOptions::default() };
+        let present = api.list(&options).await?;
+        let plan = plan::plan(mirrored.as_deref(), &present);
+        for slice in plan.create {
+            match api.create(&slice).await {
+                Err(error) if error.is_namespace_terminating() => return Ok(None),
+                outcome => outcome?,
+            };
+        }
+        for slice in plan.update {
+            api.update(&slice).await?;
+        }
+        for slice in plan.delete {
+            let preconditions = Preconditions { uid: slice.metadata.uid.clone(), ..Preconditions::default() };
+            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
+            unless_gone(api.delete(text(&slice.metadata.name), &options).await)?;
+        }
+        Ok(None)
+    }
+}
