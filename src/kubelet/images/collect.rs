@@ -40,11 +40,11 @@ async fn sweep(
         }
     }
     last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
-    let percent = |disk: machine::Disk| (disk.total - disk.available) * 100 / disk.total.max(1);
+    let percent = |disk: machine::Disk| (disk.usable - disk.available) * 100 / disk.usable.max(1);
     let Some(disk) = machine::disk(&context.config.data_dir).filter(|disk| percent(*disk) > HIGH) else {
         return Ok(());
     };
-    let mut excess = (disk.total - disk.available).saturating_sub(disk.total / 100 * LOW);
+    let mut excess = (disk.usable - disk.available).saturating_sub(disk.usable / 100 * LOW);
     let sandbox = context.cri.image(&context.config.sandbox_image).await?.map(|image| image.id);
     let mut candidates: Vec<_> = images
         .into_iter()

@@ -31,6 +31,8 @@ pub(crate) struct Machine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Disk {
     pub(crate) total: u64,
+    /// What may be used at all: the whole less what the file system keeps back for itself. `df` counts so too.
+    pub(crate) usable: u64,
     pub(crate) available: u64,
     pub(crate) inodes: u64,
     pub(crate) inodes_free: u64,
@@ -41,6 +43,7 @@ pub(crate) fn disk(path: &Path) -> Option<Disk> {
     let unit = stat.fragment_size();
     Some(Disk {
         total: stat.blocks() * unit,
+        usable: (stat.blocks() - stat.blocks_free() + stat.blocks_available()) * unit,
         available: stat.blocks_available() * unit,
         inodes: stat.files(),
         inodes_free: stat.files_free(),

@@ -243,8 +243,9 @@ impl Reporter {
     fn conditions(&self) -> Vec<NodeCondition> {
         let disk = machine::disk(&self.context.config.data_dir);
         let low = |part: u64, of: u64, percent: u64| of > 0 && part * 100 < of * percent;
-        let disk_pressure = disk
-            .is_some_and(|disk| low(disk.available, disk.total, 10) || low(disk.inodes_free, disk.inodes, 5));
+        let disk_pressure = disk.is_some_and(|disk| {
+            low(disk.available, disk.usable, 10) || low(disk.inodes_free, disk.inodes, 5)
+        });
         let memory_pressure = machine::available_memory() < 100 * 1024 * 1024;
         let pid_pressure =
             machine::processes().is_some_and(|(running, most)| low(most.saturating_sub(running), most, 10));
