@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|name| name.to_str()) {
         Some("server") => server::main(&rest),
         Some("agent") => agent::command::main(&rest),
+        Some("snapshot") => server::snapshot::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
         Some("kubectl") => kubectl(rest),
         Some("completion") => completion(&rest),
@@ -47,6 +48,7 @@ fn command() -> Command {
         .subcommand(server::clap_command("server"))
         .subcommand(agent::command::clap_command("agent"))
         .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
+        .subcommand(server::snapshot::clap_command("snapshot"))
         .subcommand(agent::uninstall::clap_command("uninstall"))
         .subcommand(Command::new("version").about("Print the version"))
         .subcommand(

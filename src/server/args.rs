@@ -58,6 +58,20 @@ pub(crate) struct ServerArgs {
     /// Let clients of etcd's API write the cluster's own keys, past every check of the API server
     #[arg(long, env = "MINIK8S_ETCD_WRITE_REGISTRY")]
     pub(crate) etcd_write_registry: bool,
+    /// When snapshots are saved: five fields of cron in the machine's time zone, or `off`
+    #[arg(
+        long,
+        env = "MINIK8S_SNAPSHOT_SCHEDULE_CRON",
+        value_name = "CRON|off",
+        default_value = "0 */12 * * *"
+    )]
+    pub(crate) snapshot_schedule_cron: String,
+    /// How many of them are kept
+    #[arg(long, env = "MINIK8S_SNAPSHOT_RETENTION", value_name = "N", default_value_t = 5)]
+    pub(crate) snapshot_retention: usize,
+    /// Where they are kept [default: DATA/server/snapshots]
+    #[arg(long, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR")]
+    pub(crate) snapshot_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

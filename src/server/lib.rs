@@ -3,6 +3,7 @@
 //! Knows how the parts are put together and in which order they start and stop, and keeps the cluster's keys. What the parts do is
 //! theirs: they meet only through the API, as their own users.
 
+mod admin;
 mod approve;
 mod args;
 mod dialer;
@@ -10,6 +11,7 @@ mod etcd;
 mod pki;
 mod publish;
 mod run;
+pub mod snapshot;
 
 pub use args::clap_command;
 pub use run::main;

@@ -35,7 +35,8 @@ use crate::args::{ClusterNetwork, ServerArgs, clap_command};
 use crate::dialer::Dialer;
 use crate::etcd::{self, EtcdPki, Listen};
 use crate::pki::{self, ClientPairs, Pki, ServingNames, Signer};
-use crate::{approve, publish};
+use crate::snapshot::{Saver, Schedule};
+use crate::{admin, approve, publish, snapshot};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
@@ -55,6 +56,7 @@ struct Plan {
     instance: Instance,
     _lock: InstanceLock,
     network: ClusterNetwork,
+    snapshots: Schedule,
     node_name: String,
     node_ip: IpAddr,
     advertise_address: IpAddr,
@@ -87,6 +89,12 @@ impl Plan {
             .filter(|address| !address.is_unspecified() && !address.is_loopback());
         let advertise_address = arguments.advertise_address.or(bound).unwrap_or(node_ip);
         let instance = Instance::of(&arguments.common.data_dir)?;
+        let snapshots = Schedule::new(
+            &arguments.snapshot_schedule_cron,
+            arguments.snapshot_retention,
+            arguments.snapshot_dir.clone(),
+            &instance,
+        )?;
         let lock = instance.lock()?;
         files::private_directory(&instance.server_dir())?;
         let kubeconfig = kubeconfig_path(&arguments, &instance);
@@ -95,6 +103,7 @@ impl Plan {
             instance,
             _lock: lock,
             network,
+            snapshots,
             node_name,
             node_ip,
             advertise_address,
@@ -220,6 +229,11 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
     let store =
         opening.await.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
 
+    let saver = Saver {
+        store: store.clone(),
+        instance: plan.instance.clone(),
+        folder: plan.snapshots.folder.clone(),
+    };
     let etcd_pki = start_etcd(plan, store.clone(), etcd_listener, &tls_dir, supervisor)?;
     let dialer = TlsNodeDialer::new(
         pki.server_ca.certificate_pem.as_bytes(),
@@ -244,6 +258,8 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
 
     let upkeep = supervisor.stage("upkeep");
     keep_certificates(plan, &url, pki.clone(), etcd_pki, dialer.clone(), &upkeep);
+    admin::start(&plan.instance, saver.clone(), &upkeep)?;
+    snapshot::start(plan.snapshots.clone(), saver, &upkeep);
     let settings = ClusterSettings {
         cluster_cidr: plan.network.cluster_cidr.to_string(),
         cluster_dns: vec![plan.network.cluster_dns],

@@ -1,0 +1,178 @@
+//! Snapshots of a server: the whole store and, sealed, the keys without which a restored cluster would be a stranger to
+//! its nodes and users.
+//!
+//! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right secret opens:
+//! a passphrase, or by default the server token. Absent: targets other than a directory.
+
+mod command;
+mod keys;
+mod schedule;
+mod seal;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use agent::problem::chain;
+use agent::{Instance, Problem, files};
+use bytes::Bytes;
+use embedded_store::EmbeddedStore;
+use embedded_store::snapshot::SnapshotStatus;
+use serde::{Deserialize, Serialize};
+
+pub use command::{clap_command, main};
+pub(crate) use schedule::{Schedule, start};
+
+/// Name of the extra that holds the sealed keys.
+const KEYS: &str = "keys";
+
+/// What opens the sealed keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Secret {
+    Token,
+    Passphrase,
+}
+
+/// A snapshot that was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(crate) path: PathBuf,
+    pub(crate) hash: u32,
+    pub(crate) revision: u64,
+    pub(crate) keys: u64,
+    pub(crate) size: u64,
+    pub(crate) secret: Secret,
+}
+
+/// What the running server needs to save snapshots.
+#[derive(Clone)]
+pub(crate) struct Saver {
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) instance: Instance,
+    pub(crate) folder: PathBuf,
+}
+
+/// Where snapshots of an instance are kept unless told otherwise.
+pub(crate) fn default_folder(instance: &Instance) -> PathBuf {
+    instance.server_dir().join("snapshots")
+}
+
+impl Saver {
+    /// Saves a snapshot to `path`, or under a name of its own in the folder. Blocks.
+    pub(crate) fn save(&self, path: Option<PathBuf>, passphrase: Option<&str>) -> Result<Saved, Problem> {
+        let path = match path {
+            Some(path) => path,
+            None => {
+                files::private_directory(&self.folder)?;
+                fresh_name(&self.folder, jiff::Timestamp::now())
+            }
+        };
+        let (secret, kind) = match passphrase {
+            Some(passphrase) => (passphrase.to_string(), Secret::Passphrase),
+            None => (token_secret(&self.instance)?, Secret::Token),
+        };
+        let failed = |why: &dyn std::fmt::Display| {
+            let advice = "check the place and the space of its disk";
+            Problem::new(format!("save the snapshot {}", path.display()), why, advice)
+        };
+        let sealed = seal::seal(&keys::collect(&self.instance)?, &secret).map_err(|error| failed(&error))?;
+        let extras = [(KEYS, Bytes::from(sealed))];
+        let status = self.store.save_snapshot(&path, &extras).map_err(|error| failed(&chain(&error)))?;
+        let SnapshotStatus { hash, revision, total_keys, total_size } = status;
+        Ok(Saved { path, hash, revision, keys: total_keys, size: total_size, secret: kind })
+    }
+}
+
+/// The secret of the server's token, which seals by default.
+fn token_secret(instance: &Instance) -> Result<String, Problem> {
+    let path = instance.server_dir().join("token");
+    let missing = || {
+        Problem::new(
+            "seal the snapshot",
+            format!("there is no {}", path.display()),
+            "start the server once, or give --passphrase-file",
+        )
+    };
+    let text = files::read(&path)?.ok_or_else(missing)?;
+    Ok(agent::token::Token::parse(&text)?.secret)
+}
+
+const PREFIX: &str = "snapshot-";
+const SUFFIX: &str = ".db";
+
+/// `snapshot-20261121T093000Z.db`: sorts by time. A second one within a second gets a number.
+fn fresh_name(folder: &Path, now: jiff::Timestamp) -> PathBuf {
+    let stem = format!("{PREFIX}{}", now.strftime("%Y%m%dT%H%M%SZ"));
+    let named = |more: String| folder.join(format!("{stem}{more}{SUFFIX}"));
+    (1..)
+        .map(|count| if count == 1 { named(String::new()) } else { named(format!("-{count}")) })
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| named(String::new()))
+}
+
+/// A file in the folder of snapshots.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+}
+
+/// Snapshots in a folder, oldest first. A folder that does not exist has none.
+pub(crate) fn list(folder: &Path) -> Result<Vec<Entry>, Problem> {
+    let failed =
+        |error| Problem::new(format!("read {}", folder.display()), error, "check --dir or --data-dir");
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let metadata = entry.metadata().map_err(failed)?;
+        if metadata.is_file() && name.ends_with(SUFFIX) {
+            let modified = metadata.modified().map_err(failed)?;
+            found.push(Entry { name, size: metadata.len(), modified });
+        }
+    }
+    found.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
+    Ok(found)
+}
+
+/// Removes all but the newest `keep` of the snapshots that were named here; those that a user named stay. Returns the
+/// names of the removed ones.
+pub(crate) fn prune(folder: &Path, keep: usize) -> Result<Vec<String>, Problem> {
+    let mut own: Vec<String> = list(folder)?.into_iter().map(|entry| entry.name).collect();
+    own.retain(|name| name.starts_with(PREFIX));
+    // By name, which is by the time in it: copying files about changes when they were modified.
+    own.sort();
+    own.truncate(own.len().saturating_sub(keep));
+    for name in &own {
+        remove(folder, name)?;
+    }
+    Ok(own)
+}
+
+pub(crate) fn remove(folder: &Path, name: &str) -> Result<(), Problem> {
+    let is_name = Path::new(name).file_name().is_some_and(|file| file == name) && name.ends_with(SUFFIX);
+    if !is_name {
+        let advice = "give a name that 'minik8s snapshot list' shows";
+        return Err(Problem::new(
+            format!("delete the snapshot {name:?}"),
+            "it is not a snapshot's name",
+            advice,
+        ));
+    }
+    let path = folder.join(name);
+    fs::remove_file(&path).map_err(|error| {
+        let advice = "see 'minik8s snapshot list' for what there is";
+        Problem::new(format!("delete the snapshot {}", path.display()), error, advice)
+    })
+}
+
+#[cfg(test)]
+mod tests;

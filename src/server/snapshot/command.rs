@@ -1,0 +1,285 @@
+//! `minik8s snapshot save | list | status | restore | delete | prune`.
+//!
+//! Saving asks the running server; everything else works on files.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent::command::{finish, run_to_end};
+use agent::flags::{self, Stop};
+use agent::instance::DEFAULT_DATA_DIR;
+use agent::problem::chain;
+use agent::token::Token;
+use agent::{Instance, Problem};
+use clap::{Args, Command, FromArgMatches, Subcommand};
+use embedded_store::snapshot as file;
+
+use super::{KEYS, Secret, default_folder, keys, list, prune, remove, seal};
+use crate::admin::{Answer, Request, ask};
+
+#[derive(Args, Clone, Debug)]
+struct SnapshotArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The server's data directory
+    #[arg(long, short = 'd', global = true, env = "MINIK8S_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// Where snapshots are kept [default: DATA/server/snapshots]
+    #[arg(long, global = true, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Verb {
+    /// Save a snapshot of the running server
+    Save {
+        /// Where to; without it, under a name of its own in the folder of snapshots
+        file: Option<PathBuf>,
+        /// Seal the cluster's keys with the first line of this file instead of the server token
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// List the snapshots that are kept
+    List,
+    /// Print hash, revision, number of keys and size
+    Status {
+        file: PathBuf,
+        /// simple, table or json
+        #[arg(long, short = 'w', value_name = "FORMAT", default_value = "simple", value_parser = ["simple", "table", "json"])]
+        write_out: String,
+    },
+    /// Make a data directory from a snapshot, also from one of etcd's
+    Restore {
+        file: PathBuf,
+        /// Token of the server that saved it
+        #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+        token: Option<String>,
+        /// File whose first line is the passphrase it was sealed with
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Delete snapshots by name
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Delete all but the newest
+    Prune {
+        /// How many to keep
+        #[arg(long, value_name = "N")]
+        keep: usize,
+    },
+}
+
+/// The command's description, for parsing, help and completion.
+pub fn clap_command(name: &'static str) -> Command {
+    SnapshotArgs::augment_args(Command::new(name))
+        .about("Save, list, inspect, restore and delete snapshots of a server")
+}
+
+/// Runs `minik8s snapshot`.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let command = clap_command("minik8s snapshot");
+    let outcome = flags::parse(command, arguments, Path::new("/nonexistent")).and_then(|matches| {
+        let arguments =
+            SnapshotArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
+        run(arguments).map_err(Stop::from)
+    });
+    finish("minik8s snapshot", outcome)
+}
+
+fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
+    let instance = Instance::of(&arguments.data_dir)?;
+    let folder = arguments.dir.unwrap_or_else(|| default_folder(&instance));
+    match arguments.verb {
+        Verb::Save { file, passphrase_file } => {
+            let place = file.or_else(|| arguments_folder_file(&folder, &instance));
+            run_to_end(save(&instance, place, passphrase_file.as_deref()))
+        }
+        Verb::List => print_list(&folder),
+        Verb::Status { file, write_out } => print_status(&file, &write_out),
+        Verb::Restore { file, token, passphrase_file } => {
+            restore(&instance, &file, token.as_deref(), passphrase_file.as_deref())
+        }
+        Verb::Delete { names } => names.iter().try_for_each(|name| {
+            remove(&folder, name)?;
+            println!("deleted {name}");
+            Ok(())
+        }),
+        Verb::Prune { keep } => {
+            for name in prune(&folder, keep)? {
+                println!("deleted {name}");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A folder that the server does not know of is ours to name the file in.
+fn arguments_folder_file(folder: &Path, instance: &Instance) -> Option<PathBuf> {
+    (folder != default_folder(instance)).then(|| super::fresh_name(folder, jiff::Timestamp::now()))
+}
+
+fn first_line(path: &Path) -> Result<String, Problem> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Problem::new(format!("read the passphrase from {}", path.display()), why, "correct --passphrase-file")
+    };
+    let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_string()),
+        _ => Err(failed(&"its first line is empty")),
+    }
+}
+
+async fn save(instance: &Instance, file: Option<PathBuf>, passphrase: Option<&Path>) -> Result<(), Problem> {
+    let passphrase = passphrase.map(first_line).transpose()?;
+    let absolute = |path: PathBuf| {
+        std::path::absolute(&path)
+            .map_err(|error| Problem::new(format!("save to {}", path.display()), error, "give another place"))
+    };
+    let path = file.map(absolute).transpose()?;
+    let saved = match ask(instance, &Request::SaveSnapshot { path, passphrase }).await? {
+        Answer::Saved(saved) => saved,
+        Answer::Failed(why) => return Err(Problem::plain(why)),
+    };
+    println!("{}", saved.path.display());
+    println!("hash {:x}, revision {}, {} keys, {} bytes", saved.hash, saved.revision, saved.keys, saved.size);
+    match saved.secret {
+        Secret::Token => println!(
+            "The cluster's keys in it are sealed with the server token: keep {} too, restoring needs it.",
+            instance.server_dir().join("token").display()
+        ),
+        Secret::Passphrase => {
+            println!("The cluster's keys in it are sealed with your passphrase: restoring needs it.");
+        }
+    }
+    Ok(())
+}
+
+fn print_list(folder: &Path) -> Result<(), Problem> {
+    println!("{:<40} {:>12}  CREATED", "NAME", "SIZE");
+    for entry in list(folder)? {
+        let created = jiff::Timestamp::try_from(entry.modified).unwrap_or_default();
+        println!("{:<40} {:>12}  {}", entry.name, entry.size, created.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    }
+    Ok(())
+}
+
+fn unusable(path: &Path, error: &file::SnapshotError) -> Problem {
+    Problem::new(format!("read the snapshot {}", path.display()), chain(error), "use another snapshot")
+}
+
+fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
+    let status = file::status(path).map_err(|error| unusable(path, &error))?;
+    let (hash, size) = (format!("{:x}", status.hash), human_size(status.total_size));
+    match format {
+        "json" => println!(
+            "{}",
+            serde_json::json!({"hash": status.hash, "revision": status.revision,
+                "totalKey": status.total_keys, "totalSize": status.total_size})
+        ),
+        "table" => {
+            let (revision, keys) = (status.revision.to_string(), status.total_keys.to_string());
+            let head = ["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"];
+            let cells = [hash, revision, keys, size];
+            let widths: Vec<usize> = head.iter().zip(&cells).map(|(a, b)| a.len().max(b.len())).collect();
+            let rule: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
+            let row = |cells: &[&str]| {
+                let parts: String =
+                    cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:>width$} ")).collect();
+                format!("{parts}|")
+            };
+            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+            println!("{rule}+\n{}\n{rule}+\n{}\n{rule}+", row(&head), row(&cells));
+        }
+        _ => println!("{hash}, {}, {}, {size}", status.revision, status.total_keys),
+    }
+    Ok(())
+}
+
+/// As etcdctl prints sizes: two significant digits, decimal units.
+fn human_size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" || value >= 10.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+}
+
+/// The secret that opens the sealed keys: what is given, else the token that lies in the data directory.
+fn secret(instance: &Instance, token: Option<&str>, passphrase: Option<&Path>) -> Result<String, Problem> {
+    if let Some(path) = passphrase {
+        return first_line(path);
+    }
+    match token {
+        Some(token) => Token::parse(token).map(|token| token.secret),
+        None => super::token_secret(instance).map_err(|_| {
+            let why = "the cluster's keys in it are sealed and no secret is given";
+            Problem::new(
+                "restore the snapshot",
+                why,
+                "give --token of the server that saved it, or --passphrase-file",
+            )
+        }),
+    }
+}
+
+fn restore(
+    instance: &Instance,
+    path: &Path,
+    token: Option<&str>,
+    passphrase: Option<&Path>,
+) -> Result<(), Problem> {
+    let _lock = instance.lock()?;
+    let extras = file::extras(path).map_err(|error| unusable(path, &error))?;
+    let sealed = extras.iter().find(|(name, _)| name == KEYS).map(|(_, content)| content);
+    let keys = match sealed {
+        Some(sealed) => {
+            let opened = seal::open(sealed, &secret(instance, token, passphrase)?);
+            let opened = opened.map_err(|error| {
+                let advice = "give the --token or --passphrase-file it was saved with";
+                Problem::new(format!("restore {}", path.display()), error, advice)
+            })?;
+            let keys = keys::parse(&opened)?;
+            keys::check_absent(instance, &keys)?;
+            Some(keys)
+        }
+        None => None,
+    };
+    let store = instance.server_dir().join("store");
+    if fs::read_dir(&store).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Problem::new(
+            format!("restore into {}", store.display()),
+            "a store is there",
+            "move the data directory away, or give another --data-dir",
+        ));
+    }
+    // Keys first: a store without them would come up as a cluster that nobody knows.
+    keys::write(instance, keys.as_ref().unwrap_or(&Default::default()))?;
+    let revision = file::restore(path, &store).map_err(|error| unusable(path, &error))?;
+    println!("restored into {} at revision {revision}", instance.data_dir().display());
+    match keys {
+        Some(_) => println!("Start the server: it is a new cluster with the old one's objects and keys."),
+        None => println!("It holds no keys of a cluster: the server makes new ones when it starts."),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_size;
+
+    #[test]
+    fn sizes_are_printed_as_etcdctl_does() {
+        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (20_480, "20 kB"), (2_100_000, "2.1 MB")] {
+            assert_eq!(human_size(bytes), text);
+        }
+    }
+}

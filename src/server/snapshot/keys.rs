@@ -1,0 +1,67 @@
+//! What a restored cluster needs beside its objects to be itself: authorities, the service accounts' key, the token.
+//!
+//! Certificates that are issued from these are left out: a restored server makes its own.
+
+use std::collections::BTreeMap;
+
+use agent::{Instance, Problem, files};
+
+/// Below `DATA/server`.
+const FILES: &[&str] = &[
+    "tls/server-ca.crt",
+    "tls/server-ca.key",
+    "tls/client-ca.crt",
+    "tls/client-ca.key",
+    "tls/service.key",
+    "tls/etcd/ca.crt",
+    "tls/etcd/ca.key",
+    "token",
+];
+
+/// The files' contents by name, as JSON. A file that does not exist is left out.
+pub(super) fn collect(instance: &Instance) -> Result<Vec<u8>, Problem> {
+    let mut contents = BTreeMap::new();
+    for name in FILES {
+        if let Some(text) = files::read(&instance.server_dir().join(name))? {
+            contents.insert(*name, text);
+        }
+    }
+    serde_json::to_vec(&contents).map_err(|error| Problem::new("collect the keys", error, "try again"))
+}
+
+/// Reads what [`collect`] made; names that no version of us has written are refused.
+pub(super) fn parse(content: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
+    let refused = |why: String| Problem::new("restore the keys", why, "use another snapshot");
+    let contents: BTreeMap<String, String> =
+        serde_json::from_slice(content).map_err(|error| refused(error.to_string()))?;
+    match contents.keys().find(|name| !FILES.contains(&name.as_str())) {
+        Some(name) => Err(refused(format!("the snapshot holds an unknown file {name:?}"))),
+        None => Ok(contents),
+    }
+}
+
+/// Keys that are there and differ would be lost: nothing is overwritten.
+pub(super) fn check_absent(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
+    for (name, text) in contents {
+        let path = instance.server_dir().join(name);
+        if files::read(&path)?.is_some_and(|old| old != *text) {
+            return Err(Problem::new(
+                format!("restore {}", path.display()),
+                "another cluster's is there",
+                "move the data directory away, or give another --data-dir",
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn write(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let folder = instance.server_dir();
+    for folder in [folder.clone(), folder.join("tls"), folder.join("tls/etcd")] {
+        files::private_directory(&folder)?;
+    }
+    for (name, text) in contents {
+        files::write(&folder.join(name), text.as_bytes(), 0o600)?;
+    }
+    Ok(())
+}

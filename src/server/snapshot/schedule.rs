@@ -1,0 +1,98 @@
+//! Snapshots by the clock: when, where, and how many are kept. On by default.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use agent::{Instance, Problem};
+use croner::Cron;
+use jiff::{Unit, Zoned};
+use supervisor::{OnExit, Stage};
+
+use super::{Saver, default_folder, prune};
+
+/// What the flags say.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    /// None: no snapshots by the clock.
+    cron: Option<Cron>,
+    keep: usize,
+    pub(crate) folder: PathBuf,
+}
+
+impl Schedule {
+    /// `cron` has five fields in the machine's time zone, or is `off`.
+    pub(crate) fn new(
+        cron: &str,
+        keep: usize,
+        folder: Option<PathBuf>,
+        instance: &Instance,
+    ) -> Result<Self, Problem> {
+        let advice = "give --snapshot-schedule-cron five fields, such as \"0 */12 * * *\", or off";
+        let cron = match cron {
+            "off" => None,
+            text => Some(
+                Cron::from_str(text)
+                    .map_err(|error| Problem::new(format!("save snapshots at {text:?}"), error, advice))?,
+            ),
+        };
+        if keep == 0 {
+            let advice = "give --snapshot-retention 1 or more, or --snapshot-schedule-cron off";
+            return Err(Problem::new("keep snapshots", "none would be kept", advice));
+        }
+        Ok(Schedule { cron, keep, folder: folder.unwrap_or_else(|| default_folder(instance)) })
+    }
+}
+
+/// Longest sleep: a clock that was set meanwhile is noticed after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// Saves and prunes as the schedule says, until the stage stops.
+pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
+    let Some(cron) = schedule.cron.clone() else { return };
+    stage.spawn_cancellable("snapshots", OnExit::Done, async move {
+        while wait_for_turn(&cron).await {
+            let (saver, schedule) = (saver.clone(), schedule.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                let saved = saver.save(None, None)?;
+                let removed = prune(&schedule.folder, schedule.keep)?;
+                tracing::info!(path = %saved.path.display(), removed = removed.len(), "snapshot is saved");
+                Ok::<(), Problem>(())
+            });
+            match done.await {
+                Ok(Ok(())) => {}
+                Ok(Err(problem)) => tracing::error!(%problem, "no snapshot is saved"),
+                Err(error) => tracing::error!(%error, "no snapshot is saved"),
+            }
+        }
+    });
+}
+
+/// Returns at the next time of the schedule; false if there is none.
+async fn wait_for_turn(cron: &Cron) -> bool {
+    let Ok(due) = cron.find_next_occurrence(&Zoned::now(), false) else { return false };
+    loop {
+        let left =
+            Zoned::now().until(&due).ok().and_then(|span| span.total(Unit::Second).ok()).unwrap_or(0.0);
+        if left <= 0.0 {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_secs_f64(left).min(LONGEST_SLEEP)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_checked() {
+        let instance = Instance::of(std::path::Path::new("/nonexistent")).unwrap();
+        let schedule = |cron: &str, keep| Schedule::new(cron, keep, None, &instance);
+        assert!(schedule("0 */12 * * *", 5).unwrap().cron.is_some());
+        assert!(schedule("off", 5).unwrap().cron.is_none());
+        let problem = schedule("every day", 5).unwrap_err().to_string();
+        assert!(problem.contains("every day") && problem.contains("--snapshot-schedule-cron"), "{problem}");
+        assert!(schedule("off", 0).is_err());
+    }
+}
