@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,7 +189,10 @@ impl EmbeddedStore {
     /// Writes a snapshot to a new file and returns it, at its end.
     pub(crate) fn write_snapshot(&self, path: &Path, extras: &[(&str, Bytes)]) -> io::Result<File> {
         let frozen = self.freeze();
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        // Whoever can read it can read every secret of the cluster.
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(path)?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         frozen.write(&mut out, extras)?;
         let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -10,5 +10,6 @@ mod etcd;
 mod kubectl_versions;
 mod node;
 mod restart;
+mod snapshot;
 mod uninstall;
 mod walkthrough;

@@ -186,13 +186,11 @@ fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
             let cells = [hash, revision, keys, size];
             let widths: Vec<usize> = head.iter().zip(&cells).map(|(a, b)| a.len().max(b.len())).collect();
             let rule: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
-            let row = |cells: &[&str]| {
-                let parts: String =
-                    cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:>width$} ")).collect();
-                format!("{parts}|")
-            };
-            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-            println!("{rule}+\n{}\n{rule}+\n{}\n{rule}+", row(&head), row(&cells));
+            let head: String =
+                head.iter().zip(&widths).map(|(cell, width)| format!("| {cell:^width$} ")).collect();
+            let cells: String =
+                cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:>width$} ")).collect();
+            println!("{rule}+\n{head}|\n{rule}+\n{cells}|\n{rule}+");
         }
         _ => println!("{hash}, {}, {}, {size}", status.revision, status.total_keys),
     }
