@@ -25,7 +25,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::record::{Record, Request};
 use crate::state::Outcome;
-use crate::types::{Durability, StoreError};
+use crate::types::{Durability, OpResult, StoreError};
 
 /// Requests that may wait at a time; more wait to be let in.
 pub(crate) const WAITING: usize = 8192;
@@ -271,12 +271,30 @@ impl Writer {
             return;
         }
         let outcomes = self.shared.core.apply(&records);
+        self.count(&outcomes);
         let own = usize::from(raise);
         for (waiting, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
             if let Some(waiting) = waiting {
                 let _ = waiting.send(outcome);
             }
         }
+    }
+
+    /// Adds to the counters what the requests did.
+    fn count(&self, outcomes: &[Answer]) {
+        let (mut puts, mut deletes) = (0, 0);
+        for result in outcomes.iter().flatten() {
+            let Outcome::Txn(result) = result else { continue };
+            for result in &result.results {
+                match result {
+                    OpResult::Put { .. } => puts += 1,
+                    OpResult::Delete { .. } => deletes += 1,
+                    OpResult::Range(_) => {}
+                }
+            }
+        }
+        self.shared.metrics.puts.fetch_add(puts, Ordering::Relaxed);
+        self.shared.metrics.deletes.fetch_add(deletes, Ordering::Relaxed);
     }
 
     /// Makes the next record and buffers it in the log.

@@ -43,8 +43,11 @@ pub struct Config {
     /// The store's own directory; made if it is not there.
     pub dir: PathBuf,
     pub history: HistoryLimits,
-    /// Size of a log segment, and how much log there is between two writes of the applied state.
+    /// Size of a log segment.
     pub segment_bytes: u64,
+    /// Log between two writes of the applied state. A larger one costs memory while it is written: sled needs several
+    /// times its size.
+    pub checkpoint_bytes: u64,
     /// Lazy writes are on disk after this.
     pub lazy_flush: Duration,
     /// Writes that need space are refused when less than this is free.
@@ -57,7 +60,8 @@ impl Config {
         Config {
             dir: dir.into(),
             history: HistoryLimits::default(),
-            segment_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
+            checkpoint_bytes: 4 << 20,
             // Below the 10 s that lazy durability promises, with room for a slow sync.
             lazy_flush: Duration::from_secs(8),
             min_free_bytes: 96 << 20,
@@ -161,7 +165,7 @@ impl EmbeddedStore {
         let (jobs, todo) = sync_channel(1);
         let limits = Limits {
             lazy_flush: config.lazy_flush,
-            checkpoint_bytes: config.segment_bytes,
+            checkpoint_bytes: config.checkpoint_bytes,
             min_free: config.min_free_bytes,
         };
         let mut writer = Writer {

@@ -27,6 +27,11 @@ use crate::state::{Lease, State};
 use crate::types::{KeyValue, LeaseId};
 
 mod bolt;
+mod folder;
+mod seal;
+
+pub use folder::{Saved, list, name, prune};
+pub use seal::{SealError, seal, unseal};
 
 use bolt::{Bucket, Database};
 
@@ -151,7 +156,7 @@ fn encode(kv: &KeyValue) -> Vec<u8> {
 }
 
 /// Appends the hash of all that was written.
-fn seal(file: &mut File) -> io::Result<()> {
+fn append_hash(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     let mut hasher = Sha256::new();
     io::copy(file, &mut hasher)?;
@@ -196,7 +201,7 @@ impl EmbeddedStore {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         frozen.write(&mut out, extras)?;
         let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        seal(&mut file)?;
+        append_hash(&mut file)?;
         Ok(file)
     }
 }

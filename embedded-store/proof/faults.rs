@@ -85,7 +85,7 @@ fn a_nearly_full_disk_refuses_what_grows() {
 /// A store with a log of several batches that no checkpoint has swallowed yet.
 fn filled(dir: &Path) -> FakeDisk {
     let disk = FakeDisk::default();
-    let config = Config { segment_bytes: 1 << 20, ..config(dir) };
+    let config = Config { segment_bytes: 1 << 20, checkpoint_bytes: 1 << 20, ..config(dir) };
     let (store, _) = EmbeddedStore::open_on(config, Arc::new(disk.clone()), None).unwrap();
     runtime().block_on(async {
         for number in 0..40 {

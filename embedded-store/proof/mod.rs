@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod linear;
 mod model;
 mod power;
 mod suite;
@@ -30,7 +31,7 @@ impl Dice {
 
 /// A store that checkpoints often, so that short tests go through all of its life.
 fn config(dir: &std::path::Path) -> Config {
-    Config { segment_bytes: 16 << 10, min_free_bytes: 0, ..Config::new(dir) }
+    Config { segment_bytes: 16 << 10, checkpoint_bytes: 16 << 10, min_free_bytes: 0, ..Config::new(dir) }
 }
 
 fn put(key: &str, value: impl Into<Bytes>) -> Op {

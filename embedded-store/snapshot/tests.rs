@@ -187,3 +187,33 @@ fn an_etcd_snapshot_restores_here() {
     restore(&file, &target).unwrap();
     assert_eq!(all(&open(&target)), all(&store));
 }
+
+#[test]
+fn only_the_secret_opens_what_is_sealed() {
+    let sealed = seal(b"token", "ca.key", b"private").unwrap();
+    assert_eq!(unseal(b"token", "ca.key", &sealed).unwrap(), b"private");
+    assert_eq!(unseal(b"other", "ca.key", &sealed), Err(SealError::Wrong));
+    assert_eq!(unseal(b"token", "other.key", &sealed), Err(SealError::Wrong));
+    let mut changed = sealed.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(unseal(b"token", "ca.key", &changed), Err(SealError::Wrong));
+    assert_eq!(unseal(b"token", "ca.key", &sealed[..20]), Err(SealError::Wrong));
+}
+
+#[test]
+fn pruning_keeps_the_newest_and_what_people_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(list(&dir.path().join("none")).unwrap(), []);
+    for file in
+        [&name(5), &name(70), &name(1_700_000_000), "before-upgrade.db", "snapshot-of-mine.db", "notes.txt"]
+    {
+        fs::write(dir.path().join(file), "x").unwrap();
+    }
+    assert_eq!(prune(dir.path(), 1).unwrap(), [name(5), name(70)]);
+    let mut left: Vec<String> = list(dir.path()).unwrap().into_iter().map(|saved| saved.name).collect();
+    left.sort();
+    assert_eq!(
+        left,
+        ["before-upgrade.db".to_string(), name(1_700_000_000), "snapshot-of-mine.db".to_string()]
+    );
+}
