@@ -87,7 +87,7 @@ pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
         return Err(Error::message("must specify one of -f and -k"));
     }
     let mut errors = Vec::new();
-    let mut targets = env.from_files(&args.files).await?;
+    let mut targets = env.objects_of(&args.files).await?;
     if let Some(selector) = &args.selector {
         let selector = api::LabelSelector::parse(selector).map_err(Error::message)?;
         targets.retain(|target| selector.matches(&labels_of(target)));

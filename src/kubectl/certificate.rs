@@ -42,7 +42,7 @@ pub(crate) async fn run(env: &Env, args: CertificateArgs) -> Result<()> {
         What::Deny(args) => (args, "Denied", "Approved", "denied"),
     };
     let targets = if args.files.given() {
-        env.from_files(&args.files).await?
+        env.objects_of(&args.files).await?
     } else {
         let row = env.resource("certificatesigningrequests").await?;
         match (&args.names[..], args.selector.given()) {

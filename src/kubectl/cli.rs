@@ -225,8 +225,10 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
     let flag_name =
         || value(ContextKind::InvalidArg).split([' ', '=']).next().unwrap_or_default().to_string();
     let text = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return Stop { text: error.render().to_string(), code: 0 };
+        ErrorKind::DisplayHelp => return Stop { text: error.render().to_string(), code: 0 },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A group of commands without one of them is a mistake; kubectl alone is not.
+            return Stop { text: error.render().to_string(), code: i32::from(path != "kubectl") };
         }
         ErrorKind::UnknownArgument => {
             let flag = flag_name();

@@ -97,7 +97,7 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
             if !args.files.given() {
                 return Err(Error::message("must specify one of -f and -k"));
             }
-            let targets = env.from_files(&args.files).await?;
+            let targets = env.objects_of(&args.files).await?;
             return create_all(env, targets, &args.change, &args.validate, args.save_config).await;
         }
         Some(What::Token(args)) => return token::run(env, args).await,

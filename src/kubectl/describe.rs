@@ -66,7 +66,7 @@ pub(crate) async fn run(env: &Env, args: DescribeArgs) -> Result<()> {
 
 async fn targets(env: &Env, args: &DescribeArgs, errors: &mut Vec<Error>) -> Result<Vec<Target>> {
     if args.files.given() {
-        return env.from_files(&args.files).await;
+        return env.objects_of(&args.files).await;
     }
     match env.select(&args.resources).await? {
         Selection::Collections(rows) => {

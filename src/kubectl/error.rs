@@ -185,7 +185,12 @@ impl From<io::Error> for Error {
 
 impl From<KubeconfigError> for Error {
     fn from(error: KubeconfigError) -> Self {
-        Error::Message(error.to_string())
+        match error {
+            KubeconfigError::NoContext(name) => Error::Raw(format!(
+                "Error in configuration: context was not found for specified context: {name}"
+            )),
+            other => Error::Message(other.to_string()),
+        }
     }
 }
 
@@ -197,6 +202,12 @@ impl From<ConfigError> for Error {
 
 impl From<JsonPathError> for Error {
     fn from(error: JsonPathError) -> Self {
+        Error::Message(error.to_string())
+    }
+}
+
+impl From<crate::sort::SortError> for Error {
+    fn from(error: crate::sort::SortError) -> Self {
         Error::Message(error.to_string())
     }
 }

@@ -180,7 +180,7 @@ fn wrapped(text: &str, indent: usize) -> String {
             }
             line.push_str(word);
         }
-        out.push_str(&format!("{}{line}", " ".repeat(indent)).trim_end().to_string());
+        out.push_str(format!("{}{line}", " ".repeat(indent)).trim_end());
         out.push('\n');
     }
     out

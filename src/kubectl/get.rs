@@ -13,7 +13,7 @@ use crate::manifest::FileArgs;
 use crate::output::text_table::TextTable;
 use crate::output::{Format, OutputArgs};
 use crate::rest::JSON;
-use crate::selection::{Selection, SelectorArgs, Target, page_path};
+use crate::selection::{Selection, SelectorArgs, Target, about_list, page_path};
 use crate::sort;
 use crate::table::{ACCEPT_TABLE, Look, Table};
 
@@ -90,7 +90,7 @@ async fn select(env: &Env, args: &GetArgs) -> Result<Selection> {
                 "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
             ));
         }
-        return Ok(Selection::Targets(env.from_files(&args.files).await?));
+        return Ok(Selection::Targets(env.objects_of(&args.files).await?));
     }
     if args.resources.is_empty() {
         return Err(Error::Raw(
@@ -162,7 +162,11 @@ impl Get<'_> {
         }
         if let Some(path) = &self.args.sort_by {
             for (_, table) in &mut tables {
-                sort::by_path(&mut table.rows, path, |row| &row.object)?;
+                match sort::by_path(&mut table.rows, path, |row| &row.object) {
+                    // A field that no row has leaves a table as it is.
+                    Ok(()) | Err(sort::SortError::Missing(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         let shown = self.print_tables(&tables)?;
@@ -205,7 +209,8 @@ impl Get<'_> {
         let mut token = String::new();
         loop {
             let path = page_path(row, namespace, &query, self.args.chunk_size, &token);
-            let answer = rest.get_as(&path, ACCEPT_TABLE).await?;
+            let answer =
+                rest.get_as(&path, ACCEPT_TABLE).await.map_err(|error| about_list(row, &query, error))?;
             token = answer["metadata"]["continue"].as_str().unwrap_or_default().to_string();
             table.append(Table::from_answer(answer, Timestamp::now()));
             if token.is_empty() {
@@ -248,13 +253,13 @@ impl Get<'_> {
             }
         }
         if let Some(path) = &self.args.sort_by {
-            sort::by_path(&mut objects, path, |object| object)?;
+            sort::by_path(&mut objects, path, |object| object).map_err(Error::from)?;
         }
         if single {
             if let Some(object) = objects.first() {
                 print(&self.text(object)?)?;
             }
-        } else if !(objects.is_empty() && !errors.is_empty()) {
+        } else if !objects.is_empty() || errors.is_empty() {
             print(&self.text(&list_of(objects))?)?;
         }
         collect(errors)

@@ -49,7 +49,7 @@ pub(crate) async fn run(env: &Env, args: ReplaceArgs) -> Result<()> {
         return Err(Error::message("must specify one of -f and -k"));
     }
     let mut errors = Vec::new();
-    for target in env.from_files(&args.files).await? {
+    for target in env.objects_of(&args.files).await? {
         if let Err(error) = replace(env, &target, &args).await {
             let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
             errors.push(error.doing(format!("error when replacing {source:?}")));

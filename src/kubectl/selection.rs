@@ -142,9 +142,9 @@ impl Env {
                     ));
                 }
                 [_, _] => {
-                    return Err(Error::message(format!(
-                        "arguments in resource/name form must have a single resource and name"
-                    )));
+                    return Err(Error::message(
+                        "arguments in resource/name form must have a single resource and name",
+                    ));
                 }
                 _ => {
                     return Err(Error::message(
@@ -157,7 +157,7 @@ impl Env {
     }
 
     /// The objects of files, each with the place it belongs to.
-    pub(crate) async fn from_files(&self, files: &FileArgs) -> Result<Vec<Target>> {
+    pub(crate) async fn objects_of(&self, files: &FileArgs) -> Result<Vec<Target>> {
         let mut targets = Vec::new();
         for manifest in files.read()? {
             targets.push(self.place(manifest).await?);
@@ -213,7 +213,7 @@ impl Env {
                     "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
                 ));
             }
-            return self.from_files(files).await;
+            return self.objects_of(files).await;
         }
         match self.select(args).await? {
             Selection::Targets(targets) if targets.is_empty() => Err(Error::message(
@@ -266,7 +266,7 @@ impl Env {
         let mut token = String::new();
         loop {
             let path = page_path(row, namespace, query, page, &token);
-            let mut list = rest.get(&path).await?;
+            let mut list = rest.get(&path).await.map_err(|error| about_list(row, query, error))?;
             if let Some(items) = list["items"].as_array_mut() {
                 for mut item in items.drain(..) {
                     if item["kind"].is_null() {
@@ -302,4 +302,46 @@ pub(crate) fn page_path(
     }
     path.truncate(path.trim_end_matches(['&', '?']).len());
     path
+}
+
+/// What a refused list was asked for, in kubectl's words.
+pub(crate) fn about_list(row: &KindRow, query: &str, error: Error) -> Error {
+    let Error::Api { doing, error } = error else { return error };
+    if !matches!(error.reason(), "BadRequest" | "NotFound") {
+        return Error::Api { doing, error };
+    }
+    let parameter = |name: &str| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.map(decoded).unwrap_or_default()
+    };
+    let resource = format!("{}/{}, Resource={}", row.group, row.version, row.plural);
+    let (labels, fields) = (parameter("labelSelector"), parameter("fieldSelector"));
+    let doing = if labels.is_empty() && fields.is_empty() {
+        format!("Unable to list {resource:?}")
+    } else {
+        format!("Unable to find {resource:?} that match label selector {labels:?}, field selector {fields:?}")
+    };
+    Error::Api { doing, error }
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match hex.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

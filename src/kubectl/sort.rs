@@ -4,21 +4,29 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
-use crate::jsonpath::JsonPath;
+use crate::jsonpath::{JsonPath, JsonPathError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SortError {
+    #[error("couldn't find any field with path {0:?} in the list of objects")]
+    Missing(String),
+    #[error(transparent)]
+    Path(#[from] JsonPathError),
+}
 
 /// Sorts items by the path's first value; items without one come first. A path that no item has is an error.
-pub(crate) fn by_path<T>(items: &mut [T], path: &str, object: impl Fn(&T) -> &Value) -> Result<()> {
+pub(crate) fn by_path<T>(
+    items: &mut [T],
+    path: &str,
+    object: impl Fn(&T) -> &Value,
+) -> Result<(), SortError> {
     let parsed = JsonPath::parse_relaxed(path)?;
     let mut keys: Vec<Option<Value>> = Vec::with_capacity(items.len());
     for item in items.iter() {
         keys.push(parsed.values(object(item))?.into_iter().next());
     }
     if !items.is_empty() && keys.iter().all(Option::is_none) {
-        return Err(Error::message(format!(
-            "couldn't find any field with path {:?} in the list of objects",
-            braced(path)
-        )));
+        return Err(SortError::Missing(braced(path)));
     }
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by(|left, right| compare_keys(keys[*left].as_ref(), keys[*right].as_ref()));

@@ -41,7 +41,10 @@ fn parse(text: &str) -> Result<Change> {
     let wrong = || Error::message(format!("invalid taint spec: {text}"));
     let (pair, effect) = text.split_once(':').ok_or_else(wrong)?;
     if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-        return Err(Error::message(format!("invalid taint effect: {effect}, unsupported taint effect")));
+        return Err(Error::usage(
+            "kubectl taint",
+            format!("invalid taint effect: {effect}, unsupported taint effect"),
+        ));
     }
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
     Ok(Change::Add { key: key.to_string(), value: value.to_string(), effect: effect.to_string() })

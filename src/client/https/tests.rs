@@ -17,12 +17,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::decode::Frames;
 use super::{ClientCertificate, HttpsApi, HttpsConfig, Token, is_connection_error};
-use crate::{ObjectApi, ObjectRef};
+use crate::{NodeDialer, ObjectApi, ObjectRef, TlsNodeDialer};
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -405,6 +406,40 @@ async fn a_replaced_certificate_is_presented_from_then_on() {
     api.replace_certificate(&second).unwrap();
     api.get(&CONFIG_MAP, at).await.unwrap();
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [first_der, second_der]);
+}
+
+#[tokio::test]
+async fn a_nodes_kubelet_is_reached_where_its_status_says() {
+    let server = Fixture::start(&["http/1.1"], |seen| {
+        assert!(!seen.peer.is_empty(), "the kubelet sees who calls");
+        whole(200, &seen.line)
+    })
+    .await;
+    let (certificate, _) = server.certificate();
+    let dialer = TlsNodeDialer::new(&server.ca_pem, &certificate).unwrap();
+    let node = |port: u16| -> k8s_openapi::api::core::v1::Node {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "n"},
+            "status": {
+                "addresses": [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "127.0.0.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            },
+        }))
+        .unwrap()
+    };
+    let mut stream = dialer.dial(&node(server.address.port())).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: n\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("GET /healthz"), "{answer}");
+
+    let other = Fixture::start(&["http/1.1"], |_| whole(200, "")).await;
+    let Err(error) = dialer.dial(&node(other.address.port())).await else {
+        panic!("another authority's certificate")
+    };
+    assert!(error.to_string().starts_with("kubelet of node n at 127.0.0.1:"), "{error}");
+    let Err(error) = dialer.dial(&node(0)).await else { panic!("a node without a port") };
+    assert_eq!(error.to_string(), "node n has no kubelet port");
 }
 
 #[test]

@@ -100,15 +100,15 @@ fn system(sheet: &mut Sheet, info: &Value) {
 async fn lease(env: &Env, sheet: &mut Sheet, name: &str) -> Result<()> {
     let path =
         format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{}", encode_component(name));
-    sheet.line(0, "Lease:");
     let spec = match env.rest().await?.get(&path).await {
         Ok(mut lease) => lease["spec"].take(),
-        Err(error) if error.is_not_found() => Value::Null,
         Err(error) => {
-            sheet.line(1, &format!("Failed to get lease: {error}"));
+            let why = error.api().map_or_else(|| error.to_string(), ToString::to_string);
+            sheet.line(0, &format!("Lease:\tFailed to get lease: {why}"));
             return Ok(());
         }
     };
+    sheet.line(0, "Lease:");
     let or_unset = |value: &Value| value.as_str().map_or_else(|| "<unset>".to_string(), str::to_string);
     let time_or_unset = |value: &Value| if value.is_string() { time(value) } else { "<unset>".to_string() };
     sheet.line(1, &format!("HolderIdentity:\t{}", or_unset(&spec["holderIdentity"])));

@@ -22,6 +22,6 @@ fn order_follows_the_kind_of_value() {
     assert_eq!(sorted(".a", &[json!("x"), Value::Null]).unwrap(), ["1", "0"], "without the field first");
     assert_eq!(
         sorted(".b", &[json!(1)]).unwrap_err(),
-        "error: couldn't find any field with path \"{.b}\" in the list of objects"
+        "couldn't find any field with path \"{.b}\" in the list of objects"
     );
 }

@@ -9,7 +9,7 @@ type Parsed<T> = Result<T, String>;
 /// What a list of nodes ended with.
 enum End {
     Eof,
-    End,
+    Closed,
     /// `else`, and the rest of its action (`if …`, `with …`).
     Else(String),
 }
@@ -24,7 +24,7 @@ pub(super) fn template(text: &str) -> Parsed<Vec<Node>> {
     let mut parser = Parser { rest: text, trim: false };
     match parser.nodes()? {
         (nodes, End::Eof) => Ok(nodes),
-        (_, End::End) => Err("unexpected {{end}}".to_string()),
+        (_, End::Closed) => Err("unexpected {{end}}".to_string()),
         (_, End::Else(_)) => Err("unexpected {{else}}".to_string()),
     }
 }
@@ -70,7 +70,7 @@ impl Parser<'_> {
             match word {
                 "" => return Err("missing value for command".to_string()),
                 _ if word.starts_with("/*") => {}
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(rest.trim().to_string()))),
                 "if" => nodes.push(self.branches(rest)?),
                 "with" => {
@@ -95,7 +95,7 @@ impl Parser<'_> {
             let last = condition.is_none();
             branches.push((condition.take(), body));
             match end {
-                End::End => return Ok(Node::If(branches)),
+                End::Closed => return Ok(Node::If(branches)),
                 End::Eof => return Err("unexpected EOF".to_string()),
                 End::Else(_) if last => return Err("expected end; found {{else}}".to_string()),
                 End::Else(rest) => {
@@ -112,9 +112,9 @@ impl Parser<'_> {
     /// A body up to `end`, and what stands behind `else`.
     fn body(&mut self) -> Parsed<(Vec<Node>, Vec<Node>)> {
         match self.nodes()? {
-            (body, End::End) => Ok((body, Vec::new())),
+            (body, End::Closed) => Ok((body, Vec::new())),
             (body, End::Else(_)) => match self.nodes()? {
-                (otherwise, End::End) => Ok((body, otherwise)),
+                (otherwise, End::Closed) => Ok((body, otherwise)),
                 _ => Err("unexpected EOF".to_string()),
             },
             (_, End::Eof) => Err("unexpected EOF".to_string()),
@@ -173,10 +173,9 @@ impl Tokens<'_> {
     fn pipeline(&mut self) -> Parsed<Pipeline> {
         let trimmed = self.rest.trim_start();
         let mut assign = None;
-        if trimmed.starts_with('$') {
-            let name_end = trimmed[1..]
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .map_or(trimmed.len(), |at| at + 1);
+        if let Some(name) = trimmed.strip_prefix('$') {
+            let name_end =
+                name.find(|c: char| !c.is_alphanumeric() && c != '_').map_or(trimmed.len(), |at| at + 1);
             let after = trimmed[name_end..].trim_start();
             for (sign, is_new) in [(":=", true), ("=", false)] {
                 if let Some(rest) = after.strip_prefix(sign).filter(|rest| !rest.starts_with('=')) {
