@@ -7,7 +7,7 @@ use client::events::{EventType, Recorder};
 use client::{Informer, ObjectApi};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use parking_lot::{Mutex, RwLock};
-use supervisor::{CancellationToken, Stage};
+use supervisor::{CancellationToken, Latch, Stage};
 use tokio::sync::{Notify, watch};
 
 use crate::Config;
@@ -43,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) allocatable: Resources,
     /// The node's own object, once it is known.
     pub(crate) node: RwLock<Option<Arc<Node>>>,
+    /// Opens when sandboxes can be made.
+    pub(crate) sandbox_image: Latch,
     /// How the container runtime is.
     pub(crate) runtime: watch::Sender<RuntimeHealth>,
     pub(crate) restarts: Mutex<Backoff>,
@@ -151,6 +153,13 @@ impl Mailbox {
             self.ending.cancel();
         }
         self.notify.notify_one();
+    }
+
+    /// Forgets events about containers that are no more. Wakes nobody.
+    pub(crate) fn forget_missing(&self, present: &HashSet<&str>) {
+        let mut mail = self.state.lock();
+        mail.exited.retain(|id| present.contains(id.as_str()));
+        mail.out_of_memory.retain(|id| present.contains(id.as_str()));
     }
 
     pub(crate) async fn changed(&self) {

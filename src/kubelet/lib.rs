@@ -20,7 +20,6 @@ mod status;
 mod volumes;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use client::events::Recorder;
 use client::{Informers, ObjectApi};
@@ -131,6 +130,7 @@ fn context(
         allocatable: machine.allocatable(config.max_pods),
         machine,
         node: RwLock::default(),
+        sandbox_image: Latch::new("sandbox image"),
         runtime: watch::Sender::new(RuntimeHealth::Unknown),
         restarts: Mutex::default(),
         owners: Mutex::default(),
@@ -145,13 +145,8 @@ fn context(
 
 /// The sandbox image first, for nothing runs without it; then the archives.
 async fn bring_images(context: Arc<Context>) {
-    let mut delay = Duration::from_millis(20);
-    while let Err(error) = images::import::sandbox_image(&context.cri, &context.config.sandbox_image).await {
-        tracing::debug!(%error, "the sandbox image is not there yet, will retry");
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(Duration::from_secs(2));
-    }
-    context.wakers.wake_all();
+    images::import::sandbox_image(&context.cri, &context.config.sandbox_image).await;
+    context.sandbox_image.open();
     images::import::run(context).await;
 }
 

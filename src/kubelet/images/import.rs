@@ -26,17 +26,37 @@ struct Stamp {
 
 type Stamps = BTreeMap<String, Stamp>;
 
-/// Makes sure that the sandbox image is there.
-pub(crate) async fn sandbox_image(cri: &Cri, name: &str) -> Result<(), String> {
-    if cri.image(name).await.map_err(|error| error.to_string())?.is_some() {
-        return Ok(());
+/// Makes sure that the sandbox image is there; tries for as long as the runtime does not answer.
+pub(crate) async fn sandbox_image(cri: &Cri, name: &str) {
+    let Some((canonical, bundle)) = sandbox_bundle(name) else {
+        let architecture = archive::architecture();
+        tracing::warn!(
+            image = name,
+            architecture,
+            "there is no sandbox program for this machine; the image must be there or be pulled"
+        );
+        return;
+    };
+    let mut delay = Duration::from_millis(20);
+    loop {
+        let stored = match cri.image(name).await {
+            Ok(Some(_)) => return,
+            Ok(None) => content::store(cri, &bundle).await,
+            Err(error) => Err(error.into()),
+        };
+        match stored {
+            Ok(()) => return await_visible(cri, &[canonical]).await,
+            Err(error) => tracing::debug!(%error, "the sandbox image is not there yet, will retry"),
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(2));
     }
-    let canonical = super::name::ImageName::parse(name).map_err(|error| error.to_string())?.canonical();
-    let bundle = pause::bundle(&canonical)
-        .ok_or_else(|| format!("there is no sandbox program for {}", archive::architecture()))?;
-    content::store(cri, &bundle).await.map_err(|error| error.to_string())?;
-    await_visible(cri, &[canonical]).await;
-    Ok(())
+}
+
+fn sandbox_bundle(name: &str) -> Option<(String, Bundle)> {
+    let canonical = super::name::ImageName::parse(name).ok()?.canonical();
+    let bundle = pause::bundle(&canonical)?;
+    Some((canonical, bundle))
 }
 
 /// The CRI side of containerd learns of images by event, a moment later.

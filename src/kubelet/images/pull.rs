@@ -159,6 +159,13 @@ impl ImageManager {
         }
     }
 
+    /// The pod is gone.
+    pub(crate) fn forget_pod(&self, uid: &str) {
+        let mut state = self.state.lock();
+        state.backoff.forget_all(uid);
+        state.failures.retain(|key, _| !key.starts_with(uid));
+    }
+
     fn succeeded(&self, key: &str) {
         let mut state = self.state.lock();
         state.backoff.forget(key);

@@ -49,6 +49,11 @@ impl Backoff {
     pub(crate) fn forget(&mut self, key: &str) {
         self.entries.remove(key);
     }
+
+    /// Forgets all keys that begin so.
+    pub(crate) fn forget_all(&mut self, prefix: &str) {
+        self.entries.retain(|key, _| !key.starts_with(prefix));
+    }
 }
 
 /// `10s`, `1m20s`, `5m0s`: as Go prints durations of whole seconds.

@@ -65,7 +65,7 @@ pub(crate) async fn container(
             context.container_event(pod, &record.name, EventType::Warning, "FailedPreStopHook", message);
         }
     }
-    let left = grace.saturating_sub(began.elapsed()).max(LEAST.min(grace.max(LEAST)));
+    let left = grace.saturating_sub(began.elapsed()).max(LEAST);
     match context.cri.stop_container(&record.id, left).await {
         Err(error) if !is_gone(&error) => Err(error),
         _ => Ok(()),

@@ -31,6 +31,7 @@ pub(crate) async fn run(context: Arc<Context>, pods: Informer<Pod>) {
     // Without the services a container would lack variables; without the node nobody knows whether pods may run.
     context.services.synced().await;
     wait_for_node(&context).await;
+    context.sandbox_image.wait().await;
     let shared = context.clone();
     pods.on_change(move |change| {
         if let (Some(old), Some(new)) = (&change.old, &change.new)

@@ -109,6 +109,8 @@ impl Worker {
         self.context.wakers.remove(&self.uid);
         self.context.sources.release(&self.uid);
         self.context.status.forget(&self.uid);
+        self.context.restarts.lock().forget_all(&self.uid);
+        self.context.images.forget_pod(&self.uid);
         self.context.owners.lock().retain(|_, owner| *owner != self.uid);
     }
 
@@ -133,6 +135,8 @@ impl Worker {
             .map(|one| one.id.as_str())
             .chain(runtime.sandboxes.iter().map(|one| one.id.as_str()))
             .collect();
+        // An event may be older than what was read, but not newer: ids are forgotten only once the runtime has.
+        self.mailbox.forget_missing(&present);
         {
             let mut owners = self.context.owners.lock();
             for id in present {
