@@ -1,14 +1,12 @@
-//! Approves the certificate requests that nodes need and that upstream leaves to an administrator.
+//! Approves the certificate requests of nodes that upstream leaves to an administrator.
 //!
-//! A node asks, as itself, for the certificate its pod network reads the other nodes with (`system:kube-proxy`, which bootstrap
-//! RBAC lets do just that), and for its kubelet's serving certificate. Both are only approved for what they say: the node's own name,
-//! and addresses that its Node object has or may get.
+//! A node asks, as itself, for the certificate its pod network reads the other nodes with (`system:kube-proxy`, which
+//! bootstrap RBAC lets do just that). Its kubelet's certificates are the controllers' to approve, who know its Node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent::join::NETWORK_USER;
-use api::identity::GROUP_NODES;
 use api::{Identity, KindRow, Kinded, UpdateOptions};
 use client::{Informers, ObjectApi, ObjectRef, WorkQueue};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
@@ -48,14 +46,11 @@ fn reason_to_approve(request: &CertificateSigningRequest) -> Option<&'static str
         return None;
     }
     let spec = &request.spec;
-    let node = node_of(spec)?;
+    node_of(spec)?;
     let (common_name, organizations) = subject(&spec.request.0)?;
     match spec.signer_name.as_str() {
         "kubernetes.io/kube-apiserver-client" if common_name == NETWORK_USER && organizations.is_empty() => {
             Some("Certificate of a node's pod network")
-        }
-        "kubernetes.io/kubelet-serving" if common_name == node && organizations == [GROUP_NODES] => {
-            Some("Serving certificate of a node's kubelet")
         }
         _ => None,
     }
@@ -103,6 +98,7 @@ async fn approve(
 
 #[cfg(test)]
 mod tests {
+    use api::identity::GROUP_NODES;
     use k8s_openapi::ByteString;
     use k8s_openapi::api::certificates::v1::CertificateSigningRequestStatus;
 
@@ -135,7 +131,7 @@ mod tests {
             ("system:node:a", client, "system:admin", None, false),
             ("system:node:a", client, NETWORK_USER, Some("system:masters"), false),
             ("jane", client, NETWORK_USER, None, false),
-            ("system:node:a", serving, "system:node:a", Some(GROUP_NODES), true),
+            ("system:node:a", serving, "system:node:a", Some(GROUP_NODES), false),
             ("system:node:a", serving, "system:node:b", Some(GROUP_NODES), false),
         ];
         for (user, signer, name, group, wanted) in cases {

@@ -10,6 +10,7 @@ mod dialer;
 mod etcd;
 mod pki;
 mod publish;
+mod role;
 mod run;
 pub mod snapshot;
 

@@ -36,7 +36,7 @@ use crate::dialer::Dialer;
 use crate::etcd::{self, EtcdPki, Listen};
 use crate::pki::{self, ClientPairs, Pki, ServingNames, Signer};
 use crate::snapshot::{Saver, Schedule};
-use crate::{admin, approve, publish, snapshot};
+use crate::{admin, approve, publish, role, snapshot};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
@@ -324,7 +324,11 @@ fn apiserver_config(
 fn start_control_loops(plan: &Plan, server: &Arc<ApiServer>, pki: &Pki, supervisor: &Supervisor) {
     if plan.arguments.runs("controllers") {
         let stage = supervisor.stage("controllers");
-        let signer = Signer { server_ca: pki.server_ca.clone(), client_ca: pki.client_ca.clone() };
+        let signer = Signer {
+            server_ca: pki.server_ca.clone(),
+            client_ca: pki.client_ca.clone(),
+            kubernetes_ip: plan.network.kubernetes_ip,
+        };
         let config = controllers::Config {
             cluster_cidr: plan.network.cluster_cidr,
             node_cidr_mask: if plan.network.cluster_cidr.address().is_ipv4() { 24 } else { 64 },
@@ -353,13 +357,11 @@ async fn start_node(
     began: Instant,
 ) -> Result<(), Problem> {
     let node = &plan.arguments.node;
-    let mut labels = node.labels()?;
-    labels.insert("node-role.kubernetes.io/control-plane".to_string(), String::new());
     let config = NodeConfig {
         instance: plan.instance.clone(),
         node_name: plan.node_name.clone(),
         node_ip: plan.node_ip,
-        labels,
+        labels: node.labels()?,
         taints: node.taints()?,
         bind_address: plan.arguments.bind_address,
         kubelet_port: node.kubelet_port,
@@ -369,6 +371,8 @@ async fn start_node(
         container_runtime_endpoint: node.runtime_endpoint(),
         client_ca: pki.client_ca.certificate_der.clone(),
     };
+    let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
+    role::start(own_api, &plan.node_name, &supervisor.stage("role"));
     let api = server.as_user(Identity::node(&plan.node_name));
     let network_api = server.as_user(Identity::user(NETWORK_USER, []));
     let kubelet = agent::node::start(config, api, network_api, supervisor).await?;

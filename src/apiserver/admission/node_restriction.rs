@@ -24,10 +24,8 @@ const OWN_LABELS: [&str; 11] = [
     "topology.kubernetes.io/region",
     "topology.kubernetes.io/zone",
 ];
-/// Domains whose labels are the kubelet's. A role may be claimed at registration: the composition root registers the
-/// server's own node with it; taking it on later is forbidden like any other label.
+/// Domains whose labels are the kubelet's.
 const OWN_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
-const ROLE_DOMAIN: &str = "node-role.kubernetes.io";
 
 pub(super) fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
     let Some(node) = request.ctx.user.node_name() else { return Ok(()) };
@@ -112,7 +110,7 @@ fn own_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result
     let labels = |tree: &Value| tree["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     if request.operation == Operation::Create {
         let new_labels = labels(new);
-        let bad = new_labels.keys().filter(|label| restricted(label) && domain(label) != ROLE_DOMAIN);
+        let bad = new_labels.keys().filter(|label| restricted(label));
         let bad: Vec<&str> = bad.map(String::as_str).collect();
         if !bad.is_empty() {
             let why = format!("node {node:?} is not allowed to set the following labels: {}", bad.join(", "));

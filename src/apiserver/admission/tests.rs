@@ -169,6 +169,12 @@ async fn a_node_sees_and_changes_what_is_its_own() {
     let registered = create_as(&h, &node, &NODE, None, own).await.unwrap();
     assert_eq!(registered["status"]["capacity"]["cpu"], "1", "a node registers with its status");
     let other = create_as(&h, &node, &NODE, None, json!({"metadata": {"name": "m"}})).await.unwrap_err();
+    let role = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    let claimed = create_as(&h, &node, &NODE, None, role).await.unwrap_err();
+    assert_eq!(
+        claimed.message(),
+        "nodes \"n\" is forbidden: node \"n\" is not allowed to set the following labels: node-role.kubernetes.io/control-plane"
+    );
     assert_eq!(other.message(), "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\"");
     let labels = Patch::merge(json!({"metadata": {"labels": {"node-restriction.kubernetes.io/x": "y"}}}));
     let api = h.server.as_user(node.clone());

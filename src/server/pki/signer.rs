@@ -4,6 +4,7 @@
 //! certificate, whatever the request's own extensions say. Requests with several organisations are refused: the library that writes
 //! certificates keeps only one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use super::authority::LEAF_LIFE;
 pub(crate) struct Signer {
     pub(crate) server_ca: Arc<Authority>,
     pub(crate) client_ca: Arc<Authority>,
+    /// The `kubernetes` service's address.
+    pub(crate) kubernetes_ip: IpAddr,
 }
 
 impl CertificateSigner for Signer {
@@ -40,6 +43,19 @@ impl CertificateSigner for Signer {
 const SHORTEST_LIFE: i64 = 600;
 
 impl Signer {
+    /// Names by which clients know the API server: whoever had a certificate for one could pass for it. (A node's own
+    /// address may be the API server's too: the server's own node shares it.)
+    fn is_reserved(&self, san: &SanType) -> bool {
+        match san {
+            SanType::DnsName(name) => {
+                let name = name.as_str().to_ascii_lowercase();
+                name == "localhost" || name == "kubernetes" || name.starts_with("kubernetes.")
+            }
+            SanType::IpAddress(address) => address.is_loopback() || *address == self.kubernetes_ip,
+            _ => false,
+        }
+    }
+
     pub(super) fn signed(
         &self,
         csr_pem: &str,
@@ -118,6 +134,9 @@ fn check<'a>(
                     "at least one DNS name or IP address, and nothing else, must be in subjectAltNames"
                         .to_string(),
                 );
+            }
+            if sans.iter().any(|san| signer.is_reserved(san)) {
+                return Err("a name or address in subjectAltNames is the API server's".to_string());
             }
             let allowed = has("server auth") && has("digital signature");
             if !allowed || !only(&["server auth", "digital signature", "key encipherment"]) {

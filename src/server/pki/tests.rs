@@ -72,7 +72,8 @@ fn a_half_written_leaf_is_made_anew() {
 
 fn signer(folder: &Path) -> Signer {
     let (pki, _) = Pki::open(folder, names(&[]), NOW).unwrap();
-    Signer { server_ca: pki.server_ca.clone(), client_ca: pki.client_ca.clone() }
+    let kubernetes_ip = "10.43.0.1".parse().unwrap();
+    Signer { server_ca: pki.server_ca.clone(), client_ca: pki.client_ca.clone(), kubernetes_ip }
 }
 
 fn usages(texts: &[&str]) -> Vec<String> {
@@ -124,6 +125,18 @@ fn requests_that_their_signer_does_not_allow_are_refused() {
     ] {
         let refused = signer.signed(&csr, name, usages, None, NOW).unwrap_err();
         assert!(refused.contains(why), "{name}: {refused}");
+    }
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let address = |text: &str| SanType::IpAddress(text.parse().unwrap());
+    for stolen in [
+        dns("kubernetes"),
+        dns("Kubernetes.Default.svc"),
+        dns("localhost"),
+        address("127.0.0.1"),
+        address("10.43.0.1"),
+    ] {
+        let refused = signer.signed(&node(&[stolen]), SERVING, &server, None, NOW).unwrap_err();
+        assert!(refused.contains("the API server's"), "{refused}");
     }
     signer.signed(&node(&san), SERVING, &server, None, NOW).unwrap();
     signer.signed(&user("dev"), CLIENT, &client, None, NOW).unwrap();
