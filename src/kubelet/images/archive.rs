@@ -281,7 +281,14 @@ impl Archive {
                 .iter()
                 .map(|tag| ImageName::parse(tag).map(|name| name.canonical()))
                 .collect();
-            bundles.push(Bundle::of(names?, config, layers));
+            let names = names?;
+            if names.is_empty() {
+                // Stored without a name, nothing could refer to it and it would be collected at once.
+                return Err(ArchiveError::Other(
+                    "an image in it has no name: save it by name, not by id".to_string(),
+                ));
+            }
+            bundles.push(Bundle::of(names, config, layers));
         }
         Ok(bundles)
     }

@@ -79,6 +79,10 @@ fn broken_archives_say_why() {
     assert!(read(&path).is_err());
     let (_keep, path) = on_disk(&tar_of(&[("x", b"1".to_vec())]));
     assert!(matches!(read(&path), Err(ArchiveError::NoIndex)));
+    let nameless = serde_json::json!([{"Config": "c.json", "RepoTags": null, "Layers": []}]);
+    let files = [("manifest.json", nameless.to_string().into_bytes()), ("c.json", b"{}".to_vec())];
+    let (_keep, path) = on_disk(&tar_of(&files));
+    assert!(read(&path).unwrap_err().to_string().contains("has no name"));
     let whole = oci("a:b");
     let (_keep, path) = on_disk(&whole[..whole.len() - 4096]);
     assert!(read(&path).is_err());
