@@ -17,7 +17,7 @@ use client::https::encode_component;
 
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
-use crate::events::{interval, last_seen};
+use crate::events::interval;
 use crate::manifest::FileArgs;
 use crate::selection::{Selection, SelectorArgs, Target};
 use sheet::Sheet;
@@ -165,7 +165,13 @@ async fn events_of(env: &Env, object: &Value) -> Result<Vec<Value>> {
         Err(error) if error.api().is_some() => Vec::new(),
         Err(error) => return Err(error),
     };
-    events.sort_by(|a, b| last_seen(a).cmp(&last_seen(b)));
+    if object["kind"] == "Node" {
+        // Controllers name the node's uid, kubelets its name in that place; upstream asks for one after the other.
+        events.sort_by_key(|event| event["involvedObject"]["uid"] != uid.as_str());
+    }
+    // By the field that old clients fill, as upstream: events without it come first.
+    events
+        .sort_by_key(|event| event["lastTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok()));
     Ok(events)
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct EventsArgs {
 }
 
 /// When an event last happened, by the newest of the fields that clients fill.
-pub(crate) fn last_seen(event: &Value) -> Option<&str> {
+fn last_seen(event: &Value) -> Option<&str> {
     let times = [
         &event["series"]["lastObservedTime"],
         &event["lastTimestamp"],
@@ -108,7 +108,7 @@ pub(crate) async fn run(env: &Env, args: EventsArgs) -> Result<()> {
     };
     let mut events: Vec<Value> = list["items"].as_array().cloned().unwrap_or_default();
     events.retain(&wanted);
-    events.sort_by(|a, b| last_seen(a).cmp(&last_seen(b)));
+    events.sort_by_key(|event| last_seen(event).and_then(|time| time.parse::<Timestamp>().ok()));
     let mut printer = Printer { args: &args, format: &format, table: TextTable::default(), headed: false };
     if !args.watch && events.is_empty() && format.is_human() {
         match &namespace {

@@ -1,4 +1,4 @@
-//! `--sort-by`: order by a JSONPath, numbers as numbers, quantities by size, other text naturally.
+//! `--sort-by`: order by a JSONPath, numbers as numbers, quantities by size, other text byte by byte.
 
 use std::cmp::Ordering;
 
@@ -64,7 +64,7 @@ fn compare_keys(left: Option<&Value>, right: Option<&Value>) -> Ordering {
         }
         (Some(Value::String(left)), Some(Value::String(right))) => match (quantity(left), quantity(right)) {
             (Some(left), Some(right)) => left.partial_cmp(&right).unwrap_or(Ordering::Equal),
-            _ => natural(left, right),
+            _ => left.cmp(right),
         },
         (Some(left), Some(right)) => left.to_string().cmp(&right.to_string()),
     }
@@ -94,39 +94,6 @@ fn quantity(text: &str) -> Option<f64> {
         exponent => 10_f64.powi(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
     };
     Some(number * factor)
-}
-
-/// `pod2` before `pod10`.
-pub(crate) fn natural(left: &str, right: &str) -> Ordering {
-    let (mut left, mut right) = (left, right);
-    loop {
-        match (left.chars().next(), right.chars().next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(a), Some(b)) if a.is_ascii_digit() && b.is_ascii_digit() => {
-                let (left_digits, left_rest) = digits(left);
-                let (right_digits, right_rest) = digits(right);
-                let value = |text: &str| text.trim_start_matches('0').to_string();
-                let (left_value, right_value) = (value(left_digits), value(right_digits));
-                let order = left_value.len().cmp(&right_value.len()).then(left_value.cmp(&right_value));
-                if order != Ordering::Equal {
-                    return order;
-                }
-                (left, right) = (left_rest, right_rest);
-            }
-            (Some(a), Some(b)) => {
-                if a != b {
-                    return a.cmp(&b);
-                }
-                (left, right) = (&left[a.len_utf8()..], &right[b.len_utf8()..]);
-            }
-        }
-    }
-}
-
-fn digits(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 #[cfg(test)]

@@ -341,15 +341,15 @@ fn environment(sheet: &mut Sheet, container: &Value, pod: Option<&Value>, level:
             sheet.line(level + 1, &format!("{name}:\t ({})", str_of(&resource["resource"])));
         } else {
             let (kind, key) = if from["secretKeyRef"].is_object() {
-                ("secret", &from["secretKeyRef"])
+                ("in secret", &from["secretKeyRef"])
             } else {
-                ("config map", &from["configMapKeyRef"])
+                ("of config map", &from["configMapKeyRef"])
             };
             let optional = key["optional"] == true;
             sheet.line(
                 level + 1,
                 &format!(
-                    "{name}:\t<set to the key '{}' in {kind} '{}'>\tOptional: {optional}",
+                    "{name}:\t<set to the key '{}' {kind} '{}'>\tOptional: {optional}",
                     str_of(&key["key"]),
                     str_of(&key["name"])
                 ),

@@ -84,7 +84,7 @@ impl Sheet {
         };
         self.line(level, &format!("{title}:\t{first}"));
         for cell in rest {
-            self.line(level, &format!("\t{cell}"));
+            self.line(0, &format!("\t{cell}"));
         }
     }
 }

@@ -113,3 +113,23 @@ fn json_names_columns_and_paths() {
         "error: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>"
     );
 }
+
+#[test]
+fn long_text_is_folded_at_spaces_as_libyaml_does() {
+    let words = "word ".repeat(30);
+    let object = json!({"a": {"plain": words.trim(), "quoted": format!("{}: x", words.trim()), "list": [words.trim()], "one": "x".repeat(200)}});
+    let text = yaml::to_yaml(&object);
+    let expected = format!(
+        "a:\n  list:\n  - {}\n    {}\n  one: {}\n  plain: {}\n    {}\n  quoted: '{}\n    {}: x'\n",
+        "word ".repeat(16).trim(),
+        "word ".repeat(14).trim(),
+        "x".repeat(200),
+        "word ".repeat(15).trim(),
+        "word ".repeat(15).trim(),
+        "word ".repeat(15).trim(),
+        "word ".repeat(15).trim()
+    );
+    assert_eq!(text, expected);
+    let back: Value = api::schema::decode_yaml(text.as_bytes()).unwrap().0;
+    assert_eq!(back, object);
+}

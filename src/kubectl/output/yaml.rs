@@ -79,13 +79,42 @@ fn text(string: &str, depth: usize, is_key: bool, out: &mut String) {
     } else if string.contains('\n') && !is_key && block_allowed(string) {
         block(string, depth, out);
     } else if resolves_to_other(string) || has_special(string) {
-        double_quoted(string, out);
+        let quoted = double_quoted(string);
+        fold(&quoted, (!is_key).then_some(depth), true, out);
     } else if plain_allowed(string) {
-        out.push_str(string);
+        fold(string, (!is_key).then_some(depth), false, out);
     } else {
-        out.push('\'');
-        out.push_str(&string.replace('\'', "''"));
-        out.push('\'');
+        fold(&format!("'{}'", string.replace('\'', "''")), (!is_key).then_some(depth), false, out);
+    }
+}
+
+/// From this column on the next single space becomes a line break, as libyaml has it.
+const BEST_WIDTH: usize = 80;
+
+/// Writes a scalar with line breaks where it gets long. Keys (no depth) are never broken.
+fn fold(scalar: &str, depth: Option<usize>, escapes: bool, out: &mut String) {
+    let Some(depth) = depth else { return out.push_str(scalar) };
+    let mut column = out.len() - out.rfind('\n').map_or(0, |at| at + 1);
+    let mut after_space = false;
+    let mut letters = scalar.chars().peekable();
+    while let Some(c) = letters.next() {
+        let next = letters.peek().copied();
+        // Inside of double quotes a break may stand before further spaces, which then need a backslash.
+        let breakable = next.is_some_and(|next| next != ' ' || escapes) && !after_space;
+        if c == ' ' && breakable && column > BEST_WIDTH {
+            out.push('\n');
+            indent(depth + 2, out);
+            column = depth + 2;
+            if next == Some(' ') {
+                out.push('\\');
+                column += 1;
+            }
+            after_space = true;
+            continue;
+        }
+        out.push(c);
+        column += 1;
+        after_space = c == ' ';
     }
 }
 
@@ -120,8 +149,8 @@ fn has_special(string: &str) -> bool {
     string.chars().any(|c| c.is_control() || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}')
 }
 
-fn double_quoted(string: &str, out: &mut String) {
-    out.push('"');
+fn double_quoted(string: &str) -> String {
+    let mut out = String::from("\"");
     for c in string.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -139,6 +168,7 @@ fn double_quoted(string: &str, out: &mut String) {
         }
     }
     out.push('"');
+    out
 }
 
 /// Words and numbers of YAML 1.1 that would not be read back as text.

@@ -77,11 +77,15 @@ pub(super) async fn show(env: &Env, args: HistoryArgs) -> Result<()> {
             let Some((_, set)) = found.iter().find(|(number, _)| *number == args.revision) else {
                 return Err(Error::message("unable to find the specified revision"));
             };
+            let mut template = set["spec"]["template"].clone();
+            if let Some(cause) = set["metadata"]["annotations"][CAUSE].as_str() {
+                template["metadata"]["annotations"][CAUSE] = json!(cause);
+            }
             print(&format!(
                 "{} with revision #{}\n{}\n",
                 target.title(),
                 args.revision,
-                template_text(&set["spec"]["template"])
+                template_text(&template)
             ))?;
             continue;
         }

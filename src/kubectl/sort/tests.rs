@@ -17,7 +17,7 @@ fn sorted(path: &str, values: &[Value]) -> Result<Vec<String>, String> {
 #[test]
 fn order_follows_the_kind_of_value() {
     assert_eq!(sorted(".a", &[json!(10), json!(9), json!(100)]).unwrap(), ["1", "0", "2"]);
-    assert_eq!(sorted("a", &[json!("p10"), json!("p9"), json!("a")]).unwrap(), ["2", "1", "0"]);
+    assert_eq!(sorted("a", &[json!("p9"), json!("p10"), json!("a")]).unwrap(), ["2", "1", "0"]);
     assert_eq!(sorted("{.a}", &[json!("1Gi"), json!("500Mi"), json!("2")]).unwrap(), ["2", "1", "0"]);
     assert_eq!(sorted(".a", &[json!("x"), Value::Null]).unwrap(), ["1", "0"], "without the field first");
     assert_eq!(
