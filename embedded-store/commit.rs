@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -479,9 +479,24 @@ fn needs_space(request: &Request, free: u64, min_free: u64) -> bool {
     }
 }
 
+/// Quiet time after which memory is given back.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// The thread that writes checkpoints: ends when the writer does.
 pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, shared: &Shared) {
-    while let Ok(job) = jobs.recv() {
+    // Opening has read everything once, too.
+    let mut used = true;
+    loop {
+        let job = match if used { jobs.recv_timeout(QUIET) } else { jobs.recv().map_err(Into::into) } {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                give_back_memory();
+                used = false;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        used = true;
         let index = job.description.index;
         let started = Instant::now();
         let written = checkpoints.write(job).map(|()| index).map_err(|e: CheckpointError| e.to_string());
@@ -490,5 +505,14 @@ pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, s
         let mut inbox = shared.inbox.lock();
         inbox.checkpointed = Some(written);
         shared.wake.notify_one();
+    }
+}
+
+/// sled takes several times a checkpoint's size in small pieces and frees them; glibc would keep the pages for itself.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer and may be called at any time from any thread.
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }

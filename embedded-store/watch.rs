@@ -207,15 +207,14 @@ impl Watch {
         if self.next < state.history.floor() {
             return Err(StoreError::Lagged);
         }
-        let mut scanned = 0;
         let from = self.next;
         self.next = self.caught_up + 1;
-        for batch in state.history.since(from).take_while(|batch| batch.revision <= self.caught_up) {
+        let missed = state.history.since(from).take_while(|batch| batch.revision <= self.caught_up);
+        for (scanned, batch) in missed.enumerate() {
             if scanned == READ_AHEAD * 16 || self.ready.len() == READ_AHEAD {
                 self.next = batch.revision;
                 break;
             }
-            scanned += 1;
             self.ready.extend(filter(batch, &self.group.range));
         }
         Ok(true)

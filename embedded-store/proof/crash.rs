@@ -2,10 +2,11 @@
 //! it in the middle. Everything said must be there, every transaction whole, no revision given out twice.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use super::{Dice, config, get, put, rounds, run, runtime};
+use super::{Dice, config, get, put, rounds, run, runtime, unsynced};
 use crate::EmbeddedStore;
 use crate::types::{Durability, Store, Txn};
 
@@ -25,8 +26,12 @@ fn child() {
             loop {
                 number += 1;
                 let value = format!("{number:0700}");
-                let ops =
+                let mut ops =
                     vec![put(&format!("a-{writer}"), value.clone()), put(&format!("b-{writer}"), value)];
+                // Keys of all sizes that come and go, so that sled has pages to split, move and free.
+                ops.push(put(&churn(writer, number), vec![7; churn_size(number)]));
+                let gone = churn(writer, number + 20).into();
+                ops.push(crate::types::Op::Delete { key: gone, range_end: None });
                 let revision = run(&store, ops).await.unwrap().revision;
                 say(&format!("synced {writer} {number} {revision}"));
                 let lease =
@@ -36,10 +41,17 @@ fn child() {
             }
         })
     });
+    // They end only with the process.
     let writers: Vec<_> = writers.collect();
-    for writer in writers {
-        runtime.block_on(writer).unwrap();
-    }
+    runtime.block_on(futures::future::join_all(writers));
+}
+
+fn churn(writer: usize, number: u64) -> String {
+    format!("churn-{writer}-{}", number % 50)
+}
+
+fn churn_size(number: u64) -> usize {
+    usize::try_from(number * 977 % 9000).unwrap()
 }
 
 /// One write for the whole line: the pipe keeps lines whole.
@@ -55,24 +67,52 @@ fn read(store: &EmbeddedStore, key: &str) -> u64 {
 #[test]
 fn kill_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
+    crashes(dir.path(), rounds(8, 300), |_| (), |_, _| ());
+}
+
+#[test]
+fn power_cuts_lose_nothing_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let tools = tempfile::tempdir().unwrap();
+    let library = unsynced::build(tools.path());
+    let journal = tools.path().join("journal");
+    let preload = |command: &mut Command| {
+        command.env("LD_PRELOAD", &library);
+        command.env("UNSYNCED_UNDER", dir.path());
+        command.env("UNSYNCED_JOURNAL", &journal);
+    };
+    let mut lost = 0;
+    crashes(dir.path(), rounds(12, 300), preload, |_, dice| lost += unsynced::lose(&journal, dice));
+    assert!(lost > 0, "some of the cuts must have hit something");
+}
+
+/// Runs the child, kills it at some moment, lets `damage` do its part, and checks what is there; again and again.
+fn crashes(
+    dir: &Path,
+    rounds: usize,
+    prepare: impl Fn(&mut Command),
+    mut damage: impl FnMut(&Path, &mut Dice),
+) {
     let mut dice = Dice(11);
     let mut acknowledged = [0u64; WRITERS];
     let mut highest = 0;
-    for round in 0..rounds(8, 300) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "proof::crash::child", "--nocapture", "--test-threads=1"])
-            .env(DIRECTORY, dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    for round in 0..rounds {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "proof::crash::child", "--nocapture", "--test-threads=1"]);
+        command.env(DIRECTORY, dir).stdout(Stdio::null()).stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let enough = 10 + dice.roll(400);
         let mut count = 0;
+        let mut said = Vec::new();
         for line in lines {
             let line = line.unwrap();
             let words: Vec<&str> = line.split(' ').collect();
-            let ["synced" | "lazy", writer, number, revision] = words[..] else { continue };
+            let ["synced" | "lazy", writer, number, revision] = words[..] else {
+                said.push(line);
+                continue;
+            };
             let (writer, number): (usize, u64) = (writer.parse().unwrap(), number.parse().unwrap());
             let revision: u64 = revision.parse().unwrap();
             if words[0] == "synced" {
@@ -86,8 +126,9 @@ fn kill_loses_nothing_that_was_acknowledged() {
             }
         }
         child.wait().unwrap();
-        assert!(count >= enough, "round {round}: the child ended by itself after {count} lines");
-        let (store, recovery) = EmbeddedStore::open(config(dir.path())).unwrap();
+        assert!(count >= enough, "round {round}: the child ended by itself after {count} lines: {said:#?}");
+        damage(dir, &mut dice);
+        let (store, recovery) = EmbeddedStore::open(config(dir)).unwrap();
         assert!(
             recovery.revision >= highest,
             "round {round}: {highest} was seen, {} is next",
@@ -97,6 +138,10 @@ fn kill_loses_nothing_that_was_acknowledged() {
             let [a, b] = ["a", "b"].map(|side| read(&store, &format!("{side}-{writer}")));
             assert_eq!(a, b, "round {round}: a transaction is whole");
             assert!(a >= *number, "round {round}: {number} was acknowledged, {a} is there");
+            if a > 0 {
+                assert_eq!(get(&store, &churn(writer, a)).unwrap().len(), churn_size(a));
+                assert_eq!(get(&store, &churn(writer, a + 20)), None);
+            }
             *number = a;
         }
         highest = highest.max(store.revision());

@@ -6,6 +6,7 @@ mod linear;
 mod model;
 mod power;
 mod suite;
+mod unsynced;
 
 use std::sync::Arc;
 
