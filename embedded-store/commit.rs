@@ -10,14 +10,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::check;
-use crate::checkpoint::{CheckpointError, Checkpoints, Job};
+use crate::checkpoint::Job;
 use crate::clock::Stamps;
 use crate::core::Core;
 use crate::lease::Lessor;
@@ -119,6 +119,12 @@ impl Shared {
         if inbox.proposals.len() == 1 {
             self.wake.notify_one();
         }
+    }
+
+    /// Tells the writer that a checkpoint up to an index is on disk, or why not.
+    pub(crate) fn checkpoint_done(&self, done: Result<u64, String>) {
+        self.inbox.lock().checkpointed = Some(done);
+        self.wake.notify_one();
     }
 
     /// Asks for a checkpoint; the answer comes when it is on disk.
@@ -476,43 +482,5 @@ fn needs_space(request: &Request, free: u64, min_free: u64) -> bool {
         Request::Txn(txn) => check::grows(txn),
         Request::LeaseGrant { .. } => true,
         _ => false,
-    }
-}
-
-/// Quiet time after which memory is given back.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// The thread that writes checkpoints: ends when the writer does.
-pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, shared: &Shared) {
-    // Opening has read everything once, too.
-    let mut used = true;
-    loop {
-        let job = match if used { jobs.recv_timeout(QUIET) } else { jobs.recv().map_err(Into::into) } {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
-                give_back_memory();
-                used = false;
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        used = true;
-        let index = job.description.index;
-        let started = Instant::now();
-        let written = checkpoints.write(job).map(|()| index).map_err(|e: CheckpointError| e.to_string());
-        shared.metrics.backend_commit.observe(started.elapsed());
-        shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
-        let mut inbox = shared.inbox.lock();
-        inbox.checkpointed = Some(written);
-        shared.wake.notify_one();
-    }
-}
-
-/// sled takes several times a checkpoint's size in small pieces and frees them; glibc would keep the pages for itself.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes no pointer and may be called at any time from any thread.
-    unsafe {
-        nix::libc::malloc_trim(0);
     }
 }

@@ -19,10 +19,11 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::behind::checkpointer;
 use crate::check;
 use crate::checkpoint::{CheckpointError, Checkpoints};
 use crate::clock::{Clock, Stamps, SystemClock};
-use crate::commit::{Answer, Limits, Proposal, Shared, Trouble, Writer, checkpointer};
+use crate::commit::{Answer, Limits, Proposal, Shared, Trouble, Writer};
 use crate::core::Core;
 use crate::disk::{Disk, RealDisk};
 use crate::history::HistoryLimits;

@@ -23,6 +23,8 @@ mod maintenance;
 mod transport;
 mod watch;
 
+pub(crate) use convert::transaction;
+
 /// Messages and services of the wire.
 #[allow(unreachable_pub, missing_docs, clippy::all, reason = "generated")]
 pub mod wire {

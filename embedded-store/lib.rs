@@ -19,6 +19,7 @@ mod disk;
 mod frame;
 mod log;
 
+mod behind;
 mod checkpoint;
 mod commit;
 mod embedded;
@@ -31,6 +32,9 @@ pub mod snapshot;
 pub mod conformance;
 #[cfg(test)]
 mod proof;
+
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use check::MAX_REQUEST_BYTES;
 pub use clock::{Clock, SystemClock};

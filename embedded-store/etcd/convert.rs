@@ -6,11 +6,12 @@ use tonic::{Code, Status};
 use super::pb;
 use super::wire::mvccpb;
 use crate::types::{
-    Compare, CompareOp, CompareTarget, Event, KeyValue, Op, OpResult, RangeRequest, RangeResult, StoreError,
+    Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, Op, OpResult, RangeRequest, RangeResult,
+    StoreError, Txn,
 };
 
 /// Operations in one branch of a transaction, as in etcd.
-pub(crate) const MAX_OPS: usize = 128;
+const MAX_OPS: usize = 128;
 
 pub(crate) fn status(e: StoreError) -> Status {
     let (code, message) = match e {
@@ -179,6 +180,19 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
         (Err(_), _) => return Err(Status::invalid_argument("etcdserver: unknown target of a comparison")),
     };
     Ok(Compare { key: own(&compare.key), range_end: range_end(&compare.range_end), op, target })
+}
+
+pub(crate) fn transaction(request: &pb::TxnRequest) -> Result<Txn, Status> {
+    let counts = [request.compare.len(), request.success.len(), request.failure.len()];
+    if counts.iter().any(|count| *count > MAX_OPS) {
+        return Err(Status::invalid_argument("etcdserver: too many operations in txn request"));
+    }
+    Ok(Txn {
+        compares: request.compare.iter().map(compare).collect::<Result<_, _>>()?,
+        success: request.success.iter().map(op).collect::<Result<_, _>>()?,
+        failure: request.failure.iter().map(op).collect::<Result<_, _>>()?,
+        durability: Durability::Synced,
+    })
 }
 
 pub(crate) fn op(op: &pb::RequestOp) -> Result<Op, Status> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, MAX_OPS, deleted, key_value, own, range_end, status, unsigned};
+use super::convert::{self, deleted, key_value, own, range_end, status, unsigned};
 use super::{Front, pb};
 use crate::types::{Compare, Durability, KeyValue, Op, OpResult, RangeRequest, Store, StoreError, Txn};
 
@@ -127,18 +127,9 @@ impl pb::kv_server::Kv for Kv {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
-        if [request.compare.len(), request.success.len(), request.failure.len()].iter().any(|n| *n > MAX_OPS)
-        {
-            return Err(Status::invalid_argument("etcdserver: too many operations in txn request"));
-        }
         self.may_do(&request.success)?;
         self.may_do(&request.failure)?;
-        let txn = Txn {
-            compares: request.compare.iter().map(convert::compare).collect::<Result<_, _>>()?,
-            success: request.success.iter().map(convert::op).collect::<Result<_, _>>()?,
-            failure: request.failure.iter().map(convert::op).collect::<Result<_, _>>()?,
-            durability: Durability::Synced,
-        };
+        let txn = convert::transaction(&request)?;
         let result = self.0.store.txn(txn).await.map_err(status)?;
         let ops = if result.succeeded { &request.success } else { &request.failure };
         let header = self.0.header(result.revision);
