@@ -25,7 +25,10 @@ use tokio::sync::Notify;
 
 pub(crate) use entry::{Entry, Filter};
 pub(crate) use kind::{KindCache, Selection};
+pub(crate) use topic::Lagged;
 pub(crate) use watcher::{Start, Watcher};
+
+use topic::Topic;
 
 use crate::registry::Strategy;
 
@@ -37,6 +40,7 @@ pub struct Caches {
     /// By storage path, such as `pods` or `services/specs`.
     kinds: RwLock<HashMap<Box<str>, Arc<KindCache>>>,
     revision: Arc<Progress>,
+    announcer: Arc<Announcer>,
     /// Revisions that arrived while the caches were being filled; none once they are.
     early: Mutex<Option<Vec<Arc<[Event]>>>>,
 }
@@ -46,6 +50,34 @@ pub struct Caches {
 pub(crate) struct Progress {
     revision: AtomicU64,
     changed: Notify,
+}
+
+/// Wakes watchers from a task of the runtime rather than from the store's thread: that thread has writes to get on with,
+/// and one wake-up then stands for all changes of a group commit.
+#[derive(Default)]
+pub(crate) struct Announcer {
+    topics: Mutex<Vec<Arc<Topic>>>,
+    some: Notify,
+}
+
+impl Announcer {
+    fn announce(&self, topic: &Arc<Topic>) {
+        if topic.needs_announcement() {
+            self.topics.lock().push(topic.clone());
+            self.some.notify_one();
+        }
+    }
+
+    /// Never ends.
+    async fn run(&self) {
+        loop {
+            self.some.notified().await;
+            let topics = std::mem::take(&mut *self.topics.lock());
+            for topic in topics {
+                topic.announce();
+            }
+        }
+    }
 }
 
 impl Progress {
@@ -78,6 +110,7 @@ impl Caches {
         Arc::new(Caches {
             kinds: RwLock::default(),
             revision: Arc::default(),
+            announcer: Arc::default(),
             early: Mutex::new(Some(Vec::new())),
         })
     }
@@ -85,7 +118,7 @@ impl Caches {
     /// The cache of a row's storage path, made on first use. Kinds are registered before [`Caches::fill`].
     pub(crate) fn register(&self, row: &KindRow, strategy: &'static dyn Strategy) -> Arc<KindCache> {
         let mut kinds = self.kinds.write();
-        let make = || Arc::new(KindCache::new(row, strategy, self.revision.clone()));
+        let make = || Arc::new(KindCache::new(row, strategy, self.revision.clone(), self.announcer.clone()));
         kinds.entry((*row.storage).into()).or_insert_with(make).clone()
     }
 
@@ -154,6 +187,11 @@ impl Caches {
         for kind in kinds {
             kind.sweep();
         }
+    }
+
+    /// Wakes watchers whenever there is something to see; never ends.
+    pub(crate) async fn announce(&self) {
+        self.announcer.run().await;
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {

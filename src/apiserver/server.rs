@@ -47,6 +47,12 @@ impl ApiServer {
     ) -> Result<Arc<ApiServer>, StartError> {
         let registry = Arc::new(Registry::new(config, store)?);
         let caches = registry.caches.clone();
+        let announcing = caches.clone();
+        stage.spawn_cancellable(
+            "wake-ups of watchers",
+            OnExit::Stop,
+            async move { announcing.announce().await },
+        );
         stage.spawn_cancellable("history of the watch cache", OnExit::Stop, async move {
             loop {
                 tokio::time::sleep(SWEEP).await;

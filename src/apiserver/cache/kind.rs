@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::entry::{Change, Entry, Filter};
 use super::topic::{Topic, TopicKey};
 use super::watcher::{Start, Watcher};
-use super::{Progress, ROOT};
+use super::{Announcer, Progress, ROOT};
 use crate::registry::Strategy;
 
 pub(crate) struct KindCache {
@@ -25,6 +25,7 @@ pub(crate) struct KindCache {
     all: Arc<Topic>,
     confined: Mutex<HashMap<TopicKey, Weak<Topic>>>,
     progress: Arc<Progress>,
+    announcer: Arc<Announcer>,
 }
 
 #[derive(Default)]
@@ -49,7 +50,12 @@ pub(crate) struct Selection {
 }
 
 impl KindCache {
-    pub(super) fn new(row: &KindRow, strategy: &'static dyn Strategy, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(
+        row: &KindRow,
+        strategy: &'static dyn Strategy,
+        progress: Arc<Progress>,
+        announcer: Arc<Announcer>,
+    ) -> Self {
         KindCache {
             prefix: row.storage_prefix(None),
             namespaced: row.namespaced(),
@@ -58,6 +64,7 @@ impl KindCache {
             all: Arc::new(Topic::new(0)),
             confined: Mutex::default(),
             progress,
+            announcer,
         }
     }
 
@@ -89,6 +96,7 @@ impl KindCache {
             self.publish(&event.key, &change);
             // Under the lock, so that a watcher that subscribes gets it either from the objects or from the ring.
             self.all.push(change);
+            self.announcer.announce(&self.all);
         }
     }
 
@@ -135,7 +143,10 @@ impl KindCache {
             }
             told.push(key);
             match confined.get(key).map(Weak::upgrade) {
-                Some(Some(topic)) => topic.push(change.clone()),
+                Some(Some(topic)) => {
+                    topic.push(change.clone());
+                    self.announcer.announce(&topic);
+                }
                 Some(None) => drop(confined.remove(key)),
                 None => {}
             }

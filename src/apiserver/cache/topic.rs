@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub(crate) enum TopicKey {
 pub(crate) struct Topic {
     ring: Mutex<Ring>,
     pub(crate) changed: Notify,
+    /// Watchers have changes to read and have not been woken for them yet.
+    unannounced: AtomicBool,
 }
 
 struct Ring {
@@ -51,7 +54,7 @@ pub(crate) struct Lagged {
 impl Topic {
     pub(crate) fn new(floor: u64) -> Self {
         let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor };
-        Topic { ring: Mutex::new(ring), changed: Notify::new() }
+        Topic { ring: Mutex::new(ring), changed: Notify::new(), unannounced: AtomicBool::new(false) }
     }
 
     pub(crate) fn set_floor(&self, floor: u64) {
@@ -65,7 +68,17 @@ impl Topic {
         while ring.changes.len() > MOST_CHANGES || ring.bytes > MOST_BYTES {
             ring.drop_first();
         }
-        drop(ring);
+    }
+
+    /// Whether this is the first change since the watchers were last woken.
+    pub(crate) fn needs_announcement(&self) -> bool {
+        !self.unannounced.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes the watchers.
+    pub(crate) fn announce(&self) {
+        // Before waking: a change that comes later has to be announced again.
+        self.unannounced.store(false, Ordering::Release);
         self.changed.notify_waiters();
     }
 

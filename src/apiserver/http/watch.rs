@@ -1,5 +1,6 @@
 //! The body of a watch: frames of JSON, as many in a piece as are at hand.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use api::{ApiError, Object, WatchEvent, protobuf};
@@ -8,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::Response;
 use serde_json::{Value, json};
 use supervisor::CancellationToken;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::negotiate::{Accepted, Encoding, Form};
 use super::{Head, answer, table};
@@ -22,7 +24,8 @@ struct Frames {
     resource: Arc<Resource>,
     accepted: Accepted,
     include: IncludeOf,
-    stopping: CancellationToken,
+    /// Kept from piece to piece: registering with the token takes a lock that all watches share.
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     columns_sent: bool,
 }
 
@@ -48,7 +51,14 @@ pub(super) fn answer(
             ));
         }
     };
-    let frames = Frames { watch, resource, accepted, include, stopping, columns_sent: false };
+    let frames = Frames {
+        watch,
+        resource,
+        accepted,
+        include,
+        stopping: Box::pin(stopping.cancelled_owned()),
+        columns_sent: false,
+    };
     let stream = futures::stream::unfold(frames, |mut frames| async move {
         let piece = frames.next_piece().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), frames))
@@ -59,8 +69,9 @@ pub(super) fn answer(
 impl Frames {
     async fn next_piece(&mut self) -> Option<Bytes> {
         let first = tokio::select! {
+            biased;
+            () = &mut self.stopping => return None,
             event = self.watch.next() => event?,
-            () = self.stopping.cancelled() => return None,
         };
         let mut piece = BytesMut::with_capacity(2048);
         self.write(first, &mut piece);

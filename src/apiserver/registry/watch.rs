@@ -1,12 +1,14 @@
 //! Watch: what was there, what changes, bookmarks, the end.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use api::{ApiError, WatchEvent, WatchOptions};
+use tokio::time::{Instant, Sleep};
 
 use super::read::parse_version;
 use super::{Call, Registry};
-use crate::cache::{Start, Watcher};
+use crate::cache::{Lagged, Start, Watcher};
 
 /// How often a watch that allows bookmarks gets one.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -33,9 +35,7 @@ impl Registry {
         Ok(Watch {
             state,
             marks_end: options.send_initial_events == Some(true) && options.allow_bookmarks,
-            bookmarks: options.allow_bookmarks,
-            next_bookmark: tokio::time::Instant::now() + BOOKMARKS,
-            deadline: options.timeout.map(|timeout| tokio::time::Instant::now() + timeout),
+            clock: Clock::new(options.timeout, options.allow_bookmarks),
         })
     }
 }
@@ -45,9 +45,54 @@ pub(crate) struct Watch {
     state: State,
     /// Whether the end of the initial objects is marked by a bookmark.
     marks_end: bool,
-    bookmarks: bool,
-    next_bookmark: tokio::time::Instant,
-    deadline: Option<tokio::time::Instant>,
+    clock: Clock,
+}
+
+/// When a watch ends and when its next bookmark is due. One timer for both, kept from event to event: arming one anew for
+/// each would cost more than delivering the event.
+struct Clock {
+    deadline: Option<Instant>,
+    next_bookmark: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the clock strikes.
+enum Strike {
+    Bookmark,
+    End,
+}
+
+impl Clock {
+    fn new(timeout: Option<Duration>, bookmarks: bool) -> Self {
+        let now = Instant::now();
+        let mut clock = Clock {
+            deadline: timeout.map(|timeout| now + timeout),
+            next_bookmark: bookmarks.then(|| now + BOOKMARKS),
+            timer: None,
+        };
+        clock.timer = clock.next().map(|at| Box::pin(tokio::time::sleep_until(at)));
+        clock
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.next_bookmark).min()
+    }
+
+    async fn strike(&mut self) -> Strike {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().await,
+            None => std::future::pending().await,
+        }
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Strike::End;
+        }
+        self.next_bookmark = self.next_bookmark.map(|_| now + BOOKMARKS);
+        if let (Some(at), Some(timer)) = (self.next(), &mut self.timer) {
+            timer.as_mut().reset(at);
+        }
+        Strike::Bookmark
+    }
 }
 
 enum State {
@@ -84,11 +129,7 @@ impl Watch {
                     self.state = State::Following(watcher);
                     event
                 }
-                Err(lagged) => {
-                    let message =
-                        format!("too old resource version: the watch fell behind revision {}", lagged.floor);
-                    Some(WatchEvent::Error(ApiError::expired(message)))
-                }
+                Err(lagged) => Some(fell_behind(&lagged)),
             },
         }
     }
@@ -99,32 +140,28 @@ impl Watch {
             return Some(event);
         }
         let State::Following(watcher) = &mut self.state else { return None };
-        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 86400);
-        let deadline = self.deadline.unwrap_or(far);
-        let bookmark = if self.bookmarks { self.next_bookmark } else { far };
-        tokio::select! {
+        let strike = tokio::select! {
             biased;
-            next = watcher.next() => Some(match next {
+            next = watcher.next() => return Some(match next {
                 Ok(event) => event,
                 Err(lagged) => {
                     self.state = State::Over;
-                    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
-                    WatchEvent::Error(ApiError::expired(message))
+                    fell_behind(&lagged)
                 }
             }),
-            () = tokio::time::sleep_until(deadline) => {
+            strike = self.clock.strike() => strike,
+        };
+        match strike {
+            Strike::End => {
                 // A last bookmark spares the client from reading old changes when it resumes.
-                let last = self.bookmarks.then(|| self.bookmark()).flatten();
+                let last = self.clock.next_bookmark.is_some().then(|| self.bookmark()).flatten();
                 self.state = State::Over;
                 last
             }
-            () = tokio::time::sleep_until(bookmark) => {
-                self.next_bookmark = tokio::time::Instant::now() + BOOKMARKS;
-                match self.bookmark() {
-                    Some(event) => Some(event),
-                    None => Box::pin(self.next()).await,
-                }
-            }
+            Strike::Bookmark => match self.bookmark() {
+                Some(event) => Some(event),
+                None => Box::pin(self.next()).await,
+            },
         }
     }
 
@@ -138,6 +175,11 @@ impl Watch {
             Err(_) => None,
         }
     }
+}
+
+fn fell_behind(lagged: &Lagged) -> WatchEvent {
+    let message = format!("too old resource version: the watch fell behind revision {}", lagged.floor);
+    WatchEvent::Error(ApiError::expired(message))
 }
 
 #[cfg(test)]
