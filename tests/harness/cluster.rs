@@ -261,6 +261,20 @@ impl Cluster {
         hash[..3].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Words that mark what is this instance's wherever it is: its name, its places, its sandboxes and their sockets.
+    pub fn marks(&self) -> Vec<String> {
+        let suffix = self.instance_suffix();
+        let tasks =
+            PathBuf::from(format!("/run/minik8s-{suffix}/containerd/io.containerd.runtime.v2.task/k8s.io"));
+        let mut marks = vec![suffix, self.data_dir().display().to_string()];
+        for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            marks.push(task.file_name().to_string_lossy().into_owned());
+            let address = fs::read_to_string(task.path().join("address")).unwrap_or_default();
+            marks.extend(address.strip_prefix("unix://").map(|socket| socket.trim().to_string()));
+        }
+        marks
+    }
+
     /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the disk stays.
     pub fn forget_as_a_reboot_does(&mut self) {
         let kept = self.folder.path().join("kept");

@@ -7,6 +7,7 @@ mod boot;
 mod control_loops;
 mod control_plane;
 mod etcd;
+mod install;
 mod kubectl_compared;
 mod kubectl_versions;
 mod node;
