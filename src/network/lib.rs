@@ -112,6 +112,7 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
     let mut left = routes::remove_recorded(&config.state_dir).await;
     left.extend(masquerade::remove(&config.table).await.err().map(|error| chain(&error)));
     left.extend(cni::remove_port_mappings(&config.network_name).await.err().map(|error| chain(&error)));
+    left.extend(masquerade::remove_empty_nat(&config.state_dir).await.err().map(|error| chain(&error)));
     left.extend(
         cni::remove_cached_results(&config.network_name, &config.state_dir).err().map(|error| chain(&error)),
     );
