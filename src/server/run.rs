@@ -206,18 +206,28 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let plan = Plan::new(arguments)?;
     tracing::info!(version = VERSION, data = %plan.instance.data_dir().display(), "starting");
     let supervisor = Supervisor::new();
-    let outcome = match start(&plan, &supervisor, began).await {
+    let mut opened = None;
+    let outcome = match start(&plan, &supervisor, &mut opened, began).await {
         Ok(()) => serve_until_stopped(&supervisor).await,
         Err(problem) => {
             supervisor.shutdown(Duration::from_secs(15)).await;
             Err(problem)
         }
     };
+    if let Some(store) = opened {
+        // What is only in memory goes to the disk now: nothing would be lost without it, but the next start is quicker.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
     tracing::info!("stopped");
     outcome
 }
 
-async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(), Problem> {
+async fn start(
+    plan: &Plan,
+    supervisor: &Supervisor,
+    opened: &mut Option<Arc<EmbeddedStore>>,
+    began: Instant,
+) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments).await?;
     let etcd_listener = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?).await?;
     let instance = plan.instance.clone();
@@ -228,6 +238,7 @@ async fn start(plan: &Plan, supervisor: &Supervisor, began: Instant) -> Result<(
     let secret = join_secret(plan, &pki.server_ca.certificate_pem)?;
     let store =
         opening.await.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
+    *opened = Some(store.clone());
 
     let saver = Saver {
         store: store.clone(),
