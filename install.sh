@@ -62,7 +62,7 @@ check() {
   case $0 in
     */install.sh | install.sh)
       folder=$(cd "$(dirname "$0")" && pwd)
-      [ -f "$folder/Cargo.toml" ] && [ -d "$folder/embedded-store" ] && here=$folder
+      if [ -f "$folder/Cargo.toml" ] && [ -d "$folder/embedded-store" ]; then here=$folder; fi
       ;;
   esac
 }
@@ -103,7 +103,7 @@ find_cargo() {
   for cargo in cargo "$HOME/.cargo/bin/cargo" "/home/${SUDO_USER:-nobody}/.cargo/bin/cargo" /usr/local/cargo/bin/cargo; do
     if has "$cargo"; then
       minor=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
-      [ "${minor:-0}" -ge 90 ] && return 0
+      if [ "${minor:-0}" -ge 90 ]; then return 0; fi
     fi
   done
   if has rustup; then
