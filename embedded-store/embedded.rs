@@ -319,14 +319,24 @@ impl Drop for EmbeddedStore {
     }
 }
 
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Takes the directory for this process.
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("LOCK");
     let lock = File::create(&path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    // A process that was just started may still hold a copy of a lock that its parent has given up, until it has
+    // become another program.
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { dir: dir.to_path_buf() }),
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
     }
 }
 
