@@ -241,18 +241,20 @@ impl Graph {
     /// There is no object of this uid (any more): its dependents are to be looked at.
     pub(super) fn absent(&mut self, uid: &str) -> Vec<Work> {
         let Some(node) = self.nodes.get_mut(uid) else { return Vec::new() };
-        let dependents: Vec<Work> = node.dependents.iter().cloned().map(Work::Delete).collect();
-        if dependents.is_empty() {
+        let mut work: Vec<Work> = node.dependents.iter().cloned().map(Work::Delete).collect();
+        if work.is_empty() {
             let owners = std::mem::take(&mut node.owners);
             self.nodes.remove(uid);
             for owner in owners {
                 self.unlink(&owner.uid, uid);
+                // No informer will tell of it any more: the node is forgotten here.
+                work.extend(self.owner_waits(&owner.uid));
             }
         } else {
             (node.is_virtual, node.being_deleted) = (true, false);
             (node.deleting_dependents, node.orphaning) = (false, false);
         }
-        dependents
+        work
     }
 
     pub(super) fn view(&self, uid: &str) -> Option<View> {

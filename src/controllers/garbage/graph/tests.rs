@@ -72,6 +72,16 @@ fn foreground_deletion_starts_with_the_dependents_and_ends_with_the_last() {
 }
 
 #[test]
+fn a_dependent_found_gone_before_its_informer_tells_frees_its_owner() {
+    let mut graph = Graph::default();
+    graph.observe(seen("set", &[]));
+    graph.observe(seen("pod", &["set"]));
+    graph.observe(Seen { terminating: true, foreground: true, ..seen("set", &[]) });
+    assert_eq!(graph.absent("pod"), [delete("set")]);
+    assert!(graph.removed("pod").is_empty());
+}
+
+#[test]
 fn orphaning_is_asked_for_once() {
     let mut graph = Graph::default();
     graph.observe(seen("set", &[]));
