@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::{ApiError, DeleteOptions, DryRun, ListOptions, Object, PropagationPolicy};
 use bytes::Bytes;
 use embedded_store::{Compare, Durability, Op, Txn};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -14,6 +15,8 @@ use crate::admission::{Operation, Request};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Deletions of a collection that are under way at once: they share the store's syncs.
+const AT_ONCE: usize = 32;
 
 /// What a deletion came to.
 pub(crate) struct Deleted {
@@ -98,17 +101,17 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Vec<Arc<Object>>, ApiError> {
         let found = self.list(call, &ListOptions { limit: 0, continue_token: None, ..list.clone() }).await?;
-        let mut deleted = Vec::with_capacity(found.items.len());
-        for object in found.items {
-            let mut one = Call::new(call.resource, object.namespace(), call.user);
-            one.dry_run = call.dry_run;
+        let deletions = found.items.into_iter().map(|object| async move {
+            let one = Call::new(call.resource, object.namespace(), call.user).dry(call.dry_run);
             match self.delete(&one, object.name(), options).await {
-                Ok(done) => deleted.push(done.object),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+                Ok(done) => Ok(Some(done.object)),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
             }
-        }
-        Ok(deleted)
+        });
+        let deleted: Vec<Option<Arc<Object>>> =
+            stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
+        Ok(deleted.into_iter().flatten().collect())
     }
 }
 
