@@ -31,6 +31,8 @@ use crate::types::{Durability, OpResult, StoreError};
 pub(crate) const WAITING: usize = 8192;
 /// Bytes written with one sync, about.
 const BATCH_BYTES: usize = 4 << 20;
+/// Lazy records kept in memory; more of them go to disk before their time.
+const LAZY_BYTES: usize = 1 << 20;
 /// Revisions that lazy writes may show ahead of the disk.
 const CEILING_STEP: u64 = 10_000;
 
@@ -265,7 +267,7 @@ impl Writer {
             records.push(self.record(proposal.request));
             answers.push(proposal.answer);
         }
-        if lazy && !raise {
+        if lazy && !raise && self.log.buffered() < LAZY_BYTES {
             self.lazy_due.get_or_insert_with(|| Instant::now() + self.limits.lazy_flush);
         } else if let Err(e) = self.sync() {
             self.log.take_back(length, next);

@@ -145,6 +145,38 @@ fn a_watcher_that_sleeps_is_cut_off_and_others_go_on() {
 }
 
 #[test]
+fn renewals_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = EmbeddedStore::open(config(dir.path())).unwrap();
+    let count = rounds(6_000, 1_000_000) as u64;
+    runtime().block_on(async {
+        for number in 0..count {
+            let ops = vec![put(&format!("lease-{}", number % 5), vec![1; 500])];
+            store.txn(Txn { success: ops, durability: Durability::Lazy, ..Txn::default() }).await.unwrap();
+        }
+        store.checkpoint().await.unwrap();
+    });
+    let syncs = store.metrics().wal_fsync.count();
+    assert!(syncs < count / 500, "{syncs} syncs");
+    let status = store.status();
+    assert_eq!((status.keys, status.revision), (5, count + 1));
+    let size = disk_use(dir.path());
+    assert!(size < 12 << 20, "{size} bytes for five keys");
+}
+
+/// Bytes of all files below a directory.
+fn disk_use(dir: &std::path::Path) -> u64 {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => disk_use(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        })
+        .sum()
+}
+
+#[test]
 fn churn_gives_space_back() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = EmbeddedStore::open(config(dir.path())).unwrap();
@@ -161,9 +193,6 @@ fn churn_gives_space_back() {
     store.close();
     let status = store.status();
     assert_eq!((status.keys, status.size_in_use), (0, 0));
-    let log: u64 = std::fs::read_dir(dir.path().join("log"))
-        .unwrap()
-        .map(|e| e.unwrap().metadata().unwrap().len())
-        .sum();
-    assert!(log < 1 << 20, "{log} bytes of log are left");
+    let size = disk_use(dir.path());
+    assert!(size < 16 << 20, "{size} bytes for no keys");
 }
