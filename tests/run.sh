@@ -32,6 +32,9 @@ busybox                      busybox-static
 etcdctl                      etcd-client
 etcd                         etcd-server
 curl                         curl
+openssl                      openssl
+pgrep                        procps
+setpriv                      util-linux
 "
 missing=()
 while read -r what package; do

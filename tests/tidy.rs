@@ -101,3 +101,23 @@ fn every_file_says_what_it_is() {
         .collect();
     assert!(silent.is_empty(), "files without a //! header: {silent:?}");
 }
+
+/// Files above the limit, and why.
+const LONG_FILES: &[(&str, &str)] =
+    &[("embedded-store/embedded.rs", "the life of a store, from opening to closing, is one sequence")];
+
+const MOST_LINES: usize = 500;
+
+#[test]
+fn no_file_is_long_without_a_reason() {
+    let root = root();
+    let mut long = Vec::new();
+    for file in all_rust_files() {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        let name = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        if lines > MOST_LINES && !LONG_FILES.iter().any(|(allowed, _)| *allowed == name) {
+            long.push(format!("{name}: {lines}"));
+        }
+    }
+    assert!(long.is_empty(), "files of more than {MOST_LINES} lines: {long:?}");
+}
