@@ -27,10 +27,8 @@ use crate::state::{Lease, State};
 use crate::types::{KeyValue, LeaseId};
 
 mod bolt;
-mod folder;
 mod seal;
 
-pub use folder::{Saved, list, name, prune};
 pub use seal::{SealError, seal, unseal};
 
 use bolt::{Bucket, Database};

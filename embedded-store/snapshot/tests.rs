@@ -199,21 +199,3 @@ fn only_the_secret_opens_what_is_sealed() {
     assert_eq!(unseal(b"token", "ca.key", &changed), Err(SealError::Wrong));
     assert_eq!(unseal(b"token", "ca.key", &sealed[..20]), Err(SealError::Wrong));
 }
-
-#[test]
-fn pruning_keeps_the_newest_and_what_people_named() {
-    let dir = tempfile::tempdir().unwrap();
-    assert_eq!(list(&dir.path().join("none")).unwrap(), []);
-    for file in
-        [&name(5), &name(70), &name(1_700_000_000), "before-upgrade.db", "snapshot-of-mine.db", "notes.txt"]
-    {
-        fs::write(dir.path().join(file), "x").unwrap();
-    }
-    assert_eq!(prune(dir.path(), 1).unwrap(), [name(5), name(70)]);
-    let mut left: Vec<String> = list(dir.path()).unwrap().into_iter().map(|saved| saved.name).collect();
-    left.sort();
-    assert_eq!(
-        left,
-        ["before-upgrade.db".to_string(), name(1_700_000_000), "snapshot-of-mine.db".to_string()]
-    );
-}

@@ -7,7 +7,6 @@
 mod command;
 mod keys;
 mod schedule;
-mod seal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use agent::problem::chain;
 use agent::{Instance, Problem, files};
 use bytes::Bytes;
 use embedded_store::EmbeddedStore;
-use embedded_store::snapshot::SnapshotStatus;
+use embedded_store::snapshot::{SnapshotStatus, seal};
 use serde::{Deserialize, Serialize};
 
 pub use command::{clap_command, main};
@@ -77,7 +76,8 @@ impl Saver {
             let advice = "check the place and the space of its disk";
             Problem::new(format!("save the snapshot {}", path.display()), why, advice)
         };
-        let sealed = seal::seal(&keys::collect(&self.instance)?, &secret).map_err(|error| failed(&error))?;
+        let keys = keys::collect(&self.instance)?;
+        let sealed = seal(secret.as_bytes(), KEYS, &keys).map_err(|error| failed(&error))?;
         let extras = [(KEYS, Bytes::from(sealed))];
         let status = self.store.save_snapshot(&path, &extras).map_err(|error| failed(&chain(&error)))?;
         let SnapshotStatus { hash, revision, total_keys, total_size } = status;

@@ -16,7 +16,7 @@ use agent::{Instance, Problem};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use embedded_store::snapshot as file;
 
-use super::{KEYS, Secret, default_folder, keys, list, prune, remove, seal};
+use super::{KEYS, Secret, default_folder, keys, list, prune, remove};
 use crate::admin::{Answer, Request, ask};
 
 #[derive(Args, Clone, Debug)]
@@ -240,7 +240,8 @@ fn restore(
     let sealed = extras.iter().find(|(name, _)| name == KEYS).map(|(_, content)| content);
     let keys = match sealed {
         Some(sealed) => {
-            let opened = seal::open(sealed, &secret(instance, token, passphrase)?);
+            let secret = secret(instance, token, passphrase)?;
+            let opened = file::unseal(secret.as_bytes(), KEYS, sealed);
             let opened = opened.map_err(|error| {
                 let advice = "give the --token or --passphrase-file it was saved with";
                 Problem::new(format!("restore {}", path.display()), error, advice)

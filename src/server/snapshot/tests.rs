@@ -1,8 +1,8 @@
-//! Tests of names, pruning and the sealed keys.
+//! Tests of names, pruning and deletion.
 
 use std::fs;
 
-use super::{fresh_name, list, prune, remove, seal};
+use super::{fresh_name, list, prune, remove};
 
 fn write(folder: &std::path::Path, names: &[&str]) {
     for name in names {
@@ -49,26 +49,4 @@ fn only_snapshots_of_the_folder_are_deleted() {
 fn a_folder_that_is_not_there_has_no_snapshots() {
     let folder = tempfile::tempdir().unwrap();
     assert!(list(&folder.path().join("none")).unwrap().is_empty());
-}
-
-#[test]
-fn only_the_secret_opens_what_it_sealed() {
-    let sealed = seal::seal(b"the keys", "secret").unwrap();
-    assert_eq!(seal::open(&sealed, "secret").unwrap(), b"the keys");
-    assert!(matches!(seal::open(&sealed, "other"), Err(seal::SealError::Secret)));
-    assert_ne!(sealed, seal::seal(b"the keys", "secret").unwrap(), "salt and nonce are fresh");
-    assert!(!sealed.windows(8).any(|window| window == b"the keys"));
-}
-
-#[test]
-fn damage_to_sealed_keys_is_noticed() {
-    let sealed = seal::seal(b"the keys", "secret").unwrap();
-    for at in 0..sealed.len() {
-        let mut damaged = sealed.clone();
-        damaged[at] ^= 1;
-        assert!(seal::open(&damaged, "secret").is_err(), "byte {at}");
-    }
-    for length in 0..sealed.len() {
-        assert!(seal::open(&sealed[..length], "secret").is_err(), "{length} bytes");
-    }
 }
