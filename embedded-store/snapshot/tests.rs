@@ -118,7 +118,7 @@ fn damage_is_refused() {
 }
 
 #[test]
-fn a_real_etcd_starts_from_a_snapshot() {
+fn a_real_etcd_starts_from_a_snapshot_and_we_from_one_of_its() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(&dir.path().join("store"));
     let file = dir.path().join("snapshot.db");
@@ -147,11 +147,25 @@ fn a_real_etcd_starts_from_a_snapshot() {
     let pod = ask(&["get", "/registry/pods/default/pod-01234", "--print-value-only"]);
     let keys = ask(&["get", "", "--prefix", "--keys-only"]);
     let large = ask(&["get", "large", "--print-value-only"]);
+    // And the way back: history, a deletion and all.
+    ask(&["put", "a", "etcd was here"]);
+    ask(&["del", "/registry/pods/default/pod-00000"]);
+    let back = dir.path().join("back.db");
+    ask(&["snapshot", "save", back.to_str().unwrap()]);
     etcd.kill().unwrap();
     etcd.wait().unwrap();
     assert_eq!(pod, "x".repeat(300) + "\n");
     assert_eq!(keys.lines().filter(|line| !line.is_empty()).count(), all(&store).len());
     assert_eq!(large.len(), 1_000_001);
+    let target = dir.path().join("returned");
+    restore(&back, &target).unwrap();
+    let value = |kvs: Vec<KeyValue>| -> Vec<(Bytes, Bytes)> {
+        kvs.into_iter().map(|kv| (kv.key, kv.value)).collect()
+    };
+    let mut expected = value(all(&store));
+    expected.retain(|(key, _)| key != "/registry/pods/default/pod-00000");
+    expected.iter_mut().filter(|(key, _)| key == "a").for_each(|(_, value)| *value = "etcd was here".into());
+    assert_eq!(value(all(&open(&target))), expected);
 }
 
 #[test]
