@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use client::kubeconfig::{Kubeconfig, Loaded};
 use serde_json::Value;
 
-use crate::env::{Env, print};
+use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::output::{Format, OutputArgs, json, text_table, yaml};
 
@@ -104,6 +104,11 @@ pub(crate) fn run(env: &Env, args: ConfigArgs) -> Result<()> {
         ))),
         What::DeleteContext { name } => {
             let missing = format!("cannot delete context {name}, not in the kubeconfig file");
+            if loaded.merged.current_context == name {
+                tell(
+                    "warning: this removed your active context, use \"kubectl config use-context\" to select a different one",
+                );
+            }
             let file = loaded.delete_context(&name).map_err(|_| Error::message(missing))?;
             print(&format!("deleted context {name} from {}\n", file.display()))
         }

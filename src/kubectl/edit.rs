@@ -11,7 +11,7 @@ use crate::change::ChangeArgs;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::manifest::{FileArgs, parse_documents};
-use crate::output::{json, yaml};
+use crate::output::yaml;
 use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::{SelectorArgs, Target};
 
@@ -125,9 +125,6 @@ async fn send(
     }
     let media_type = if ty.is_some() { STRATEGIC_PATCH } else { MERGE_PATCH };
     let query = args.change.query("kubectl-edit", &["fieldValidation=Strict"])?;
-    let changed = env.rest().await?.patch(&format!("{path}{query}"), media_type, &patch).await;
-    let changed = changed.map_err(|error| {
-        error.doing(format!("{} was not valid:\n{}", target.title(), json::compact(&patch)))
-    })?;
+    let changed = env.rest().await?.patch(&format!("{path}{query}"), media_type, &patch).await?;
     args.change.report(&changed, "edited")
 }

@@ -42,9 +42,9 @@ pub enum RequestError {
     Connect { server: String, source: io::Error },
     #[error("TLS with {server} failed: {source}")]
     Tls { server: String, source: io::Error },
-    #[error("connecting to {server} took longer than {} s", .limit.as_secs())]
+    #[error("connecting to {server} took longer than {limit:?}")]
     ConnectTimeout { server: String, limit: Duration },
-    #[error("no answer from {server} within {} s", .limit.as_secs())]
+    #[error("no answer from {server} within {limit:?}")]
     Timeout { server: String, limit: Duration },
     #[error("the connection to {server} was lost: {source}")]
     Lost { server: String, source: Box<dyn StdError + Send + Sync> },
