@@ -102,9 +102,12 @@ impl Controller {
 
     fn allocate(&self, name: &str) -> Option<Cidr> {
         let mut given = self.given.lock();
+        if let Some(index) = given.pending.get(name) {
+            // Given a moment ago: the informer has not told yet.
+            return self.range.subnet(self.mask, *index);
+        }
         let nodes = self.nodes.list(None);
-        let mut taken: HashSet<u32> =
-            given.pending.iter().filter(|(node, _)| *node != name).map(|(_, index)| *index).collect();
+        let mut taken: HashSet<u32> = given.pending.values().copied().collect();
         for cidr in nodes.iter().flat_map(|node| pod_cidrs(node)) {
             taken.extend(cidr.parse().ok().and_then(|cidr| self.range.index_of(self.mask, &cidr)));
         }
