@@ -239,7 +239,8 @@ pub fn encode(tree: Value) -> Result<Bytes, ObjectError> {
     write_member(&mut out, "metadata", &metadata)?;
     write_rest(&mut out, &tree)?;
     out.push(b'}');
-    Ok(Bytes::from(out))
+    // The bytes live as long as the object and its history: no spare room.
+    Ok(Bytes::from(out.into_boxed_slice()))
 }
 
 fn write_rest(out: &mut Vec<u8>, tree: &Map<String, Value>) -> Result<(), ObjectError> {
