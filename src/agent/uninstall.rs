@@ -108,7 +108,7 @@ async fn kill_shims(instance: &Instance) {
     let socket = instance.containerd_socket().display().to_string();
     let is_ours = |arguments: &[String]| {
         let is_shim = arguments.first().is_some_and(|program| program.contains("containerd-shim"));
-        is_shim && arguments.iter().any(|argument| *argument == socket)
+        is_shim && arguments.contains(&socket)
     };
     for pid in process::find(is_ours) {
         if let Some(process) = Process::open(pid) {

@@ -93,10 +93,9 @@ fn without_port_mappings(dump: &str, network: &str) -> String {
     let mut script = String::from("*nat\n");
     for rule in rules {
         let target = chain_of(rule, "-j").unwrap_or_default();
-        if chains.contains(&target) && !chains.contains(&chain_of(rule, "-A").unwrap_or_default()) {
-            script.push_str(&rule.replacen("-A ", "-D ", 1));
-            script.push('\n');
-        } else if rule.contains(&mark) {
+        let leads_in =
+            chains.contains(&target) && !chains.contains(&chain_of(rule, "-A").unwrap_or_default());
+        if leads_in || rule.contains(&mark) {
             script.push_str(&rule.replacen("-A ", "-D ", 1));
             script.push('\n');
         }

@@ -1,5 +1,7 @@
 //! The integration tests, one module per area. They run the real binary, one cluster at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod access;
 mod agent;
 mod bad_input;
