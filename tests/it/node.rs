@@ -53,10 +53,15 @@ fn logs_come_whole_and_follow() {
     let spec = "  restartPolicy: Never\n  containers:\n  - name: a\n    image: busybox:test\n    \
                 command: [sh, -c, 'for i in 1 2 3 4 5; do echo line $i; done; echo problem >&2; sleep 1; echo last']\n";
     cluster.kubectl_with(&["apply", "-f", "-"], &pod("talks", spec)).ok();
-    cluster.wait_for("pod", "talks", "{.status.containerStatuses[0].started}", "true");
-    let followed = cluster.kubectl(&["logs", "-f", "talks"]).ok();
-    assert!(followed.contains("line 1\nline 2\nline 3\nline 4\nline 5\n"), "{followed}");
-    assert!(followed.contains("problem\n") && followed.ends_with("last\n"), "{followed}");
+    // Refused until there is a container; from then on it follows to the end, however soon that comes.
+    let followed = eventually("the logs can be followed", Duration::from_secs(60), || {
+        let outcome = cluster.kubectl(&["logs", "-f", "talks"]);
+        if outcome.success { Ok(outcome.stdout) } else { Err(outcome.to_string()) }
+    });
+    // The two streams are two pipes: each is in order, but not one to the other.
+    let (errors, output): (Vec<&str>, Vec<&str>) = followed.lines().partition(|line| *line == "problem");
+    assert_eq!(output, ["line 1", "line 2", "line 3", "line 4", "line 5", "last"], "{followed}");
+    assert_eq!(errors.len(), 1, "{followed}");
     cluster.wait_for("pod", "talks", "{.status.phase}", "Succeeded");
     assert_eq!(cluster.kubectl(&["logs", "talks", "--tail=1"]).ok(), "last\n");
     assert_eq!(cluster.own_kubectl(&["logs", "talks", "--tail=1"]).ok(), "last\n");
