@@ -108,6 +108,9 @@ impl Checkpoints {
                 Ok(Err(sled::Error::Io(e))) if is_busy(&e) && Instant::now() < patience => {
                     std::thread::park_timeout(Duration::from_millis(5));
                 }
+                Ok(Err(sled::Error::Io(source))) if is_of_the_disk(&source) => {
+                    return Err(CheckpointError::Io { path: path.to_path_buf(), source });
+                }
                 Ok(Err(e)) => return Err(damaged(path, e)),
                 Err(_) => return Err(damaged(path, "sled cannot read it")),
             }
@@ -220,6 +223,12 @@ fn is_busy(e: &io::Error) -> bool {
 
 fn damaged(path: &Path, what: impl ToString) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_path_buf(), what: what.to_string() }
+}
+
+/// Whether it says something of the disk and nothing of what is on it: then nothing is damaged.
+fn is_of_the_disk(e: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
 }
 
 fn failed(path: &Path, e: sled::Error) -> CheckpointError {

@@ -26,7 +26,7 @@ use apiserver::{ApiServer, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
 use client::https::{ClientCertificate, TlsNodeDialer};
 use client::{ApiFor, Informers};
-use embedded_store::EmbeddedStore;
+use embedded_store::{EmbeddedStore, OpenError};
 use rand::RngCore;
 use supervisor::{OnExit, Stage, Supervisor};
 use tokio::net::TcpListener;
@@ -144,8 +144,13 @@ async fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
 fn open_store(instance: &Instance) -> Result<Arc<EmbeddedStore>, Problem> {
     let folder = instance.server_dir().join("store");
     let opened = EmbeddedStore::open(embedded_store::Config::new(&folder));
-    let (store, recovery) =
-        opened.map_err(|error| Problem::plain(format!("cannot open the store: {}", chain(&error))))?;
+    let (store, recovery) = opened.map_err(|error| match &error {
+        OpenError::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
+            let what = format!("open the store in {}", path.display());
+            Problem::new(what, source, "free some space on its disk and start again: nothing is lost")
+        }
+        _ => Problem::plain(format!("cannot open the store: {}", chain(&error))),
+    })?;
     if let Some(torn) = &recovery.torn_tail {
         tracing::warn!(
             torn,

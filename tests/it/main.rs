@@ -8,6 +8,7 @@ mod bad_input;
 mod boot;
 mod control_loops;
 mod control_plane;
+mod disk_full;
 mod etcd;
 mod install;
 mod kubectl_compared;
