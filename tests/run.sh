@@ -62,7 +62,7 @@ command -v cargo >/dev/null || { echo "tests/run.sh: cargo is missing; install R
 
 started=$SECONDS
 status=0
-if $long; then export MINIK8S_LONG_TESTS=1 MINIK8S_LONG=1; fi
+if $long; then export MINIK8S_LONG=1; fi
 
 # The integration tests run this binary.
 cargo build --bin minik8s || exit 1
