@@ -6,7 +6,7 @@ use std::sync::Arc;
 use client::events::{EventType, Recorder};
 use client::{Informer, ObjectApi};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use supervisor::{CancellationToken, Latch, Stage};
 use tokio::sync::{Notify, watch};
 
@@ -42,7 +42,7 @@ pub(crate) struct Context {
     /// What the node can give to pods.
     pub(crate) allocatable: Resources,
     /// The node's own object, once it is known.
-    pub(crate) node: RwLock<Option<Arc<Node>>>,
+    pub(crate) node: watch::Sender<Option<Arc<Node>>>,
     /// Opens when sandboxes can be made.
     pub(crate) sandbox_image: Latch,
     /// How the container runtime is.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use client::events::Recorder;
 use client::{Informers, ObjectApi};
 use k8s_openapi::api::core::v1::Service;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use supervisor::{Latch, OnExit, Stage};
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -129,7 +129,7 @@ fn context(
         cgroups: Cgroups::new(&config.cgroup_parent),
         allocatable: machine.allocatable(config.max_pods),
         machine,
-        node: RwLock::default(),
+        node: watch::Sender::new(None),
         sandbox_image: Latch::new("sandbox image"),
         runtime: watch::Sender::new(RuntimeHealth::Unknown),
         restarts: Mutex::default(),

@@ -35,7 +35,7 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
     let first = reporter.status().await;
     let node = register::register(&context, &first).await;
     // Pods must not be judged by a node that is not known yet.
-    *context.node.write() = Some(node.clone());
+    context.node.send_replace(Some(node.clone()));
     reporter.last = node.status.clone().unwrap_or_default();
     tell_reboot(&context, &reporter.last);
     follow_node(&context);
@@ -79,7 +79,7 @@ fn follow_node(context: &Arc<Context>) {
     let shared = context.clone();
     nodes.on_change(move |change| {
         if let Some(node) = &change.new {
-            *shared.node.write() = Some(node.clone());
+            shared.node.send_replace(Some(node.clone()));
         }
     });
 }

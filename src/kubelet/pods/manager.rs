@@ -50,14 +50,9 @@ pub(crate) async fn run(context: Arc<Context>, pods: Informer<Pod>) {
 }
 
 async fn wait_for_node(context: &Context) {
-    let mut health = context.runtime.subscribe();
-    while context.node.read().is_none() {
-        // Registration follows the first look at the runtime; both are quick or not at all.
-        tokio::select! {
-            _ = health.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-        }
-    }
+    let mut node = context.node.subscribe();
+    // The sender lives in the context, so this cannot fail while we wait.
+    let _ = node.wait_for(Option::is_some).await;
 }
 
 fn present(context: &Arc<Context>, pod: &Arc<Pod>) {

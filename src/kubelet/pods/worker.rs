@@ -263,7 +263,7 @@ impl Worker {
         if ran || !runtime.is_empty() {
             return true;
         }
-        let Some(node) = self.context.node.read().clone() else { return true };
+        let Some(node) = self.context.node.borrow().clone() else { return true };
         let mails: Vec<Mail> = self.context.wakers.all().iter().map(|mailbox| mailbox.read()).collect();
         let others: Vec<&Pod> = mails
             .iter()
