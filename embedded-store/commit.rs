@@ -293,13 +293,7 @@ impl Writer {
         let (mut puts, mut deletes) = (0, 0);
         for result in outcomes.iter().flatten() {
             let Outcome::Txn(result) = result else { continue };
-            for result in &result.results {
-                match result {
-                    OpResult::Put { .. } => puts += 1,
-                    OpResult::Delete { .. } => deletes += 1,
-                    OpResult::Range(_) => {}
-                }
-            }
+            count_writes(&result.results, &mut puts, &mut deletes);
         }
         self.shared.metrics.puts.fetch_add(puts, Ordering::Relaxed);
         self.shared.metrics.deletes.fetch_add(deletes, Ordering::Relaxed);
@@ -470,6 +464,17 @@ impl Drop for LastWord {
         // Dropping the other end answers "stopped".
         inbox.proposals.clear();
         inbox.wanted.clear();
+    }
+}
+
+fn count_writes(results: &[OpResult], puts: &mut u64, deletes: &mut u64) {
+    for result in results {
+        match result {
+            OpResult::Put { .. } => *puts += 1,
+            OpResult::Delete { .. } => *deletes += 1,
+            OpResult::Range(_) => {}
+            OpResult::Txn(inner) => count_writes(&inner.results, puts, deletes),
+        }
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because clients
 //! match on them. Writing under protected prefixes is refused unless allowed: it would bypass the owner of those keys.
-//! Absent: authentication by user and role, member changes, learners, nested transactions; they answer
-//! `Unimplemented`.
+//! Absent: authentication by user and role, member changes, learners; they answer `Unimplemented`.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::check::MAX_DEPTH;
 use crate::types::{Compare, CompareOp, CompareTarget, Durability, LeaseId, Op, RangeRequest, Txn};
 
 /// What a record asks for.
@@ -83,7 +84,7 @@ impl Record {
         let mut input = Input(input);
         let (term, index, time) = (input.u64()?, input.u64()?, input.u64()?);
         let request = match input.u8()? {
-            0 => Request::Txn(decode_txn(&mut input)?),
+            0 => Request::Txn(decode_txn(&mut input, MAX_DEPTH)?),
             1 => Request::Compact { revision: input.u64()? },
             2 => Request::LeaseGrant { id: input.i64()?, ttl: input.i64()? },
             3 => Request::LeaseRevoke { id: input.i64()? },
@@ -142,27 +143,40 @@ fn encode_txn(out: &mut Vec<u8>, txn: &Txn) {
             _ => put_u64(out, number),
         }
     }
-    for op in txn.success.iter().chain(&txn.failure) {
-        match op {
-            Op::Put { key, value, lease } => {
-                out.push(0);
-                put_bytes(out, key);
-                put_u64(out, lease.cast_unsigned());
-                put_bytes(out, value);
-            }
-            Op::Delete { key, range_end } => {
-                out.push(1);
-                put_bytes(out, key);
-                put_optional(out, range_end.as_ref());
-            }
-            Op::Range(range) => {
-                out.push(2);
-                put_bytes(out, &range.key);
-                put_optional(out, range.range_end.as_ref());
-                put_u64(out, range.limit as u64);
-                put_u64(out, range.revision);
-                out.push(u8::from(range.keys_only) | u8::from(range.count_only) << 1);
-            }
+    txn.success.iter().chain(&txn.failure).for_each(|op| encode_op(out, op));
+}
+
+fn encode_op(out: &mut Vec<u8>, op: &Op) {
+    match op {
+        Op::Put { key, value, lease } => {
+            out.push(0);
+            put_bytes(out, key);
+            put_u64(out, lease.cast_unsigned());
+            put_bytes(out, value);
+        }
+        Op::Delete { key, range_end } => {
+            out.push(1);
+            put_bytes(out, key);
+            put_optional(out, range_end.as_ref());
+        }
+        Op::Range(range) => {
+            out.push(2);
+            put_bytes(out, &range.key);
+            put_optional(out, range.range_end.as_ref());
+            put_u64(out, range.limit as u64);
+            put_u64(out, range.revision);
+            out.push(u8::from(range.keys_only) | u8::from(range.count_only) << 1);
+        }
+        Op::Update { key, value, lease } => {
+            out.push(3);
+            put_bytes(out, key);
+            put_optional(out, value.as_ref());
+            out.push(u8::from(lease.is_some()));
+            put_u64(out, lease.unwrap_or(0).cast_unsigned());
+        }
+        Op::Txn(inner) => {
+            out.push(4);
+            encode_txn(out, inner);
         }
     }
 }
@@ -209,7 +223,9 @@ impl<'a> Input<'a> {
     }
 }
 
-fn decode_txn(input: &mut Input<'_>) -> Result<Txn, DecodeError> {
+/// `depth` is how many transactions deep it may go.
+fn decode_txn(input: &mut Input<'_>, depth: usize) -> Result<Txn, DecodeError> {
+    let depth = depth.checked_sub(1).ok_or(DecodeError("transactions lie too deep in one another"))?;
     let durability = if input.u8()? == 0 { Durability::Synced } else { Durability::Lazy };
     let (compares, success, failure) = (input.u32()?, input.u32()?, input.u32()?);
     // No `collect` with a size hint: a count is only believed as far as there is input for it.
@@ -218,10 +234,10 @@ fn decode_txn(input: &mut Input<'_>) -> Result<Txn, DecodeError> {
         txn.compares.push(decode_compare(input)?);
     }
     for _ in 0..success {
-        txn.success.push(decode_op(input)?);
+        txn.success.push(decode_op(input, depth)?);
     }
     for _ in 0..failure {
-        txn.failure.push(decode_op(input)?);
+        txn.failure.push(decode_op(input, depth)?);
     }
     Ok(txn)
 }
@@ -246,7 +262,7 @@ fn decode_compare(input: &mut Input<'_>) -> Result<Compare, DecodeError> {
     Ok(Compare { key, range_end, op, target })
 }
 
-fn decode_op(input: &mut Input<'_>) -> Result<Op, DecodeError> {
+fn decode_op(input: &mut Input<'_>, depth: usize) -> Result<Op, DecodeError> {
     Ok(match input.u8()? {
         0 => {
             let (key, lease) = (input.bytes()?, input.i64()?);
@@ -261,6 +277,12 @@ fn decode_op(input: &mut Input<'_>) -> Result<Op, DecodeError> {
             let (keys_only, count_only) = (flags & 1 != 0, flags & 2 != 0);
             Op::Range(RangeRequest { key, range_end, limit, revision, keys_only, count_only })
         }
+        3 => {
+            let (key, value) = (input.bytes()?, input.optional()?);
+            let (given, lease) = (input.u8()? != 0, input.i64()?);
+            Op::Update { key, value, lease: given.then_some(lease) }
+        }
+        4 => Op::Txn(Box::new(decode_txn(input, depth)?)),
         _ => return Err(DecodeError("unknown operation")),
     })
 }

@@ -17,6 +17,13 @@ use crate::types::{
     StoreError, Txn, TxnResult,
 };
 
+/// What the transactions within a transaction have been decided to do.
+type Path<'a> = std::slice::Iter<'a, bool>;
+
+fn taken(path: &mut Path<'_>) -> bool {
+    path.next().copied().unwrap_or_default()
+}
+
 /// The revision of a store that was never written to, as in etcd.
 pub(crate) const FIRST_REVISION: u64 = 1;
 
@@ -124,26 +131,76 @@ impl State {
     }
 
     fn apply_txn(&mut self, txn: &Txn, events: &mut Vec<Event>) -> Result<Outcome, StoreError> {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let ops = if succeeded { &txn.success } else { &txn.failure };
+        let mut path = Vec::new();
+        let succeeded = self.decide(txn, &mut path);
+        let ops = txn.branch(succeeded);
         // Everything that can refuse the transaction is looked at before anything changes.
+        self.accepts(ops, &mut path.iter())?;
+        let mut late = None;
+        let results = self.run(ops, &mut path.iter(), events, &mut late);
+        match late {
+            Some(e) => Err(e),
+            None => Ok(Outcome::Txn(TxnResult { succeeded, revision: 0, results })),
+        }
+    }
+
+    /// Whether the compares of a transaction hold; what those within it come to goes into `path`, in the order in which
+    /// they are met. All are decided on the state before the outermost, as in etcd.
+    fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> bool {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        for op in txn.branch(succeeded) {
+            if let Op::Txn(inner) = op {
+                let at = path.len();
+                path.push(false);
+                path[at] = self.decide(inner, path);
+            }
+        }
+        succeeded
+    }
+
+    fn accepts(&self, ops: &[Op], path: &mut Path<'_>) -> Result<(), StoreError> {
+        let known = |lease: LeaseId| {
+            let known = lease == 0 || self.leases.contains_key(&lease);
+            if known { Ok(()) } else { Err(StoreError::LeaseNotFound) }
+        };
         for op in ops {
             match op {
-                Op::Put { lease, .. } if *lease != 0 && !self.leases.contains_key(lease) => {
-                    return Err(StoreError::LeaseNotFound);
+                Op::Put { lease, .. } => known(*lease)?,
+                Op::Update { key, .. } if !self.keys.contains_key(key) => {
+                    return Err(StoreError::KeyNotFound);
                 }
+                Op::Update { lease, .. } => known(lease.unwrap_or(0))?,
                 Op::Range(range) if range.revision > self.revision => {
                     return Err(StoreError::FutureRevision { now: self.revision });
                 }
-                _ => {}
+                Op::Range(range) if range.revision > 0 && range.revision < self.compacted => {
+                    return Err(StoreError::Compacted { oldest: self.oldest() });
+                }
+                Op::Txn(inner) => self.accepts(inner.branch(taken(path)), path)?,
+                Op::Range(_) | Op::Delete { .. } => {}
             }
         }
-        let mut late = None;
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        ops: &[Op],
+        path: &mut Path<'_>,
+        events: &mut Vec<Event>,
+        late: &mut Option<StoreError>,
+    ) -> Vec<OpResult> {
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             results.push(match op {
                 Op::Put { key, value, lease } => {
                     OpResult::Put { previous: self.put(key, value, *lease, events) }
+                }
+                Op::Update { key, value, lease } => {
+                    let old = self.keys.get(key);
+                    let value = value.clone().or_else(|| old.map(|kv| kv.value.clone())).unwrap_or_default();
+                    let lease = lease.or_else(|| old.map(|kv| kv.lease)).unwrap_or(0);
+                    OpResult::Put { previous: self.put(key, &value, lease, events) }
                 }
                 Op::Delete { key, range_end } => {
                     OpResult::Delete { previous: self.delete(key, range_end.as_ref(), events) }
@@ -153,16 +210,19 @@ impl State {
                     // The ring moved on since the request was checked. How far back it reaches differs from member
                     // to member, so it must not decide about the writes: they stand, only the answer is an error.
                     Err(e) => {
-                        late = Some(e);
+                        *late = Some(e);
                         OpResult::Range(RangeResult::default())
                     }
                 },
+                Op::Txn(inner) => {
+                    let succeeded = taken(path);
+                    let results = self.run(inner.branch(succeeded), path, events, late);
+                    let revision = self.revision + u64::from(!events.is_empty());
+                    OpResult::Txn(TxnResult { succeeded, revision, results })
+                }
             });
         }
-        match late {
-            Some(e) => Err(e),
-            None => Ok(Outcome::Txn(TxnResult { succeeded, revision: 0, results })),
-        }
+        results
     }
 
     fn apply_compact(&mut self, revision: u64) -> Result<Outcome, StoreError> {
@@ -314,16 +374,15 @@ impl State {
             return Err(StoreError::FutureRevision { now: self.revision });
         }
         let current = request.revision == 0 || (request.revision == self.revision && pending.is_empty());
+        let now = self.revision + u64::from(!pending.is_empty());
         if current {
-            return Ok(collect(self.revision, request, |end| {
-                select(&self.keys, &request.key, end).map(|(_, kv)| kv)
-            }));
+            return Ok(collect(now, request, |end| select(&self.keys, &request.key, end).map(|(_, kv)| kv)));
         }
         if request.revision + 1 < self.history.floor() || request.revision < self.compacted {
             return Err(StoreError::Compacted { oldest: self.oldest() });
         }
         let then = self.keys_at(request, pending);
-        Ok(collect(self.revision, request, |_| then.values().copied()))
+        Ok(collect(now, request, |_| then.values().copied()))
     }
 
     /// The keys of a range as of an old revision: what is there now, with the changes since undone.

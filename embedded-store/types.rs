@@ -69,12 +69,21 @@ pub enum Op {
         value: Bytes,
         lease: LeaseId,
     },
+    /// Puts over a key that is there; what is `None` stays as it is.
+    Update {
+        key: Bytes,
+        value: Option<Bytes>,
+        lease: Option<LeaseId>,
+    },
     /// Deletes `key`, or all of `[key, range_end)`.
     Delete {
         key: Bytes,
         range_end: Option<Bytes>,
     },
     Range(RangeRequest),
+    /// A transaction within a transaction: one revision for all, and its compares look at what was there before the
+    /// outermost began. Its durability is the outermost's.
+    Txn(Box<Txn>),
 }
 
 /// When a write may be acknowledged.
@@ -96,6 +105,13 @@ pub struct Txn {
     pub durability: Durability,
 }
 
+impl Txn {
+    /// The operations that are carried out if the compares hold, or if they do not.
+    pub(crate) fn branch(&self, succeeded: bool) -> &[Op] {
+        if succeeded { &self.success } else { &self.failure }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnResult {
     pub succeeded: bool,
@@ -110,6 +126,7 @@ pub enum OpResult {
     Put { previous: Option<KeyValue> },
     Delete { previous: Vec<KeyValue> },
     Range(RangeResult),
+    Txn(TxnResult),
 }
 
 /// Keys `[key, range_end)`, or just `key`. A `range_end` of one zero byte means everything from `key` on (etcd's
@@ -180,6 +197,11 @@ pub enum StoreError {
     EmptyKey,
     #[error("duplicate key given in a transaction")]
     DuplicateKey,
+    /// What was to be put over is not there.
+    #[error("key not found")]
+    KeyNotFound,
+    #[error("too many operations in a transaction")]
+    TooManyOps,
     #[error("lease not found")]
     LeaseNotFound,
     #[error("lease already exists")]

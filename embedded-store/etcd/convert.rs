@@ -7,7 +7,7 @@ use super::pb;
 use super::wire::mvccpb;
 use crate::types::{
     Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, Op, OpResult, RangeRequest, RangeResult,
-    StoreError, Txn,
+    StoreError, Txn, TxnResult,
 };
 
 /// Operations in one branch of a transaction, as in etcd.
@@ -24,6 +24,8 @@ pub(crate) fn status(e: StoreError) -> Status {
         StoreError::TooLarge { .. } => (Code::InvalidArgument, "etcdserver: request is too large"),
         StoreError::EmptyKey => (Code::InvalidArgument, "etcdserver: key is not provided"),
         StoreError::DuplicateKey => (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+        StoreError::KeyNotFound => (Code::InvalidArgument, "etcdserver: key not found"),
+        StoreError::TooManyOps => (Code::InvalidArgument, "etcdserver: too many operations in txn request"),
         StoreError::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
         StoreError::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
         StoreError::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
@@ -183,57 +185,120 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
 }
 
 pub(crate) fn transaction(request: &pb::TxnRequest) -> Result<Txn, Status> {
-    let counts = [request.compare.len(), request.success.len(), request.failure.len()];
-    if counts.iter().any(|count| *count > MAX_OPS) {
-        return Err(Status::invalid_argument("etcdserver: too many operations in txn request"));
-    }
+    within(request, MAX_OPS)
+}
+
+/// A transaction that may have so many operations; what it has itself, those within it may not have.
+fn within(request: &pb::TxnRequest, most: usize) -> Result<Txn, Status> {
+    let longest = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let left = most.checked_sub(longest).ok_or_else(|| status(StoreError::TooManyOps))?;
+    let ops = |ops: &[pb::RequestOp]| ops.iter().map(|o| op(o, left)).collect::<Result<_, _>>();
     Ok(Txn {
         compares: request.compare.iter().map(compare).collect::<Result<_, _>>()?,
-        success: request.success.iter().map(op).collect::<Result<_, _>>()?,
-        failure: request.failure.iter().map(op).collect::<Result<_, _>>()?,
+        success: ops(&request.success)?,
+        failure: ops(&request.failure)?,
         durability: Durability::Synced,
     })
 }
 
-pub(crate) fn op(op: &pb::RequestOp) -> Result<Op, Status> {
+/// A put, which may keep the value or the lease of what is there.
+pub(crate) fn put(put: &pb::PutRequest) -> Result<Op, Status> {
+    if put.key.is_empty() {
+        return Err(status(StoreError::EmptyKey));
+    }
+    if put.ignore_value && !put.value.is_empty() {
+        return Err(Status::invalid_argument("etcdserver: value is provided"));
+    }
+    if put.ignore_lease && put.lease != 0 {
+        return Err(Status::invalid_argument("etcdserver: lease is provided"));
+    }
+    let key = own(&put.key);
+    Ok(if put.ignore_value || put.ignore_lease {
+        let value = (!put.ignore_value).then(|| own(&put.value));
+        Op::Update { key, value, lease: (!put.ignore_lease).then_some(put.lease) }
+    } else {
+        Op::Put { key, value: own(&put.value), lease: put.lease }
+    })
+}
+
+fn op(op: &pb::RequestOp, most: usize) -> Result<Op, Status> {
     use pb::request_op::Request;
     match &op.request {
         Some(Request::RequestRange(request)) => Ok(Op::Range(range(request)?)),
-        Some(Request::RequestPut(put)) => {
-            if put.ignore_value || put.ignore_lease {
-                return Err(Status::unimplemented("ignore_value and ignore_lease within a transaction"));
-            }
-            Ok(Op::Put { key: own(&put.key), value: own(&put.value), lease: put.lease })
-        }
+        Some(Request::RequestPut(request)) => put(request),
         Some(Request::RequestDeleteRange(delete)) => {
             Ok(Op::Delete { key: own(&delete.key), range_end: range_end(&delete.range_end) })
         }
-        Some(Request::RequestTxn(_)) => Err(Status::unimplemented("transactions within transactions")),
-        None => Err(Status::invalid_argument("etcdserver: key is not provided")),
+        Some(Request::RequestTxn(request)) => Ok(Op::Txn(Box::new(within(request, most)?))),
+        // etcd says no better.
+        None => Err(status(StoreError::KeyNotFound)),
     }
 }
 
-pub(crate) fn op_response(
-    request: &pb::RequestOp,
-    result: OpResult,
+/// The answer to a transaction.
+pub(crate) fn txn_response(
+    request: &pb::TxnRequest,
+    result: TxnResult,
     header: Option<pb::ResponseHeader>,
-) -> pb::ResponseOp {
-    use pb::request_op::Request;
-    use pb::response_op::Response;
-    let response = match (result, &request.request) {
-        (OpResult::Put { previous }, Some(Request::RequestPut(put))) => {
-            let prev_kv = previous.filter(|_| put.prev_kv).map(key_value);
-            Some(Response::ResponsePut(pb::PutResponse { header, prev_kv }))
-        }
-        (OpResult::Delete { previous }, Some(Request::RequestDeleteRange(delete))) => {
-            Some(Response::ResponseDeleteRange(deleted(delete, previous, header)))
-        }
-        (OpResult::Range(result), Some(Request::RequestRange(range))) => {
-            Some(Response::ResponseRange(range_response(range, result, header)))
-        }
-        _ => None,
-    };
-    pb::ResponseOp { response }
+) -> pb::TxnResponse {
+    let changed = changes(&result.results);
+    let mut answer = Answer { before: result.revision - u64::from(changed), changed: false };
+    pb::TxnResponse { header, ..answer.txn(request, result) }
+}
+
+/// Whether any of the operations changed something.
+fn changes(results: &[OpResult]) -> bool {
+    results.iter().any(|result| match result {
+        OpResult::Put { .. } => true,
+        OpResult::Delete { previous } => !previous.is_empty(),
+        OpResult::Range(_) => false,
+        OpResult::Txn(inner) => changes(&inner.results),
+    })
+}
+
+/// Goes through the answers of a transaction's operations. Of their headers only the revision is filled in: the one
+/// before the transaction, until something changes.
+struct Answer {
+    before: u64,
+    changed: bool,
+}
+
+impl Answer {
+    fn header(&self) -> Option<pb::ResponseHeader> {
+        let revision = self.before + u64::from(self.changed);
+        Some(pb::ResponseHeader { revision: revision.cast_signed(), ..Default::default() })
+    }
+
+    fn txn(&mut self, request: &pb::TxnRequest, result: TxnResult) -> pb::TxnResponse {
+        let ops = if result.succeeded { &request.success } else { &request.failure };
+        let responses = ops.iter().zip(result.results).map(|(op, result)| self.op(op, result)).collect();
+        // A transaction within has an empty header.
+        pb::TxnResponse { header: Some(Default::default()), succeeded: result.succeeded, responses }
+    }
+
+    fn op(&mut self, request: &pb::RequestOp, result: OpResult) -> pb::ResponseOp {
+        use pb::request_op::Request;
+        use pb::response_op::Response;
+        let response = match (result, &request.request) {
+            (OpResult::Put { previous }, Some(Request::RequestPut(put))) => {
+                self.changed = true;
+                let prev_kv = previous.filter(|_| put.prev_kv).map(key_value);
+                Some(Response::ResponsePut(pb::PutResponse { header: self.header(), prev_kv }))
+            }
+            (OpResult::Delete { previous }, Some(Request::RequestDeleteRange(delete))) => {
+                self.changed |= !previous.is_empty();
+                Some(Response::ResponseDeleteRange(deleted(delete, previous, self.header())))
+            }
+            (OpResult::Range(result), Some(Request::RequestRange(range))) => {
+                Some(Response::ResponseRange(range_response(range, result, self.header())))
+            }
+            (OpResult::Txn(result), Some(Request::RequestTxn(txn))) => {
+                Some(Response::ResponseTxn(self.txn(txn, result)))
+            }
+            _ => None,
+        };
+        pb::ResponseOp { response }
+    }
 }
 
 pub(crate) fn deleted(

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, deleted, key_value, own, range_end, status, unsigned};
 use super::{Front, pb};
-use crate::types::{Compare, Durability, KeyValue, Op, OpResult, RangeRequest, Store, StoreError, Txn};
+use crate::types::{Durability, KeyValue, Op, OpResult, Store, StoreError, Txn};
 
 pub(crate) struct Kv(pub(crate) Arc<Front>);
 
@@ -38,38 +38,14 @@ impl Kv {
                 Some(Request::RequestDeleteRange(delete)) => {
                     self.may_write(&delete.key, &delete.range_end)?
                 }
-                _ => {}
+                Some(Request::RequestTxn(txn)) => {
+                    self.may_do(&txn.success)?;
+                    self.may_do(&txn.failure)?;
+                }
+                Some(Request::RequestRange(_)) | None => {}
             }
         }
         Ok(())
-    }
-
-    /// A put that keeps the value or the lease that is there: read, then write if nothing has changed.
-    async fn put_over(&self, put: &pb::PutRequest) -> Result<pb::PutResponse, Status> {
-        if put.ignore_value && !put.value.is_empty() {
-            return Err(Status::invalid_argument("etcdserver: value is provided"));
-        }
-        if put.ignore_lease && put.lease != 0 {
-            return Err(Status::invalid_argument("etcdserver: lease is provided"));
-        }
-        loop {
-            let request = RangeRequest { key: own(&put.key), ..RangeRequest::default() };
-            let Some(old) = self.0.store.range(&request).map_err(status)?.kvs.pop() else {
-                return Err(Status::invalid_argument("etcdserver: key not found"));
-            };
-            let value = if put.ignore_value { old.value.clone() } else { own(&put.value) };
-            let lease = if put.ignore_lease { old.lease } else { put.lease };
-            let txn = Txn {
-                compares: vec![Compare::mod_revision(old.key.clone(), old.mod_revision)],
-                success: vec![Op::Put { key: old.key.clone(), value, lease }],
-                ..Txn::default()
-            };
-            let result = self.0.store.txn(txn).await.map_err(status)?;
-            if result.succeeded {
-                let prev_kv = put.prev_kv.then(|| key_value(old));
-                return Ok(pb::PutResponse { header: self.0.header(result.revision), prev_kv });
-            }
-        }
     }
 
     async fn one(&self, op: Op) -> Result<(Option<OpResult>, u64), StoreError> {
@@ -90,14 +66,8 @@ impl pb::kv_server::Kv for Kv {
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let put = request.into_inner();
-        if put.key.is_empty() {
-            return Err(status(StoreError::EmptyKey));
-        }
+        let op = convert::put(&put)?;
         self.may_write(&put.key, &Bytes::new())?;
-        if put.ignore_value || put.ignore_lease {
-            return Ok(Response::new(self.put_over(&put).await?));
-        }
-        let op = Op::Put { key: own(&put.key), value: own(&put.value), lease: put.lease };
         let (result, revision) = self.one(op).await.map_err(status)?;
         let previous: Option<KeyValue> = match result {
             Some(OpResult::Put { previous }) if put.prev_kv => previous,
@@ -131,17 +101,8 @@ impl pb::kv_server::Kv for Kv {
         self.may_do(&request.failure)?;
         let txn = convert::transaction(&request)?;
         let result = self.0.store.txn(txn).await.map_err(status)?;
-        let ops = if result.succeeded { &request.success } else { &request.failure };
         let header = self.0.header(result.revision);
-        // Inside a transaction only the revision of the header is filled in.
-        let inner = Some(pb::ResponseHeader {
-            revision: result.revision.cast_signed(),
-            ..pb::ResponseHeader::default()
-        });
-        let responses =
-            ops.iter().zip(result.results).map(|(op, result)| convert::op_response(op, result, inner));
-        let responses = responses.collect();
-        Ok(Response::new(pb::TxnResponse { header, succeeded: result.succeeded, responses }))
+        Ok(Response::new(convert::txn_response(&request, result, header)))
     }
 
     async fn compact(

@@ -41,19 +41,31 @@ fn op() -> impl Strategy<Value = Op> {
         range.prop_map(|(key, range_end, limit, revision, keys_only, count_only)| {
             Op::Range(RangeRequest { key, range_end, limit, revision, keys_only, count_only })
         }),
+        (bytes(), prop::option::of(bytes()), prop::option::of(any::<i64>()))
+            .prop_map(|(key, value, lease)| Op::Update { key, value, lease }),
     ]
 }
 
-fn request() -> impl Strategy<Value = Request> {
-    let ops = || prop::collection::vec(op(), 0..4);
-    let txn = (prop::collection::vec(compare(), 0..3), ops(), ops(), any::<bool>()).prop_map(
-        |(compares, success, failure, lazy)| {
+fn txn() -> impl Strategy<Value = Txn> {
+    let leaf = txn_of(op().boxed());
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        txn_of(prop_oneof![2 => op(), 1 => inner.prop_map(|txn| Op::Txn(Box::new(txn)))].boxed())
+    })
+}
+
+fn txn_of(op: BoxedStrategy<Op>) -> BoxedStrategy<Txn> {
+    let ops = || prop::collection::vec(op.clone(), 0..4);
+    (prop::collection::vec(compare(), 0..3), ops(), ops(), any::<bool>())
+        .prop_map(|(compares, success, failure, lazy)| {
             let durability = if lazy { Durability::Lazy } else { Durability::Synced };
-            Request::Txn(Txn { compares, success, failure, durability })
-        },
-    );
+            Txn { compares, success, failure, durability }
+        })
+        .boxed()
+}
+
+fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        6 => txn,
+        6 => txn().prop_map(Request::Txn),
         1 => any::<u64>().prop_map(|revision| Request::Compact { revision }),
         1 => (any::<i64>(), any::<i64>()).prop_map(|(id, ttl)| Request::LeaseGrant { id, ttl }),
         1 => any::<i64>().prop_map(|id| Request::LeaseRevoke { id }),
@@ -82,4 +94,18 @@ proptest! {
         input.extend(garbage);
         let _ = Record::decode(&input);
     }
+}
+
+#[test]
+fn transactions_that_lie_too_deep_are_an_error() {
+    let deep = |depth: usize| {
+        let mut txn = Txn::default();
+        for _ in 1..depth {
+            txn = Txn { success: vec![Op::Txn(Box::new(txn))], ..Txn::default() };
+        }
+        let mut out = Vec::new();
+        Record { term: 1, index: 1, time: 0, request: Request::Txn(txn) }.encode(&mut out);
+        Record::decode(&out).is_ok()
+    };
+    assert!(deep(MAX_DEPTH) && !deep(MAX_DEPTH + 1));
 }

@@ -22,6 +22,8 @@ fn failure(status: &tonic::Status) -> StoreError {
         (_, m) if m.contains("too large") => StoreError::TooLarge { size: 0, limit: 0 },
         (_, m) if m.contains("key is not provided") => StoreError::EmptyKey,
         (_, m) if m.contains("duplicate key") => StoreError::DuplicateKey,
+        (_, m) if m.contains("key not found") => StoreError::KeyNotFound,
+        (_, m) if m.contains("too many operations") => StoreError::TooManyOps,
         (Code::NotFound, m) if m.contains("lease") => StoreError::LeaseNotFound,
         (_, m) if m.contains("lease already exists") => StoreError::LeaseExists,
         (code, m) => panic!("{code:?}: {m}"),
@@ -75,9 +77,34 @@ fn wire_op(op: &types::Op) -> pb::RequestOp {
             range_end: range_end.clone().unwrap_or_default(),
             prev_kv: true,
         }),
+        types::Op::Update { key, value, lease } => Request::RequestPut(pb::PutRequest {
+            key: key.clone(),
+            value: value.clone().unwrap_or_default(),
+            lease: lease.unwrap_or(0),
+            prev_kv: true,
+            ignore_value: value.is_none(),
+            ignore_lease: lease.is_none(),
+        }),
         types::Op::Range(range) => Request::RequestRange(wire_range(range)),
+        types::Op::Txn(inner) => Request::RequestTxn(wire_txn(inner)),
     };
     pb::RequestOp { request: Some(request) }
+}
+
+fn wire_txn(txn: &types::Txn) -> pb::TxnRequest {
+    pb::TxnRequest {
+        compare: txn.compares.iter().map(wire_compare).collect(),
+        success: txn.success.iter().map(wire_op).collect(),
+        failure: txn.failure.iter().map(wire_op).collect(),
+    }
+}
+
+fn txn_back(response: pb::TxnResponse) -> types::TxnResult {
+    types::TxnResult {
+        succeeded: response.succeeded,
+        revision: response.header.unwrap().revision.cast_unsigned(),
+        results: response.responses.into_iter().map(result_back).collect(),
+    }
 }
 
 fn result_back(response: pb::ResponseOp) -> types::OpResult {
@@ -88,7 +115,7 @@ fn result_back(response: pb::ResponseOp) -> types::OpResult {
             types::OpResult::Delete { previous: delete.prev_kvs.into_iter().map(back).collect() }
         }
         Response::ResponseRange(range) => types::OpResult::Range(range_back(range)),
-        Response::ResponseTxn(_) => panic!("there are no transactions within transactions"),
+        Response::ResponseTxn(txn) => types::OpResult::Txn(txn_back(txn)),
     }
 }
 
@@ -122,17 +149,9 @@ fn wire_compare(compare: &types::Compare) -> pb::Compare {
 impl Store for Remote {
     fn txn(&self, txn: types::Txn) -> BoxFuture<'_, Result<types::TxnResult, StoreError>> {
         Box::pin(async move {
-            let request = pb::TxnRequest {
-                compare: txn.compares.iter().map(wire_compare).collect(),
-                success: txn.success.iter().map(wire_op).collect(),
-                failure: txn.failure.iter().map(wire_op).collect(),
-            };
+            let request = wire_txn(&txn);
             let response = self.kv.clone().txn(request).await.map_err(|e| failure(&e))?.into_inner();
-            Ok(types::TxnResult {
-                succeeded: response.succeeded,
-                revision: response.header.unwrap().revision.cast_unsigned(),
-                results: response.responses.into_iter().map(result_back).collect(),
-            })
+            Ok(txn_back(response))
         })
     }
 
