@@ -135,7 +135,8 @@ impl State {
         let succeeded = self.decide(txn, &mut path);
         let ops = txn.branch(succeeded);
         // Everything that can refuse the transaction is looked at before anything changes.
-        self.accepts(ops, &mut path.iter())?;
+        self.accepts_writes(ops, &mut path.iter())?;
+        self.accepts_reads(ops, &mut path.iter())?;
         let mut late = None;
         let results = self.run(ops, &mut path.iter(), events, &mut late);
         match late {
@@ -158,7 +159,7 @@ impl State {
         succeeded
     }
 
-    fn accepts(&self, ops: &[Op], path: &mut Path<'_>) -> Result<(), StoreError> {
+    fn accepts_writes(&self, ops: &[Op], path: &mut Path<'_>) -> Result<(), StoreError> {
         let known = |lease: LeaseId| {
             let known = lease == 0 || self.leases.contains_key(&lease);
             if known { Ok(()) } else { Err(StoreError::LeaseNotFound) }
@@ -170,14 +171,24 @@ impl State {
                     return Err(StoreError::KeyNotFound);
                 }
                 Op::Update { lease, .. } => known(lease.unwrap_or(0))?,
+                Op::Txn(inner) => self.accepts_writes(inner.branch(taken(path)), path)?,
+                Op::Range(_) | Op::Delete { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn accepts_reads(&self, ops: &[Op], path: &mut Path<'_>) -> Result<(), StoreError> {
+        for op in ops {
+            match op {
                 Op::Range(range) if range.revision > self.revision => {
                     return Err(StoreError::FutureRevision { now: self.revision });
                 }
                 Op::Range(range) if range.revision > 0 && range.revision < self.compacted => {
                     return Err(StoreError::Compacted { oldest: self.oldest() });
                 }
-                Op::Txn(inner) => self.accepts(inner.branch(taken(path)), path)?,
-                Op::Range(_) | Op::Delete { .. } => {}
+                Op::Txn(inner) => self.accepts_reads(inner.branch(taken(path)), path)?,
+                _ => {}
             }
         }
         Ok(())

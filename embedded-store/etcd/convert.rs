@@ -80,19 +80,36 @@ pub(crate) fn event(event: &Event, with_old: bool) -> mvccpb::Event {
     mvccpb::Event { r#type: kind.into(), kv: Some(kv), prev_kv }
 }
 
-/// Whether the answer is put in another order or filtered, for which all of the range is needed first.
-fn rearranged(request: &pb::RangeRequest) -> bool {
-    let natural = request.sort_order == pb::range_request::SortOrder::None as i32
-        || (request.sort_order == pb::range_request::SortOrder::Ascend as i32
-            && request.sort_target == pb::range_request::SortTarget::Key as i32);
-    !natural
+/// Whether all of the range is needed to make the answer: it is put in another order or filtered.
+fn needs_all(request: &pb::RangeRequest) -> bool {
+    request.sort_order == pb::range_request::SortOrder::Descend as i32
+        || (request.sort_order == pb::range_request::SortOrder::Ascend as i32 && !by_key(request))
         || request.min_mod_revision != 0
         || request.max_mod_revision != 0
         || request.min_create_revision != 0
         || request.max_create_revision != 0
 }
 
+fn by_key(request: &pb::RangeRequest) -> bool {
+    request.sort_target == pb::range_request::SortTarget::Key as i32
+}
+
+/// Whether the answer is anything but the first keys of the range.
+fn rearranged(request: &pb::RangeRequest) -> bool {
+    needs_all(request) || !by_key(request)
+}
+
+/// A key that was given. Looked at here, too, so that of several mistakes the same one is told as by etcd.
+fn key(key: &Bytes) -> Result<Bytes, Status> {
+    if key.is_empty() { Err(status(StoreError::EmptyKey)) } else { Ok(own(key)) }
+}
+
+pub(crate) fn delete(delete: &pb::DeleteRangeRequest) -> Result<Op, Status> {
+    Ok(Op::Delete { key: key(&delete.key)?, range_end: range_end(&delete.range_end) })
+}
+
 pub(crate) fn range(request: &pb::RangeRequest) -> Result<RangeRequest, Status> {
+    let key = key(&request.key)?;
     let known = pb::range_request::SortOrder::try_from(request.sort_order).is_ok()
         && pb::range_request::SortTarget::try_from(request.sort_target).is_ok();
     if !known {
@@ -100,9 +117,15 @@ pub(crate) fn range(request: &pb::RangeRequest) -> Result<RangeRequest, Status> 
     }
     let limit = usize::try_from(request.limit).unwrap_or(0);
     Ok(RangeRequest {
-        key: own(&request.key),
+        key,
         range_end: range_end(&request.range_end),
-        limit: if rearranged(request) { 0 } else { limit },
+        limit: match limit {
+            0 => 0,
+            _ if needs_all(request) => 0,
+            // Sorted by something but in no order: etcd takes the first keys and one more, and sorts just these.
+            _ if !by_key(request) => limit.saturating_add(1),
+            _ => limit,
+        },
         revision: unsigned(request.revision),
         // Sorting by value needs the values.
         keys_only: request.keys_only && request.sort_target != pb::range_request::SortTarget::Value as i32,
@@ -138,16 +161,19 @@ fn rearrange(request: &pb::RangeRequest, result: &mut RangeResult) {
         within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
             && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
     });
-    match SortTarget::try_from(request.sort_target).unwrap_or_default() {
-        SortTarget::Key => {}
-        SortTarget::Version => result.kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => result.kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => result.kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => result.kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if request.sort_order == SortOrder::Descend as i32 {
-        result.kvs.reverse();
-    }
+    let target = SortTarget::try_from(request.sort_target).unwrap_or_default();
+    let descending = request.sort_order == SortOrder::Descend as i32;
+    // What is equal stays in the order of its keys either way.
+    result.kvs.sort_by(|a, b| {
+        let order = match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        };
+        if descending { order.reverse() } else { order }
+    });
     let limit = usize::try_from(request.limit).unwrap_or(0);
     if limit > 0 && result.kvs.len() > limit {
         result.kvs.truncate(limit);
@@ -157,6 +183,7 @@ fn rearrange(request: &pb::RangeRequest, result: &mut RangeResult) {
 
 pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
     use pb::compare::{CompareResult, TargetUnion};
+    let key = key(&compare.key)?;
     let op = match CompareResult::try_from(compare.result) {
         Ok(CompareResult::Equal) => CompareOp::Equal,
         Ok(CompareResult::Greater) => CompareOp::Greater,
@@ -166,22 +193,30 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
     };
     // What is not given is zero, as ever in proto3; then the target says what is meant.
     use pb::compare::CompareTarget as Wanted;
-    let target = match (Wanted::try_from(compare.target), &compare.target_union) {
-        (Ok(Wanted::Version), Some(TargetUnion::Version(v))) => CompareTarget::Version(unsigned(*v)),
-        (Ok(Wanted::Create), Some(TargetUnion::CreateRevision(v))) => {
-            CompareTarget::CreateRevision(unsigned(*v))
-        }
-        (Ok(Wanted::Mod), Some(TargetUnion::ModRevision(v))) => CompareTarget::ModRevision(unsigned(*v)),
-        (Ok(Wanted::Value), Some(TargetUnion::Value(v))) => CompareTarget::Value(own(v)),
-        (Ok(Wanted::Lease), Some(TargetUnion::Lease(v))) => CompareTarget::Lease(*v),
-        (Ok(Wanted::Version), _) => CompareTarget::Version(0),
-        (Ok(Wanted::Create), _) => CompareTarget::CreateRevision(0),
-        (Ok(Wanted::Mod), _) => CompareTarget::ModRevision(0),
-        (Ok(Wanted::Value), _) => CompareTarget::Value(Bytes::new()),
-        (Ok(Wanted::Lease), _) => CompareTarget::Lease(0),
-        (Err(_), _) => return Err(Status::invalid_argument("etcdserver: unknown target of a comparison")),
+    let wanted = Wanted::try_from(compare.target)
+        .map_err(|_| Status::invalid_argument("etcdserver: unknown target of a comparison"))?;
+    let given = match (wanted, &compare.target_union) {
+        (Wanted::Version, Some(TargetUnion::Version(v)))
+        | (Wanted::Create, Some(TargetUnion::CreateRevision(v)))
+        | (Wanted::Mod, Some(TargetUnion::ModRevision(v)))
+        | (Wanted::Lease, Some(TargetUnion::Lease(v))) => *v,
+        _ => 0,
     };
-    Ok(Compare { key: own(&compare.key), range_end: range_end(&compare.range_end), op, target })
+    // Everything is more than what is negative, and no number of ours is the largest one.
+    let (numeric, number) = match (u64::try_from(given), op) {
+        (Ok(number), op) => (op, number),
+        (Err(_), CompareOp::Greater | CompareOp::NotEqual) => (CompareOp::NotEqual, u64::MAX),
+        (Err(_), CompareOp::Less | CompareOp::Equal) => (CompareOp::Equal, u64::MAX),
+    };
+    let (op, target) = match (wanted, &compare.target_union) {
+        (Wanted::Version, _) => (numeric, CompareTarget::Version(number)),
+        (Wanted::Create, _) => (numeric, CompareTarget::CreateRevision(number)),
+        (Wanted::Mod, _) => (numeric, CompareTarget::ModRevision(number)),
+        (Wanted::Lease, _) => (op, CompareTarget::Lease(given)),
+        (Wanted::Value, Some(TargetUnion::Value(v))) => (op, CompareTarget::Value(own(v))),
+        (Wanted::Value, _) => (op, CompareTarget::Value(Bytes::new())),
+    };
+    Ok(Compare { key, range_end: range_end(&compare.range_end), op, target })
 }
 
 pub(crate) fn transaction(request: &pb::TxnRequest) -> Result<Txn, Status> {
@@ -203,16 +238,13 @@ fn within(request: &pb::TxnRequest, most: usize) -> Result<Txn, Status> {
 
 /// A put, which may keep the value or the lease of what is there.
 pub(crate) fn put(put: &pb::PutRequest) -> Result<Op, Status> {
-    if put.key.is_empty() {
-        return Err(status(StoreError::EmptyKey));
-    }
+    let key = key(&put.key)?;
     if put.ignore_value && !put.value.is_empty() {
         return Err(Status::invalid_argument("etcdserver: value is provided"));
     }
     if put.ignore_lease && put.lease != 0 {
         return Err(Status::invalid_argument("etcdserver: lease is provided"));
     }
-    let key = own(&put.key);
     Ok(if put.ignore_value || put.ignore_lease {
         let value = (!put.ignore_value).then(|| own(&put.value));
         Op::Update { key, value, lease: (!put.ignore_lease).then_some(put.lease) }
@@ -226,9 +258,7 @@ fn op(op: &pb::RequestOp, most: usize) -> Result<Op, Status> {
     match &op.request {
         Some(Request::RequestRange(request)) => Ok(Op::Range(range(request)?)),
         Some(Request::RequestPut(request)) => put(request),
-        Some(Request::RequestDeleteRange(delete)) => {
-            Ok(Op::Delete { key: own(&delete.key), range_end: range_end(&delete.range_end) })
-        }
+        Some(Request::RequestDeleteRange(request)) => delete(request),
         Some(Request::RequestTxn(request)) => Ok(Op::Txn(Box::new(within(request, most)?))),
         // etcd says no better.
         None => Err(status(StoreError::KeyNotFound)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, deleted, key_value, own, range_end, status, unsigned};
+use super::convert::{self, deleted, key_value, status, unsigned};
 use super::{Front, pb};
 use crate::types::{Durability, KeyValue, Op, OpResult, Store, StoreError, Txn};
 
@@ -82,11 +82,8 @@ impl pb::kv_server::Kv for Kv {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let delete = request.into_inner();
-        if delete.key.is_empty() {
-            return Err(status(StoreError::EmptyKey));
-        }
+        let op = convert::delete(&delete)?;
         self.may_write(&delete.key, &delete.range_end)?;
-        let op = Op::Delete { key: own(&delete.key), range_end: range_end(&delete.range_end) };
         let (result, revision) = self.one(op).await.map_err(status)?;
         let previous = match result {
             Some(OpResult::Delete { previous }) => previous,

@@ -310,6 +310,7 @@ fn certificates() -> Certificates {
     Certificates { ca: ca.pem(), server: leaf("localhost"), client: leaf("client") }
 }
 
+mod compared;
 mod etcdctl;
 mod remote;
 
