@@ -4,7 +4,7 @@
 //! the applied state and replays the log after it. A torn write at the end of the log is cut off and reported;
 //! anything else that does not add up is named and refused, unless the whole state can be rebuilt from the log.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::core::Core;
 use crate::disk::{Disk, RealDisk};
 use crate::history::HistoryLimits;
 use crate::lease::Lessor;
+use crate::lock::DirectoryLock;
 use crate::log::{self, Log, LogError, Opened};
 use crate::metrics::{Gauges, Metrics};
 use crate::record::Request;
@@ -127,7 +128,7 @@ pub struct EmbeddedStore {
     store: u64,
     dir: PathBuf,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl EmbeddedStore {
@@ -136,7 +137,7 @@ impl EmbeddedStore {
         let log = config.dir.join("log");
         let io = |source| OpenError::Io { path: config.dir.clone(), source };
         fs::create_dir_all(&config.dir).map_err(io)?;
-        let lock = lock(&config.dir)?;
+        let lock = DirectoryLock::take(&config.dir)?;
         let disk = Arc::new(RealDisk::new(&log).map_err(io)?);
         File::open(&config.dir).and_then(|dir| dir.sync_all()).map_err(io)?;
         Self::open_on(config, disk, Some(lock))
@@ -146,7 +147,7 @@ impl EmbeddedStore {
     pub(crate) fn open_on(
         config: Config,
         disk: Arc<dyn Disk>,
-        lock: Option<File>,
+        lock: Option<DirectoryLock>,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
         let Loaded { state, checkpoints, log, mut recovery } = load(&config, &disk)?;
         state.validate();
@@ -316,27 +317,6 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Takes the directory for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("LOCK");
-    let lock = File::create(&path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
-    // A process that was just started may still hold a copy of a lock that its parent has given up, until it has
-    // become another program.
-    let patience = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { dir: dir.to_path_buf() }),
-            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
-        }
     }
 }
 

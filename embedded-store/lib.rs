@@ -23,6 +23,7 @@ mod behind;
 mod checkpoint;
 mod commit;
 mod embedded;
+mod lock;
 mod memory;
 mod metrics;
 
