@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Job};
 use crate::commit::Shared;
+use crate::replica::LogId;
 
 /// Quiet time after which memory is given back.
 const QUIET: Duration = Duration::from_secs(2);
@@ -25,9 +26,9 @@ pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, s
             Err(RecvTimeoutError::Disconnected) => return,
         };
         used = true;
-        let index = job.description.index;
+        let upto = LogId { term: job.description.term, index: job.description.index };
         let started = Instant::now();
-        let written = checkpoints.write(job).map(|()| index).map_err(|e: CheckpointError| e.to_string());
+        let written = checkpoints.write(job).map(|()| upto).map_err(|e: CheckpointError| e.to_string());
         shared.metrics.backend_commit.observe(started.elapsed());
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
         shared.checkpoint_done(written);

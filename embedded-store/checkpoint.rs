@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::history::{History, HistoryLimits};
+use crate::record::Group;
 use crate::state::{Lease, State};
 use crate::types::{KeyValue, LeaseId};
 
@@ -27,6 +28,7 @@ const DESCRIPTION: &[u8] = b"m";
 const KEY: u8 = b'k';
 const CHUNK: u8 = b'c';
 const LEASE: u8 = b'l';
+const GROUP: &[u8] = b"g";
 /// Checksum, create and mod revision, version, lease, length of the value.
 const ENTRY_HEADER: usize = 4 + 5 * 8;
 
@@ -59,6 +61,7 @@ pub(crate) struct Job {
     pub(crate) changes: HashMap<Bytes, Option<KeyValue>>,
     /// All leases and their times to live.
     pub(crate) leases: Vec<(LeaseId, i64)>,
+    pub(crate) group: Group,
 }
 
 impl Job {
@@ -67,6 +70,7 @@ impl Job {
         Job {
             changes: state.dirty.as_mut().map(std::mem::take).unwrap_or_default(),
             leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
+            group: state.group.clone(),
             description: Description {
                 store,
                 index: state.index,
@@ -173,6 +177,9 @@ impl Checkpoints {
         state.term = description.term;
         state.time = description.time;
         state.ceiling = description.ceiling;
+        if let Some(group) = get(GROUP)? {
+            state.group = Group::decode(&group).map_err(|e| e.to_string())?;
+        }
         state.history = History::new(description.revision + 1, limits);
         Ok(Some((state, description)))
     }
@@ -204,6 +211,9 @@ impl Checkpoints {
             batch.insert(lease_key(*id), &ttl.to_le_bytes());
         }
         self.leases = leases;
+        if job.group != Group::default() {
+            batch.insert(GROUP, job.group.encode());
+        }
         batch.insert(DESCRIPTION, job.description.encode());
         let path = &self.path;
         self.db.apply_batch(batch).map_err(|e| failed(path, e))?;

@@ -21,9 +21,9 @@ use crate::checkpoint::Job;
 use crate::clock::Stamps;
 use crate::core::Core;
 use crate::lease::Lessor;
-use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::record::{Record, Request};
+use crate::replica::{LogId, LogStorage, StateMachine};
 use crate::state::Outcome;
 use crate::types::{Durability, OpResult, StoreError};
 
@@ -50,8 +50,8 @@ pub(crate) struct Proposal {
 struct Inbox {
     proposals: Vec<Proposal>,
     stop: bool,
-    /// Index and outcome of checkpoints that have been written.
-    checkpointed: Option<Result<u64, String>>,
+    /// What the newest checkpoint stands for, or why it could not be written.
+    checkpointed: Option<Result<LogId, String>>,
     /// Who wants a checkpoint of everything up to now.
     wanted: Vec<oneshot::Sender<Result<(), String>>>,
 }
@@ -124,7 +124,7 @@ impl Shared {
     }
 
     /// Tells the writer that a checkpoint up to an index is on disk, or why not.
-    pub(crate) fn checkpoint_done(&self, done: Result<u64, String>) {
+    pub(crate) fn checkpoint_done(&self, done: Result<LogId, String>) {
         self.inbox.lock().checkpointed = Some(done);
         self.wake.notify_one();
     }
@@ -172,7 +172,12 @@ pub(crate) struct Limits {
 
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) log: Log,
+    /// Identifies the store, for checkpoints.
+    pub(crate) store: u64,
+    /// Of the vote that lets this member write.
+    pub(crate) term: u64,
+    pub(crate) log: Box<dyn LogStorage>,
+    pub(crate) machine: Arc<dyn StateMachine>,
     pub(crate) limits: Limits,
     pub(crate) stamps: Stamps,
     pub(crate) jobs: SyncSender<Job>,
@@ -216,7 +221,7 @@ impl Writer {
     pub(crate) fn skip_to_ceiling(&mut self) -> io::Result<()> {
         let skip = self.record(Request::SkipToCeiling);
         self.sync()?;
-        self.shared.core.apply(&[skip]);
+        self.machine.apply(&[skip]);
         Ok(())
     }
 
@@ -256,7 +261,7 @@ impl Writer {
         let highest = revision + proposals.len() as u64;
         let lazy = proposals.iter().all(|p| is_lazy(&p.request));
         let ceiling = self.shared.core.state.read().ceiling;
-        let (length, next) = (self.log.buffered(), self.log.next());
+        let first = self.log.state().last.index + 1;
         let mut records = Vec::with_capacity(proposals.len() + 1);
         let raise = lazy && highest > ceiling;
         if raise {
@@ -270,15 +275,20 @@ impl Writer {
         if lazy && !raise && self.log.buffered() < LAZY_BYTES {
             self.lazy_due.get_or_insert_with(|| Instant::now() + self.limits.lazy_flush);
         } else if let Err(e) = self.sync() {
-            self.log.take_back(length, next);
             let error = self.failed(&e);
+            // Nobody was told of them. After any other failure the log is not used again.
+            if matches!(error, StoreError::NoSpace(_))
+                && let Err(e) = self.log.truncate(first)
+            {
+                self.failed(&e);
+            }
             self.shared.metrics.failed_proposals.fetch_add(answers.len() as u64, Ordering::Relaxed);
             for waiting in answers.into_iter().flatten() {
                 let _ = waiting.send(Err(error.clone()));
             }
             return;
         }
-        let outcomes = self.shared.core.apply(&records);
+        let outcomes = self.machine.apply(&records);
         self.count(&outcomes);
         let own = usize::from(raise);
         for (waiting, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
@@ -302,7 +312,8 @@ impl Writer {
     /// Makes the next record and buffers it in the log.
     fn record(&mut self, request: Request) -> Record {
         self.last_time = self.stamps.next(self.last_time);
-        let record = Record { term: 1, index: self.log.next(), time: self.last_time, request };
+        let index = self.log.state().last.index + 1;
+        let record = Record { term: self.term, index, time: self.last_time, request };
         self.log.append(&record);
         record
     }
@@ -406,8 +417,7 @@ impl Writer {
         if !due || self.log.buffered() > 0 {
             return;
         }
-        let store = self.log.store();
-        let job = Job::take(&mut self.shared.core.state.write(), store);
+        let job = Job::take(&mut self.shared.core.state.write(), self.store);
         self.checkpointing = true;
         self.since_checkpoint = 0;
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
@@ -415,11 +425,11 @@ impl Writer {
         }
     }
 
-    fn checkpointed(&mut self, done: Result<u64, String>) {
+    fn checkpointed(&mut self, done: Result<LogId, String>) {
         match &done {
-            Ok(index) => {
+            Ok(upto) => {
                 self.checkpointing = false;
-                if let Err(e) = self.log.purge(*index) {
+                if let Err(e) = self.log.purge(*upto) {
                     tracing::warn!("cannot delete old segments of the log: {e}");
                 }
                 self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
@@ -446,7 +456,7 @@ impl Writer {
         if self.shared.core.state.read().ceiling > 0 {
             let lowered = self.record(Request::Ceiling { revision: 0 });
             if self.sync().is_ok() {
-                self.shared.core.apply(&[lowered]);
+                self.machine.apply(&[lowered]);
             }
         } else if let Err(e) = self.sync() {
             self.failed(&e);

@@ -10,6 +10,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::history::HistoryLimits;
 use crate::record::Record;
+use crate::replica::{LogId, Membership, StateMachine};
+use crate::snapshot::Frozen;
 use crate::state::{Applied, Outcome, State};
 use crate::types::{Event, LeaseId, LeaseInfo, Observer, StoreError, WatchRequest, WatchStream};
 use crate::watch::Hub;
@@ -48,12 +50,6 @@ impl Core {
         })
     }
 
-    /// Applies records in order and tells watches and observers; answers in the order of the records.
-    pub(crate) fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>> {
-        let _order = self.order.lock();
-        self.apply_ordered(records)
-    }
-
     /// For a back end that makes the record only once it is its turn.
     pub(crate) fn apply_next(&self, record: impl FnOnce(&State) -> Record) -> Result<Outcome, StoreError> {
         let _order = self.order.lock();
@@ -75,15 +71,19 @@ impl Core {
         };
         if !changes.is_empty() {
             self.hub.publish(&changes);
-            let observers = self.observers.read().clone();
-            for (events, revision) in &changes {
-                for subscription in observers.iter().filter(|s| s.after < *revision) {
-                    (subscription.observer)(events, *revision);
-                }
-            }
+            self.tell_observers(&changes);
         }
         self.published.store(revision, Ordering::Release);
         outcomes
+    }
+
+    fn tell_observers(&self, changes: &[(Arc<[Event]>, u64)]) {
+        let observers = self.observers.read().clone();
+        for (events, revision) in changes {
+            for subscription in observers.iter().filter(|s| s.after < *revision) {
+                (subscription.observer)(events, *revision);
+            }
+        }
     }
 
     pub(crate) fn published(&self) -> u64 {
@@ -124,5 +124,39 @@ impl Core {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.hub.wake_all();
+    }
+}
+
+impl StateMachine for Core {
+    fn applied(&self) -> (LogId, LogId, Membership) {
+        let state = self.state.read();
+        let applied = LogId { term: state.term, index: state.index };
+        (applied, state.group.since, state.group.membership.clone())
+    }
+
+    fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>> {
+        let _order = self.order.lock();
+        self.apply_ordered(records)
+    }
+
+    fn snapshot(&self) -> Frozen {
+        Frozen::of(&self.state.read())
+    }
+
+    /// Observers are told of what differs, as of one change. Watches that it concerns end: what was between is not here
+    /// to be told.
+    fn install(&self, state: State) {
+        let _order = self.order.lock();
+        let change = {
+            let mut own = self.state.write();
+            (own.replace(state), own.revision)
+        };
+        let revision = change.1;
+        if !change.0.is_empty() {
+            let changes = [change];
+            self.hub.publish(&changes);
+            self.tell_observers(&changes);
+        }
+        self.published.store(revision, Ordering::Release);
     }
 }

@@ -32,6 +32,7 @@ use crate::lock::DirectoryLock;
 use crate::log::{self, Log, LogError, Opened};
 use crate::metrics::{Gauges, Metrics};
 use crate::record::Request;
+use crate::replica::{LogId, LogStorage, StateMachine, Vote};
 use crate::snapshot::Frozen;
 use crate::state::{Outcome, State};
 use crate::types::{
@@ -149,7 +150,9 @@ impl EmbeddedStore {
         disk: Arc<dyn Disk>,
         lock: Option<DirectoryLock>,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let Loaded { state, checkpoints, log, mut recovery } = load(&config, &disk)?;
+        let Loaded { state, checkpoints, mut log, mut recovery } = load(&config, &disk)?;
+        let term =
+            lead(&mut log, state.term).map_err(|source| OpenError::Io { path: disk.path(), source })?;
         state.validate();
         let skip = state.ceiling > state.revision;
         let since_checkpoint = log.bytes();
@@ -172,7 +175,10 @@ impl EmbeddedStore {
         };
         let mut writer = Writer {
             shared: Arc::clone(&shared),
-            log,
+            store,
+            term,
+            log: Box::new(log),
+            machine: Arc::<Core>::clone(&shared.core),
             limits,
             stamps: Stamps::new(Arc::clone(&config.clock)),
             jobs,
@@ -226,13 +232,14 @@ impl EmbeddedStore {
         let size_on_disk =
             shared.log_bytes.load(Ordering::Relaxed) + shared.state_bytes.load(Ordering::Relaxed);
         let trouble = shared.trouble.lock().clone();
+        let (applied, ..) = shared.core.applied();
         let state = shared.core.state.read();
         Status {
             store: self.store,
             revision: state.revision,
             compacted_revision: state.oldest(),
-            index: state.index,
-            term: state.term,
+            index: applied.index,
+            term: applied.term,
             keys: state.keys.len() as u64,
             size_in_use: state.bytes,
             size_on_disk,
@@ -292,7 +299,7 @@ impl EmbeddedStore {
 
     /// A consistent view of all keys and leases.
     pub(crate) fn freeze(&self) -> Frozen {
-        Frozen::of(&self.shared.core.state.read())
+        self.shared.core.snapshot()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -366,18 +373,17 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
         recovery.replayed += 1;
     })?;
     let log = match replayed {
-        Some(Opened { log, torn }) if log.next() > applied => {
+        Some(Opened { log, torn }) if log.state().last.index >= applied => {
             recovery.torn_tail = torn;
             log
         }
-        Some(Opened { torn, log }) => {
+        Some(Opened { torn, mut log }) => {
             // The state knows more than the log: what the log lost is in the state, and the log begins anew.
             let lost = torn.unwrap_or_else(|| format!("the log ends before record {applied}"));
             recovery.torn_tail = Some(lost);
-            drop(log);
             let io = |source| OpenError::Io { path: disk.path(), source };
-            log::remove_all(&**disk).map_err(io)?;
-            Log::create(Arc::clone(disk), config.segment_bytes, store.unwrap_or_default(), applied + 1)?
+            log.purge(LogId { term: state.term, index: applied }).map_err(io)?;
+            log
         }
         None if applied > 0 => {
             let what = format!("the log is missing, the state is that of record {applied}");
@@ -387,6 +393,16 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
     };
     tracing::debug!(replayed = recovery.replayed, took = ?started.elapsed(), "the log is read");
     Ok(Loaded { state, checkpoints, log, recovery })
+}
+
+/// The one member of the group votes for itself, once; returns the term it writes in.
+fn lead(log: &mut Log, newest: u64) -> io::Result<u64> {
+    if let Some(vote) = log.vote() {
+        return Ok(vote.term);
+    }
+    let vote = Vote { term: newest.max(1), member: log.store(), committed: true };
+    log.save_vote(vote)?;
+    Ok(vote.term)
 }
 
 /// Keeps a damaged state for whoever wants to look at it.

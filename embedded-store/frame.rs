@@ -99,6 +99,19 @@ pub(crate) fn scan(
     }
 }
 
+/// Where the frame of record `index` begins, or would begin, in bytes whose first frame is that of record `next`.
+pub(crate) fn find(bytes: &[u8], mut offset: usize, mut next: u64, index: u64) -> Option<usize> {
+    while next < index {
+        let (header, length) = read_frame(bytes.get(offset..)?, offset).ok()?;
+        if header.index != next {
+            return None;
+        }
+        offset += length;
+        next += 1;
+    }
+    Some(offset)
+}
+
 enum Unreadable {
     /// Part of it was never written.
     Unwritten(String),

@@ -51,6 +51,12 @@ impl History {
         History { batches: VecDeque::new(), floor, events: 0, bytes: 0, limits }
     }
 
+    /// One with the same limits that holds nothing before `floor`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
+    pub(crate) fn emptied(&self, floor: u64) -> Self {
+        Self::new(floor, self.limits)
+    }
+
     pub(crate) fn floor(&self) -> u64 {
         self.floor
     }

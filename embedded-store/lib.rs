@@ -15,8 +15,11 @@ mod core;
 mod lease;
 mod watch;
 
+mod replica;
+
 mod disk;
 mod frame;
+mod hard;
 mod log;
 
 mod behind;

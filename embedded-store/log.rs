@@ -2,16 +2,19 @@
 //!
 //! A segment is named after its first index and preallocated. It is only followed by another once all of it is on
 //! disk, so a torn write can only be at the end of the last one. Segments go once their records are in a durable
-//! checkpoint ([`Log::purge`]). The shape is that of a replicated log: append, sync, cut off from an index, purge.
+//! checkpoint, which is noted before they go: whichever of them a power cut brings back is known to be superfluous.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Disk, LogFile};
 use crate::frame::{self, End};
+use crate::hard::{self, HardState};
 use crate::record::Record;
+use crate::replica::{LogId, LogState, LogStorage, Vote};
 
 const MAGIC: &[u8; 8] = b"mk8s-log";
 const VERSION: u32 = 1;
@@ -45,6 +48,9 @@ pub(crate) struct Log {
     synced: u64,
     /// Frames appended but not written.
     buffer: Vec<u8>,
+    /// The first index of each term, from the one purged on.
+    terms: BTreeMap<u64, u64>,
+    hard: HardState,
 }
 
 /// What [`Log::open`] found beside the records.
@@ -67,12 +73,14 @@ impl Log {
         store: u64,
         first: u64,
     ) -> Result<Log, LogError> {
+        let hard = open_hard(&*disk)?;
         let path = disk.path();
         let file = create_segment(&*disk, segment_bytes, store, first)
             .map_err(|source| LogError::Io { path, source })?;
         let segments = VecDeque::from([Segment { first, length: SEGMENT_HEADER as u64 }]);
         let (next, synced) = (first, first - 1);
-        Ok(Log { disk, store, segment_bytes, segments, file, next, synced, buffer: Vec::new() })
+        let (buffer, terms) = (Vec::new(), BTreeMap::new());
+        Ok(Log { disk, store, segment_bytes, segments, file, next, synced, buffer, terms, hard })
     }
 
     /// Reads all records after `applied`, in order, and makes the log ready to go on. `None` if there is no log.
@@ -85,64 +93,47 @@ impl Log {
     ) -> Result<Option<Opened>, LogError> {
         let directory = disk.path();
         let io = |source| LogError::Io { path: directory.clone(), source };
-        let firsts = segments(&**disk).map_err(io)?;
-        let mut found: VecDeque<Segment> = VecDeque::new();
-        let mut ids = store;
-        let mut next = firsts.first().copied().unwrap_or(0);
-        let mut torn = None;
-        for (position, first) in firsts.iter().enumerate() {
-            let last = position + 1 == firsts.len();
-            let path = directory.join(name(*first));
-            let damaged = |what| LogError::Damaged { path: path.clone(), what };
-            let bytes = disk.read(&name(*first)).map_err(io)?;
-            let id = match read_header(&bytes, *first) {
-                Ok(id) => id,
-                // The crash came while it was being made: nothing was ever acknowledged from it.
-                Err(_) if last && bytes.iter().skip(SEGMENT_HEADER).all(|b| *b == 0) && position > 0 => {
-                    disk.remove(&name(*first)).map_err(io)?;
-                    break;
-                }
-                Err(_) if last && bytes.iter().all(|b| *b == 0) => {
-                    disk.remove(&name(*first)).map_err(io)?;
-                    break;
-                }
-                Err(what) => return Err(damaged(what)),
-            };
-            if *ids.get_or_insert(id) != id {
-                return Err(damaged("it belongs to another store".to_string()));
-            }
-            if *first != next {
-                return Err(damaged(format!("records {next} to {} are missing", first.saturating_sub(1))));
-            }
-            let (end, after, how) = frame::scan(&bytes, SEGMENT_HEADER, next, |record| {
-                if record.index > applied {
-                    replay(record);
-                }
-            });
-            match how {
-                End::Clean => {}
-                End::Sealed if last => return Err(damaged("the segment after it is missing".to_string())),
-                End::Torn(what) if last => torn = Some(format!("{}: {what}", path.display())),
-                // A seal may be torn; that the next segment begins with the right record is checked below.
-                End::Sealed | End::Torn(_) => {}
-                End::Damaged(what) => return Err(damaged(what)),
-            }
-            next = after;
-            found.push_back(Segment { first: *first, length: end as u64 });
+        let hard = open_hard(&**disk)?;
+        let purged = hard.purged;
+        let mut terms = BTreeMap::new();
+        if purged.index > 0 {
+            terms.insert(purged.index, purged.term);
         }
-        let (Some(last), Some(store)) = (found.back(), ids) else { return Ok(None) };
-        if found.front().is_some_and(|oldest| oldest.first > applied + 1) {
-            let what = format!("records {} to {} are missing", applied + 1, found[0].first - 1);
+        let firsts = present(&**disk, purged, applied).map_err(io)?;
+        let read = read_segments(disk, &firsts, store, |record| {
+            note_term(&mut terms, record.id());
+            if record.index > applied {
+                replay(record);
+            }
+        })?;
+        let first = read.segments.front().map_or(purged.index + 1, |oldest| oldest.first);
+        let superseded = read.segments.is_empty() || read.next <= purged.index;
+        let missing = match () {
+            () if first > applied + 1 => Some((applied + 1, first - 1)),
+            () if superseded && applied < purged.index => Some((read.next, purged.index)),
+            () => None,
+        };
+        if let Some((from, to)) = missing {
+            let what = format!("records {from} to {to} are missing");
             return Err(LogError::Damaged { path: directory, what });
         }
-        let mut file = disk.open(&name(last.first)).map_err(io)?;
-        if torn.is_some() {
-            file.truncate(last.length).and_then(|()| file.sync()).map_err(io)?;
+        let Some(store) = read.store else { return Ok(None) };
+        if superseded && purged.index == 0 {
+            return Ok(None);
         }
-        file.allocate(segment_bytes.max(last.length)).map_err(io)?;
         let disk = Arc::clone(disk);
-        let (segments, synced) = (found, next - 1);
-        let log = Log { disk, store, segment_bytes, segments, file, next, synced, buffer: Vec::new() };
+        let Read { mut segments, mut next, mut torn, .. } = read;
+        let file = if superseded {
+            // The power went while it was begun anew behind what is purged.
+            (next, torn) = (purged.index + 1, None);
+            remove(&*disk, &segments).map_err(io)?;
+            segments = VecDeque::from([Segment { first: next, length: SEGMENT_HEADER as u64 }]);
+            create_segment(&*disk, segment_bytes, store, next).map_err(io)?
+        } else {
+            reopen(&*disk, &segments, segment_bytes, torn.is_some()).map_err(io)?
+        };
+        let (buffer, synced) = (Vec::new(), next - 1);
+        let log = Log { disk, store, segment_bytes, segments, file, next, synced, buffer, terms, hard };
         Ok(Some(Opened { log, torn }))
     }
 
@@ -150,36 +141,72 @@ impl Log {
         self.store
     }
 
-    /// Index that the next record must have.
-    pub(crate) fn next(&self) -> u64 {
-        self.next
+    fn last(&self) -> LogId {
+        let index = self.next - 1;
+        LogId { term: self.terms.range(..=index).next_back().map_or(0, |(_, term)| *term), index }
     }
 
-    /// Bytes on disk.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.length).sum()
+    /// Cuts the files off before a record that is in one of them. What a power cut may leave on the way is longer than
+    /// asked for, but never has a gap.
+    fn cut(&mut self, since: u64) -> io::Result<()> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        while self.segments.back().is_some_and(|newest| newest.first > since) {
+            let Some(newest) = self.segments.pop_back() else { break };
+            let before = self.segments.back().ok_or_else(missing)?;
+            // The one before is no longer followed by another: the seal that says so goes first.
+            self.file = self.disk.open(&name(before.first))?;
+            self.file.truncate(before.length)?;
+            self.file.sync()?;
+            // One by one, because removals reach the disk in any order.
+            self.disk.remove(&name(newest.first))?;
+            self.disk.sync_directory()?;
+        }
+        let segment = self.segments.back_mut().ok_or_else(missing)?;
+        let name = name(segment.first);
+        let bytes = self.disk.read(&name)?;
+        let end = frame::find(&bytes, SEGMENT_HEADER, segment.first, since)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{name} cannot be read")))?;
+        self.file.truncate(end as u64)?;
+        self.file.sync()?;
+        segment.length = end as u64;
+        self.file.allocate(self.segment_bytes.max(segment.length))
     }
 
-    pub(crate) fn buffered(&self) -> usize {
-        self.buffer.len()
+    /// Begins anew behind a record that the log never had.
+    fn restart(&mut self, behind: LogId) -> io::Result<()> {
+        self.hard.save(&*self.disk, self.hard.vote, behind)?;
+        let first = behind.index + 1;
+        self.file = create_segment(&*self.disk, self.segment_bytes, self.store, first)?;
+        let segment = Segment { first, length: SEGMENT_HEADER as u64 };
+        let old = std::mem::replace(&mut self.segments, VecDeque::from([segment]));
+        self.buffer.clear();
+        (self.next, self.synced) = (first, behind.index);
+        self.terms = BTreeMap::from([(behind.index, behind.term)]);
+        remove(&*self.disk, &old)
+    }
+}
+
+impl LogStorage for Log {
+    fn state(&self) -> LogState {
+        LogState { purged: self.hard.purged, last: self.last() }
     }
 
-    /// Buffers a record.
-    pub(crate) fn append(&mut self, record: &Record) {
+    fn vote(&self) -> Option<Vote> {
+        self.hard.vote
+    }
+
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
+        self.hard.save(&*self.disk, Some(vote), self.hard.purged)
+    }
+
+    fn append(&mut self, record: &Record) {
         debug_assert_eq!(record.index, self.next);
         frame::encode(record, self.synced, &mut self.buffer);
+        note_term(&mut self.terms, record.id());
         self.next += 1;
     }
 
-    /// Takes back records that are buffered and not written: `length` and `next` as they were before them.
-    pub(crate) fn take_back(&mut self, length: usize, next: u64) {
-        self.buffer.truncate(length);
-        self.next = next;
-    }
-
-    /// Writes what is buffered and returns once it is on disk. On an error of kind `StorageFull` nothing has been
-    /// written and the log goes on; after any other it must not be used again.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -200,8 +227,74 @@ impl Log {
         Ok(())
     }
 
-    /// Begins a new segment if the last one is full. Failing to is no harm: the old one grows.
-    pub(crate) fn roll(&mut self) -> io::Result<()> {
+    fn read(&self, indexes: Range<u64>) -> Result<Vec<Record>, LogError> {
+        let mut records = Vec::new();
+        let wanted = indexes.start.max(self.hard.purged.index + 1)..indexes.end.min(self.next);
+        let mut take = |record: Record| {
+            if wanted.contains(&record.index) {
+                records.push(record);
+            }
+        };
+        for (position, segment) in self.segments.iter().enumerate() {
+            let end = self.segments.get(position + 1).map_or(self.synced + 1, |next| next.first);
+            if wanted.start >= end || wanted.end <= segment.first {
+                continue;
+            }
+            let path = self.disk.path().join(name(segment.first));
+            let bytes = self.disk.read(&name(segment.first));
+            let bytes = bytes.map_err(|source| LogError::Io { path: path.clone(), source })?;
+            let (_, _, how) = frame::scan(&bytes, SEGMENT_HEADER, segment.first, &mut take);
+            if let End::Damaged(what) | End::Torn(what) = how {
+                return Err(LogError::Damaged { path, what });
+            }
+        }
+        frame::scan(&self.buffer, 0, self.synced + 1, take);
+        Ok(records)
+    }
+
+    fn truncate(&mut self, since: u64) -> io::Result<()> {
+        if since <= self.hard.purged.index {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "what is purged cannot be cut off"));
+        }
+        if since >= self.next {
+            return Ok(());
+        }
+        if since > self.synced {
+            let kept = frame::find(&self.buffer, 0, self.synced + 1, since).unwrap_or(0);
+            self.buffer.truncate(kept);
+        } else {
+            self.buffer.clear();
+            self.cut(since)?;
+            self.synced = since - 1;
+        }
+        self.next = since;
+        self.terms.split_off(&since);
+        Ok(())
+    }
+
+    fn purge(&mut self, up_to: LogId) -> io::Result<()> {
+        if up_to.index <= self.hard.purged.index {
+            return Ok(());
+        }
+        if up_to.index >= self.next {
+            return self.restart(up_to);
+        }
+        let superfluous = |second: &Segment| second.first <= up_to.index + 1;
+        if !self.segments.get(1).is_some_and(superfluous) {
+            // Only noted: should it be forgotten, the records are still there.
+            self.hard.purged = up_to;
+            return Ok(());
+        }
+        self.hard.save(&*self.disk, self.hard.vote, up_to)?;
+        while self.segments.get(1).is_some_and(superfluous)
+            && let Some(oldest) = self.segments.pop_front()
+        {
+            self.disk.remove(&name(oldest.first))?;
+        }
+        self.disk.sync_directory()
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
         let full = self.segments.back().is_some_and(|segment| segment.length >= self.segment_bytes);
         if !full || !self.buffer.is_empty() {
             return Ok(());
@@ -216,21 +309,128 @@ impl Log {
         Ok(())
     }
 
-    /// Deletes segments whose records all have an index up to `index`; the last one always stays.
-    pub(crate) fn purge(&mut self, index: u64) -> io::Result<()> {
-        let mut removed = false;
-        while self.segments.get(1).is_some_and(|second| second.first <= index + 1) {
-            let Some(oldest) = self.segments.front() else { break };
-            self.disk.remove(&name(oldest.first))?;
-            self.segments.pop_front();
-            removed = true;
-        }
-        if removed { self.disk.sync_directory() } else { Ok(()) }
+    fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
-    pub(crate) fn free(&self) -> io::Result<u64> {
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.length).sum()
+    }
+
+    fn free(&self) -> io::Result<u64> {
         self.disk.free()
     }
+}
+
+fn note_term(terms: &mut BTreeMap<u64, u64>, id: LogId) {
+    if terms.last_key_value().is_none_or(|(_, term)| *term != id.term) {
+        terms.insert(id.index, id.term);
+    }
+}
+
+/// What the segments of a directory hold.
+struct Read {
+    store: Option<u64>,
+    segments: VecDeque<Segment>,
+    next: u64,
+    /// What is to be cut off at the end, in words.
+    torn: Option<String>,
+}
+
+fn read_segments(
+    disk: &Arc<dyn Disk>,
+    firsts: &[u64],
+    store: Option<u64>,
+    mut each: impl FnMut(Record),
+) -> Result<Read, LogError> {
+    let directory = disk.path();
+    let io = |source| LogError::Io { path: directory.clone(), source };
+    let next = firsts.first().copied().unwrap_or(0);
+    let mut read = Read { store, segments: VecDeque::new(), next, torn: None };
+    for (position, first) in firsts.iter().enumerate() {
+        let last = position + 1 == firsts.len();
+        let path = directory.join(name(*first));
+        let damaged = |what| LogError::Damaged { path: path.clone(), what };
+        let bytes = disk.read(&name(*first)).map_err(io)?;
+        let id = match read_header(&bytes, *first) {
+            Ok(id) => id,
+            // The crash came while it was being made: nothing was ever acknowledged from it.
+            Err(_) if last && bytes.iter().skip(SEGMENT_HEADER).all(|b| *b == 0) && position > 0 => {
+                disk.remove(&name(*first)).map_err(io)?;
+                break;
+            }
+            Err(_) if last && bytes.iter().all(|b| *b == 0) => {
+                disk.remove(&name(*first)).map_err(io)?;
+                break;
+            }
+            Err(what) => return Err(damaged(what)),
+        };
+        if *read.store.get_or_insert(id) != id {
+            return Err(damaged("it belongs to another store".to_string()));
+        }
+        if *first != read.next {
+            return Err(damaged(format!("records {} to {} are missing", read.next, first.saturating_sub(1))));
+        }
+        let (end, after, how) = frame::scan(&bytes, SEGMENT_HEADER, read.next, &mut each);
+        match how {
+            End::Clean => {}
+            End::Sealed if last => return Err(damaged("the segment after it is missing".to_string())),
+            End::Torn(what) if last => read.torn = Some(format!("{}: {what}", path.display())),
+            // A seal may be torn; that the next segment begins with the right record is checked below.
+            End::Sealed | End::Torn(_) => {}
+            End::Damaged(what) => return Err(damaged(what)),
+        }
+        read.next = after;
+        read.segments.push_back(Segment { first: *first, length: end as u64 });
+    }
+    Ok(read)
+}
+
+/// The last segment, ready to be written to.
+fn reopen(
+    disk: &dyn Disk,
+    segments: &VecDeque<Segment>,
+    segment_bytes: u64,
+    torn: bool,
+) -> io::Result<Box<dyn LogFile>> {
+    let Some(last) = segments.back() else { return Err(io::ErrorKind::NotFound.into()) };
+    let mut file = disk.open(&name(last.first))?;
+    if torn {
+        file.truncate(last.length)?;
+        file.sync()?;
+    }
+    file.allocate(segment_bytes.max(last.length))?;
+    Ok(file)
+}
+
+fn open_hard(disk: &dyn Disk) -> Result<HardState, LogError> {
+    let path = disk.path().join(hard::NAME);
+    match HardState::open(disk) {
+        Ok(Ok(hard)) => Ok(hard),
+        Ok(Err(what)) => Err(LogError::Damaged { path, what }),
+        Err(source) => Err(LogError::Io { path, source }),
+    }
+}
+
+/// The segments there are, without those that were purged and came back with a power cut. If the state that they were
+/// purged for is gone, they are all there is.
+fn present(disk: &dyn Disk, purged: LogId, applied: u64) -> io::Result<Vec<u64>> {
+    let mut firsts = segments(disk)?;
+    if applied < purged.index {
+        return Ok(firsts);
+    }
+    let kept = firsts.partition_point(|first| *first <= purged.index + 1).saturating_sub(1);
+    for first in firsts.drain(..kept) {
+        disk.remove(&name(first))?;
+    }
+    Ok(firsts)
+}
+
+fn remove(disk: &dyn Disk, segments: &VecDeque<Segment>) -> io::Result<()> {
+    for segment in segments {
+        disk.remove(&name(segment.first))?;
+    }
+    disk.sync_directory()
 }
 
 /// First indexes of the segments, in order.
@@ -250,14 +450,6 @@ pub(crate) fn reaches_back(disk: &dyn Disk) -> bool {
 /// Whether there is a log that relies on a state for its beginning.
 pub(crate) fn begins_late(disk: &dyn Disk) -> bool {
     segments(disk).is_ok_and(|firsts| firsts.first().is_some_and(|first| *first > 1))
-}
-
-/// Removes every segment; for a log that a newer checkpoint has made useless.
-pub(crate) fn remove_all(disk: &dyn Disk) -> io::Result<()> {
-    for first in segments(disk)? {
-        disk.remove(&name(first))?;
-    }
-    disk.sync_directory()
 }
 
 fn create_segment(
@@ -306,3 +498,6 @@ fn read_header(bytes: &[u8], first: u64) -> Result<u64, String> {
     }
     Ok(long(20))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::check::MAX_DEPTH;
+use crate::replica::{LogId, Membership};
 use crate::types::{Compare, CompareOp, CompareTarget, Durability, LeaseId, Op, RangeRequest, Txn};
 
 /// What a record asks for.
@@ -30,6 +31,10 @@ pub(crate) enum Request {
     },
     /// Go on from the ceiling: a crash may have lost revisions below it that somebody saw.
     SkipToCeiling,
+    /// Nothing; what a new leader begins its term with.
+    Blank,
+    /// Who is in the group from now on.
+    Members(Membership),
 }
 
 /// One entry of the log.
@@ -77,7 +82,16 @@ impl Record {
                 put_u64(out, *revision);
             }
             Request::SkipToCeiling => out.push(5),
+            Request::Blank => out.push(6),
+            Request::Members(membership) => {
+                out.push(7);
+                membership.encode(out);
+            }
         }
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        LogId { term: self.term, index: self.index }
     }
 
     pub(crate) fn decode(input: &[u8]) -> Result<Record, DecodeError> {
@@ -90,12 +104,75 @@ impl Record {
             3 => Request::LeaseRevoke { id: input.i64()? },
             4 => Request::Ceiling { revision: input.u64()? },
             5 => Request::SkipToCeiling,
+            6 => Request::Blank,
+            7 => Request::Members(Membership::decode(&mut input)?),
             _ => return Err(DecodeError("unknown kind of request")),
         };
         if !input.0.is_empty() {
             return Err(DecodeError("bytes are left over"));
         }
         Ok(Record { term, index, time, request })
+    }
+}
+
+impl Membership {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.configs.len() as u64);
+        for config in &self.configs {
+            put_u64(out, config.len() as u64);
+            config.iter().for_each(|member| put_u64(out, *member));
+        }
+        put_u64(out, self.members.len() as u64);
+        for (member, address) in &self.members {
+            put_u64(out, *member);
+            put_bytes(out, address);
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let mut membership = Membership::default();
+        for _ in 0..input.u64()? {
+            let mut config = Vec::new();
+            for _ in 0..input.u64()? {
+                config.push(input.u64()?);
+            }
+            membership.configs.push(config);
+        }
+        for _ in 0..input.u64()? {
+            membership.members.push((input.u64()?, input.bytes()?));
+        }
+        Ok(membership)
+    }
+}
+
+/// What of a state is no key and no lease, in the form in which checkpoints and snapshots hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The record that brought the membership.
+    pub(crate) since: LogId,
+    pub(crate) membership: Membership,
+}
+
+impl Group {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_u64(&mut out, self.since.term);
+        put_u64(&mut out, self.since.index);
+        self.membership.encode(&mut out);
+        let checksum = crc32fast::hash(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (body, checksum) =
+            bytes.split_last_chunk::<4>().ok_or(DecodeError("the membership ends early"))?;
+        if crc32fast::hash(body).to_le_bytes() != *checksum {
+            return Err(DecodeError("the membership does not match its checksum"));
+        }
+        let mut input = Input(body);
+        let since = LogId { term: input.u64()?, index: input.u64()? };
+        Ok(Group { since, membership: Membership::decode(&mut input)? })
     }
 }
 

@@ -23,6 +23,7 @@ use crate::embedded::EmbeddedStore;
 use crate::etcd::wire::mvccpb;
 use crate::history::HistoryLimits;
 use crate::log::Log;
+use crate::record::Group;
 use crate::state::{Lease, State};
 use crate::types::{KeyValue, LeaseId};
 
@@ -33,6 +34,8 @@ pub use seal::{SealError, seal, unseal};
 
 use bolt::{Bucket, Database};
 
+/// Key, among etcd's own numbers, for those that etcd does not have.
+const OURS: &[u8] = b"minik8s";
 /// Bucket for what is not etcd's.
 const EXTRAS: &[u8] = b"minik8s";
 /// How far revisions are set forward by a restore.
@@ -67,6 +70,9 @@ pub(crate) struct Frozen {
     revision: u64,
     index: u64,
     term: u64,
+    /// Time, ceiling and compacted revision.
+    words: [u64; 3],
+    group: Group,
 }
 
 impl Frozen {
@@ -77,6 +83,8 @@ impl Frozen {
             revision: state.revision,
             index: state.index,
             term: state.term,
+            words: [state.time, state.ceiling, state.compacted],
+            group: state.group.clone(),
         }
     }
 
@@ -112,6 +120,8 @@ impl Frozen {
             (b"consistent_index".to_vec(), self.index.to_be_bytes().to_vec()),
             // Only current values are here: all before is compacted, which also tells etcd the revision.
             (b"finishedCompactRev".to_vec(), compacted.clone()),
+            // What a member of our own needs beside it.
+            (OURS.to_vec(), [self.words.map(u64::to_be_bytes).concat(), self.group.encode()].concat()),
             (b"scheduledCompactRev".to_vec(), compacted),
             (b"term".to_vec(), self.term.max(1).to_be_bytes().to_vec()),
         ];
@@ -285,8 +295,9 @@ pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
     }
     state.revision += REVISION_BUMP;
     state.compacted = state.revision;
-    state.index = 1;
-    state.term = 1;
+    // A cluster of its own from now on.
+    (state.index, state.term, state.time, state.ceiling) = (1, 1, 0, 0);
+    state.group = Group::default();
     // Beside the place, and put there when it is whole.
     let mut building = dir.as_os_str().to_owned();
     building.push(".restoring");
@@ -331,7 +342,9 @@ fn build(dir: &Path, state: &mut State) -> Result<(), SnapshotError> {
     loop {
         let changes = entries.by_ref().take(BATCH).map(|(key, kv)| (key.clone(), Some(kv.clone())));
         let changes = changes.collect();
-        checkpoints.write(Job { description, changes, leases: leases.clone() }).map_err(failed)?;
+        checkpoints
+            .write(Job { description, changes, leases: leases.clone(), group: Group::default() })
+            .map_err(failed)?;
         if entries.peek().is_none() {
             break;
         }
@@ -345,7 +358,7 @@ fn build(dir: &Path, state: &mut State) -> Result<(), SnapshotError> {
 }
 
 /// The newest values of all keys in a database in etcd's schema.
-fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError> {
+pub(crate) fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError> {
     let damaged = |what: String| SnapshotError::Damaged { path: path.to_path_buf(), what };
     let mut state = State::new(HistoryLimits::default());
     let mut newest: std::collections::BTreeMap<Bytes, Option<KeyValue>> = std::collections::BTreeMap::new();
@@ -376,6 +389,17 @@ fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError> {
                         state.leases.insert(lease.id, Lease { ttl: lease.ttl, ..Lease::default() });
                     }
                 }
+                (b"meta", _) if entry.key == OURS => {
+                    if let Err(what) = read_ours(&mut state, entry.value) {
+                        problem.get_or_insert(what);
+                    }
+                }
+                (b"meta", _) if entry.key == b"consistent_index" => {
+                    state.index = entry.value.first_chunk().map_or(0, |index| u64::from_be_bytes(*index));
+                }
+                (b"meta", _) if entry.key == b"term" => {
+                    state.term = entry.value.first_chunk().map_or(0, |term| u64::from_be_bytes(*term));
+                }
                 (b"meta", _) if entry.key == b"finishedCompactRev" => {
                     if let Some(compacted) = entry.value.first_chunk() {
                         revision = revision.max(u64::from_be_bytes(*compacted));
@@ -394,6 +418,14 @@ fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError> {
     }
     state.revision = revision;
     Ok(state)
+}
+
+fn read_ours(state: &mut State, value: &[u8]) -> Result<(), String> {
+    let (words, group) = value.split_at_checked(24).ok_or("its numbers are cut short")?;
+    let word = |at: usize| words[at * 8..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
+    (state.time, state.ceiling, state.compacted) = (word(0), word(1), word(2));
+    state.group = Group::decode(group).map_err(|e| e.to_string())?;
+    Ok(())
 }
 
 fn decode(kv: mvccpb::KeyValue) -> KeyValue {

@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) sync: bool,
     /// Bytes of log that still fit; a write beyond it is cut short and fails.
     pub(crate) room: Option<u64>,
+    /// So many more operations that change something, then the disk is gone.
+    pub(crate) operations: Option<u64>,
     /// What `free` says.
     pub(crate) free: Option<u64>,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Faults {
 #[derive(Default)]
 struct Inner {
     files: BTreeMap<String, Contents>,
+    /// Removed, which the directory on the platter does not know yet.
+    removed: BTreeMap<String, Contents>,
     faults: Faults,
     syncs: u64,
 }
@@ -78,6 +82,12 @@ impl FakeDisk {
             }
             files.insert(name.clone(), Contents { current: after.clone(), durable: after, named: true });
         }
+        for (name, contents) in &inner.removed {
+            if keep() && !files.contains_key(name) {
+                let durable = contents.durable.clone();
+                files.insert(name.clone(), Contents { current: durable.clone(), durable, named: true });
+            }
+        }
         FakeDisk(Arc::new(Mutex::new(Inner { files, ..Inner::default() })))
     }
 
@@ -87,8 +97,9 @@ impl FakeDisk {
         FakeDisk(Arc::new(Mutex::new(Inner { files, ..Inner::default() })))
     }
 
+    /// The segments.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.lock().files.keys().cloned().collect()
+        self.0.lock().files.keys().filter(|name| name.ends_with(".log")).cloned().collect()
     }
 
     /// Changes bytes behind everybody's back.
@@ -109,6 +120,16 @@ impl Inner {
         if self.faults.dead { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
     }
 
+    /// Before an operation that changes something.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.faults.operations {
+            Some(0) => self.faults.dead = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.alive()
+    }
+
     fn file(&mut self, name: &str) -> io::Result<&mut Contents> {
         self.alive()?;
         self.files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -124,7 +145,7 @@ impl Disk for FakeDisk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let mut inner = self.0.lock();
-        inner.alive()?;
+        inner.change()?;
         if inner.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -143,14 +164,17 @@ impl Disk for FakeDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut inner = self.0.lock();
-        inner.alive()?;
-        inner.files.remove(name);
+        inner.change()?;
+        if let Some(contents) = inner.files.remove(name).filter(|contents| contents.named) {
+            inner.removed.insert(name.to_string(), contents);
+        }
         Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut inner = self.0.lock();
-        inner.alive()?;
+        inner.change()?;
+        inner.removed.clear();
         inner.files.values_mut().for_each(|contents| contents.named = true);
         Ok(())
     }
@@ -172,6 +196,7 @@ struct FakeFile {
 impl LogFile for FakeFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.disk.0.lock();
+        inner.change()?;
         let room = inner.faults.room.unwrap_or(u64::MAX);
         let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         if let Some(room) = &mut inner.faults.room {
@@ -188,6 +213,7 @@ impl LogFile for FakeFile {
 
     fn allocate(&mut self, length: u64) -> io::Result<()> {
         let mut inner = self.disk.0.lock();
+        inner.change()?;
         let contents = inner.file(&self.name)?;
         let length = usize::try_from(length).map_err(io::Error::other)?;
         if contents.current.len() < length {
@@ -198,6 +224,7 @@ impl LogFile for FakeFile {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         let mut inner = self.disk.0.lock();
+        inner.change()?;
         let length = usize::try_from(length).map_err(io::Error::other)?;
         inner.file(&self.name)?.current.resize(length, 0);
         Ok(())
@@ -205,6 +232,7 @@ impl LogFile for FakeFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut inner = self.disk.0.lock();
+        inner.change()?;
         if inner.faults.sync {
             return Err(io::Error::other("the sync failed"));
         }

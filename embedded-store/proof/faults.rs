@@ -10,6 +10,7 @@ use crate::disk::fake::{FakeDisk, Faults};
 use crate::embedded::load;
 use crate::log::Log;
 use crate::record::{Record, Request};
+use crate::replica::LogStorage;
 use crate::types::{Op, StoreError};
 use crate::{Config, EmbeddedStore, OpenError};
 

@@ -5,6 +5,7 @@ mod faults;
 mod linear;
 mod model;
 mod power;
+mod raft;
 mod suite;
 mod unsynced;
 
