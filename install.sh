@@ -96,6 +96,10 @@ install_packages() {
     apt-get update >/dev/null
     apt-get install -y --no-install-recommends $missing >/dev/null
   } || die "apt-get could not install:$missing"
+  # The package starts a containerd for everybody, which nobody has asked for: minik8s runs one of its own.
+  case " $missing " in *" containerd "*)
+    if [ -d /run/systemd/system ]; then systemctl disable --now containerd.service >/dev/null 2>&1 || true; fi ;;
+  esac
 }
 
 # cargo of this user, of the one who called sudo, or of rustup.
@@ -189,6 +193,8 @@ LimitNOFILE=1048576
 LimitNPROC=infinity
 LimitCORE=infinity
 TasksMax=infinity
+# A process of a pod that the kernel kills for its memory is the kubelet's business.
+OOMPolicy=continue
 TimeoutStartSec=0
 Restart=always
 RestartSec=5s

@@ -93,6 +93,15 @@ pub fn overlay_works(place: &Path) -> bool {
     works
 }
 
+/// Whether cgroups are systemd's to make: where it runs the machine, has version 2 of them to itself, and can be asked.
+/// On version 1 several may write to the tree, and directories are made in it.
+pub fn systemd_makes_cgroups() -> bool {
+    let is_v2 = nix::sys::statfs::statfs("/sys/fs/cgroup")
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
+    is_v2
+        && ["/run/systemd/system", "/run/dbus/system_bus_socket"].iter().all(|path| Path::new(path).exists())
+}
+
 /// A program on `PATH` or in the places of system programs.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

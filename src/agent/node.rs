@@ -132,6 +132,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
         registries: config.instance.agent_dir().join("registries"),
         sandbox_image: SANDBOX_IMAGE.to_string(),
         snapshotter: if machine::overlay_works(&folder) { "overlayfs" } else { "native" },
+        systemd_cgroup: machine::systemd_makes_cgroups(),
         restrict_oom_score_adj: !machine::may_lower_oom_score(),
         config_dir: folder,
     };

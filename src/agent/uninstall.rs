@@ -78,7 +78,12 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
     containerd::stop_all(&containerd_config_dir(instance)).await;
     let sockets = shim_sockets(&instance.run_dir());
     kill_shims(instance).await;
-    kernel::kill_cgroup(&instance.pods_cgroup()).await;
+    let slice = kubelet::pods_slice(&instance.pods_cgroup());
+    for cgroup in [&instance.pods_cgroup(), &slice] {
+        kernel::kill_cgroup(cgroup).await;
+    }
+    // systemd removes what it has made, slices below it too.
+    service::run("systemctl", &["stop", &slice]).await;
     left.extend(kernel::unmount_below(&[instance.data_dir().to_path_buf(), instance.run_dir()]));
     let network = network_names(instance);
     left.extend(network::clean_up(&network).await);

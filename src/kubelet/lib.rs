@@ -155,7 +155,7 @@ pub fn unmount_volumes(data_dir: &std::path::Path) -> std::io::Result<()> {
     volumes::unmount_all(&data_dir.join("pods"))
 }
 
-/// Removes the cgroups below and with a [`Config::cgroup_parent`]; fails while processes are in them.
-pub fn remove_cgroups(cgroup_parent: &str) -> std::io::Result<()> {
-    Cgroups::new(cgroup_parent).remove_all()
+/// The systemd slice that all pods' cgroups of a [`Config::cgroup_parent`] are in where systemd makes them.
+pub fn pods_slice(cgroup_parent: &str) -> String {
+    cgroups::slice_of(cgroup_parent)
 }

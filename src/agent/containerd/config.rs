@@ -22,6 +22,8 @@ pub struct Settings {
     pub sandbox_image: String,
     /// `overlayfs` or `native`.
     pub snapshotter: &'static str,
+    /// Whether systemd makes the cgroups of containers.
+    pub systemd_cgroup: bool,
     /// For where `oom_score_adj` may not be lowered.
     pub restrict_oom_score_adj: bool,
 }
@@ -78,7 +80,7 @@ disabled_plugins = [
       runtime_type = "io.containerd.runc.v2"
 
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
+        SystemdCgroup = {systemd_cgroup}
         Root = {runc}
 "#,
             root = path(&self.root),
@@ -90,6 +92,7 @@ disabled_plugins = [
             cni_bin = path(&self.cni_bin_dir),
             cni_conf = path(&self.cni_conf_dir),
             registries = path(&self.registries),
+            systemd_cgroup = self.systemd_cgroup,
             snapshotter = quoted(self.snapshotter),
             runc = path(&self.state.join("runc")),
         )

@@ -17,6 +17,7 @@ fn the_configuration_keeps_everything_in_places_of_the_instance() {
         registries: "/d/agent/registries".into(),
         sandbox_image: "minik8s/pause:1".into(),
         snapshotter: "overlayfs",
+        systemd_cgroup: true,
         restrict_oom_score_adj: true,
     };
     let text = settings.text();
@@ -24,6 +25,7 @@ fn the_configuration_keeps_everything_in_places_of_the_instance() {
         "root = \"/d/agent/containerd/root\"",
         "state = \"/run/x/containerd\"",
         "address = \"/run/x/containerd.sock\"",
+        "SystemdCgroup = true",
         "restrict_oom_score_adj = true",
         "Root = \"/run/x/containerd/runc\"",
         "conf_dir = \"/d/agent/cni\"",

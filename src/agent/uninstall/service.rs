@@ -34,7 +34,7 @@ fn noted(instance: &Instance) -> Vec<PathBuf> {
     text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()
 }
 
-async fn run(program: &str, arguments: &[&str]) {
+pub(super) async fn run(program: &str, arguments: &[&str]) {
     if machine::find_program(program).is_some() {
         // A service manager that does not know the unit, or does not run, has nothing to stop.
         let _ = Command::new(program).args(arguments).output().await;

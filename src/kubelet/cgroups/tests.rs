@@ -1,5 +1,8 @@
-//! Which tree a machine has.
+//! Which tree a machine has, and how cgroups are named in it.
 
+use std::path::Path;
+
+use super::tree::{detect, v2_weight};
 use super::*;
 
 #[test]
@@ -17,4 +20,17 @@ fn hybrid_is_v1_and_pure_v2_is_v2() {
 #[test]
 fn weights() {
     assert_eq!((v2_weight(2), v2_weight(1024), v2_weight(262_144)), (1, 39, 10_000));
+}
+
+#[test]
+fn slices_are_named_by_their_place() {
+    let parts = ["kubepods-minik8s", "burstable", "pod1b2c-3d"].map(str::to_string);
+    assert_eq!(systemd::unit(&parts), "kubepods_minik8s-burstable-pod1b2c_3d.slice");
+    assert_eq!(
+        systemd::path(&parts),
+        "kubepods_minik8s.slice/kubepods_minik8s-burstable.slice/kubepods_minik8s-burstable-pod1b2c_3d.slice"
+    );
+    assert_eq!(systemd::pod_uid(&systemd::unit(&parts)).as_deref(), Some("1b2c-3d"));
+    assert_eq!(systemd::pod_uid("kubepods_minik8s-burstable.slice"), None);
+    assert_eq!(systemd::pod_uid("cri-containerd-1.scope"), None);
 }

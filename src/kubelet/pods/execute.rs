@@ -176,7 +176,7 @@ impl Execution<'_> {
             let message = "Failed to create pod sandbox: user namespaces are not supported by this node";
             return Err(("FailedCreatePodSandBox", message.to_string()));
         }
-        self.context.cgroups.create_pod(self.pod).map_err(|error| {
+        self.context.cgroups.create_pod(self.pod).await.map_err(|error| {
             ("FailedCreatePodContainer", format!("unable to ensure pod container exists: {error}"))
         })?;
         std::fs::create_dir_all(&config.log_directory).map_err(|error| {

@@ -12,6 +12,7 @@ use supervisor::OnExit;
 
 use super::execute::allocatable_cpu;
 use super::worker::Worker;
+use crate::cgroups::Driver;
 use crate::context::{Context, Mail, Mailbox};
 use crate::runtime::events::{self, ContainerEvent};
 use crate::runtime::labels;
@@ -24,14 +25,12 @@ pub(crate) fn pods_of(informers: &client::Informers, node: &str) -> Informer<Pod
 
 /// Runs workers for ever.
 pub(crate) async fn run(context: Arc<Context>, pods: Informer<Pod>) {
-    if let Err(error) = context.cgroups.ensure_parents(allocatable_cpu(&context)) {
-        tracing::warn!(%error, "the pods' cgroup cannot be made");
-    }
     spawn_events(&context);
     // Without the services a container would lack variables; without the node nobody knows whether pods may run.
     context.services.synced().await;
     wait_for_node(&context).await;
     context.sandbox_image.wait().await;
+    make_parents(&context).await;
     let shared = context.clone();
     pods.on_change(move |change| {
         if let (Some(old), Some(new)) = (&change.old, &change.new)
@@ -47,6 +46,18 @@ pub(crate) async fn run(context: Arc<Context>, pods: Informer<Pod>) {
     pods.synced().await;
     adopt_orphans(&context, &pods).await;
     collect_for_ever(context, pods).await;
+}
+
+/// The cgroups that pods are put below, made as the runtime makes its own.
+async fn make_parents(context: &Context) {
+    let driver = context.cri.cgroup_driver().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the runtime does not tell its cgroup driver; cgroupfs is assumed");
+        Driver::Cgroupfs
+    });
+    context.cgroups.use_driver(driver);
+    if let Err(error) = context.cgroups.ensure_parents(allocatable_cpu(context)).await {
+        tracing::warn!(%error, "the pods' cgroup cannot be made");
+    }
 }
 
 async fn wait_for_node(context: &Context) {
@@ -158,7 +169,9 @@ fn collect_logs(context: &Context) {
 async fn collect_for_ever(context: Arc<Context>, pods: Informer<Pod>) {
     loop {
         let list = pods.list(None);
-        context.cgroups.weigh_burstable(list.iter().map(AsRef::as_ref));
+        if let Err(error) = context.cgroups.weigh_burstable(list.iter().map(AsRef::as_ref)).await {
+            tracing::warn!(%error, "the cgroup of burstable pods is not weighed");
+        }
         tokio::time::sleep(Duration::from_secs(120)).await;
         adopt_orphans(&context, &pods).await;
     }

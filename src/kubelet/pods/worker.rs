@@ -369,13 +369,11 @@ impl Worker {
     /// Gives back what the pod used; once it is deleted, removes the rest and its object.
     async fn finish(&mut self, mail: &Mail) -> Next {
         if !self.cleaned {
-            if let Err(error) = self
-                .context
-                .volumes
-                .remove(&self.uid)
-                .and_then(|()| self.context.cgroups.remove_pod(&self.uid))
-            {
-                tracing::debug!(uid = %self.uid, %error, "volumes or cgroup not removed yet, will retry");
+            if let Err(error) = self.context.volumes.remove(&self.uid) {
+                tracing::debug!(uid = %self.uid, %error, "volumes not removed yet, will retry");
+                return Next::Retry;
+            }
+            if !self.remove_cgroup().await {
                 return Next::Retry;
             }
             self.context.sources.release(&self.uid);
@@ -409,6 +407,14 @@ impl Worker {
         }
     }
 
+    async fn remove_cgroup(&self) -> bool {
+        let removed = self.context.cgroups.remove_pod(&self.uid).await;
+        if let Err(error) = &removed {
+            tracing::debug!(uid = %self.uid, %error, "cgroup not removed yet, will retry");
+        }
+        removed.is_ok()
+    }
+
     async fn remove_rest(&self, mail: &Mail) -> Next {
         let runtime = match PodRuntime::read(&self.context.cri, &self.uid).await {
             Ok(runtime) => runtime,
@@ -418,8 +424,7 @@ impl Worker {
             return self.runtime_failed(&error);
         }
         // The runtime may have put something into the cgroup until its sandbox was removed.
-        if let Err(error) = self.context.cgroups.remove_pod(&self.uid) {
-            tracing::debug!(uid = %self.uid, %error, "cgroup not removed yet, will retry");
+        if !self.remove_cgroup().await {
             return Next::Retry;
         }
         if let Some(pod) = &mail.pod {

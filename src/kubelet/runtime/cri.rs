@@ -15,6 +15,8 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
+use crate::cgroups::Driver;
+
 /// Upstream's bound on a reply.
 const LARGEST_REPLY: usize = 16 * 1024 * 1024;
 /// Upstream's `runtimeRequestTimeout`.
@@ -77,6 +79,17 @@ fn call<T>(message: T) -> Request<T> {
     timed(message, TIMEOUT)
 }
 
+/// The driver in containerd's description of its CRI configuration.
+fn driver_in(config: &str) -> Driver {
+    let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+    let containerd = &config["containerd"];
+    let name = containerd["defaultRuntimeName"].as_str().unwrap_or("runc");
+    match containerd["runtimes"][name]["options"]["SystemdCgroup"].as_bool() {
+        Some(true) => Driver::Systemd,
+        _ => Driver::Cgroupfs,
+    }
+}
+
 impl Cri {
     /// Does not connect yet. Must be called within a tokio runtime.
     pub(crate) fn new(socket: &Path) -> Option<Self> {
@@ -106,6 +119,23 @@ impl Cri {
         let request = timed(cri::StatusRequest { verbose: false }, Duration::from_secs(10));
         let reply = self.runtime.clone().status(request).await?.into_inner();
         Ok(reply.status.unwrap_or_default().conditions)
+    }
+
+    /// Who makes cgroups, as the runtime is configured. What newer runtimes are asked for, older ones tell in passing.
+    pub(crate) async fn cgroup_driver(&self) -> Outcome<Driver> {
+        let request = timed(cri::RuntimeConfigRequest {}, Duration::from_secs(10));
+        match self.runtime.clone().runtime_config(request).await {
+            Ok(reply) => {
+                let linux = reply.into_inner().linux.unwrap_or_default();
+                let is_systemd = linux.cgroup_driver() == cri::CgroupDriver::Systemd;
+                return Ok(if is_systemd { Driver::Systemd } else { Driver::Cgroupfs });
+            }
+            Err(status) if status.code() == Code::Unimplemented => {}
+            Err(status) => return Err(status.into()),
+        }
+        let request = timed(cri::StatusRequest { verbose: true }, Duration::from_secs(10));
+        let info = self.runtime.clone().status(request).await?.into_inner().info;
+        Ok(info.get("config").map_or(Driver::Cgroupfs, |config| driver_in(config)))
     }
 
     pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Outcome<String> {
@@ -245,5 +275,22 @@ impl Cri {
         let spec = cri::ImageSpec { image: name.to_string(), ..Default::default() };
         self.images.clone().remove_image(call(cri::RemoveImageRequest { image: Some(spec) })).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_containerd_tells_its_driver_in_its_configuration() {
+        let config = r#"{"containerd":{"defaultRuntimeName":"runc","runtimes":{"runc":{"options":{"SystemdCgroup":true}},
+            "other":{"options":{"SystemdCgroup":false}}}}}"#;
+        assert_eq!(driver_in(config), Driver::Systemd);
+        assert_eq!(
+            driver_in(&config.replace("\"defaultRuntimeName\":\"runc\"", "\"defaultRuntimeName\":\"other\"")),
+            Driver::Cgroupfs
+        );
+        assert_eq!(driver_in("{}"), Driver::Cgroupfs);
     }
 }
