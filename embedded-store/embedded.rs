@@ -23,7 +23,7 @@ use crate::behind::checkpointer;
 use crate::check;
 use crate::checkpoint::{CheckpointError, Checkpoints};
 use crate::clock::{Clock, Stamps, SystemClock};
-use crate::commit::{Answer, Limits, Proposal, Shared, Trouble, Writer};
+use crate::commit::{Answer, Limits, Proposal, Shared, Trouble, WAITING, Writer};
 use crate::core::Core;
 use crate::disk::{Disk, RealDisk};
 use crate::history::HistoryLimits;
@@ -263,6 +263,7 @@ impl EmbeddedStore {
             size_in_use: status.size_in_use,
             size_on_disk: status.size_on_disk,
             applied_index: status.index,
+            pending: (WAITING - self.shared.places.available_permits().min(WAITING)) as u64,
         })
     }
 

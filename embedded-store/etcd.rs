@@ -1,7 +1,7 @@
 //! etcd's v3 gRPC API in front of the store: KV, Watch, Lease, Cluster and Maintenance.
 //!
 //! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because clients
-//! match on them. Writing under protected prefixes is refused unless allowed: it would bypass the owner of those keys.
+//! match on them. `/metrics`, `/health` and `/version` are on the same port. Writing under protected prefixes is refused unless allowed: it would bypass the owner of those keys.
 //! Absent: authentication by user and role, member changes, learners; they answer `Unimplemented`.
 
 use std::future::Future;
@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::MAX_REQUEST_BYTES;
 use crate::embedded::EmbeddedStore;
 
 mod convert;
+mod http;
 mod kv;
 mod lease;
 mod maintenance;
@@ -125,6 +127,8 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let front = Arc::new(Front { store, options });
     let mut server = Server::builder()
+        // For `/metrics` and its like.
+        .accept_http1(true)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
@@ -132,16 +136,16 @@ pub async fn serve(
     let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
     let limit = MAX_REQUEST_BYTES + OVERHEAD;
     let incoming = transport::connections(listener, acceptor);
-    server
-        .add_service(
-            pb::kv_server::KvServer::new(kv::Kv(Arc::clone(&front))).max_decoding_message_size(limit),
-        )
+    let kv = pb::kv_server::KvServer::new(kv::Kv(Arc::clone(&front)));
+    let services = Routes::new(kv.max_decoding_message_size(limit))
         .add_service(pb::watch_server::WatchServer::new(watch::Watch(Arc::clone(&front))))
         .add_service(pb::lease_server::LeaseServer::new(lease::Lease(Arc::clone(&front))))
         .add_service(pb::cluster_server::ClusterServer::new(maintenance::Cluster(Arc::clone(&front))))
-        .add_service(pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(front)))
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await?;
+        .add_service(pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(Arc::clone(
+            &front,
+        ))));
+    let services = http::with(services.into_axum_router(), front);
+    server.add_routes(Routes::from(services)).serve_with_incoming_shutdown(incoming, stop).await?;
     Ok(())
 }
 

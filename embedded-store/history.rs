@@ -52,7 +52,6 @@ impl History {
     }
 
     /// One with the same limits that holds nothing before `floor`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     pub(crate) fn emptied(&self, floor: u64) -> Self {
         Self::new(floor, self.limits)
     }

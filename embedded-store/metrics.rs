@@ -68,6 +68,8 @@ pub struct Gauges {
     pub size_in_use: u64,
     pub size_on_disk: u64,
     pub applied_index: u64,
+    /// Requests that wait for the log.
+    pub pending: u64,
 }
 
 impl Metrics {
@@ -122,6 +124,16 @@ impl Metrics {
                 "etcd_server_proposals_applied_total",
                 "The total number of consensus proposals applied.",
                 gauges.applied_index,
+            ),
+            (
+                "etcd_server_proposals_committed_total",
+                "The total number of consensus proposals committed.",
+                gauges.applied_index,
+            ),
+            (
+                "etcd_server_proposals_pending",
+                "The current number of pending proposals to commit.",
+                gauges.pending,
             ),
         ];
         for (name, help, value) in values {

@@ -348,7 +348,6 @@ impl State {
     }
 
     /// Becomes another state; returns what differs, as changes at its revision. No history leads there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     pub(crate) fn replace(&mut self, mut other: State) -> Arc<[Event]> {
         let revision = other.revision;
         let mut events = Vec::new();

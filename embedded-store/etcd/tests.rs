@@ -248,6 +248,54 @@ async fn garbage_and_giants_disturb_nobody() {
     kv.put(put("a", "fine")).await.unwrap();
 }
 
+/// One request over HTTP/1.1, and all of the answer.
+async fn http(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn metrics_and_health_are_where_etcd_has_them() {
+    let server = plain().await;
+    let channel = channel(&server).await;
+    let mut kv = KvClient::new(channel.clone());
+    for number in 0..5 {
+        kv.put(put("a", number.to_string())).await.unwrap();
+    }
+    let create = pb::WatchCreateRequest { key: "a".into(), ..Default::default() };
+    let (_requests, mut responses) = open(&WatchClient::new(channel), create).await;
+    assert!(responses.message().await.unwrap().unwrap().created);
+    server.store.checkpoint().await.unwrap();
+    let metrics = http(&server.address, "/metrics").await;
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
+        line.unwrap_or_else(|| panic!("{name} is missing: {metrics}"))
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert_eq!(value("etcd_debugging_mvcc_current_revision"), 6.0);
+    assert_eq!(value("etcd_mvcc_put_total"), 5.0);
+    assert_eq!(value("etcd_debugging_mvcc_watcher_total"), 1.0);
+    assert_eq!(value("etcd_debugging_mvcc_keys_total"), 1.0);
+    assert_eq!(value("etcd_server_has_leader"), 1.0);
+    assert!(value("etcd_disk_wal_fsync_duration_seconds_count") >= 5.0);
+    assert!(value("etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"}") >= 5.0);
+    assert!(value("etcd_disk_backend_commit_duration_seconds_count") >= 1.0);
+    assert!(value("etcd_mvcc_db_total_size_in_bytes") >= value("etcd_mvcc_db_total_size_in_use_in_bytes"));
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(http(&server.address, "/health").await.ends_with(r#"{"health":"true","reason":""}"#));
+    assert!(http(&server.address, "/version").await.contains(r#""etcdserver":"3.6.0""#));
+    assert!(http(&server.address, "/nothing").await.starts_with("HTTP/1.1 404"));
+}
+
 /// A short form of the fuzz targets: requests and segments with a few bytes changed.
 #[test]
 fn changed_bytes_are_an_error_or_another_request() {

@@ -50,7 +50,7 @@ pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeErro
         .with_client_cert_verifier(verifier)
         .with_single_cert(certificates, key)
         .map_err(|e| bad("certificate", &e))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
@@ -156,11 +156,13 @@ pub(crate) struct Repaired<S> {
 
 impl<S> Repaired<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Repaired { inner, buffer: BytesMut::new(), frames: Frames { skip: PREFACE, passed: 0 } }
+        Repaired { inner, buffer: BytesMut::new(), frames: Frames { skip: PREFACE, passed: 0, known: false } }
     }
 }
 
 const PREFACE: usize = 24;
+/// How the preface begins.
+const PREFIX: &[u8] = b"PRI ";
 const FRAME_HEADER: usize = 9;
 /// Larger header blocks are not waited for; they are refused further on.
 const LARGEST_BLOCK: usize = 64 * 1024;
@@ -172,10 +174,22 @@ struct Frames {
     skip: usize,
     /// Bytes at the start of the buffer that may be read.
     passed: usize,
+    /// Whether it is HTTP/2 at all; not known before the first bytes.
+    known: bool,
 }
 
 impl Frames {
     fn advance(&mut self, buffer: &mut [u8]) {
+        if !self.known {
+            let sure = buffer.len().min(PREFIX.len());
+            if buffer[..sure] != PREFIX[..sure] {
+                // HTTP/1.1: everything passes.
+                self.skip = usize::MAX;
+            } else if sure < PREFIX.len() {
+                return;
+            }
+            self.known = true;
+        }
         loop {
             let rest = &mut buffer[self.passed..];
             if self.skip > 0 {

@@ -26,6 +26,8 @@ pub struct Config {
     /// The way to nodes' kubelets, for logs and the node proxy.
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,
+    /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.
+    pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// How service account tokens are signed and checked.

@@ -63,6 +63,7 @@ pub(crate) fn config() -> Config {
         join_token: None,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
+        more_metrics: None,
     }
 }
 

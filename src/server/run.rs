@@ -260,7 +260,9 @@ async fn start(
     })?;
     let dialer = Arc::new(Dialer::new(dialer));
     let api_stage = supervisor.stage("apiserver");
-    let config = apiserver_config(plan, port, &pki, secret, dialer.clone());
+    let mut config = apiserver_config(plan, port, &pki, secret, dialer.clone());
+    let measured = store.clone();
+    config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
     let server = ApiServer::start(config, store, &api_stage)
         .await
         .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))?;
@@ -334,6 +336,7 @@ fn apiserver_config(
         join_token: Some(secret),
         node_dialer: dialer,
         version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
+        more_metrics: None,
     }
 }
 

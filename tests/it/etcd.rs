@@ -1,6 +1,11 @@
 //! etcd's API in front of the store, as courses and operators use it: Debian's `etcdctl` is the judge.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use minik8s_tests::{Cluster, Options, Outcome, run};
 
@@ -16,14 +21,18 @@ fn url(cluster: &Cluster) -> String {
     line.split_once("url=").expect("the line has the URL").1.trim().to_string()
 }
 
-fn etcdctl(cluster: &Cluster, arguments: &[&str]) -> Outcome {
+fn etcdctl_command(cluster: &Cluster, arguments: &[&str]) -> Command {
     let keys = cluster.data_dir().join("server/tls/etcd");
     let mut command = cluster.command(Path::new("/usr/bin/etcdctl"));
     command.env("ETCDCTL_API", "3").arg("--endpoints").arg(url(cluster)).args(arguments);
     for (flag, file) in [("--cacert", "ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")] {
         command.arg(flag).arg(keys.join(file));
     }
-    run(&mut command, "")
+    command
+}
+
+fn etcdctl(cluster: &Cluster, arguments: &[&str]) -> Outcome {
+    run(&mut etcdctl_command(cluster, arguments), "")
 }
 
 #[test]
@@ -81,4 +90,97 @@ fn a_taken_port_is_an_error_only_if_it_was_asked_for() {
     let flags = ["server", "--disable-agent", "--https-listen-port", "0", "--etcd-listen", &address];
     let message = run(cluster.minik8s(&flags).arg("--data-dir").arg(other), "").failed();
     assert!(message.contains(&address) && message.contains("choose another with --etcd-listen"), "{message}");
+}
+
+#[test]
+fn metrics_are_where_an_operator_looks() {
+    let cluster = with_etcd(&[]);
+    etcdctl(&cluster, &["put", "mine", "x"]).ok();
+    let of_the_api = cluster.kubectl(&["get", "--raw", "/metrics"]).ok();
+    let keys = cluster.data_dir().join("server/tls/etcd");
+    let mut curl = cluster.command(Path::new("/usr/bin/curl"));
+    curl.args(["--silent", "--show-error", "--fail"]);
+    for (flag, file) in [("--cacert", "ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")] {
+        curl.arg(flag).arg(keys.join(file));
+    }
+    let of_etcd = run(curl.arg(format!("{}/metrics", url(&cluster))), "").ok();
+    for name in [
+        "etcd_disk_wal_fsync_duration_seconds_count",
+        "etcd_disk_backend_commit_duration_seconds_count",
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_debugging_mvcc_watcher_total",
+        "etcd_debugging_mvcc_current_revision",
+    ] {
+        for metrics in [&of_the_api, &of_etcd] {
+            assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is missing: {metrics}");
+        }
+    }
+    assert!(of_the_api.contains("apiserver_request_total"));
+}
+
+/// A watch of etcdctl's; gone when dropped.
+struct Watch(Child);
+
+impl Watch {
+    fn start(cluster: &Cluster, key: &str) -> Self {
+        let mut command = etcdctl_command(cluster, &["watch", key, "--write-out=fields"]);
+        Watch(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("etcdctl"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn resident_mebibytes(cluster: &Cluster) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", cluster.pid().unwrap())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn a_client_that_never_reads_its_watch_costs_nothing_and_harms_nobody() {
+    const VALUES: usize = 120;
+    let cluster = with_etcd(&[]);
+    let value = "x".repeat(1_400_000);
+    let write = || {
+        for _ in 0..VALUES {
+            run(&mut etcdctl_command(&cluster, &["put", "mine/large"]), &value).ok();
+        }
+    };
+    // As much as the history holds at most, so that what is measured is the watch.
+    write();
+    let before = resident_mebibytes(&cluster);
+    let (mut asleep, mut awake) =
+        (Watch::start(&cluster, "mine/large"), Watch::start(&cluster, "mine/large"));
+    // Both are there once they have told of one change.
+    let mut first = [String::new(), String::new()];
+    etcdctl(&cluster, &["put", "mine/large", "small"]).ok();
+    let mut asleep_out = BufReader::new(asleep.0.stdout.take().unwrap());
+    let mut awake_out = BufReader::new(awake.0.stdout.take().unwrap());
+    asleep_out.read_line(&mut first[0]).unwrap();
+    awake_out.read_line(&mut first[1]).unwrap();
+    asleep.signal(Signal::SIGSTOP);
+    let reader = std::thread::spawn(move || {
+        let events = awake_out.lines().map(Result::unwrap).filter(|line| line.starts_with("\"Value\""));
+        events.take(VALUES + 1).map(|line| line.len()).sum::<usize>()
+    });
+    write();
+    let read = reader.join().unwrap();
+    assert!(read > VALUES * 1_400_000, "the other one is told of everything: {read} bytes");
+    let after = resident_mebibytes(&cluster);
+    assert!(after < before + 80, "{before} MiB before, {after} MiB after 160 MiB that nobody read");
+    // When it looks at last, what it missed is gone, and it is told so as etcd does.
+    asleep.signal(Signal::SIGCONT);
+    let mut said = String::new();
+    std::io::copy(&mut asleep_out, &mut std::io::sink()).unwrap();
+    asleep.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("required revision has been compacted"), "{said}");
 }

@@ -12,7 +12,7 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Feeds bytes in pieces of every size and returns what comes out.
 async fn pass(bytes: &[u8]) -> Vec<u8> {
-    let input = [&[b'P'; PREFACE][..], bytes].concat();
+    let input = [&PREFIX[..], &[b'*'; PREFACE - 4], bytes].concat();
     let mut results = Vec::new();
     for piece in 1..input.len() {
         let mut builder = tokio_stream::iter(
@@ -49,6 +49,22 @@ async fn urls_become_authorities() {
     assert_eq!(out, frame(1, &[0x41, 0x87, 0x9d, 0x29, 0xad, 0x17, 0x56, 0x58, 0xff]));
     let out = pass(&frame(1, &huffman)).await;
     assert_eq!(out, frame(1, &[0x41, 0x86, 0x9d, 0x29, 0xae, 0xea, 0xcb, 0x1f, 0xff]));
+}
+
+#[tokio::test]
+async fn http_1_passes_as_it_is() {
+    let request = b"GET /metrics HTTP/1.1\r\nhost: http://a\r\n\r\n".repeat(40);
+    let (client, server) = tokio::io::duplex(1 << 16);
+    let (mut write, mut repaired) = (client, Repaired::new(server));
+    let feed = async {
+        use tokio::io::AsyncWriteExt;
+        write.write_all(&request).await.unwrap();
+        drop(write);
+    };
+    let mut out = Vec::new();
+    let (_, read) = tokio::join!(feed, repaired.read_to_end(&mut out));
+    read.unwrap();
+    assert!(out == request);
 }
 
 #[tokio::test]

@@ -80,6 +80,9 @@ impl Metrics {
                 cache.len()
             );
         }
+        if let Some(more) = &server.registry.config.more_metrics {
+            text.push_str(&more());
+        }
         text
     }
 
