@@ -56,6 +56,9 @@ pub async fn start(
     let agent_dir = config.instance.agent_dir();
     files::private_directory(&agent_dir)?;
     files::private_directory(&config.instance.run_dir())?;
+    network::forget_last_boot(&network_config(&config)).map_err(|error| {
+        Problem::new("prepare the pod network", chain(&error), "check permissions and space of the disk")
+    })?;
     let cri_socket = match &config.container_runtime_endpoint {
         Some(socket) => socket.clone(),
         None => own_containerd(&config, &supervisor.stage("containerd")).await?,

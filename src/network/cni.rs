@@ -26,6 +26,11 @@ impl PluginDirectory {
     }
 }
 
+/// Where `host-local` keeps a file per address that is held, in a directory per network.
+pub(crate) fn addresses(state_dir: &Path) -> PathBuf {
+    state_dir.join("addresses")
+}
+
 /// The configuration list: bridge with `host-local` addresses, and port mapping. The runtime adds loopback itself.
 fn conflist(config: &Config, pod_cidr: &str) -> serde_json::Value {
     json!({
@@ -42,7 +47,7 @@ fn conflist(config: &Config, pod_cidr: &str) -> serde_json::Value {
                 "hairpinMode": true,
                 "ipam": {
                     "type": "host-local",
-                    "dataDir": config.state_dir.join("addresses"),
+                    "dataDir": addresses(&config.state_dir),
                     "ranges": [[{ "subnet": pod_cidr }]],
                 },
             },
@@ -129,7 +134,7 @@ const CACHE: &str = "/var/lib/cni/results";
 pub(crate) fn remove_cached_results(network: &str, state_dir: &Path) -> Result<(), NetworkError> {
     let Ok(cached) = fs::read_dir(CACHE) else { return Ok(()) };
     let mut sandboxes = Vec::new();
-    for address in fs::read_dir(state_dir.join("addresses").join(network)).into_iter().flatten().flatten() {
+    for address in fs::read_dir(addresses(state_dir).join(network)).into_iter().flatten().flatten() {
         if let Ok(text) = fs::read_to_string(address.path()) {
             sandboxes.extend(text.lines().next().map(str::trim).map(str::to_string));
         }

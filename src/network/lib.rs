@@ -5,6 +5,7 @@
 //! keeps is named after the instance, so that clean-up touches nothing else. Overlays, the service proxy, DNS and network
 //! policy are absent so far.
 
+mod boot;
 mod cni;
 mod command;
 mod masquerade;
@@ -19,6 +20,7 @@ use k8s_openapi::api::core::v1::Node;
 use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
 
+pub use boot::forget_last_boot;
 pub use cni::PluginDirectory;
 
 /// What the network of one node is told.

@@ -285,6 +285,29 @@ impl Cluster {
         fs::rename(&kept, self.data_dir()).expect("the disk as it was");
     }
 
+    /// What a power cut does to it: a reboot, and the notes of the network plugins, which nobody syncs, are there
+    /// without their content.
+    pub fn forget_as_a_power_cut_does(&mut self) {
+        const RESULTS: &str = "/var/lib/cni/results";
+        let names = |folder: &Path| -> Vec<PathBuf> {
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+        };
+        let results = names(Path::new(RESULTS));
+        self.forget_as_a_reboot_does();
+        fs::create_dir_all(RESULTS).expect("the plugins' notes");
+        let gone = results.into_iter().filter(|path| !path.exists());
+        let network = self.data_dir().join("agent/network");
+        let addresses =
+            names(&network.join("addresses")).iter().flat_map(|folder| names(folder)).collect::<Vec<_>>();
+        let mut emptied = 0;
+        for path in gone.chain(addresses) {
+            fs::write(&path, "").expect("an emptied note");
+            emptied += 1;
+        }
+        assert!(emptied > 0, "the plugins kept no notes");
+        fs::write(network.join("boot"), "another boot\n").expect("the note of the boot");
+    }
+
     /// Removes the instance as a user would.
     pub fn uninstall(&mut self) -> Outcome {
         let outcome = run(self.minik8s(&["uninstall", "--data-dir"]).arg(self.data_dir()), "");

@@ -83,11 +83,20 @@ fn a_container_that_dies_while_the_server_is_down_is_started_again() {
 
 #[test]
 fn a_reboot_brings_the_pods_back() {
+    pods_come_back_after(Cluster::forget_as_a_reboot_does);
+}
+
+#[test]
+fn a_power_cut_brings_the_pods_back() {
+    pods_come_back_after(Cluster::forget_as_a_power_cut_does);
+}
+
+fn pods_come_back_after(what_happens: impl Fn(&mut Cluster)) {
     let mut cluster = Cluster::with_node();
     cluster.kubectl(&["create", "deployment", "web", "--image=busybox:test", "--replicas=2"]).ok();
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
     cluster.kill();
-    cluster.forget_as_a_reboot_does();
+    what_happens(&mut cluster);
     cluster.start();
     cluster.wait_until_ready();
     eventually("the pods run again", Duration::from_secs(90), || {
