@@ -199,6 +199,8 @@ impl Writer {
         let _last = LastWord(Arc::clone(&self.shared));
         loop {
             let (mut proposals, stop) = self.wait();
+            self.shared.core.hub.release(Some(Instant::now()));
+            self.forget();
             for id in self.shared.lessor.expired() {
                 self.shared.lessor.forget(id);
                 proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
@@ -229,9 +231,12 @@ impl Writer {
     fn wait(&self) -> (Vec<Proposal>, bool) {
         let mut inbox = self.shared.inbox.lock();
         if inbox.idle(self.checkpointing) {
-            let lazy = self.lazy_due.map(|due| due.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let due = self.lazy_due.into_iter().chain(self.shared.core.hub.due()).min();
+            let due = due.map(|due| due.saturating_duration_since(now));
             let lease = self.shared.lessor.next_expiry();
-            match lazy.into_iter().chain(lease).min() {
+            let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
+            match due.into_iter().chain(lease).chain(aged).min() {
                 Some(patience) => {
                     self.shared.wake.wait_for(&mut inbox, patience);
                 }
@@ -249,6 +254,15 @@ impl Writer {
         let proposals = std::mem::replace(&mut inbox.proposals, rest);
         let stop = inbox.stop && inbox.proposals.is_empty();
         (proposals, stop)
+    }
+
+    /// Lets go of history that has become too old although nothing was written.
+    fn forget(&self) {
+        let now = self.stamps.next(self.last_time);
+        let due = self.shared.core.state.read().history.due(now);
+        if due.is_some_and(|due| due.is_zero()) {
+            self.shared.core.state.write().history.trim(now);
+        }
     }
 
     fn commit(&mut self, proposals: Vec<Proposal>) {

@@ -14,7 +14,7 @@ use crate::replica::{LogId, Membership, StateMachine};
 use crate::snapshot::Frozen;
 use crate::state::{Applied, Outcome, State};
 use crate::types::{Event, LeaseId, LeaseInfo, Observer, StoreError, WatchRequest, WatchStream};
-use crate::watch::Hub;
+use crate::watch::{Cursor, Hub};
 
 #[derive(Clone)]
 struct Subscription {
@@ -103,6 +103,17 @@ impl Core {
             return Err(StoreError::Stopped);
         }
         crate::watch::open(self, request)
+    }
+
+    /// The same for a front that keeps many watches itself.
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        request: &WatchRequest,
+    ) -> Result<(Cursor, tokio::sync::watch::Receiver<u64>), StoreError> {
+        if self.is_stopped() {
+            return Err(StoreError::Stopped);
+        }
+        crate::watch::follow(self, request)
     }
 
     pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {

@@ -39,6 +39,7 @@ use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
     TxnResult, WatchRequest, WatchStream,
 };
+use crate::watch::Cursor;
 
 /// Where a store lives and how it behaves.
 #[derive(Clone)]
@@ -163,6 +164,7 @@ impl EmbeddedStore {
             lessor.start(id, ttl);
         }
         let core = Core::with_state(state);
+        core.hub.pace();
         let shared = Arc::new(Shared::new(core, lessor));
         shared.log_bytes.store(log.bytes(), Ordering::Relaxed);
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
@@ -311,6 +313,14 @@ impl EmbeddedStore {
     #[cfg(test)]
     pub(crate) fn nudge(&self) {
         self.shared.nudge();
+    }
+
+    /// A watch for a front that keeps many.
+    pub(crate) fn follow(
+        &self,
+        request: &WatchRequest,
+    ) -> Result<(Cursor, tokio::sync::watch::Receiver<u64>), StoreError> {
+        self.shared.core.follow(request)
     }
 
     async fn propose(&self, request: Request, size: usize) -> Answer {

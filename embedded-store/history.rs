@@ -1,7 +1,7 @@
 //! The bounded ring of events: the only history there is, shared by all watches and by reads at old revisions.
 //!
 //! Ordered by revision, with the old and the new value of each change. Bounded by age, count and bytes; what falls
-//! out raises the floor.
+//! out raises the floor. Pushing keeps the bounds; the writer also looks at the age when nothing is written.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(crate) struct History {
 
 /// What an event costs beside its keys and values.
 const EVENT_OVERHEAD: usize = 240;
+/// How much older than its limit an event may become when nothing is written.
+const LONGEST_SLACK: Duration = Duration::from_secs(10);
 
 impl History {
     pub(crate) fn new(floor: u64, limits: HistoryLimits) -> Self {
@@ -74,8 +76,16 @@ impl History {
         self.trim(time);
     }
 
+    /// How long after `now` (in milliseconds, as the times of records) something is old enough to be let go. A little
+    /// more than its age, so that what was written within a while goes at one time.
+    pub(crate) fn due(&self, now: u64) -> Option<Duration> {
+        let oldest = self.batches.front().filter(|_| self.batches.len() > 1)?;
+        let age = self.limits.age + (self.limits.age / 8).min(LONGEST_SLACK);
+        Some((Duration::from_millis(oldest.time) + age).saturating_sub(Duration::from_millis(now)))
+    }
+
     /// Lets go of what is beyond the limits; the newest revision stays.
-    fn trim(&mut self, now: u64) {
+    pub(crate) fn trim(&mut self, now: u64) {
         let age = u64::try_from(self.limits.age.as_millis()).unwrap_or(u64::MAX);
         while self.batches.len() > 1 {
             let Some(oldest) = self.batches.front() else { return };
@@ -119,6 +129,5 @@ impl History {
 }
 
 fn cost(event: &Event) -> usize {
-    let value = |kv: &Option<crate::types::KeyValue>| kv.as_ref().map_or(0, |kv| kv.value.len());
-    event.key.len() + value(&event.old) + value(&event.new) + EVENT_OVERHEAD
+    event.size() + EVENT_OVERHEAD
 }

@@ -166,6 +166,14 @@ pub struct Event {
     pub revision: u64,
 }
 
+impl Event {
+    /// Bytes of its key and values.
+    pub(crate) fn size(&self) -> usize {
+        let value = |kv: &Option<KeyValue>| kv.as_ref().map_or(0, |kv| kv.value.len());
+        self.key.len() + value(&self.old) + value(&self.new)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchRequest {
     pub key: Bytes,

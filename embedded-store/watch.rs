@@ -4,28 +4,44 @@
 //! costs nothing and is told [`StoreError::Lagged`] once the ring has moved past it. Watches of the same range share a
 //! group; publishing looks at groups, not at watches. A group remembers which revisions concern it, which is also how
 //! a watch knows whether anything that fell out of the ring was its own.
+//!
+//! Waking a watch and sending it a message costs far more than one more event in the message. So the watches of a
+//! group get the same chunk, made once, and a group of many rests between two rounds (see [`pause`]); the one who
+//! publishes is asked to look again when the rest is over.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::history::Batch;
-use crate::state::{State, in_range};
+use crate::state::in_range;
 use crate::types::{Event, StoreError, WatchBatch, WatchRequest, WatchStream};
 
-/// Revisions a watch takes from the ring at a time.
-const READ_AHEAD: usize = 256;
+/// Revisions, and about how many bytes of them, that a watch takes from the ring at a time.
+const CHUNK: usize = 1024;
+const CHUNK_BYTES: usize = 512 * 1024;
+/// Revisions that a watch of the past looks at before it lets go of the state.
+const SCANNED: usize = 4096;
+/// Watches from which on a group rests between rounds.
+const CROWD: usize = 32;
+const PAUSE_PER_WATCH: Duration = Duration::from_micros(15);
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 /// Revisions a group remembers; a watch further behind than this is cut off.
 const REMEMBERED: usize = 16_384;
 
 type Range = (Bytes, Option<Bytes>);
 
-struct Group {
+pub(crate) struct Group {
     range: Range,
+    /// Its watches; changed under the lock of all groups only.
+    members: AtomicUsize,
     matches: Mutex<Matches>,
     /// Counts up with every publication that concerns the group.
     wake: watch::Sender<u64>,
@@ -36,6 +52,12 @@ struct Matches {
     revisions: VecDeque<u64>,
     /// The newest revision that is no longer remembered; 0 if none.
     forgotten: u64,
+    /// What a watch took last, for the others that are as far as it was.
+    latest: Option<Arc<Chunk>>,
+    /// When the watches were woken last.
+    woken: Option<Instant>,
+    /// There is something that they have not been woken for.
+    held: bool,
 }
 
 #[derive(Default)]
@@ -43,12 +65,16 @@ struct Groups {
     /// Watches of one key.
     exact: HashMap<Bytes, Arc<Group>>,
     ranges: HashMap<Range, Arc<Group>>,
+    /// The earliest time at which a group has to be woken that is being held back.
+    due: Option<Instant>,
 }
 
 /// All groups of watches.
 #[derive(Default)]
 pub(crate) struct Hub {
     groups: Mutex<Groups>,
+    /// Somebody calls [`Hub::release`] when it is time; without, no group is held back.
+    paced: AtomicBool,
 }
 
 impl Hub {
@@ -56,19 +82,25 @@ impl Hub {
     fn join(&self, range: Range) -> (Arc<Group>, watch::Receiver<u64>) {
         let mut groups = self.groups.lock();
         let new = || {
-            Arc::new(Group { range: range.clone(), matches: Mutex::default(), wake: watch::Sender::new(0) })
+            Arc::new(Group {
+                range: range.clone(),
+                members: AtomicUsize::new(0),
+                matches: Mutex::default(),
+                wake: watch::Sender::new(0),
+            })
         };
         let group = match range.1 {
             None => groups.exact.entry(range.0.clone()).or_insert_with(new),
             Some(_) => groups.ranges.entry(range.clone()).or_insert_with(new),
         };
+        group.members.fetch_add(1, Ordering::Relaxed);
         (Arc::clone(group), group.wake.subscribe())
     }
 
     /// Drops a group that its last watch has left.
     fn leave(&self, group: &Group) {
         let mut groups = self.groups.lock();
-        if group.wake.receiver_count() > 0 {
+        if group.members.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
         match group.range.1 {
@@ -77,14 +109,22 @@ impl Hub {
         };
     }
 
-    /// Tells the groups that the changes concern.
+    /// From now on somebody calls [`Hub::release`].
+    pub(crate) fn pace(&self) {
+        self.paced.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the groups that the changes concern; groups with many watches may be held back.
     pub(crate) fn publish(&self, changes: &[(Arc<[Event]>, u64)]) {
-        let groups = self.groups.lock();
+        let mut groups = self.groups.lock();
+        let paced = self.paced.load(Ordering::Relaxed);
+        let mut due = groups.due;
+        let mut hold = |until: Option<Instant>| due = due.into_iter().chain(until).min();
         if !groups.exact.is_empty() {
             for (events, revision) in changes {
                 for event in events.iter() {
                     if let Some(group) = groups.exact.get(&event.key) {
-                        group.tell(std::iter::once(*revision));
+                        hold(group.tell(std::iter::once(*revision), paced));
                     }
                 }
             }
@@ -99,9 +139,26 @@ impl Hub {
                 .map(|(_, revision)| *revision)
                 .peekable();
             if revisions.peek().is_some() {
-                group.tell(revisions);
+                hold(group.tell(revisions, paced));
             }
         }
+        groups.due = due;
+    }
+
+    /// When a group is to be woken that is being held back.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.groups.lock().due
+    }
+
+    /// Wakes the groups whose time has come; without a time all that are being held back.
+    pub(crate) fn release(&self, now: Option<Instant>) {
+        let mut groups = self.groups.lock();
+        let Some(due) = groups.due else { return };
+        if now.is_some_and(|now| now < due) {
+            return;
+        }
+        let all = groups.exact.values().chain(groups.ranges.values());
+        groups.due = all.filter_map(|group| group.release(now)).min();
     }
 
     /// Wakes every watch so that it sees that the store has stopped.
@@ -115,41 +172,119 @@ impl Hub {
     /// Open watches.
     pub(crate) fn watchers(&self) -> usize {
         let groups = self.groups.lock();
-        groups.exact.values().chain(groups.ranges.values()).map(|group| group.wake.receiver_count()).sum()
+        groups.exact.values().chain(groups.ranges.values()).map(|group| group.members()).sum()
     }
 }
 
 impl Group {
-    fn tell(&self, revisions: impl Iterator<Item = u64>) {
+    fn members(&self) -> usize {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    /// Remembers revisions that concern the group and wakes its watches, or says when they are to be woken.
+    fn tell(&self, revisions: impl Iterator<Item = u64>, paced: bool) -> Option<Instant> {
         let mut matches = self.matches.lock();
         matches.revisions.extend(revisions);
         while matches.revisions.len() > REMEMBERED {
             matches.forgotten = matches.revisions.pop_front().unwrap_or(matches.forgotten);
         }
+        let watches = self.members();
+        if paced && watches >= CROWD {
+            let now = Instant::now();
+            let due = matches.woken.map(|woken| woken + pause(watches)).filter(|due| *due > now);
+            matches.held = due.is_some();
+            if due.is_some() {
+                return due;
+            }
+            matches.woken = Some(now);
+        }
         drop(matches);
         self.wake.send_modify(|count| *count += 1);
+        None
+    }
+
+    /// Wakes watches that are being held back until `now`, or says until when they are.
+    fn release(&self, now: Option<Instant>) -> Option<Instant> {
+        let mut matches = self.matches.lock();
+        if !matches.held {
+            return None;
+        }
+        if let (Some(now), Some(woken)) = (now, matches.woken) {
+            let due = woken + pause(self.members());
+            if due > now {
+                return Some(due);
+            }
+        }
+        matches.held = false;
+        matches.woken = Some(Instant::now());
+        drop(matches);
+        self.wake.send_modify(|count| *count += 1);
+        None
+    }
+
+    /// What the group was told of from a revision on.
+    fn chunk(&self, core: &Core, next: u64) -> Result<Option<Arc<Chunk>>, StoreError> {
+        let mut matches = self.matches.lock();
+        if matches.forgotten >= next {
+            return Err(StoreError::Lagged);
+        }
+        let start = matches.revisions.partition_point(|revision| *revision < next);
+        let (Some(first), Some(last)) = (matches.revisions.get(start), matches.revisions.back()) else {
+            return Ok(None);
+        };
+        let same = |chunk: &&Arc<Chunk>| {
+            chunk.first == *first && (chunk.last == *last || chunk.is_full())
+        };
+        if let Some(chunk) = matches.latest.as_ref().filter(same) {
+            return Ok(Some(Arc::clone(chunk)));
+        }
+        let mut chunk = Chunk::default();
+        {
+            let state = core.state.read();
+            for revision in matches.revisions.range(start..) {
+                let batch = state.history.at(*revision).ok_or(StoreError::Lagged)?;
+                chunk.push(batch, &self.range);
+                if chunk.is_full() {
+                    break;
+                }
+            }
+        }
+        let chunk = Arc::new(chunk);
+        // One watch alone has no use for it.
+        matches.latest = (self.members() > 1).then(|| Arc::clone(&chunk));
+        Ok(Some(chunk))
     }
 }
 
-struct Watch {
+/// How long the watches of a group rest between two rounds: about what a round costs. Changes gather meanwhile and
+/// reach each watch in one message, so many watches never take the processor from the writers, and a change after a
+/// quiet time still goes out at once.
+fn pause(watches: usize) -> Duration {
+    let watches = u32::try_from(watches).unwrap_or(u32::MAX);
+    PAUSE_PER_WATCH.saturating_mul(watches).min(LONGEST_PAUSE)
+}
+
+/// A place in the changes of a range. It never waits: see [`wakes`] for when to look again.
+pub(crate) struct Cursor {
     core: Arc<Core>,
     group: Arc<Group>,
-    wake: Option<watch::Receiver<u64>>,
     /// The first revision not yet looked at.
     next: u64,
     /// Up to this revision the ring is scanned; after it the group says which revisions concern it.
     caught_up: u64,
-    ready: VecDeque<WatchBatch>,
 }
 
-impl Drop for Watch {
+impl Drop for Cursor {
     fn drop(&mut self) {
-        self.wake = None;
         self.core.hub.leave(&self.group);
     }
 }
 
-pub(crate) fn open(core: &Arc<Core>, request: &WatchRequest) -> Result<WatchStream, StoreError> {
+/// What a watch of this range is told of next, and how it is woken.
+pub(crate) fn follow(
+    core: &Arc<Core>,
+    request: &WatchRequest,
+) -> Result<(Cursor, watch::Receiver<u64>), StoreError> {
     if request.key.is_empty() {
         return Err(StoreError::EmptyKey);
     }
@@ -159,86 +294,112 @@ pub(crate) fn open(core: &Arc<Core>, request: &WatchRequest) -> Result<WatchStre
         (state.revision, state.history.floor())
     };
     let next = if request.start_revision == 0 { revision + 1 } else { request.start_revision };
-    let watch = Watch {
-        core: Arc::clone(core),
-        group,
-        wake: Some(wake),
-        next,
-        caught_up: revision,
-        ready: VecDeque::new(),
-    };
+    let cursor = Cursor { core: Arc::clone(core), group, next, caught_up: revision };
     if next < floor && next <= revision {
         return Err(StoreError::Compacted { oldest: floor });
     }
-    Ok(Box::pin(futures::stream::unfold(Some(watch), |watch| async move {
-        let mut watch = watch?;
-        match watch.advance().await {
-            Ok(batch) => Some((Ok(batch), Some(watch))),
-            Err(e) => Some((Err(e), None)),
-        }
-    })))
+    Ok((cursor, wake))
 }
 
-impl Watch {
-    async fn advance(&mut self) -> Result<WatchBatch, StoreError> {
+/// One item for every time that there may be something new, the first at once.
+pub(crate) fn wakes(mut wake: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send {
+    wake.mark_changed();
+    futures::stream::unfold(wake, |mut wake| async move { wake.changed().await.ok().map(|()| ((), wake)) })
+}
+
+/// A watch as the store's interface has it: revision by revision.
+pub(crate) fn open(core: &Arc<Core>, request: &WatchRequest) -> Result<WatchStream, StoreError> {
+    let batches = futures::stream::unfold(Some(follow(core, request)?), |watch| async move {
+        let (mut cursor, mut wake) = watch?;
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(batch);
+            match cursor.take() {
+                Ok(Some(chunk)) => return Some((Ok(chunk), Some((cursor, wake)))),
+                Ok(None) => {}
+                Err(e) => return Some((Err(e), None)),
             }
-            if self.core.is_stopped() {
-                return Err(StoreError::Stopped);
+            if wake.changed().await.is_err() {
+                return Some((Err(StoreError::Stopped), None));
             }
-            if let Some(wake) = &mut self.wake {
-                wake.borrow_and_update();
-            }
-            let more = if self.next <= self.caught_up { self.catch_up()? } else { self.follow()? };
-            if more || !self.ready.is_empty() {
-                continue;
-            }
-            let Some(wake) = &mut self.wake else { return Err(StoreError::Stopped) };
-            wake.changed().await.map_err(|_| StoreError::Stopped)?;
         }
+    });
+    let batches = batches.flat_map(|chunk| {
+        let batches: Vec<_> = match chunk {
+            Ok(chunk) => chunk.batches.iter().cloned().map(Ok).collect(),
+            Err(e) => vec![Err(e)],
+        };
+        futures::stream::iter(batches)
+    });
+    Ok(Box::pin(batches))
+}
+
+impl Cursor {
+    /// The next changes that are there, `None` if there are none now. Watches of a range that are equally far get the
+    /// same chunk.
+    pub(crate) fn take(&mut self) -> Result<Option<Arc<Chunk>>, StoreError> {
+        if self.core.is_stopped() {
+            return Err(StoreError::Stopped);
+        }
+        while self.next <= self.caught_up {
+            if let Some(chunk) = self.catch_up()? {
+                return Ok(Some(chunk));
+            }
+        }
+        let chunk = self.group.chunk(&self.core, self.next)?;
+        if let Some(chunk) = &chunk {
+            self.next = chunk.last + 1;
+        }
+        Ok(chunk)
     }
 
-    /// Scans history that is older than the watch.
-    fn catch_up(&mut self) -> Result<bool, StoreError> {
-        let core = Arc::clone(&self.core);
-        let state = core.state.read();
+    /// Scans history that is older than the watch, a part at a time.
+    fn catch_up(&mut self) -> Result<Option<Arc<Chunk>>, StoreError> {
+        let state = self.core.state.read();
         if self.next < state.history.floor() {
             return Err(StoreError::Lagged);
         }
+        let mut chunk = Chunk::default();
         let from = self.next;
         self.next = self.caught_up + 1;
         let missed = state.history.since(from).take_while(|batch| batch.revision <= self.caught_up);
         for (scanned, batch) in missed.enumerate() {
-            if scanned == READ_AHEAD * 16 || self.ready.len() == READ_AHEAD {
+            if scanned == SCANNED || chunk.is_full() {
                 self.next = batch.revision;
                 break;
             }
-            self.ready.extend(filter(batch, &self.group.range));
+            chunk.push(batch, &self.group.range);
         }
-        Ok(true)
+        Ok((!chunk.batches.is_empty()).then(|| Arc::new(chunk)))
+    }
+}
+
+/// Changes of a range, some revisions of them, shared by the watches that are equally far.
+#[derive(Default)]
+pub(crate) struct Chunk {
+    pub(crate) batches: Vec<WatchBatch>,
+    /// The revisions it reaches from and to.
+    first: u64,
+    pub(crate) last: u64,
+    /// Keys and values in it.
+    bytes: usize,
+    /// The events in the form in which a front passes them on, without and with old values; made by the first to
+    /// need it.
+    pub(crate) encoded: [OnceLock<Vec<Bytes>>; 2],
+}
+
+impl Chunk {
+    fn is_full(&self) -> bool {
+        self.batches.len() >= CHUNK || self.bytes >= CHUNK_BYTES
     }
 
-    /// Takes the revisions that the group was told of.
-    fn follow(&mut self) -> Result<bool, StoreError> {
-        let revisions: Vec<u64> = {
-            let matches = self.group.matches.lock();
-            if matches.forgotten >= self.next {
-                return Err(StoreError::Lagged);
-            }
-            let start = matches.revisions.partition_point(|revision| *revision < self.next);
-            matches.revisions.range(start..).take(READ_AHEAD).copied().collect()
-        };
-        let Some(last) = revisions.last() else { return Ok(false) };
-        self.next = last + 1;
-        let core = Arc::clone(&self.core);
-        let state: &State = &core.state.read();
-        for revision in revisions {
-            let batch = state.history.at(revision).ok_or(StoreError::Lagged)?;
-            self.ready.extend(filter(batch, &self.group.range));
+    fn push(&mut self, batch: &Batch, range: &Range) {
+        self.last = batch.revision;
+        if self.first == 0 {
+            self.first = batch.revision;
         }
-        Ok(true)
+        if let Some(batch) = filter(batch, range) {
+            self.bytes += batch.events.iter().map(Event::size).sum::<usize>();
+            self.batches.push(batch);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -194,7 +195,8 @@ async fn watches_share_a_stream() {
     assert_eq!((cancelled.canceled, cancelled.watch_id), (true, 0));
     kv.delete_range(pb::DeleteRangeRequest { key: "a".into(), ..Default::default() }).await.unwrap();
     let event = responses.message().await.unwrap().unwrap();
-    assert_eq!((event.watch_id, event.events[0].prev_kv.as_ref().unwrap().value.as_ref()), (7, &b"1"[..]));
+    let deleted = mvccpb::Event::decode(event.events[0].clone()).unwrap();
+    assert_eq!((event.watch_id, deleted.prev_kv.unwrap().value.as_ref()), (7, &b"1"[..]));
     kv.put(put("b", "1")).await.unwrap();
     let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
     requests.send(pb::WatchRequest { request_union: Some(progress) }).await.unwrap();
@@ -299,7 +301,6 @@ async fn metrics_and_health_are_where_etcd_has_them() {
 /// A short form of the fuzz targets: requests and segments with a few bytes changed.
 #[test]
 fn changed_bytes_are_an_error_or_another_request() {
-    use prost::Message;
     let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put("key", "value"))) };
     let compare = pb::Compare {
         key: "key".into(),

@@ -7,29 +7,31 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::AbortHandle;
 use futures::stream::{SelectAll, abortable};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use prost::Message;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{event, own, range_end, unsigned};
-use super::wire::mvccpb;
 use super::{Front, pb};
 use crate::MAX_REQUEST_BYTES;
-use crate::types::{Event, Store, StoreError, WatchBatch};
+use crate::types::{Event, Store, StoreError};
+use crate::watch::{Chunk, Cursor, wakes};
 
-/// Revisions that go into one message at most, if they are there.
-const MERGED: usize = 128;
 /// Says that the store chooses the id; also the id of answers that concern no watch.
 const NO_WATCH: i64 = -1;
 
-type Batches = Pin<Box<dyn Stream<Item = (i64, Vec<Result<WatchBatch, StoreError>>)> + Send>>;
+/// The ids of watches that may have something to tell.
+type Wakes = Pin<Box<dyn Stream<Item = i64> + Send>>;
 
 pub(crate) struct Watch(pub(crate) Arc<Front>);
 
 struct Open {
+    cursor: Cursor,
+    /// Ends its wakes.
     abort: AbortHandle,
     old_values: bool,
     puts: bool,
@@ -38,13 +40,17 @@ struct Open {
     progress: bool,
     /// Something was sent since the last tick of the progress timer.
     active: bool,
+    /// It is among those to be looked at.
+    ripe: bool,
 }
 
 struct Session {
     front: Arc<Front>,
     requests: Streaming<pb::WatchRequest>,
     watches: HashMap<i64, Open>,
-    streams: SelectAll<Batches>,
+    wakes: SelectAll<Wakes>,
+    /// Watches to be looked at; a chunk of each in turn.
+    ripe: VecDeque<i64>,
     next_id: i64,
     ready: VecDeque<pb::WatchResponse>,
     /// A revision that the client wants to be told of once everything up to it has been sent.
@@ -67,7 +73,8 @@ impl pb::watch_server::Watch for Watch {
             front: Arc::clone(&self.0),
             requests: request.into_inner(),
             watches: HashMap::new(),
-            streams: SelectAll::new(),
+            wakes: SelectAll::new(),
+            ripe: VecDeque::new(),
             next_id: 0,
             ready: VecDeque::new(),
             progress: None,
@@ -91,15 +98,13 @@ impl Session {
             if let Some(response) = self.ready.pop_front() {
                 return Ok(Some(response));
             }
-            if let Some(revision) = self.progress {
-                // Everything up to the revision has reached its watch; what a watch still holds comes first.
-                match self.streams.next().now_or_never().flatten() {
-                    Some((id, batches)) => self.deliver(id, batches),
-                    None => {
-                        self.progress = None;
-                        self.ready.push_back(self.response(NO_WATCH, revision));
-                    }
-                }
+            if let Some(id) = self.ripe.pop_front() {
+                self.look(id);
+                continue;
+            }
+            if let Some(revision) = self.progress.take() {
+                // Every watch has been looked at since it was asked for.
+                self.ready.push_back(self.response(NO_WATCH, revision));
                 continue;
             }
             tokio::select! {
@@ -107,9 +112,7 @@ impl Session {
                     Some(request) => self.handle(request),
                     None => return Ok(None),
                 },
-                Some((id, batches)) = self.streams.next(), if !self.streams.is_empty() => {
-                    self.deliver(id, batches);
-                }
+                Some(id) = self.wakes.next(), if !self.wakes.is_empty() => self.ripen(id),
                 _ = self.ticks.tick() => self.tick(),
             }
         }
@@ -117,6 +120,47 @@ impl Session {
 
     fn response(&self, id: i64, revision: u64) -> pb::WatchResponse {
         pb::WatchResponse { header: self.front.header(revision), watch_id: id, ..Default::default() }
+    }
+
+    fn ripen(&mut self, id: i64) {
+        if let Some(watch) = self.watches.get_mut(&id)
+            && !watch.ripe
+        {
+            watch.ripe = true;
+            self.ripe.push_back(id);
+        }
+    }
+
+    /// Lets all watches be looked at, woken or not; returns the revision that they are then complete up to.
+    fn ripen_all(&mut self) -> u64 {
+        let revision = self.front.store.revision();
+        for (id, watch) in &mut self.watches {
+            if !watch.ripe {
+                watch.ripe = true;
+                self.ripe.push_back(*id);
+            }
+        }
+        revision
+    }
+
+    /// Takes what is there for a watch.
+    fn look(&mut self, id: i64) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        watch.ripe = false;
+        match watch.cursor.take() {
+            Ok(None) => {}
+            Ok(Some(chunk)) => {
+                watch.ripe = true;
+                self.ripe.push_back(id);
+                self.deliver(id, &chunk);
+            }
+            Err(e) => {
+                if let Some(watch) = self.watches.remove(&id) {
+                    watch.abort.abort();
+                }
+                self.ready.push_back(self.ended(id, &e));
+            }
+        }
     }
 
     fn handle(&mut self, request: pb::WatchRequest) {
@@ -130,7 +174,7 @@ impl Session {
                     self.ready.push_back(pb::WatchResponse { canceled: true, ..response });
                 }
             }
-            Some(RequestUnion::ProgressRequest(_)) => self.progress = Some(self.front.store.revision()),
+            Some(RequestUnion::ProgressRequest(_)) => self.progress = Some(self.ripen_all()),
             None => {}
         }
     }
@@ -156,17 +200,18 @@ impl Session {
             start_revision: unsigned(create.start_revision),
         };
         self.ready.push_back(pb::WatchResponse { created: true, ..self.response(id, revision) });
-        let stream = match self.front.store.watch(&request) {
-            Ok(stream) => stream,
+        let (cursor, wake) = match self.front.store.follow(&request) {
+            Ok(watch) => watch,
             Err(e) => {
                 self.ready.push_back(self.ended(id, &e));
                 return;
             }
         };
-        let (stream, abort) = abortable(stream.ready_chunks(MERGED));
-        self.streams.push(Box::pin(stream.map(move |batches| (id, batches))));
+        let (wakes, abort) = abortable(wakes(wake));
+        self.wakes.push(Box::pin(wakes.map(move |()| id)));
         let filtered = |kind: FilterType| create.filters.contains(&(kind as i32));
         let watch = Open {
+            cursor,
             abort,
             old_values: create.prev_kv,
             puts: !filtered(FilterType::Noput),
@@ -174,6 +219,7 @@ impl Session {
             fragment: create.fragment,
             progress: create.progress_notify,
             active: false,
+            ripe: false,
         };
         self.watches.insert(id, watch);
     }
@@ -203,43 +249,30 @@ impl Session {
         }
     }
 
-    fn deliver(&mut self, id: i64, batches: Vec<Result<WatchBatch, StoreError>>) {
+    fn deliver(&mut self, id: i64, chunk: &Chunk) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let wanted = |e: &&Event| if e.new.is_some() { watch.puts } else { watch.deletes };
-        let mut events = Vec::new();
-        let mut revision = 0;
-        let mut end = None;
-        for batch in batches {
-            match batch {
-                Ok(batch) => {
-                    revision = batch.revision;
-                    events.extend(batch.events.iter().filter(wanted).map(|e| event(e, watch.old_values)));
-                }
-                Err(e) => end = Some(e),
-            }
-        }
-        watch.active |= !events.is_empty();
-        let fragment = watch.fragment;
+        let (old_values, fragment) = (watch.old_values, watch.fragment);
+        let encoded = |event: &Event| Bytes::from(self::event(event, old_values).encode_to_vec());
+        let all = chunk.batches.iter().flat_map(|batch| batch.events.iter());
+        let events: Vec<Bytes> = if watch.puts && watch.deletes {
+            chunk.encoded[usize::from(old_values)].get_or_init(|| all.map(encoded).collect()).clone()
+        } else {
+            all.filter(|e| if e.new.is_some() { watch.puts } else { watch.deletes }).map(encoded).collect()
+        };
         if !events.is_empty() {
-            self.send(id, revision, events, fragment);
-        }
-        if let Some(e) = end {
-            self.watches.remove(&id);
-            self.ready.push_back(self.ended(id, &e));
+            watch.active = true;
+            self.send(id, chunk.last, events, fragment);
         }
     }
 
     /// Puts events into one message, or into several for a client that can join them.
-    fn send(&mut self, id: i64, revision: u64, mut events: Vec<mvccpb::Event>, fragment: bool) {
+    fn send(&mut self, id: i64, revision: u64, mut events: Vec<Bytes>, fragment: bool) {
         if fragment {
             let mut size = 0;
             let mut count = 0;
-            let fits = |event: &mvccpb::Event, size: &mut usize| {
-                *size += event.encoded_len() + 8;
-                *size < MAX_REQUEST_BYTES
-            };
             while let Some(event) = events.get(count) {
-                if fits(event, &mut size) || count == 0 {
+                size += event.len() + 8;
+                if size < MAX_REQUEST_BYTES || count == 0 {
                     count += 1;
                     continue;
                 }
@@ -256,11 +289,11 @@ impl Session {
 
     /// Tells quiet watches that asked for it how far they are.
     fn tick(&mut self) {
-        let revision = self.front.store.revision();
-        // What is already waiting is newer than the promise that nothing is.
-        while let Some((id, batches)) = self.streams.next().now_or_never().flatten() {
-            self.deliver(id, batches);
-            if self.ready.len() >= MERGED {
+        let revision = self.ripen_all();
+        // What is waiting is newer than the promise that nothing is.
+        while let Some(id) = self.ripe.pop_front() {
+            self.look(id);
+            if !self.ready.is_empty() {
                 return;
             }
         }

@@ -204,7 +204,8 @@ impl Store for Remote {
     }
 }
 
-fn event_back(event: mvccpb::Event) -> types::Event {
+fn event_back(event: Bytes) -> types::Event {
+    let event = mvccpb::Event::decode(event).unwrap();
     let deleted = event.r#type == mvccpb::event::EventType::Delete as i32;
     let kv = back(event.kv.unwrap());
     types::Event {
