@@ -14,7 +14,7 @@ use crate::replica::{LogId, Membership, StateMachine};
 use crate::snapshot::Frozen;
 use crate::state::{Applied, Outcome, State};
 use crate::types::{Event, LeaseId, LeaseInfo, Observer, StoreError, WatchRequest, WatchStream};
-use crate::watch::{Cursor, Hub};
+use crate::watch::{Bell, Cursor, Hub};
 
 #[derive(Clone)]
 struct Subscription {
@@ -109,11 +109,13 @@ impl Core {
     pub(crate) fn follow(
         self: &Arc<Self>,
         request: &WatchRequest,
-    ) -> Result<(Cursor, tokio::sync::watch::Receiver<u64>), StoreError> {
+        bell: &Arc<Bell>,
+        id: i64,
+    ) -> Result<Cursor, StoreError> {
         if self.is_stopped() {
             return Err(StoreError::Stopped);
         }
-        crate::watch::follow(self, request)
+        crate::watch::follow(self, request, bell, id)
     }
 
     pub(crate) fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {

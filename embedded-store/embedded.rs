@@ -39,7 +39,7 @@ use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
     TxnResult, WatchRequest, WatchStream,
 };
-use crate::watch::Cursor;
+use crate::watch::{Bell, Cursor};
 
 /// Where a store lives and how it behaves.
 #[derive(Clone)]
@@ -319,8 +319,10 @@ impl EmbeddedStore {
     pub(crate) fn follow(
         &self,
         request: &WatchRequest,
-    ) -> Result<(Cursor, tokio::sync::watch::Receiver<u64>), StoreError> {
-        self.shared.core.follow(request)
+        bell: &Arc<Bell>,
+        id: i64,
+    ) -> Result<Cursor, StoreError> {
+        self.shared.core.follow(request, bell, id)
     }
 
     async fn propose(&self, request: Request, size: usize) -> Answer {

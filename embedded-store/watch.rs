@@ -9,15 +9,17 @@
 //! group get the same chunk, made once, and a group of many rests between two rounds (see [`pause`]); the one who
 //! publishes is asked to look again when the rest is over.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::history::Batch;
@@ -38,13 +40,46 @@ const REMEMBERED: usize = 16_384;
 
 type Range = (Bytes, Option<Bytes>);
 
-pub(crate) struct Group {
+struct Group {
     range: Range,
-    /// Its watches; changed under the lock of all groups only.
-    members: AtomicUsize,
     matches: Mutex<Matches>,
-    /// Counts up with every publication that concerns the group.
-    wake: watch::Sender<u64>,
+    /// Its watches, by number; changed under the lock of all groups only.
+    members: Mutex<BTreeMap<u64, Arc<Member>>>,
+    /// How many they are.
+    watches: AtomicUsize,
+}
+
+/// A watch as its group knows it.
+struct Member {
+    bell: Arc<Bell>,
+    /// What the owner of the bell calls the watch.
+    id: i64,
+    /// The bell was rung and the watch has not looked since.
+    rung: AtomicBool,
+}
+
+/// Wakes the owner of one or many watches and says which of them have something to look at.
+#[derive(Default)]
+pub(crate) struct Bell {
+    waker: AtomicWaker,
+    rung: Mutex<Vec<i64>>,
+}
+
+impl Bell {
+    /// Adds the watches that may have something new to `ids`; whoever asks is woken for the next ones.
+    pub(crate) fn listen(&self, cx: &Context<'_>, ids: &mut VecDeque<i64>) {
+        self.waker.register(cx.waker());
+        ids.extend(self.rung.lock().drain(..));
+    }
+}
+
+impl Member {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.bell.rung.lock().push(self.id);
+            self.bell.waker.wake();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -65,6 +100,8 @@ struct Groups {
     /// Watches of one key.
     exact: HashMap<Bytes, Arc<Group>>,
     ranges: HashMap<Range, Arc<Group>>,
+    /// The number of the last watch that joined.
+    next: u64,
     /// The earliest time at which a group has to be woken that is being held back.
     due: Option<Instant>,
 }
@@ -78,29 +115,33 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Joins the group of a range and says how to be woken.
-    fn join(&self, range: Range) -> (Arc<Group>, watch::Receiver<u64>) {
+    /// Joins the group of a range.
+    fn join(&self, range: Range, member: Arc<Member>) -> (Arc<Group>, u64) {
         let mut groups = self.groups.lock();
+        groups.next += 1;
+        let number = groups.next;
         let new = || {
             Arc::new(Group {
                 range: range.clone(),
-                members: AtomicUsize::new(0),
                 matches: Mutex::default(),
-                wake: watch::Sender::new(0),
+                members: Mutex::default(),
+                watches: AtomicUsize::new(0),
             })
         };
         let group = match range.1 {
             None => groups.exact.entry(range.0.clone()).or_insert_with(new),
             Some(_) => groups.ranges.entry(range.clone()).or_insert_with(new),
         };
-        group.members.fetch_add(1, Ordering::Relaxed);
-        (Arc::clone(group), group.wake.subscribe())
+        group.members.lock().insert(number, member);
+        group.watches.fetch_add(1, Ordering::Relaxed);
+        (Arc::clone(group), number)
     }
 
-    /// Drops a group that its last watch has left.
-    fn leave(&self, group: &Group) {
+    /// Leaves a group, and drops it if that was its last watch.
+    fn leave(&self, group: &Group, number: u64) {
         let mut groups = self.groups.lock();
-        if group.members.fetch_sub(1, Ordering::Relaxed) > 1 {
+        group.members.lock().remove(&number);
+        if group.watches.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
         match group.range.1 {
@@ -165,20 +206,24 @@ impl Hub {
     pub(crate) fn wake_all(&self) {
         let groups = self.groups.lock();
         for group in groups.exact.values().chain(groups.ranges.values()) {
-            group.wake.send_modify(|count| *count += 1);
+            group.ring();
         }
     }
 
     /// Open watches.
     pub(crate) fn watchers(&self) -> usize {
         let groups = self.groups.lock();
-        groups.exact.values().chain(groups.ranges.values()).map(|group| group.members()).sum()
+        groups.exact.values().chain(groups.ranges.values()).map(|group| group.watches()).sum()
     }
 }
 
 impl Group {
-    fn members(&self) -> usize {
-        self.members.load(Ordering::Relaxed)
+    fn watches(&self) -> usize {
+        self.watches.load(Ordering::Relaxed)
+    }
+
+    fn ring(&self) {
+        self.members.lock().values().for_each(|member| member.ring());
     }
 
     /// Remembers revisions that concern the group and wakes its watches, or says when they are to be woken.
@@ -188,7 +233,7 @@ impl Group {
         while matches.revisions.len() > REMEMBERED {
             matches.forgotten = matches.revisions.pop_front().unwrap_or(matches.forgotten);
         }
-        let watches = self.members();
+        let watches = self.watches();
         if paced && watches >= CROWD {
             let now = Instant::now();
             let due = matches.woken.map(|woken| woken + pause(watches)).filter(|due| *due > now);
@@ -199,7 +244,7 @@ impl Group {
             matches.woken = Some(now);
         }
         drop(matches);
-        self.wake.send_modify(|count| *count += 1);
+        self.ring();
         None
     }
 
@@ -210,7 +255,7 @@ impl Group {
             return None;
         }
         if let (Some(now), Some(woken)) = (now, matches.woken) {
-            let due = woken + pause(self.members());
+            let due = woken + pause(self.watches());
             if due > now {
                 return Some(due);
             }
@@ -218,7 +263,7 @@ impl Group {
         matches.held = false;
         matches.woken = Some(Instant::now());
         drop(matches);
-        self.wake.send_modify(|count| *count += 1);
+        self.ring();
         None
     }
 
@@ -232,9 +277,7 @@ impl Group {
         let (Some(first), Some(last)) = (matches.revisions.get(start), matches.revisions.back()) else {
             return Ok(None);
         };
-        let same = |chunk: &&Arc<Chunk>| {
-            chunk.first == *first && (chunk.last == *last || chunk.is_full())
-        };
+        let same = |chunk: &&Arc<Chunk>| chunk.first == *first && (chunk.last == *last || chunk.is_full());
         if let Some(chunk) = matches.latest.as_ref().filter(same) {
             return Ok(Some(Arc::clone(chunk)));
         }
@@ -251,7 +294,7 @@ impl Group {
         }
         let chunk = Arc::new(chunk);
         // One watch alone has no use for it.
-        matches.latest = (self.members() > 1).then(|| Arc::clone(&chunk));
+        matches.latest = (self.watches() > 1).then(|| Arc::clone(&chunk));
         Ok(Some(chunk))
     }
 }
@@ -264,10 +307,12 @@ fn pause(watches: usize) -> Duration {
     PAUSE_PER_WATCH.saturating_mul(watches).min(LONGEST_PAUSE)
 }
 
-/// A place in the changes of a range. It never waits: see [`wakes`] for when to look again.
+/// A place in the changes of a range. It never waits: its bell says when to look again.
 pub(crate) struct Cursor {
     core: Arc<Core>,
     group: Arc<Group>,
+    member: Arc<Member>,
+    number: u64,
     /// The first revision not yet looked at.
     next: u64,
     /// Up to this revision the ring is scanned; after it the group says which revisions concern it.
@@ -276,66 +321,85 @@ pub(crate) struct Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.core.hub.leave(&self.group);
+        self.core.hub.leave(&self.group, self.number);
     }
 }
 
-/// What a watch of this range is told of next, and how it is woken.
+/// A new watch; the bell is rung with `id` when there is something to look at, which there may be at once.
 pub(crate) fn follow(
     core: &Arc<Core>,
     request: &WatchRequest,
-) -> Result<(Cursor, watch::Receiver<u64>), StoreError> {
+    bell: &Arc<Bell>,
+    id: i64,
+) -> Result<Cursor, StoreError> {
     if request.key.is_empty() {
         return Err(StoreError::EmptyKey);
     }
-    let (group, wake) = core.hub.join((request.key.clone(), request.range_end.clone()));
+    let member = Arc::new(Member { bell: Arc::clone(bell), id, rung: AtomicBool::new(false) });
+    let range = (request.key.clone(), request.range_end.clone());
+    let (group, number) = core.hub.join(range, Arc::clone(&member));
     let (revision, floor) = {
         let state = core.state.read();
         (state.revision, state.history.floor())
     };
     let next = if request.start_revision == 0 { revision + 1 } else { request.start_revision };
-    let cursor = Cursor { core: Arc::clone(core), group, next, caught_up: revision };
+    member.ring();
+    let cursor = Cursor { core: Arc::clone(core), group, member, number, next, caught_up: revision };
     if next < floor && next <= revision {
         return Err(StoreError::Compacted { oldest: floor });
     }
-    Ok((cursor, wake))
-}
-
-/// One item for every time that there may be something new, the first at once.
-pub(crate) fn wakes(mut wake: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send {
-    wake.mark_changed();
-    futures::stream::unfold(wake, |mut wake| async move { wake.changed().await.ok().map(|()| ((), wake)) })
+    Ok(cursor)
 }
 
 /// A watch as the store's interface has it: revision by revision.
 pub(crate) fn open(core: &Arc<Core>, request: &WatchRequest) -> Result<WatchStream, StoreError> {
-    let batches = futures::stream::unfold(Some(follow(core, request)?), |watch| async move {
-        let (mut cursor, mut wake) = watch?;
+    let bell = Arc::new(Bell::default());
+    let cursor = follow(core, request, &bell, 0)?;
+    let (ready, rung) = (VecDeque::new(), VecDeque::new());
+    Ok(Box::pin(Single { cursor: Some(cursor), bell, ready, rung }))
+}
+
+struct Single {
+    /// `None` once the watch has failed.
+    cursor: Option<Cursor>,
+    bell: Arc<Bell>,
+    ready: VecDeque<WatchBatch>,
+    rung: VecDeque<i64>,
+}
+
+impl Stream for Single {
+    type Item = Result<WatchBatch, StoreError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
         loop {
-            match cursor.take() {
-                Ok(Some(chunk)) => return Some((Ok(chunk), Some((cursor, wake)))),
-                Ok(None) => {}
-                Err(e) => return Some((Err(e), None)),
+            if let Some(batch) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(batch)));
             }
-            if wake.changed().await.is_err() {
-                return Some((Err(StoreError::Stopped), None));
+            let Some(cursor) = &mut this.cursor else { return Poll::Ready(None) };
+            match cursor.take() {
+                Ok(Some(chunk)) => this.ready.extend(chunk.batches.iter().cloned()),
+                Ok(None) => {
+                    this.bell.listen(cx, &mut this.rung);
+                    if this.rung.drain(..).next().is_none() {
+                        return Poll::Pending;
+                    }
+                }
+                Err(e) => {
+                    this.cursor = None;
+                    return Poll::Ready(Some(Err(e)));
+                }
             }
         }
-    });
-    let batches = batches.flat_map(|chunk| {
-        let batches: Vec<_> = match chunk {
-            Ok(chunk) => chunk.batches.iter().cloned().map(Ok).collect(),
-            Err(e) => vec![Err(e)],
-        };
-        futures::stream::iter(batches)
-    });
-    Ok(Box::pin(batches))
+    }
 }
 
 impl Cursor {
     /// The next changes that are there, `None` if there are none now. Watches of a range that are equally far get the
     /// same chunk.
     pub(crate) fn take(&mut self) -> Result<Option<Arc<Chunk>>, StoreError> {
+        // What comes from here on rings again.
+        self.member.rung.store(false, Ordering::Release);
         if self.core.is_stopped() {
             return Err(StoreError::Stopped);
         }

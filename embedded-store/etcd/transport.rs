@@ -1,4 +1,5 @@
-//! Connections: TLS with client certificates, and a repair for clients that send a URL as their authority.
+//! Connections: TLS with client certificates, few system calls, and a repair for clients that send a URL as their
+//! authority.
 //!
 //! etcd's own client up to 3.5 dials one endpoint by its URL (`endpoint status`, `snapshot save`) and then sends
 //! `:authority: http://127.0.0.1:2379`. etcd takes it; our HTTP/2 library resets the stream, and nothing behind it can
@@ -6,6 +7,7 @@
 //! have Huffman codes of the same length: no length changes anywhere, and no header has to be decoded.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -147,16 +149,19 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A connection whose incoming headers are repaired.
+/// A connection whose incoming headers are repaired and whose outgoing frames are gathered.
 pub(crate) struct Repaired<S> {
     inner: S,
+    /// Input that is not passed on yet: half a header block.
     buffer: BytesMut,
     frames: Frames,
+    outgoing: Outgoing,
 }
 
 impl<S> Repaired<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Repaired { inner, buffer: BytesMut::new(), frames: Frames { skip: PREFACE, passed: 0, known: false } }
+        let frames = Frames { skip: PREFACE, passed: 0, known: false };
+        Repaired { inner, buffer: BytesMut::new(), frames, outgoing: Outgoing::default() }
     }
 }
 
@@ -179,6 +184,13 @@ struct Frames {
 }
 
 impl Frames {
+    /// Takes up to `most` of the bytes that may be read.
+    fn pass(&mut self, most: usize) -> usize {
+        let count = self.passed.min(most);
+        self.passed -= count;
+        count
+    }
+
     fn advance(&mut self, buffer: &mut [u8]) {
         if !self.known {
             let sure = buffer.len().min(PREFIX.len());
@@ -254,43 +266,89 @@ fn repair_huffman(value: &mut [u8]) {
 impl<S: AsyncRead + Unpin> AsyncRead for Repaired<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.buffer.is_empty() {
+            // As a rule whole frames come in, and are looked at where they are.
+            let start = out.filled().len();
+            ready!(Pin::new(&mut this.inner).poll_read(cx, out))?;
+            let read = &mut out.filled_mut()[start..];
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.frames.advance(read);
+            let passed = this.frames.pass(read.len());
+            this.buffer.extend_from_slice(&read[passed..]);
+            out.set_filled(start + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
         while this.frames.passed == 0 {
-            this.buffer.reserve(READ);
-            let read = ready!(read_into(&mut this.inner, &mut this.buffer, cx))?;
-            if read == 0 {
-                if this.buffer.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
+            if ready!(read_into(&mut this.inner, &mut this.buffer, cx))? == 0 {
                 // Half a frame and no more to come: let the library say what is wrong with it.
                 this.frames.passed = this.buffer.len();
                 break;
             }
             this.frames.advance(&mut this.buffer);
         }
-        let count = this.frames.passed.min(out.remaining());
+        let count = this.frames.pass(out.remaining().min(this.buffer.len()));
         out.put_slice(&this.buffer[..count]);
         this.buffer.advance(count);
-        this.frames.passed -= count;
         Poll::Ready(Ok(()))
     }
 }
 
-/// Appends what can be read now to `buffer`, up to its capacity.
+/// Appends what can be read now to `buffer`.
 fn read_into<S: AsyncRead + Unpin>(
     inner: &mut S,
     buffer: &mut BytesMut,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let mut chunk = [0; READ];
-    let mut read = ReadBuf::new(&mut chunk);
+    let mut chunk = [MaybeUninit::uninit(); READ];
+    let mut read = ReadBuf::uninit(&mut chunk);
     ready!(Pin::new(inner).poll_read(cx, &mut read))?;
     buffer.extend_from_slice(read.filled());
     Poll::Ready(Ok(read.filled().len()))
 }
 
+/// Most output that is gathered.
+const GATHERED: usize = 64 * 1024;
+/// Room that a quiet connection keeps.
+const KEPT: usize = 4 * 1024;
+
+/// Output on its way to the socket.
+///
+/// The HTTP/2 library flushes after every data frame that is not tiny, which would make a system call, a segment and
+/// a wake-up of the client of each message to each of many watches. It writes such a frame in two parts, the head and
+/// the payload; a flush after that is put off until the connection has had its turn. Every other flush is carried out.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    /// How many of them the socket has taken.
+    sent: usize,
+    /// The last write was a frame in two parts.
+    parted: bool,
+}
+
+impl Outgoing {
+    /// Writes what has been gathered to the socket.
+    fn write<S: AsyncWrite + Unpin>(&mut self, inner: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.bytes.len() {
+            let written = ready!(Pin::new(&mut *inner).poll_write(cx, &self.bytes[self.sent..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += written;
+        }
+        self.sent = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Repaired<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -298,19 +356,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Repaired<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
+        let Repaired { inner, outgoing, .. } = self.get_mut();
+        let length = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        if outgoing.bytes.len() + length > GATHERED {
+            ready!(outgoing.write(inner, cx))?;
+        }
+        outgoing.parted = bufs.iter().filter(|buf| !buf.is_empty()).count() > 1;
+        if length > GATHERED {
+            return Pin::new(inner).poll_write_vectored(cx, bufs);
+        }
+        bufs.iter().for_each(|buf| outgoing.bytes.extend_from_slice(buf));
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let Repaired { inner, outgoing, .. } = self.get_mut();
+        if std::mem::take(&mut outgoing.parted) {
+            // The connection has another turn, at the end of which it flushes.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        ready!(outgoing.write(inner, cx))?;
+        Pin::new(inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let Repaired { inner, outgoing, .. } = self.get_mut();
+        ready!(outgoing.write(inner, cx))?;
+        Pin::new(inner).poll_shutdown(cx)
     }
 }
 

@@ -6,10 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::future::AbortHandle;
-use futures::stream::{SelectAll, abortable};
 use futures::{Stream, StreamExt};
 use prost::Message;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -19,20 +18,17 @@ use super::convert::{event, own, range_end, unsigned};
 use super::{Front, pb};
 use crate::MAX_REQUEST_BYTES;
 use crate::types::{Event, Store, StoreError};
-use crate::watch::{Chunk, Cursor, wakes};
+use crate::watch::{Bell, Chunk, Cursor};
 
 /// Says that the store chooses the id; also the id of answers that concern no watch.
 const NO_WATCH: i64 = -1;
-
-/// The ids of watches that may have something to tell.
-type Wakes = Pin<Box<dyn Stream<Item = i64> + Send>>;
+/// Rounds of events after which a client's requests are looked at although there are more events.
+const PATIENCE: u8 = 16;
 
 pub(crate) struct Watch(pub(crate) Arc<Front>);
 
 struct Open {
     cursor: Cursor,
-    /// Ends its wakes.
-    abort: AbortHandle,
     old_values: bool,
     puts: bool,
     deletes: bool,
@@ -40,15 +36,14 @@ struct Open {
     progress: bool,
     /// Something was sent since the last tick of the progress timer.
     active: bool,
-    /// It is among those to be looked at.
-    ripe: bool,
 }
 
 struct Session {
     front: Arc<Front>,
     requests: Streaming<pb::WatchRequest>,
     watches: HashMap<i64, Open>,
-    wakes: SelectAll<Wakes>,
+    /// Rings for watches that may have something new.
+    bell: Arc<Bell>,
     /// Watches to be looked at; a chunk of each in turn.
     ripe: VecDeque<i64>,
     next_id: i64,
@@ -56,6 +51,7 @@ struct Session {
     /// A revision that the client wants to be told of once everything up to it has been sent.
     progress: Option<u64>,
     ticks: Interval,
+    turn: u8,
 }
 
 #[tonic::async_trait]
@@ -73,91 +69,82 @@ impl pb::watch_server::Watch for Watch {
             front: Arc::clone(&self.0),
             requests: request.into_inner(),
             watches: HashMap::new(),
-            wakes: SelectAll::new(),
+            bell: Arc::default(),
             ripe: VecDeque::new(),
             next_id: 0,
             ready: VecDeque::new(),
             progress: None,
             ticks,
+            turn: 0,
         };
-        let responses = futures::stream::unfold(Some(session), |session| async move {
-            let mut session = session?;
-            match session.next().await {
-                Ok(Some(response)) => Some((Ok(response), Some(session))),
-                Ok(None) => None,
-                Err(e) => Some((Err(e), None)),
+        Ok(Response::new(Box::pin(session)))
+    }
+}
+
+impl Stream for Session {
+    type Item = Result<pb::WatchResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(response) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(response)));
             }
-        });
-        Ok(Response::new(Box::pin(responses)))
+            if let Some(id) = this.ripe.pop_front() {
+                this.look(id);
+                continue;
+            }
+            if let Some(revision) = this.progress.take() {
+                // Every watch has been looked at since it was asked for.
+                this.ready.push_back(this.response(NO_WATCH, revision));
+                continue;
+            }
+            this.bell.listen(cx, &mut this.ripe);
+            this.turn = this.turn.wrapping_add(1);
+            // A client may cancel what keeps its stream busy.
+            if !this.ripe.is_empty() && this.turn % PATIENCE != 0 {
+                continue;
+            }
+            match this.requests.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(request))) => {
+                    this.handle(request);
+                    continue;
+                }
+                // The client has gone, or will ask for nothing more: etcd ends its watches, too.
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(e))) => return Poll::Ready(Some(Err(e))),
+                Poll::Pending if !this.ripe.is_empty() => continue,
+                Poll::Pending => {}
+            }
+            ready!(this.ticks.poll_tick(cx));
+            this.tick();
+        }
     }
 }
 
 impl Session {
-    async fn next(&mut self) -> Result<Option<pb::WatchResponse>, Status> {
-        loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Ok(Some(response));
-            }
-            if let Some(id) = self.ripe.pop_front() {
-                self.look(id);
-                continue;
-            }
-            if let Some(revision) = self.progress.take() {
-                // Every watch has been looked at since it was asked for.
-                self.ready.push_back(self.response(NO_WATCH, revision));
-                continue;
-            }
-            tokio::select! {
-                request = self.requests.message() => match request? {
-                    Some(request) => self.handle(request),
-                    None => return Ok(None),
-                },
-                Some(id) = self.wakes.next(), if !self.wakes.is_empty() => self.ripen(id),
-                _ = self.ticks.tick() => self.tick(),
-            }
-        }
-    }
-
     fn response(&self, id: i64, revision: u64) -> pb::WatchResponse {
         pb::WatchResponse { header: self.front.header(revision), watch_id: id, ..Default::default() }
-    }
-
-    fn ripen(&mut self, id: i64) {
-        if let Some(watch) = self.watches.get_mut(&id)
-            && !watch.ripe
-        {
-            watch.ripe = true;
-            self.ripe.push_back(id);
-        }
     }
 
     /// Lets all watches be looked at, woken or not; returns the revision that they are then complete up to.
     fn ripen_all(&mut self) -> u64 {
         let revision = self.front.store.revision();
-        for (id, watch) in &mut self.watches {
-            if !watch.ripe {
-                watch.ripe = true;
-                self.ripe.push_back(*id);
-            }
-        }
+        self.ripe.extend(self.watches.keys());
         revision
     }
 
     /// Takes what is there for a watch.
     fn look(&mut self, id: i64) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        watch.ripe = false;
         match watch.cursor.take() {
             Ok(None) => {}
             Ok(Some(chunk)) => {
-                watch.ripe = true;
                 self.ripe.push_back(id);
                 self.deliver(id, &chunk);
             }
             Err(e) => {
-                if let Some(watch) = self.watches.remove(&id) {
-                    watch.abort.abort();
-                }
+                self.watches.remove(&id);
                 self.ready.push_back(self.ended(id, &e));
             }
         }
@@ -168,8 +155,7 @@ impl Session {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => {
-                if let Some(watch) = self.watches.remove(&cancel.watch_id) {
-                    watch.abort.abort();
+                if self.watches.remove(&cancel.watch_id).is_some() {
                     let response = self.response(cancel.watch_id, self.front.store.revision());
                     self.ready.push_back(pb::WatchResponse { canceled: true, ..response });
                 }
@@ -200,26 +186,22 @@ impl Session {
             start_revision: unsigned(create.start_revision),
         };
         self.ready.push_back(pb::WatchResponse { created: true, ..self.response(id, revision) });
-        let (cursor, wake) = match self.front.store.follow(&request) {
-            Ok(watch) => watch,
+        let cursor = match self.front.store.follow(&request, &self.bell, id) {
+            Ok(cursor) => cursor,
             Err(e) => {
                 self.ready.push_back(self.ended(id, &e));
                 return;
             }
         };
-        let (wakes, abort) = abortable(wakes(wake));
-        self.wakes.push(Box::pin(wakes.map(move |()| id)));
         let filtered = |kind: FilterType| create.filters.contains(&(kind as i32));
         let watch = Open {
             cursor,
-            abort,
             old_values: create.prev_kv,
             puts: !filtered(FilterType::Noput),
             deletes: !filtered(FilterType::Nodelete),
             fragment: create.fragment,
             progress: create.progress_notify,
             active: false,
-            ripe: false,
         };
         self.watches.insert(id, watch);
     }
