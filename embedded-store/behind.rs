@@ -31,6 +31,7 @@ pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, s
         let written = checkpoints.write(job).map(|()| upto).map_err(|e: CheckpointError| e.to_string());
         shared.metrics.backend_commit.observe(started.elapsed());
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+        shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
         shared.checkpoint_done(written);
     }
 }

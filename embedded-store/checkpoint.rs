@@ -1,12 +1,15 @@
-//! The applied state on disk: every key's current value in sled, written in batches behind the log.
+//! The applied state on disk: a base with every key and, after it, what changed from checkpoint to checkpoint, all of
+//! it in sled and written behind the log.
 //!
-//! One checkpoint is one sled batch: all keys changed since the last one, the leases, and a description with the index
-//! it stands for and a checksum over all entries. sled's flush does not reach the disk, so it is followed by a sync of
-//! our own handle of its file; only then may log be deleted. Values above 32 KiB are cut in chunks, because sled keeps
-//! larger ones in files that it neither syncs nor gives back.
+//! Base and changes are streams of entries cut into pieces; a piece is a value of sled's (see [`stream`]). An entry of
+//! its own for every key would cost ten times as much: sled copies a node with all its entries for each one that is
+//! put into it and frees the copies only after the batch. A checkpoint of changes is one batch with the description,
+//! so it is there wholly or not at all. Once the changes outweigh the base a checkpoint is a new base: written piece by
+//! piece, on disk before the description names it, and only then is what it replaces removed.
 //!
-//! Reading checks every value against its checksum and the whole against the description: what sled dropped or
-//! brought back from an older time is noticed.
+//! sled's flush does not reach the disk, so it is followed by a sync of our own handle of its file; only then may log
+//! be deleted. Reading checks every piece against its checksum and the whole against the description: what sled
+//! dropped or brought back from an older time is noticed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -19,18 +22,25 @@ use bytes::Bytes;
 
 use crate::history::{History, HistoryLimits};
 use crate::record::Group;
-use crate::state::{Lease, State};
+use crate::state::State;
 use crate::types::{KeyValue, LeaseId};
 
-const INLINE: usize = 32 * 1024;
-const FORMAT: u64 = 1;
+mod stream;
+
+use stream::{Decoder, Encoder, Item};
+
+const FORMAT: u64 = 2;
 const DESCRIPTION: &[u8] = b"m";
-const KEY: u8 = b'k';
-const CHUNK: u8 = b'c';
-const LEASE: u8 = b'l';
 const GROUP: &[u8] = b"g";
-/// Checksum, create and mod revision, version, lease, length of the value.
-const ENTRY_HEADER: usize = 4 + 5 * 8;
+/// First byte of the keys of pieces: of a base, of changes.
+const BASE: u8 = b'b';
+const CHANGES: u8 = b'd';
+/// Changes of this many bytes are kept even if the base is smaller.
+const FEW: u64 = 32 << 20;
+/// Numbers in a description.
+const WORDS: usize = 13;
+/// Pieces that are put into or removed from sled at a time, where it need not be all at once.
+const TOGETHER: usize = 128;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
@@ -54,44 +64,73 @@ pub(crate) struct Description {
     pub(crate) checksum: u64,
 }
 
-/// The changes between two checkpoints.
+/// What a checkpoint has to bring to disk.
+pub(crate) enum Entries {
+    /// Current entries of the keys that changed; `None` for those that are gone.
+    Changes(HashMap<Bytes, Option<KeyValue>>),
+    All(Vec<KeyValue>),
+}
+
+/// A checkpoint to be written.
 pub(crate) struct Job {
     pub(crate) description: Description,
-    /// Current entries of the keys that changed; `None` for those that are gone.
-    pub(crate) changes: HashMap<Bytes, Option<KeyValue>>,
+    pub(crate) entries: Entries,
     /// All leases and their times to live.
     pub(crate) leases: Vec<(LeaseId, i64)>,
     pub(crate) group: Group,
 }
 
 impl Job {
-    /// Takes what has changed since the last one.
-    pub(crate) fn take(state: &mut State, store: u64) -> Job {
+    /// Takes what has changed since the last one, or everything.
+    pub(crate) fn take(state: &mut State, store: u64, all: bool) -> Job {
+        let changes = state.dirty.as_mut().map(std::mem::take).unwrap_or_default();
+        let entries = match all {
+            true => Entries::All(state.keys.values().cloned().collect()),
+            false => Entries::Changes(changes),
+        };
         Job {
-            changes: state.dirty.as_mut().map(std::mem::take).unwrap_or_default(),
+            entries,
             leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
             group: state.group.clone(),
-            description: Description {
-                store,
-                index: state.index,
-                term: state.term,
-                time: state.time,
-                revision: state.revision,
-                compacted: state.compacted,
-                ceiling: state.ceiling,
-                keys: state.keys.len() as u64,
-                checksum: state.checksum,
-            },
+            description: Description::of(state, store),
         }
     }
+}
+
+/// What every checkpoint replaces as a whole.
+struct Head {
+    description: Description,
+    group: Group,
+}
+
+impl Head {
+    fn add_to(&self, batch: &mut sled::Batch, layout: Layout) {
+        if self.group != Group::default() {
+            batch.insert(GROUP, self.group.encode());
+        }
+        batch.insert(DESCRIPTION, self.description.encode(layout));
+    }
+}
+
+/// Which pieces count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Layout {
+    /// Number of the base; 0 if there is none.
+    base: u64,
+    /// Numbers of the changes after it: from the first to before the next.
+    first: u64,
+    next: u64,
 }
 
 pub(crate) struct Checkpoints {
     db: sled::Db,
     file: File,
     path: PathBuf,
-    /// Chunks of the keys that have any.
-    chunks: HashMap<Bytes, u32>,
+    layout: Layout,
+    /// The highest number that a base ever had, finished or not.
+    bases: u64,
+    base_bytes: u64,
+    changes_bytes: u64,
     /// Leases and times to live as they are stored.
     leases: BTreeMap<LeaseId, i64>,
 }
@@ -125,7 +164,10 @@ impl Checkpoints {
             db,
             file,
             path: path.to_path_buf(),
-            chunks: HashMap::new(),
+            layout: Layout::default(),
+            bases: 0,
+            base_bytes: 0,
+            changes_bytes: 0,
             leases: BTreeMap::new(),
         })
     }
@@ -142,27 +184,16 @@ impl Checkpoints {
     }
 
     fn read(&mut self, limits: HistoryLimits) -> Result<Option<(State, Description)>, String> {
-        let get = |key: &[u8]| self.db.get(key).map_err(|e| e.to_string());
-        let Some(description) = get(DESCRIPTION)? else {
+        let Some(description) = self.db.get(DESCRIPTION).map_err(|e| e.to_string())? else {
             return if self.db.is_empty() { Ok(None) } else { Err("its description is missing".to_string()) };
         };
-        let description = Description::decode(&description)?;
+        let (description, layout) = Description::decode(&description)?;
         let mut state = State::new(limits);
-        for item in self.db.scan_prefix([LEASE]) {
-            let (key, value) = item.map_err(|e| e.to_string())?;
-            let id = key.get(1..).and_then(|b| b.try_into().ok()).map(i64::from_be_bytes);
-            let ttl = value.as_ref().try_into().ok().map(i64::from_le_bytes);
-            let (Some(id), Some(ttl)) = (id, ttl) else { return Err("a lease cannot be read".to_string()) };
-            state.leases.insert(id, Lease { ttl, ..Lease::default() });
-            self.leases.insert(id, ttl);
+        if layout.base > 0 {
+            self.base_bytes = self.replay(BASE, layout.base, &mut state)?;
         }
-        for item in self.db.scan_prefix([KEY]) {
-            let (key, value) = item.map_err(|e| e.to_string())?;
-            let (kv, chunks) = decode_entry(&key[1..], &value, |key| get(key))?;
-            if chunks > 0 {
-                self.chunks.insert(kv.key.clone(), chunks);
-            }
-            state.restore(kv);
+        for number in layout.first..layout.next {
+            self.changes_bytes += self.replay(CHANGES, number, &mut state)?;
         }
         if state.keys.len() as u64 != description.keys || state.checksum != description.checksum {
             return Err(format!(
@@ -171,54 +202,183 @@ impl Checkpoints {
                 description.keys
             ));
         }
+        self.layout = layout;
+        self.leases = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
+        self.bases = layout.base.max(self.last_base());
+        // What a crash has left: it is in nobody's way, so a failure is no harm.
+        let _ = self.remove_unused();
         state.revision = description.revision;
         state.compacted = description.compacted;
         state.index = description.index;
         state.term = description.term;
         state.time = description.time;
         state.ceiling = description.ceiling;
-        if let Some(group) = get(GROUP)? {
+        if let Some(group) = self.db.get(GROUP).map_err(|e| e.to_string())? {
             state.group = Group::decode(&group).map_err(|e| e.to_string())?;
         }
         state.history = History::new(description.revision + 1, limits);
         Ok(Some((state, description)))
     }
 
+    /// Applies a base or the changes of a checkpoint and returns how many bytes they have.
+    fn replay(&self, kind: u8, number: u64, state: &mut State) -> Result<u64, String> {
+        let name = || format!("{} {number}", if kind == BASE { "base" } else { "checkpoint" });
+        let mut decoder = Decoder::default();
+        let mut bytes = 0;
+        for (part, piece) in self.db.scan_prefix(numbered(kind, number)).enumerate() {
+            let (key, piece) = piece.map_err(|e| e.to_string())?;
+            if key != piece_key(kind, number, part) {
+                return Err(format!("part {part} of {} is missing", name()));
+            }
+            bytes += piece.len() as u64;
+            decoder.feed(&key, &piece).map_err(|what| format!("part {part} of {} {what}", name()))?;
+            while let Some(item) = decoder.next().map_err(|what| format!("{} {what}", name()))? {
+                match item {
+                    Item::Put(kv) => state.restore(kv),
+                    Item::Gone(key) => state.forget(&key),
+                    Item::Lease(id, ttl) => state.leases.entry(id).or_default().ttl = ttl,
+                    Item::LeaseGone(id) => {
+                        state.leases.remove(&id);
+                    }
+                    Item::End => return Ok(bytes),
+                }
+            }
+        }
+        Err(format!("the end of {} is missing", name()))
+    }
+
+    /// Whether the next checkpoint should be a new base.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.changes_bytes > self.base_bytes.max(FEW)
+    }
+
     /// Writes a checkpoint; on return it is on disk.
     pub(crate) fn write(&mut self, job: Job) -> Result<(), CheckpointError> {
-        let mut batch = sled::Batch::default();
-        for (key, now) in job.changes {
-            let had = self.chunks.remove(&key).unwrap_or(0);
-            let has = match &now {
-                Some(kv) => encode_entry(kv, &mut batch),
-                None => {
-                    batch.remove([&[KEY], key.as_ref()].concat());
-                    0
-                }
-            };
-            for chunk in has..had {
-                batch.remove(chunk_key(&key, chunk));
-            }
-            if has > 0 {
-                self.chunks.insert(key, has);
-            }
-        }
+        let path = self.path.clone();
         let leases: BTreeMap<LeaseId, i64> = job.leases.into_iter().collect();
-        for gone in self.leases.keys().filter(|id| !leases.contains_key(id)) {
-            batch.remove(lease_key(*gone));
+        let head = Head { description: job.description, group: job.group };
+        match job.entries {
+            Entries::Changes(changes) => self.write_changes(&head, changes, &leases),
+            Entries::All(all) => self.write_base(&head, all, &leases),
         }
-        for (id, ttl) in leases.iter().filter(|(id, ttl)| self.leases.get(id) != Some(ttl)) {
-            batch.insert(lease_key(*id), &ttl.to_le_bytes());
-        }
+        .map_err(|e| failed(&path, e))?;
         self.leases = leases;
-        if job.group != Group::default() {
-            batch.insert(GROUP, job.group.encode());
+        Ok(())
+    }
+
+    fn write_changes(
+        &mut self,
+        head: &Head,
+        changes: HashMap<Bytes, Option<KeyValue>>,
+        leases: &BTreeMap<LeaseId, i64>,
+    ) -> sled::Result<()> {
+        let number = self.layout.next;
+        let mut batch = sled::Batch::default();
+        let mut encoder = Encoder::new(|part| piece_key(CHANGES, number, part));
+        let mut bytes = 0;
+        let mut keep = |(key, piece): (Vec<u8>, Vec<u8>)| {
+            bytes += piece.len() as u64;
+            batch.insert(key, piece);
+        };
+        for (id, ttl) in leases.iter().filter(|(id, ttl)| self.leases.get(id) != Some(ttl)) {
+            encoder.add(&Item::Lease(*id, *ttl));
         }
-        batch.insert(DESCRIPTION, job.description.encode());
-        let path = &self.path;
-        self.db.apply_batch(batch).map_err(|e| failed(path, e))?;
-        self.db.flush().map_err(|e| failed(path, e))?;
-        self.file.sync_data().map_err(|source| CheckpointError::Io { path: path.join("db"), source })
+        for (key, now) in changes {
+            encoder.add(&now.map_or(Item::Gone(key), Item::Put));
+            encoder.full().for_each(&mut keep);
+        }
+        for id in self.leases.keys().filter(|id| !leases.contains_key(id)) {
+            encoder.add(&Item::LeaseGone(*id));
+        }
+        encoder.end().for_each(keep);
+        let layout = Layout { next: number + 1, ..self.layout };
+        head.add_to(&mut batch, layout);
+        self.db.apply_batch(batch)?;
+        self.settle()?;
+        self.layout = layout;
+        self.changes_bytes += bytes;
+        Ok(())
+    }
+
+    fn write_base(
+        &mut self,
+        head: &Head,
+        all: Vec<KeyValue>,
+        leases: &BTreeMap<LeaseId, i64>,
+    ) -> sled::Result<()> {
+        self.bases += 1;
+        let number = self.bases;
+        let mut encoder = Encoder::new(|part| piece_key(BASE, number, part));
+        let mut bytes = 0;
+        let mut waiting = Vec::new();
+        for (id, ttl) in leases {
+            encoder.add(&Item::Lease(*id, *ttl));
+        }
+        for kv in all {
+            encoder.add(&Item::Put(kv));
+            waiting.extend(encoder.full());
+            if waiting.len() >= TOGETHER {
+                bytes += self.insert(&mut waiting)?;
+            }
+        }
+        waiting.extend(encoder.end());
+        bytes += self.insert(&mut waiting)?;
+        self.settle()?;
+        let layout = Layout { base: number, first: self.layout.next, next: self.layout.next };
+        let mut batch = sled::Batch::default();
+        head.add_to(&mut batch, layout);
+        self.db.apply_batch(batch)?;
+        self.settle()?;
+        self.layout = layout;
+        (self.base_bytes, self.changes_bytes) = (bytes, 0);
+        self.remove_unused()
+    }
+
+    fn insert(&self, pieces: &mut Vec<(Vec<u8>, Vec<u8>)>) -> sled::Result<u64> {
+        let mut batch = sled::Batch::default();
+        let mut bytes = 0;
+        for (key, piece) in pieces.drain(..) {
+            bytes += piece.len() as u64;
+            batch.insert(key, piece);
+        }
+        self.db.apply_batch(batch)?;
+        Ok(bytes)
+    }
+
+    /// Brings to disk what sled was given.
+    fn settle(&self) -> sled::Result<()> {
+        self.db.flush()?;
+        Ok(self.file.sync_data()?)
+    }
+
+    /// Removes the pieces that do not count (any more).
+    fn remove_unused(&self) -> sled::Result<()> {
+        let Layout { base, first, next } = self.layout;
+        let unused = [
+            numbered(BASE, 0)..numbered(BASE, base),
+            numbered(BASE, base + 1)..vec![BASE + 1],
+            numbered(CHANGES, 0)..numbered(CHANGES, first),
+            numbered(CHANGES, next)..vec![CHANGES + 1],
+        ];
+        for range in unused {
+            loop {
+                let keys: Vec<sled::IVec> =
+                    self.db.range(range.clone()).keys().take(TOGETHER).collect::<Result<_, _>>()?;
+                if keys.is_empty() {
+                    break;
+                }
+                let mut batch = sled::Batch::default();
+                keys.into_iter().for_each(|key| batch.remove(key));
+                self.db.apply_batch(batch)?;
+            }
+        }
+        self.db.flush().map(|_| ())
+    }
+
+    /// The highest number of a base of which there is a piece.
+    fn last_base(&self) -> u64 {
+        let last = self.db.range([BASE]..[BASE + 1]).keys().next_back();
+        last.and_then(Result::ok).and_then(|key| key.get(1..9)?.try_into().ok()).map_or(0, u64::from_be_bytes)
     }
 
     /// Bytes on disk.
@@ -249,8 +409,22 @@ fn failed(path: &Path, e: sled::Error) -> CheckpointError {
 }
 
 impl Description {
-    fn words(&self) -> [u64; 10] {
-        [
+    pub(crate) fn of(state: &State, store: u64) -> Description {
+        Description {
+            store,
+            index: state.index,
+            term: state.term,
+            time: state.time,
+            revision: state.revision,
+            compacted: state.compacted,
+            ceiling: state.ceiling,
+            keys: state.keys.len() as u64,
+            checksum: state.checksum,
+        }
+    }
+
+    fn encode(&self, layout: Layout) -> Vec<u8> {
+        let words: [u64; WORDS] = [
             FORMAT,
             self.store,
             self.index,
@@ -261,26 +435,30 @@ impl Description {
             self.ceiling,
             self.keys,
             self.checksum,
-        ]
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out: Vec<u8> = self.words().iter().flat_map(|word| word.to_le_bytes()).collect();
+            layout.base,
+            layout.first,
+            layout.next,
+        ];
+        let mut out: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<Description, String> {
-        let (words, checksum) = bytes.split_at_checked(80).ok_or("its description is too short")?;
-        if checksum != crc32fast::hash(words).to_le_bytes() {
+    fn decode(bytes: &[u8]) -> Result<(Description, Layout), String> {
+        let (words, checksum) =
+            bytes.split_last_chunk::<4>().ok_or_else(|| "its description is too short".to_string())?;
+        if *checksum != crc32fast::hash(words).to_le_bytes() {
             return Err("its description does not match its checksum".to_string());
         }
-        let word = |at: usize| u64::from_le_bytes(words[at * 8..at * 8 + 8].try_into().unwrap_or_default());
-        if word(0) != FORMAT {
+        let word = |at: usize| -> u64 {
+            let bytes = words.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_le_bytes)
+        };
+        if word(0) != FORMAT || words.len() != WORDS * 8 {
             return Err(format!("it has format {}, this version reads {FORMAT}", word(0)));
         }
-        Ok(Description {
+        let description = Description {
             store: word(1),
             index: word(2),
             term: word(3),
@@ -290,82 +468,17 @@ impl Description {
             ceiling: word(7),
             keys: word(8),
             checksum: word(9),
-        })
+        };
+        Ok((description, Layout { base: word(10), first: word(11), next: word(12) }))
     }
 }
 
-fn lease_key(id: LeaseId) -> Vec<u8> {
-    [&[LEASE], id.to_be_bytes().as_slice()].concat()
+/// Beginning of the keys of a base or of the changes of a checkpoint.
+fn numbered(kind: u8, number: u64) -> Vec<u8> {
+    [&[kind], number.to_be_bytes().as_slice()].concat()
 }
 
-fn chunk_key(key: &[u8], chunk: u32) -> Vec<u8> {
-    let length = u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&[CHUNK], length.as_slice(), key, &chunk.to_be_bytes()].concat()
-}
-
-/// The checksum of an entry: its key, all its numbers and its value.
-fn entry_checksum(key: &[u8], header: &[u8], value: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key);
-    hasher.update(header);
-    hasher.update(value);
-    hasher.finalize()
-}
-
-/// Adds an entry to a batch and returns how many chunks it has.
-fn encode_entry(kv: &KeyValue, batch: &mut sled::Batch) -> u32 {
-    let numbers =
-        [kv.create_revision, kv.mod_revision, kv.version, kv.lease.cast_unsigned(), kv.value.len() as u64];
-    let header: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let checksum = entry_checksum(&kv.key, &header, &kv.value).to_le_bytes();
-    let key = [&[KEY], kv.key.as_ref()].concat();
-    if kv.value.len() <= INLINE {
-        batch.insert(key, [checksum.as_slice(), &header, &kv.value].concat());
-        return 0;
-    }
-    batch.insert(key, [checksum.as_slice(), &header].concat());
-    let mut chunks = 0;
-    for chunk in kv.value.chunks(INLINE) {
-        batch.insert(chunk_key(&kv.key, chunks), chunk);
-        chunks += 1;
-    }
-    chunks
-}
-
-fn decode_entry(
-    key: &[u8],
-    stored: &[u8],
-    get: impl Fn(&[u8]) -> Result<Option<sled::IVec>, String>,
-) -> Result<(KeyValue, u32), String> {
-    let name = || String::from_utf8_lossy(key).into_owned();
-    let (header, inline) =
-        stored.split_at_checked(ENTRY_HEADER).ok_or_else(|| format!("key {} is cut short", name()))?;
-    let (checksum, numbers) = header.split_at(4);
-    let number = |at: usize| u64::from_le_bytes(numbers[at * 8..at * 8 + 8].try_into().unwrap_or_default());
-    let length = usize::try_from(number(4)).map_err(|_| format!("key {} has an absurd length", name()))?;
-    let mut chunks = 0;
-    let value = if length <= INLINE {
-        Bytes::copy_from_slice(inline)
-    } else {
-        let mut whole = Vec::new();
-        while whole.len() < length {
-            let chunk = get(&chunk_key(key, chunks))?
-                .ok_or_else(|| format!("part {chunks} of key {} is missing", name()))?;
-            whole.extend_from_slice(&chunk);
-            chunks += 1;
-        }
-        whole.into()
-    };
-    if entry_checksum(key, numbers, &value).to_le_bytes() != checksum || value.len() != length {
-        return Err(format!("key {} does not match its checksum", name()));
-    }
-    let kv = KeyValue {
-        key: Bytes::copy_from_slice(key),
-        value,
-        create_revision: number(0),
-        mod_revision: number(1),
-        version: number(2),
-        lease: number(3).cast_signed(),
-    };
-    Ok((kv, chunks))
+fn piece_key(kind: u8, number: u64, part: usize) -> Vec<u8> {
+    let part = u32::try_from(part).unwrap_or(u32::MAX);
+    [numbered(kind, number).as_slice(), &part.to_be_bytes()].concat()
 }

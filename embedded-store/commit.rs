@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     /// Bytes of the log and of the applied state on disk.
     pub(crate) log_bytes: AtomicU64,
     pub(crate) state_bytes: AtomicU64,
+    /// The next checkpoint is to hold everything.
+    pub(crate) all_due: AtomicBool,
     inbox: Mutex<Inbox>,
     wake: Condvar,
 }
@@ -102,6 +104,7 @@ impl Shared {
             trouble: Mutex::default(),
             log_bytes: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            all_due: AtomicBool::new(false),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         }
@@ -431,7 +434,8 @@ impl Writer {
         if !due || self.log.buffered() > 0 {
             return;
         }
-        let job = Job::take(&mut self.shared.core.state.write(), self.store);
+        let all = self.shared.all_due.load(Ordering::Relaxed);
+        let job = Job::take(&mut self.shared.core.state.write(), self.store, all);
         self.checkpointing = true;
         self.since_checkpoint = 0;
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {

@@ -168,6 +168,7 @@ impl EmbeddedStore {
         let shared = Arc::new(Shared::new(core, lessor));
         shared.log_bytes.store(log.bytes(), Ordering::Relaxed);
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+        shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
         let store = log.store();
         let (jobs, todo) = sync_channel(1);
         let limits = Limits {

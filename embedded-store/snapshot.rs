@@ -17,7 +17,7 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Description, Job};
+use crate::checkpoint::{CheckpointError, Checkpoints, Job};
 use crate::disk::RealDisk;
 use crate::embedded::EmbeddedStore;
 use crate::etcd::wire::mvccpb;
@@ -317,38 +317,14 @@ pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
     Ok(state.revision)
 }
 
-/// Entries that go into one batch of a restore.
-const BATCH: usize = 4096;
-
 fn build(dir: &Path, state: &mut State) -> Result<(), SnapshotError> {
     let store = |what: String| SnapshotError::Store { path: dir.to_path_buf(), what };
     fs::create_dir_all(dir).map_err(|source| SnapshotError::Io { path: dir.to_path_buf(), source })?;
     let identity = crate::embedded::new_identity();
     let failed = |e: CheckpointError| store(e.to_string());
     let mut checkpoints = Checkpoints::open(&dir.join("state")).map_err(failed)?;
-    let description = Description {
-        store: identity,
-        index: state.index,
-        term: state.term,
-        time: state.time,
-        revision: state.revision,
-        compacted: state.compacted,
-        ceiling: 0,
-        keys: state.keys.len() as u64,
-        checksum: state.checksum,
-    };
-    let leases: Vec<_> = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
-    let mut entries = state.keys.iter().peekable();
-    loop {
-        let changes = entries.by_ref().take(BATCH).map(|(key, kv)| (key.clone(), Some(kv.clone())));
-        let changes = changes.collect();
-        checkpoints
-            .write(Job { description, changes, leases: leases.clone(), group: Group::default() })
-            .map_err(failed)?;
-        if entries.peek().is_none() {
-            break;
-        }
-    }
+    state.ceiling = 0;
+    checkpoints.write(Job::take(state, identity, true)).map_err(failed)?;
     drop(checkpoints);
     let disk = RealDisk::new(&dir.join("log")).map_err(|e| store(e.to_string()))?;
     Log::create(Arc::new(disk), 1 << 20, identity, state.index + 1).map_err(|e| store(e.to_string()))?;

@@ -374,8 +374,15 @@ impl State {
 
     /// Puts an entry back as it was stored; used when a checkpoint is read.
     pub(crate) fn restore(&mut self, kv: KeyValue) {
-        self.account(&kv.key.clone(), None, Some(&kv));
-        self.keys.insert(kv.key.clone(), kv);
+        let old = self.keys.insert(kv.key.clone(), kv.clone());
+        self.account(&kv.key, old.as_ref(), Some(&kv));
+    }
+
+    /// Removes an entry, as a checkpoint says.
+    pub(crate) fn forget(&mut self, key: &Bytes) {
+        if let Some(old) = self.keys.remove(key) {
+            self.account(key, Some(&old), None);
+        }
     }
 
     fn holds(&self, compare: &Compare) -> bool {
