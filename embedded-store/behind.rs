@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Job};
-use crate::commit::Shared;
+use crate::inbox::Shared;
 use crate::replica::LogId;
 
 /// Quiet time after which memory is given back.

@@ -24,6 +24,8 @@ mod log;
 
 mod behind;
 mod checkpoint;
+mod inbox;
+
 mod commit;
 mod embedded;
 mod lock;
@@ -42,9 +44,9 @@ pub mod fuzzing;
 
 pub use check::MAX_REQUEST_BYTES;
 pub use clock::{Clock, SystemClock};
-pub use commit::Trouble;
 pub use embedded::{Config, EmbeddedStore, OpenError, Recovery, Status};
 pub use history::HistoryLimits;
+pub use inbox::Trouble;
 pub use memory::MemoryStore;
 pub use metrics::{Gauges, Histogram, Metrics};
 pub use types::{

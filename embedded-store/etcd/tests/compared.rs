@@ -115,7 +115,7 @@ impl Side {
             let next = tokio::time::timeout(Duration::from_secs(30), responses.message());
             let response = next.await.expect("events within 30 s").unwrap().unwrap();
             assert!(!response.canceled, "{response:?}");
-            events.extend(response.events);
+            events.extend(response.events.into_iter().map(|event| mvccpb::Event::decode(event).unwrap()));
         }
         // Within a revision etcd tells of keys in no promised order.
         events.sort_by_key(|event| {
