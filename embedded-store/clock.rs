@@ -1,7 +1,8 @@
 //! Time as the store sees it: a monotonic clock for deadlines, and a wall clock read once.
 //!
 //! A jump of the machine's clock must not expire leases or history, so the time in records is the wall clock at open
-//! plus what has passed since on the monotonic clock.
+//! plus what has passed since on the monotonic clock; a clock that was ahead at an earlier start and is not any more must
+//! not stop time, so it goes on from the newest record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,8 +43,10 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Stamps { wall: clock.wall(), started: clock.monotonic(), clock }
+    /// `last` is the time of the newest record, in milliseconds.
+    pub(crate) fn new(clock: Arc<dyn Clock>, last: u64) -> Self {
+        let wall = clock.wall().max(Duration::from_millis(last));
+        Stamps { wall, started: clock.monotonic(), clock }
     }
 
     /// Milliseconds since the epoch, not before `last`.

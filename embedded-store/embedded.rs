@@ -184,7 +184,7 @@ impl EmbeddedStore {
             log: Box::new(log),
             machine: Arc::<Core>::clone(&shared.core),
             limits,
-            stamps: Stamps::new(Arc::clone(&config.clock)),
+            stamps: Stamps::new(Arc::clone(&config.clock), last_time),
             jobs,
             lazy_due: None,
             since_checkpoint,

@@ -24,7 +24,8 @@ mod maintenance;
 mod transport;
 mod watch;
 
-pub(crate) use convert::transaction;
+pub(crate) use convert::{range, range_response, transaction, txn_response};
+pub(crate) use transport::fuzz_connection;
 
 /// Messages and services of the wire.
 #[allow(unreachable_pub, missing_docs, clippy::all, reason = "generated")]

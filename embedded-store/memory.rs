@@ -44,7 +44,7 @@ impl MemoryStore {
     pub fn with(limits: HistoryLimits, clock: Arc<dyn Clock>) -> Self {
         MemoryStore {
             core: Core::new(limits),
-            stamps: Stamps::new(Arc::clone(&clock)),
+            stamps: Stamps::new(Arc::clone(&clock), 0),
             lessor: Lessor::new(clock),
             next_lease: AtomicI64::new(1),
         }

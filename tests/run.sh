@@ -1,26 +1,58 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs all of them. `--long` adds the long ones (soak, hundreds of kills).
+# Installs what the tests need and runs all of them. `--long` adds the long ones (soak, hundreds of kills, fuzzing).
 #
-#   tests/run.sh            everything that belongs in front of every change; within 40 minutes on two cores
-#   tests/run.sh --long     the same, then what takes hours
+#   tests/run.sh               everything that belongs in front of every change; within 40 minutes on two cores
+#   tests/run.sh --long        the same, then what takes hours
+#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: log etcd protobuf tree
+#
+# MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt stays in
+# tests/fuzz/target/corpus and is where it goes on the next time; what breaks it is left in tests/fuzz/target/found.
 #
 # Ends with cargo's own result lines, and with a non-zero status if any test failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 long=false
-for argument in "$@"; do
-  case $argument in
-    --long) long=true ;;
-    *) echo "tests/run.sh: unknown argument $argument; the only one is --long" >&2; exit 2 ;;
-  esac
+fuzz=()
+case ${1-} in
+  '') ;;
+  --long) long=true; fuzz=(log etcd protobuf tree) ;;
+  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(log etcd protobuf tree); set -- ;;
+  *) echo "tests/run.sh: unknown argument $1; there are --long and --fuzz [TARGET…]" >&2; exit 2 ;;
+esac
+[ $# -le 1 ] || { echo "tests/run.sh: too many arguments: $*" >&2; exit 2; }
+seconds=${MINIK8S_FUZZ_SECONDS:-3600}
+case $seconds in *[!0-9]* | '') echo "tests/run.sh: MINIK8S_FUZZ_SECONDS=$seconds is not a number of seconds" >&2; exit 2 ;; esac
+for target in ${fuzz[@]+"${fuzz[@]}"}; do
+  [ -d "tests/fuzz/seeds/$target" ] || { echo "tests/run.sh: there is no fuzz target $target" >&2; exit 2; }
 done
+
+# Builds the fuzz targets as libFuzzer wants them, which the stable compiler can, and runs those asked for.
+run_fuzz_targets() {
+  local host folder=tests/fuzz status=0
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1" \
+    cargo build --release --manifest-path $folder/Cargo.toml --target "$host" --bins || return 1
+  mkdir -p $folder/target/found
+  for target in "$@"; do
+    mkdir -p "$folder/target/corpus/$target"
+    echo "tests/run.sh: fuzzing $target for $seconds s"
+    "$folder/target/$host/release/$target" -max_total_time="$seconds" -max_len=4096 -timeout=30 -rss_limit_mb=2048 \
+      -print_final_stats=1 -verbosity=0 -artifact_prefix="$folder/target/found/$target-" \
+      "$folder/target/corpus/$target" "$folder/seeds/$target" ||
+      { status=1; echo "tests/run.sh: $target is broken by a file in $folder/target/found; it belongs in $folder/seeds/$target" >&2; }
+  done
+  return $status
+}
 
 # command (or file) and the Debian package that brings it
 need="
 protoc                       protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev
 cc                           gcc
+c++                          g++
 containerd                   containerd
 runc                         runc
 /usr/lib/cni/bridge          containernetworking-plugins
@@ -62,6 +94,10 @@ command -v cargo >/dev/null || { echo "tests/run.sh: cargo is missing; install R
 
 started=$SECONDS
 status=0
+if [ ${#fuzz[@]} -gt 0 ] && ! $long; then
+  run_fuzz_targets "${fuzz[@]}" || exit 1
+  exit 0
+fi
 if $long; then export MINIK8S_LONG=1; fi
 
 # The integration tests run this binary.
@@ -70,6 +106,7 @@ cargo test --workspace --exclude minik8s-tests --no-fail-fast -- --test-threads=
 cargo test -p minik8s-tests --test tidy || status=1
 # One node per network namespace, and figures that mean something: one at a time.
 cargo test -p minik8s-tests --lib --test it -- --test-threads=1 || status=1
+if $long; then run_fuzz_targets "${fuzz[@]}" || status=1; fi
 
 echo "tests/run.sh: $([ $status = 0 ] && echo passed || echo FAILED) in $((SECONDS - started)) s"
 exit $status

@@ -319,7 +319,8 @@ fn changed_bytes_are_an_error_or_another_request() {
             &mut segment,
         );
     }
-    crate::fuzzing::request(&request);
+    let etcd = |request: &[u8]| crate::fuzzing::etcd(&[&[0], request].concat());
+    etcd(&request);
     crate::fuzzing::log(&segment);
     for position in 0..segment.len() {
         for change in [1u8, 0x80, 0xff] {
@@ -330,7 +331,7 @@ fn changed_bytes_are_an_error_or_another_request() {
             if let Some(byte) = changed.get(position..).and(request.get(position)) {
                 let mut changed = request.clone();
                 changed[position] = byte ^ change;
-                crate::fuzzing::request(&changed);
+                etcd(&changed);
             }
         }
     }

@@ -397,5 +397,21 @@ impl<S> Connected for Repaired<S> {
     fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
+/// For the fuzz target: any bytes, arriving in pieces, pass in their order, as many as came.
+pub(crate) fn fuzz_connection(pieces: usize, bytes: &[u8]) {
+    let mut frames = Frames { skip: PREFACE, passed: 0, known: false };
+    let (mut buffer, mut through) = (BytesMut::new(), 0);
+    for piece in bytes.chunks(pieces.max(1)) {
+        buffer.extend_from_slice(piece);
+        frames.advance(&mut buffer);
+        assert!(frames.passed <= buffer.len(), "only what has come can pass");
+        through += frames.passed;
+        buffer.advance(frames.passed);
+        frames.passed = 0;
+        assert!(buffer.len() <= LARGEST_BLOCK + FRAME_HEADER + piece.len(), "what is held back is bounded");
+    }
+    assert_eq!(through + buffer.len(), bytes.len());
+}
+
 #[cfg(test)]
 mod tests;

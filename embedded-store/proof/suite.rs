@@ -123,6 +123,59 @@ fn leases_survive_and_run_out() {
 }
 
 #[test]
+fn a_clock_that_jumps_loses_nothing() {
+    /// Monotonic time passes as it should, what the machine takes for the time does not.
+    #[derive(Default)]
+    struct Jumpy {
+        passed: Mutex<Duration>,
+        wall: Mutex<Duration>,
+    }
+    impl Clock for Jumpy {
+        fn monotonic(&self) -> Duration {
+            *self.passed.lock()
+        }
+        fn wall(&self) -> Duration {
+            *self.wall.lock()
+        }
+    }
+    const DAY: Duration = Duration::from_secs(86_400);
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Jumpy::default());
+    *clock.wall.lock() = DAY * 20_000;
+    let open = || {
+        let config = Config { clock: clock.clone(), ..config(dir.path()) };
+        EmbeddedStore::open(config).unwrap().0
+    };
+    let runtime = runtime();
+    let mut store = open();
+    runtime.block_on(store.grant(5, 60)).unwrap();
+    for (life, jump) in [DAY * 20_400, DAY * 3, Duration::ZERO, DAY * 40_000].into_iter().enumerate() {
+        let before = runtime.block_on(run(&store, vec![put("a", "before")])).unwrap().revision;
+        *clock.wall.lock() = jump;
+        *clock.passed.lock() += Duration::from_secs(10);
+        store.nudge();
+        runtime.block_on(run(&store, vec![put("a", "after")])).unwrap();
+        assert_eq!(store.lease(5).unwrap().remaining_ttl, 50, "life {life}: ten seconds have passed");
+        // Neither is history older than it is, nor does it become immortal.
+        let request = WatchRequest { key: "a".into(), start_revision: before, ..Default::default() };
+        let told = runtime.block_on(store.watch(&request).unwrap().next()).unwrap().unwrap();
+        assert_eq!(told.revision, before, "life {life}: history of ten seconds ago is there");
+        *clock.passed.lock() += Duration::from_secs(400);
+        store.keep_alive(5).unwrap_err();
+        store.nudge();
+        runtime.block_on(run(&store, vec![put("a", "later")])).unwrap();
+        runtime.block_on(run(&store, vec![put("a", "latest")])).unwrap();
+        let old = store.watch(&request).map(|_| ());
+        assert!(matches!(old, Err(StoreError::Compacted { .. })), "life {life}: {old:?}");
+        drop(store);
+        store = open();
+        assert_eq!(get(&store, "a").unwrap(), "latest");
+        assert_eq!(store.lease(5), None);
+        runtime.block_on(store.grant(5, 60)).unwrap();
+    }
+}
+
+#[test]
 fn a_watcher_that_sleeps_is_cut_off_and_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let history = HistoryLimits { events: 100, ..HistoryLimits::default() };

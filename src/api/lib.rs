@@ -24,6 +24,9 @@ pub mod template_hash;
 pub mod time;
 pub mod validation;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use error::{ApiError, FieldError, FieldErrorKind};
 pub use identity::Identity;
 pub use kinds::{KindRow, Kinded, Scope, Subresource};

@@ -1,4 +1,4 @@
-//! Segments and records of the store's log: garbage is an error, never a panic, and what is read encodes again.
+//! Segments and records of the store's log. What must hold is said where the function is.
 
 #![no_main]
 

@@ -71,6 +71,125 @@ async fn leases_and_transactions_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_offered_says_so() {
+    let server = plain().await;
+    let calls: [&[&str]; 8] = [
+        &["member", "add", "x", "--peer-urls=http://127.0.0.1:1"],
+        &["member", "remove", "1"],
+        &["member", "update", "1", "--peer-urls=http://127.0.0.1:1"],
+        &["member", "promote", "1"],
+        &["move-leader", "1"],
+        &["auth", "enable"],
+        &["user", "get", "root"],
+        &["role", "add", "r"],
+    ];
+    for call in calls {
+        let refused = etcdctl(&server, call).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let last = said.lines().last().unwrap_or_default();
+        assert!(!refused.status.success() && last.contains("Unimplemented desc = "), "{call:?}: {said}");
+        assert!(!last.ends_with("desc = "), "{call:?} gives a reason: {said}");
+    }
+}
+
+/// etcdctl with something typed in.
+async fn typed(server: &Server, args: &[&str], input: &'static str) -> String {
+    use std::io::Write;
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").arg(format!("--endpoints=http://{}", server.address)).args(args);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let run = move || {
+        let mut child = command.spawn().expect("etcdctl (package etcd-client)");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(output.status.success(), "{args:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_are_typed_and_answers_sorted() {
+    let server = plain().await;
+    for (key, value) in [("k/a", "3"), ("k/c", "1"), ("k/b", "2")] {
+        ok(&server, &["put", key, value]).await;
+    }
+    let took =
+        typed(&server, &["txn"], "value(\"k/a\") = \"3\"\n\nput k/d 4\nget k/d\n\nput k/e 5\n\n").await;
+    assert_eq!(took, "SUCCESS\n\nOK\n\nk/d\n4\n");
+    let took = typed(&server, &["txn"], "mod(\"k/a\") > \"9\"\n\nput k/x 1\n\ndel k/d\nget k/d\n\n").await;
+    assert_eq!(took, "FAILURE\n\n1\n\n");
+    let sorted = ["get", "k/", "--prefix", "--print-value-only", "--sort-by=VALUE", "--order=DESCEND"];
+    assert_eq!(ok(&server, &sorted).await, "3\n2\n1\n");
+    let changed = ["get", "k/", "--prefix", "--keys-only", "--sort-by=MODIFY", "--order=ASCEND"];
+    assert_eq!(ok(&server, &changed).await, "k/a\n\nk/c\n\nk/b\n\n");
+    let future = etcdctl(&server, &["get", "k/a", "--rev=999"]).await;
+    assert!(String::from_utf8_lossy(&future.stderr).contains("mvcc: required revision is a future revision"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_exclude_and_elections_have_one_winner() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let server = plain().await;
+    let start = |args: &[&str]| {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").arg(format!("--endpoints=http://{}", server.address)).args(args);
+        command.stdout(Stdio::piped()).spawn().expect("etcdctl (package etcd-client)")
+    };
+    for (verb, first, second) in
+        [("lock", vec!["it"], vec!["it"]), ("elect", vec!["it", "one"], vec!["it", "two"])]
+    {
+        let mut holder = start(&[&[verb], &first[..]].concat());
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let key = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap()).await.unwrap();
+        assert!(key.starts_with("it/"), "{key}");
+        let mut other = start(&[&[verb], &second[..]].concat());
+        // It is in line: its key is there, behind the holder's.
+        let in_line = async {
+            while server.store.range(&prefix("it/")).unwrap().count < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), in_line).await.expect("it waits in line");
+        assert!(other.try_wait().unwrap().is_none());
+        // The holder goes as one does that is asked to, and gives its lease back.
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(holder.id().cast_signed()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+        let next = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap()).await.unwrap();
+        assert!(next.starts_with("it/") && next != key, "{next} after {key}");
+        other.kill().unwrap();
+        for child in [&mut holder, &mut other] {
+            child.wait().unwrap();
+        }
+        for lease in server.store.leases() {
+            server.store.revoke(lease).await.unwrap();
+        }
+    }
+}
+
+fn prefix(prefix: &str) -> types::RangeRequest {
+    let mut end = prefix.as_bytes().to_vec();
+    *end.last_mut().unwrap() += 1;
+    types::RangeRequest { key: prefix.to_string().into(), range_end: Some(end.into()), ..Default::default() }
+}
+
+/// A minute of writes; its limits are etcd's own for a small cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcdctl_finds_our_speed_sufficient() {
+    if crate::proof::rounds(0, 1) == 0 {
+        return;
+    }
+    let server = plain().await;
+    let said = ok(&server, &["check", "perf"]).await;
+    assert_eq!(said.matches("PASS").count(), 4, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_prints_what_happens() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
