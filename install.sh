@@ -4,40 +4,79 @@
 #   ./install.sh                          from a clone: builds if need be, installs, starts, waits until the node is Ready
 #   curl -sfL URL/install.sh | sh -       anywhere else: downloads a release instead of building
 #
-# Running it again upgrades in place; pods go on running. `minik8s uninstall` takes everything back.
+# Running it again upgrades in place, with the variables of the last time where none are given; pods go on running.
+# `minik8s uninstall` takes everything back.
 #
 # Variables:
 #   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one
+#   MINIK8S_*                        any flag of theirs, as `minik8s server --help` names it
 #   INSTALL_MINIK8S_EXEC             further flags for `minik8s server` or `minik8s agent`
 #   INSTALL_MINIK8S_BASE_URL         where releases are: minik8s-linux-ARCH and minik8s-linux-ARCH.sha256
 #   INSTALL_MINIK8S_BIN_DIR          where the program goes [/usr/local/bin]
 #   INSTALL_MINIK8S_SKIP_START=true  install only
+#   INSTALL_MINIK8S_RUSTUP_URL       where rustup's installer is, for building without a Rust [https://sh.rustup.rs]
 set -eu
 HOME=${HOME:-/root}
 
-bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
-flags=${INSTALL_MINIK8S_EXEC:-}
 etc=/etc/minik8s
 note=$etc/installed-files
+environment=$etc/minik8s.env
 log=/var/log/minik8s.log
+# Both are looked at again once it is known what was given the last time.
+bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
+flags=${INSTALL_MINIK8S_EXEC:-}
 
 say() { echo "minik8s: $*"; }
 die() { echo "install.sh: $*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# The value of a flag in INSTALL_MINIK8S_EXEC, or a default.
-flag_value() {
-  name=$1 default=$2 previous=
+# Variables of the last time count where none are given now.
+load_environment() {
+  [ -r "$environment" ] || return 0
+  while IFS= read -r line; do
+    name=${line%%=*}
+    if eval "[ -z \"\${$name+set}\" ]"; then eval "export $line"; fi
+  done <"$environment"
+}
+
+# For the service, and for the next time. Quoted as both shells and systemd read it.
+write_environment() {
+  mkdir -p "$etc"
+  fresh=$environment.new
+  (
+    umask 077
+    for name in $(env | sed -n 's/^\(MINIK8S_[A-Z_]*\|INSTALL_MINIK8S_EXEC\|INSTALL_MINIK8S_BIN_DIR\)=.*/\1/p'); do
+      eval "value=\$$name"
+      printf '%s="%s"\n' "$name" "$(printf %s "$value" | sed 's/[\\"$`]/\\&/g')"
+    done >"$fresh"
+  )
+  mv "$fresh" "$environment"
+  remember "$environment"
+}
+
+# A setting, as the program finds it: a flag, else the variable, else the configuration file, else $2. $3: the flag's letter.
+setting() {
+  previous=
   for word in $flags; do
-    case $word in "--$name="*) echo "${word#*=}"; return ;; esac
-    [ "$previous" = "--$name" ] && { echo "$word"; return; }
+    case $word in "--$1="*) echo "${word#*=}"; return ;; esac
+    case $previous in "--$1" | "-${3:--}") echo "$word"; return ;; esac
     previous=$word
   done
-  echo "$default"
+  variable=MINIK8S_$(echo "$1" | tr a-z- A-Z_)
+  eval "value=\${$variable:-}"
+  if [ -z "$value" ] && [ "$1" != config ] && [ -r "$config" ]; then
+    value=$(sed -n "s/^$1: *//p" "$config" | tr -d "\"'" | head -n 1)
+  fi
+  echo "${value:-$2}"
 }
-has_flag() { case " $flags " in *" --$1 "*) return 0 ;; *) return 1 ;; esac; }
+# Whether this machine is to run a node.
+runs_node() {
+  [ "$command" = server ] || return 0
+  case " $flags " in *" --disable-agent "*) return 1 ;; esac
+  [ "$(setting disable-agent false)" != true ]
+}
 
-# A file that uninstalling is to remove.
+# A file that uninstalling is to remove; or a directory (with a slash at the end), if it is empty then.
 remember() {
   mkdir -p "$etc"
   [ -e "$note" ] || echo "# data-dir $data_dir" >"$note"
@@ -52,12 +91,17 @@ check() {
     aarch64) arch=arm64 ;;
     *) die "there is no release for $(uname -m); build from a clone" ;;
   esac
+  load_environment
+  bin_dir=${INSTALL_MINIK8S_BIN_DIR:-$bin_dir}
+  flags=${INSTALL_MINIK8S_EXEC:-$flags}
   command=server
   if [ -n "${MINIK8S_URL:-}" ]; then
     command=agent
     [ -n "${MINIK8S_TOKEN:-}" ] || die "MINIK8S_URL is set but MINIK8S_TOKEN is not; copy it from the server's DATA/server/token"
   fi
-  data_dir=$(flag_value data-dir "${MINIK8S_DATA_DIR:-/var/lib/minik8s}")
+  config=$(setting config "$etc/config.yaml")
+  data_dir=$(setting data-dir /var/lib/minik8s d)
+  node_name=$(setting node-name "$(uname -n | tr A-Z a-z)")
   here=
   case $0 in
     */install.sh | install.sh)
@@ -67,13 +111,23 @@ check() {
   esac
 }
 
+# Distribution packages. Lists of packages may be old, or not there at all.
+apt_install() {
+  export DEBIAN_FRONTEND=noninteractive
+  say "installing $*"
+  apt-get install -y --no-install-recommends "$@" >/dev/null 2>&1 || {
+    apt-get update >/dev/null
+    apt-get install -y --no-install-recommends "$@" >/dev/null
+  } || die "apt-get could not install: $*"
+}
+
 # What the machine lacks. $1: extra packages (for building).
 install_packages() {
   missing=
   need() { [ "$1" = yes ] || missing="$missing $2"; }
   found() { if has "$1" || [ -x "/usr/sbin/$1" ]; then echo yes; else echo no; fi; }
   exists() { for file in "$@"; do [ -e "$file" ] && { echo yes; return; }; done; echo no; }
-  if [ "$command" = agent ] || ! has_flag disable-agent; then
+  if runs_node; then
     need "$(found containerd)" containerd
     need "$(found runc)" runc
     need "$(exists /usr/lib/cni/bridge /opt/cni/bin/bridge /usr/libexec/cni/bridge)" containernetworking-plugins
@@ -89,21 +143,28 @@ install_packages() {
   fi
   [ -n "$missing" ] || return 0
   has apt-get || die "please install:$missing (or what your distribution calls them), then run this again"
-  say "installing$missing"
-  export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
-  apt-get install -y --no-install-recommends $missing >/dev/null 2>&1 || {
-    apt-get update >/dev/null
-    apt-get install -y --no-install-recommends $missing >/dev/null
-  } || die "apt-get could not install:$missing"
+  apt_install $missing
   # The package starts a containerd for everybody, which nobody has asked for: minik8s runs one of its own.
   case " $missing " in *" containerd "*)
     if [ -d /run/systemd/system ]; then systemctl disable --now containerd.service >/dev/null 2>&1 || true; fi ;;
   esac
 }
 
-# cargo of this user, of the one who called sudo, or of rustup.
+# $1: address; $2: file
+fetch() {
+  if has curl; then curl -sfL -o "$2" "$1"; else wget -q -O "$2" "$1"; fi
+}
+need_fetch() {
+  has curl || has wget || {
+    has apt-get || die "please install curl, then run this again"
+    apt_install curl ca-certificates
+  }
+}
+
+# cargo of this user, of the one who called sudo, of rustup, or one in the clone.
 find_cargo() {
+  rust=$here/target/rust
   for cargo in cargo "$HOME/.cargo/bin/cargo" "/home/${SUDO_USER:-nobody}/.cargo/bin/cargo" /usr/local/cargo/bin/cargo; do
     if has "$cargo"; then
       minor=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
@@ -112,11 +173,19 @@ find_cargo() {
   done
   if has rustup; then
     say "installing a recent Rust with rustup"
-    rustup toolchain install stable --profile minimal >/dev/null
     cargo="rustup run stable cargo"
-    return 0
+    rustup toolchain install stable --profile minimal >/dev/null && return 0
   fi
-  return 1
+  # Everything of it stays below target/, and goes with the clone.
+  export CARGO_HOME="$rust/cargo" RUSTUP_HOME="$rust/rustup"
+  cargo=$CARGO_HOME/bin/cargo
+  [ -x "$cargo" ] && return 0
+  need_fetch
+  say "fetching a recent Rust with rustup, into $rust"
+  mkdir -p "$rust"
+  fetch "${INSTALL_MINIK8S_RUSTUP_URL:-https://sh.rustup.rs}" "$rust/rustup.sh" || return 1
+  RUSTUP_INIT_SKIP_PATH_CHECK=yes sh "$rust/rustup.sh" -y -q --no-modify-path --profile minimal >/dev/null || return 1
+  [ -x "$cargo" ]
 }
 
 build() {
@@ -128,7 +197,7 @@ build() {
   fi
   if ! find_cargo; then
     [ -x "$binary" ] && { say "no Rust to build the newer sources with; installing the binary that is there"; install_packages run; return 0; }
-    die "building needs Rust 1.90 or newer: install it with rustup, then run this again"
+    die "building needs Rust 1.90 or newer, and rustup cannot be fetched: install Rust (https://rustup.rs), then run this again"
   fi
   install_packages build
   say "building (some minutes the first time)"
@@ -137,23 +206,18 @@ build() {
 
 download() {
   [ -n "${INSTALL_MINIK8S_BASE_URL:-}" ] || die "set INSTALL_MINIK8S_BASE_URL to where releases are, or run this from a clone"
-  has curl || install_curl
+  need_fetch
   install_packages run
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   name=minik8s-linux-$arch
   say "downloading $name"
-  curl -sfL -o "$work/minik8s" "$INSTALL_MINIK8S_BASE_URL/$name" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name"
-  curl -sfL -o "$work/sum" "$INSTALL_MINIK8S_BASE_URL/$name.sha256" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name.sha256"
+  fetch "$INSTALL_MINIK8S_BASE_URL/$name" "$work/minik8s" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name"
+  fetch "$INSTALL_MINIK8S_BASE_URL/$name.sha256" "$work/sum" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name.sha256"
   wanted=$(cut -d' ' -f1 "$work/sum")
   found=$(sha256sum "$work/minik8s" | cut -d' ' -f1)
   [ "$wanted" = "$found" ] || die "the download's sha256 is $found but should be $wanted; nothing is installed"
   binary=$work/minik8s
-}
-
-install_curl() {
-  has apt-get || die "please install curl, then run this again"
-  apt-get install -y --no-install-recommends curl ca-certificates >/dev/null
 }
 
 install_program() {
@@ -163,16 +227,10 @@ install_program() {
   mv "$bin_dir/.minik8s.new" "$bin_dir/minik8s"
   remember "$bin_dir/minik8s"
   if ! has kubectl; then
-    ln -s minik8s "$bin_dir/kubectl"
+    ln -sf minik8s "$bin_dir/kubectl"
     remember "$bin_dir/kubectl"
     say "kubectl is the bundled one"
   fi
-}
-
-write_environment() {
-  [ "$command" = agent ] || return 0
-  (umask 077; printf 'MINIK8S_URL=%s\nMINIK8S_TOKEN=%s\n' "$MINIK8S_URL" "$MINIK8S_TOKEN" >"$etc/minik8s.env")
-  remember "$etc/minik8s.env"
 }
 
 systemd_unit() {
@@ -184,8 +242,8 @@ Wants=network-online.target
 
 [Service]
 Type=notify
-EnvironmentFile=-$etc/minik8s.env
-ExecStart=$bin_dir/minik8s $command $flags
+EnvironmentFile=-$environment
+ExecStart=$bin_dir/minik8s $command $(echo "$flags" | sed 's/%/%%/g; s/\$/$$/g')
 # Pods and their containerd belong to the node, not to this process: they stay when it is restarted.
 KillMode=process
 Delegate=yes
@@ -216,7 +274,7 @@ error_log="$log"
 respawn_delay=5
 respawn_max=0
 rc_ulimit="-n 1048576"
-[ -f "$etc/minik8s.env" ] && set -a && . "$etc/minik8s.env" && set +a
+[ -f "$environment" ] && set -a && . "$environment" && set +a
 depend() {
     need net
     use dns
@@ -238,7 +296,8 @@ start() {
     remember /etc/systemd/system/minik8s.service
     systemctl daemon-reload
     systemctl enable minik8s.service >/dev/null 2>&1
-    systemctl restart minik8s.service || die "the service does not start; see 'journalctl -u minik8s'"
+    systemctl restart minik8s.service 2>/dev/null ||
+      die "the service does not start: $(journalctl -u minik8s.service -t minik8s -n 1 -o cat 2>/dev/null || echo "see 'journalctl -u minik8s'")"
   elif has rc-service && [ -d /run/openrc ]; then
     openrc_script >/etc/init.d/minik8s
     chmod 755 /etc/init.d/minik8s
@@ -280,28 +339,33 @@ wait_for() {
 }
 
 node_is_ready() {
-  "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get nodes | grep -q ' Ready '
+  "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get node "$node_name" | grep -q ' Ready[ ,]'
 }
+# A node may see itself.
 agent_is_ready() {
-  [ -e "$data_dir/agent/kubelet-serving.crt" ]
+  agent=$data_dir/agent
+  "$bin_dir/minik8s" kubectl --kubeconfig /dev/null --server "$MINIK8S_URL" --certificate-authority "$agent/server-ca.crt" \
+    --client-certificate "$agent/kubelet-client.crt" --client-key "$agent/kubelet-client.key" \
+    get node "$node_name" | grep -q ' Ready[ ,]'
 }
 
 wait_until_ready() {
   if [ "$command" = agent ]; then
     wait_for "joining $MINIK8S_URL" agent_is_ready
-    say "this machine has joined $MINIK8S_URL"
+    say "this machine is a Ready node of $MINIK8S_URL"
     return 0
   fi
   default=$etc/minik8s.yaml
   [ "$data_dir" = /var/lib/minik8s ] || default=$data_dir/server/kubeconfig.yaml
-  kubeconfig=$(flag_value write-kubeconfig "$default")
-  if has_flag disable-agent; then
-    wait_for "the API" "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get --raw /readyz
-  else
+  kubeconfig=$(setting write-kubeconfig "$default")
+  if runs_node; then
     wait_for "the node to be Ready" node_is_ready
+  else
+    wait_for "the API" "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get --raw /readyz
   fi
   say "the cluster is ready"
   if [ ! -e "$HOME/.kube/config" ]; then
+    [ -d "$HOME/.kube" ] || remember "$HOME/.kube/"
     mkdir -p "$HOME/.kube"
     cp "$kubeconfig" "$HOME/.kube/config"
     chmod 600 "$HOME/.kube/config"
@@ -317,7 +381,7 @@ wait_until_ready() {
   kubectl get pods -o wide
 
 Join another machine with what is in $data_dir/server/token:
-  MINIK8S_URL=https://ADDRESS:$(flag_value https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
+  MINIK8S_URL=https://ADDRESS:$(setting https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
 Remove everything: minik8s uninstall$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")
 TEXT
 }

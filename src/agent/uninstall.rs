@@ -104,7 +104,7 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
             left.push(format!("{}: {error}", folder.display()));
         }
     }
-    left.extend(service::remove(instance));
+    left.extend(service::remove(instance).await);
     left
 }
 
@@ -153,9 +153,17 @@ fn base64_of(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// How many of the things that are left are named.
+const MENTIONED: usize = 3;
+
 fn report(instance: &Instance, left: &[String]) -> Result<(), Problem> {
     if !left.is_empty() {
-        let why = left.join("; ");
+        // One line that can be read, whatever happened.
+        let more = left.len().saturating_sub(MENTIONED);
+        let mut why = left.iter().take(MENTIONED).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            why.push_str(&format!("; and {more} more"));
+        }
         return Err(Problem::new(
             format!("remove all of {}", instance.name()),
             why,

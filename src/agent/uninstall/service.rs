@@ -1,8 +1,10 @@
 //! What `install.sh` put on the machine for an instance: service units, the program, links.
 //!
-//! `install.sh` notes the data directory and every file it makes, one a line; only those are removed.
+//! `install.sh` notes the data directory and every file it makes, one a line; only those are removed. A line that ends with a slash is
+//! a directory that it made: removed if nothing is left in it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -21,6 +23,10 @@ const PACKAGES: &[&str] = &[
     "nftables",
     "iptables",
     "iproute2",
+    "curl",
+    "ca-certificates",
+    "gcc",
+    "libc6-dev",
     "protobuf-compiler",
     "libprotobuf-dev",
 ];
@@ -54,19 +60,24 @@ pub(super) async fn stop(instance: &Instance) {
     }
 }
 
-/// Removes the files that were noted, then the note.
-pub(super) fn remove(instance: &Instance) -> Vec<String> {
-    let files = noted(instance);
-    let mut left = Vec::new();
-    for file in &files {
-        let gone = fs::remove_file(file);
-        if let Err(error) = gone
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            left.push(format!("{}: {error}", file.display()));
-        }
+/// Removes what was noted, files first, then the note.
+pub(super) async fn remove(instance: &Instance) -> Vec<String> {
+    let noted = noted(instance);
+    let (folders, files): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        noted.iter().partition(|path| path.as_os_str().as_encoded_bytes().ends_with(b"/"));
+    let removals = files.into_iter().map(|file| (file, fs::remove_file(file)));
+    let removals = removals.chain(folders.into_iter().rev().map(|folder| (folder, fs::remove_dir(folder))));
+    let fine = [ErrorKind::NotFound, ErrorKind::DirectoryNotEmpty];
+    let left: Vec<String> = removals
+        .filter_map(|(path, gone)| {
+            gone.err().filter(|error| !fine.contains(&error.kind())).map(|error| (path, error))
+        })
+        .map(|(path, error)| format!("{}: {error}", path.display()))
+        .collect();
+    if noted.iter().any(|path| path.starts_with("/etc/systemd")) {
+        run("systemctl", &["daemon-reload"]).await;
     }
-    if !files.is_empty() && left.is_empty() {
+    if !noted.is_empty() && left.is_empty() {
         let _ = fs::remove_file(NOTE);
         let _ = fs::remove_dir(Path::new(NOTE).parent().unwrap_or(Path::new("/nonexistent")));
     }
@@ -76,8 +87,7 @@ pub(super) fn remove(instance: &Instance) -> Vec<String> {
 /// Which of the packages that the installation needs are there.
 pub(super) fn distribution_packages() -> Vec<String> {
     let is_installed = |name: &&&str| {
-        let lists =
-            [format!("/var/lib/dpkg/info/{name}.list"), format!("/var/lib/dpkg/info/{name}:amd64.list")];
+        let lists = ["", ":amd64", ":arm64"].map(|suffix| format!("/var/lib/dpkg/info/{name}{suffix}.list"));
         lists.iter().any(|list| Path::new(list).exists())
     };
     PACKAGES.iter().filter(is_installed).map(|name| name.to_string()).collect()
