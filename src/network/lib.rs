@@ -8,6 +8,7 @@
 mod boot;
 mod cni;
 mod command;
+mod forward;
 mod masquerade;
 mod routes;
 
@@ -70,6 +71,7 @@ pub enum NetworkError {
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
 /// (upstream's `system:kube-proxy` may).
@@ -93,7 +95,8 @@ pub fn start(config: Config, informers: &Informers, stage: &Stage) {
             match state.reconcile(&peers, &task_stage).await {
                 Ok(()) => {
                     delay = FIRST_RETRY;
-                    changed.notified().await;
+                    // Nobody tells when another program changes the machine's iptables.
+                    let _ = tokio::time::timeout(LOOK_AGAIN, changed.notified()).await;
                 }
                 Err(error) => {
                     tracing::warn!(error = chain(&error), retry = ?delay, "the pod network is not set up");
@@ -113,6 +116,7 @@ pub fn start(config: Config, informers: &Informers, stage: &Stage) {
 pub async fn clean_up(config: &Config) -> Vec<String> {
     let mut left = routes::remove_recorded(&config.state_dir).await;
     left.extend(masquerade::remove(&config.table).await.err().map(|error| chain(&error)));
+    left.extend(forward::remove(&config.table).await.err().map(|error| chain(&error)));
     left.extend(cni::remove_port_mappings(&config.network_name).await.err().map(|error| chain(&error)));
     left.extend(masquerade::remove_empty_nat(&config.state_dir).await.err().map(|error| chain(&error)));
     left.extend(
@@ -140,6 +144,9 @@ impl State {
             cni::write(&self.config, &cidr)?;
             tracing::info!(%cidr, bridge = self.config.bridge, "pod network is configured");
             self.applied_cidr = Some(cidr);
+        }
+        if self.applied_cidr.is_some() {
+            forward::apply(&self.config).await?;
         }
         if self.routes.is_none() {
             self.routes = Some(routes::Routes::open(&self.config.state_dir, stage)?);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{Agent, Cluster, eventually, run};
+use minik8s_tests::{Agent, Cluster, Options, eventually, run};
 
 fn pod_on(node: &str, name: &str) -> String {
     format!(
@@ -13,7 +13,13 @@ fn pod_on(node: &str, name: &str) -> String {
 
 #[test]
 fn a_machine_joins_runs_pods_and_survives_a_restart() {
-    let cluster = Cluster::with_node();
+    let mut cluster = Cluster::prepare(Options { node: true, flags: Vec::new() });
+    // As docker leaves its machines: what is forwarded is dropped unless a rule says otherwise.
+    for end in 0..2 {
+        run(cluster.network.command(end, "iptables".as_ref()).args(["-P", "FORWARD", "DROP"]), "").ok();
+    }
+    cluster.start();
+    cluster.wait_until_ready();
     let mut agent = Agent::start(&cluster, "two");
     eventually("the agent's node is Ready", Duration::from_secs(60), || {
         let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
@@ -72,5 +78,9 @@ fn a_machine_joins_runs_pods_and_survives_a_restart() {
         .ok();
     assert_eq!(before, after);
     cluster.kubectl(&["delete", "pod", "there", "later", "--timeout=60s"]).ok();
+    let filter = || run(cluster.network.command(1, "iptables-save".as_ref()).args(["-t", "filter"]), "").ok();
+    assert!(filter().contains("minik8s"), "a chain of ours lets the pods through: {}", filter());
     agent.remove(&cluster);
+    let left = filter();
+    assert!(left.contains(":FORWARD DROP") && !left.contains("minik8s"), "{left}");
 }
