@@ -202,6 +202,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
 
     let supervisor = Supervisor::new();
+    supervisor.watch_clock();
     let stage = supervisor.stage("membership");
     let failing = supervisor.clone();
     let membership = tokio::select! {

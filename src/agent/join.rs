@@ -13,10 +13,10 @@ use client::{Api, ObjectApi};
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
-use supervisor::{OnExit, Stage};
+use supervisor::{Clock, OnExit, Stage};
 
 use crate::keys::{self, Ask, Pair, PairFiles, RequestError};
-use crate::node::wait_until;
+use crate::node::until_due;
 use crate::problem::chain;
 use crate::token::{Token, hash_of};
 use crate::{Instance, Problem, files};
@@ -106,7 +106,7 @@ pub async fn join(
         (Who::Node, node_files, node_pair, node_api.clone()),
         (Who::Network, network_files, network_pair, network_api.clone()),
     ] {
-        let renewal = renew(site.clone(), who, place, pair, node_api.clone(), api);
+        let renewal = renew(site.clone(), who, place, pair, node_api.clone(), api, stage.clock());
         stage.spawn_cancellable("renewal of a client certificate", OnExit::Stop, renewal);
     }
     Ok(Membership { node_api: Arc::new(node_api), network_api: Arc::new(network_api), settings })
@@ -241,9 +241,19 @@ impl Site {
         Ok(pair)
     }
 
+    /// The API as the node; as the bearer of the token if the node's own certificate is no longer good for anything.
+    fn asking_api(&self, node_api: &HttpsApi, pair: &Pair, who: Who) -> HttpsApi {
+        let bearer = match &self.token {
+            Some(token) if matches!(who, Who::Node) && !self.is_good(pair, who) => {
+                self.api(None, Some(&token.secret)).ok()
+            }
+            _ => None,
+        };
+        bearer.unwrap_or_else(|| node_api.clone())
+    }
+
     fn is_good(&self, pair: &Pair, who: Who) -> bool {
-        let valid =
-            keys::validity(&pair.certificate_pem).is_ok_and(|validity| validity.not_after > keys::now());
+        let valid = keys::validity(&pair.certificate_pem).is_ok_and(|validity| validity.covers(keys::now()));
         let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
         let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
         let name = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).next();
@@ -328,10 +338,11 @@ async fn renew(
     mut pair: Pair,
     node_api: HttpsApi,
     api: HttpsApi,
+    mut clock: Clock,
 ) {
     loop {
-        wait_until(keys::validity(&pair.certificate_pem).map_or(0, |validity| validity.renew_at())).await;
-        let fresh = match site.ask(&node_api, who).await {
+        until_due(&mut clock, &pair).await;
+        let fresh = match site.ask(&site.asking_api(&node_api, &pair, who), who).await {
             Ok(fresh) => fresh,
             Err(Attempt::Again(why)) => {
                 tracing::warn!(why, ?who, "client certificate is not renewed yet");
@@ -352,6 +363,8 @@ async fn renew(
         }
         tracing::info!(?who, "client certificate is renewed");
         pair = fresh;
+        // The next is never due so soon, unless the clocks of server and node are far apart.
+        clock.sleep(LONGEST_RETRY).await;
     }
 }
 

@@ -53,6 +53,11 @@ impl Validity {
     pub fn renew_at(&self) -> i64 {
         self.not_before + (self.not_after - self.not_before) / 5 * 4
     }
+
+    /// Whether it holds at a time.
+    pub fn covers(&self, now: i64) -> bool {
+        (self.not_before..self.not_after).contains(&now)
+    }
 }
 
 /// Validity of the first certificate of a PEM text.

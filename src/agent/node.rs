@@ -14,7 +14,7 @@ pub use kubelet::KubeletHandle as Kubelet;
 use network::PluginDirectory;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
-use supervisor::{OnExit, Stage, Supervisor};
+use supervisor::{Clock, OnExit, Stage, Supervisor};
 
 use crate::keys::{self, Ask, CertificateSlot, Pair, PairFiles};
 use crate::problem::chain;
@@ -189,13 +189,13 @@ fn keep_serving_certificate(
     if let Some(pair) = &current {
         let _ = slot.replace(pair);
     }
+    let mut clock = stage.clock();
     let task = async move {
         let mut current = current;
         let mut delay = FIRST_RETRY;
         loop {
             if let Some(pair) = &current {
-                wait_until(keys::validity(&pair.certificate_pem).map_or(0, |validity| validity.renew_at()))
-                    .await;
+                until_due(&mut clock, pair).await;
             }
             match fresh_serving_pair(&api, &name, address).await {
                 Ok(pair) => {
@@ -207,6 +207,8 @@ fn keep_serving_certificate(
                     }
                     tracing::info!("the kubelet has a serving certificate");
                     (current, delay) = (Some(pair), FIRST_RETRY);
+                    // The next is never due so soon, unless the clocks of server and node are far apart.
+                    clock.sleep(LONGEST_RETRY).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, retry = ?delay, "the kubelet has no current serving certificate: logs are unavailable");
@@ -223,14 +225,11 @@ fn keep_serving_certificate(
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// Sleeps until a time of the wall clock; looks at it every hour, for it may be set.
-pub(crate) async fn wait_until(time: i64) {
-    loop {
-        let left = time - keys::now();
-        if left <= 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(left.clamp(1, 3600).unsigned_abs())).await;
+/// Returns when a certificate is to be renewed: late in its life, or when the clock was set to before its beginning.
+pub(crate) async fn until_due(clock: &mut Clock, pair: &Pair) {
+    let Ok(validity) = keys::validity(&pair.certificate_pem) else { return };
+    while keys::now() < validity.renew_at() && validity.covers(keys::now()) {
+        clock.sleep_towards(validity.renew_at()).await;
     }
 }
 
@@ -251,7 +250,8 @@ fn serves(pair: &Pair, name: &str, address: IpAddr) -> bool {
             _ => {}
         }
     }
-    has == (true, true) && parsed.validity().not_after.timestamp() > keys::now()
+    has == (true, true)
+        && keys::validity(&pair.certificate_pem).is_ok_and(|validity| validity.covers(keys::now()))
 }
 
 async fn fresh_serving_pair(api: &Arc<dyn ObjectApi>, name: &str, address: IpAddr) -> Result<Pair, Problem> {

@@ -157,7 +157,7 @@ pub(crate) fn current(
 ) -> Result<Pair, Problem> {
     let place = PairFiles::in_directory(folder, name);
     if let Some(pair) = place.load()?
-        && is_current(&pair, authority, &san_set(subject.names), now + RENEW_WITHIN)
+        && is_current(&pair, authority, &san_set(subject.names), now, now + RENEW_WITHIN)
     {
         return Ok(pair);
     }

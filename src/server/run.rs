@@ -211,6 +211,7 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let plan = Plan::new(arguments)?;
     tracing::info!(version = VERSION, data = %plan.instance.data_dir().display(), "starting");
     let supervisor = Supervisor::new();
+    supervisor.watch_clock();
     let mut opened = None;
     let outcome = match start(&plan, &supervisor, &mut opened, began).await {
         Ok(()) => serve_until_stopped(&supervisor).await,
@@ -419,9 +420,10 @@ fn keep_certificates(
 ) {
     let tls_dir = plan.instance.server_dir().join("tls");
     let (path, mode, url) = (plan.kubeconfig.clone(), plan.kubeconfig_mode, url.to_string());
+    let mut clock = stage.clock();
     stage.spawn_cancellable("renewal of certificates", OnExit::Stop, async move {
         loop {
-            tokio::time::sleep(LOOK_AT_CERTIFICATES).await;
+            clock.sleep(LOOK_AT_CERTIFICATES).await;
             let renewed = pki.renew(keys::now()).and_then(|clients| {
                 if let Err(error) =
                     dialer.remote().replace_certificate(&client_certificate(&clients.kubelet_client))

@@ -102,9 +102,14 @@ fn token_secret(instance: &Instance) -> Result<String, Problem> {
 const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".db";
 
-/// `snapshot-20261121T093000Z.db`: sorts by time. A second one within a second gets a number.
+/// `snapshot-20261121T093000Z`: sorts by time.
+fn stem_of(now: jiff::Timestamp) -> String {
+    format!("{PREFIX}{}", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+/// The stem with its ending. A second one within a second gets a number.
 fn fresh_name(folder: &Path, now: jiff::Timestamp) -> PathBuf {
-    let stem = format!("{PREFIX}{}", now.strftime("%Y%m%dT%H%M%SZ"));
+    let stem = stem_of(now);
     let named = |more: String| folder.join(format!("{stem}{more}{SUFFIX}"));
     (1..)
         .map(|count| if count == 1 { named(String::new()) } else { named(format!("-{count}")) })
@@ -149,7 +154,9 @@ pub(crate) fn prune(folder: &Path, keep: usize) -> Result<Vec<String>, Problem> 
     let mut own: Vec<String> = list(folder)?.into_iter().map(|entry| entry.name).collect();
     own.retain(|name| name.starts_with(PREFIX));
     // By name, which is by the time in it: copying files about changes when they were modified.
-    own.sort();
+    // Those from a future are of a time when the clock was ahead: older than what is saved since.
+    let now = stem_of(jiff::Timestamp::now());
+    own.sort_by_key(|name| (name.as_str() <= now.as_str() || name.starts_with(&now), name.clone()));
     own.truncate(own.len().saturating_sub(keep));
     for name in &own {
         remove(folder, name)?;

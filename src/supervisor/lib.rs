@@ -4,9 +4,11 @@
 //! says what its failure means; nothing is spawned bare. Stopping goes from the newest stage to the oldest, each
 //! joined before the next is told, so that a component never outlives what it talks to. Knows nothing of Kubernetes.
 
+mod clock;
 mod latch;
 mod stage;
 
+pub use clock::Clock;
 pub use latch::Latch;
 pub use stage::{OnExit, Stage, Supervisor};
 pub use tokio_util::sync::CancellationToken;

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Clock;
+
 /// What it means when a task's future ends before it was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExit {
@@ -24,6 +26,8 @@ pub enum OnExit {
 pub struct Supervisor {
     stages: Arc<Mutex<Vec<Stage>>>,
     failure: watch::Sender<Option<String>>,
+    /// Counts how often the machine's clock was set.
+    pub(crate) clock: watch::Sender<u64>,
 }
 
 /// A group of tasks that stop together. Clones share the group.
@@ -33,6 +37,7 @@ pub struct Stage {
     stop: CancellationToken,
     tracker: TaskTracker,
     failure: watch::Sender<Option<String>>,
+    clock: watch::Sender<u64>,
 }
 
 impl Default for Supervisor {
@@ -43,7 +48,7 @@ impl Default for Supervisor {
 
 impl Supervisor {
     pub fn new() -> Self {
-        Supervisor { stages: Arc::default(), failure: watch::Sender::new(None) }
+        Supervisor { stages: Arc::default(), failure: watch::Sender::new(None), clock: watch::Sender::new(0) }
     }
 
     /// Adds a stage; it will be stopped before all stages added earlier.
@@ -53,6 +58,7 @@ impl Supervisor {
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
             failure: self.failure.clone(),
+            clock: self.clock.clone(),
         };
         self.stages.lock().push(stage.clone());
         stage
@@ -86,6 +92,11 @@ impl Stage {
     /// Cancelled when the stage is to stop; tasks select on it.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Tells when the machine's clock was set.
+    pub fn clock(&self) -> Clock {
+        Clock::new(&self.clock)
     }
 
     /// Runs a task until it ends by itself; it is expected to watch [`Stage::stopping`].

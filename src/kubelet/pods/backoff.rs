@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 const INITIAL: SignedDuration = SignedDuration::from_secs(10);
 const LONGEST: SignedDuration = SignedDuration::from_secs(300);
 const FORGOTTEN: SignedDuration = SignedDuration::from_secs(600);
+const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
@@ -23,7 +24,8 @@ impl Backoff {
     /// How long to wait still, for something that last happened at `since`; `None` if it may happen now.
     pub(crate) fn remaining(&self, key: &str, since: Timestamp, now: Timestamp) -> Option<SignedDuration> {
         let entry = self.entries.get(key)?;
-        if since.duration_since(entry.updated) > FORGOTTEN {
+        // It cannot have happened in the future: the clock was set back, and nobody is to wait until it has caught up.
+        if since.duration_since(entry.updated) > FORGOTTEN || since.duration_since(now) > SKEW {
             return None;
         }
         let left = entry.delay.saturating_sub(now.duration_since(since));

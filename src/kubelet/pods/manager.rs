@@ -99,6 +99,16 @@ fn spawn_events(context: &Arc<Context>) {
         events::relist(&shared.cri, &instance, |event| deliver(&shared, event)).await;
     };
     context.stage.spawn_cancellable("container relist", OnExit::Stop, relist);
+    let shared = context.clone();
+    let mut clock = context.stage.clock();
+    let look_again = async move {
+        loop {
+            // Deadlines, back-off and the lives of tokens are times of day.
+            clock.was_set().await;
+            shared.wakers.wake_all();
+        }
+    };
+    context.stage.spawn_cancellable("pods after the clock was set", OnExit::Stop, look_again);
 }
 
 fn deliver(context: &Context, event: ContainerEvent) {

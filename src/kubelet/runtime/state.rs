@@ -85,22 +85,32 @@ impl PodRuntime {
         let (sandboxes, containers) =
             futures::future::try_join(cri.sandboxes(selector.clone()), cri.containers(selector)).await?;
         let statuses = try_join_all(containers.iter().map(|one| status_of(cri, &one.id)));
-        let newest = sandboxes.iter().max_by_key(|one| one.created_at).map(|one| one.id.clone());
+        let newest = sandboxes
+            .iter()
+            .max_by_key(|one| {
+                newest_key(one.metadata.as_ref().map_or(0, |metadata| metadata.attempt), one.created_at)
+            })
+            .map(|one| one.id.clone());
         let sandboxes = try_join_all(sandboxes.into_iter().map(|one| {
             let newest = newest.as_deref() == Some(one.id.as_str());
             read_sandbox(cri, one, newest)
         }));
         let (statuses, mut sandboxes) = futures::future::try_join(statuses, sandboxes).await?;
-        sandboxes.sort_by_key(|one| std::cmp::Reverse(one.created_at));
+        sandboxes.sort_by_key(|one| std::cmp::Reverse(newest_key(one.attempt, one.created_at)));
         let mut records: Vec<ContainerRecord> = containers
             .into_iter()
             .zip(statuses)
             .filter_map(|(listed, status)| Some(record(&listed.pod_sandbox_id, status?)))
             .collect();
         records.iter_mut().for_each(ContainerRecord::read_termination);
-        records.sort_by_key(|one| std::cmp::Reverse(one.created_at));
+        records.sort_by_key(|one| std::cmp::Reverse(newest_key(one.restart_count, one.created_at)));
         Ok(PodRuntime { sandboxes, containers: records })
     }
+}
+
+/// Orders what was made one after the other. The count comes first: the clock may have been set back in between.
+fn newest_key<N: Ord>(count: N, created_at: i64) -> (N, i64) {
+    (count, created_at)
 }
 
 /// Bytes of a termination message, and of a log that stands in for one.

@@ -25,7 +25,15 @@ type Key = (String, String, String, i64);
 pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) refresh: Timestamp,
+    issued: Timestamp,
     expires: Timestamp,
+}
+
+impl Token {
+    /// Whether the API server accepts it: not after its end, and not before its beginning if the clock was set back.
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.issued <= now && now < self.expires
+    }
 }
 
 impl Tokens {
@@ -44,7 +52,7 @@ impl Tokens {
         let audience = source.audience.clone().unwrap_or_default();
         let key: Key = (pod.uid().to_string(), account.clone(), audience.clone(), seconds);
         let known = self.cache.lock().get(&key).cloned();
-        if let Some(token) = known.as_ref().filter(|token| now < token.refresh) {
+        if let Some(token) = known.as_ref().filter(|token| token.is_good(now) && now < token.refresh) {
             return Ok(token.clone());
         }
         match self.request(pod, &account, &audience, seconds, now).await {
@@ -53,7 +61,7 @@ impl Tokens {
                 Ok(token)
             }
             // The old one is still good for a while: use it and try again later.
-            Err(error) => match known.filter(|token| now < token.expires) {
+            Err(error) => match known.filter(|token| token.is_good(now)) {
                 Some(token) => Ok(Token { refresh: now + SignedDuration::from_secs(10), ..token }),
                 None => Err(format!("failed to fetch token: {error}")),
             },
@@ -86,7 +94,7 @@ impl Tokens {
         if text.is_empty() {
             return Err(api::ApiError::internal("the token request was answered without a token"));
         }
-        Ok(Token { text, refresh: refresh_at(now, expires, seconds), expires })
+        Ok(Token { text, refresh: refresh_at(now, expires, seconds), issued: now, expires })
     }
 
     pub(crate) fn forget(&self, uid: &str) {

@@ -18,8 +18,14 @@ use x509_parser::extensions::GeneralName;
 pub(super) const DAY: i64 = 24 * 3600;
 const AUTHORITY_LIFE: i64 = 3650 * DAY;
 pub(super) const LEAF_LIFE: i64 = 365 * DAY;
-/// Certificates begin a little in the past, for clients whose clock is behind.
-pub(super) const BACKDATE: i64 = 300;
+/// Certificates begin in the past, for clients whose clock is behind, and for when this machine's clock is set back.
+const BACKDATE: i64 = 30 * DAY;
+const BACKDATE_AUTHORITY: i64 = 365 * DAY;
+
+/// When a certificate that is made now begins: short-lived ones not long before, for their age says when they are renewed.
+pub(super) fn beginning(now: i64, life: i64) -> i64 {
+    now - BACKDATE.min(life / 8)
+}
 
 /// What a certificate may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +119,7 @@ impl Authority {
     /// Life, serial number and issuer's key of a certificate to be signed. None outlives the authority.
     pub(super) fn stamp(&self, params: &mut CertificateParams, now: i64, life: i64) {
         params.is_ca = IsCa::ExplicitNoCa;
-        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - BACKDATE);
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(beginning(now, life));
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + seconds((now + life).min(self.not_after));
         params.serial_number = Some(random_serial());
         params.use_authority_key_identifier_extension = true;
@@ -151,7 +157,7 @@ fn make(name: &str, now: i64) -> Result<Pair, KeyError> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - BACKDATE);
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - BACKDATE_AUTHORITY);
     params.not_after = rcgen::date_time_ymd(1970, 1, 1) + seconds(now + AUTHORITY_LIFE);
     params.serial_number = Some(random_serial());
     Ok(Pair { certificate_pem: params.self_signed(&key)?.pem(), key_pem: key.serialize_pem() })
@@ -167,8 +173,14 @@ pub(super) fn san_set(names: &[SanType]) -> BTreeSet<String> {
     names.iter().map(text).collect()
 }
 
-/// Whether a certificate is this authority's, good at `until`, and for exactly these names.
-pub(super) fn is_current(pair: &Pair, authority: &Authority, names: &BTreeSet<String>, until: i64) -> bool {
+/// Whether a certificate is this authority's, good from `now` to `until`, and for exactly these names.
+pub(super) fn is_current(
+    pair: &Pair,
+    authority: &Authority,
+    names: &BTreeSet<String>,
+    now: i64,
+    until: i64,
+) -> bool {
     let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
     let Ok((_, issuer)) = x509_parser::parse_x509_certificate(&authority.certificate_der) else {
@@ -179,8 +191,12 @@ pub(super) fn is_current(pair: &Pair, authority: &Authority, names: &BTreeSet<St
         _ => BTreeSet::new(),
     };
     let not_after = parsed.validity().not_after.timestamp();
+    // One that was made while the clock was ahead is of no use yet; a new one would begin no earlier than the authority.
+    let begins = parsed.validity().not_before.timestamp();
+    let has_begun = begins <= now.max(issuer.validity().not_before.timestamp());
     parsed.issuer().as_raw() == issuer.subject().as_raw()
         && own == *names
+        && has_begun
         && not_after > until.min(authority.not_after - 1)
 }
 

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use agent::{Instance, Problem};
 use croner::Cron;
-use jiff::{Unit, Zoned};
-use supervisor::{OnExit, Stage};
+use jiff::Zoned;
+use supervisor::{Clock, OnExit, Stage};
 
 use super::{Saver, default_folder, prune};
 
@@ -44,14 +43,12 @@ impl Schedule {
     }
 }
 
-/// Longest sleep: a clock that was set meanwhile is noticed after it.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
-
 /// Saves and prunes as the schedule says, until the stage stops.
 pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
     let Some(cron) = schedule.cron.clone() else { return };
+    let mut clock = stage.clock();
     stage.spawn_cancellable("snapshots", OnExit::Done, async move {
-        while wait_for_turn(&cron).await {
+        while wait_for_turn(&cron, &mut clock).await {
             let (saver, schedule) = (saver.clone(), schedule.clone());
             let done = tokio::task::spawn_blocking(move || {
                 let saved = saver.save(None, None)?;
@@ -68,16 +65,20 @@ pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
     });
 }
 
-/// Returns at the next time of the schedule; false if there is none.
-async fn wait_for_turn(cron: &Cron) -> bool {
-    let Ok(due) = cron.find_next_occurrence(&Zoned::now(), false) else { return false };
+/// Returns at the next time of the schedule; false if there is none. If the clock is set back, what is next is asked anew: else there would
+/// be no snapshot until it has caught up.
+async fn wait_for_turn(cron: &Cron, clock: &mut Clock) -> bool {
+    let mut from = Zoned::now();
     loop {
-        let left =
-            Zoned::now().until(&due).ok().and_then(|span| span.total(Unit::Second).ok()).unwrap_or(0.0);
-        if left <= 0.0 {
+        let now = Zoned::now();
+        if now < from {
+            from = now.clone();
+        }
+        let Ok(due) = cron.find_next_occurrence(&from, false) else { return false };
+        if now >= due {
             return true;
         }
-        tokio::time::sleep(Duration::from_secs_f64(left).min(LONGEST_SLEEP)).await;
+        clock.sleep_towards(due.timestamp().as_second()).await;
     }
 }
 
