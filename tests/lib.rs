@@ -7,6 +7,10 @@
 mod cluster;
 #[path = "harness/image.rs"]
 mod image;
+#[path = "harness/leftovers.rs"]
+mod leftovers;
+#[path = "harness/machine.rs"]
+mod machine;
 #[path = "harness/network.rs"]
 mod network;
 #[path = "harness/outcome.rs"]
@@ -16,6 +20,7 @@ mod traces;
 
 pub use cluster::{Agent, Cluster, Options, binary, kubectls};
 pub use image::{BUSYBOX, write_busybox_image};
+pub use machine::{Distribution, Machine};
 pub use network::Network;
 pub use outcome::{Outcome, eventually, run};
 pub use traces::Traces;

@@ -1,7 +1,7 @@
 //! Masquerading of what this node's pods send to the world outside the cluster, in a table of the instance's own.
 //!
-//! The port mapping plugin works through iptables, whose `nat` table appears with the first use and stays, empty, after the last.
-//! Whether it was there before us is noted, so that uninstalling can take it back.
+//! The port mapping plugin works through iptables, whose `nat` tables (of both families) appear with the first use and stay, empty, after
+//! the last. Which were there before us is noted, so that uninstalling can take the others back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ async fn note_tables(state_dir: &Path) -> Result<(), NetworkError> {
     if path.exists() {
         return Ok(());
     }
-    let tables = run("nft", &["list", "tables", "ip"], "").await?;
+    let tables = run("nft", &["list", "tables"], "").await?;
     let written = fs::create_dir_all(state_dir).and_then(|()| fs::write(&path, tables));
     written.map_err(|source| NetworkError::File { path, source })
 }
@@ -45,17 +45,19 @@ fn has_no_rule(listing: &str) -> bool {
     listing.lines().map(str::trim).all(|line| line.is_empty() || header(line))
 }
 
-/// Removes iptables' `nat` table if it was not there before us and nobody has anything in it.
+/// Removes iptables' `nat` tables that were not there before us and in which nobody has anything.
 pub(crate) async fn remove_empty_nat(state_dir: &Path) -> Result<(), NetworkError> {
     let Ok(before) = fs::read_to_string(note_file(state_dir)) else { return Ok(()) };
-    if before.lines().any(|line| line.trim() == "table ip nat") {
-        return Ok(());
+    for family in ["ip", "ip6"] {
+        if before.lines().any(|line| line.trim() == format!("table {family} nat")) {
+            continue;
+        }
+        let Ok(listing) = run("nft", &["list", "table", family, "nat"], "").await else { continue };
+        if has_no_rule(&listing) {
+            run("nft", &["delete", "table", family, "nat"], "").await?;
+        }
     }
-    let Ok(listing) = run("nft", &["list", "table", "ip", "nat"], "").await else { return Ok(()) };
-    if !has_no_rule(&listing) {
-        return Ok(());
-    }
-    run("nft", &["delete", "table", "ip", "nat"], "").await.map(|_| ())
+    Ok(())
 }
 
 pub(crate) async fn apply(config: &Config, pod_cidr: &str) -> Result<(), NetworkError> {

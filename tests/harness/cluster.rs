@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::leftovers::owned_directory;
 use crate::{Network, Outcome, eventually, run, write_busybox_image};
 
 /// The binary under test, which `tests/run.sh` (or `cargo build`) has built.
@@ -40,6 +41,7 @@ pub struct Cluster {
     pub network: Network,
     folder: TempDir,
     options: Options,
+    variables: Vec<(String, String)>,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -66,8 +68,9 @@ impl Cluster {
 
     /// Everything but the running server.
     pub fn prepare(options: Options) -> Self {
-        let folder = tempfile::Builder::new().prefix("mk8s-test-").tempdir().expect("a temporary directory");
-        let cluster = Cluster { server: None, network: Network::new(), folder, options };
+        let folder = owned_directory("mk8s-test-");
+        let cluster =
+            Cluster { server: None, network: Network::new(), folder, options, variables: Vec::new() };
         if cluster.options.node {
             let images = cluster.data_dir().join("agent/images");
             fs::create_dir_all(&images).expect("a directory for images");
@@ -90,6 +93,11 @@ impl Cluster {
 
     pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("server.log")
+    }
+
+    /// Gives the server a variable, from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_string(), value.into()));
     }
 
     /// A program in the cluster's network namespace.
@@ -118,6 +126,7 @@ impl Cluster {
             command.arg("--disable-agent");
         }
         command.args(&self.options.flags);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -372,7 +381,7 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent; returns at once.
     pub fn start(cluster: &Cluster, name: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("mk8s-agent-").tempdir().expect("a temporary directory");
+        let folder = owned_directory("mk8s-agent-");
         let images = folder.path().join("data/agent/images");
         fs::create_dir_all(&images).expect("a directory for images");
         write_busybox_image(&images.join("busybox.tar")).expect("the busybox image");

@@ -53,7 +53,7 @@ impl Network {
         format!("192.168.77.{}", end + 1)
     }
 
-    fn path(&self, end: usize) -> PathBuf {
+    pub(crate) fn path(&self, end: usize) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.names[end])
     }
 

@@ -5,7 +5,9 @@
 mod access;
 mod agent;
 mod bad_input;
+mod bare_machine;
 mod boot;
+mod clock;
 mod control_loops;
 mod control_plane;
 mod disk_full;
