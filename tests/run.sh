@@ -67,6 +67,8 @@ curl                         curl
 openssl                      openssl
 pgrep                        procps
 setpriv                      util-linux
+faketime                     faketime
+debootstrap                  debootstrap
 "
 missing=()
 while read -r what package; do
