@@ -38,7 +38,7 @@ const CHANGES: u8 = b'd';
 /// Changes of this many bytes are kept even if the base is smaller.
 const FEW: u64 = 32 << 20;
 /// Numbers in a description.
-const WORDS: usize = 13;
+const WORDS: usize = 14;
 /// Pieces that are put into or removed from sled at a time, where it need not be all at once.
 const TOGETHER: usize = 128;
 
@@ -105,10 +105,10 @@ struct Head {
 
 impl Head {
     fn add_to(&self, batch: &mut sled::Batch, layout: Layout) {
-        if self.group != Group::default() {
-            batch.insert(GROUP, self.group.encode());
-        }
-        batch.insert(DESCRIPTION, self.description.encode(layout));
+        let group = self.group.encode();
+        let checksum = crc32fast::hash(&group);
+        batch.insert(GROUP, group);
+        batch.insert(DESCRIPTION, self.description.encode(layout, checksum));
     }
 }
 
@@ -187,7 +187,7 @@ impl Checkpoints {
         let Some(description) = self.db.get(DESCRIPTION).map_err(|e| e.to_string())? else {
             return if self.db.is_empty() { Ok(None) } else { Err("its description is missing".to_string()) };
         };
-        let (description, layout) = Description::decode(&description)?;
+        let (description, layout, group) = Description::decode(&description)?;
         let mut state = State::new(limits);
         if layout.base > 0 {
             self.base_bytes = self.replay(BASE, layout.base, &mut state)?;
@@ -213,9 +213,11 @@ impl Checkpoints {
         state.term = description.term;
         state.time = description.time;
         state.ceiling = description.ceiling;
-        if let Some(group) = self.db.get(GROUP).map_err(|e| e.to_string())? {
-            state.group = Group::decode(&group).map_err(|e| e.to_string())?;
+        let stored = self.db.get(GROUP).map_err(|e| e.to_string())?.unwrap_or_default();
+        if crc32fast::hash(&stored) != group {
+            return Err("its membership does not match its checksum".to_string());
         }
+        state.group = Group::decode(&stored).map_err(|e| e.to_string())?;
         state.history = History::new(description.revision + 1, limits);
         Ok(Some((state, description)))
     }
@@ -423,7 +425,8 @@ impl Description {
         }
     }
 
-    fn encode(&self, layout: Layout) -> Vec<u8> {
+    /// `group` is the checksum of the membership beside it.
+    fn encode(&self, layout: Layout, group: u32) -> Vec<u8> {
         let words: [u64; WORDS] = [
             FORMAT,
             self.store,
@@ -438,6 +441,7 @@ impl Description {
             layout.base,
             layout.first,
             layout.next,
+            u64::from(group),
         ];
         let mut out: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let checksum = crc32fast::hash(&out);
@@ -445,7 +449,7 @@ impl Description {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<(Description, Layout), String> {
+    fn decode(bytes: &[u8]) -> Result<(Description, Layout, u32), String> {
         let (words, checksum) =
             bytes.split_last_chunk::<4>().ok_or_else(|| "its description is too short".to_string())?;
         if *checksum != crc32fast::hash(words).to_le_bytes() {
@@ -469,7 +473,8 @@ impl Description {
             keys: word(8),
             checksum: word(9),
         };
-        Ok((description, Layout { base: word(10), first: word(11), next: word(12) }))
+        let layout = Layout { base: word(10), first: word(11), next: word(12) };
+        Ok((description, layout, u32::try_from(word(13)).unwrap_or_default()))
     }
 }
 
@@ -482,3 +487,6 @@ fn piece_key(kind: u8, number: u64, part: usize) -> Vec<u8> {
     let part = u32::try_from(part).unwrap_or(u32::MAX);
     [numbered(kind, number).as_slice(), &part.to_be_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests;
