@@ -35,8 +35,8 @@ const GROUP: &[u8] = b"g";
 /// First byte of the keys of pieces: of a base, of changes.
 const BASE: u8 = b'b';
 const CHANGES: u8 = b'd';
-/// Changes of this many bytes are kept even if the base is smaller.
-const FEW: u64 = 32 << 20;
+/// Changes of so many checkpoints are kept even if the base is smaller.
+pub(crate) const FEW: u64 = 8;
 /// Numbers in a description.
 const WORDS: usize = 14;
 /// Pieces that are put into or removed from sled at a time, where it need not be all at once.
@@ -131,6 +131,8 @@ pub(crate) struct Checkpoints {
     bases: u64,
     base_bytes: u64,
     changes_bytes: u64,
+    /// What [`FEW`] checkpoints have.
+    pub(crate) few_bytes: u64,
     /// Leases and times to live as they are stored.
     leases: BTreeMap<LeaseId, i64>,
 }
@@ -168,6 +170,7 @@ impl Checkpoints {
             bases: 0,
             base_bytes: 0,
             changes_bytes: 0,
+            few_bytes: 0,
             leases: BTreeMap::new(),
         })
     }
@@ -249,9 +252,9 @@ impl Checkpoints {
         Err(format!("the end of {} is missing", name()))
     }
 
-    /// Whether the next checkpoint should be a new base.
+    /// Whether the next checkpoint should be a new base: the changes outweigh it and are more than a few.
     pub(crate) fn wants_all(&self) -> bool {
-        self.changes_bytes > self.base_bytes.max(FEW)
+        self.changes_bytes > self.base_bytes.max(self.few_bytes)
     }
 
     /// Writes a checkpoint; on return it is on disk.

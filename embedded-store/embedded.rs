@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::behind::checkpointer;
 use crate::check;
-use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::checkpoint::{CheckpointError, Checkpoints, FEW};
 use crate::clock::{Clock, Stamps, SystemClock};
 use crate::commit::{Limits, Writer};
 use crate::core::Core;
@@ -152,7 +152,8 @@ impl EmbeddedStore {
         disk: Arc<dyn Disk>,
         lock: Option<DirectoryLock>,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let Loaded { state, checkpoints, mut log, mut recovery } = load(&config, &disk)?;
+        let Loaded { state, mut checkpoints, mut log, mut recovery } = load(&config, &disk)?;
+        checkpoints.few_bytes = config.checkpoint_bytes * FEW;
         let term =
             lead(&mut log, state.term).map_err(|source| OpenError::Io { path: disk.path(), source })?;
         state.validate();
