@@ -16,6 +16,7 @@ use crate::images::ImageManager;
 use crate::node::machine::Machine;
 use crate::pods::backoff::Backoff;
 use crate::pods::plan::Slot;
+use crate::pods::turns::Turns;
 use crate::probes::ProbeManager;
 use crate::runtime::Cri;
 use crate::sources::Sources;
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     /// How the container runtime is.
     pub(crate) runtime: watch::Sender<RuntimeHealth>,
     pub(crate) restarts: Mutex<Backoff>,
+    pub(crate) turns: Turns,
     /// Pod of each container and sandbox, so that events find their worker.
     pub(crate) owners: Mutex<HashMap<String, String>>,
 }

@@ -133,6 +133,7 @@ fn context(
         sandbox_image: Latch::new("sandbox image"),
         runtime: watch::Sender::new(RuntimeHealth::Unknown),
         restarts: Mutex::default(),
+        turns: pods::turns::Turns::of_this_machine(),
         owners: Mutex::default(),
         config,
         api,

@@ -8,4 +8,5 @@ mod inputs;
 pub(crate) mod kill;
 pub(crate) mod manager;
 pub(crate) mod plan;
+pub(crate) mod turns;
 pub(crate) mod worker;

@@ -12,6 +12,7 @@ use super::credentials;
 use super::name::ImageName;
 use crate::context::Context;
 use crate::pods::backoff::Backoff;
+use crate::pods::turns::Turn;
 use crate::runtime::RuntimeError;
 use crate::spec::PodExt;
 use crate::spec::security::ImageUser;
@@ -69,6 +70,7 @@ impl ImageManager {
         pod: &Pod,
         container: &Container,
         sandbox: &cri::PodSandboxConfig,
+        turn: Option<&Turn>,
     ) -> Result<PulledImage, NotPulled> {
         let image = container.image.as_deref().unwrap_or("");
         let event = |kind, reason: &str, message: String| {
@@ -101,6 +103,10 @@ impl ImageManager {
                 return Err(NotPulled { reason: "ErrImageNeverPull", message, retry });
             }
             _ => {}
+        }
+        // Pulling waits for others' machines.
+        if let Some(turn) = turn {
+            turn.give_up();
         }
         self.pull(context, pod, container, image, &name, sandbox).await
     }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 
 use super::backoff::go_duration;
 use super::plan::{Plan, Slot};
+use super::turns::Turn;
 use super::{hooks, kill};
 use crate::context::{Context, RuntimeHealth};
 use crate::probes::Kind;
@@ -48,6 +49,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) ending: supervisor::CancellationToken,
     /// How often making the sandbox has failed in a row.
     pub(crate) sandbox_failures: &'a mut u32,
+    /// Of a plan that starts something.
+    pub(crate) turn: Option<&'a Turn>,
 }
 
 struct Failure {
@@ -249,7 +252,7 @@ impl Execution<'_> {
         self.check_backoff(slot, definition)?;
         let context = self.context;
         let pulled = tokio::select! {
-            pulled = context.images.ensure(context, self.pod, definition, config) => pulled,
+            pulled = context.images.ensure(context, self.pod, definition, config, self.turn) => pulled,
             () = self.ending.cancelled() => return Err(Failure::soon("ErrImagePull", "the pod is being deleted".into())),
         };
         let pulled = pulled.map_err(|error| Failure {

@@ -48,6 +48,12 @@ pub(crate) struct Plan {
     pub(crate) start: Vec<Slot>,
 }
 
+impl Plan {
+    pub(crate) fn starts_something(&self) -> bool {
+        self.create_sandbox || !self.start.is_empty()
+    }
+}
+
 /// Whether a container that is not running should run again.
 pub(crate) fn should_run(pod: &Pod, container: &Container, latest: Option<&ContainerRecord>) -> bool {
     let Some(latest) = latest else { return true };

@@ -238,6 +238,14 @@ impl Worker {
         mounted: &Mounted,
         plan: plan::Plan,
     ) -> Done {
+        let turn = if plan.starts_something() {
+            tokio::select! {
+                turn = self.context.turns.take() => Some(turn),
+                () = self.mailbox.ending.cancelled() => return Done { changed: true, retry: None },
+            }
+        } else {
+            None
+        };
         let execution = Execution {
             context: &self.context,
             pod,
@@ -247,8 +255,12 @@ impl Worker {
             reasons: &mut self.reasons,
             ending: self.mailbox.ending.clone(),
             sandbox_failures: &mut self.sandbox_failures,
+            turn: turn.as_ref(),
         };
-        execution.run(plan).await
+        match &turn {
+            Some(turn) => turn.spend(execution.run(plan)).await,
+            None => execution.run(plan).await,
+        }
     }
 
     fn runtime_failed(&self, error: &RuntimeError) -> Next {
