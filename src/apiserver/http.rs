@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod connection;
 mod discovery;
+mod gather;
 mod health;
 mod impersonate;
 mod log;

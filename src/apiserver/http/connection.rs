@@ -16,6 +16,7 @@ use supervisor::{OnExit, Stage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::gather::{self, Gathered};
 use super::{Peer, handle};
 use crate::server::ApiServer;
 
@@ -97,28 +98,28 @@ async fn connection(
         let (server, peer) = (server.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(handle(server, peer, request.map(Body::new)).await) }
     });
-    let io = TokioIo::new(stream);
     if http2 {
+        let stream = Gathered::new(stream);
         let connection = hyper::server::conn::http2::Builder::new(InStage(stage))
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING_ANSWER)
             .max_send_buf_size(256 * 1024)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(stream.clone()), service);
         tokio::pin!(connection);
         tokio::select! {
-            done = connection.as_mut() => return log_end(address, done),
+            done = gather::drive(connection.as_mut(), &stream) => return log_end(address, done),
             () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
         }
-        if let Ok(done) = tokio::time::timeout(DRAIN, connection).await {
+        if let Ok(done) = tokio::time::timeout(DRAIN, gather::drive(connection, &stream)).await {
             log_end(address, done);
         }
     } else {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
-            .serve_connection(io, service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
         tokio::select! {
@@ -131,7 +132,7 @@ async fn connection(
     }
 }
 
-fn log_end(address: SocketAddr, done: Result<(), hyper::Error>) {
+fn log_end(address: SocketAddr, done: Result<(), impl std::fmt::Display>) {
     if let Err(error) = done {
         tracing::debug!(%address, %error, "connection ended");
     }
