@@ -22,6 +22,7 @@ use api::{KindRow, Object};
 use embedded_store::{Event, RangeRequest, Store, StoreError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
 pub(crate) use kind::{KindCache, Selection};
@@ -53,7 +54,8 @@ pub(crate) struct Progress {
 }
 
 /// Wakes watchers from a task of the runtime rather than from the store's thread: that thread has writes to get on with,
-/// and one wake-up then stands for all changes of a group commit.
+/// and one wake-up then stands for all changes of a group commit. A topic with very many watchers rests after each wake-up
+/// (`topic::rest`), so that under a stream of changes a wake-up stands for several of them.
 #[derive(Default)]
 pub(crate) struct Announcer {
     topics: Mutex<Vec<Arc<Topic>>>,
@@ -70,12 +72,27 @@ impl Announcer {
 
     /// Never ends.
     async fn run(&self) {
+        let mut resting: Vec<(Instant, Arc<Topic>)> = Vec::new();
         loop {
-            self.some.notified().await;
-            let topics = std::mem::take(&mut *self.topics.lock());
-            for topic in topics {
-                topic.announce();
+            match resting.iter().map(|(until, _)| *until).min() {
+                None => self.some.notified().await,
+                Some(until) => {
+                    tokio::select! {
+                        () = self.some.notified() => {}
+                        () = tokio::time::sleep_until(until) => {}
+                    }
+                }
             }
+            let now = Instant::now();
+            for topic in std::mem::take(&mut *self.topics.lock()) {
+                resting.push((topic.rested(), topic));
+            }
+            resting.retain(|(until, topic)| {
+                if *until <= now {
+                    topic.announce(now);
+                }
+                *until > now
+            });
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) use scale::ScaleSource;
 pub(crate) use special::{delete_options, propagation};
 pub use strategy::{Cell, Column, Context, Reservation, Strategy};
 pub(crate) use update::Source;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Due, Watch};
 
 /// Everything that verbs need.
 pub(crate) struct Registry {

@@ -80,6 +80,20 @@ impl ApiServer {
     ) {
         http::serve(self, listener, tls, stage);
     }
+
+    /// Answers one HTTP request of somebody who is known already, without a connection.
+    pub async fn answer(
+        self: &Arc<Self>,
+        identity: Identity,
+        request: ::http::Request<axum::body::Body>,
+    ) -> ::http::Response<axum::body::Body> {
+        let peer = http::Peer {
+            certificate: Some(Arc::new(identity)),
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            stopping: self.stage.stopping(),
+        };
+        http::handle(self.clone(), Arc::new(peer), request).await
+    }
 }
 
 impl ApiFor for ApiServer {

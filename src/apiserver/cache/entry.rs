@@ -62,6 +62,20 @@ impl Change {
         if self.new.is_some() { bytes(&self.new) } else { bytes(&self.old) }
     }
 
+    /// What one sees of it who wants every object.
+    pub(crate) fn event(&self) -> Option<WatchEvent> {
+        self.between(self.old.as_ref(), self.new.as_ref())
+    }
+
+    fn between(&self, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) -> Option<WatchEvent> {
+        match (old, new) {
+            (None, None) => None,
+            (None, Some(new)) => Some(WatchEvent::Added(new.object.clone())),
+            (Some(_), Some(new)) => Some(WatchEvent::Modified(new.object.clone())),
+            (Some(old), None) => Some(WatchEvent::Deleted(self.gone(old))),
+        }
+    }
+
     fn gone(&self, old: &Entry) -> Arc<Object> {
         let make = || match old.object.at_version(self.revision) {
             Ok(object) => Arc::new(object),
@@ -105,13 +119,9 @@ impl Filter {
     /// What a watcher with this filter sees of a change: an object that begins to match is added, one that no longer
     /// does is deleted.
     pub(crate) fn event(&self, change: &Change) -> Option<WatchEvent> {
-        let old = change.old.as_ref().filter(|entry| self.matches(entry));
-        let new = change.new.as_ref().filter(|entry| self.matches(entry));
-        match (old, new) {
-            (None, None) => None,
-            (None, Some(new)) => Some(WatchEvent::Added(new.object.clone())),
-            (Some(_), Some(new)) => Some(WatchEvent::Modified(new.object.clone())),
-            (Some(old), None) => Some(WatchEvent::Deleted(change.gone(old))),
-        }
+        change.between(
+            change.old.as_ref().filter(|entry| self.matches(entry)),
+            change.new.as_ref().filter(|entry| self.matches(entry)),
+        )
     }
 }

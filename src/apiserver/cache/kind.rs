@@ -41,7 +41,7 @@ struct State {
 /// What a list finds.
 #[derive(Default)]
 pub(crate) struct Selection {
-    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) objects: Vec<Arc<Object>>,
     /// Storage key of the last entry, if there may be more after it.
     pub(crate) last_key: Option<Bytes>,
     /// How many keys follow `last_key`, whether they match or not.
@@ -166,7 +166,7 @@ impl KindCache {
         if prefix == self.prefix {
             return state.objects.values().cloned().collect();
         }
-        below(&state.objects, prefix.as_bytes(), prefix).map(|(_, entry)| entry.clone()).collect()
+        below(&state.objects, None, prefix).map(|(_, entry)| entry.clone()).collect()
     }
 
     pub(super) fn indexed(&self, field: &str, value: &str) -> Vec<Arc<Entry>> {
@@ -205,15 +205,15 @@ impl KindCache {
             Some(slot) => state.index.get(&slot).unwrap_or(&empty),
             None => &state.objects,
         };
-        let from = after.unwrap_or(&prefix);
-        let mut candidates = below(source, from.as_bytes(), &prefix)
-            .filter(|(key, _)| Some(&key[..]) != after.map(str::as_bytes));
+        let mut candidates = below(source, after, &prefix);
+        // The keys say which namespace an object is in; looking into each would fetch as much memory as the list itself.
+        let all = filter.is_everything();
         for (key, entry) in candidates.by_ref() {
-            if !filter.matches(entry) {
+            if !all && !filter.matches(entry) {
                 continue;
             }
-            selection.entries.push(entry.clone());
-            if limit != 0 && selection.entries.len() == limit {
+            selection.objects.push(entry.object.clone());
+            if limit != 0 && selection.objects.len() == limit {
                 selection.last_key = Some(key.clone());
                 break;
             }
@@ -246,7 +246,7 @@ impl KindCache {
             Start::Now => {}
             Start::Present => {
                 let prefix = self.prefix_of(&watcher.filter);
-                let present: Vec<Arc<Object>> = below(&state.objects, prefix.as_bytes(), &prefix)
+                let present: Vec<Arc<Object>> = below(&state.objects, None, &prefix)
                     .filter(|(_, entry)| watcher.filter.matches(entry))
                     .map(|(_, entry)| entry.object.clone())
                     .collect();
@@ -312,14 +312,20 @@ impl KindCache {
     }
 }
 
+/// What has a key with this prefix, which ends in `/`, behind the key `after`.
 fn below<'a>(
     objects: &'a BTreeMap<Bytes, Arc<Entry>>,
-    from: &'a [u8],
-    prefix: &'a str,
+    after: Option<&str>,
+    prefix: &str,
 ) -> impl Iterator<Item = (&'a Bytes, &'a Arc<Entry>)> {
-    objects
-        .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
-        .take_while(move |(key, _)| key.starts_with(prefix.as_bytes()))
+    let from = match after {
+        Some(after) => Bound::Excluded(after.as_bytes()),
+        None => Bound::Included(prefix.as_bytes()),
+    };
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    // Nothing can be behind a key that lies behind the prefix; such a range would be no range.
+    let within = after.is_none_or(|after| after < end.as_str());
+    within.then(|| objects.range::<[u8], _>((from, Bound::Excluded(end.as_bytes())))).into_iter().flatten()
 }
 
 fn decode(kv: &KeyValue) -> Option<Arc<Entry>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::kinds::POD;
 use api::{FieldSelector, LabelSelector, Object, WatchEvent};
+use bytes::BytesMut;
 use embedded_store::{Event, KeyValue};
 use serde_json::json;
 
@@ -100,7 +101,93 @@ fn a_node_sees_its_pods_come_and_go_and_is_not_woken_for_others() {
     assert_eq!(caches.indexed(&POD, "spec.nodeName", "n1").len(), 1);
     assert_eq!(caches.indexed(&POD, "spec.nodeName", "n2").len(), 301);
     assert_eq!(caches.indexed(&POD, "spec.nodeName", "").len(), 0);
-    assert_eq!(kind.select(&on_node("n1"), None, 0).entries.len(), 1);
+    assert_eq!(kind.select(&on_node("n1"), None, 0).objects.len(), 1);
+}
+
+fn names(event: WatchEvent, out: &mut BytesMut) {
+    let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event
+    else {
+        panic!("{event:?}")
+    };
+    out.extend_from_slice(format!("{} ", object.name()).as_bytes());
+}
+
+#[test]
+fn watchers_of_everything_share_what_is_written() {
+    let caches = Caches::new();
+    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let all = |namespace: Option<&str>| Filter {
+        namespace: namespace.map(str::to_string),
+        labels: LabelSelector::everything(),
+        fields: FieldSelector::default(),
+        strategy: strategies::for_row(&POD),
+    };
+    put(&kind, "a", "", 1);
+    let mut first = kind.watch(all(Some("default")), Start::Now).unwrap();
+    let mut second = kind.watch(all(Some("default")), Start::After(0)).unwrap();
+    let mut late = kind.watch(all(Some("default")), Start::Now).unwrap();
+    let mut picky = kind.watch(on_node("n1"), Start::Now).unwrap();
+    let mut future = kind.watch(all(Some("default")), Start::After(3)).unwrap();
+    assert!(first.try_written(100, names).is_none(), "nothing has happened");
+    put(&kind, "b", "", 2);
+    assert_eq!(first.try_written(100, names).unwrap(), "b ");
+    assert!(second.try_written(100, names).is_none(), "older changes are its own to read");
+    let mut seen = Vec::new();
+    while let Some(WatchEvent::Added(object)) = second.try_next().unwrap() {
+        seen.push(object.name().to_string());
+    }
+    assert_eq!(seen, ["a", "b"]);
+    put(&kind, "c", "", 3);
+    put(&kind, "d", "", 4);
+    let (one, other) = (first.try_written(100, names).unwrap(), second.try_written(100, names).unwrap());
+    assert_eq!((&one[..], one.as_ptr()), (&b"c d "[..], other.as_ptr()));
+    assert_eq!(late.try_written(4, names).unwrap(), "b c ", "up to the size asked for");
+    assert_eq!(late.try_written(4, names).unwrap(), "d ");
+    assert!(late.try_written(4, names).is_none());
+    assert!(picky.try_written(100, names).is_none(), "who wants some is served alone");
+    assert!(future.try_written(100, names).is_none(), "who must skip some is served alone");
+    assert!(matches!(future.try_next().unwrap(), Some(WatchEvent::Added(object)) if object.name() == "d"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_watchers_is_woken_in_rounds() {
+    let caches = Caches::new();
+    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let everything = || Filter { fields: FieldSelector::default(), ..on_node("") };
+    let crowd: Vec<_> = (0..2000).map(|_| kind.watch(everything(), Start::Now).unwrap()).collect();
+    let begun = tokio::time::Instant::now();
+    let watched = async {
+        let mut at = Vec::new();
+        let mut watcher = kind.watch(everything(), Start::Now).unwrap();
+        for name in ["a", "b"] {
+            put(&kind, name, "", 1 + at.len() as u64);
+            watcher.changed().await;
+            assert!(watcher.try_next().unwrap().is_some());
+            at.push(begun.elapsed().as_millis());
+            // Lets the announcer see each by itself.
+            tokio::task::yield_now().await;
+        }
+        at
+    };
+    // Looks only when it is woken: that is what takes turns.
+    let woken = async {
+        let topic = crowd[0].topic.clone();
+        let mut at = Vec::new();
+        for _ in 0..2 {
+            topic.changed.notified().await;
+            at.push(begun.elapsed().as_millis());
+        }
+        at
+    };
+    let both = async { futures::join!(woken, watched) };
+    let (woken, watched) = tokio::select! {
+        biased;
+        () = caches.announce() => unreachable!("never ends"),
+        both = both => both,
+    };
+    assert_eq!(watched, [0, 0], "what is there is read at once");
+    assert_eq!(woken[0], 0, "a first change is told at once");
+    assert!((20..=26).contains(&woken[1]), "{woken:?}");
 }
 
 #[test]

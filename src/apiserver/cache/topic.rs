@@ -3,12 +3,17 @@
 //! Every kind has one topic with all its changes. Watches that are confined to a namespace, an object or the value of
 //! an indexed field share a topic of their own, which exists as long as somebody watches it: a node's kubelet is not woken
 //! for the pods of other nodes.
+//!
+//! Watchers that want every change of a topic are sent the same bytes: the newest piece of a topic's history is written out once
+//! and shared by all who are about to read there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use api::WatchEvent;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -17,7 +22,15 @@ use super::entry::Change;
 /// Bounds of one ring.
 const MOST_CHANGES: usize = 8192;
 const MOST_BYTES: usize = 16 << 20;
+/// Changes that are written out together, however small they are.
+const MOST_WRITTEN: usize = 256;
 const OLDEST: Duration = Duration::from_secs(300);
+
+/// What waking one watcher and writing to it takes.
+const EACH_WATCHER: Duration = Duration::from_micros(10);
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// What a change may be late for.
+const LONGEST_REST: Duration = Duration::from_millis(25);
 
 /// What a topic is confined to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +47,18 @@ pub(crate) struct Topic {
     pub(crate) changed: Notify,
     /// Watchers have changes to read and have not been woken for them yet.
     unannounced: AtomicBool,
+    /// Watchers are not woken again before.
+    rested: Mutex<Option<tokio::time::Instant>>,
+    /// Locked before the ring.
+    piece: Mutex<Option<Piece>>,
+}
+
+/// Some consecutive changes, written out.
+struct Piece {
+    from: u64,
+    /// The cursor behind them.
+    to: u64,
+    bytes: Bytes,
 }
 
 struct Ring {
@@ -54,7 +79,13 @@ pub(crate) struct Lagged {
 impl Topic {
     pub(crate) fn new(floor: u64) -> Self {
         let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor };
-        Topic { ring: Mutex::new(ring), changed: Notify::new(), unannounced: AtomicBool::new(false) }
+        Topic {
+            ring: Mutex::new(ring),
+            changed: Notify::new(),
+            unannounced: AtomicBool::new(false),
+            rested: Mutex::new(None),
+            piece: Mutex::new(None),
+        }
     }
 
     pub(crate) fn set_floor(&self, floor: u64) {
@@ -75,11 +106,18 @@ impl Topic {
         !self.unannounced.swap(true, Ordering::AcqRel)
     }
 
+    /// When the watchers may be woken.
+    pub(crate) fn rested(&self) -> tokio::time::Instant {
+        self.rested.lock().unwrap_or_else(tokio::time::Instant::now)
+    }
+
     /// Wakes the watchers.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(self: &Arc<Self>, now: tokio::time::Instant) {
         // Before waking: a change that comes later has to be announced again.
         self.unannounced.store(false, Ordering::Release);
         self.changed.notify_waiters();
+        // Every watcher holds the topic.
+        *self.rested.lock() = rest(Arc::strong_count(self)).map(|rest| now + rest);
     }
 
     /// Drops changes that are older than anyone can reasonably resume from.
@@ -92,6 +130,52 @@ impl Topic {
         if ring.changes.is_empty() {
             ring.changes.shrink_to_fit();
         }
+        drop(ring);
+        self.piece.lock().take();
+    }
+
+    /// Whether a watcher with this cursor has something to read, if only that it is too late.
+    pub(crate) fn has_news(&self, cursor: u64) -> bool {
+        let ring = self.ring.lock();
+        cursor != ring.first + ring.changes.len() as u64
+    }
+
+    /// The changes from a cursor on in writing, up to about `most` bytes, and the new cursor; none if there are none. Those who
+    /// share a topic write alike.
+    pub(crate) fn read_written(
+        &self,
+        cursor: u64,
+        most: usize,
+        write: impl Fn(WatchEvent, &mut BytesMut),
+    ) -> Result<Option<(Bytes, u64)>, Lagged> {
+        let mut piece = self.piece.lock();
+        if let Some(piece) = &*piece
+            && piece.from == cursor
+        {
+            return Ok(Some((piece.bytes.clone(), piece.to)));
+        }
+        let mut changes = VecDeque::new();
+        self.read(cursor, MOST_WRITTEN, &mut changes)?;
+        let mut to = cursor;
+        let mut out = BytesMut::new();
+        for change in changes {
+            if out.len() >= most {
+                break;
+            }
+            to += 1;
+            if let Some(event) = change.event() {
+                write(event, &mut out);
+            }
+        }
+        if out.is_empty() {
+            return Ok(None);
+        }
+        let bytes = out.freeze();
+        // Who is behind the others reads alone.
+        if piece.as_ref().is_none_or(|last| last.from < cursor) {
+            *piece = Some(Piece { from: cursor, to, bytes: bytes.clone() });
+        }
+        Ok(Some((bytes, to)))
     }
 
     /// The cursor behind the newest change.
@@ -125,6 +209,13 @@ impl Topic {
         out.extend(ring.changes.range(skip..skip + available).cloned());
         Ok(cursor + available as u64)
     }
+}
+
+/// How long a topic is left alone after so many watchers have been woken: about as long as serving them takes one
+/// processor. None below what timers can tell.
+fn rest(watchers: usize) -> Option<Duration> {
+    let rest = EACH_WATCHER * u32::try_from(watchers).unwrap_or(u32::MAX);
+    (rest >= SHORTEST_REST).then(|| rest.min(LONGEST_REST))
 }
 
 impl Ring {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use api::{Object, WatchEvent};
+use bytes::{Bytes, BytesMut};
 
 use super::Progress;
 use super::entry::{Change, Filter};
@@ -66,16 +67,32 @@ impl Watcher {
         }
     }
 
-    /// The next change, as soon as there is one.
-    pub(crate) async fn next(&mut self) -> Result<WatchEvent, Lagged> {
-        let topic = self.topic.clone();
+    /// The changes that are at hand, in writing, if this watcher wants every change of its topic and can share the bytes with
+    /// others. None says nothing: ask [`Watcher::try_next`].
+    pub(crate) fn try_written(
+        &mut self,
+        most: usize,
+        write: impl Fn(WatchEvent, &mut BytesMut),
+    ) -> Option<Bytes> {
+        // A topic of a namespace holds nothing else, and who is confined to one has such a topic.
+        let everything = self.filter.is_everything() && self.skip_to <= self.revision;
+        if !everything || !self.backlog.is_empty() {
+            return None;
+        }
+        let (bytes, cursor) = self.topic.read_written(self.cursor, most, write).ok()??;
+        self.cursor = cursor;
+        Some(bytes)
+    }
+
+    /// Returns once there may be a change, or the news that changes are gone.
+    pub(crate) async fn changed(&self) {
         loop {
             // Asked for before looking, so that a change in between is not missed.
-            let changed = topic.changed.notified();
+            let changed = self.topic.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(event) = self.try_next()? {
-                return Ok(event);
+            if !self.backlog.is_empty() || self.topic.has_news(self.cursor) {
+                return;
             }
             changed.await;
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::negotiate::{Accepted, Encoding, Form};
 use super::{Head, answer, table};
-use crate::registry::{Resource, Watch};
+use crate::registry::{Due, Resource, Watch};
 
 /// A piece is sent once it has this size, even if more events are at hand.
 const PIECE: usize = 64 * 1024;
@@ -68,40 +68,54 @@ pub(super) fn answer(
 
 impl Frames {
     async fn next_piece(&mut self) -> Option<Bytes> {
-        let first = tokio::select! {
-            biased;
-            () = &mut self.stopping => return None,
-            event = self.watch.next() => event?,
-        };
-        let mut piece = BytesMut::with_capacity(2048);
-        self.write(first, &mut piece);
-        while piece.len() < PIECE {
-            let Some(event) = self.watch.try_next() else { break };
-            self.write(event, &mut piece);
+        let mut piece = BytesMut::new();
+        loop {
+            if self.plain()
+                && let Some(written) = self.watch.try_written(PIECE, write_plain)
+            {
+                return Some(written);
+            }
+            while piece.len() < PIECE {
+                let Some(event) = self.watch.try_next() else { break };
+                self.write(event, &mut piece);
+            }
+            if !piece.is_empty() {
+                return Some(piece.freeze());
+            }
+            let due = tokio::select! {
+                biased;
+                () = &mut self.stopping => return None,
+                due = self.watch.due() => due,
+            };
+            match due {
+                Due::Something => {}
+                Due::Message(event) => self.write(event, &mut piece),
+                Due::End => return None,
+            }
         }
-        Some(piece.freeze())
+    }
+
+    /// Whether objects are sent as they are stored.
+    fn plain(&self) -> bool {
+        self.accepted.encoding == Encoding::Json
+            && self.accepted.form == Form::Whole
+            && !self.resource.is_converted()
     }
 
     fn write(&mut self, event: WatchEvent, out: &mut BytesMut) {
         let event = self.resource.outward_event(event);
-        let (name, object) = match &event {
-            WatchEvent::Added(object) => ("ADDED", object),
-            WatchEvent::Modified(object) => ("MODIFIED", object),
-            WatchEvent::Deleted(object) => ("DELETED", object),
-            WatchEvent::Bookmark { resource_version, initial_events_end } => {
-                let bookmark = self.bookmark(*resource_version, *initial_events_end);
-                return self.write_tree("BOOKMARK", &bookmark, out);
-            }
-            WatchEvent::Error(error) => return self.write_tree("ERROR", &answer::status_tree(error), out),
+        let Some((name, object)) = changed_object(&event) else {
+            let (name, tree) = match event {
+                WatchEvent::Bookmark { resource_version, initial_events_end } => {
+                    ("BOOKMARK", self.bookmark(resource_version, initial_events_end))
+                }
+                WatchEvent::Error(error) => ("ERROR", answer::status_tree(&error)),
+                WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => return,
+            };
+            return self.write_tree(name, &tree, out);
         };
         if self.accepted.encoding == Encoding::Json && self.accepted.form == Form::Whole {
-            out.reserve(object.json_len() + 40);
-            out.put_slice(b"{\"type\":\"");
-            out.put_slice(name.as_bytes());
-            out.put_slice(b"\",\"object\":");
-            object.write_json(out);
-            out.put_slice(b"}\n");
-            return;
+            return write_object(name, object, out);
         }
         match self.tree(object) {
             Ok(tree) => self.write_tree(name, &tree, out),
@@ -157,4 +171,29 @@ impl Frames {
         out.put_slice(frame.to_string().as_bytes());
         out.put_u8(b'\n');
     }
+}
+
+fn changed_object(event: &WatchEvent) -> Option<(&'static str, &Arc<Object>)> {
+    match event {
+        WatchEvent::Added(object) => Some(("ADDED", object)),
+        WatchEvent::Modified(object) => Some(("MODIFIED", object)),
+        WatchEvent::Deleted(object) => Some(("DELETED", object)),
+        WatchEvent::Bookmark { .. } | WatchEvent::Error(_) => None,
+    }
+}
+
+/// A change as it is sent to everybody who takes objects as they are stored.
+fn write_plain(event: WatchEvent, out: &mut BytesMut) {
+    if let Some((name, object)) = changed_object(&event) {
+        write_object(name, object, out);
+    }
+}
+
+fn write_object(name: &str, object: &Object, out: &mut BytesMut) {
+    out.reserve(object.json_len() + 40);
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    object.write_json(out);
+    out.put_slice(b"}\n");
 }

@@ -153,12 +153,12 @@ impl Registry {
             for (at, kv) in page.kvs.into_iter().enumerate() {
                 from = [&kv.key[..], b"\0"].concat();
                 let object = Object::from_stored(kv.value, kv.mod_revision).map_err(ApiError::internal)?;
-                let entry = Arc::new(Entry::new(Arc::new(object)));
+                let entry = Entry::new(Arc::new(object));
                 if !filter.matches(&entry) {
                     continue;
                 }
-                selection.entries.push(entry);
-                if limit != 0 && selection.entries.len() == limit {
+                selection.objects.push(entry.object);
+                if limit != 0 && selection.objects.len() == limit {
                     selection.remaining = page.count.saturating_sub(at as u64 + 1);
                     selection.last_key = (selection.remaining > 0).then_some(kv.key);
                     break 'pages;
@@ -223,7 +223,7 @@ fn listed(
     // How many remain is known only if all of them match.
     let remaining = (continue_token.is_some() && filter.is_everything()).then_some(selection.remaining);
     let items: Result<Vec<_>, _> =
-        selection.entries.iter().map(|entry| call.resource.outward(entry.object.clone())).collect();
+        selection.objects.into_iter().map(|object| call.resource.outward(object)).collect();
     Ok(ObjectList { items: items?, resource_version: revision, continue_token, remaining })
 }
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use api::{ApiError, WatchEvent, WatchOptions};
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep};
 
 use super::read::parse_version;
@@ -104,6 +105,14 @@ enum State {
     Over,
 }
 
+/// What a watch waited for.
+pub(crate) enum Due {
+    /// There may be a message to take.
+    Something,
+    Message(WatchEvent),
+    End,
+}
+
 impl Watch {
     /// The next message that needs no waiting.
     pub(crate) fn try_next(&mut self) -> Option<WatchEvent> {
@@ -134,21 +143,40 @@ impl Watch {
         }
     }
 
+    /// [`Watcher::try_written`], once everything that was there has been delivered.
+    pub(crate) fn try_written(
+        &mut self,
+        most: usize,
+        write: impl Fn(WatchEvent, &mut BytesMut),
+    ) -> Option<Bytes> {
+        let State::Following(watcher) = &mut self.state else { return None };
+        watcher.try_written(most, write)
+    }
+
     /// The next message; none when the watch is over.
     pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
-        if let Some(event) = self.try_next() {
-            return Some(event);
+        loop {
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
+            match self.due().await {
+                Due::Something => {}
+                Due::Message(event) => return Some(event),
+                Due::End => return None,
+            }
         }
-        let State::Following(watcher) = &mut self.state else { return None };
+    }
+
+    /// Waits until there is something to do.
+    pub(crate) async fn due(&mut self) -> Due {
+        let watcher = match &self.state {
+            State::Following(watcher) => watcher,
+            State::Over => return Due::End,
+            State::Initial(_) | State::Ending(_) => return Due::Something,
+        };
         let strike = tokio::select! {
             biased;
-            next = watcher.next() => return Some(match next {
-                Ok(event) => event,
-                Err(lagged) => {
-                    self.state = State::Over;
-                    fell_behind(&lagged)
-                }
-            }),
+            () = watcher.changed() => return Due::Something,
             strike = self.clock.strike() => strike,
         };
         match strike {
@@ -156,12 +184,9 @@ impl Watch {
                 // A last bookmark spares the client from reading old changes when it resumes.
                 let last = self.clock.next_bookmark.is_some().then(|| self.bookmark()).flatten();
                 self.state = State::Over;
-                last
+                last.map_or(Due::End, Due::Message)
             }
-            Strike::Bookmark => match self.bookmark() {
-                Some(event) => Some(event),
-                None => Box::pin(self.next()).await,
-            },
+            Strike::Bookmark => self.bookmark().map_or(Due::Something, Due::Message),
         }
     }
 
