@@ -54,6 +54,7 @@ fn config() -> Config {
         join_token: None,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
+        more_metrics: None,
     }
 }
 
