@@ -4,7 +4,7 @@
 //! Base and changes are streams of entries cut into pieces; a piece is a value of sled's (see [`stream`]). An entry of
 //! its own for every key would cost ten times as much: sled copies a node with all its entries for each one that is
 //! put into it and frees the copies only after the batch. A checkpoint of changes is one batch with the description,
-//! so it is there wholly or not at all. Once the changes outweigh the base a checkpoint is a new base: written piece by
+//! so it is there wholly or not at all. Once more is dead than alive a checkpoint is a new base: written piece by
 //! piece, on disk before the description names it, and only then is what it replaces removed.
 //!
 //! sled's flush does not reach the disk, so it is followed by a sync of our own handle of its file; only then may log
@@ -35,8 +35,10 @@ const GROUP: &[u8] = b"g";
 /// First byte of the keys of pieces: of a base, of changes.
 const BASE: u8 = b'b';
 const CHANGES: u8 = b'd';
-/// Changes of so many checkpoints are kept even if the base is smaller.
-pub(crate) const FEW: u64 = 8;
+/// Dead entries of so many checkpoints are kept however few live ones there are.
+pub(crate) const FEW: u64 = 4;
+/// What an entry takes beside its key and value.
+const ENTRY: u64 = 41;
 /// Numbers in a description.
 const WORDS: usize = 14;
 /// Pieces that are put into or removed from sled at a time, where it need not be all at once.
@@ -78,6 +80,12 @@ pub(crate) struct Job {
     /// All leases and their times to live.
     pub(crate) leases: Vec<(LeaseId, i64)>,
     pub(crate) group: Group,
+    /// Bytes that all current entries would take.
+    live: u64,
+}
+
+fn live(state: &State) -> u64 {
+    state.bytes + state.keys.len() as u64 * ENTRY
 }
 
 impl Job {
@@ -92,6 +100,7 @@ impl Job {
             entries,
             leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
             group: state.group.clone(),
+            live: live(state),
             description: Description::of(state, store),
         }
     }
@@ -129,10 +138,11 @@ pub(crate) struct Checkpoints {
     layout: Layout,
     /// The highest number that a base ever had, finished or not.
     bases: u64,
-    base_bytes: u64,
-    changes_bytes: u64,
     /// What [`FEW`] checkpoints have.
     pub(crate) few_bytes: u64,
+    /// Bytes of the pieces that count, and of the entries in them that are current, as of the last checkpoint.
+    stored: u64,
+    live: u64,
     /// Leases and times to live as they are stored.
     leases: BTreeMap<LeaseId, i64>,
 }
@@ -168,9 +178,9 @@ impl Checkpoints {
             path: path.to_path_buf(),
             layout: Layout::default(),
             bases: 0,
-            base_bytes: 0,
-            changes_bytes: 0,
             few_bytes: 0,
+            stored: 0,
+            live: 0,
             leases: BTreeMap::new(),
         })
     }
@@ -193,10 +203,10 @@ impl Checkpoints {
         let (description, layout, group) = Description::decode(&description)?;
         let mut state = State::new(limits);
         if layout.base > 0 {
-            self.base_bytes = self.replay(BASE, layout.base, &mut state)?;
+            self.stored = self.replay(BASE, layout.base, &mut state)?;
         }
         for number in layout.first..layout.next {
-            self.changes_bytes += self.replay(CHANGES, number, &mut state)?;
+            self.stored += self.replay(CHANGES, number, &mut state)?;
         }
         if state.keys.len() as u64 != description.keys || state.checksum != description.checksum {
             return Err(format!(
@@ -206,6 +216,7 @@ impl Checkpoints {
             ));
         }
         self.layout = layout;
+        self.live = live(&state);
         self.leases = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
         self.bases = layout.base.max(self.last_base());
         // What a crash has left: it is in nobody's way, so a failure is no harm.
@@ -252,9 +263,9 @@ impl Checkpoints {
         Err(format!("the end of {} is missing", name()))
     }
 
-    /// Whether the next checkpoint should be a new base: the changes outweigh it and are more than a few.
+    /// Whether the next checkpoint should be a new base: once more is dead than alive.
     pub(crate) fn wants_all(&self) -> bool {
-        self.changes_bytes > self.base_bytes.max(self.few_bytes)
+        self.stored > 2 * self.live + self.few_bytes
     }
 
     /// Writes a checkpoint; on return it is on disk.
@@ -262,6 +273,7 @@ impl Checkpoints {
         let path = self.path.clone();
         let leases: BTreeMap<LeaseId, i64> = job.leases.into_iter().collect();
         let head = Head { description: job.description, group: job.group };
+        self.live = job.live;
         match job.entries {
             Entries::Changes(changes) => self.write_changes(&head, changes, &leases),
             Entries::All(all) => self.write_base(&head, all, &leases),
@@ -301,7 +313,7 @@ impl Checkpoints {
         self.db.apply_batch(batch)?;
         self.settle()?;
         self.layout = layout;
-        self.changes_bytes += bytes;
+        self.stored += bytes;
         Ok(())
     }
 
@@ -335,7 +347,7 @@ impl Checkpoints {
         self.db.apply_batch(batch)?;
         self.settle()?;
         self.layout = layout;
-        (self.base_bytes, self.changes_bytes) = (bytes, 0);
+        self.stored = bytes;
         self.remove_unused()
     }
 

@@ -28,6 +28,8 @@ use crate::types::{Durability, OpResult, StoreError};
 const BATCH_BYTES: usize = 4 << 20;
 /// Lazy records kept in memory; more of them go to disk before their time.
 const LAZY_BYTES: usize = 1 << 20;
+/// Log after which the applied state is written, however large it is.
+const LONGEST_LOG: u64 = 32 << 20;
 /// Revisions that lazy writes may show ahead of the disk.
 const CEILING_STEP: u64 = 10_000;
 
@@ -299,7 +301,10 @@ impl Writer {
             // Only what is on disk in the log may be in a checkpoint.
             self.flush();
         }
-        let due = self.since_checkpoint >= self.limits.checkpoint_bytes || !self.waiting.is_empty();
+        // A large store takes more log to read back for fewer writes of what changes again and again.
+        let live = self.shared.core.state.read().bytes;
+        let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
+        let due = self.since_checkpoint >= enough || !self.waiting.is_empty();
         if !due || self.log.buffered() > 0 {
             return;
         }

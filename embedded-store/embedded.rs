@@ -50,8 +50,8 @@ pub struct Config {
     pub history: HistoryLimits,
     /// Size of a log segment.
     pub segment_bytes: u64,
-    /// Log between two writes of the applied state. A larger one costs memory while it is written: sled needs several
-    /// times its size.
+    /// Log between two writes of the applied state, at least; it grows with the store. A larger one costs memory while
+    /// it is written: sled needs several times its size.
     pub checkpoint_bytes: u64,
     /// Lazy writes are on disk after this.
     pub lazy_flush: Duration,

@@ -1,7 +1,7 @@
 //! The conformance suite on the stores of this crate, and what only opening and closing shows.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -248,4 +248,30 @@ fn churn_gives_space_back() {
     assert_eq!((status.keys, status.size_in_use), (0, 0));
     let size = disk_use(dir.path());
     assert!(size < 16 << 20, "{size} bytes for no keys");
+}
+
+/// A gibibyte in the long form.
+#[test]
+fn a_large_store_opens_quickly() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || Config { min_free_bytes: 0, ..Config::new(dir.path()) };
+    let (groups, each) = (rounds(128, 8192), 128);
+    {
+        let (store, _) = EmbeddedStore::open(config()).unwrap();
+        runtime().block_on(async {
+            for group in 0..groups {
+                let key = |n| put(&format!("/large/{:08}", group * each + n), vec![7; 1024]);
+                run(&store, (0..each).map(key).collect()).await.unwrap();
+            }
+        });
+        store.close();
+    }
+    let started = Instant::now();
+    let (store, _) = EmbeddedStore::open(config()).unwrap();
+    let took = started.elapsed();
+    assert_eq!(store.status().keys, (groups * each) as u64);
+    println!("opening {} MiB took {took:?}", store.status().size_in_use >> 20);
+    // The goal is for a release build.
+    let limit = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
+    assert!(took < limit, "opening took {took:?}");
 }
