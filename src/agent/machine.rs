@@ -113,6 +113,17 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// The pod network's tools: nft must be there, iptables only where pods have host ports.
+pub fn require_network_tools() -> Result<(), Problem> {
+    if find_program("iptables").is_none() {
+        tracing::warn!("iptables is not installed: ports of the host cannot be mapped to pods (apt-get install iptables)");
+    }
+    match find_program("nft") {
+        Some(_) => Ok(()),
+        None => Err(Problem::new("set up the pod network", "nft is not installed", "install it (apt-get install nftables)")),
+    }
+}
+
 /// The oldest containerd whose CRI is v1.
 const OLDEST_CONTAINERD: (u32, u32) = (1, 6);
 
@@ -130,6 +141,10 @@ pub async fn find_containerd() -> Result<PathBuf, Problem> {
     let output = output.map_err(|error| {
         Problem::new(what, format!("{} does not run: {error}", program.display()), advice)
     })?;
+    if !output.status.success() {
+        let why = format!("{} --version fails with {}", program.display(), output.status);
+        return Err(Problem::new(what, why, advice));
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     match version_of(&text) {
         Some(version) if version < OLDEST_CONTAINERD => {

@@ -59,8 +59,15 @@ pub async fn start(
     network::forget_last_boot(&network_config(&config)).map_err(|error| {
         Problem::new("prepare the pod network", chain(&error), "check permissions and space of the disk")
     })?;
+    machine::require_network_tools()?;
     let cri_socket = match &config.container_runtime_endpoint {
-        Some(socket) => socket.clone(),
+        Some(socket) => {
+            if let Err(error) = tokio::net::UnixStream::connect(socket).await {
+                let socket = socket.display();
+                tracing::warn!(%socket, %error, "the container runtime does not answer; the node will not be Ready until it does");
+            }
+            socket.clone()
+        }
         None => own_containerd(&config, &supervisor.stage("containerd")).await?,
     };
     let network_stage = supervisor.stage("network");

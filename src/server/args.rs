@@ -108,6 +108,10 @@ impl ServerArgs {
         };
         let cluster_cidr = parse(&self.cluster_cidr, "cluster-cidr")?;
         let service_cidr = parse(&self.service_cidr, "service-cidr")?;
+        if !cluster_cidr.address().is_ipv4() {
+            let why = format!("{} is not a range of IPv4, and pods have no other addresses yet", self.cluster_cidr);
+            return Err(Problem::new("set up the cluster's addresses", why, "correct --cluster-cidr"));
+        }
         let overlap =
             |a: &Cidr, b: &Cidr| a.prefix() <= b.prefix() && Cidr::new(b.address(), a.prefix()) == Some(*a);
         if overlap(&cluster_cidr, &service_cidr) || overlap(&service_cidr, &cluster_cidr) {

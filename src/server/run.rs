@@ -167,7 +167,10 @@ fn open_store(instance: &Instance) -> Result<Arc<EmbeddedStore>, Problem> {
 /// The secret that lets nodes join: given, kept, or new. Kept in the form that pins the CA.
 fn join_secret(plan: &Plan, ca_pem: &str) -> Result<String, Problem> {
     let path = plan.instance.server_dir().join("token");
-    let kept = files::read(&path)?.map(|text| Token::parse(&text)).transpose()?;
+    let kept = files::read(&path)?.map(|text| Token::parse(&text)).transpose().map_err(|problem| {
+        let advice = "restore it from a backup, or remove it to have a new one made";
+        Problem::new(format!("read {}", path.display()), problem, advice)
+    })?;
     let given = plan.arguments.token.as_deref().map(Token::parse).transpose()?;
     let token = given.or(kept).unwrap_or_else(|| {
         let mut bytes = [0u8; 16];
