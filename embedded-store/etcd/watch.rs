@@ -102,7 +102,7 @@ impl Stream for Session {
             this.bell.listen(cx, &mut this.ripe);
             this.turn = this.turn.wrapping_add(1);
             // A client may cancel what keeps its stream busy.
-            if !this.ripe.is_empty() && this.turn % PATIENCE != 0 {
+            if !this.ripe.is_empty() && !this.turn.is_multiple_of(PATIENCE) {
                 continue;
             }
             match this.requests.poll_next_unpin(cx) {
@@ -154,14 +154,16 @@ impl Session {
         use pb::watch_request::RequestUnion;
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
-            Some(RequestUnion::CancelRequest(cancel)) => {
-                if self.watches.remove(&cancel.watch_id).is_some() {
-                    let response = self.response(cancel.watch_id, self.front.store.revision());
-                    self.ready.push_back(pb::WatchResponse { canceled: true, ..response });
-                }
-            }
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.progress = Some(self.ripen_all()),
             None => {}
+        }
+    }
+
+    fn cancel(&mut self, id: i64) {
+        if self.watches.remove(&id).is_some() {
+            let response = self.response(id, self.front.store.revision());
+            self.ready.push_back(pb::WatchResponse { canceled: true, ..response });
         }
     }
 

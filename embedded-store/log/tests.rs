@@ -17,7 +17,7 @@ fn record(term: u64, index: u64) -> Record {
 fn fill(log: &mut Log, term: u64, until: u64) {
     while log.next <= until {
         log.append(&record(term, log.next));
-        if log.next % 3 == 0 || log.next > until {
+        if log.next.is_multiple_of(3) || log.next > until {
             log.sync().unwrap();
             log.roll().unwrap();
         }

@@ -228,10 +228,12 @@ impl RaftLogStorage<Group> for Storage {
     }
 }
 
+type Newest = Option<(SnapshotMeta<Member, BasicNode>, Vec<u8>)>;
+
 #[derive(Clone)]
 struct Machine {
     state: Arc<dyn StateMachine>,
-    newest: Arc<Mutex<Option<(SnapshotMeta<Member, BasicNode>, Vec<u8>)>>>,
+    newest: Arc<Mutex<Newest>>,
 }
 
 impl Machine {

@@ -192,6 +192,10 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         Problem::new("join a cluster", format!("no {what} is given"), format!("give --{flag}"))
     };
     let server = arguments.server.clone().ok_or_else(|| missing("server", "server"))?;
+    if !server.starts_with("https://") {
+        let advice = "give --server https://HOST:PORT";
+        return Err(Problem::new(format!("join {server:?}"), "it is not a URL of https", advice));
+    }
     let token = arguments.token.clone();
     machine::require_root("minik8s agent")?;
     let instance = Instance::of(&arguments.common.data_dir)?;

@@ -116,11 +116,17 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// The pod network's tools: nft must be there, iptables only where pods have host ports.
 pub fn require_network_tools() -> Result<(), Problem> {
     if find_program("iptables").is_none() {
-        tracing::warn!("iptables is not installed: ports of the host cannot be mapped to pods (apt-get install iptables)");
+        tracing::warn!(
+            "iptables is not installed: ports of the host cannot be mapped to pods (apt-get install iptables)"
+        );
     }
     match find_program("nft") {
         Some(_) => Ok(()),
-        None => Err(Problem::new("set up the pod network", "nft is not installed", "install it (apt-get install nftables)")),
+        None => Err(Problem::new(
+            "set up the pod network",
+            "nft is not installed",
+            "install it (apt-get install nftables)",
+        )),
     }
 }
 

@@ -22,8 +22,10 @@ use crate::ObjectApi;
 pub struct Informers {
     api: Arc<dyn ObjectApi>,
     stage: Stage,
-    shared: Arc<Mutex<HashMap<(String, String), Arc<Raw>>>>,
+    shared: Arc<Mutex<ByKind>>,
 }
+
+type ByKind = HashMap<(String, String), Arc<Raw>>;
 
 /// The copy of one kind. Clones share it.
 pub struct Informer<K> {

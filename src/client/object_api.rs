@@ -35,6 +35,7 @@ impl<'a> ObjectRef<'a> {
         Self::new(object.namespace(), object.name())
     }
 
+    #[expect(clippy::should_implement_trait, reason = "nobody subtracts from an object")]
     pub fn sub(self, subresource: &'a str) -> Self {
         ObjectRef { subresource: Some(subresource), ..self }
     }

@@ -109,7 +109,8 @@ impl ServerArgs {
         let cluster_cidr = parse(&self.cluster_cidr, "cluster-cidr")?;
         let service_cidr = parse(&self.service_cidr, "service-cidr")?;
         if !cluster_cidr.address().is_ipv4() {
-            let why = format!("{} is not a range of IPv4, and pods have no other addresses yet", self.cluster_cidr);
+            let why =
+                format!("{} is not a range of IPv4, and pods have no other addresses yet", self.cluster_cidr);
             return Err(Problem::new("set up the cluster's addresses", why, "correct --cluster-cidr"));
         }
         let overlap =

@@ -26,6 +26,8 @@ fn unknown_words_are_named_with_what_was_meant() {
     fs::write(&config, "cluster-cdir: 10.0.0.0/16\n").unwrap();
     let key = refused(&["server", "--config", config.to_str().unwrap()]);
     assert!(key.contains("there is no setting \"cluster-cdir\"; did you mean cluster-cidr?"), "{key}");
+    let url = refused(&["agent", "--server", "192.0.2.1", "--token", "x"]);
+    assert!(url.contains("give --server https://HOST:PORT"), "{url}");
     let level = refused(&["server", "--log", "kublet=debug"]);
     assert!(level.contains("did you mean kubelet?"), "{level}");
 }
@@ -37,6 +39,7 @@ fn impossible_values_are_refused_before_anything_happens() {
     let data = data.to_str().unwrap();
     for (flag, value, why) in [
         ("--cluster-cidr", "10.42.0.0", "--cluster-cidr"),
+        ("--cluster-cidr", "fd00::/48", "IPv4"),
         ("--service-cidr", "10.42.0.0/20", "overlap"),
         ("--write-kubeconfig-mode", "rw", "octal"),
         ("--node-name", "Not_A_Name", "node's name"),

@@ -12,7 +12,7 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Feeds bytes in pieces of every size and returns what comes out.
 async fn pass(bytes: &[u8]) -> Vec<u8> {
-    let input = [&PREFIX[..], &[b'*'; PREFACE - 4], bytes].concat();
+    let input = [PREFIX, &[b'*'; PREFACE - 4], bytes].concat();
     let mut results = Vec::new();
     for piece in 1..input.len() {
         let mut builder = tokio_stream::iter(

@@ -38,7 +38,6 @@ pub(crate) enum SystemdError {
 )]
 trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
-    #[expect(clippy::type_complexity, reason = "this is systemd's signature")]
     fn start_transient_unit(
         &self,
         name: &str,
