@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
-use api::kinds::{CONFIG_MAP, POD};
+use api::kinds::{CONFIG_MAP, POD, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity, ListOptions, Object, Patch, UpdateOptions, WatchOptions};
 use apiserver::{ApiServer, Config, ServiceAccountKeys, VersionInfo};
 use axum::body::Body;
@@ -71,7 +71,12 @@ impl Bench {
         let started = ApiServer::start(config(), Arc::new(MemoryStore::new()), &stage);
         let server = runtime.block_on(started).expect("a server");
         let api = server.as_user(admin());
-        Bench { runtime, server, api }
+        let bench = Bench { runtime, server, api };
+        // A controller's work elsewhere; pods are not admitted without.
+        let account =
+            json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
+        bench.create(&SERVICE_ACCOUNT, account);
+        bench
     }
 
     fn create(&self, row: &api::KindRow, body: Value) -> Arc<Object> {
