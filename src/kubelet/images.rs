@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod name;
 mod pause;
 mod pull;
+mod settle;
 
 pub(crate) use archive::architecture;
 pub(crate) use pull::ImageManager;

@@ -60,6 +60,7 @@ async fn sweep(
         }
         tracing::info!(image = %image.repo_tags.join(", "), bytes = image.size, "removing an unused image: the disk is full");
         context.cri.remove_image(&image.id).await?;
+        context.images.removed(&image.id);
         excess = excess.saturating_sub(image.size);
     }
     Ok(())

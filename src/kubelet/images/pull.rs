@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::credentials;
 use super::name::ImageName;
+use super::settle::Settled;
 use crate::context::Context;
 use crate::pods::backoff::Backoff;
 use crate::pods::turns::Turn;
@@ -20,6 +21,7 @@ use crate::spec::security::ImageUser;
 #[derive(Clone, Default)]
 pub(crate) struct ImageManager {
     state: Arc<Mutex<State>>,
+    settled: Settled,
 }
 
 #[derive(Default)]
@@ -62,6 +64,16 @@ impl ImageManager {
     /// Pulls that failed may be tried at once, as after an import.
     pub(crate) fn forget_failures(&self) {
         *self.state.lock() = State::default();
+    }
+
+    /// A container has been made of the image with this reference.
+    pub(crate) fn used(&self, context: &Context, reference: &str) {
+        self.settled.used(&context.cri, &context.stage, reference);
+    }
+
+    /// The image with this reference was removed.
+    pub(crate) fn removed(&self, reference: &str) {
+        self.settled.forget(reference);
     }
 
     pub(crate) async fn ensure(

@@ -285,6 +285,7 @@ impl Execution<'_> {
             .create_container(sandbox, wanted, config.clone())
             .await
             .map_err(|error| Failure::soon("CreateContainerError", error.message().to_string()))?;
+        context.images.used(context, &pulled.reference);
         context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
         context.slot_event(self.pod, slot, EventType::Normal, "Created", "Container created");
         context

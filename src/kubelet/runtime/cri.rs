@@ -259,6 +259,13 @@ impl Cri {
         Ok(self.images.clone().image_status(call(request)).await?.into_inner().image)
     }
 
+    /// Directories of the file systems that images are unpacked to.
+    pub(crate) async fn image_file_systems(&self) -> Outcome<Vec<String>> {
+        let reply = self.images.clone().image_fs_info(call(cri::ImageFsInfoRequest {})).await?.into_inner();
+        let places = reply.image_filesystems.into_iter().filter_map(|one| one.fs_id);
+        Ok(places.map(|id| id.mountpoint).collect())
+    }
+
     /// Pulls without a time limit: large images on slow lines take long, and the runtime has its own progress limit.
     pub(crate) async fn pull_image(
         &self,
