@@ -22,6 +22,7 @@ mod frame;
 mod hard;
 mod log;
 
+mod barrier;
 mod behind;
 mod checkpoint;
 mod inbox;

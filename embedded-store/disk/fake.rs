@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) sync: bool,
     /// Bytes of log that still fit; a write beyond it is cut short and fails.
     pub(crate) room: Option<u64>,
+    /// Writes stop half-way and fail.
+    pub(crate) write: bool,
     /// So many more operations that change something, then the disk is gone.
     pub(crate) operations: Option<u64>,
     /// What `free` says.
@@ -198,7 +200,9 @@ impl LogFile for FakeFile {
         let mut inner = self.disk.0.lock();
         inner.change()?;
         let room = inner.faults.room.unwrap_or(u64::MAX);
-        let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let broken = inner.faults.write;
+        let whole = if broken { bytes.len() / 2 } else { bytes.len() };
+        let fits = whole.min(usize::try_from(room).unwrap_or(usize::MAX));
         if let Some(room) = &mut inner.faults.room {
             *room -= fits as u64;
         }
@@ -208,7 +212,11 @@ impl LogFile for FakeFile {
             contents.current.resize(start + fits, 0);
         }
         contents.current[start..start + fits].copy_from_slice(&bytes[..fits]);
-        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        match fits < bytes.len() {
+            true if broken => Err(io::Error::other("the write failed")),
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     fn allocate(&mut self, length: u64) -> io::Result<()> {

@@ -55,3 +55,25 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 type Shared = Arc<EmbeddedStore>;
+
+const ALONE: &str = "MINIK8S_STORE_ALONE";
+
+/// Runs a test in a process of its own, where memory can be measured. `false` in the one that starts it, which then has
+/// nothing more to do.
+fn alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    false
+}
+
+/// Memory of this process, in MiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}

@@ -118,6 +118,17 @@ fn metrics_are_where_an_operator_looks() {
     assert!(of_the_api.contains("apiserver_request_total"));
 }
 
+/// A minute of writes, with etcd's own limits for a small cluster.
+#[test]
+fn etcdctl_finds_our_speed_sufficient() {
+    if std::env::var_os("MINIK8S_LONG").is_none_or(|long| long != "1") {
+        return;
+    }
+    let cluster = with_etcd(&[]);
+    let said = etcdctl(&cluster, &["check", "perf"]).ok();
+    assert_eq!(said.matches("PASS").count(), 4, "{said}");
+}
+
 /// A watch of etcdctl's; gone when dropped.
 struct Watch(Child);
 

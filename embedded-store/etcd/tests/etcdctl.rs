@@ -178,17 +178,6 @@ fn prefix(prefix: &str) -> types::RangeRequest {
     types::RangeRequest { key: prefix.to_string().into(), range_end: Some(end.into()), ..Default::default() }
 }
 
-/// A minute of writes; its limits are etcd's own for a small cluster.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn etcdctl_finds_our_speed_sufficient() {
-    if crate::proof::rounds(0, 1) == 0 {
-        return;
-    }
-    let server = plain().await;
-    let said = ok(&server, &["check", "perf"]).await;
-    assert_eq!(said.matches("PASS").count(), 4, "{said}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_prints_what_happens() {
     use std::io::{BufRead, BufReader};
