@@ -173,6 +173,11 @@ impl Checkpoints {
         };
         let file = File::open(path.join("db"))
             .map_err(|source| CheckpointError::Io { path: path.join("db"), source })?;
+        // That the files are there must be on disk before log is deleted for what is in them.
+        for folder in [Some(path), path.parent()].into_iter().flatten() {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|source| CheckpointError::Io { path: folder.to_path_buf(), source })?;
+        }
         Ok(Checkpoints {
             db,
             file,
