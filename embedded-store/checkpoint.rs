@@ -26,11 +26,13 @@ use crate::record::Group;
 use crate::state::State;
 use crate::types::{KeyValue, LeaseId};
 
+mod description;
 mod stream;
 
+pub(crate) use description::Description;
+use description::Layout;
 use stream::{Decoder, Encoder, Item};
 
-const FORMAT: u64 = 2;
 const DESCRIPTION: &[u8] = b"m";
 const GROUP: &[u8] = b"g";
 /// First byte of the keys of pieces: of a base, of changes.
@@ -40,8 +42,6 @@ const CHANGES: u8 = b'd';
 pub(crate) const FEW: u64 = 4;
 /// What an entry takes beside its key and value.
 const ENTRY: u64 = 41;
-/// Numbers in a description.
-const WORDS: usize = 14;
 /// Pieces that are put into or removed from sled at a time, where it need not be all at once.
 const TOGETHER: usize = 128;
 
@@ -51,20 +51,6 @@ pub(crate) enum CheckpointError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path}: {what}")]
     Damaged { path: PathBuf, what: String },
-}
-
-/// What a checkpoint stands for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Description {
-    pub(crate) store: u64,
-    pub(crate) index: u64,
-    pub(crate) term: u64,
-    pub(crate) time: u64,
-    pub(crate) revision: u64,
-    pub(crate) compacted: u64,
-    pub(crate) ceiling: u64,
-    pub(crate) keys: u64,
-    pub(crate) checksum: u64,
 }
 
 /// What a checkpoint has to bring to disk.
@@ -120,16 +106,6 @@ impl Head {
         batch.insert(GROUP, group);
         batch.insert(DESCRIPTION, self.description.encode(layout, checksum));
     }
-}
-
-/// Which pieces count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Layout {
-    /// Number of the base; 0 if there is none.
-    base: u64,
-    /// Numbers of the changes after it: from the first to before the next.
-    first: u64,
-    next: u64,
 }
 
 pub(crate) struct Checkpoints {
@@ -432,74 +408,6 @@ fn failed(path: &Path, e: sled::Error) -> CheckpointError {
     match e {
         sled::Error::Io(source) => CheckpointError::Io { path: path.to_path_buf(), source },
         other => damaged(path, other),
-    }
-}
-
-impl Description {
-    pub(crate) fn of(state: &State, store: u64) -> Description {
-        Description {
-            store,
-            index: state.index,
-            term: state.term,
-            time: state.time,
-            revision: state.revision,
-            compacted: state.compacted,
-            ceiling: state.ceiling,
-            keys: state.keys.len() as u64,
-            checksum: state.checksum,
-        }
-    }
-
-    /// `group` is the checksum of the membership beside it.
-    fn encode(&self, layout: Layout, group: u32) -> Vec<u8> {
-        let words: [u64; WORDS] = [
-            FORMAT,
-            self.store,
-            self.index,
-            self.term,
-            self.time,
-            self.revision,
-            self.compacted,
-            self.ceiling,
-            self.keys,
-            self.checksum,
-            layout.base,
-            layout.first,
-            layout.next,
-            u64::from(group),
-        ];
-        let mut out: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let checksum = crc32fast::hash(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Result<(Description, Layout, u32), String> {
-        let (words, checksum) =
-            bytes.split_last_chunk::<4>().ok_or_else(|| "its description is too short".to_string())?;
-        if *checksum != crc32fast::hash(words).to_le_bytes() {
-            return Err("its description does not match its checksum".to_string());
-        }
-        let word = |at: usize| -> u64 {
-            let bytes = words.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok());
-            bytes.map_or(0, u64::from_le_bytes)
-        };
-        if word(0) != FORMAT || words.len() != WORDS * 8 {
-            return Err(format!("it has format {}, this version reads {FORMAT}", word(0)));
-        }
-        let description = Description {
-            store: word(1),
-            index: word(2),
-            term: word(3),
-            time: word(4),
-            revision: word(5),
-            compacted: word(6),
-            ceiling: word(7),
-            keys: word(8),
-            checksum: word(9),
-        };
-        let layout = Layout { base: word(10), first: word(11), next: word(12) };
-        Ok((description, layout, u32::try_from(word(13)).unwrap_or_default()))
     }
 }
 
