@@ -10,5 +10,5 @@ mod stage;
 
 pub use clock::Clock;
 pub use latch::Latch;
-pub use stage::{OnExit, Stage, Supervisor};
+pub use stage::{OnExit, Stage, StageReport, Supervisor, Tasks};
 pub use tokio_util::sync::CancellationToken;

@@ -1,5 +1,6 @@
 //! Stages and their tasks: spawning, what an exit means, stop in reverse order of creation.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,23 @@ pub struct Stage {
     tracker: TaskTracker,
     failure: watch::Sender<Option<String>>,
     clock: watch::Sender<u64>,
+    tasks: Arc<Mutex<BTreeMap<Arc<str>, Tasks>>>,
+}
+
+/// How many tasks of one name there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    pub running: usize,
+    /// Since the start.
+    pub panicked: usize,
+}
+
+/// A stage as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageReport {
+    pub name: String,
+    /// By name; tasks that have ended well are not in it.
+    pub tasks: BTreeMap<String, Tasks>,
 }
 
 impl Default for Supervisor {
@@ -59,9 +77,19 @@ impl Supervisor {
             tracker: TaskTracker::new(),
             failure: self.failure.clone(),
             clock: self.clock.clone(),
+            tasks: Arc::default(),
         };
         self.stages.lock().push(stage.clone());
         stage
+    }
+
+    /// Every stage that has not been stopped, oldest first, with its tasks.
+    pub fn report(&self) -> Vec<StageReport> {
+        let stages = self.stages.lock();
+        let tasks = |stage: &Stage| {
+            stage.tasks.lock().iter().map(|(name, tasks)| (name.to_string(), *tasks)).collect()
+        };
+        stages.iter().map(|stage| StageReport { name: stage.name.to_string(), tasks: tasks(stage) }).collect()
     }
 
     /// Returns, with a sentence, when a task that must not end has ended.
@@ -106,9 +134,10 @@ impl Stage {
         F: Future<Output = ()> + Send + 'static,
     {
         let stage = self.clone();
-        let name: Arc<str> = name.into();
+        let name = self.begun(name);
         let supervised = async move {
             let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
+            stage.ended(&name, outcome.is_err());
             if outcome.is_err() {
                 tracing::error!(stage = %stage.name, task = %name, "task panicked");
             }
@@ -124,6 +153,29 @@ impl Stage {
             }
         };
         tokio::spawn(self.tracker.track_future(supervised));
+    }
+
+    /// Counts a task in.
+    fn begun(&self, name: &str) -> Arc<str> {
+        let mut tasks = self.tasks.lock();
+        if let Some((known, _)) = tasks.get_key_value(name) {
+            let known = known.clone();
+            tasks.entry(known.clone()).or_default().running += 1;
+            return known;
+        }
+        let name: Arc<str> = name.into();
+        tasks.insert(name.clone(), Tasks { running: 1, panicked: 0 });
+        name
+    }
+
+    fn ended(&self, name: &str, panicked: bool) {
+        let mut tasks = self.tasks.lock();
+        let Some(count) = tasks.get_mut(name) else { return };
+        count.running = count.running.saturating_sub(1);
+        count.panicked += usize::from(panicked);
+        if *count == Tasks::default() {
+            tasks.remove(name);
+        }
     }
 
     /// Runs a task that is dropped at its next await point when the stage stops: for loops that hold nothing to tidy.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{OnExit, Supervisor};
+use super::{OnExit, Supervisor, Tasks};
 
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -64,4 +64,26 @@ async fn a_latch_wakes_all_and_stays_open() {
     tokio::join!(both, opener);
     latch.wait().await;
     assert!(latch.is_open());
+}
+
+#[tokio::test]
+async fn tasks_are_counted_by_name() {
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("node");
+    for _ in 0..2 {
+        stage.spawn_cancellable("loop", OnExit::Done, std::future::pending());
+    }
+    stage.spawn("one-off", OnExit::Done, async {});
+    stage.spawn("broken", OnExit::Done, async { panic!("a bug") });
+    let wanted = |tasks: &Tasks, running, panicked| *tasks == Tasks { running, panicked };
+    loop {
+        let report = supervisor.report();
+        let tasks = &report[0].tasks;
+        if tasks.len() == 2 && wanted(&tasks["loop"], 2, 0) && wanted(&tasks["broken"], 0, 1) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    supervisor.shutdown(GRACE).await;
+    assert!(supervisor.report().is_empty());
 }
