@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Job};
 use crate::inbox::Shared;
@@ -32,6 +32,10 @@ pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, s
         shared.metrics.backend_commit.observe(started.elapsed());
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
         shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+        if written.is_ok() {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            shared.checkpointed.store(now.as_secs(), Ordering::Relaxed);
+        }
         shared.checkpoint_done(written);
     }
 }

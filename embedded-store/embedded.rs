@@ -121,6 +121,14 @@ pub struct Status {
     /// Bytes of keys and values.
     pub size_in_use: u64,
     pub size_on_disk: u64,
+    /// The part of it that is the log.
+    pub log_size: u64,
+    /// When the applied state was last written, in seconds since 1970; none for a store that never had to.
+    pub last_checkpoint: Option<u64>,
+    /// Bytes that can still be written to the store's disk.
+    pub free_on_disk: u64,
+    /// Below this much free space writes are refused.
+    pub min_free_on_disk: u64,
     pub watchers: u64,
     pub trouble: Trouble,
 }
@@ -130,6 +138,8 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     store: u64,
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    min_free: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -152,7 +162,7 @@ impl EmbeddedStore {
         disk: Arc<dyn Disk>,
         lock: Option<DirectoryLock>,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let Loaded { state, mut checkpoints, mut log, mut recovery } = load(&config, &disk)?;
+        let Loaded { state, mut checkpoints, checkpointed, mut log, mut recovery } = load(&config, &disk)?;
         checkpoints.few_bytes = config.checkpoint_bytes * FEW;
         let term =
             lead(&mut log, state.term).map_err(|source| OpenError::Io { path: disk.path(), source })?;
@@ -171,6 +181,7 @@ impl EmbeddedStore {
         shared.log_bytes.store(log.bytes(), Ordering::Relaxed);
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
         shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+        shared.checkpointed.store(checkpointed, Ordering::Relaxed);
         let store = log.store();
         let (jobs, todo) = sync_channel(1);
         let limits = Limits {
@@ -213,6 +224,8 @@ impl EmbeddedStore {
             shared,
             store,
             dir: config.dir.clone(),
+            disk,
+            min_free: config.min_free_bytes,
             threads: Mutex::new(threads),
             lock: Mutex::new(lock),
         };
@@ -234,8 +247,9 @@ impl EmbeddedStore {
     pub fn status(&self) -> Status {
         let shared = &self.shared;
         let watchers = shared.core.hub.watchers() as u64;
-        let size_on_disk =
-            shared.log_bytes.load(Ordering::Relaxed) + shared.state_bytes.load(Ordering::Relaxed);
+        let log_size = shared.log_bytes.load(Ordering::Relaxed);
+        let size_on_disk = log_size + shared.state_bytes.load(Ordering::Relaxed);
+        let last_checkpoint = Some(shared.checkpointed.load(Ordering::Relaxed)).filter(|time| *time > 0);
         let trouble = shared.trouble.lock().clone();
         let (applied, ..) = shared.core.applied();
         let state = shared.core.state.read();
@@ -248,6 +262,10 @@ impl EmbeddedStore {
             keys: state.keys.len() as u64,
             size_in_use: state.bytes,
             size_on_disk,
+            log_size,
+            last_checkpoint,
+            free_on_disk: self.disk.free().unwrap_or(u64::MAX),
+            min_free_on_disk: self.min_free,
             watchers,
             trouble,
         }
@@ -346,6 +364,8 @@ impl Drop for EmbeddedStore {
 pub(crate) struct Loaded {
     pub(crate) state: State,
     pub(crate) checkpoints: Checkpoints,
+    /// Time of the newest record in it, in seconds since 1970.
+    pub(crate) checkpointed: u64,
     pub(crate) log: Log,
     pub(crate) recovery: Recovery,
 }
@@ -382,6 +402,7 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
     }
     state.dirty = Some(Default::default());
     let applied = state.index;
+    let checkpointed = state.time / 1000;
     let store = description.map(|d| d.store);
     let started = Instant::now();
     let replayed = Log::open(disk, config.segment_bytes, store, applied, |record| {
@@ -408,7 +429,7 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
         None => Log::create(Arc::clone(disk), config.segment_bytes, new_identity(), 1)?,
     };
     tracing::debug!(replayed = recovery.replayed, took = ?started.elapsed(), "the log is read");
-    Ok(Loaded { state, checkpoints, log, recovery })
+    Ok(Loaded { state, checkpoints, checkpointed, log, recovery })
 }
 
 /// The one member of the group votes for itself, once; returns the term it writes in.

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     /// Bytes of the log and of the applied state on disk.
     pub(crate) log_bytes: AtomicU64,
     pub(crate) state_bytes: AtomicU64,
+    /// When the applied state was last written, in seconds since 1970; 0 for never.
+    pub(crate) checkpointed: AtomicU64,
     /// The next checkpoint is to hold everything.
     pub(crate) all_due: AtomicBool,
     pub(crate) inbox: Mutex<Inbox>,
@@ -85,6 +87,7 @@ impl Shared {
             trouble: Mutex::default(),
             log_bytes: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
             all_due: AtomicBool::new(false),
             inbox: Mutex::default(),
             wake: Condvar::new(),
