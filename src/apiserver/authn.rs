@@ -13,6 +13,7 @@ mod token_request;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::{ApiError, Identity, Object};
 use jiff::Timestamp;
@@ -28,6 +29,16 @@ pub struct Authenticator {
     issuer: String,
     audiences: Vec<String>,
     join_token: Option<String>,
+    extend_expiration: bool,
+    /// Uses of service account tokens, by whether they should have been replaced.
+    pub(crate) uses: TokenUses,
+}
+
+/// Counters under upstream's names.
+#[derive(Default)]
+pub(crate) struct TokenUses {
+    pub(crate) valid: AtomicU64,
+    pub(crate) stale: AtomicU64,
 }
 
 impl Authenticator {
@@ -43,6 +54,8 @@ impl Authenticator {
             keys,
             issuer: config.service_account_keys.issuer.clone(),
             audiences,
+            extend_expiration: config.service_account_keys.extend_expiration,
+            uses: TokenUses::default(),
             join_token: config.join_token.as_deref().map(|token| secret_part(token).to_string()),
         })
     }
@@ -100,6 +113,12 @@ impl Authenticator {
         let claims = self.keys.verify(token)?;
         claims.check(&self.issuer, audiences, now)?;
         let identity = service_account::identity(&claims, &self.caches, now)?;
+        let is_stale = claims.kubernetes.warnafter.is_some_and(|after| now.as_second() > after);
+        if is_stale {
+            tracing::debug!(user = %identity.name, "a token is used that should have been read again from its file");
+        }
+        let uses = if is_stale { &self.uses.stale } else { &self.uses.valid };
+        uses.fetch_add(1, Ordering::Relaxed);
         Ok((identity, audiences.iter().filter(|one| claims.aud.contains(one)).cloned().collect()))
     }
 

@@ -3,6 +3,7 @@
 //! Runs at every start; what is there is left alone, but the endpoints follow the advertised address.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE};
 use api::{ApiError, CreateOptions, Identity, KindRow, Patch, UpdateOptions};
@@ -35,6 +36,23 @@ pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
     policy.map_err(|source| StartError::Bootstrap { what: "the bootstrap policy".into(), source })?;
     service
 }
+
+/// Brings the endpoints of the `kubernetes` service to the address that is advertised now, whenever that changes.
+pub(crate) async fn follow_address(server: Arc<ApiServer>) {
+    let api = server.as_user(identity());
+    let mut address = server.registry.config.advertise_address.clone();
+    while address.changed().await.is_ok() {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = kubernetes_service(&server, &api).await {
+            tracing::warn!(%error, retry = ?pause, "the kubernetes service does not follow the server's address yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 async fn ensure(
     api: &Arc<dyn ObjectApi>,
@@ -85,7 +103,7 @@ async fn converge(
 
 async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Result<(), StartError> {
     let config = &server.registry.config;
-    let (address, port) = (config.advertise_address.to_string(), config.advertise_port);
+    let (address, port) = (config.advertise_address.borrow().to_string(), config.advertise_port);
     let cluster_ip = first_service_ip(&config.service_cidr)
         .ok_or_else(|| StartError::Config(format!("service CIDR {:?} is not a CIDR", config.service_cidr)))?;
     let family = if address.contains(':') { "IPv6" } else { "IPv4" };

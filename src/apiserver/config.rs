@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::NodeDialer;
+use tokio::sync::watch;
 
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
@@ -12,8 +13,8 @@ pub struct Config {
     pub service_cidr: String,
     /// DNS domain of the cluster, such as `cluster.local`.
     pub cluster_domain: String,
-    /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service.
-    pub advertise_address: IpAddr,
+    /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service, which follows it.
+    pub advertise_address: watch::Receiver<IpAddr>,
     pub advertise_port: u16,
     pub service_account_keys: ServiceAccountKeys,
     /// The CA that client certificates are verified against, DER and PEM.
@@ -39,6 +40,9 @@ pub struct ServiceAccountKeys {
     pub private_key_pem: String,
     /// Further keys whose tokens are accepted, as SubjectPublicKeyInfo PEM.
     pub public_keys_pem: Vec<String>,
+    /// Tokens that pods mount are good for a year, though they say an hour: for clients that read them only once
+    /// (`--service-account-extend-token-expiration`).
+    pub extend_expiration: bool,
 }
 
 /// What `/version` says.

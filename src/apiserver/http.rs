@@ -40,6 +40,7 @@ use serde_json::json;
 use supervisor::CancellationToken;
 
 pub(crate) use connection::serve;
+pub(crate) use health::readiness;
 pub(crate) use metrics::Metrics;
 pub(crate) use openapi::Documents;
 
@@ -251,7 +252,8 @@ fn go_arch() -> &'static str {
 
 fn openid(server: &ApiServer) -> serde_json::Value {
     let config = &server.registry.config;
-    let host = format!("https://{}:{}", config.advertise_address, config.advertise_port);
+    let host = SocketAddr::new(*config.advertise_address.borrow(), config.advertise_port);
+    let host = format!("https://{host}");
     json!({
         "issuer": server.registry.authenticator.issuer(),
         "jwks_uri": format!("{host}/openid/v1/jwks"),

@@ -68,7 +68,17 @@ impl ApiServer {
         });
         bootstrap::run(&server).await?;
         server.bootstrapped.open();
+        stage.spawn_cancellable(
+            "endpoints of the kubernetes service",
+            OnExit::Done,
+            bootstrap::follow_address(server.clone()),
+        );
         Ok(server)
+    }
+
+    /// The checks of `/readyz`, by name.
+    pub fn readiness(&self) -> Vec<(&'static str, bool)> {
+        http::readiness(self)
     }
 
     /// Serves HTTPS on the listener until the stage stops. HTTP/2 is offered if the configuration names no protocols.

@@ -1,9 +1,9 @@
-//! Certificate signing requests: approves those of kubelets, signs what is approved, and forgets old ones.
+//! Certificate signing requests: approves those of nodes, signs what is approved, and forgets old ones.
 //!
-//! Approved by itself is what a node may ask for: its client certificate, by a machine with the join token (group
-//! `system:bootstrappers`) or, for renewal, by the node itself; and its serving certificate, by the node itself and only for
-//! addresses that its Node object has. Everything else waits for `kubectl certificate approve`. Upstream asks a SubjectAccessReview
-//! whether the requester may have its request approved; here the groups decide.
+//! Approved by itself is what a node may ask for: its client certificate, its serving certificate (only for addresses that its
+//! Node object has), and that of its pod network. Whether the author may have that is asked of authorization, as upstream
+//! does, by a SubjectAccessReview for a subresource of `certificatesigningrequests`: bindings decide, and administrators can
+//! change them. Everything else waits for `kubectl certificate approve`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use api::{ApiError, DeleteOptions, Kinded, Preconditions, UpdateOptions};
 use client::{Api, Informer, ObjectApi, ObjectRef, WorkQueue};
 use k8s_openapi::ByteString;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::CertificateSigner;
 use crate::context::{Context, Outcome, text, unless_gone};
-use plan::{Approval, State};
+use plan::State;
 
 mod plan;
 mod request;
@@ -88,10 +89,44 @@ impl Controller {
     }
 
     async fn approve(&self, request: &CertificateSigningRequest) -> Result<(), ApiError> {
-        let node = |name: &str| self.nodes.get(None, name);
-        let Approval::Grant(message) = plan::approval(request, node) else { return Ok(()) };
-        let condition = plan::condition("Approved", "AutoApproved", message, Timestamp::now());
-        self.write(request, "approval", |status| status.push(condition), None).await
+        for kind in plan::recognize(request, |name: &str| self.nodes.get(None, name)) {
+            if !self.is_allowed(request, kind.subresource).await? {
+                continue;
+            }
+            let condition = plan::condition("Approved", "AutoApproved", kind.message, Timestamp::now());
+            return self.write(request, "approval", |status| status.push(condition), None).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the request's author may create such requests.
+    async fn is_allowed(
+        &self,
+        request: &CertificateSigningRequest,
+        subresource: &str,
+    ) -> Result<bool, ApiError> {
+        let spec = &request.spec;
+        let attributes = ResourceAttributes {
+            group: Some("certificates.k8s.io".to_string()),
+            resource: Some("certificatesigningrequests".to_string()),
+            verb: Some("create".to_string()),
+            subresource: Some(subresource.to_string()),
+            version: Some("*".to_string()),
+            ..ResourceAttributes::default()
+        };
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: spec.username.clone(),
+                uid: spec.uid.clone(),
+                groups: spec.groups.clone(),
+                extra: spec.extra.clone(),
+                resource_attributes: Some(attributes),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answered = Api::<SubjectAccessReview>::all(self.api.clone()).create(&review).await?;
+        Ok(answered.status.as_ref().is_some_and(|status| status.allowed))
     }
 
     async fn sign(&self, request: &CertificateSigningRequest) -> Result<(), ApiError> {

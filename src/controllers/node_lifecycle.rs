@@ -27,7 +27,7 @@ mod plan;
 const ACCOUNT: &str = "node-controller";
 const LEASES: &str = "kube-node-lease";
 /// Silence after which a node counts as unreachable.
-const GRACE: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(50);
 /// The same for a node that never posted a status.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 

@@ -61,6 +61,9 @@ pub(super) struct Private {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<Reference>,
     pub(super) serviceaccount: Reference,
+    /// When a token whose life was extended should have been replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) warnafter: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]

@@ -27,6 +27,7 @@ fn keys() -> Keys {
         audiences: vec![],
         private_key_pem: pem("PRIVATE KEY", der.as_ref()),
         public_keys_pem: vec![],
+        extend_expiration: true,
     })
     .unwrap()
 }

@@ -1,7 +1,7 @@
 //! The `token` subresource of service accounts (TokenRequest API, KEP-1205).
 //!
-//! Upstream stretches tokens of 3607 seconds to a year for clients from before token rotation; ours last as long as
-//! they say.
+//! A token of 3607 seconds is what admission mounts into pods. Clients from before token rotation read it only once, so
+//! it is good for a year while it says an hour (unless that is switched off), and using it later is counted.
 
 use api::kinds::{NODE, POD, SECRET};
 use api::{ApiError, FieldError, KindRow, Object};
@@ -15,6 +15,9 @@ use super::jwt::{Claims, Private, Reference};
 const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
+/// The life that marks tokens mounted by admission; see `admission::service_account`.
+const MOUNTED_SECONDS: i64 = 60 * 60 + 7;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 60 * 60;
 
 pub(super) fn issue(
     authenticator: &Authenticator,
@@ -54,9 +57,15 @@ pub(super) fn issue(
         bind(authenticator, account, bound, &mut private)?;
     }
     let issued = now.as_second();
+    let own_audience = audiences.iter().all(|one| authenticator.audiences.contains(one));
+    let extended = authenticator.extend_expiration
+        && private.pod.is_some()
+        && seconds == MOUNTED_SECONDS
+        && own_audience;
+    private.warnafter = extended.then_some(issued + seconds);
     let claims = Claims {
         aud: audiences,
-        exp: issued + seconds,
+        exp: issued + if extended { EXTENDED_SECONDS } else { seconds },
         iat: issued,
         iss: authenticator.issuer.clone(),
         jti: uuid::Uuid::new_v4().to_string(),
@@ -74,7 +83,7 @@ pub(super) fn issue(
         "kind": "TokenRequest",
         "metadata": {"name": account.name(), "namespace": namespace, "creationTimestamp": time(issued)},
         "spec": spec,
-        "status": {"token": token, "expirationTimestamp": time(claims.exp)},
+        "status": {"token": token, "expirationTimestamp": time(issued + seconds)},
     }))
 }
 

@@ -86,10 +86,8 @@ fn groups(server: &ApiServer) -> Vec<&str> {
 
 fn api_versions(server: &ApiServer) -> Value {
     let config = &server.registry.config;
-    let address = match config.advertise_address {
-        std::net::IpAddr::V4(ip) => format!("{ip}:{}", config.advertise_port),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.advertise_port),
-    };
+    let address =
+        std::net::SocketAddr::new(*config.advertise_address.borrow(), config.advertise_port).to_string();
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],

@@ -30,6 +30,11 @@ fn checks(server: &ApiServer, endpoint: &str) -> Vec<Check> {
     checks
 }
 
+/// What `/readyz` looks at.
+pub(crate) fn readiness(server: &ApiServer) -> Vec<(&'static str, bool)> {
+    checks(server, "readyz").into_iter().map(|check| (check.name, check.ok)).collect()
+}
+
 /// Answers an endpoint (`readyz`) or one of its checks (`readyz/etcd`).
 pub(super) fn answer(server: &Arc<ApiServer>, path: &str, query: &str) -> Response<Body> {
     let query = Query::parse(query).unwrap_or_default();

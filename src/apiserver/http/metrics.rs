@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -67,6 +68,15 @@ impl Metrics {
     pub(crate) fn render(&self, server: &ApiServer) -> String {
         let mut text = String::new();
         self.render_requests(&mut text);
+        let uses = &server.registry.authenticator.uses;
+        for (name, help, count) in [
+            ("stale", "Cumulative stale projected service account tokens used", &uses.stale),
+            ("valid", "Cumulative valid projected service account tokens used", &uses.valid),
+        ] {
+            let (name, count) =
+                (format!("serviceaccount_{name}_tokens_total"), count.load(Ordering::Relaxed));
+            let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} counter\n{name} {count}");
+        }
         text.push_str("# HELP apiserver_resource_objects Number of stored objects at the time of last check split by kind.\n");
         text.push_str("# TYPE apiserver_resource_objects gauge\n");
         for resource in server.registry.resources.all() {

@@ -14,7 +14,8 @@ const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
 
-const BOOTSTRAPPERS: &str = "system:bootstrappers";
+/// Whom a node's pod network reads the other nodes as.
+const NETWORK_USER: &str = "system:kube-proxy";
 const NODES: &str = "system:nodes";
 const NODE_USER: &str = "system:node:";
 
@@ -30,13 +31,33 @@ pub(super) enum State {
     Settled,
 }
 
+/// A kind of request that may be approved without a person, if its author may create `certificatesigningrequests` with
+/// this subresource (which exists for authorization only).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Approval {
-    /// With this message.
-    Grant(&'static str),
-    /// Someone else decides, perhaps later.
-    Leave,
+pub(super) struct Recognized {
+    pub(super) subresource: &'static str,
+    /// Message of the approval.
+    pub(super) message: &'static str,
 }
+
+/// Upstream's two, in its order.
+const SELF_CLIENT: Recognized = Recognized {
+    subresource: "selfnodeclient",
+    message: "Auto approving self kubelet client certificate after SubjectAccessReview.",
+};
+const NODE_CLIENT: Recognized = Recognized {
+    subresource: "nodeclient",
+    message: "Auto approving kubelet client certificate after SubjectAccessReview.",
+};
+/// Ours: upstream leaves these to an administrator.
+const SELF_SERVING: Recognized = Recognized {
+    subresource: "selfnodeserver",
+    message: "Auto approving kubelet serving certificate after SubjectAccessReview: all names are the node's.",
+};
+const NETWORK_CLIENT: Recognized = Recognized {
+    subresource: "nodenetwork",
+    message: "Auto approving client certificate of a node's pod network after SubjectAccessReview.",
+};
 
 fn has(request: &CertificateSigningRequest, kind: &str) -> bool {
     when(request, kind).is_some()
@@ -97,35 +118,29 @@ pub(super) fn expiry(request: &CertificateSigningRequest) -> Option<Timestamp> {
     settled.or(created)
 }
 
-/// Whether the request may be approved without a person.
-pub(super) fn approval(
+/// The kinds that the request is of: any of them is enough.
+pub(super) fn recognize(
     request: &CertificateSigningRequest,
     node: impl Fn(&str) -> Option<Arc<Node>>,
-) -> Approval {
+) -> Vec<Recognized> {
     let spec = &request.spec;
-    let Ok(asked) = request::parse(&spec.request.0) else { return Approval::Leave };
+    let Ok(asked) = request::parse(&spec.request.0) else { return Vec::new() };
     let user = spec.username.as_deref().unwrap_or("");
-    let in_group = |group: &str| spec.groups.iter().flatten().any(|own| own == group);
     let usages: Vec<&str> = spec.usages.iter().flatten().map(String::as_str).collect();
-    let Some(name) = node_of(&asked) else { return Approval::Leave };
-    let itself = in_group(NODES) && user == asked.common_name;
-    match spec.signer_name.as_str() {
-        KUBELET_CLIENT if !usages_are(&usages, "client auth") || asked.has_alternative_names() => {
-            Approval::Leave
-        }
-        KUBELET_CLIENT if itself => {
-            Approval::Grant("Auto approving self kubelet client certificate after SubjectAccessReview.")
-        }
-        KUBELET_CLIENT if in_group(BOOTSTRAPPERS) => {
-            Approval::Grant("Auto approving kubelet client certificate after SubjectAccessReview.")
-        }
-        KUBELET_SERVING if itself && usages_are(&usages, "server auth") => match node(name) {
-            Some(node) if names_are_of(&asked, &node) => {
-                Approval::Grant("Auto approving kubelet serving certificate: all names are the node's.")
-            }
-            _ => Approval::Leave,
+    let itself = user == asked.common_name;
+    let plain_client = usages_are(&usages, "client auth") && !asked.has_alternative_names();
+    match (spec.signer_name.as_str(), node_of(&asked)) {
+        (KUBELET_CLIENT, Some(_)) if plain_client && itself => vec![SELF_CLIENT, NODE_CLIENT],
+        (KUBELET_CLIENT, Some(_)) if plain_client => vec![NODE_CLIENT],
+        (KUBELET_SERVING, Some(name)) if itself && usages_are(&usages, "server auth") => match node(name) {
+            Some(node) if names_are_of(&asked, &node) => vec![SELF_SERVING],
+            _ => Vec::new(),
         },
-        _ => Approval::Leave,
+        (CLIENT, None) if plain_client && asked.common_name == NETWORK_USER => {
+            let is_node = user.starts_with(NODE_USER) && asked.organizations.is_empty();
+            if is_node { vec![NETWORK_CLIENT] } else { Vec::new() }
+        }
+        _ => Vec::new(),
     }
 }
 

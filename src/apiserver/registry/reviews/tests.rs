@@ -6,6 +6,7 @@ use api::kinds::{
 };
 use api::{ApiError, CreateOptions, DeleteOptions, Identity, KindRow};
 use client::{ApiFor, ObjectRef};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::testing::{Harness, master, pod};
@@ -118,6 +119,40 @@ async fn a_token_is_as_good_as_what_it_is_bound_to() {
         .await
         .unwrap();
     assert_eq!(vault["audiences"], json!(["vault"]));
+    h.stop().await;
+}
+
+/// What a token says of itself.
+fn claims(token: &Value) -> Value {
+    use base64::Engine as _;
+    let text = token["status"]["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[tokio::test]
+async fn mounted_tokens_are_good_for_a_year_and_say_an_hour() {
+    let h = Harness::start().await;
+    h.create(&SERVICE_ACCOUNT, HERE, json!({"metadata": {"name": "builder"}})).await;
+    let mut body = pod("p");
+    body["spec"]["serviceAccountName"] = json!("builder");
+    h.create(&POD, HERE, body).await;
+    let ask = async |seconds: i64, audiences: Value, bound: Value| {
+        let spec = json!({"expirationSeconds": seconds, "audiences": audiences, "boundObjectRef": bound});
+        let made = token(&h, spec).await.unwrap();
+        let claims = claims(&made);
+        let number = |name: &str| claims[name].as_i64().unwrap();
+        let told: Timestamp = made["status"]["expirationTimestamp"].as_str().unwrap().parse().unwrap();
+        let warn = claims["kubernetes.io"]["warnafter"].as_i64().map(|after| after - number("iat"));
+        assert_eq!(told.as_second() - number("iat"), seconds, "the kubelet must renew it in time");
+        (number("exp") - number("iat"), warn)
+    };
+    let in_pod = || json!({"apiVersion": "v1", "kind": "Pod", "name": "p"});
+    let own = || json!([]);
+    assert_eq!(ask(3607, own(), in_pod()).await, (365 * 24 * 3600, Some(3607)));
+    assert_eq!(ask(3600, own(), in_pod()).await, (3600, None), "another life was asked for");
+    assert_eq!(ask(3607, json!(["vault"]), in_pod()).await, (3607, None), "for somebody else");
+    assert_eq!(ask(3607, own(), Value::Null).await, (3607, None), "in no pod");
     h.stop().await;
 }
 

@@ -40,39 +40,56 @@ fn node(name: &str) -> Option<Arc<Node>> {
     (name == "one").then(|| Arc::new(serde_json::from_value(node).unwrap()))
 }
 
-fn granted(request: &CertificateSigningRequest) -> bool {
-    approval(request, node) != Approval::Leave
+fn asked(request: &CertificateSigningRequest) -> Vec<&'static str> {
+    recognize(request, node).iter().map(|kind| kind.subresource).collect()
 }
 
 #[test]
 fn client_certificates_of_nodes() {
     let good = || pem("system:node:one", "system:nodes", &[], &[]);
-    let ask = |user: &str, group: &str, pem: String| {
-        granted(&request(KUBELET_CLIENT, user, group, "client auth", pem))
-    };
-    assert!(ask("join", BOOTSTRAPPERS, good()));
-    assert!(ask("system:node:one", NODES, good()));
-    assert!(!ask("system:node:two", NODES, good()), "another node");
-    assert!(!ask("jane", "system:masters", good()));
-    assert!(!ask("join", BOOTSTRAPPERS, pem("system:node:one", "system:masters", &[], &[])));
-    assert!(!ask("join", BOOTSTRAPPERS, pem("admin", "system:nodes", &[], &[])));
-    assert!(!ask("join", BOOTSTRAPPERS, pem("system:node:one", "system:nodes", &["x"], &[])));
-    assert!(!granted(&request(KUBELET_CLIENT, "join", BOOTSTRAPPERS, "server auth", good())));
-    assert!(!granted(&request(CLIENT, "join", BOOTSTRAPPERS, "client auth", good())), "another signer");
-    assert!(!ask("join", BOOTSTRAPPERS, "rubbish".to_string()));
+    let ask = |user: &str, pem: String| asked(&request(KUBELET_CLIENT, user, "any", "client auth", pem));
+    // Who may have it is authorization's to say: groups do not matter here.
+    assert_eq!(ask("join", good()), ["nodeclient"]);
+    assert_eq!(ask("system:node:one", good()), ["selfnodeclient", "nodeclient"]);
+    assert_eq!(ask("system:node:two", good()), ["nodeclient"]);
+    let none: [&str; 0] = [];
+    assert_eq!(ask("join", pem("system:node:one", "system:masters", &[], &[])), none);
+    assert_eq!(ask("join", pem("admin", "system:nodes", &[], &[])), none);
+    assert_eq!(ask("join", pem("system:node:one", "system:nodes", &["x"], &[])), none);
+    assert_eq!(asked(&request(KUBELET_CLIENT, "join", "any", "server auth", good())), none);
+    assert_eq!(asked(&request(CLIENT, "join", "any", "client auth", good())), none, "another signer");
+    assert_eq!(ask("join", "rubbish".to_string()), none);
 }
 
 #[test]
 fn serving_certificates_name_only_the_node() {
-    let ask = |user: &str, dns: &[&str], addresses: &[&str]| {
+    let is_recognized = |user: &str, dns: &[&str], addresses: &[&str]| {
         let pem = pem(user, "system:nodes", dns, addresses);
-        granted(&request(KUBELET_SERVING, user, NODES, "server auth", pem))
+        asked(&request(KUBELET_SERVING, user, NODES, "server auth", pem)) == ["selfnodeserver"]
     };
-    assert!(ask("system:node:one", &["one"], &["10.0.0.5"]));
-    assert!(!ask("system:node:one", &["one", "kubernetes.default"], &["10.0.0.5"]));
-    assert!(!ask("system:node:one", &["one"], &["10.0.0.6"]));
-    assert!(!ask("system:node:one", &[], &[]));
-    assert!(!ask("system:node:two", &["two"], &[]), "no such node");
+    assert!(is_recognized("system:node:one", &["one"], &["10.0.0.5"]));
+    assert!(!is_recognized("system:node:one", &["one", "kubernetes.default"], &["10.0.0.5"]));
+    assert!(!is_recognized("system:node:one", &["one"], &["10.0.0.6"]));
+    assert!(!is_recognized("system:node:one", &[], &[]));
+    assert!(!is_recognized("system:node:two", &["two"], &[]), "no such node");
+}
+
+#[test]
+fn a_node_may_ask_for_its_networks_certificate_and_no_other_users() {
+    let ask = |user: &str, name: &str, group: Option<&str>| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        asked(&request(CLIENT, user, NODES, "client auth", pem)) == ["nodenetwork"]
+    };
+    assert!(ask("system:node:one", "system:kube-proxy", None));
+    assert!(!ask("system:node:one", "system:admin", None));
+    assert!(!ask("system:node:one", "system:kube-proxy", Some("system:masters")));
+    assert!(!ask("jane", "system:kube-proxy", None));
 }
 
 #[test]
