@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Some("server") => server::main(&rest),
         Some("agent") => agent::command::main(&rest),
         Some("snapshot") => server::snapshot::main(&rest),
+        Some("status") => agent::status::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
         Some("kubectl") => kubectl(rest),
         Some("completion") => completion(&rest),
@@ -49,6 +50,7 @@ fn command() -> Command {
         .subcommand(agent::command::clap_command("agent"))
         .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
         .subcommand(server::snapshot::clap_command("snapshot"))
+        .subcommand(agent::status::clap_command("status"))
         .subcommand(agent::uninstall::clap_command("uninstall"))
         .subcommand(Command::new("version").about("Print the version"))
         .subcommand(

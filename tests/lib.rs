@@ -5,6 +5,8 @@
 
 #[path = "harness/cluster.rs"]
 mod cluster;
+#[path = "harness/disk.rs"]
+mod disk;
 #[path = "harness/image.rs"]
 mod image;
 #[path = "harness/leftovers.rs"]
@@ -15,12 +17,16 @@ mod machine;
 mod network;
 #[path = "harness/outcome.rs"]
 mod outcome;
+#[path = "harness/s3.rs"]
+mod s3;
 #[path = "harness/traces.rs"]
 mod traces;
 
 pub use cluster::{Agent, Cluster, Options, binary, kubectls};
+pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
 pub use machine::{Distribution, Machine};
 pub use network::Network;
 pub use outcome::{Outcome, eventually, run};
+pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
 pub use traces::Traces;

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
@@ -18,7 +19,9 @@ use crate::join;
 use crate::keys;
 use crate::node::{self, NodeConfig};
 use crate::notify::notify;
-use crate::{Instance, Problem, logging, machine};
+use crate::status::collect::{NodeSource, ProcessSource, settle};
+use crate::status::report::{Api, Finding, Report, Request};
+use crate::{Instance, Problem, addresses, admin, files, logging, machine};
 
 /// Where flags' file is looked for if no `--config` names one.
 pub const DEFAULT_CONFIG: &str = "/etc/minik8s/config.yaml";
@@ -207,16 +210,30 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
 
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
+    let process = ProcessSource {
+        role: "agent",
+        instance: instance.clone(),
+        began: Instant::now(),
+        supervisor: supervisor.clone(),
+    };
+    let known = Known { process, server: server.clone(), node: Arc::default() };
+    files::private_directory(&instance.agent_dir())?;
+    admin::serve(&instance.agent_dir(), &supervisor.stage("admin"), {
+        let known = known.clone();
+        move |Request::Status| known.clone().report()
+    })?;
     let stage = supervisor.stage("membership");
     let failing = supervisor.clone();
     let membership = tokio::select! {
         membership = join::join(&instance, &server, token.as_deref(), &node_name, &stage) => membership?,
         stopped = serve_until_stopped(&failing) => return stopped,
     };
+    let address_stage = supervisor.stage("addresses");
+    let addresses = addresses::follow(arguments.node.node_ip, node_ip, &instance.bridge(), &address_stage);
     let config = NodeConfig {
         instance,
         node_name,
-        node_ip,
+        node_ip: addresses::node(addresses, &address_stage),
         labels,
         taints,
         bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -228,20 +245,52 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         client_ca: keys::first_certificate(&membership.settings.client_ca_pem)
             .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?,
     };
-    let handle = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
-        Ok(handle) => handle,
+    let running = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
+        Ok(running) => running,
         Err(problem) => {
             supervisor.shutdown(STAGE_GRACE).await;
             return Err(problem);
         }
     };
-    let ready = handle.ready.clone();
+    let _ = known.node.set(running.source);
+    let ready = running.kubelet.ready.clone();
     stage.spawn_cancellable("readiness", OnExit::Done, async move {
         ready.wait().await;
         tracing::info!("the node is Ready");
         notify("READY=1");
     });
     serve_until_stopped(&supervisor).await
+}
+
+/// What an agent can tell of itself.
+#[derive(Clone)]
+struct Known {
+    process: ProcessSource,
+    server: String,
+    /// Set once the node has been started.
+    node: Arc<OnceLock<NodeSource>>,
+}
+
+impl Known {
+    async fn report(self) -> Result<Report, Problem> {
+        let mut report = self.process.report();
+        let mut api = Api { url: self.server.clone(), ..Api::default() };
+        match self.node.get() {
+            Some(source) => {
+                let (node, answered) = source.report(&mut report.problems).await;
+                api.ready = answered.is_ok();
+                report.node = Some(node);
+            }
+            None => report.problems.push(Finding::new(
+                "this machine has not joined its cluster yet",
+                format!("it is waiting for {}", self.server),
+                "see the log for what it waits for",
+            )),
+        }
+        report.api = Some(api);
+        settle(&mut report);
+        Ok(report)
+    }
 }
 
 #[cfg(test)]

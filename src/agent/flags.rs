@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_yaml::Value;
 
 use crate::Problem;
@@ -27,9 +27,28 @@ impl From<Problem> for Stop {
     }
 }
 
+/// As [`parse`], for a command that shares the configuration file of another: settings that only that one has are passed over.
+pub fn parse_part(
+    command: Command,
+    whole: &Command,
+    arguments: &[OsString],
+    default_config: &Path,
+) -> Result<ArgMatches, Stop> {
+    parse_with(command, Some(whole), arguments, default_config)
+}
+
 /// Parses what follows the subcommand's name. The command's name is the whole of it, such as `minik8s server`; if it
 /// has a `config` flag, that file (or `default_config`, if it exists) is read too.
 pub fn parse(command: Command, arguments: &[OsString], default_config: &Path) -> Result<ArgMatches, Stop> {
+    parse_with(command, None, arguments, default_config)
+}
+
+fn parse_with(
+    command: Command,
+    whole: Option<&Command>,
+    arguments: &[OsString],
+    default_config: &Path,
+) -> Result<ArgMatches, Stop> {
     let with_name = |more: Vec<OsString>| {
         let mut all = vec![OsString::from(command.get_name())];
         all.extend(more);
@@ -56,13 +75,14 @@ pub fn parse(command: Command, arguments: &[OsString], default_config: &Path) ->
             "correct --config or the file",
         )
     })?;
-    let more = from_file(&command, &matches, path, &text)?;
+    let more = from_file(&command, whole, &matches, path, &text)?;
     if more.is_empty() { Ok(matches) } else { attempt(with_name(more)) }
 }
 
 /// The flags that a configuration file stands for, without those that the command line or the environment has.
 fn from_file(
     command: &Command,
+    whole: Option<&Command>,
     given: &ArgMatches,
     path: &Path,
     text: &str,
@@ -86,7 +106,10 @@ fn from_file(
         let key = key.as_str().unwrap_or_default().to_string();
         let known: Vec<_> =
             command.get_arguments().filter(|argument| argument.get_id() != "config").collect();
-        let Some(argument) = known.iter().find(|argument| argument.get_long() == Some(&key)) else {
+        let Some(argument) = known.iter().find(|argument| is_called(argument, &key)) else {
+            if whole.is_some_and(|whole| whole.get_arguments().any(|argument| is_called(argument, &key))) {
+                continue;
+            }
             let near = nearest(&key, known.iter().filter_map(|argument| argument.get_long()));
             let advice = near.map_or("remove it".to_string(), |near| format!("did you mean {near}?"));
             return Err(Problem::new(&what, format!("there is no setting {key:?}"), advice));
@@ -117,6 +140,12 @@ fn from_file(
         }
     }
     Ok(flags)
+}
+
+/// By its name, or by one that it has for the sake of other distributions' users.
+fn is_called(argument: &Arg, name: &str) -> bool {
+    argument.get_long() == Some(name)
+        || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 fn scalar(value: &Value) -> Option<String> {

@@ -135,6 +135,15 @@ impl Instance {
         Ok(InstanceLock { _file: file })
     }
 
+    /// The process that uses the data directory, found without touching its lock: a start at the same moment must not
+    /// take whoever looks for another server.
+    pub fn running_process(&self) -> Option<u32> {
+        let path = self.lock_file();
+        let pid: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == path).then_some(pid)
+    }
+
     /// The process that holds the data directory, if one does.
     pub fn holder(&self) -> Option<i32> {
         let file = File::options().read(true).open(self.lock_file()).ok()?;

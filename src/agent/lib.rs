@@ -1,8 +1,10 @@
 //! `minik8s agent`, and everything a server shares with it: flags and configuration files, logging, names of what an instance
-//! leaves on a machine, keys and signing requests, the container runtime, the node, uninstalling.
+//! leaves on a machine, keys and signing requests, the container runtime, the node, the admin socket and status, uninstalling.
 //!
 //! A server runs [`node::start`] for its own node, over its in-process API; an agent runs the same over HTTPS.
 
+pub mod addresses;
+pub mod admin;
 pub mod command;
 pub mod containerd;
 pub mod files;
@@ -16,6 +18,7 @@ pub mod node;
 pub mod notify;
 pub mod problem;
 mod process;
+pub mod status;
 pub mod token;
 pub mod uninstall;
 

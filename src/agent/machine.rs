@@ -29,6 +29,27 @@ pub fn default_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
+/// Every address under which other machines may reach this one, in order; not those of the interface `except`.
+pub fn addresses(except: &str) -> Vec<IpAddr> {
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let storage = interface.address.filter(|_| interface.interface_name != except)?;
+        match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
+            (Some(four), _) => Some(IpAddr::from(four.ip())),
+            (_, Some(six)) => Some(IpAddr::from(six.ip())),
+            _ => None,
+        }
+    };
+    let reachable = |address: &IpAddr| match address {
+        IpAddr::V4(four) => !four.is_loopback() && !four.is_unspecified() && !four.is_link_local(),
+        IpAddr::V6(six) => !six.is_loopback() && !six.is_unspecified() && !six.is_unicast_link_local(),
+    };
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let mut found: Vec<IpAddr> = all.filter_map(address).filter(reachable).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 pub fn node_address(given: Option<IpAddr>) -> Result<IpAddr, Problem> {
     given.or_else(default_address).ok_or_else(|| {
         Problem::new(

@@ -15,9 +15,11 @@ use network::PluginDirectory;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use supervisor::{Clock, OnExit, Stage, Supervisor};
+use tokio::sync::watch;
 
 use crate::keys::{self, Ask, CertificateSlot, Pair, PairFiles};
 use crate::problem::chain;
+use crate::status::collect::NodeSource;
 use crate::{Instance, Problem, VERSION, containerd, files, machine};
 
 /// Common name of the client certificate with which API servers reach kubelets.
@@ -31,7 +33,8 @@ pub const SANDBOX_IMAGE: &str = "minik8s.local/pause:1";
 pub struct NodeConfig {
     pub instance: Instance,
     pub node_name: String,
-    pub node_ip: IpAddr,
+    /// Follows the machine's.
+    pub node_ip: watch::Receiver<IpAddr>,
     pub labels: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
     pub bind_address: IpAddr,
@@ -45,6 +48,13 @@ pub struct NodeConfig {
     pub client_ca: CertificateDer<'static>,
 }
 
+/// A node that was started.
+pub struct Running {
+    pub kubelet: Kubelet,
+    /// How to look at it.
+    pub source: NodeSource,
+}
+
 /// Starts the node. `api` acts as the node itself, `network_api` as one who may read all nodes. Returns when the kubelet's port is
 /// open; what can heal later (runtime down, API unreachable) does not keep it from starting.
 pub async fn start(
@@ -52,7 +62,7 @@ pub async fn start(
     api: Arc<dyn ObjectApi>,
     network_api: Arc<dyn ObjectApi>,
     supervisor: &Supervisor,
-) -> Result<Kubelet, Problem> {
+) -> Result<Running, Problem> {
     let agent_dir = config.instance.agent_dir();
     files::private_directory(&agent_dir)?;
     files::private_directory(&config.instance.run_dir())?;
@@ -84,14 +94,29 @@ pub async fn start(
         Problem::new("set up the kubelet's TLS", chain(&error), "check the cluster's CA files")
     })?;
     keep_serving_certificate(&config, api.clone(), slot, &stage)?;
-    let settings = kubelet_config(&config, cri_socket, Arc::new(tls));
-    kubelet::start(settings, api, &stage).await.map_err(|error| {
+    let settings = kubelet_config(&config, cri_socket.clone(), Arc::new(tls));
+    let kubelet = kubelet::start(settings, api.clone(), &stage).await.map_err(|error| {
         Problem::new(
             "start the kubelet",
             chain(&error),
             "free the port, or choose another with --kubelet-port",
         )
-    })
+    })?;
+    let own = config.container_runtime_endpoint.is_none();
+    let source = NodeSource {
+        name: config.node_name.clone(),
+        api,
+        kubelet_port: kubelet.port,
+        ready: kubelet.ready.clone(),
+        socket: cri_socket,
+        own_containerd: own
+            .then(|| (containerd_config_dir(&config.instance), containerd_log(&config.instance))),
+    };
+    Ok(Running { kubelet, source })
+}
+
+fn containerd_log(instance: &Instance) -> PathBuf {
+    instance.agent_dir().join("containerd.log")
 }
 
 /// Names and places of the pod network.
@@ -136,7 +161,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
         root: folder.join("root"),
         state: run_dir.join("containerd"),
         socket: config.instance.containerd_socket(),
-        log: config.instance.agent_dir().join("containerd.log"),
+        log: containerd_log(&config.instance),
         cni_conf_dir: network_names(&config.instance).cni_conf_dir,
         cni_bin_dir: plugins.0,
         registries: config.instance.agent_dir().join("registries"),
@@ -148,7 +173,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
     };
     let handle = containerd::start(program, settings, stage)?;
     if tokio::time::timeout(CONTAINERD_PATIENCE, handle.ready.wait()).await.is_err() {
-        let log = config.instance.agent_dir().join("containerd.log");
+        let log = containerd_log(&config.instance);
         tracing::warn!(log = %log.display(), "containerd does not answer yet; the node will not be Ready until it does");
     }
     Ok(handle.socket)
@@ -162,7 +187,7 @@ fn kubelet_config(
     let agent_dir = config.instance.agent_dir();
     kubelet::Config {
         node_name: config.node_name.clone(),
-        node_ip: config.node_ip,
+        node_ip: config.node_ip.clone(),
         labels: config.labels.clone(),
         taints: config.taints.clone(),
         provider_id: Some(format!("minik8s://{}", config.node_name)),
@@ -190,21 +215,26 @@ fn keep_serving_certificate(
     slot: Arc<CertificateSlot>,
     stage: &Stage,
 ) -> Result<(), Problem> {
-    let (name, address) = (config.node_name.clone(), config.node_ip);
+    let (name, mut address) = (config.node_name.clone(), config.node_ip.clone());
     let place = PairFiles::in_directory(&config.instance.agent_dir(), "kubelet-serving");
-    let current = place.load()?.filter(|pair| serves(pair, &name, address));
+    let current = place.load()?.filter(|pair| serves(pair, &name, *address.borrow()));
     if let Some(pair) = &current {
         let _ = slot.replace(pair);
     }
     let mut clock = stage.clock();
     let task = async move {
         let mut current = current;
+        let mut certified = *address.borrow_and_update();
         let mut delay = FIRST_RETRY;
         loop {
             if let Some(pair) = &current {
-                until_due(&mut clock, pair).await;
+                tokio::select! {
+                    () = until_due(&mut clock, pair) => {}
+                    () = moved(&mut address, certified) => {}
+                }
             }
-            match fresh_serving_pair(&api, &name, address).await {
+            certified = *address.borrow_and_update();
+            match fresh_serving_pair(&api, &name, certified).await {
                 Ok(pair) => {
                     if let Err(error) = slot.replace(&pair) {
                         tracing::warn!(error = chain(&error), "the kubelet's new certificate cannot be used");
@@ -215,7 +245,10 @@ fn keep_serving_certificate(
                     tracing::info!("the kubelet has a serving certificate");
                     (current, delay) = (Some(pair), FIRST_RETRY);
                     // The next is never due so soon, unless the clocks of server and node are far apart.
-                    clock.sleep(LONGEST_RETRY).await;
+                    tokio::select! {
+                        () = clock.sleep(LONGEST_RETRY) => {}
+                        () = moved(&mut address, certified) => {}
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, retry = ?delay, "the kubelet has no current serving certificate: logs are unavailable");
@@ -227,6 +260,14 @@ fn keep_serving_certificate(
     };
     stage.spawn_cancellable("kubelet serving certificate", OnExit::Stop, task);
     Ok(())
+}
+
+/// Returns when the node has another address than this one.
+async fn moved(address: &mut watch::Receiver<IpAddr>, from: IpAddr) {
+    if address.wait_for(|now| *now != from).await.is_err() {
+        // It keeps its address for good.
+        std::future::pending().await
+    }
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Taint;
+use tokio::sync::watch;
 
 /// Settings of one node's kubelet.
 #[derive(Clone)]
 pub struct Config {
     pub node_name: String,
-    /// Published as the node's `InternalIP`, and `hostIP` of its pods.
-    pub node_ip: IpAddr,
+    /// Published as the node's `InternalIP`, and `hostIP` of its pods. May change while the kubelet runs.
+    pub node_ip: watch::Receiver<IpAddr>,
     /// Labels to register with, beside `kubernetes.io/hostname`, `kubernetes.io/arch` and `kubernetes.io/os`;
     /// roles are labels such as `node-role.kubernetes.io/control-plane`.
     pub labels: BTreeMap<String, String>,

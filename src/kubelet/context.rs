@@ -66,7 +66,7 @@ pub(crate) enum RuntimeHealth {
 
 impl Context {
     pub(crate) fn host_ips(&self) -> Vec<String> {
-        vec![self.config.node_ip.to_string()]
+        vec![self.config.node_ip.borrow().to_string()]
     }
 
     /// Value of the label that marks what this node made in the runtime.

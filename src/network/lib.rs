@@ -5,6 +5,7 @@
 //! keeps is named after the instance, so that clean-up touches nothing else. Overlays, the service proxy, DNS and network
 //! policy are absent so far.
 
+mod addresses;
 mod boot;
 mod cni;
 mod command;
@@ -21,6 +22,7 @@ use k8s_openapi::api::core::v1::Node;
 use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
 
+pub use addresses::address_changes;
 pub use boot::forget_last_boot;
 pub use cni::PluginDirectory;
 

@@ -9,6 +9,8 @@ use agent::{Problem, machine};
 use clap::Args;
 use controllers::Cidr;
 
+use crate::snapshot::S3Args;
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
     #[command(flatten)]
@@ -72,6 +74,20 @@ pub(crate) struct ServerArgs {
     /// Where they are kept [default: DATA/server/snapshots]
     #[arg(long, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR")]
     pub(crate) snapshot_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    /// Give service account tokens that pods mount a year instead of an hour, for clients that do not read them again
+    #[arg(
+        long,
+        env = "MINIK8S_SERVICE_ACCOUNT_EXTEND_TOKEN_EXPIRATION",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true
+    )]
+    pub(crate) service_account_extend_token_expiration: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -93,18 +93,27 @@ impl EtcdPki {
     }
 }
 
+/// What has become of the port.
+pub(crate) enum Bound {
+    Listening(TcpListener),
+    /// As the flag wants it.
+    Off,
+    /// Somebody else has the default port: not served, in words.
+    Taken(String),
+}
+
 /// Takes the port. Without a flag a taken one only means that the API is not served.
-pub(crate) async fn bind(listen: Listen) -> Result<Option<TcpListener>, Problem> {
+pub(crate) async fn bind(listen: Listen) -> Result<Bound, Problem> {
     let address = match listen {
-        Listen::Off => return Ok(None),
+        Listen::Off => return Ok(Bound::Off),
         Listen::IfFree => DEFAULT_ADDRESS,
         Listen::At(address) => address,
     };
     match (TcpListener::bind(address).await, listen) {
-        (Ok(listener), _) => Ok(Some(listener)),
+        (Ok(listener), _) => Ok(Bound::Listening(listener)),
         (Err(error), Listen::IfFree) => {
             tracing::warn!(%address, %error, "etcd's API is not served: choose an address with --etcd-listen");
-            Ok(None)
+            Ok(Bound::Taken(format!("cannot listen on {address}: {error}")))
         }
         (Err(error), _) => {
             let advice = "stop what uses it, or choose another with --etcd-listen";
@@ -113,7 +122,7 @@ pub(crate) async fn bind(listen: Listen) -> Result<Option<TcpListener>, Problem>
     }
 }
 
-/// Serves the API until the stage stops.
+/// Serves the API until the stage stops. Returns its URL.
 pub(crate) fn start(
     store: Arc<EmbeddedStore>,
     listener: TcpListener,
@@ -121,7 +130,7 @@ pub(crate) fn start(
     name: &str,
     write_registry: bool,
     stage: &Stage,
-) -> Result<(), Problem> {
+) -> Result<String, Problem> {
     let failed = |why: &dyn std::fmt::Display| {
         Problem::new(
             "serve etcd's API",
@@ -140,7 +149,8 @@ pub(crate) fn start(
     if write_registry {
         options.protected.clear();
     }
-    tracing::info!(url = %options.client_urls[0], "etcd's API is served");
+    let url = format!("https://{address}");
+    tracing::info!(%url, "etcd's API is served");
     let stopping = stage.stopping();
     stage.spawn("etcd's API", OnExit::Done, async move {
         let stop = stopping.cancelled_owned();
@@ -148,7 +158,7 @@ pub(crate) fn start(
             tracing::error!(error = chain(&error), "etcd's API has ended");
         }
     });
-    Ok(())
+    Ok(url)
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@
 //! theirs: they meet only through the API, as their own users.
 
 mod admin;
-mod approve;
 mod args;
 mod dialer;
 mod etcd;
 mod pki;
+mod plan;
 mod publish;
 mod role;
 mod run;
 pub mod snapshot;
+mod status;
+mod upkeep;
 
 pub use args::clap_command;
 pub use run::main;

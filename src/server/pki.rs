@@ -15,6 +15,7 @@ use agent::keys::{self, CertificateSlot, Pair, PairFiles};
 use agent::problem::chain;
 use agent::{Problem, files};
 use base64::Engine;
+use parking_lot::Mutex;
 use rcgen::SanType;
 
 pub(crate) use authority::{Authority, Purpose, Subject};
@@ -79,7 +80,7 @@ pub(crate) struct Pki {
     pub(crate) server_ca: Arc<Authority>,
     pub(crate) client_ca: Arc<Authority>,
     pub(crate) service_account_key_pem: String,
-    names: ServingNames,
+    names: Mutex<ServingNames>,
     /// What the API server shows.
     pub(crate) serving: Arc<CertificateSlot>,
 }
@@ -103,19 +104,25 @@ impl Pki {
             server_ca,
             client_ca,
             service_account_key_pem,
-            names,
+            names: Mutex::new(names),
             serving,
         };
         let clients = pki.renew(now)?;
         Ok((pki, clients))
     }
 
+    /// What the serving certificate is for from the next renewal on.
+    pub(crate) fn set_names(&self, names: ServingNames) {
+        *self.names.lock() = names;
+    }
+
     /// Renews what is due; the serving certificate changes for connections from now on.
     pub(crate) fn renew(&self, now: i64) -> Result<ClientPairs, Problem> {
+        let names = self.names.lock().clone();
         let serving = Subject {
             common_name: "kube-apiserver",
             organization: None,
-            names: &self.names.0,
+            names: &names.0,
             purpose: Purpose::Server,
         };
         let pair = current(&self.folder, &self.server_ca, "serving-kube-apiserver", &serving, now)?;

@@ -5,38 +5,44 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use agent::addresses::Addresses;
 use agent::command::{DEFAULT_CONFIG, finish, run_to_end, serve_until_stopped};
 use agent::flags::{self, Stop};
-use agent::instance::InstanceLock;
 use agent::join::{ClusterSettings, NETWORK_USER};
 use agent::keys::{self, server_with_optional_client};
 use agent::node::NodeConfig;
 use agent::notify::notify;
 use agent::problem::chain;
+use agent::status::collect::{NodeSource, ProcessSource};
+use agent::status::report::Etcd;
 use agent::token::Token;
-use agent::{Instance, Problem, VERSION, files, logging, machine};
+use agent::{Instance, Problem, VERSION, files, logging};
 use api::Identity;
-use api::identity::{GROUP_MASTERS, USER_APISERVER, USER_CONTROLLER_MANAGER, USER_SCHEDULER};
+use api::identity::{GROUP_MASTERS, USER_APISERVER, USER_SCHEDULER};
 use apiserver::{ApiServer, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
+use client::events::Recorder;
 use client::https::{ClientCertificate, TlsNodeDialer};
 use client::{ApiFor, Informers};
-use embedded_store::{EmbeddedStore, OpenError};
+use embedded_store::{EmbeddedStore, OpenError, Recovery};
+use k8s_openapi::api::core::v1::ObjectReference;
 use rand::RngCore;
 use supervisor::{OnExit, Stage, Supervisor};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::args::{ClusterNetwork, ServerArgs, clap_command};
+use crate::args::{ServerArgs, clap_command};
 use crate::dialer::Dialer;
-use crate::etcd::{self, EtcdPki, Listen};
-use crate::pki::{self, ClientPairs, Pki, ServingNames, Signer};
-use crate::snapshot::{Saver, Schedule};
-use crate::{admin, approve, publish, role, snapshot};
+use crate::etcd::{self, Bound, EtcdPki, Listen};
+use crate::pki::{self, ClientPairs, Pki, Signer};
+use crate::plan::Plan;
+use crate::snapshot::{Client, Past, Saver};
+use crate::{admin, publish, role, snapshot, status, upkeep};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
@@ -50,86 +56,6 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     finish("minik8s server", outcome)
 }
 
-/// Everything that is known before anything starts.
-struct Plan {
-    arguments: ServerArgs,
-    instance: Instance,
-    _lock: InstanceLock,
-    network: ClusterNetwork,
-    snapshots: Schedule,
-    node_name: String,
-    node_ip: IpAddr,
-    advertise_address: IpAddr,
-    kubeconfig: PathBuf,
-    kubeconfig_mode: u32,
-}
-
-/// A system-wide place for the default instance, a place of its own for any other.
-fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {
-    match &arguments.write_kubeconfig {
-        Some(path) => path.clone(),
-        None if instance.is_default() => PathBuf::from(client::kubeconfig::SYSTEM_FILE),
-        None => instance.server_dir().join("kubeconfig.yaml"),
-    }
-}
-
-impl Plan {
-    fn new(arguments: ServerArgs) -> Result<Self, Problem> {
-        arguments.check_disabled()?;
-        let network = arguments.network()?;
-        let kubeconfig_mode = arguments.kubeconfig_mode()?;
-        let node_name = arguments.node.name()?;
-        arguments.node.labels()?;
-        arguments.node.taints()?;
-        if !arguments.disable_agent {
-            machine::require_root("minik8s server")?;
-        }
-        let node_ip = arguments.node_ip()?;
-        let bound = Some(arguments.bind_address)
-            .filter(|address| !address.is_unspecified() && !address.is_loopback());
-        let advertise_address = arguments.advertise_address.or(bound).unwrap_or(node_ip);
-        let instance = Instance::of(&arguments.common.data_dir)?;
-        let snapshots = Schedule::new(
-            &arguments.snapshot_schedule_cron,
-            arguments.snapshot_retention,
-            arguments.snapshot_dir.clone(),
-            &instance,
-        )?;
-        let lock = instance.lock()?;
-        files::private_directory(&instance.server_dir())?;
-        let kubeconfig = kubeconfig_path(&arguments, &instance);
-        Ok(Plan {
-            arguments,
-            instance,
-            _lock: lock,
-            network,
-            snapshots,
-            node_name,
-            node_ip,
-            advertise_address,
-            kubeconfig,
-            kubeconfig_mode,
-        })
-    }
-
-    fn serving_names(&self) -> Result<ServingNames, Problem> {
-        let addresses =
-            [self.advertise_address, self.node_ip, self.network.kubernetes_ip, self.arguments.bind_address];
-        let host =
-            nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-        let mut extra = self.arguments.tls_san.clone();
-        extra.push(self.node_name.clone());
-        ServingNames::new(&addresses, &host, &self.arguments.cluster_domain, &extra)
-    }
-
-    /// Where this machine's clients find the API.
-    fn local_url(&self, port: u16) -> String {
-        let bound = self.arguments.bind_address;
-        let host = if bound.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bound };
-        format!("https://{}", SocketAddr::new(host, port))
-    }
-}
-
 async fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
     let address = SocketAddr::new(arguments.bind_address, arguments.https_listen_port);
     let failed = |error: std::io::Error| {
@@ -141,7 +67,7 @@ async fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
     Ok((listener, port))
 }
 
-fn open_store(instance: &Instance) -> Result<Arc<EmbeddedStore>, Problem> {
+fn open_store(instance: &Instance) -> Result<(Arc<EmbeddedStore>, Recovery), Problem> {
     let folder = instance.server_dir().join("store");
     let opened = EmbeddedStore::open(embedded_store::Config::new(&folder));
     let (store, recovery) = opened.map_err(|error| match &error {
@@ -161,7 +87,7 @@ fn open_store(instance: &Instance) -> Result<Arc<EmbeddedStore>, Problem> {
         tracing::warn!(rebuilt, "the store's state was damaged and is rebuilt from the log");
     }
     tracing::info!(revision = recovery.revision, replayed = recovery.replayed, "the store is open");
-    Ok(store)
+    Ok((store, recovery))
 }
 
 /// The secret that lets nodes join: given, kept, or new. Kept in the form that pins the CA.
@@ -184,7 +110,7 @@ fn join_secret(plan: &Plan, ca_pem: &str) -> Result<String, Problem> {
     Ok(token.secret)
 }
 
-fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
+pub(crate) fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
     ClientCertificate {
         certificate_pem: pair.certificate_pem.clone().into_bytes(),
         key_pem: pair.key_pem.clone().into_bytes(),
@@ -211,7 +137,7 @@ fn write_kubeconfig(plan: &Plan, url: &str, pki: &Pki, clients: &ClientPairs) ->
 
 async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let began = Instant::now();
-    let plan = Plan::new(arguments)?;
+    let plan = Arc::new(Plan::new(arguments)?);
     tracing::info!(version = VERSION, data = %plan.instance.data_dir().display(), "starting");
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
@@ -232,91 +158,169 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
 }
 
 async fn start(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     supervisor: &Supervisor,
     opened: &mut Option<Arc<EmbeddedStore>>,
     began: Instant,
 ) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments).await?;
-    let etcd_listener = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?).await?;
+    let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?).await?;
     let instance = plan.instance.clone();
     let opening = tokio::task::spawn_blocking(move || open_store(&instance));
-    let (tls_dir, names) = (plan.instance.server_dir().join("tls"), plan.serving_names()?);
+    let addresses = plan.follow_addresses(&supervisor.stage("addresses"));
+    let tls_dir = plan.instance.server_dir().join("tls");
+    let names = plan.serving_names(&addresses.borrow())?;
     let (pki, clients) = Pki::open(&tls_dir, names, keys::now())?;
     let pki = Arc::new(pki);
     let secret = join_secret(plan, &pki.server_ca.certificate_pem)?;
-    let store =
-        opening.await.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
+    let opening = opening.await;
+    let (store, recovery) =
+        opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
     *opened = Some(store.clone());
 
-    let saver = Saver {
-        store: store.clone(),
-        instance: plan.instance.clone(),
-        folder: plan.snapshots.folder.clone(),
-    };
-    let etcd_pki = start_etcd(plan, store.clone(), etcd_listener, &tls_dir, supervisor)?;
-    let dialer = TlsNodeDialer::new(
-        pki.server_ca.certificate_pem.as_bytes(),
-        &client_certificate(&clients.kubelet_client),
-    )
-    .map_err(|error| {
-        Problem::new("set up the way to nodes", chain(&error), "remove DATA/server/tls/client-*")
-    })?;
-    let dialer = Arc::new(Dialer::new(dialer));
+    let (etcd_pki, etcd) = start_etcd(plan, store.clone(), etcd_port, &tls_dir, supervisor)?;
+    let dialer = node_dialer(&pki, &clients)?;
     let api_stage = supervisor.stage("apiserver");
-    let mut config = apiserver_config(plan, port, &pki, secret, dialer.clone());
+    let advertised = plan.advertised(&addresses, &api_stage);
+    let mut config = apiserver_config(plan, advertised.clone(), port, &pki, secret, dialer.clone());
     let measured = store.clone();
     config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
-    let server = ApiServer::start(config, store, &api_stage)
+    let server = ApiServer::start(config, store.clone(), &api_stage)
         .await
         .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))?;
-    let tls = server_with_optional_client(&pki.client_ca.certificate_der, pki.serving.clone())
-        .map_err(|error| Problem::new("set up TLS", chain(&error), "check the files in DATA/server/tls"))?;
-    let port_stage = supervisor.stage("port");
-    server.serve(listener, Arc::new(tls), &port_stage);
+    server.serve(listener, serving_tls(&pki)?, &supervisor.stage("port"));
     let url = plan.local_url(port);
     write_kubeconfig(plan, &url, &pki, &clients)?;
     tracing::info!(%url, kubeconfig = %plan.kubeconfig.display(), after = ?began.elapsed(), "the API is served");
 
-    let upkeep = supervisor.stage("upkeep");
-    keep_certificates(plan, &url, pki.clone(), etcd_pki, dialer.clone(), &upkeep);
-    admin::start(&plan.instance, saver.clone(), &upkeep)?;
-    snapshot::start(plan.snapshots.clone(), saver, &upkeep);
-    let settings = ClusterSettings {
+    let upkeep_stage = supervisor.stage("upkeep");
+    let users = upkeep::Users {
+        pki: pki.clone(),
+        etcd: etcd_pki,
+        dialer: dialer.clone(),
+        tls_dir,
+        kubeconfig: plan.kubeconfig.clone(),
+        kubeconfig_mode: plan.kubeconfig_mode,
+        url: url.clone(),
+    };
+    let planned = plan.clone();
+    upkeep::start(users, addresses.clone(), move |now| planned.serving_names(now), &upkeep_stage);
+    let saver = saver(plan, store.clone(), &server, &upkeep_stage)?;
+    snapshot::start(plan.snapshots.clone(), saver.clone(), &upkeep_stage);
+    let node = Arc::new(OnceLock::new());
+    let source = status::Source {
+        process: ProcessSource {
+            role: "server",
+            instance: plan.instance.clone(),
+            began,
+            supervisor: supervisor.clone(),
+        },
+        server: server.clone(),
+        url,
+        advertised,
+        port,
+        kubeconfig: plan.kubeconfig.clone(),
+        store,
+        recovery,
+        etcd,
+        schedule: plan.snapshots.clone(),
+        saver,
+        node: node.clone(),
+    };
+    admin::start(source, &upkeep_stage)?;
+    let settings = settings(plan, &pki);
+    let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
+    publish::start(own_api, settings.clone(), &upkeep_stage);
+    start_control_loops(plan, &server, &pki, supervisor);
+    if !plan.arguments.disable_agent {
+        let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
+        let _ = node.set(source);
+    }
+    notify("READY=1");
+    Ok(())
+}
+
+/// What nodes are told of the cluster.
+fn settings(plan: &Plan, pki: &Pki) -> ClusterSettings {
+    ClusterSettings {
         cluster_cidr: plan.network.cluster_cidr.to_string(),
         cluster_dns: vec![plan.network.cluster_dns],
         cluster_domain: plan.arguments.cluster_domain.clone(),
         client_ca_pem: pki.client_ca.certificate_pem.clone(),
-    };
-    let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
-    publish::start(own_api.clone(), settings.clone(), &upkeep);
-    start_control_loops(plan, &server, &pki, supervisor);
-    if plan.arguments.disable_agent {
-        notify("READY=1");
-        return Ok(());
     }
-    start_node(plan, &server, &pki, &settings, dialer, supervisor, began).await
 }
 
-/// etcd's API goes last when the server stops: its stage is the oldest.
+fn serving_tls(pki: &Pki) -> Result<Arc<rustls::ServerConfig>, Problem> {
+    let tls = server_with_optional_client(&pki.client_ca.certificate_der, pki.serving.clone());
+    tls.map(Arc::new)
+        .map_err(|error| Problem::new("set up TLS", chain(&error), "check the files in DATA/server/tls"))
+}
+
+fn node_dialer(pki: &Pki, clients: &ClientPairs) -> Result<Arc<Dialer>, Problem> {
+    let certificate = client_certificate(&clients.kubelet_client);
+    let dialer = TlsNodeDialer::new(pki.server_ca.certificate_pem.as_bytes(), &certificate);
+    dialer.map(|dialer| Arc::new(Dialer::new(dialer))).map_err(|error| {
+        Problem::new("set up the way to nodes", chain(&error), "remove DATA/server/tls/client-*")
+    })
+}
+
+/// What saves snapshots; its events are about the node or, where there is none, about the system's namespace.
+fn saver(
+    plan: &Plan,
+    store: Arc<EmbeddedStore>,
+    server: &Arc<ApiServer>,
+    stage: &Stage,
+) -> Result<Saver, Problem> {
+    let api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
+    let recorder = Recorder::new(api, stage, "minik8s", Some(&plan.node_name));
+    let (kind, name) = match plan.arguments.disable_agent {
+        true => ("Namespace", "kube-system"),
+        false => ("Node", plan.node_name.as_str()),
+    };
+    let regarding = ObjectReference {
+        api_version: Some("v1".to_string()),
+        kind: Some(kind.to_string()),
+        name: Some(name.to_string()),
+        ..ObjectReference::default()
+    };
+    let upload = plan.upload.clone().map(Client::new).transpose()?.map(Arc::new);
+    if let Some(client) = &upload {
+        tracing::info!(place = %client.target(), "snapshots are uploaded");
+    }
+    Ok(Saver {
+        store,
+        instance: plan.instance.clone(),
+        folder: plan.snapshots.folder.clone(),
+        upload,
+        past: Arc::new(Past::new(recorder, regarding)),
+        turn: Arc::default(),
+    })
+}
+
+/// etcd's API goes last when the server stops: its stage is the oldest but that of the addresses.
 fn start_etcd(
     plan: &Plan,
     store: Arc<EmbeddedStore>,
-    listener: Option<TcpListener>,
+    bound: Bound,
     tls_dir: &Path,
     supervisor: &Supervisor,
-) -> Result<Option<EtcdPki>, Problem> {
-    let Some(listener) = listener else { return Ok(None) };
+) -> Result<(Option<Arc<EtcdPki>>, Etcd), Problem> {
+    let listener = match bound {
+        Bound::Listening(listener) => listener,
+        Bound::Off => return Ok((None, Etcd::default())),
+        Bound::Taken(why) => return Ok((None, Etcd { url: None, off: Some(why) })),
+    };
     let address = listener.local_addr().map_or(plan.node_ip, |address| address.ip());
     let pki = EtcdPki::open(tls_dir, address, &plan.node_name, keys::now())?;
     let stage = supervisor.stage("etcd's API");
     let writes = plan.arguments.etcd_write_registry;
-    etcd::start(store, listener, &pki, &plan.node_name, writes, &stage)?;
-    Ok(Some(pki))
+    let url = etcd::start(store, listener, &pki, &plan.node_name, writes, &stage)?;
+    Ok((Some(Arc::new(pki)), Etcd { url: Some(url), off: None }))
 }
 
 fn apiserver_config(
     plan: &Plan,
+    advertised: watch::Receiver<IpAddr>,
     port: u16,
     pki: &Pki,
     secret: String,
@@ -326,13 +330,14 @@ fn apiserver_config(
     apiserver::Config {
         service_cidr: plan.network.service_cidr.to_string(),
         cluster_domain: plan.arguments.cluster_domain.clone(),
-        advertise_address: plan.advertise_address,
+        advertise_address: advertised,
         advertise_port: port,
         service_account_keys: ServiceAccountKeys {
             audiences: vec![issuer.clone()],
             issuer,
             private_key_pem: pki.service_account_key_pem.clone(),
             public_keys_pem: Vec::new(),
+            extend_expiration: plan.arguments.service_account_extend_token_expiration,
         },
         client_ca_der: pki.client_ca.certificate_der.to_vec(),
         client_ca_pem: pki.client_ca.certificate_pem.clone(),
@@ -358,9 +363,6 @@ fn start_control_loops(plan: &Plan, server: &Arc<ApiServer>, pki: &Pki, supervis
             root_ca_pem: pki.server_ca.certificate_pem.clone(),
             signer: Arc::new(signer),
         };
-        let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
-        let reader = server.as_user(Identity::user(USER_CONTROLLER_MANAGER, []));
-        approve::start(own_api, &Informers::new(reader, stage.clone()), &stage);
         controllers::start(config, server.clone(), &stage);
     }
     if plan.arguments.runs("scheduler") {
@@ -370,20 +372,22 @@ fn start_control_loops(plan: &Plan, server: &Arc<ApiServer>, pki: &Pki, supervis
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
 async fn start_node(
     plan: &Plan,
     server: &Arc<ApiServer>,
     pki: &Pki,
     settings: &ClusterSettings,
+    addresses: watch::Receiver<Addresses>,
     dialer: Arc<Dialer>,
     supervisor: &Supervisor,
     began: Instant,
-) -> Result<(), Problem> {
+) -> Result<NodeSource, Problem> {
     let node = &plan.arguments.node;
     let config = NodeConfig {
         instance: plan.instance.clone(),
         node_name: plan.node_name.clone(),
-        node_ip: plan.node_ip,
+        node_ip: agent::addresses::node(addresses, &supervisor.stage("node address")),
         labels: node.labels()?,
         taints: node.taints()?,
         bind_address: plan.arguments.bind_address,
@@ -398,52 +402,13 @@ async fn start_node(
     role::start(own_api, &plan.node_name, &supervisor.stage("role"));
     let api = server.as_user(Identity::node(&plan.node_name));
     let network_api = server.as_user(Identity::user(NETWORK_USER, []));
-    let kubelet = agent::node::start(config, api, network_api, supervisor).await?;
+    let agent::node::Running { kubelet, source } =
+        agent::node::start(config, api, network_api, supervisor).await?;
     let ready = kubelet.ready.clone();
     dialer.set_own(plan.node_name.clone(), kubelet);
     supervisor.stage("readiness").spawn_cancellable("readiness", OnExit::Done, async move {
         ready.wait().await;
         tracing::info!(after = ?began.elapsed(), "the node is Ready");
     });
-    notify("READY=1");
-    Ok(())
-}
-
-/// How often certificates are looked at; they are renewed 90 days before their end.
-const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
-
-/// Renews certificates while the server runs, and hands the new ones to whoever uses them.
-fn keep_certificates(
-    plan: &Plan,
-    url: &str,
-    pki: Arc<Pki>,
-    etcd_pki: Option<EtcdPki>,
-    dialer: Arc<Dialer>,
-    stage: &Stage,
-) {
-    let tls_dir = plan.instance.server_dir().join("tls");
-    let (path, mode, url) = (plan.kubeconfig.clone(), plan.kubeconfig_mode, url.to_string());
-    let mut clock = stage.clock();
-    stage.spawn_cancellable("renewal of certificates", OnExit::Stop, async move {
-        loop {
-            clock.sleep(LOOK_AT_CERTIFICATES).await;
-            let renewed = pki.renew(keys::now()).and_then(|clients| {
-                if let Err(error) =
-                    dialer.remote().replace_certificate(&client_certificate(&clients.kubelet_client))
-                {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "the renewed certificate towards kubelets cannot be used"
-                    );
-                }
-                let text = pki::kubeconfig(&url, &pki.server_ca.certificate_pem, &clients.admin);
-                let is_current = std::fs::read_to_string(&path).is_ok_and(|old| old == text);
-                if is_current { Ok(()) } else { files::write(&path, text.as_bytes(), mode) }
-            });
-            let etcd = etcd_pki.as_ref().map_or(Ok(()), |pki| pki.renew(&tls_dir, keys::now()));
-            for problem in [renewed, etcd].into_iter().filter_map(Result::err) {
-                tracing::warn!(%problem, "certificates are not renewed");
-            }
-        }
-    });
+    Ok(source)
 }

@@ -2,10 +2,12 @@
 //! its nodes and users.
 //!
 //! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right secret opens:
-//! a passphrase, or by default the server token. Absent: targets other than a directory.
+//! a passphrase, or by default the server token. It is written to a directory and, if flags say so, then uploaded.
 
 mod command;
 mod keys;
+mod past;
+mod s3;
 mod schedule;
 
 use std::fs;
@@ -19,8 +21,11 @@ use bytes::Bytes;
 use embedded_store::EmbeddedStore;
 use embedded_store::snapshot::{SnapshotStatus, seal};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 pub use command::{clap_command, main};
+pub(crate) use past::Past;
+pub(crate) use s3::{Client, S3Args, Target};
 pub(crate) use schedule::{Schedule, start};
 
 /// Name of the extra that holds the sealed keys.
@@ -43,6 +48,8 @@ pub(crate) struct Saved {
     pub(crate) keys: u64,
     pub(crate) size: u64,
     pub(crate) secret: Secret,
+    /// Where it was uploaded to.
+    pub(crate) uploaded: Option<String>,
 }
 
 /// What the running server needs to save snapshots.
@@ -51,6 +58,21 @@ pub(crate) struct Saver {
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) instance: Instance,
     pub(crate) folder: PathBuf,
+    /// Where every snapshot is uploaded to.
+    pub(crate) upload: Option<Arc<Client>>,
+    pub(crate) past: Arc<Past>,
+    /// One at a time: two would only take the disk from each other.
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+/// A snapshot as it is asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// An absolute path; without it, a name of its own in the folder.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) passphrase: Option<String>,
+    /// Another place to upload it to than the server's own.
+    pub(crate) s3: Option<S3Args>,
 }
 
 /// Where snapshots of an instance are kept unless told otherwise.
@@ -59,8 +81,31 @@ pub(crate) fn default_folder(instance: &Instance) -> PathBuf {
 }
 
 impl Saver {
-    /// Saves a snapshot to `path`, or under a name of its own in the folder. Blocks.
-    pub(crate) fn save(&self, path: Option<PathBuf>, passphrase: Option<&str>) -> Result<Saved, Problem> {
+    /// Saves a snapshot and uploads it; what comes of it is kept for the status and told as an event if it fails.
+    pub(crate) async fn save(&self, wish: Wish) -> Result<Saved, Problem> {
+        let _turn = self.turn.lock().await;
+        let client = match wish.s3.as_ref().map(S3Args::target).transpose()?.flatten() {
+            Some(target) => Some(Arc::new(Client::new(target)?)),
+            None => self.upload.clone(),
+        };
+        let saver = self.clone();
+        let writing = tokio::task::spawn_blocking(move || saver.write(wish.path, wish.passphrase.as_deref()));
+        let written = writing.await.map_err(|error| Problem::new("save the snapshot", error, "see the log"));
+        let mut saved = self.past.saved(written.and_then(|outcome| outcome))?;
+        if let Some(client) = client {
+            let name = saved.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let place = format!("{}/{name}", client.target());
+            let outcome = client.upload(&saved.path, &name).await;
+            self.past.uploaded(&name, saved.size, outcome).map_err(|problem| {
+                Problem::plain(format!("{problem}; it is kept in {}", saved.path.display()))
+            })?;
+            saved.uploaded = Some(place);
+        }
+        Ok(saved)
+    }
+
+    /// Saves to `path`, or under a name of its own in the folder. Blocks.
+    fn write(&self, path: Option<PathBuf>, passphrase: Option<&str>) -> Result<Saved, Problem> {
         let path = match path {
             Some(path) => path,
             None => {
@@ -81,7 +126,7 @@ impl Saver {
         let extras = [(KEYS, Bytes::from(sealed))];
         let status = self.store.save_snapshot(&path, &extras).map_err(|error| failed(&chain(&error)))?;
         let SnapshotStatus { hash, revision, total_keys, total_size } = status;
-        Ok(Saved { path, hash, revision, keys: total_keys, size: total_size, secret: kind })
+        Ok(Saved { path, hash, revision, keys: total_keys, size: total_size, secret: kind, uploaded: None })
     }
 }
 
@@ -151,29 +196,37 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Entry>, Problem> {
 /// Removes all but the newest `keep` of the snapshots that were named here; those that a user named stay. Returns the
 /// names of the removed ones.
 pub(crate) fn prune(folder: &Path, keep: usize) -> Result<Vec<String>, Problem> {
-    let mut own: Vec<String> = list(folder)?.into_iter().map(|entry| entry.name).collect();
-    own.retain(|name| name.starts_with(PREFIX));
-    // By name, which is by the time in it: copying files about changes when they were modified.
-    // Those from a future are of a time when the clock was ahead: older than what is saved since.
-    let now = stem_of(jiff::Timestamp::now());
-    own.sort_by_key(|name| (name.as_str() <= now.as_str() || name.starts_with(&now), name.clone()));
-    own.truncate(own.len().saturating_sub(keep));
+    let names = list(folder)?.into_iter().map(|entry| entry.name).collect();
+    let own = outdated(names, keep);
     for name in &own {
         remove(folder, name)?;
     }
     Ok(own)
 }
 
-pub(crate) fn remove(folder: &Path, name: &str) -> Result<(), Problem> {
+/// Of the names that were given here, all but the newest.
+fn outdated(mut names: Vec<String>, keep: usize) -> Vec<String> {
+    names.retain(|name| name.starts_with(PREFIX));
+    // By name, which is by the time in it: copying files about changes when they were modified.
+    // Those from a future are of a time when the clock was ahead: older than what is saved since.
+    let now = stem_of(jiff::Timestamp::now());
+    names.sort_by_key(|name| (name.as_str() <= now.as_str() || name.starts_with(&now), name.clone()));
+    names.truncate(names.len().saturating_sub(keep));
+    names
+}
+
+/// Refuses what is no name of a snapshot, such as a path.
+fn check_name(name: &str, what: &str) -> Result<(), Problem> {
     let is_name = Path::new(name).file_name().is_some_and(|file| file == name) && name.ends_with(SUFFIX);
-    if !is_name {
-        let advice = "give a name that 'minik8s snapshot list' shows";
-        return Err(Problem::new(
-            format!("delete the snapshot {name:?}"),
-            "it is not a snapshot's name",
-            advice,
-        ));
+    if is_name {
+        return Ok(());
     }
+    let advice = "give a name that 'minik8s snapshot list' shows";
+    Err(Problem::new(format!("{what} the snapshot {name:?}"), "it is not a snapshot's name", advice))
+}
+
+pub(crate) fn remove(folder: &Path, name: &str) -> Result<(), Problem> {
+    check_name(name, "delete")?;
     let path = folder.join(name);
     fs::remove_file(&path).map_err(|error| {
         let advice = "see 'minik8s snapshot list' for what there is";

@@ -130,6 +130,11 @@ impl Cluster {
         command
     }
 
+    /// Flags for the next start, beside those it was made with.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.options.flags.extend(flags.iter().map(|flag| flag.to_string()));
+    }
+
     /// Starts the server and returns when `/readyz` is ok.
     pub fn start(&mut self) {
         assert!(self.server.is_none(), "the server is running");

@@ -1,8 +1,12 @@
 //! Network namespaces of the tests' own, with an address and a default route, linked in pairs.
 
+use std::fs::File;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::{CloneFlags, setns};
 
 use crate::run;
 
@@ -53,8 +57,25 @@ impl Network {
         format!("192.168.77.{}", end + 1)
     }
 
-    pub(crate) fn path(&self, end: usize) -> PathBuf {
+    /// The namespace's file.
+    pub fn path(&self, end: usize) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.names[end])
+    }
+
+    /// Changes one of the namespaces with `ip`.
+    pub fn ip(&self, end: usize, arguments: &[&str]) {
+        ip(&[&["-n", &self.names[end]], arguments].concat());
+    }
+
+    /// A port that is taken in one of the namespaces for as long as the listener lives.
+    pub fn listen(&self, end: usize, address: &str) -> TcpListener {
+        let (namespace, address) = (File::open(self.path(end)).expect("the namespace"), address.to_string());
+        let listening = std::thread::spawn(move || {
+            // This thread alone goes there; its sockets stay there.
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("the namespace");
+            TcpListener::bind(address).expect("a free port")
+        });
+        listening.join().expect("a listener")
     }
 
     /// A program that runs in one of the namespaces. (`ip netns exec` would hide the cgroups.)

@@ -63,7 +63,7 @@ fn an_approved_request_makes_a_user() {
     let key_text = key.display().to_string();
     let csr_text = csr.display().to_string();
     openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key_text]).ok();
-    openssl(&["req", "-new", "-key", &key_text, "-subj", "/CN=jane/O=dev", "-out", &csr_text]).ok();
+    openssl(&["req", "-new", "-key", &key_text, "-subj", "/CN=jane/O=qa/O=dev", "-out", &csr_text]).ok();
     let request = openssl(&["base64", "-A", "-in", &csr_text]).ok();
     let manifest = format!(
         "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: jane}}\nspec:\n  request: {request}\n  \
@@ -96,4 +96,43 @@ fn an_approved_request_makes_a_user() {
     assert!(refused.contains("User \"jane\" cannot list resource \"pods\""), "{refused}");
     cluster.kubectl(&["create", "rolebinding", "dev", "--clusterrole=view", "--group=dev"]).ok();
     as_jane(&["get", "pods"]).ok();
+    let groups = as_jane(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.groups}"]).ok();
+    assert_eq!(groups, r#"["qa","dev","system:authenticated"]"#);
+}
+
+#[test]
+fn bindings_say_whose_node_certificates_are_approved_by_themselves() {
+    let cluster = Cluster::control_plane();
+    let role = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
+    let role_flag = format!("--clusterrole={role}");
+    cluster.kubectl(&["create", "clusterrolebinding", "robots-join", &role_flag, "--group=robots"]).ok();
+    cluster
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "robots-ask",
+            "--clusterrole=system:node-bootstrapper",
+            "--group=robots",
+        ])
+        .ok();
+    let folder = cluster.folder();
+    let place = |name: &str| folder.join(name).display().to_string();
+    let openssl = |arguments: &[&str]| run(std::process::Command::new("openssl").args(arguments), "");
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &place("key")]).ok();
+    let subject = "/O=system:nodes/CN=system:node:ten";
+    openssl(&["req", "-new", "-key", &place("key"), "-subj", subject, "-out", &place("csr")]).ok();
+    let request = openssl(&["base64", "-A", "-in", &place("csr")]).ok();
+    let manifest = format!(
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: ten}}\nspec:\n  request: {request}\n  \
+         signerName: kubernetes.io/kube-apiserver-client-kubelet\n  usages: [client auth, digital signature]\n"
+    );
+    // Neither a bootstrapper nor a node: only the binding speaks for it.
+    cluster.kubectl_with(&["create", "--as=r2d2", "--as-group=robots", "-f", "-"], &manifest).ok();
+    eventually("the request is approved and signed", Duration::from_secs(20), || {
+        let outcome = cluster.kubectl(&["get", "csr", "ten"]);
+        if outcome.stdout.contains("Approved,Issued") { Ok(()) } else { Err(outcome.to_string()) }
+    });
+    let message =
+        cluster.kubectl(&["get", "csr", "ten", "-o", "jsonpath={.status.conditions[0].message}"]).ok();
+    assert_eq!(message, "Auto approving kubelet client certificate after SubjectAccessReview.");
 }

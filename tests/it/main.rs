@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod address;
 mod agent;
 mod bad_input;
 mod bare_machine;
@@ -17,6 +18,8 @@ mod kubectl_compared;
 mod kubectl_versions;
 mod node;
 mod restart;
+mod s3;
 mod snapshot;
+mod status;
 mod uninstall;
 mod walkthrough;

@@ -58,3 +58,19 @@ fn a_file_of_another_shape_is_refused() {
 fn help_is_text_and_no_problem() {
     assert!(matches!(parse_with("", &["--help"]), Err(Stop::Text(_))));
 }
+
+#[test]
+fn a_shared_file_gives_a_command_its_part_also_under_other_names() {
+    let part = || {
+        Command::new("minik8s snapshot")
+            .arg(Arg::new("config").long("config").value_parser(clap::value_parser!(PathBuf)))
+            .arg(Arg::new("bucket").long("snapshot-s3-bucket").alias("etcd-s3-bucket"))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, "node-name: one\netcd-s3-bucket: b\n").unwrap();
+    let matches = parse_part(part(), &command(), &[], &path).unwrap();
+    assert_eq!(matches.get_one::<String>("bucket").unwrap(), "b");
+    std::fs::write(&path, "node-nam: one\n").unwrap();
+    assert!(problem(parse_part(part(), &command(), &[], &path)).contains("no setting \"node-nam\""));
+}

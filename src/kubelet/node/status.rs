@@ -42,7 +42,9 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
     let leasing = lease::run(context.clone(), node);
     context.stage.spawn_cancellable("node lease", OnExit::Stop, leasing);
     let mut health = context.runtime.subscribe();
+    let mut address = context.config.node_ip.clone();
     loop {
+        address.mark_unchanged();
         let well = *health.borrow_and_update() == RuntimeHealth::Ready;
         match reporter.report().await {
             Ok(()) if well => ready.open(),
@@ -55,6 +57,12 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
         }
         tokio::select! {
             _ = health.changed() => {}
+            Ok(()) = address.changed() => {
+                let now = *address.borrow_and_update();
+                tracing::info!(address = %now, "the node has another address");
+                // Pods on the host's network have its address in their status.
+                context.wakers.wake_all();
+            }
             () = tokio::time::sleep(lease::RENEW) => {}
         }
     }
@@ -196,13 +204,14 @@ impl Reporter {
     async fn status(&self) -> NodeStatus {
         let context = &self.context;
         let config = &context.config;
+        let own = config.node_ip.borrow().to_string();
         let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
         NodeStatus {
             capacity: Some(context.machine.capacity(config.max_pods)),
             allocatable: Some(context.allocatable.clone()),
             conditions: Some(self.conditions()),
             addresses: Some(vec![
-                address("InternalIP", config.node_ip.to_string()),
+                address("InternalIP", own),
                 address("Hostname", config.node_name.clone()),
             ]),
             daemon_endpoints: Some(NodeDaemonEndpoints {

@@ -1,19 +1,22 @@
 //! Signs certificate requests for the signers that Kubernetes defines (kubernetes.io/docs: certificate signing requests).
 //!
 //! What a request may contain depends on the signer; what was not asked for through the API's `usages` is not in the
-//! certificate, whatever the request's own extensions say. Requests with several organisations are refused: the library that writes
-//! certificates keeps only one.
+//! certificate, whatever the request's own extensions say. The subject is the request's to the byte: the library that makes
+//! certificates keeps one value of each kind, so a user with several groups would lose all but one; the certificate is
+//! taken apart, given its subject, and signed again.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use client::BoxFuture;
 use controllers::CertificateSigner;
 use rcgen::{
-    CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
+    CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    SanType, SigningKey,
 };
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, X509Name};
 
 use super::Authority;
 use super::authority::LEAF_LIFE;
@@ -79,18 +82,84 @@ impl Signer {
         authority.stamp(&mut request.params, now, wanted.clamp(SHORTEST_LIFE, LEAF_LIFE));
         let certificate =
             request.signed_by(&authority.issuer).map_err(|error| format!("unable to sign: {error}"))?;
-        Ok(certificate.pem())
+        let der = with_subject(certificate.der(), &subject(csr_pem)?, authority.issuer.key());
+        Ok(to_pem(&der.ok_or("unable to sign: the certificate cannot be given its subject")?))
     }
 }
 
-/// Every organisation of the request's subject.
-fn organizations(csr_pem: &str) -> Result<Vec<String>, String> {
+/// What `read` finds in the request's subject.
+fn of_subject<T>(csr_pem: &str, read: impl FnOnce(&X509Name<'_>) -> Option<T>) -> Result<T, String> {
     let wrong = || "unable to parse the request".to_string();
     let (_, pem) = x509_parser::pem::parse_x509_pem(csr_pem.as_bytes()).map_err(|_| wrong())?;
     let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents)
         .map_err(|_| wrong())?;
-    let subject = &request.certification_request_info.subject;
-    subject.iter_organization().map(|name| name.as_str().map(str::to_string).map_err(|_| wrong())).collect()
+    read(&request.certification_request_info.subject).ok_or_else(wrong)
+}
+
+/// Every organisation of the request's subject.
+fn organizations(csr_pem: &str) -> Result<Vec<String>, String> {
+    of_subject(csr_pem, |subject| {
+        subject.iter_organization().map(|name| name.as_str().ok().map(str::to_string)).collect()
+    })
+}
+
+/// The DER of the request's subject.
+fn subject(csr_pem: &str) -> Result<Vec<u8>, String> {
+    of_subject(csr_pem, |subject| Some(subject.as_raw().to_vec()))
+}
+
+/// Place of the subject in a certificate's content, after version, serial number, algorithm, issuer and validity (RFC 5280, 4.1).
+const SUBJECT: usize = 5;
+
+/// The certificate with another subject, signed again by its authority.
+fn with_subject(certificate: &[u8], subject: &[u8], key: &KeyPair) -> Option<Vec<u8>> {
+    let parts = elements(certificate)?;
+    let [content, algorithm, _signature] = parts.as_slice() else { return None };
+    let mut fields = elements(content)?;
+    *fields.get_mut(SUBJECT)? = subject.to_vec();
+    let content = sequence(&fields);
+    let signature = key.sign(&content).ok()?;
+    Some(yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_der(&content);
+            writer.next().write_der(algorithm);
+            writer.next().write_bitvec_bytes(&signature, signature.len() * 8);
+        });
+    }))
+}
+
+/// The elements of a DER sequence.
+fn elements(der: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let read = yasna::parse_der(der, |reader| {
+        reader.read_sequence(|reader| {
+            let mut elements = Vec::new();
+            while let Some(element) = reader.read_optional(|reader| reader.read_der())? {
+                elements.push(element);
+            }
+            Ok(elements)
+        })
+    });
+    read.ok()
+}
+
+fn sequence(elements: &[Vec<u8>]) -> Vec<u8> {
+    yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            for element in elements {
+                writer.next().write_der(element);
+            }
+        });
+    })
+}
+
+fn to_pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_string();
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().map(|byte| char::from(*byte)));
+        pem.push('\n');
+    }
+    pem + "-----END CERTIFICATE-----\n"
 }
 
 /// The authority that signs, if the request is as its signer demands.
@@ -147,9 +216,6 @@ fn check<'a>(
         "kubernetes.io/kube-apiserver-client" => {
             if organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
                 return Err("use of system:masters as an organization is not allowed".to_string());
-            }
-            if organizations.len() > 1 {
-                return Err("several organizations in one request are not supported".to_string());
             }
             if !has("client auth") || !only(&["client auth", "digital signature", "key encipherment"]) {
                 return Err(format!("invalid usages: {usages:?}"));

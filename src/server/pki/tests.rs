@@ -143,6 +143,47 @@ fn requests_that_their_signer_does_not_allow_are_refused() {
 }
 
 #[test]
+fn every_group_of_a_request_is_in_its_certificate() {
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    // Our own library cannot write such a request either.
+    let key = folder.path().join("key").display().to_string();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            &key,
+        ])
+        .args(["-subj", "/CN=jane/O=dev/O=ops/O=qa"])
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let csr = String::from_utf8(made.stdout).unwrap();
+    let client = usages(&["digital signature", "client auth"]);
+    let pem = signer.signed(&csr, CLIENT, &client, None, NOW).unwrap();
+    let der = keys::first_certificate(&pem).unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+    assert_eq!(parsed.subject().to_string(), "CN=jane, O=dev, O=ops, O=qa");
+    assert!(parsed.extended_key_usage().unwrap().unwrap().value.client_auth);
+    // The signature is good.
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(signer.client_ca.certificate_der.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .unwrap();
+    let now = rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(NOW as u64 + 60));
+    verifier.verify_client_cert(&der, &[], now).unwrap();
+}
+
+#[test]
 fn the_kubeconfig_reads_back() {
     let folder = tempfile::tempdir().unwrap();
     let (pki, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();

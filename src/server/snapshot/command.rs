@@ -1,13 +1,16 @@
 //! `minik8s snapshot save | list | status | restore | delete | prune`.
 //!
-//! Saving asks the running server; everything else works on files.
+//! Saving asks the running server; everything else works on files, and on the S3-compatible store that flags, environment
+//! or the server's configuration file name.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use agent::command::{finish, run_to_end};
+use agent::admin::{AskError, ask};
+use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::problem::chain;
@@ -16,8 +19,9 @@ use agent::{Instance, Problem};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use embedded_store::snapshot as file;
 
-use super::{KEYS, Secret, default_folder, keys, list, prune, remove};
-use crate::admin::{Answer, Request, ask};
+use super::s3::Client;
+use super::{KEYS, S3Args, Saved, Secret, Wish, check_name, default_folder, keys, list, prune, remove};
+use crate::admin::Request;
 
 #[derive(Args, Clone, Debug)]
 struct SnapshotArgs {
@@ -27,8 +31,13 @@ struct SnapshotArgs {
     #[arg(long, short = 'd', global = true, env = "MINIK8S_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
     /// Where snapshots are kept [default: DATA/server/snapshots]
-    #[arg(long, global = true, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR")]
-    dir: Option<PathBuf>,
+    #[arg(long, global = true, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR", visible_alias = "dir")]
+    snapshot_dir: Option<PathBuf>,
+    /// The server's configuration file, for the settings that are the snapshots' [default: /etc/minik8s/config.yaml]
+    #[arg(long, global = true, env = "MINIK8S_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    s3: S3Args,
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -52,6 +61,7 @@ enum Verb {
     },
     /// Make a data directory from a snapshot, also from one of etcd's
     Restore {
+        /// A file or, with --snapshot-s3, the name of a snapshot there
         file: PathBuf,
         /// Token of the server that saved it
         #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -82,7 +92,9 @@ pub fn clap_command(name: &'static str) -> Command {
 /// Runs `minik8s snapshot`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     let command = clap_command("minik8s snapshot");
-    let outcome = flags::parse(command, arguments, Path::new("/nonexistent")).and_then(|matches| {
+    let server = crate::args::clap_command("minik8s server");
+    let parsed = flags::parse_part(command, &server, arguments, Path::new(DEFAULT_CONFIG));
+    let outcome = parsed.and_then(|matches| {
         let arguments =
             SnapshotArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
         run(arguments).map_err(Stop::from)
@@ -92,29 +104,75 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 
 fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
     let instance = Instance::of(&arguments.data_dir)?;
-    let folder = arguments.dir.unwrap_or_else(|| default_folder(&instance));
-    match arguments.verb {
+    let SnapshotArgs { verb, snapshot_dir, s3, .. } = arguments;
+    let folder = snapshot_dir.unwrap_or_else(|| default_folder(&instance));
+    match verb {
         Verb::Save { file, passphrase_file } => {
             let place = file.or_else(|| arguments_folder_file(&folder, &instance));
-            run_to_end(save(&instance, place, passphrase_file.as_deref()))
+            run_to_end(save(&instance, place, passphrase_file.as_deref(), s3))
         }
-        Verb::List => print_list(&folder),
+        Verb::List => run_to_end(print_list(&folder, &s3)),
         Verb::Status { file, write_out } => print_status(&file, &write_out),
         Verb::Restore { file, token, passphrase_file } => {
+            let mut file = file;
+            run_to_end(async {
+                file = fetched(&instance, &file, &s3).await?;
+                Ok(())
+            })?;
             restore(&instance, &file, token.as_deref(), passphrase_file.as_deref())
         }
-        Verb::Delete { names } => names.iter().try_for_each(|name| {
-            remove(&folder, name)?;
-            println!("deleted {name}");
-            Ok(())
-        }),
-        Verb::Prune { keep } => {
+        Verb::Delete { names } => run_to_end(delete(&folder, &names, &s3)),
+        Verb::Prune { keep } => run_to_end(async {
             for name in prune(&folder, keep)? {
                 println!("deleted {name}");
             }
+            if let Some(client) = client(&s3)? {
+                for name in client.prune(keep).await? {
+                    println!("deleted {}/{name}", client.target());
+                }
+            }
             Ok(())
-        }
+        }),
     }
+}
+
+fn client(s3: &S3Args) -> Result<Option<Client>, Problem> {
+    s3.target()?.map(Client::new).transpose()
+}
+
+/// Deletes here and, if there is such a place, in S3; a name must be known in one of them.
+async fn delete(folder: &Path, names: &[String], s3: &S3Args) -> Result<(), Problem> {
+    let client = client(s3)?;
+    for name in names {
+        check_name(name, "delete")?;
+        let is_here = folder.join(name).exists();
+        if is_here || client.is_none() {
+            remove(folder, name)?;
+            println!("deleted {name}");
+        }
+        let Some(client) = &client else { continue };
+        if is_here && !client.list().await?.iter().any(|object| object.name == *name) {
+            continue;
+        }
+        client.delete(name).await?;
+        println!("deleted {}/{name}", client.target());
+    }
+    Ok(())
+}
+
+/// The file to restore from: the one that is named, or a fresh copy of the one in S3.
+async fn fetched(instance: &Instance, file: &Path, s3: &S3Args) -> Result<PathBuf, Problem> {
+    let Some(client) = client(s3)? else { return Ok(file.to_path_buf()) };
+    let name = file.to_string_lossy().into_owned();
+    check_name(&name, "restore")?;
+    let folder = default_folder(instance);
+    agent::files::private_directory(instance.data_dir())?;
+    agent::files::private_directory(&instance.server_dir())?;
+    agent::files::private_directory(&folder)?;
+    let path = folder.join(&name);
+    client.download(&name, &path).await?;
+    println!("downloaded {}/{name} to {}", client.target(), path.display());
+    Ok(path)
 }
 
 /// A folder that the server does not know of is ours to name the file in.
@@ -133,18 +191,38 @@ fn first_line(path: &Path) -> Result<String, Problem> {
     }
 }
 
-async fn save(instance: &Instance, file: Option<PathBuf>, passphrase: Option<&Path>) -> Result<(), Problem> {
+/// Long enough for a large store on a slow disk and an upload to its time limit.
+const SAVE_PATIENCE: Duration = Duration::from_secs(3600);
+
+async fn save(
+    instance: &Instance,
+    file: Option<PathBuf>,
+    passphrase: Option<&Path>,
+    mut s3: S3Args,
+) -> Result<(), Problem> {
     let passphrase = passphrase.map(first_line).transpose()?;
     let absolute = |path: PathBuf| {
         std::path::absolute(&path)
             .map_err(|error| Problem::new(format!("save to {}", path.display()), error, "give another place"))
     };
     let path = file.map(absolute).transpose()?;
-    let saved = match ask(instance, &Request::SaveSnapshot { path, passphrase }).await? {
-        Answer::Saved(saved) => saved,
-        Answer::Failed(why) => return Err(Problem::plain(why)),
+    s3.resolve()?;
+    // Mistakes are told before anything is written.
+    let s3 = s3.target()?.is_some().then_some(s3);
+    let request = Request::SaveSnapshot(Wish { path, passphrase, s3 });
+    let saved: Saved = match ask(&instance.server_dir(), &request, SAVE_PATIENCE).await {
+        Ok(saved) => saved,
+        Err(AskError::Failed(why)) => return Err(Problem::plain(why)),
+        Err(error) => {
+            let what = format!("reach the server of {}", instance.data_dir().display());
+            let advice = "start it, run this as the user it runs as, or give its --data-dir";
+            return Err(Problem::new(what, error, advice));
+        }
     };
     println!("{}", saved.path.display());
+    if let Some(place) = &saved.uploaded {
+        println!("{place}");
+    }
     println!("hash {:x}, revision {}, {} keys, {} bytes", saved.hash, saved.revision, saved.keys, saved.size);
     match saved.secret {
         Secret::Token => println!(
@@ -158,11 +236,22 @@ async fn save(instance: &Instance, file: Option<PathBuf>, passphrase: Option<&Pa
     Ok(())
 }
 
-fn print_list(folder: &Path) -> Result<(), Problem> {
-    println!("{:<40} {:>12}  CREATED", "NAME", "SIZE");
+async fn print_list(folder: &Path, s3: &S3Args) -> Result<(), Problem> {
+    let row = |name: &str, size: u64, created: &str, place: &str| {
+        println!("{name:<40} {size:>12}  {created:<20}  {place}");
+    };
+    println!("{:<40} {:>12}  {:<20}  LOCATION", "NAME", "SIZE", "CREATED");
     for entry in list(folder)? {
         let created = jiff::Timestamp::try_from(entry.modified).unwrap_or_default();
-        println!("{:<40} {:>12}  {}", entry.name, entry.size, created.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        let place = format!("file://{}", folder.join(&entry.name).display());
+        row(&entry.name, entry.size, &agent::status::collect::second(created), &place);
+    }
+    if let Some(client) = client(s3)? {
+        for object in client.list().await? {
+            let created = object.modified.parse().map(agent::status::collect::second);
+            let created = created.unwrap_or(object.modified);
+            row(&object.name, object.size, &created, &format!("{}/{}", client.target(), object.name));
+        }
     }
     Ok(())
 }

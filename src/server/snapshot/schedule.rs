@@ -3,19 +3,22 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use agent::status::collect::second;
 use agent::{Instance, Problem};
 use croner::Cron;
 use jiff::Zoned;
 use supervisor::{Clock, OnExit, Stage};
 
-use super::{Saver, default_folder, prune};
+use super::{Saver, Wish, default_folder, prune};
 
 /// What the flags say.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     /// None: no snapshots by the clock.
     cron: Option<Cron>,
-    keep: usize,
+    /// As it was given.
+    pub(crate) text: String,
+    pub(crate) keep: usize,
     pub(crate) folder: PathBuf,
 }
 
@@ -28,6 +31,7 @@ impl Schedule {
         instance: &Instance,
     ) -> Result<Self, Problem> {
         let advice = "give --snapshot-schedule-cron five fields, such as \"0 */12 * * *\", or off";
+        let text = cron.to_string();
         let cron = match cron {
             "off" => None,
             text => Some(
@@ -39,7 +43,13 @@ impl Schedule {
             let advice = "give --snapshot-retention 1 or more, or --snapshot-schedule-cron off";
             return Err(Problem::new("keep snapshots", "none would be kept", advice));
         }
-        Ok(Schedule { cron, keep, folder: folder.unwrap_or_else(|| default_folder(instance)) })
+        Ok(Schedule { cron, text, keep, folder: folder.unwrap_or_else(|| default_folder(instance)) })
+    }
+
+    /// The time of the next one.
+    pub(crate) fn next(&self) -> Option<String> {
+        let due = self.cron.as_ref()?.find_next_occurrence(&Zoned::now(), false).ok()?;
+        Some(second(due.timestamp()))
     }
 }
 
@@ -49,20 +59,36 @@ pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
     let mut clock = stage.clock();
     stage.spawn_cancellable("snapshots", OnExit::Done, async move {
         while wait_for_turn(&cron, &mut clock).await {
-            let (saver, schedule) = (saver.clone(), schedule.clone());
-            let done = tokio::task::spawn_blocking(move || {
-                let saved = saver.save(None, None)?;
-                let removed = prune(&schedule.folder, schedule.keep)?;
-                tracing::info!(path = %saved.path.display(), removed = removed.len(), "snapshot is saved");
-                Ok::<(), Problem>(())
-            });
-            match done.await {
-                Ok(Ok(())) => {}
-                Ok(Err(problem)) => tracing::error!(%problem, "no snapshot is saved"),
-                Err(error) => tracing::error!(%error, "no snapshot is saved"),
+            match save_and_prune(&schedule, &saver).await {
+                Ok(removed) => tracing::info!(removed, "snapshot is saved"),
+                // What failed is told where it is noted for the status.
+                Err(problem) => tracing::debug!(%problem, "snapshot by schedule"),
             }
         }
     });
+}
+
+/// Returns how many old ones were removed.
+async fn save_and_prune(schedule: &Schedule, saver: &Saver) -> Result<usize, Problem> {
+    saver.save(Wish::default()).await?;
+    let (folder, keep) = (schedule.folder.clone(), schedule.keep);
+    let pruned = tokio::task::spawn_blocking(move || prune(&folder, keep)).await;
+    let pruned = pruned.map_err(|error| Problem::new("remove old snapshots", error, "see the log"));
+    let mut removed = warned(pruned.and_then(|outcome| outcome));
+    if let Some(client) = &saver.upload {
+        removed += warned(client.prune(client.target().retention).await);
+    }
+    Ok(removed)
+}
+
+fn warned(outcome: Result<Vec<String>, Problem>) -> usize {
+    match outcome {
+        Ok(names) => names.len(),
+        Err(problem) => {
+            tracing::warn!(%problem, "old snapshots stay");
+            0
+        }
+    }
 }
 
 /// Returns at the next time of the schedule; false if there is none. If the clock is set back, what is next is asked anew: else there would

@@ -1,0 +1,153 @@
+//! What a server tells of itself on its admin socket, for `minik8s status`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use agent::Problem;
+use agent::status::collect::{NodeSource, ProcessSource, second, settle};
+use agent::status::report::{Api, Etcd, Finding, Recovery, Report, Snapshot, Snapshots, Store};
+use apiserver::ApiServer;
+use embedded_store::{EmbeddedStore, Recovery as Found};
+use jiff::Timestamp;
+
+use crate::snapshot::{Saver, Schedule, list};
+
+/// Everything there is to look at. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) process: ProcessSource,
+    pub(crate) server: Arc<ApiServer>,
+    pub(crate) url: String,
+    pub(crate) advertised: tokio::sync::watch::Receiver<std::net::IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) recovery: Found,
+    pub(crate) etcd: Etcd,
+    pub(crate) schedule: Schedule,
+    pub(crate) saver: Saver,
+    /// Set once the node has been started; there is none with `--disable-agent`.
+    pub(crate) node: Arc<OnceLock<NodeSource>>,
+}
+
+impl Source {
+    pub(crate) async fn report(self) -> Result<Report, Problem> {
+        let mut report = self.process.report();
+        let problems = &mut report.problems;
+        report.api = Some(self.api(problems));
+        report.store = Some(self.store(problems));
+        if let Some(why) = &self.etcd.off
+            && self.etcd.url.is_none()
+        {
+            problems.push(Finding::new(
+                "etcd's API is off",
+                why.clone(),
+                "stop what uses the port and restart, or choose another with --etcd-listen (or off)",
+            ));
+        }
+        report.etcd = Some(self.etcd.clone());
+        report.snapshots = Some(self.snapshots(problems));
+        if let Some(node) = self.node.get() {
+            report.node = Some(node.report(problems).await.0);
+        }
+        settle(&mut report);
+        Ok(report)
+    }
+
+    fn api(&self, problems: &mut Vec<Finding>) -> Api {
+        let checks = self.server.readiness();
+        for (name, ok) in &checks {
+            if !ok {
+                let why = "its check of /readyz fails".to_string();
+                problems.push(Finding::new(format!("the API is not ready: {name}"), why, "see the log"));
+            }
+        }
+        let advertised = std::net::SocketAddr::new(*self.advertised.borrow(), self.port);
+        Api {
+            url: self.url.clone(),
+            advertised: Some(advertised.to_string()),
+            ready: checks.iter().all(|(_, ok)| *ok),
+            checks: checks.into_iter().map(|(name, ok)| (name.to_string(), ok)).collect(),
+            kubeconfig: Some(self.kubeconfig.clone()),
+        }
+    }
+
+    fn store(&self, problems: &mut Vec<Finding>) -> Store {
+        let status = self.store.status();
+        let mut alarms = Vec::new();
+        let (free, reserve) = (status.free_on_disk, status.min_free_on_disk);
+        let place = self.process.instance.server_dir().display().to_string();
+        let full = format!(
+            "{} MiB are free on the disk of the store, {} MiB are kept in reserve",
+            free >> 20,
+            reserve >> 20
+        );
+        if free < reserve || status.trouble.no_space.is_some() {
+            alarms.push("NOSPACE".to_string());
+            let why = if free < reserve { full } else { status.trouble.no_space.clone().unwrap_or(full) };
+            let what = "writes are refused: the disk is nearly full";
+            problems.push(Finding::new(what, why, format!("free some space on the disk of {place}")));
+        } else if free < 2 * reserve {
+            let why = format!("{} MiB are free, writes stop below {} MiB", free >> 20, reserve >> 20);
+            let advice = format!("free some space on the disk of {place}");
+            problems.push(Finding::new("the disk of the store is getting full", why, advice));
+        }
+        if let Some(why) = &status.trouble.unwritable {
+            alarms.push("UNWRITABLE".to_string());
+            let what = "the store takes no more writes";
+            problems.push(Finding::new(what, why.clone(), "check the disk, then restart the server"));
+        }
+        if let Some(why) = &status.trouble.checkpoint {
+            alarms.push("CHECKPOINT".to_string());
+            let what = "the store's applied state cannot be written, its log grows";
+            problems.push(Finding::new(what, why.clone(), "check the disk, then restart the server"));
+        }
+        let time = |seconds: u64| Timestamp::from_second(i64::try_from(seconds).ok()?).ok().map(second);
+        Store {
+            revision: status.revision,
+            compacted_revision: status.compacted_revision,
+            keys: status.keys,
+            size_in_use: status.size_in_use,
+            size_on_disk: status.size_on_disk,
+            log_size: status.log_size,
+            free_on_disk: free,
+            min_free_on_disk: reserve,
+            watchers: status.watchers,
+            last_checkpoint: status.last_checkpoint.and_then(time),
+            recovery: Recovery {
+                replayed_records: self.recovery.replayed,
+                torn_tail: self.recovery.torn_tail.clone(),
+                rebuilt: self.recovery.rebuilt.clone(),
+            },
+            alarms,
+        }
+    }
+
+    fn snapshots(&self, problems: &mut Vec<Finding>) -> Snapshots {
+        let outcomes = self.saver.past.outcomes();
+        for failure in [&outcomes.failure, &outcomes.upload_failure].into_iter().flatten() {
+            let what = format!("the last snapshot ({}) is not kept as it should be", failure.at);
+            let advice = "then try 'minik8s snapshot save'";
+            problems.push(Finding::new(what, failure.why.clone(), advice));
+        }
+        let folder = self.saver.folder.clone();
+        let found = list(&folder).unwrap_or_default();
+        let last = found.last().map(|entry| Snapshot {
+            name: entry.name.clone(),
+            at: Timestamp::try_from(entry.modified).map(second).unwrap_or_default(),
+            size: entry.size,
+        });
+        Snapshots {
+            schedule: self.schedule.text.clone(),
+            retention: self.schedule.keep,
+            folder,
+            count: found.len(),
+            last,
+            next: self.schedule.next(),
+            last_failure: outcomes.failure,
+            upload_to: self.saver.upload.as_ref().map(|client| client.target().to_string()),
+            last_upload: outcomes.upload,
+            last_upload_failure: outcomes.upload_failure,
+        }
+    }
+}
