@@ -133,8 +133,9 @@ fn etcdctl_finds_our_speed_sufficient() {
 struct Watch(Child);
 
 impl Watch {
-    fn start(cluster: &Cluster, key: &str) -> Self {
-        let mut command = etcdctl_command(cluster, &["watch", key, "--write-out=fields"]);
+    fn start(cluster: &Cluster, key: &str, revision: &str) -> Self {
+        let from = format!("--rev={revision}");
+        let mut command = etcdctl_command(cluster, &["watch", key, &from, "--write-out=fields"]);
         Watch(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("etcdctl"))
     }
 
@@ -169,11 +170,12 @@ fn a_client_that_never_reads_its_watch_costs_nothing_and_harms_nobody() {
     // As much as the history holds at most, so that what is measured is the watch.
     write();
     let before = resident_mebibytes(&cluster);
-    let (mut asleep, mut awake) =
-        (Watch::start(&cluster, "mine/large"), Watch::start(&cluster, "mine/large"));
-    // Both are there once they have told of one change.
+    // Both are there once they have told of a change that they begin with.
+    let put = etcdctl(&cluster, &["put", "mine/large", "small", "--write-out=json"]).json();
+    let revision = put["header"]["revision"].to_string();
+    let watch = || Watch::start(&cluster, "mine/large", &revision);
+    let (mut asleep, mut awake) = (watch(), watch());
     let mut first = [String::new(), String::new()];
-    etcdctl(&cluster, &["put", "mine/large", "small"]).ok();
     let mut asleep_out = BufReader::new(asleep.0.stdout.take().unwrap());
     let mut awake_out = BufReader::new(awake.0.stdout.take().unwrap());
     asleep_out.read_line(&mut first[0]).unwrap();
