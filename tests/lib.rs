@@ -21,6 +21,8 @@ mod outcome;
 mod s3;
 #[path = "harness/traces.rs"]
 mod traces;
+#[path = "harness/vm.rs"]
+mod vm;
 
 pub use cluster::{Agent, Cluster, Options, binary, kubectls};
 pub use disk::SmallDisk;
@@ -30,3 +32,4 @@ pub use network::Network;
 pub use outcome::{Outcome, eventually, run};
 pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
 pub use traces::Traces;
+pub use vm::VirtualMachine;

@@ -70,6 +70,11 @@ setpriv                      util-linux
 faketime                     faketime
 debootstrap                  debootstrap
 "
+$long && need+="
+qemu-system-x86_64           qemu-system-x86
+mkfs.ext4                    e2fsprogs
+ssh                          openssh-client
+"
 missing=()
 while read -r what package; do
   [ -n "$what" ] || continue

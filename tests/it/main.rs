@@ -21,5 +21,6 @@ mod restart;
 mod s3;
 mod snapshot;
 mod status;
+mod systemd_machine;
 mod uninstall;
 mod walkthrough;
