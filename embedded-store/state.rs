@@ -13,8 +13,8 @@ use bytes::Bytes;
 use crate::history::{History, HistoryLimits};
 use crate::record::{Group, Record, Request};
 use crate::types::{
-    Compare, CompareOp, CompareTarget, Event, KeyValue, LeaseId, Op, RangeRequest, RangeResult, StoreError,
-    Txn, TxnResult,
+    Compare, CompareOp, CompareTarget, Event, KeyValue, LeaseId, RangeRequest, RangeResult, StoreError,
+    TxnResult,
 };
 
 mod txn;

@@ -1,6 +1,7 @@
 //! Corners of the state machine that the suites for stores do not reach.
 
 use super::*;
+use crate::types::{Op, Txn};
 
 fn put(key: &str, lease: LeaseId) -> Request {
     let op = Op::Put { key: key.to_string().into(), value: Bytes::from_static(b"v"), lease };

@@ -13,7 +13,7 @@ use crate::status::Source;
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Request {
     Status,
-    SaveSnapshot(Wish),
+    SaveSnapshot(Box<Wish>),
 }
 
 /// What was asked for, as the asker knows it.
@@ -33,6 +33,6 @@ pub(crate) fn start(source: Source, stage: &Stage) -> Result<(), Problem> {
 async fn carry_out(request: Request, source: Source) -> Result<Done, Problem> {
     match request {
         Request::Status => source.report().await.map(|report| Done::Status(Box::new(report))),
-        Request::SaveSnapshot(wish) => source.saver.save(wish).await.map(Done::Saved),
+        Request::SaveSnapshot(wish) => source.saver.save(*wish).await.map(Done::Saved),
     }
 }

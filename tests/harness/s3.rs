@@ -162,7 +162,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, service: S
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "the tasks end with the thread's runtime")]
+/// The tasks end with the thread's runtime.
 fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
 }

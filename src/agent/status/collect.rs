@@ -47,7 +47,7 @@ impl ProcessSource {
             role: Some(self.role.to_string()),
             data_dir: self.instance.data_dir().to_path_buf(),
             pid: Some(std::process::id()),
-            started_at: started.ok().map(|time| second(time)),
+            started_at: started.ok().map(second),
             uptime_seconds: Some(uptime.as_secs()),
             certificates,
             components,

@@ -40,13 +40,14 @@ fn config() -> Config {
     Config {
         service_cidr: "10.43.0.0/16".into(),
         cluster_domain: "cluster.local".into(),
-        advertise_address: [192, 0, 2, 1].into(),
+        advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
         advertise_port: 6443,
         service_account_keys: ServiceAccountKeys {
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             audiences: Vec::new(),
             private_key_pem: key.serialize_pem(),
             public_keys_pem: Vec::new(),
+            extend_expiration: true,
         },
         client_ca_der: Vec::new(),
         client_ca_pem: String::new(),

@@ -210,10 +210,7 @@ impl Reporter {
             capacity: Some(context.machine.capacity(config.max_pods)),
             allocatable: Some(context.allocatable.clone()),
             conditions: Some(self.conditions()),
-            addresses: Some(vec![
-                address("InternalIP", own),
-                address("Hostname", config.node_name.clone()),
-            ]),
+            addresses: Some(vec![address("InternalIP", own), address("Hostname", config.node_name.clone())]),
             daemon_endpoints: Some(NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(self.port) }),
             }),

@@ -209,7 +209,7 @@ async fn save(
     s3.resolve()?;
     // Mistakes are told before anything is written.
     let s3 = s3.target()?.is_some().then_some(s3);
-    let request = Request::SaveSnapshot(Wish { path, passphrase, s3 });
+    let request = Request::SaveSnapshot(Box::new(Wish { path, passphrase, s3 }));
     let saved: Saved = match ask(&instance.server_dir(), &request, SAVE_PATIENCE).await {
         Ok(saved) => saved,
         Err(AskError::Failed(why)) => return Err(Problem::plain(why)),
