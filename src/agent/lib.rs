@@ -22,8 +22,6 @@ pub mod status;
 pub mod token;
 pub mod uninstall;
 
+pub use api::GIT_VERSION as VERSION;
 pub use instance::Instance;
 pub use problem::Problem;
-
-/// What nodes and `/version` report: the Kubernetes version that is spoken, and ours.
-pub const VERSION: &str = concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR"));

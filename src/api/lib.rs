@@ -36,3 +36,6 @@ pub use options::{
     PropagationPolicy, ResourceVersionMatch, UpdateOptions, WatchEvent, WatchOptions,
 };
 pub use selector::{FieldSelector, LabelSelector};
+
+/// What `/version`, nodes and kubectl report: the Kubernetes version that is spoken, and ours.
+pub const GIT_VERSION: &str = concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR"));

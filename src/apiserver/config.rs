@@ -58,7 +58,7 @@ pub struct VersionInfo {
 impl Default for VersionInfo {
     fn default() -> Self {
         VersionInfo {
-            git_version: concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR")).to_string(),
+            git_version: api::GIT_VERSION.to_string(),
             git_commit: String::new(),
             build_date: String::new(),
         }

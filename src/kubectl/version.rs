@@ -7,9 +7,6 @@ use crate::env::{Env, print};
 use crate::error::{Error, Result};
 use crate::output::{json as json_output, yaml};
 
-/// The Kubernetes version whose kubectl this one is like, with our own behind it.
-pub(crate) const CLIENT_VERSION: &str = concat!("v1.36.2+minik8s-", env!("CARGO_PKG_VERSION"));
-
 /// Print the client and server version information
 #[derive(Args)]
 pub(crate) struct VersionArgs {
@@ -23,7 +20,7 @@ pub(crate) struct VersionArgs {
 
 pub(crate) async fn run(env: &Env, args: VersionArgs) -> Result<()> {
     let mut versions = json!({"clientVersion": {
-        "major": "1", "minor": "36", "gitVersion": CLIENT_VERSION, "compiler": "rustc",
+        "major": "1", "minor": "36", "gitVersion": api::GIT_VERSION, "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     }});
     let mut failure = None;
