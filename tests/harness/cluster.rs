@@ -289,9 +289,29 @@ impl Cluster {
         marks
     }
 
+    /// containerd outlives its server, and must not change what is being copied.
+    fn kill_containerd(&self) {
+        let config = self.data_dir().join("agent/containerd/config-").display().to_string();
+        let argument = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_ours = |pid: &String| String::from_utf8_lossy(&argument(pid)).contains(&config);
+        let processes = || -> Vec<String> {
+            let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+            let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+            names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_ours).collect()
+        };
+        for pid in processes() {
+            let _ = kill(Pid::from_raw(pid.parse().expect("a number")), Signal::SIGKILL);
+        }
+        eventually("containerd is gone", Duration::from_secs(20), || match processes() {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("still there: {left:?}")),
+        });
+    }
+
     /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the disk stays.
     pub fn forget_as_a_reboot_does(&mut self) {
         let kept = self.folder.path().join("kept");
+        self.kill_containerd();
         // Uninstalling clears processes, mounts and `/run`; the disk is put back afterwards.
         let copied = run(Command::new("cp").arg("-a").arg(self.data_dir()).arg(&kept), "");
         copied.ok();
