@@ -1,5 +1,6 @@
 //! The proofs: suites that run whole stores, each in a short form by default and a long one with `MINIK8S_LONG=1`.
 
+mod base;
 mod crash;
 mod faults;
 mod linear;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -69,6 +70,29 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset) { return pwrite64(fd, bytes, count, offset); }
+
+/* What is cut off is replaced, too: by nothing. */
+int ftruncate64(int fd, off64_t length) {
+  static int (*next)(int, off64_t);
+  char path[4096];
+  struct stat is;
+  int done;
+  if (!next) next = dlsym(RTLD_NEXT, "ftruncate64");
+  if (!watched(fd, path, sizeof path)) return next(fd, length);
+  pthread_mutex_lock(&lock);
+  if (fstat(fd, &is) < 0) abort();
+  if (is.st_size > length) {
+    char *old = malloc(is.st_size - length);
+    if (pread(fd, old, is.st_size - length, length) != is.st_size - length) abort();
+    record(WRITE, path, length, old, is.st_size - length);
+    free(old);
+  }
+  done = next(fd, length);
+  pthread_mutex_unlock(&lock);
+  return done;
+}
+
+int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 static int synced(int fd, int (*next)(int)) {
   static uint64_t numbers;
