@@ -1,7 +1,7 @@
 //! The one writer: collects waiting requests, puts them in the log with one sync, applies and answers them.
 //!
-//! A thread of its own, because a sync blocks. While it waits for the disk the next requests gather, so the number of
-//! syncs adapts to the load by itself. Requests that are all lazy are applied at once and stay in memory until the
+//! It has a thread of its own, because a sync blocks; a thread that has a [desk](crate::desk) may write in its place.
+//! While the disk is waited for the next requests gather, so the number of syncs adapts to the load by itself. Requests that are all lazy are applied at once and stay in memory until the
 //! next sync, or their own after a few seconds; the revisions they show are covered by a ceiling that is on disk.
 //!
 //! It also proposes what follows from time passing: the expiry of leases, and checkpoints, which a second thread
@@ -13,19 +13,21 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::check;
 use crate::checkpoint::Job;
 use crate::clock::Stamps;
-use crate::inbox::{Answer, Proposal, Shared, Trouble, answer};
+use crate::desk::Post;
+use crate::inbox::{Answer, BATCH_BYTES, Proposal, Shared, Trouble, answer};
 use crate::record::{Record, Request};
 use crate::replica::{LogId, LogStorage, StateMachine};
 use crate::state::Outcome;
 use crate::types::{Durability, OpResult, StoreError};
 
-/// Bytes written with one sync, about.
-const BATCH_BYTES: usize = 4 << 20;
+/// A sync that a thread with other work may wait for.
+const QUICK_SYNC: Duration = Duration::from_millis(1);
 /// Lazy records kept in memory; more of them go to disk before their time.
 const LAZY_BYTES: usize = 1 << 20;
 /// Log after which the applied state is written, however large it is.
@@ -59,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) lazy_due: Option<Instant>,
     /// Log written since the last checkpoint.
     pub(crate) since_checkpoint: u64,
+    /// How long a sync takes lately.
+    pub(crate) sync_time: Duration,
     /// A checkpoint is being written.
     pub(crate) checkpointing: bool,
     pub(crate) last_time: u64,
@@ -66,31 +70,75 @@ pub(crate) struct Writer {
     pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
-impl Writer {
-    /// Runs until it is told to stop; then flushes what is lazy and lowers the ceiling.
-    pub(crate) fn run(mut self) {
-        // Whoever waits must get an answer even if this thread panics.
-        let _last = LastWord(Arc::clone(&self.shared));
-        loop {
-            let (mut proposals, stop) = self.wait();
-            self.shared.core.hub.release(Some(Instant::now()));
-            self.forget();
-            for id in self.shared.lessor.expired() {
-                self.shared.lessor.forget(id);
-                proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
-            }
-            if !proposals.is_empty() {
-                self.commit(proposals);
-            }
-            if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
-                self.flush();
-            }
-            if stop {
-                self.finish();
-                return;
-            }
-            self.maintain();
+/// Where the writer is while it does not write; empty for good once it has stopped.
+pub(crate) type Place = Mutex<Option<Writer>>;
+
+/// Lets the writer work until it is told to stop; then flushes what is lazy and lowers the ceiling.
+pub(crate) fn run(place: &Place, shared: &Arc<Shared>) {
+    // Whoever waits must get an answer even if this thread panics.
+    let _last = LastWord(Arc::clone(shared));
+    loop {
+        let Some((due, checkpointing)) = place.lock().as_ref().map(|w| (w.due(), w.checkpointing)) else {
+            return;
+        };
+        let (proposals, stop) = shared.next(due, checkpointing);
+        let mut place = place.lock();
+        // Taken out: if it panics nobody finds it half done.
+        let Some(mut writer) = place.take() else { return };
+        writer.turn(proposals);
+        if stop {
+            writer.finish();
+            return;
         }
+        writer.maintain();
+        *place = Some(writer);
+    }
+}
+
+/// Commits on the calling thread, if the writer is free and the disk so quick that it is not worth waking another
+/// thread for. Otherwise the requests are queued for the writer's own.
+pub(crate) fn commit_here(place: &Place, shared: &Shared, proposals: Vec<Proposal>) {
+    let fits = proposals.iter().map(|p| p.size).sum::<usize>() < BATCH_BYTES;
+    let free = if fits { place.try_lock() } else { None };
+    let Some(mut place) = free else { return shared.propose_all(proposals) };
+    match place.take() {
+        Some(mut writer) if writer.sync_time < QUICK_SYNC => {
+            writer.turn(proposals);
+            writer.maintain();
+            shared.plan(writer.due());
+            *place = Some(writer);
+        }
+        writer => {
+            *place = writer;
+            drop(place);
+            shared.propose_all(proposals);
+        }
+    }
+}
+
+impl Writer {
+    fn turn(&mut self, mut proposals: Vec<Proposal>) {
+        self.shared.core.hub.release(Some(Instant::now()));
+        self.forget();
+        for id in self.shared.lessor.expired() {
+            self.shared.lessor.forget(id);
+            proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
+        }
+        if !proposals.is_empty() {
+            self.commit(proposals);
+        }
+        if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
+            self.flush();
+        }
+    }
+
+    /// When there is something to do without a request.
+    fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let lease = self.shared.lessor.next_expiry();
+        let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
+        let after = lease.into_iter().chain(aged).min().map(|patience| now + patience);
+        self.lazy_due.into_iter().chain(self.shared.core.hub.due()).chain(after).min()
     }
 
     /// After a crash: goes on from the ceiling, so that no revision that was seen is given out again.
@@ -99,35 +147,6 @@ impl Writer {
         self.sync()?;
         self.machine.apply(&[skip]);
         Ok(())
-    }
-
-    /// Waits for requests, a deadline or the order to stop.
-    fn wait(&self) -> (Vec<Proposal>, bool) {
-        let mut inbox = self.shared.inbox.lock();
-        if inbox.idle(self.checkpointing) {
-            let now = Instant::now();
-            let due = self.lazy_due.into_iter().chain(self.shared.core.hub.due()).min();
-            let due = due.map(|due| due.saturating_duration_since(now));
-            let lease = self.shared.lessor.next_expiry();
-            let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
-            match due.into_iter().chain(lease).chain(aged).min() {
-                Some(patience) => {
-                    self.shared.wake.wait_for(&mut inbox, patience);
-                }
-                None => self.shared.wake.wait(&mut inbox),
-            }
-        }
-        let mut taken = 0;
-        let all = inbox.proposals.iter().take_while(|p| {
-            let fits = taken < BATCH_BYTES;
-            taken += p.size;
-            fits
-        });
-        let count = all.count();
-        let rest = inbox.proposals.split_off(count);
-        let proposals = std::mem::replace(&mut inbox.proposals, rest);
-        let stop = inbox.stop && inbox.proposals.is_empty();
-        (proposals, stop)
     }
 
     /// Lets go of history that has become too old although nothing was written.
@@ -171,19 +190,21 @@ impl Writer {
                 self.failed(&e);
             }
             self.shared.metrics.failed_proposals.fetch_add(answers.len() as u64, Ordering::Relaxed);
-            for waiting in answers.into_iter().flatten() {
-                let _ = waiting.send(Err(error.clone()));
+            for reply in answers.into_iter().flatten() {
+                reply.send(Err(error.clone()));
             }
             return;
         }
         let outcomes = self.machine.apply(&records);
         self.count(&outcomes);
         let own = usize::from(raise);
-        for (waiting, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
-            if let Some(waiting) = waiting {
-                let _ = waiting.send(outcome);
+        let mut post = Post::default();
+        for (reply, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
+            if let Some(reply) = reply {
+                post.add(reply, outcome);
             }
         }
+        post.send();
     }
 
     /// Adds to the counters what the requests did.
@@ -244,7 +265,9 @@ impl Writer {
         let started = Instant::now();
         let before = self.log.buffered() as u64;
         self.log.sync()?;
-        self.shared.metrics.wal_fsync.observe(started.elapsed());
+        let took = started.elapsed();
+        self.shared.metrics.wal_fsync.observe(took);
+        self.sync_time = (self.sync_time * 7 + took) / 8;
         self.lazy_due = None;
         self.since_checkpoint += before;
         self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);

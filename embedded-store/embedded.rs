@@ -23,8 +23,9 @@ use crate::behind::checkpointer;
 use crate::check;
 use crate::checkpoint::{CheckpointError, Checkpoints, FEW};
 use crate::clock::{Clock, Stamps, SystemClock};
-use crate::commit::{Limits, Writer};
+use crate::commit::{Limits, Place, Writer, commit_here, run};
 use crate::core::Core;
+use crate::desk::{Desk, Reply};
 use crate::disk::{Disk, RealDisk};
 use crate::history::HistoryLimits;
 use crate::inbox::{Answer, Proposal, Shared, Trouble, WAITING};
@@ -136,6 +137,7 @@ pub struct Status {
 /// A durable store in a directory.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    pub(crate) writer: Arc<Place>,
     store: u64,
     dir: PathBuf,
     disk: Arc<dyn Disk>,
@@ -200,6 +202,7 @@ impl EmbeddedStore {
             jobs,
             lazy_due: None,
             since_checkpoint,
+            sync_time: Duration::ZERO,
             checkpointing: false,
             last_time,
             waiting: Vec::new(),
@@ -215,13 +218,16 @@ impl EmbeddedStore {
                 .spawn(run)
                 .map_err(|source| OpenError::Io { path, source })
         };
-        let behind = Arc::clone(&shared);
+        let (behind, queue) = (Arc::clone(&shared), Arc::clone(&shared));
+        let place: Arc<Place> = Arc::new(Mutex::new(Some(writer)));
+        let writer = Arc::clone(&place);
         let threads = vec![
             spawn("store-state", Box::new(move || checkpointer(checkpoints, &todo, &behind)))?,
-            spawn("store-log", Box::new(move || writer.run()))?,
+            spawn("store-log", Box::new(move || run(&place, &queue)))?,
         ];
         let store = EmbeddedStore {
             shared,
+            writer,
             store,
             dir: config.dir.clone(),
             disk,
@@ -347,11 +353,35 @@ impl EmbeddedStore {
     }
 
     async fn propose(&self, request: Request, size: usize) -> Answer {
+        self.propose_at(None, request, size).await
+    }
+
+    async fn propose_at(&self, desk: Option<&Arc<Desk>>, request: Request, size: usize) -> Answer {
         // Given back by the writer when it takes the request.
         self.shared.places.acquire().await.map_err(|_| StoreError::Stopped)?.forget();
-        let (answer, wait) = oneshot::channel();
-        self.shared.propose(Proposal { request, size, answer: Some(answer) });
+        let (to, wait) = oneshot::channel();
+        let answer = Some(Reply { to, desk: desk.cloned() });
+        let proposal = Proposal { request, size, answer };
+        match desk {
+            Some(desk) => desk.hand_in(proposal, &self.shared),
+            None => self.shared.propose(proposal),
+        }
         wait.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// As [`Store::txn`], for the tasks of a thread that has a desk.
+    pub(crate) async fn txn_at(&self, desk: Option<&Arc<Desk>>, txn: Txn) -> Result<TxnResult, StoreError> {
+        let size = check::txn(&txn)?;
+        self.shared.metrics.txns.fetch_add(1, Ordering::Relaxed);
+        match self.propose_at(desk, Request::Txn(txn), size).await? {
+            Outcome::Txn(result) => Ok(result),
+            Outcome::Done(_) => Err(StoreError::Stopped),
+        }
+    }
+
+    /// Carries what lies on a desk to the writer and back, until it is dropped.
+    pub(crate) async fn attend(&self, desk: &Desk) {
+        desk.attend(|proposals| commit_here(&self.writer, &self.shared, proposals)).await;
     }
 }
 
@@ -460,15 +490,7 @@ pub(crate) fn new_identity() -> u64 {
 
 impl Store for EmbeddedStore {
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
-        async move {
-            let size = check::txn(&txn)?;
-            self.shared.metrics.txns.fetch_add(1, Ordering::Relaxed);
-            match self.propose(Request::Txn(txn), size).await? {
-                Outcome::Txn(result) => Ok(result),
-                Outcome::Done(_) => Err(StoreError::Stopped),
-            }
-        }
-        .boxed()
+        self.txn_at(None, txn).boxed()
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeResult, StoreError> {

@@ -11,17 +11,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use crate::MAX_REQUEST_BYTES;
 use crate::embedded::EmbeddedStore;
 
+mod bridge;
+mod connection;
 mod convert;
 mod http;
 mod kv;
 mod lease;
 mod maintenance;
+mod server;
 mod transport;
+mod unary;
 mod watch;
 
 pub(crate) use convert::{range, range_response, transaction, txn_response};
@@ -87,7 +90,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("cannot serve the etcd API: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    Io(#[from] std::io::Error),
     #[error("cannot serve the etcd API with TLS: {0}")]
     Tls(String),
 }
@@ -115,10 +118,11 @@ impl Front {
     }
 }
 
-/// Room that gRPC and the encoding need on top of the largest request, as in etcd.
-const OVERHEAD: usize = 512 * 1024;
+/// With the room that gRPC and the encoding need on top of the largest request, as in etcd.
+const LARGEST_MESSAGE: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
-/// Serves the API on `listener` until `stop` completes. The caller spawns it. The TLS configuration must offer `h2`.
+/// Serves the API on `listener` until `stop` completes. The TLS configuration must offer `h2`. Connections live on a
+/// thread of their own; streams and large answers are tasks of the caller's runtime.
 pub async fn serve(
     store: Arc<EmbeddedStore>,
     listener: TcpListener,
@@ -127,27 +131,21 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let front = Arc::new(Front { store, options });
-    let mut server = Server::builder()
-        // For `/metrics` and its like.
-        .accept_http1(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)));
     let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
-    let limit = MAX_REQUEST_BYTES + OVERHEAD;
-    let incoming = transport::connections(listener, acceptor);
-    let kv = pb::kv_server::KvServer::new(kv::Kv(Arc::clone(&front)));
-    let services = Routes::new(kv.max_decoding_message_size(limit))
-        .add_service(pb::watch_server::WatchServer::new(watch::Watch(Arc::clone(&front))))
-        .add_service(pb::lease_server::LeaseServer::new(lease::Lease(Arc::clone(&front))))
-        .add_service(pb::cluster_server::ClusterServer::new(maintenance::Cluster(Arc::clone(&front))))
+    server::run(listener, acceptor, services(&front), front, stop).await
+}
+
+/// Everything that is offered, by path.
+fn services(front: &Arc<Front>) -> axum::Router {
+    let kv = pb::kv_server::KvServer::new(kv::Kv { front: Arc::clone(front), desk: None });
+    let services = Routes::new(kv.max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(pb::watch_server::WatchServer::new(watch::Watch(Arc::clone(front))))
+        .add_service(pb::lease_server::LeaseServer::new(lease::Lease(Arc::clone(front))))
+        .add_service(pb::cluster_server::ClusterServer::new(maintenance::Cluster(Arc::clone(front))))
         .add_service(pb::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(Arc::clone(
-            &front,
+            front,
         ))));
-    let services = http::with(services.into_axum_router(), front);
-    server.add_routes(Routes::from(services)).serve_with_incoming_shutdown(incoming, stop).await?;
-    Ok(())
+    http::with(services.into_axum_router(), Arc::clone(front))
 }
 
 #[cfg(test)]

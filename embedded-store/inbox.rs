@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::core::Core;
+use crate::desk::Reply;
 use crate::lease::Lessor;
 use crate::metrics::Metrics;
 use crate::record::Request;
@@ -14,6 +16,8 @@ use crate::replica::LogId;
 use crate::state::Outcome;
 use crate::types::StoreError;
 
+/// Bytes written with one sync, about.
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
 /// Requests that may wait at a time; more wait to be let in.
 pub(crate) const WAITING: usize = 8192;
 
@@ -24,7 +28,7 @@ pub(crate) struct Proposal {
     pub(crate) request: Request,
     pub(crate) size: usize,
     /// `None` for what the store proposes itself.
-    pub(crate) answer: Option<oneshot::Sender<Answer>>,
+    pub(crate) answer: Option<Reply>,
 }
 
 #[derive(Default)]
@@ -35,6 +39,10 @@ pub(crate) struct Inbox {
     pub(crate) checkpointed: Option<Result<LogId, String>>,
     /// Who wants a checkpoint of everything up to now.
     pub(crate) wanted: Vec<oneshot::Sender<Result<(), String>>>,
+    /// The writer's thread sleeps, until then if nobody wakes it (`None` inside: for ever).
+    asleep: Option<Option<Instant>>,
+    /// The thread has something to do by then.
+    plan: Option<Instant>,
 }
 
 impl Inbox {
@@ -96,16 +104,62 @@ impl Shared {
 
     /// Queues a request; its place must have been taken.
     pub(crate) fn propose(&self, proposal: Proposal) {
+        self.propose_all(vec![proposal]);
+    }
+
+    /// The same for several at once.
+    pub(crate) fn propose_all(&self, mut proposals: Vec<Proposal>) {
         let mut inbox = self.inbox.lock();
         if inbox.stop {
             drop(inbox);
-            self.places.add_permits(1);
-            answer(proposal, Err(StoreError::Stopped));
+            self.places.add_permits(proposals.len());
+            for proposal in proposals {
+                answer(proposal, Err(StoreError::Stopped));
+            }
             return;
         }
-        inbox.proposals.push(proposal);
-        // Only the first one has to wake the writer.
-        if inbox.proposals.len() == 1 {
+        let first = inbox.proposals.is_empty();
+        inbox.proposals.append(&mut proposals);
+        drop(inbox);
+        // Later ones need not wake the writer.
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// For the writer's thread: waits for requests, until `due` or for the order to stop.
+    pub(crate) fn next(&self, due: Option<Instant>, checkpointing: bool) -> (Vec<Proposal>, bool) {
+        let mut inbox = self.inbox.lock();
+        let due = due.into_iter().chain(inbox.plan.take()).min();
+        if inbox.idle(checkpointing) {
+            inbox.asleep = Some(due);
+            match due {
+                Some(due) => {
+                    self.wake.wait_until(&mut inbox, due);
+                }
+                None => self.wake.wait(&mut inbox),
+            }
+            inbox.asleep = None;
+        }
+        let mut taken = 0;
+        let all = inbox.proposals.iter().take_while(|p| {
+            let fits = taken < BATCH_BYTES;
+            taken += p.size;
+            fits
+        });
+        let count = all.count();
+        let rest = inbox.proposals.split_off(count);
+        let proposals = std::mem::replace(&mut inbox.proposals, rest);
+        let stop = inbox.stop && inbox.proposals.is_empty();
+        (proposals, stop)
+    }
+
+    /// For whoever has written in its place: its thread has something to do by then.
+    pub(crate) fn plan(&self, due: Option<Instant>) {
+        let Some(due) = due else { return };
+        let mut inbox = self.inbox.lock();
+        inbox.plan = Some(inbox.plan.map_or(due, |planned| planned.min(due)));
+        if inbox.asleep.is_some_and(|until| until.is_none_or(|until| due < until)) {
             self.wake.notify_one();
         }
     }
@@ -140,8 +194,7 @@ impl Shared {
 }
 
 pub(crate) fn answer(proposal: Proposal, outcome: Answer) {
-    if let Some(answer) = proposal.answer {
-        // Whoever asked may have gone.
-        let _ = answer.send(outcome);
+    if let Some(reply) = proposal.answer {
+        reply.send(outcome);
     }
 }

@@ -25,6 +25,7 @@ mod log;
 mod barrier;
 mod behind;
 mod checkpoint;
+mod desk;
 mod inbox;
 
 mod commit;

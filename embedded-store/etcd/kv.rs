@@ -7,9 +7,14 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, deleted, key_value, status, unsigned};
 use super::{Front, pb};
+use crate::desk::Desk;
 use crate::types::{Durability, KeyValue, Op, OpResult, Store, StoreError, Txn};
 
-pub(crate) struct Kv(pub(crate) Arc<Front>);
+pub(crate) struct Kv {
+    pub(crate) front: Arc<Front>,
+    /// Of the thread whose tasks call it, if that has one.
+    pub(crate) desk: Option<Arc<Desk>>,
+}
 
 impl Kv {
     /// Refuses a write to keys that have another owner.
@@ -21,7 +26,7 @@ impl Kv {
             let ends_after = end.as_ref() == [0] || end.as_ref() > prefix.as_ref();
             key.starts_with(prefix) || (key <= prefix.as_ref() && ends_after)
         };
-        match self.0.options.protected.iter().find(|prefix| touched(prefix)) {
+        match self.front.options.protected.iter().find(|prefix| touched(prefix)) {
             None => Ok(()),
             Some(prefix) => Err(Status::permission_denied(format!(
                 "etcdserver: permission denied: keys under {} are written by the Kubernetes API only",
@@ -50,7 +55,7 @@ impl Kv {
 
     async fn one(&self, op: Op) -> Result<(Option<OpResult>, u64), StoreError> {
         let txn = Txn { success: vec![op], durability: Durability::Synced, ..Txn::default() };
-        let mut result = self.0.store.txn(txn).await?;
+        let mut result = self.front.store.txn_at(self.desk.as_ref(), txn).await?;
         Ok((result.results.pop(), result.revision))
     }
 }
@@ -59,8 +64,8 @@ impl Kv {
 impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
-        let result = self.0.store.range(&convert::range(&request)?).map_err(status)?;
-        let header = self.0.header(result.revision);
+        let result = self.front.store.range(&convert::range(&request)?).map_err(status)?;
+        let header = self.front.header(result.revision);
         Ok(Response::new(convert::range_response(&request, result, header)))
     }
 
@@ -73,7 +78,7 @@ impl pb::kv_server::Kv for Kv {
             Some(OpResult::Put { previous }) if put.prev_kv => previous,
             _ => None,
         };
-        let header = self.0.header(revision);
+        let header = self.front.header(revision);
         Ok(Response::new(pb::PutResponse { header, prev_kv: previous.map(key_value) }))
     }
 
@@ -89,7 +94,7 @@ impl pb::kv_server::Kv for Kv {
             Some(OpResult::Delete { previous }) => previous,
             _ => Vec::new(),
         };
-        Ok(Response::new(deleted(&delete, previous, self.0.header(revision))))
+        Ok(Response::new(deleted(&delete, previous, self.front.header(revision))))
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
@@ -97,8 +102,8 @@ impl pb::kv_server::Kv for Kv {
         self.may_do(&request.success)?;
         self.may_do(&request.failure)?;
         let txn = convert::transaction(&request)?;
-        let result = self.0.store.txn(txn).await.map_err(status)?;
-        let header = self.0.header(result.revision);
+        let result = self.front.store.txn_at(self.desk.as_ref(), txn).await.map_err(status)?;
+        let header = self.front.header(result.revision);
         Ok(Response::new(convert::txn_response(&request, result, header)))
     }
 
@@ -107,7 +112,7 @@ impl pb::kv_server::Kv for Kv {
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         let revision = unsigned(request.into_inner().revision);
-        self.0.store.compact(revision).await.map_err(status)?;
-        Ok(Response::new(pb::CompactionResponse { header: self.0.header(self.0.store.revision()) }))
+        self.front.store.compact(revision).await.map_err(status)?;
+        Ok(Response::new(pb::CompactionResponse { header: self.front.header(self.front.store.revision()) }))
     }
 }

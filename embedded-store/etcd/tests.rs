@@ -363,5 +363,6 @@ fn certificates() -> Certificates {
 mod compared;
 mod etcdctl;
 mod remote;
+mod wire;
 
 use remote::Remote;

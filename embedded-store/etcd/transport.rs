@@ -6,6 +6,7 @@
 //! help. So the three characters `://` are changed in passing to ones that an authority may have. Their replacements
 //! have Huffman codes of the same length: no length changes anywhere, and no header has to be decoded.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -23,13 +24,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 
 use super::{ServeError, Tls};
 
 /// Handshakes under way at a time.
 const HANDSHAKES: usize = 64;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What TLS needs, from PEM.
 pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeError> {
@@ -60,7 +60,7 @@ pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeErro
 pub(crate) fn connections(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-) -> impl Stream<Item = io::Result<Repaired<Socket>>> {
+) -> impl Stream<Item = Repaired<Socket>> {
     let accepted = futures::stream::unfold(listener, |listener| async move {
         let socket = listener.accept().await.map(|(socket, _)| socket);
         Some((socket, listener))
@@ -79,9 +79,9 @@ pub(crate) fn connections(
                     }
                 };
                 let _ = socket.set_nodelay(true);
-                let Some(tls) = tls else { return Some(Ok(Repaired::new(Socket::Plain(socket)))) };
+                let Some(tls) = tls else { return Some(Repaired::new(Socket::Plain(socket))) };
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => Some(Ok(Repaired::new(Socket::Tls(Box::new(stream))))),
+                    Ok(Ok(stream)) => Some(Repaired::new(Socket::Tls(Box::new(stream)))),
                     Ok(Err(e)) => {
                         tracing::debug!("handshake on the etcd API: {e}");
                         None
@@ -162,6 +162,20 @@ impl<S> Repaired<S> {
     pub(crate) fn new(inner: S) -> Self {
         let frames = Frames { skip: PREFACE, passed: 0, known: false };
         Repaired { inner, buffer: BytesMut::new(), frames, outgoing: Outgoing::default() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Repaired<S> {
+    /// Waits for the first bytes: whether the client speaks HTTP/2.
+    pub(crate) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        while self.buffer.len() < PREFIX.len() && PREFIX.starts_with(&self.buffer) {
+            let read = poll_fn(|cx| read_into(&mut self.inner, &mut self.buffer, cx)).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.frames.advance(&mut self.buffer);
+        Ok(self.buffer.starts_with(PREFIX))
     }
 }
 
@@ -389,12 +403,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Repaired<S> {
         ready!(outgoing.write(inner, cx))?;
         Pin::new(inner).poll_shutdown(cx)
     }
-}
-
-impl<S> Connected for Repaired<S> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 /// For the fuzz target: any bytes, arriving in pieces, pass in their order, as many as came.

@@ -1,0 +1,174 @@
+//! The wire itself, with a client that does what well-behaved ones do not: messages in pieces, broken ones, calls taken
+//! back.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+
+use super::*;
+
+const PUT: &str = "/etcdserverpb.KV/Put";
+
+#[expect(clippy::disallowed_methods, reason = "a test's own runtime joins it")]
+async fn client(server: &Server) -> SendRequest<Bytes> {
+    let socket = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    requests.ready().await.unwrap()
+}
+
+fn post(path: &str) -> http::request::Builder {
+    Request::post(format!("http://etcd{path}")).header("content-type", "application/grpc")
+}
+
+/// What came: the data, and the headers and trailers together.
+async fn call(
+    client: &SendRequest<Bytes>,
+    request: http::request::Builder,
+    pieces: impl Iterator<Item = Bytes>,
+) -> (Vec<u8>, HeaderMap) {
+    let mut client = client.clone().ready().await.unwrap();
+    let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    for piece in pieces {
+        // The server may have answered already.
+        let _ = body.send_data(piece, false);
+    }
+    let _ = body.send_data(Bytes::new(), true);
+    let (head, mut body) = answer.await.unwrap().into_parts();
+    assert_eq!(head.status, 200);
+    let mut data = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        body.flow_control().release_capacity(chunk.len()).unwrap();
+        data.extend_from_slice(&chunk);
+    }
+    let mut headers = head.headers;
+    headers.extend(body.trailers().await.unwrap().unwrap_or_default());
+    (data, headers)
+}
+
+/// A put with the prefix of gRPC.
+fn framed(value: usize) -> Bytes {
+    let message = put("a", vec![b'v'; value]).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], &message].concat().into()
+}
+
+fn code(headers: &HeaderMap) -> &str {
+    headers["grpc-status"].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn it_does_not_matter_how_a_message_arrives() {
+    let server = plain().await;
+    let client = client(&server).await;
+    let whole = framed(100);
+    for size in [1, 2, 5, 6, 50, whole.len()] {
+        let before = server.store.revision();
+        let pieces: Vec<_> = whole.chunks(size).map(Bytes::copy_from_slice).collect();
+        let (data, headers) = call(&client, post(PUT), pieces.into_iter()).await;
+        assert_eq!(code(&headers), "0", "in pieces of {size}");
+        let answer = pb::PutResponse::decode(&data[5..]).unwrap();
+        assert_eq!(answer.header.unwrap().revision, i64::try_from(before).unwrap() + 1);
+    }
+}
+
+#[tokio::test]
+async fn broken_messages_are_refused_and_change_nothing() {
+    let server = plain().await;
+    let client = client(&server).await;
+    let whole = framed(10);
+    let mut compressed = BytesMut::from(&whole[..]);
+    compressed[0] = 1;
+    let cases = [
+        ("nothing", Bytes::new(), "13"),
+        ("half a prefix", whole.slice(..3), "13"),
+        ("half a message", whole.slice(..12), "13"),
+        ("two", [&whole[..], &whole[..]].concat().into(), "13"),
+        ("compressed", compressed.freeze(), "13"),
+        ("no message", Bytes::from_static(&[0, 0, 0, 0, 2, 0xff, 0xff]), "13"),
+        ("a giant", Bytes::from_static(&[0, 0x7f, 0, 0, 0]), "11"),
+    ];
+    for (what, bytes, expected) in cases {
+        let (data, headers) = call(&client, post(PUT), std::iter::once(bytes)).await;
+        assert_eq!((code(&headers), data.len()), (expected, 0), "{what}: {headers:?}");
+    }
+    assert_eq!(server.store.revision(), 1);
+    // Everything unusual takes the other way, and is answered there.
+    let unusual = post(PUT).header("grpc-encoding", "gzip");
+    let (_, headers) = call(&client, unusual, std::iter::once(whole.clone())).await;
+    assert_eq!(code(&headers), "12", "{headers:?}");
+    let (_, headers) = call(&client, post("/etcdserverpb.KV/Nothing"), std::iter::once(whole)).await;
+    assert_eq!(code(&headers), "12", "{headers:?}");
+}
+
+#[tokio::test]
+async fn calls_that_are_taken_back_disturb_nobody() {
+    let server = plain().await;
+    let client = client(&server).await;
+    let whole = framed(1000);
+    for round in 0..50 {
+        let mut ready = client.clone().ready().await.unwrap();
+        let (_answer, mut body) = ready.send_request(post(PUT).body(()).unwrap(), false).unwrap();
+        if round % 2 == 0 {
+            body.send_data(whole.clone(), round % 4 == 0).unwrap();
+        }
+        body.send_reset(h2::Reason::CANCEL);
+    }
+    let (_, headers) = call(&client, post(PUT), std::iter::once(whole)).await;
+    assert_eq!(code(&headers), "0");
+}
+
+#[tokio::test]
+async fn pages_are_served_over_http_2_too() {
+    let server = plain().await;
+    let client = client(&server).await;
+    let request = Request::get("http://etcd/version");
+    let (data, _) = call(&client, request, std::iter::empty()).await;
+    assert!(String::from_utf8(data).unwrap().contains("etcdserver"));
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_the_windows_arrives_whole() {
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    for number in 0..40 {
+        kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
+    }
+    let client = client(&server).await;
+    let request = pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    let message = request.encode_to_vec();
+    let prefix = [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..]].concat();
+    let pieces = [prefix.into(), message.into()].into_iter();
+    let (data, headers) = call(&client, post("/etcdserverpb.KV/Range"), pieces).await;
+    assert_eq!(code(&headers), "0");
+    assert_eq!(pb::RangeResponse::decode(&data[5..]).unwrap().kvs.len(), 40);
+}
+
+#[tokio::test]
+async fn stopping_ends_open_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { min_free_bytes: 0, ..Config::new(dir.path()) };
+    let (store, _) = EmbeddedStore::open(config).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    let serving = serve(store, listener, None, Options::default(), stopped);
+    let session = async {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let create = pb::WatchCreateRequest { key: "a".into(), ..Default::default() };
+        let (_requests, mut responses) = open(&WatchClient::new(channel), create).await;
+        assert!(responses.message().await.unwrap().unwrap().created);
+        stop.send(()).unwrap();
+        while let Ok(Some(_)) = responses.message().await {}
+    };
+    let both = async { tokio::join!(serving, session).0 };
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap();
+}

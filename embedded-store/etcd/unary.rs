@@ -1,0 +1,186 @@
+//! The calls of the KV service, answered by the task of their connection.
+//!
+//! The shortest way that gRPC allows: one message in, one message or status out. Deadlines that a client sends along are
+//! its own to keep, as it resets a call that takes too long. Calls with anything unusual about them, such as
+//! compression, take the long way (see [`super::bridge`]).
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response};
+use prost::Message;
+use tonic::Status;
+
+use super::kv::Kv;
+use super::pb::kv_server::Kv as _;
+use super::server::Context;
+use super::{LARGEST_MESSAGE, pb};
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+/// Whether the message is compressed, and its length.
+const PREFIX: usize = 5;
+
+static SUCCESS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let status = HeaderName::from_static("grpc-status");
+    HeaderMap::from_iter([(status, HeaderValue::from_static("0"))])
+});
+
+#[derive(Clone, Copy)]
+pub(super) enum Method {
+    Range,
+    Put,
+    DeleteRange,
+    Txn,
+}
+
+impl Method {
+    /// `None` for what takes the long way.
+    pub(super) fn of(request: &Request<RecvStream>) -> Option<Self> {
+        let method = match request.uri().path().strip_prefix("/etcdserverpb.KV/")? {
+            "Range" => Method::Range,
+            "Put" => Method::Put,
+            "DeleteRange" => Method::DeleteRange,
+            "Txn" => Method::Txn,
+            _ => return None,
+        };
+        let headers = request.headers();
+        let plain = request.method() == HttpMethod::POST
+            && headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+            && headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity");
+        plain.then_some(method)
+    }
+}
+
+/// Why there is no request to answer.
+enum NoRequest {
+    /// The client has gone, or taken it back.
+    Gone,
+    Refused(Status),
+}
+
+/// Answers a call. That the client has gone meanwhile concerns nobody.
+pub(super) async fn answer(
+    method: Method,
+    context: Arc<Context>,
+    mut body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) {
+    let answer = match receive(&mut body).await {
+        Ok(message) => call(method, &context, message).await,
+        Err(NoRequest::Refused(status)) => Err(status),
+        Err(NoRequest::Gone) => return,
+    };
+    if let Err(e) = send(answer, &mut respond) {
+        tracing::trace!("an answer on the etcd API: {e}");
+    }
+}
+
+/// The one message of a request.
+async fn receive(body: &mut RecvStream) -> Result<Bytes, NoRequest> {
+    let mut first = Bytes::new();
+    // As a rule everything is in the first frame, and stays where it is.
+    let mut gathered = BytesMut::new();
+    let mut length = 0;
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(|_| NoRequest::Gone)?;
+        let _ = body.flow_control().release_capacity(chunk.len());
+        length += chunk.len();
+        if first.is_empty() {
+            first = chunk;
+        } else {
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(&chunk);
+        }
+        let begin = if gathered.is_empty() { &first[..] } else { &gathered[..] };
+        let declared = begin.get(1..PREFIX).map_or(0, |mut bytes| bytes.get_u32() as usize);
+        let size = declared.max(length.saturating_sub(PREFIX));
+        if size > LARGEST_MESSAGE {
+            return Err(NoRequest::Refused(Status::out_of_range(format!(
+                "Error, decoded message length too large: found {size} bytes, the limit is: {LARGEST_MESSAGE} bytes"
+            ))));
+        }
+    }
+    let message = if gathered.is_empty() { first } else { gathered.freeze() };
+    unframe(message).map_err(NoRequest::Refused)
+}
+
+/// Takes the prefix off a message.
+fn unframe(mut message: Bytes) -> Result<Bytes, Status> {
+    if message.is_empty() {
+        return Err(Status::internal("Missing request message."));
+    }
+    if message.len() < PREFIX {
+        return Err(Status::internal("Unexpected EOF decoding stream."));
+    }
+    let (compressed, length) = (message.get_u8(), message.get_u32() as usize);
+    if compressed != 0 {
+        return Err(Status::internal(
+            "protocol error: received message with compressed-flag but no grpc-encoding was specified",
+        ));
+    }
+    match message.len() {
+        most if most < length => Err(Status::internal("Unexpected EOF decoding stream.")),
+        all if all == length => Ok(message),
+        _ => Err(Status::internal("more than one message in a request that has one")),
+    }
+}
+
+async fn call(method: Method, context: &Context, message: Bytes) -> Result<Bytes, Status> {
+    let kv = &context.kv;
+    match method {
+        Method::Put => Ok(frame(&kv.put(decode(message)?).await?.into_inner())),
+        Method::DeleteRange => Ok(frame(&kv.delete_range(decode(message)?).await?.into_inner())),
+        Method::Txn => Ok(frame(&kv.txn(decode(message)?).await?.into_inner())),
+        Method::Range => {
+            let request: tonic::Request<pb::RangeRequest> = decode(message)?;
+            if request.get_ref().range_end.is_empty() {
+                return range(kv, request).await;
+            }
+            // The answer may be of megabytes; others need not wait for it.
+            let kv = Arc::clone(kv);
+            let elsewhere = context.runtime.spawn(async move { range(&kv, request).await });
+            elsewhere.await.unwrap_or_else(|_| Err(Status::unavailable("etcdserver: server stopped")))
+        }
+    }
+}
+
+async fn range(kv: &Kv, request: tonic::Request<pb::RangeRequest>) -> Result<Bytes, Status> {
+    Ok(frame(&kv.range(request).await?.into_inner()))
+}
+
+fn decode<M: Message + Default>(message: Bytes) -> Result<tonic::Request<M>, Status> {
+    let message = M::decode(message).map_err(|e| Status::internal(e.to_string()))?;
+    Ok(tonic::Request::new(message))
+}
+
+/// A message with its prefix.
+fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut out = BytesMut::with_capacity(PREFIX + length);
+    out.put_u8(0);
+    // Pages that need more than 4 GiB do not exist: the store holds less.
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut out);
+    out.freeze()
+}
+
+fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
+    match answer {
+        Ok(message) => {
+            let mut response = Response::new(());
+            response.headers_mut().insert(CONTENT_TYPE, GRPC);
+            let mut stream = respond.send_response(response, false)?;
+            stream.send_data(message, false)?;
+            stream.send_trailers(SUCCESS.clone())
+        }
+        Err(status) => {
+            let response = status.into_http::<()>();
+            respond.send_response(response, true).map(|_| ())
+        }
+    }
+}
