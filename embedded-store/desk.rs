@@ -77,15 +77,37 @@ impl Desk {
     pub(crate) async fn attend(&self, submit: impl Fn(Vec<Proposal>)) {
         let attending = Attending { desk: self, submit };
         self.tray.lock().attended = true;
-        poll_fn::<(), _>(|cx| {
-            self.bell.register(cx.waker());
+        loop {
+            self.rung().await;
+            // Requests that arrive while others are being read join them, as long as they keep coming.
+            let mut gathered = 0;
+            for _ in 0..GATHERING {
+                let more = self.tray.lock().requests.len();
+                if more == gathered {
+                    break;
+                }
+                gathered = more;
+                tokio::task::yield_now().await;
+            }
             // Its answers may lie here as soon as a request is submitted.
             while attending.clear(true) {}
-            Poll::Pending
+        }
+    }
+
+    /// Waits until something lies here.
+    async fn rung(&self) {
+        poll_fn(|cx| {
+            self.bell.register(cx.waker());
+            let tray = self.tray.lock();
+            let empty = tray.requests.is_empty() && tray.answers.is_empty();
+            if empty { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
     }
 }
+
+/// Turns of the thread for which the first request waits at most.
+const GATHERING: usize = 16;
 
 struct Attending<'a, F: Fn(Vec<Proposal>)> {
     desk: &'a Desk,

@@ -67,8 +67,11 @@ async fn a_busy_writer_takes_them_from_the_queue() {
     let busy = store.writer.lock();
     let mut waiting = std::pin::pin!(puts(&store, &desk, 10));
     assert!(futures::poll!(waiting.as_mut()).is_pending());
-    // The attendant's turn; it must not wait for the writer.
-    tokio::task::yield_now().await;
+    // The attendant's turns; it must not wait for the writer.
+    for _ in 0..2 * super::GATHERING {
+        tokio::task::yield_now().await;
+    }
+    assert!(desk.tray.lock().requests.is_empty());
     assert!(futures::poll!(waiting.as_mut()).is_pending());
     drop(busy);
     assert_eq!(waiting.await, (2..12).map(Ok).collect::<Vec<_>>());
