@@ -3,16 +3,15 @@
 //!
 //! Base and changes are streams of entries cut into pieces; a piece is a value of sled's (see [`stream`]). An entry of
 //! its own for every key would cost ten times as much: sled copies a node with all its entries for each one that is
-//! put into it and frees the copies only after the batch. A checkpoint of changes is one batch with the description,
-//! so it is there wholly or not at all. Once more is dead than alive a checkpoint is a new base: written piece by
-//! piece, on disk before the description names it, and only then is what it replaces removed.
+//! put into it. A checkpoint is written piece by piece and is on disk before the description names it, so it counts wholly
+//! or not at all. Once more is dead than alive a checkpoint is a new base, and what it replaces is removed after that.
 //!
 //! sled's flush is followed by a sync of our own handle of its file, only then may log be deleted; and what sled itself
 //! waits for before it writes over an old place is made to reach the disk, too (see [`crate::barrier`]). Reading checks
 //! every piece against its checksum and the whole against the description: what sled dropped or brought back from an
 //! older time is noticed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,8 +41,10 @@ const CHANGES: u8 = b'd';
 pub(crate) const FEW: u64 = 4;
 /// What an entry takes beside its key and value.
 const ENTRY: u64 = 41;
-/// Pieces that are put into or removed from sled at a time, where it need not be all at once.
+/// Pieces that are removed from sled at a time.
 const TOGETHER: usize = 128;
+/// Keys that are in sled ahead of their pieces: so many that its nodes are split before they hold any.
+const AHEAD: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {
@@ -105,6 +106,45 @@ impl Head {
         let checksum = crc32fast::hash(&group);
         batch.insert(GROUP, group);
         batch.insert(DESCRIPTION, self.description.encode(layout, checksum));
+    }
+}
+
+/// Puts pieces into sled in the order of their keys.
+///
+/// sled writes a node anew with all it holds when it splits it, after 17 entries, and after 10 changes of it: of pieces
+/// put in one after the other each would be written three times. So the keys come first, without a value; what is split
+/// are nodes of keys, and each half has room for its 8 pieces without being written again.
+struct Row<'a> {
+    db: &'a sled::Db,
+    waiting: VecDeque<(Vec<u8>, Vec<u8>)>,
+    bytes: u64,
+}
+
+impl<'a> Row<'a> {
+    fn new(db: &'a sled::Db) -> Self {
+        Row { db, waiting: VecDeque::with_capacity(AHEAD + 1), bytes: 0 }
+    }
+
+    fn add(&mut self, (key, piece): (Vec<u8>, Vec<u8>)) -> sled::Result<()> {
+        self.bytes += piece.len() as u64;
+        self.db.insert(&key, &[])?;
+        self.waiting.push_back((key, piece));
+        if self.waiting.len() > AHEAD { self.put() } else { Ok(()) }
+    }
+
+    fn put(&mut self) -> sled::Result<()> {
+        if let Some((key, piece)) = self.waiting.pop_front() {
+            self.db.insert(key, piece)?;
+        }
+        Ok(())
+    }
+
+    /// Puts in what still waits; returns how many bytes all pieces have.
+    fn end(mut self) -> sled::Result<u64> {
+        while !self.waiting.is_empty() {
+            self.put()?;
+        }
+        Ok(self.bytes)
     }
 }
 
@@ -272,29 +312,21 @@ impl Checkpoints {
         leases: &BTreeMap<LeaseId, i64>,
     ) -> sled::Result<()> {
         let number = self.layout.next;
-        let mut batch = sled::Batch::default();
         let mut encoder = Encoder::new(|part| piece_key(CHANGES, number, part));
-        let mut bytes = 0;
-        let mut keep = |(key, piece): (Vec<u8>, Vec<u8>)| {
-            bytes += piece.len() as u64;
-            batch.insert(key, piece);
-        };
+        let mut row = Row::new(&self.db);
         for (id, ttl) in leases.iter().filter(|(id, ttl)| self.leases.get(id) != Some(ttl)) {
             encoder.add(&Item::Lease(*id, *ttl));
         }
         for (key, now) in changes {
             encoder.add(&now.map_or(Item::Gone(key), Item::Put));
-            encoder.full().for_each(&mut keep);
+            encoder.full().try_for_each(|piece| row.add(piece))?;
         }
         for id in self.leases.keys().filter(|id| !leases.contains_key(id)) {
             encoder.add(&Item::LeaseGone(*id));
         }
-        encoder.end().for_each(keep);
-        let layout = Layout { next: number + 1, ..self.layout };
-        head.add_to(&mut batch, layout);
-        self.db.apply_batch(batch)?;
-        self.settle()?;
-        self.layout = layout;
+        encoder.end().try_for_each(|piece| row.add(piece))?;
+        let bytes = row.end()?;
+        self.conclude(head, Layout { next: number + 1, ..self.layout })?;
         self.stored += bytes;
         Ok(())
     }
@@ -308,40 +340,30 @@ impl Checkpoints {
         self.bases += 1;
         let number = self.bases;
         let mut encoder = Encoder::new(|part| piece_key(BASE, number, part));
-        let mut bytes = 0;
-        let mut waiting = Vec::new();
+        let mut row = Row::new(&self.db);
         for (id, ttl) in leases {
             encoder.add(&Item::Lease(*id, *ttl));
         }
         for kv in all {
             encoder.add(&Item::Put(kv));
-            waiting.extend(encoder.full());
-            if waiting.len() >= TOGETHER {
-                bytes += self.insert(&mut waiting)?;
-            }
+            encoder.full().try_for_each(|piece| row.add(piece))?;
         }
-        waiting.extend(encoder.end());
-        bytes += self.insert(&mut waiting)?;
+        encoder.end().try_for_each(|piece| row.add(piece))?;
+        let bytes = row.end()?;
+        self.conclude(head, Layout { base: number, first: self.layout.next, next: self.layout.next })?;
+        self.stored = bytes;
+        self.remove_unused()
+    }
+
+    /// Lets pieces count that were put into sled, once they are on disk.
+    fn conclude(&mut self, head: &Head, layout: Layout) -> sled::Result<()> {
         self.settle()?;
-        let layout = Layout { base: number, first: self.layout.next, next: self.layout.next };
         let mut batch = sled::Batch::default();
         head.add_to(&mut batch, layout);
         self.db.apply_batch(batch)?;
         self.settle()?;
         self.layout = layout;
-        self.stored = bytes;
-        self.remove_unused()
-    }
-
-    fn insert(&self, pieces: &mut Vec<(Vec<u8>, Vec<u8>)>) -> sled::Result<u64> {
-        let mut batch = sled::Batch::default();
-        let mut bytes = 0;
-        for (key, piece) in pieces.drain(..) {
-            bytes += piece.len() as u64;
-            batch.insert(key, piece);
-        }
-        self.db.apply_batch(batch)?;
-        Ok(bytes)
+        Ok(())
     }
 
     /// Brings to disk what sled was given.
