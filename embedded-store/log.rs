@@ -215,7 +215,7 @@ impl LogStorage for Log {
             return Ok(());
         }
         let Some(segment) = self.segments.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
-        if let Err(e) = self.file.write_at(&self.buffer, segment.length) {
+        if let Err(e) = self.file.append(&self.buffer, segment.length) {
             if e.kind() != io::ErrorKind::StorageFull {
                 return Err(e);
             }
@@ -307,7 +307,7 @@ impl LogStorage for Log {
         let mut old = std::mem::replace(&mut self.file, file);
         if let Some(segment) = self.segments.back() {
             // Only helps to find damage: a failure costs nothing else.
-            let _ = old.write_at(&frame::seal(self.synced), segment.length);
+            let _ = old.append(&frame::seal(self.synced), segment.length);
         }
         self.segments.push_back(Segment { first: self.next, length: SEGMENT_HEADER as u64 });
         Ok(())
@@ -415,7 +415,7 @@ fn create_segment(
     header.extend_from_slice(&checksum.to_le_bytes());
     let made = file
         .allocate(segment_bytes)
-        .and_then(|()| file.write_at(&header, 0))
+        .and_then(|()| file.append(&header, 0))
         .and_then(|()| file.sync())
         .and_then(|()| disk.sync_directory());
     match made {

@@ -60,7 +60,10 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   if (!watched(fd, path, sizeof path)) return next(fd, bytes, count, offset);
   pthread_mutex_lock(&lock);
   /* What lies beyond the end of the file reads as zeros after a power cut. */
-  char *old = calloc(1, count + 1);
+  char *old;
+  /* Aligned, as the log's files want it. */
+  if (posix_memalign((void **)&old, 4096, count + 1) != 0) abort();
+  memset(old, 0, count);
   if (pread(fd, old, count, offset) < 0) abort();
   record(WRITE, path, offset, old, count);
   free(old);
