@@ -11,18 +11,16 @@
 //! every piece against its checksum and the whole against the description: what sled dropped or brought back from an
 //! older time is noticed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::history::{History, HistoryLimits};
 use crate::record::Group;
-use crate::state::State;
+use crate::state::{Changes, State};
 use crate::types::{KeyValue, LeaseId};
 
 mod description;
@@ -57,7 +55,7 @@ pub(crate) enum CheckpointError {
 /// What a checkpoint has to bring to disk.
 pub(crate) enum Entries {
     /// Current entries of the keys that changed; `None` for those that are gone.
-    Changes(HashMap<Bytes, Option<KeyValue>>),
+    Changes(Changes),
     All(Vec<KeyValue>),
 }
 
@@ -308,7 +306,7 @@ impl Checkpoints {
     fn write_changes(
         &mut self,
         head: &Head,
-        changes: HashMap<Bytes, Option<KeyValue>>,
+        changes: Changes,
         leases: &BTreeMap<LeaseId, i64>,
     ) -> sled::Result<()> {
         let number = self.layout.next;

@@ -1,8 +1,10 @@
 //! The one writer: collects waiting requests, puts them in the log with one sync, applies and answers them.
 //!
 //! It has a thread of its own, because a sync blocks; a thread that has a [desk](crate::desk) may write in its place.
-//! While the disk is waited for the next requests gather, so the number of syncs adapts to the load by itself. Requests that are all lazy are applied at once and stay in memory until the
-//! next sync, or their own after a few seconds; the revisions they show are covered by a ceiling that is on disk.
+//! While the disk is waited for the next requests gather, so the number of syncs adapts to the load by itself; the
+//! writer's own thread even waits a little for a crowd. Requests that are all lazy are applied at once and stay in memory
+//! until the next sync, or their own after a few seconds; the revisions they show are covered by a ceiling that is on
+//! disk.
 //!
 //! It also proposes what follows from time passing: the expiry of leases, and checkpoints, which a second thread
 //! writes.
@@ -20,7 +22,7 @@ use crate::check;
 use crate::checkpoint::Job;
 use crate::clock::Stamps;
 use crate::desk::Post;
-use crate::inbox::{Answer, BATCH_BYTES, Proposal, Shared, Trouble, answer};
+use crate::inbox::{Answer, BATCH_BYTES, Gather, Proposal, Shared, Trouble, answer};
 use crate::record::{Record, Request};
 use crate::replica::{LogId, LogStorage, StateMachine};
 use crate::state::Outcome;
@@ -32,6 +34,15 @@ const QUICK_SYNC: Duration = Duration::from_millis(1);
 const LAZY_BYTES: usize = 1 << 20;
 /// Log after which the applied state is written, however large it is.
 const LONGEST_LOG: u64 = 32 << 20;
+/// So many times the log after which a checkpoint is due may there be while many write at the same time.
+const BURST: u64 = 32;
+/// A burst is over when nothing was written for so long.
+const CALM: Duration = Duration::from_millis(200);
+/// So many who write at the same time are a crowd, of which the writer's thread waits for most.
+const CROWD: usize = 8;
+/// It waits no longer than this, nor than so many syncs take.
+const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE_SYNCS: u32 = 4;
 /// Revisions that lazy writes may show ahead of the disk.
 const CEILING_STEP: u64 = 10_000;
 
@@ -63,8 +74,15 @@ pub(crate) struct Writer {
     pub(crate) since_checkpoint: u64,
     /// How long a sync takes lately.
     pub(crate) sync_time: Duration,
+    /// About how many write at the same time, and when somebody did.
+    pub(crate) crowd: usize,
+    pub(crate) wrote: Instant,
+    /// Free space, when it was last looked at.
+    pub(crate) free: u64,
     /// A checkpoint is being written.
     pub(crate) checkpointing: bool,
+    /// One is due and waits for a burst to end.
+    pub(crate) postponed: bool,
     pub(crate) last_time: u64,
     /// Who waits for the checkpoint that is being written.
     pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,
@@ -78,10 +96,9 @@ pub(crate) fn run(place: &Place, shared: &Arc<Shared>) {
     // Whoever waits must get an answer even if this thread panics.
     let _last = LastWord(Arc::clone(shared));
     loop {
-        let Some((due, checkpointing)) = place.lock().as_ref().map(|w| (w.due(), w.checkpointing)) else {
-            return;
-        };
-        let (proposals, stop) = shared.next(due, checkpointing);
+        let look = |w: &Writer| (w.due(), w.checkpointing, w.gather());
+        let Some((due, checkpointing, gather)) = place.lock().as_ref().map(look) else { return };
+        let (proposals, stop) = shared.next(due, checkpointing, gather);
         let mut place = place.lock();
         // Taken out: if it panics nobody finds it half done.
         let Some(mut writer) = place.take() else { return };
@@ -125,7 +142,11 @@ impl Writer {
             proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
         }
         if !proposals.is_empty() {
+            let batch = proposals.len();
             self.commit(proposals);
+            let queued = self.shared.inbox.lock().proposals.len();
+            self.crowd = (batch + queued).max(self.crowd - self.crowd.div_ceil(8));
+            self.wrote = Instant::now();
         }
         if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             self.flush();
@@ -138,7 +159,15 @@ impl Writer {
         let lease = self.shared.lessor.next_expiry();
         let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
         let after = lease.into_iter().chain(aged).min().map(|patience| now + patience);
-        self.lazy_due.into_iter().chain(self.shared.core.hub.due()).chain(after).min()
+        let calm = self.postponed.then(|| self.wrote + CALM);
+        self.lazy_due.into_iter().chain(self.shared.core.hub.due()).chain(after).chain(calm).min()
+    }
+
+    /// Where many write at the same time, most of them are let come before the next sync. Each waits for all that are
+    /// before him anyway, and a sync for a few costs the processor as much as one for many.
+    fn gather(&self) -> Option<Gather> {
+        let patience = (self.sync_time * PATIENCE_SYNCS).min(PATIENCE);
+        (self.crowd >= CROWD).then(|| Gather { enough: self.crowd - self.crowd / 8, patience })
     }
 
     /// After a crash: goes on from the ceiling, so that no revision that was seen is given out again.
@@ -166,7 +195,7 @@ impl Writer {
         }
         let revision = self.shared.core.state.read().revision;
         let highest = revision + proposals.len() as u64;
-        let lazy = proposals.iter().all(|p| is_lazy(&p.request));
+        let lazy = proposals.iter().all(|p| p.request.is_lazy());
         let ceiling = self.shared.core.state.read().ceiling;
         let first = self.log.state().last.index + 1;
         let mut records = Vec::with_capacity(proposals.len() + 1);
@@ -237,6 +266,7 @@ impl Writer {
             return Vec::new();
         }
         let free = self.log.free().unwrap_or(u64::MAX);
+        self.free = free;
         let low = free < self.limits.min_free;
         let message = low.then(|| {
             let (have, need) = (free >> 20, self.limits.min_free >> 20);
@@ -324,10 +354,7 @@ impl Writer {
             // Only what is on disk in the log may be in a checkpoint.
             self.flush();
         }
-        // A large store takes more log to read back for fewer writes of what changes again and again.
-        let live = self.shared.core.state.read().bytes;
-        let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
-        let due = self.since_checkpoint >= enough || !self.waiting.is_empty();
+        let due = self.checkpoint_due() || !self.waiting.is_empty();
         if !due || self.log.buffered() > 0 {
             return;
         }
@@ -338,6 +365,19 @@ impl Writer {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
             self.checkpointed(Err("its thread is gone".to_string()));
         }
+    }
+
+    /// A large store takes more log to read back for fewer writes of what changes again and again. And a burst has the
+    /// processors and the disk for itself, as long as there is space for its log.
+    fn checkpoint_due(&mut self) -> bool {
+        let live = self.shared.core.state.read().bytes;
+        let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
+        let most = enough.max(self.limits.checkpoint_bytes * BURST);
+        let room = self.free.saturating_sub(self.limits.min_free) / 4 > most;
+        let burst = self.crowd >= CROWD && self.wrote.elapsed() < CALM;
+        let due = self.since_checkpoint >= enough;
+        self.postponed = due && room && burst && self.since_checkpoint < most;
+        due && !self.postponed
     }
 
     fn checkpointed(&mut self, done: Result<LogId, String>) {
@@ -401,10 +441,6 @@ fn count_writes(results: &[OpResult], puts: &mut u64, deletes: &mut u64) {
             OpResult::Txn(inner) => count_writes(&inner.results, puts, deletes),
         }
     }
-}
-
-fn is_lazy(request: &Request) -> bool {
-    matches!(request, Request::Txn(txn) if txn.durability == Durability::Lazy)
 }
 
 /// Lazy writes replace small values that are there; they go on until the reserve itself is being used up.

@@ -51,8 +51,8 @@ pub struct Config {
     pub history: HistoryLimits,
     /// Size of a log segment.
     pub segment_bytes: u64,
-    /// Log between two writes of the applied state, at least; it grows with the store. A larger one costs memory while
-    /// it is written: sled needs several times its size.
+    /// Log between two writes of the applied state, at least; it grows with the store, and during a burst of many
+    /// writers up to 32 times.
     pub checkpoint_bytes: u64,
     /// Lazy writes are on disk after this.
     pub lazy_flush: Duration,
@@ -204,7 +204,11 @@ impl EmbeddedStore {
             since_checkpoint,
             sync_time: Duration::ZERO,
             checkpointing: false,
+            postponed: false,
+            free: 0,
             last_time,
+            crowd: 0,
+            wrote: Instant::now(),
             waiting: Vec::new(),
         };
         if skip {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::core::Core;
@@ -31,9 +31,18 @@ pub(crate) struct Proposal {
     pub(crate) answer: Option<Reply>,
 }
 
+/// How many requests to wait for, and how long, once there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gather {
+    pub(crate) enough: usize,
+    pub(crate) patience: Duration,
+}
+
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) proposals: Vec<Proposal>,
+    /// The writer's thread waits for so many; it is woken for the first one, too.
+    enough: usize,
     pub(crate) stop: bool,
     /// What the newest checkpoint stands for, or why it could not be written.
     pub(crate) checkpointed: Option<Result<LogId, String>>,
@@ -118,17 +127,23 @@ impl Shared {
             }
             return;
         }
-        let first = inbox.proposals.is_empty();
+        let before = inbox.proposals.len();
         inbox.proposals.append(&mut proposals);
+        let enough = before < inbox.enough && inbox.proposals.len() >= inbox.enough;
         drop(inbox);
-        // Later ones need not wake the writer.
-        if first {
+        // Only the first one has to wake the writer, and the last one that it waits for.
+        if before == 0 || enough {
             self.wake.notify_one();
         }
     }
 
     /// For the writer's thread: waits for requests, until `due` or for the order to stop.
-    pub(crate) fn next(&self, due: Option<Instant>, checkpointing: bool) -> (Vec<Proposal>, bool) {
+    pub(crate) fn next(
+        &self,
+        due: Option<Instant>,
+        checkpointing: bool,
+        gather: Option<Gather>,
+    ) -> (Vec<Proposal>, bool) {
         let mut inbox = self.inbox.lock();
         let due = due.into_iter().chain(inbox.plan.take()).min();
         if inbox.idle(checkpointing) {
@@ -141,6 +156,9 @@ impl Shared {
             }
             inbox.asleep = None;
         }
+        if let Some(gather) = gather {
+            self.gather(&mut inbox, gather);
+        }
         let mut taken = 0;
         let all = inbox.proposals.iter().take_while(|p| {
             let fits = taken < BATCH_BYTES;
@@ -152,6 +170,20 @@ impl Shared {
         let proposals = std::mem::replace(&mut inbox.proposals, rest);
         let stop = inbox.stop && inbox.proposals.is_empty();
         (proposals, stop)
+    }
+
+    fn gather(&self, inbox: &mut MutexGuard<'_, Inbox>, gather: Gather) {
+        if inbox.proposals.iter().all(|p| p.request.is_lazy()) {
+            return;
+        }
+        let until = Instant::now() + gather.patience;
+        inbox.enough = gather.enough;
+        while inbox.proposals.len() < gather.enough && !inbox.stop {
+            if self.wake.wait_until(inbox, until).timed_out() {
+                break;
+            }
+        }
+        inbox.enough = 0;
     }
 
     /// For whoever has written in its place: its thread has something to do by then.

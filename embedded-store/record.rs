@@ -37,6 +37,12 @@ pub(crate) enum Request {
     Members(Membership),
 }
 
+impl Request {
+    pub(crate) fn is_lazy(&self) -> bool {
+        matches!(self, Request::Txn(txn) if txn.durability == Durability::Lazy)
+    }
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {

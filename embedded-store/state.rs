@@ -65,8 +65,12 @@ pub(crate) struct State {
     pub(crate) checksum: u64,
     /// What the keys changed since the last checkpoint are now, `None` for a key that is gone; not kept at all while
     /// nobody writes checkpoints.
-    pub(crate) dirty: Option<HashMap<Bytes, Option<KeyValue>>>,
+    pub(crate) dirty: Option<Changes>,
 }
+
+/// Keys and what they are now. Every write hashes one, so not with the standard library's slower hasher; this one is
+/// seeded at random as well.
+pub(crate) type Changes = HashMap<Bytes, Option<KeyValue>, foldhash::fast::RandomState>;
 
 impl State {
     pub(crate) fn new(limits: HistoryLimits) -> Self {

@@ -18,7 +18,7 @@ fn put(key: &str, value: Vec<u8>, lease: LeaseId) -> Request {
 fn filled(path: &Path) -> State {
     let mut checkpoints = Checkpoints::open(path).unwrap();
     let mut state = State::new(HistoryLimits::default());
-    state.dirty = Some(HashMap::new());
+    state.dirty = Some(Default::default());
     let members =
         Membership { configs: vec![vec![1, 2]], members: vec![(1, "one".into()), (2, "two".into())] };
     apply(&mut state, Request::Members(members));

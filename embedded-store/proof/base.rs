@@ -33,7 +33,7 @@ struct Contents {
 impl Contents {
     fn new() -> Contents {
         let mut state = State::new(HistoryLimits::default());
-        state.dirty = Some(HashMap::new());
+        state.dirty = Some(Default::default());
         Contents { state, dice: Dice(3) }
     }
 
