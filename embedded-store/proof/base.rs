@@ -4,7 +4,6 @@
 //! it, so here none is left out: a child writes checkpoints once, with the journal of [`unsynced`] preloaded, and each
 //! of its writes is then taken for its last.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -24,7 +23,8 @@ const STORE: u64 = 5;
 const ACKNOWLEDGED: &str = "acknowledged";
 const KEYS: u64 = 40;
 
-/// What is checkpointed: small keys and large ones, of which each checkpoint changes a part. The same in every process.
+/// What is checkpointed: small keys and large ones, of which each checkpoint changes a part, in all more than sled writes
+/// at a time. The same in every process.
 struct Contents {
     state: State,
     dice: Dice,
@@ -40,7 +40,7 @@ impl Contents {
     fn change(&mut self) {
         for _ in 0..KEYS {
             let key = format!("key-{}", self.dice.roll(KEYS));
-            let size = if self.dice.roll(10) == 0 { 40_000 } else { self.dice.roll(6000) };
+            let size = if self.dice.roll(10) == 0 { 160_000 } else { self.dice.roll(6000) };
             let fill = u8::try_from(self.dice.roll(256)).unwrap();
             let value = vec![fill; usize::try_from(size).unwrap()];
             let request = Request::Txn(Txn { success: vec![put(&key, value)], ..Txn::default() });
