@@ -1,4 +1,4 @@
-//! An object as it is held in memory: its bytes once, its metadata decoded, its typed form decoded at most once.
+//! An object as it is held in memory: its bytes once, its metadata decoded, its typed form decoded at most once while it is current.
 //!
 //! Stored bytes are JSON without `metadata.resourceVersion`, because only the commit knows it; the object remembers
 //! where to splice it in, so store, watch cache and every client share one `Bytes`. Objects that came over the wire
@@ -6,7 +6,7 @@
 //! the splice point cheap to find again.
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
@@ -21,7 +21,7 @@ pub struct Object {
     splice: Option<usize>,
     resource_version: u64,
     metadata: Metadata,
-    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    typed: RwLock<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// The part of `ObjectMeta` that the machinery needs without decoding the whole object.
@@ -115,7 +115,7 @@ impl Object {
     }
 
     fn new(bytes: Bytes, splice: Option<usize>, resource_version: u64, metadata: Metadata) -> Self {
-        Object { bytes, splice, resource_version, metadata, typed: OnceLock::new() }
+        Object { bytes, splice, resource_version, metadata, typed: RwLock::default() }
     }
 
     /// The same content under another version: what a watch delivers for a deletion.
@@ -197,16 +197,29 @@ impl Object {
 
     /// The object as its type. Decodes on first use; later calls, from any reader, share the result.
     pub fn typed<K: Kinded>(&self) -> Result<Arc<K>, ObjectError> {
-        if let Some(typed) = self.typed.get() {
-            if let Ok(typed) = typed.clone().downcast::<K>() {
+        let known = self.typed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(typed) = known {
+            if let Ok(typed) = typed.downcast::<K>() {
                 return Ok(typed);
             }
             // Read as two types (one kind, two versions): the second is not remembered.
             return Ok(Arc::new(self.decode()?));
         }
         let typed: Arc<K> = Arc::new(self.decode()?);
-        let _ = self.typed.set(typed.clone());
+        *self.typed.write().unwrap_or_else(PoisonError::into_inner) = Some(typed.clone());
         Ok(typed)
+    }
+
+    /// Lets go of the typed form, which takes several times the memory of the bytes: for objects that are kept although they are
+    /// no longer current. Whoever asks for it again has it decoded again.
+    pub fn forget_typed(&self) {
+        let typed = self.typed.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(typed);
+    }
+
+    /// Whether the typed form is kept.
+    pub fn has_typed(&self) -> bool {
+        self.typed.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn decode<K: Kinded>(&self) -> Result<K, ObjectError> {

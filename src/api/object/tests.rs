@@ -60,6 +60,9 @@ fn typed_form_is_decoded_once_and_carries_the_version() {
     assert_eq!(first.metadata.resource_version.as_deref(), Some("42"));
     assert!(std::sync::Arc::ptr_eq(&first, &object.typed::<ConfigMap>().unwrap()));
     assert!(object.typed::<Pod>().is_err(), "another kind is refused, not guessed");
+    object.forget_typed();
+    assert!(!object.has_typed());
+    assert_eq!(object.typed::<ConfigMap>().unwrap(), first);
 }
 
 #[test]

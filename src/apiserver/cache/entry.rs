@@ -62,6 +62,16 @@ impl Change {
         if self.new.is_some() { bytes(&self.new) } else { bytes(&self.old) }
     }
 
+    /// Lets go of what only readers in this process want of objects that are no more: their typed form.
+    pub(crate) fn forget_typed(&self) {
+        if let Some(old) = &self.old {
+            old.object.forget_typed();
+        }
+        if let Some(gone) = self.gone.get() {
+            gone.forget_typed();
+        }
+    }
+
     /// What one sees of it who wants every object.
     pub(crate) fn event(&self) -> Option<WatchEvent> {
         self.between(self.old.as_ref(), self.new.as_ref())

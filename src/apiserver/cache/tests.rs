@@ -211,3 +211,46 @@ fn only_what_is_asked_for_is_read() {
     );
     assert!(pick(b"[", &["a"]).is_null());
 }
+
+/// A decoded pod takes several times the memory of its bytes, which are all that the bounds of a ring count.
+#[test]
+fn history_does_not_keep_what_readers_made_of_its_objects() {
+    let caches = Caches::new();
+    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let everything = Filter { fields: FieldSelector::default(), ..on_node("") };
+    let mut watcher = kind.watch(everything, Start::Now).unwrap();
+    let mut revision = 0;
+    let mut change = |name: usize, present: bool| {
+        revision += 1;
+        let name = format!("pod-{name}");
+        if present {
+            put(&kind, &name, "n1", revision);
+        } else {
+            let key = bytes::Bytes::from(POD.storage_key(Some("default"), &name));
+            kind.apply(&Event { key, new: None, old: None, revision });
+        }
+        while let Some(event) = watcher.try_next().unwrap() {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) =
+                event
+            else {
+                continue;
+            };
+            object.typed::<k8s_openapi::api::core::v1::Pod>().unwrap();
+        }
+    };
+    (0..4000).for_each(|n| change(n % 2000, true));
+    (0..1900).for_each(|n| change(n, false));
+    let kept = || {
+        let mut changes = VecDeque::new();
+        watcher.topic.read(0, usize::MAX, &mut changes).unwrap();
+        assert_eq!(changes.len(), 5900);
+        let old = |change: &&Arc<Change>| change.old.as_ref().is_some_and(|old| old.object.has_typed());
+        let gone = |change: &&Arc<Change>| matches!(change.event(), Some(WatchEvent::Deleted(object)) if object.has_typed());
+        (changes.iter().filter(old).count(), changes.iter().filter(gone).count())
+    };
+    assert_eq!(kept(), (1024, 1024), "of 5900 changes");
+    caches.sweep();
+    assert_eq!(kept(), (0, 0));
+    let current = kind.get(&POD.storage_key(Some("default"), "pod-1950")).unwrap();
+    assert!(current.object.has_typed(), "what is current stays decoded");
+}

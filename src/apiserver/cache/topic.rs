@@ -25,6 +25,9 @@ const MOST_BYTES: usize = 16 << 20;
 /// Changes that are written out together, however small they are.
 const MOST_WRITTEN: usize = 256;
 const OLDEST: Duration = Duration::from_secs(300);
+/// How many changes ago an object must have been replaced for its typed form to be let go. Components in this process look at
+/// old and new object when they hear of a change; who hears of it late decodes again what he looks at, therefore twice.
+const FORGOTTEN: [usize; 2] = [1024, 4096];
 
 /// What waking one watcher and writing to it takes.
 const EACH_WATCHER: Duration = Duration::from_micros(10);
@@ -96,6 +99,11 @@ impl Topic {
         let mut ring = self.ring.lock();
         ring.bytes += change.size();
         ring.changes.push_back(change);
+        for behind in FORGOTTEN {
+            if let Some(at) = ring.changes.len().checked_sub(behind + 1) {
+                ring.changes[at].forget_typed();
+            }
+        }
         while ring.changes.len() > MOST_CHANGES || ring.bytes > MOST_BYTES {
             ring.drop_first();
         }
@@ -130,6 +138,7 @@ impl Topic {
         if ring.changes.is_empty() {
             ring.changes.shrink_to_fit();
         }
+        ring.changes.iter().for_each(|change| change.forget_typed());
         drop(ring);
         self.piece.lock().take();
     }
