@@ -2,6 +2,8 @@
 //!
 //! Called as `kubectl` (by a link), it is kubectl. Absent: everything else; each command is a library of its own.
 
+mod allocator;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
