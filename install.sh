@@ -137,6 +137,7 @@ install_packages() {
   fi
   if [ "$1" = build ]; then
     need "$(found cc)" gcc
+    need "$(found make)" make
     need "$(exists /usr/include/stdlib.h)" libc6-dev
     need "$(found protoc)" protobuf-compiler
     need "$(exists /usr/include/google/protobuf/empty.proto)" libprotobuf-dev

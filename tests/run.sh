@@ -52,6 +52,7 @@ need="
 protoc                       protobuf-compiler
 /usr/include/google/protobuf/empty.proto libprotobuf-dev
 cc                           gcc
+make                         make
 c++                          g++
 containerd                   containerd
 runc                         runc
