@@ -36,7 +36,7 @@ const LAZY_BYTES: usize = 1 << 20;
 const LONGEST_LOG: u64 = 32 << 20;
 /// So many times the log after which a checkpoint is due may there be while many write at the same time.
 const BURST: u64 = 32;
-/// A burst is over when nothing was written for so long.
+/// A burst is over when no crowd has written for so long.
 const CALM: Duration = Duration::from_millis(200);
 /// So many who write at the same time are a crowd, of which the writer's thread waits for most.
 const CROWD: usize = 8;
@@ -74,9 +74,10 @@ pub(crate) struct Writer {
     pub(crate) since_checkpoint: u64,
     /// How long a sync takes lately.
     pub(crate) sync_time: Duration,
-    /// About how many write at the same time, and when somebody did.
+    /// About how many write at the same time.
     pub(crate) crowd: usize,
-    pub(crate) wrote: Instant,
+    /// When a crowd last did.
+    pub(crate) crowded: Option<Instant>,
     /// Free space, when it was last looked at.
     pub(crate) free: u64,
     /// A checkpoint is being written.
@@ -146,7 +147,9 @@ impl Writer {
             self.commit(proposals);
             let queued = self.shared.inbox.lock().proposals.len();
             self.crowd = (batch + queued).max(self.crowd - self.crowd.div_ceil(8));
-            self.wrote = Instant::now();
+            if batch + queued >= CROWD {
+                self.crowded = Some(Instant::now());
+            }
         }
         if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             self.flush();
@@ -159,7 +162,7 @@ impl Writer {
         let lease = self.shared.lessor.next_expiry();
         let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
         let after = lease.into_iter().chain(aged).min().map(|patience| now + patience);
-        let calm = self.postponed.then(|| self.wrote + CALM);
+        let calm = self.crowded.filter(|_| self.postponed).map(|at| at + CALM);
         self.lazy_due.into_iter().chain(self.shared.core.hub.due()).chain(after).chain(calm).min()
     }
 
@@ -374,7 +377,7 @@ impl Writer {
         let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
         let most = enough.max(self.limits.checkpoint_bytes * BURST);
         let room = self.free.saturating_sub(self.limits.min_free) / 4 > most;
-        let burst = self.crowd >= CROWD && self.wrote.elapsed() < CALM;
+        let burst = self.crowded.is_some_and(|at| at.elapsed() < CALM);
         let due = self.since_checkpoint >= enough;
         self.postponed = due && room && burst && self.since_checkpoint < most;
         due && !self.postponed

@@ -208,7 +208,7 @@ impl EmbeddedStore {
             free: 0,
             last_time,
             crowd: 0,
-            wrote: Instant::now(),
+            crowded: None,
             waiting: Vec::new(),
         };
         if skip {
