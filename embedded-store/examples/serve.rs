@@ -30,7 +30,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = std::time::Instant::now();
     let (store, recovery) = tokio::task::spawn_blocking(|| EmbeddedStore::open(Config::new(dir))).await??;
     let took = started.elapsed();
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address.parse()?)?;
+    // As many as may dial in the same moment.
+    let listener = socket.listen(4096)?;
     let url = format!("http://{}", listener.local_addr()?);
     println!("{recovery:?}\nopened in {took:?}, serving {url}");
     let options = etcd::Options { client_urls: vec![url], ..etcd::Options::default() };

@@ -103,13 +103,13 @@ pub(crate) enum Bound {
 }
 
 /// Takes the port. Without a flag a taken one only means that the API is not served.
-pub(crate) async fn bind(listen: Listen) -> Result<Bound, Problem> {
+pub(crate) fn bind(listen: Listen) -> Result<Bound, Problem> {
     let address = match listen {
         Listen::Off => return Ok(Bound::Off),
         Listen::IfFree => DEFAULT_ADDRESS,
         Listen::At(address) => address,
     };
-    match (TcpListener::bind(address).await, listen) {
+    match (crate::listen::listen(address), listen) {
         (Ok(listener), _) => Ok(Bound::Listening(listener)),
         (Err(error), Listen::IfFree) => {
             tracing::warn!(%address, %error, "etcd's API is not served: choose an address with --etcd-listen");

@@ -7,6 +7,7 @@ mod admin;
 mod args;
 mod dialer;
 mod etcd;
+mod listen;
 mod pki;
 mod plan;
 mod publish;

@@ -56,13 +56,13 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     finish("minik8s server", outcome)
 }
 
-async fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
+fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
     let address = SocketAddr::new(arguments.bind_address, arguments.https_listen_port);
     let failed = |error: std::io::Error| {
         let advice = "stop what uses it, or choose another with --https-listen-port or --bind-address";
         Problem::new(format!("listen on {address}"), error, advice)
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = crate::listen::listen(address).map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     Ok((listener, port))
 }
@@ -163,8 +163,8 @@ async fn start(
     opened: &mut Option<Arc<EmbeddedStore>>,
     began: Instant,
 ) -> Result<(), Problem> {
-    let (listener, port) = bind(&plan.arguments).await?;
-    let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?).await?;
+    let (listener, port) = bind(&plan.arguments)?;
+    let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?)?;
     let instance = plan.instance.clone();
     let opening = tokio::task::spawn_blocking(move || open_store(&instance));
     let addresses = plan.follow_addresses(&supervisor.stage("addresses"));
