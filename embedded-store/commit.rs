@@ -30,6 +30,8 @@ use crate::types::{Durability, OpResult, StoreError};
 
 /// A sync that a thread with other work may wait for.
 const QUICK_SYNC: Duration = Duration::from_millis(1);
+/// So much log on another thread, and the writer's own looks after segments and checkpoints.
+const MAINTENANCE: u64 = 512 << 10;
 /// Lazy records kept in memory; more of them go to disk before their time.
 const LAZY_BYTES: usize = 1 << 20;
 /// Log after which the applied state is written, however large it is.
@@ -72,9 +74,11 @@ pub(crate) struct Writer {
     pub(crate) lazy_due: Option<Instant>,
     /// Log written since the last checkpoint.
     pub(crate) since_checkpoint: u64,
+    /// The same since segments and checkpoints were last looked after.
+    pub(crate) unmaintained: u64,
     /// How long a sync takes lately.
     pub(crate) sync_time: Duration,
-    /// About how many write at the same time.
+    /// About how many queue at the same time.
     pub(crate) crowd: usize,
     /// When a crowd last did.
     pub(crate) crowded: Option<Instant>,
@@ -95,7 +99,7 @@ pub(crate) type Place = Mutex<Option<Writer>>;
 /// Lets the writer work until it is told to stop; then flushes what is lazy and lowers the ceiling.
 pub(crate) fn run(place: &Place, shared: &Arc<Shared>) {
     // Whoever waits must get an answer even if this thread panics.
-    let _last = LastWord(Arc::clone(shared));
+    let _last = LastWord { place, shared };
     loop {
         let look = |w: &Writer| (w.due(), w.checkpointing, w.gather());
         let Some((due, checkpointing, gather)) = place.lock().as_ref().map(look) else { return };
@@ -103,7 +107,9 @@ pub(crate) fn run(place: &Place, shared: &Arc<Shared>) {
         let mut place = place.lock();
         // Taken out: if it panics nobody finds it half done.
         let Some(mut writer) = place.take() else { return };
+        let batch = proposals.len();
         writer.turn(proposals);
+        writer.count_crowd(batch);
         if stop {
             writer.finish();
             return;
@@ -122,8 +128,9 @@ pub(crate) fn commit_here(place: &Place, shared: &Shared, proposals: Vec<Proposa
     match place.take() {
         Some(mut writer) if writer.sync_time < QUICK_SYNC => {
             writer.turn(proposals);
-            writer.maintain();
-            shared.plan(writer.due());
+            // Segments and checkpoints are for the thread that may wait for any disk.
+            let behind = writer.unmaintained >= MAINTENANCE;
+            shared.plan(if behind { Some(Instant::now()) } else { writer.due() });
             *place = Some(writer);
         }
         writer => {
@@ -145,14 +152,23 @@ impl Writer {
         if !proposals.is_empty() {
             let batch = proposals.len();
             self.commit(proposals);
-            let queued = self.shared.inbox.lock().proposals.len();
-            self.crowd = (batch + queued).max(self.crowd - self.crowd.div_ceil(8));
-            if batch + queued >= CROWD {
+            if batch >= CROWD {
                 self.crowded = Some(Instant::now());
             }
         }
         if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             self.flush();
+        }
+    }
+
+    /// Learns from a batch how many queue at the same time.
+    fn count_crowd(&mut self, batch: usize) {
+        if batch > 0 {
+            let queued = self.shared.inbox.lock().proposals.len();
+            self.crowd = (batch + queued).max(self.crowd - self.crowd.div_ceil(8));
+            if self.crowd >= CROWD {
+                self.crowded = Some(Instant::now());
+            }
         }
     }
 
@@ -303,6 +319,7 @@ impl Writer {
         self.sync_time = (self.sync_time * 7 + took) / 8;
         self.lazy_due = None;
         self.since_checkpoint += before;
+        self.unmaintained += before;
         self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
         Ok(())
     }
@@ -332,6 +349,9 @@ impl Writer {
 
     /// Rolls segments, starts checkpoints and deletes what they made superfluous.
     fn maintain(&mut self) {
+        self.unmaintained = 0;
+        // Found out anew if a checkpoint is possible at all.
+        self.postponed = false;
         let done = self.shared.inbox.lock().checkpointed.take();
         if let Some(done) = done {
             self.checkpointed(done);
@@ -364,6 +384,7 @@ impl Writer {
         let all = self.shared.all_due.load(Ordering::Relaxed);
         let job = Job::take(&mut self.shared.core.state.write(), self.store, all);
         self.checkpointing = true;
+        self.postponed = false;
         self.since_checkpoint = 0;
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
             self.checkpointed(Err("its thread is gone".to_string()));
@@ -423,15 +444,22 @@ impl Writer {
 }
 
 /// Refuses everything that still waits, and all that comes, once the writer is gone.
-struct LastWord(Arc<Shared>);
+struct LastWord<'a> {
+    place: &'a Place,
+    shared: &'a Shared,
+}
 
-impl Drop for LastWord {
+impl Drop for LastWord<'_> {
     fn drop(&mut self) {
-        let mut inbox = self.0.inbox.lock();
+        // Nobody writes in the place of a thread that has failed.
+        drop(self.place.lock().take());
+        let mut inbox = self.shared.inbox.lock();
         inbox.stop = true;
         // Dropping the other end answers "stopped".
         inbox.proposals.clear();
         inbox.wanted.clear();
+        drop(inbox);
+        self.shared.places.close();
     }
 }
 

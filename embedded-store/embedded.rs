@@ -202,6 +202,7 @@ impl EmbeddedStore {
             jobs,
             lazy_due: None,
             since_checkpoint,
+            unmaintained: 0,
             sync_time: Duration::ZERO,
             checkpointing: false,
             postponed: false,

@@ -122,7 +122,8 @@ impl Front {
 const LARGEST_MESSAGE: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 /// Serves the API on `listener` until `stop` completes. The TLS configuration must offer `h2`. Connections live on a
-/// thread of their own; streams and large answers are tasks of the caller's runtime.
+/// thread of their own; streams and large answers are tasks of the caller's runtime. If the future is dropped the thread,
+/// and with it the store, lives on for up to a second.
 pub async fn serve(
     store: Arc<EmbeddedStore>,
     listener: TcpListener,

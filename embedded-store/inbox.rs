@@ -145,8 +145,12 @@ impl Shared {
         gather: Option<Gather>,
     ) -> (Vec<Proposal>, bool) {
         let mut inbox = self.inbox.lock();
-        let due = due.into_iter().chain(inbox.plan.take()).min();
-        if inbox.idle(checkpointing) {
+        let mut due = due;
+        loop {
+            due = due.into_iter().chain(inbox.plan.take()).min();
+            if !inbox.idle(checkpointing) || due.is_some_and(|due| due <= Instant::now()) {
+                break;
+            }
             inbox.asleep = Some(due);
             match due {
                 Some(due) => {
@@ -186,7 +190,7 @@ impl Shared {
         inbox.enough = 0;
     }
 
-    /// For whoever has written in its place: its thread has something to do by then.
+    /// The writer's thread has something to do by then. Also while it is awake: what it found out before, it forgets.
     pub(crate) fn plan(&self, due: Option<Instant>) {
         let Some(due) = due else { return };
         let mut inbox = self.inbox.lock();
@@ -208,7 +212,8 @@ impl Shared {
         let mut inbox = self.inbox.lock();
         if !inbox.stop {
             inbox.wanted.push(answer);
-            self.wake.notify_one();
+            drop(inbox);
+            self.nudge();
         }
         wait
     }
@@ -218,10 +223,9 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Lets the writer look at the leases' deadlines again.
+    /// Lets the writer look at deadlines and wishes again.
     pub(crate) fn nudge(&self) {
-        let _inbox = self.inbox.lock();
-        self.wake.notify_one();
+        self.plan(Some(Instant::now()));
     }
 }
 
@@ -230,3 +234,6 @@ pub(crate) fn answer(proposal: Proposal, outcome: Answer) {
         reply.send(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests;

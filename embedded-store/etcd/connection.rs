@@ -26,7 +26,7 @@ use super::transport::{HANDSHAKE_TIMEOUT, Repaired, Socket};
 use super::{bridge, unary};
 
 /// Calls at a time on one connection, watches included; more of them wait.
-const CALLS: u32 = 1024;
+const CALLS: u32 = 256;
 /// Of all headers of a call.
 const LARGEST_HEADERS: u32 = 64 * 1024;
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -46,12 +46,16 @@ pub(super) async fn serve(
     };
     match begun {
         Ok(Ok(true)) => http2(socket, context, stopping).await,
-        Ok(Ok(false)) => http1(socket, &context, stopping).await,
+        Ok(Ok(false)) => {
+            let mut elsewhere = JoinSet::new();
+            elsewhere.spawn_on(http1(socket, Arc::clone(&context), stopping), &context.runtime);
+            elsewhere.join_next().await;
+        }
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
-async fn http1(socket: Repaired<Socket>, context: &Context, mut stopping: watch::Receiver<()>) {
+async fn http1(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: watch::Receiver<()>) {
     let services = TowerToHyperService::new(context.services.clone());
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

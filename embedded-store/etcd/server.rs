@@ -28,6 +28,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Context {
     /// For calls that are answered on this thread.
     pub(super) kv: Arc<Kv>,
+    /// The same for those that may take long.
+    pub(super) elsewhere: Arc<Kv>,
     /// For all others.
     pub(super) services: Router,
     pub(super) runtime: Handle,
@@ -44,7 +46,8 @@ pub(super) async fn run(
     let listener = listener.into_std()?;
     let desk = Arc::new(Desk::default());
     let kv = Arc::new(Kv { front: Arc::clone(&front), desk: Some(Arc::clone(&desk)) });
-    let context = Arc::new(Context { kv, services, runtime: Handle::current() });
+    let elsewhere = Arc::new(Kv { front: Arc::clone(&front), desk: None });
+    let context = Arc::new(Context { kv, elsewhere, services, runtime: Handle::current() });
     let (halt, halted) = watch::channel(());
     let (ended, mut end) = oneshot::channel();
     let thread = move || {

@@ -4,15 +4,19 @@
 //! its own to keep, as it resets a call that takes too long. Calls with anything unusual about them, such as
 //! compression, take the long way (see [`super::bridge`]).
 
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use prost::Message;
-use tonic::Status;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::{Request, Status};
 
 use super::kv::Kv;
 use super::pb::kv_server::Kv as _;
@@ -20,6 +24,8 @@ use super::server::Context;
 use super::{LARGEST_MESSAGE, pb};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+/// A request has to be complete after this.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Whether the message is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -38,7 +44,7 @@ pub(super) enum Method {
 
 impl Method {
     /// `None` for what takes the long way.
-    pub(super) fn of(request: &Request<RecvStream>) -> Option<Self> {
+    pub(super) fn of(request: &http::Request<RecvStream>) -> Option<Self> {
         let method = match request.uri().path().strip_prefix("/etcdserverpb.KV/")? {
             "Range" => Method::Range,
             "Put" => Method::Put,
@@ -47,7 +53,7 @@ impl Method {
             _ => return None,
         };
         let headers = request.headers();
-        let plain = request.method() == HttpMethod::POST
+        let plain = request.method() == http::Method::POST
             && headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
             && headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity");
         plain.then_some(method)
@@ -68,10 +74,16 @@ pub(super) async fn answer(
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
 ) {
-    let answer = match receive(&mut body).await {
-        Ok(message) => call(method, &context, message).await,
-        Err(NoRequest::Refused(status)) => Err(status),
-        Err(NoRequest::Gone) => return,
+    let answer = match timeout(PATIENCE, receive(&mut body)).await {
+        Ok(Ok(message)) => tokio::select! {
+            biased;
+            answer = call(method, &context, message) => answer,
+            // It holds its place no longer than the client wants it to.
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        },
+        Ok(Err(NoRequest::Refused(status))) => Err(status),
+        Ok(Err(NoRequest::Gone)) => return,
+        Err(_) => Err(Status::deadline_exceeded("the request did not arrive in time")),
     };
     if let Err(e) = send(answer, &mut respond) {
         tracing::trace!("an answer on the etcd API: {e}");
@@ -133,29 +145,61 @@ fn unframe(mut message: Bytes) -> Result<Bytes, Status> {
 async fn call(method: Method, context: &Context, message: Bytes) -> Result<Bytes, Status> {
     let kv = &context.kv;
     match method {
-        Method::Put => Ok(frame(&kv.put(decode(message)?).await?.into_inner())),
-        Method::DeleteRange => Ok(frame(&kv.delete_range(decode(message)?).await?.into_inner())),
-        Method::Txn => Ok(frame(&kv.txn(decode(message)?).await?.into_inner())),
+        Method::Put => framed(kv.put(decode(message)?).await),
         Method::Range => {
-            let request: tonic::Request<pb::RangeRequest> = decode(message)?;
+            let request: Request<pb::RangeRequest> = decode(message)?;
             if request.get_ref().range_end.is_empty() {
-                return range(kv, request).await;
+                return framed(kv.range(request).await);
             }
-            // The answer may be of megabytes; others need not wait for it.
-            let kv = Arc::clone(kv);
-            let elsewhere = context.runtime.spawn(async move { range(&kv, request).await });
-            elsewhere.await.unwrap_or_else(|_| Err(Status::unavailable("etcdserver: server stopped")))
+            elsewhere(context, async move |kv| framed(kv.range(request).await)).await
+        }
+        Method::DeleteRange => {
+            let request: Request<pb::DeleteRangeRequest> = decode(message)?;
+            if request.get_ref().range_end.is_empty() {
+                return framed(kv.delete_range(request).await);
+            }
+            elsewhere(context, async move |kv| framed(kv.delete_range(request).await)).await
+        }
+        Method::Txn => {
+            let request: Request<pb::TxnRequest> = decode(message)?;
+            if !ranges(request.get_ref()) {
+                return framed(kv.txn(request).await);
+            }
+            elsewhere(context, async move |kv| framed(kv.txn(request).await)).await
         }
     }
 }
 
-async fn range(kv: &Kv, request: tonic::Request<pb::RangeRequest>) -> Result<Bytes, Status> {
-    Ok(frame(&kv.range(request).await?.into_inner()))
+/// Whether a transaction concerns ranges, whose answer may be of any size.
+fn ranges(txn: &pb::TxnRequest) -> bool {
+    use pb::request_op::Request;
+    txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+        Some(Request::RequestRange(range)) => !range.range_end.is_empty(),
+        Some(Request::RequestDeleteRange(delete)) => !delete.range_end.is_empty(),
+        Some(Request::RequestTxn(inner)) => ranges(inner),
+        Some(Request::RequestPut(_)) | None => false,
+    })
 }
 
-fn decode<M: Message + Default>(message: Bytes) -> Result<tonic::Request<M>, Status> {
+/// For calls that may take long: nobody else on this thread waits for them.
+async fn elsewhere<F>(context: &Context, call: impl FnOnce(Arc<Kv>) -> F) -> Result<Bytes, Status>
+where
+    F: Future<Output = Result<Bytes, Status>> + Send + 'static,
+{
+    // Ends with the call if that is dropped.
+    let mut task = JoinSet::new();
+    task.spawn_on(call(Arc::clone(&context.elsewhere)), &context.runtime);
+    let stopped = || Err(Status::unavailable("etcdserver: server stopped"));
+    task.join_next().await.and_then(Result::ok).unwrap_or_else(stopped)
+}
+
+fn framed(answer: Result<tonic::Response<impl Message>, Status>) -> Result<Bytes, Status> {
+    answer.map(|answer| frame(&answer.into_inner()))
+}
+
+fn decode<M: Message + Default>(message: Bytes) -> Result<Request<M>, Status> {
     let message = M::decode(message).map_err(|e| Status::internal(e.to_string()))?;
-    Ok(tonic::Request::new(message))
+    Ok(Request::new(message))
 }
 
 /// A message with its prefix.
