@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use embedded_store::{Config, Durability, EmbeddedStore, Op, Store, Txn, etcd};
 
+/// As in the executable.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What the API server writes when a kubelet renews its lease; about the size of such an object.
 async fn renew(store: &EmbeddedStore, nodes: usize) -> Result<(), embedded_store::StoreError> {
     let mut ticks = tokio::time::interval(Duration::from_secs(10));
