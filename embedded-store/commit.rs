@@ -97,7 +97,7 @@ pub(crate) struct Writer {
 pub(crate) type Place = Mutex<Option<Writer>>;
 
 /// Lets the writer work until it is told to stop; then flushes what is lazy and lowers the ceiling.
-pub(crate) fn run(place: &Place, shared: &Arc<Shared>) {
+pub(crate) fn run(place: &Place, shared: &Shared) {
     // Whoever waits must get an answer even if this thread panics.
     let _last = LastWord { place, shared };
     loop {
@@ -483,3 +483,6 @@ fn needs_space(request: &Request, free: u64, min_free: u64) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,7 @@ impl LogFile for RealFile {
 
     fn append(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         if matches!(self.way, Way::Unknown) {
-            self.way = Direct::open(&self.path)?.map_or(Way::Cached, Way::Direct);
+            self.way = Direct::open(&self.path).map_or(Way::Cached, Way::Direct);
         }
         if let Way::Direct(direct) = &mut self.way {
             match direct.append(&self.file, bytes, offset) {

@@ -42,17 +42,13 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// `None` if the file system knows no such thing.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Direct>> {
-        let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path);
-        let file = match opened {
-            Err(e) if is_unable(&e) => return Ok(None),
-            other => other?,
-        };
-        let reserved = file.metadata()?.len();
+    /// `None` if the file cannot be opened like this: it can be written the ordinary way all the same.
+    pub(super) fn open(path: &Path) -> Option<Direct> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).ok()?;
+        let reserved = file.metadata().ok()?.len();
         let memory = vec![0; ROOM + BLOCK];
         let skip = memory.as_ptr().align_offset(BLOCK);
-        Ok((skip < BLOCK).then_some(Direct { file, memory, skip, end: None, zeroed: 0, reserved }))
+        (skip < BLOCK).then_some(Direct { file, memory, skip, end: None, zeroed: 0, reserved })
     }
 
     /// The file is changed in another way.

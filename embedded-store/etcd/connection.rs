@@ -78,7 +78,7 @@ async fn http2(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: wa
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(LARGEST_HEADERS)
         .max_concurrent_streams(CALLS);
-    let inner = match timeout(HANDSHAKE_TIMEOUT, settings.handshake(socket)).await {
+    let mut inner = match timeout(HANDSHAKE_TIMEOUT, settings.handshake(socket)).await {
         Ok(Ok(inner)) => inner,
         Ok(Err(e)) => {
             tracing::debug!("a connection of the etcd API: {e}");
@@ -87,13 +87,12 @@ async fn http2(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: wa
         Err(_) => return,
     };
     let mut connection = Connection {
-        keepalive: Keepalive::new(),
+        keepalive: Keepalive::new(inner.ping_pong()),
         inner,
         calls: FuturesUnordered::new(),
         tasks: JoinSet::new(),
         context,
     };
-    connection.keepalive.pings = connection.inner.ping_pong();
     tokio::select! {
         ended = std::future::poll_fn(|cx| connection.poll(cx)) => return ended,
         _ = stopping.changed() => {}
@@ -153,9 +152,9 @@ struct Keepalive {
 }
 
 impl Keepalive {
-    fn new() -> Self {
+    fn new(pings: Option<PingPong>) -> Self {
         let timer = Box::pin(tokio::time::sleep(KEEPALIVE_INTERVAL));
-        Keepalive { pings: None, timer, waiting: false }
+        Keepalive { pings, timer, waiting: false }
     }
 
     /// Ready when the client does not answer.

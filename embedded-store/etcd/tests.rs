@@ -17,7 +17,7 @@ use super::pb::kv_client::KvClient;
 use super::pb::lease_client::LeaseClient;
 use super::pb::watch_client::WatchClient;
 use super::wire::mvccpb;
-use super::{Options, Tls, pb, serve};
+use super::{Options, ServeError, Tls, pb, serve};
 use crate::types::{self, Leases, Store, StoreError};
 use crate::{Config, EmbeddedStore, conformance};
 
@@ -25,7 +25,8 @@ struct Server {
     store: Arc<EmbeddedStore>,
     address: String,
     _dir: tempfile::TempDir,
-    _stop: tokio::sync::oneshot::Sender<()>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<Result<(), ServeError>>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own runtime joins it")]
@@ -40,8 +41,8 @@ async fn start(tls: Option<Tls>, options: Options) -> Server {
         let _ = stopped.await;
     };
     let tls = tls.map(|tls| Arc::new(tls.server_config().unwrap()));
-    tokio::spawn(serve(Arc::clone(&store), listener, tls, options, stopped));
-    Server { store, address, _dir: dir, _stop: stop }
+    let serving = tokio::spawn(serve(Arc::clone(&store), listener, tls, options, stopped));
+    Server { store, address, _dir: dir, stop, serving }
 }
 
 async fn plain() -> Server {

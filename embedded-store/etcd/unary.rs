@@ -143,29 +143,22 @@ fn unframe(mut message: Bytes) -> Result<Bytes, Status> {
 }
 
 async fn call(method: Method, context: &Context, message: Bytes) -> Result<Bytes, Status> {
-    let kv = &context.kv;
     match method {
-        Method::Put => framed(kv.put(decode(message)?).await),
+        Method::Put => framed(context.kv.put(decode(message)?).await),
         Method::Range => {
             let request: Request<pb::RangeRequest> = decode(message)?;
-            if request.get_ref().range_end.is_empty() {
-                return framed(kv.range(request).await);
-            }
-            elsewhere(context, async move |kv| framed(kv.range(request).await)).await
+            let long = !request.get_ref().range_end.is_empty();
+            at(context, long, async move |kv| framed(kv.range(request).await)).await
         }
         Method::DeleteRange => {
             let request: Request<pb::DeleteRangeRequest> = decode(message)?;
-            if request.get_ref().range_end.is_empty() {
-                return framed(kv.delete_range(request).await);
-            }
-            elsewhere(context, async move |kv| framed(kv.delete_range(request).await)).await
+            let long = !request.get_ref().range_end.is_empty();
+            at(context, long, async move |kv| framed(kv.delete_range(request).await)).await
         }
         Method::Txn => {
             let request: Request<pb::TxnRequest> = decode(message)?;
-            if !ranges(request.get_ref()) {
-                return framed(kv.txn(request).await);
-            }
-            elsewhere(context, async move |kv| framed(kv.txn(request).await)).await
+            let long = ranges(request.get_ref());
+            at(context, long, async move |kv| framed(kv.txn(request).await)).await
         }
     }
 }
@@ -181,11 +174,14 @@ fn ranges(txn: &pb::TxnRequest) -> bool {
     })
 }
 
-/// For calls that may take long: nobody else on this thread waits for them.
-async fn elsewhere<F>(context: &Context, call: impl FnOnce(Arc<Kv>) -> F) -> Result<Bytes, Status>
+/// Makes a call here, or elsewhere if it may take long: nobody else on this thread waits for it then.
+async fn at<F>(context: &Context, long: bool, call: impl FnOnce(Arc<Kv>) -> F) -> Result<Bytes, Status>
 where
     F: Future<Output = Result<Bytes, Status>> + Send + 'static,
 {
+    if !long {
+        return call(Arc::clone(&context.kv)).await;
+    }
     // Ends with the call if that is dropped.
     let mut task = JoinSet::new();
     task.spawn_on(call(Arc::clone(&context.elsewhere)), &context.runtime);

@@ -21,8 +21,7 @@ async fn pair() -> (
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_answer_is_gone() {
     let (mut server, _client, _requests) = pair().await;
-    let mut keepalive = Keepalive::new();
-    keepalive.pings = server.ping_pong();
+    let mut keepalive = Keepalive::new(server.ping_pong());
     let started = Instant::now();
     poll_fn(|cx| {
         assert!(server.poll_accept(cx).is_pending());
@@ -37,8 +36,7 @@ async fn a_client_that_does_not_answer_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_client_that_answers_stays() {
     let (mut server, mut client, _requests) = pair().await;
-    let mut keepalive = Keepalive::new();
-    keepalive.pings = server.ping_pong();
+    let mut keepalive = Keepalive::new(server.ping_pong());
     let both = poll_fn(|cx| {
         assert!(client.poll_unpin(cx).is_pending());
         assert!(server.poll_accept(cx).is_pending());

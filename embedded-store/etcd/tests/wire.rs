@@ -152,24 +152,14 @@ async fn an_answer_larger_than_the_windows_arrives_whole() {
 
 #[tokio::test]
 async fn stopping_ends_open_watches() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { min_free_bytes: 0, ..Config::new(dir.path()) };
-    let (store, _) = EmbeddedStore::open(config).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let stopped = async {
-        let _ = stopped.await;
-    };
-    let serving = serve(store, listener, None, Options::default(), stopped);
-    let session = async {
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let create = pb::WatchCreateRequest { key: "a".into(), ..Default::default() };
-        let (_requests, mut responses) = open(&WatchClient::new(channel), create).await;
-        assert!(responses.message().await.unwrap().unwrap().created);
-        stop.send(()).unwrap();
+    let server = plain().await;
+    let create = pb::WatchCreateRequest { key: "a".into(), ..Default::default() };
+    let (_requests, mut responses) = open(&WatchClient::new(channel(&server).await), create).await;
+    assert!(responses.message().await.unwrap().unwrap().created);
+    server.stop.send(()).unwrap();
+    let ended = async {
         while let Ok(Some(_)) = responses.message().await {}
+        server.serving.await.unwrap()
     };
-    let both = async { tokio::join!(serving, session).0 };
-    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap();
 }
