@@ -22,6 +22,7 @@ mod http;
 mod kv;
 mod lease;
 mod maintenance;
+mod page;
 mod server;
 mod transport;
 mod unary;

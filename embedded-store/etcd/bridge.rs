@@ -16,6 +16,8 @@ use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use tower::ServiceExt;
 
+use super::unary::poll_room;
+
 /// Answers a call. If the client takes it back, the service's side is dropped.
 pub(super) async fn answer(services: Router, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let request = request.map(|body| Body::new(Incoming { body, ended: false }));
@@ -42,11 +44,8 @@ async fn pass(mut body: Body, mut stream: SendStream<Bytes>) -> Result<(), h2::E
             if stream.poll_reset(cx)?.is_ready() {
                 return Poll::Ready(Ok(Next::Gone));
             }
-            while stream.capacity() == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(capacity) => drop(capacity?),
-                    None => return Poll::Ready(Ok(Next::Gone)),
-                }
+            if !ready!(poll_room(&mut stream, cx))? {
+                return Poll::Ready(Ok(Next::Gone));
             }
             let frame = ready!(Pin::new(&mut body).poll_frame(cx));
             Poll::Ready(Ok::<_, h2::Error>(match frame {

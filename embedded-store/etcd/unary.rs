@@ -6,11 +6,12 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, LazyLock};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use h2::RecvStream;
 use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use prost::Message;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use tonic::{Request, Status};
 
 use super::kv::Kv;
+use super::page::Page;
 use super::pb::kv_server::Kv as _;
 use super::server::Context;
 use super::{LARGEST_MESSAGE, pb};
@@ -27,7 +29,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// A request has to be complete after this.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Whether the message is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 static SUCCESS: LazyLock<HeaderMap> = LazyLock::new(|| {
     let status = HeaderName::from_static("grpc-status");
@@ -85,7 +87,7 @@ pub(super) async fn answer(
         Ok(Err(NoRequest::Gone)) => return,
         Err(_) => Err(Status::deadline_exceeded("the request did not arrive in time")),
     };
-    if let Err(e) = send(answer, &mut respond) {
+    if let Err(e) = send(answer, &mut respond).await {
         tracing::trace!("an answer on the etcd API: {e}");
     }
 }
@@ -142,13 +144,23 @@ fn unframe(mut message: Bytes) -> Result<Bytes, Status> {
     }
 }
 
-async fn call(method: Method, context: &Context, message: Bytes) -> Result<Bytes, Status> {
+/// What is sent to the client.
+enum Answer {
+    Whole(Bytes),
+    Pieces(Page),
+}
+
+async fn call(method: Method, context: &Context, message: Bytes) -> Result<Answer, Status> {
     match method {
         Method::Put => framed(context.kv.put(decode(message)?).await),
         Method::Range => {
             let request: Request<pb::RangeRequest> = decode(message)?;
-            let long = !request.get_ref().range_end.is_empty();
-            at(context, long, async move |kv| framed(kv.range(request).await)).await
+            if request.get_ref().range_end.is_empty() {
+                return framed(context.kv.range(request).await);
+            }
+            let page =
+                async move |kv: Arc<Kv>| kv.range(request).await.map(|page| Page::new(page.into_inner()));
+            at(context, true, page).await.map(Answer::Pieces)
         }
         Method::DeleteRange => {
             let request: Request<pb::DeleteRangeRequest> = decode(message)?;
@@ -175,9 +187,10 @@ fn ranges(txn: &pb::TxnRequest) -> bool {
 }
 
 /// Makes a call here, or elsewhere if it may take long: nobody else on this thread waits for it then.
-async fn at<F>(context: &Context, long: bool, call: impl FnOnce(Arc<Kv>) -> F) -> Result<Bytes, Status>
+async fn at<T, F>(context: &Context, long: bool, call: impl FnOnce(Arc<Kv>) -> F) -> Result<T, Status>
 where
-    F: Future<Output = Result<Bytes, Status>> + Send + 'static,
+    T: Send + 'static,
+    F: Future<Output = Result<T, Status>> + Send + 'static,
 {
     if !long {
         return call(Arc::clone(&context.kv)).await;
@@ -189,8 +202,8 @@ where
     task.join_next().await.and_then(Result::ok).unwrap_or_else(stopped)
 }
 
-fn framed(answer: Result<tonic::Response<impl Message>, Status>) -> Result<Bytes, Status> {
-    answer.map(|answer| frame(&answer.into_inner()))
+fn framed(answer: Result<tonic::Response<impl Message>, Status>) -> Result<Answer, Status> {
+    answer.map(|answer| Answer::Whole(frame(&answer.into_inner())))
 }
 
 fn decode<M: Message + Default>(message: Bytes) -> Result<Request<M>, Status> {
@@ -202,25 +215,55 @@ fn decode<M: Message + Default>(message: Bytes) -> Result<Request<M>, Status> {
 fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut out = BytesMut::with_capacity(PREFIX + length);
-    out.put_u8(0);
-    // Pages that need more than 4 GiB do not exist: the store holds less.
-    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    put_prefix(length, &mut out);
     message.encode_raw(&mut out);
     out.freeze()
 }
 
-fn send(answer: Result<Bytes, Status>, respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
+/// What comes before a message of so many bytes.
+pub(super) fn put_prefix(length: usize, out: &mut BytesMut) {
+    out.put_u8(0);
+    // Answers that need more than 4 GiB do not exist: the store holds less.
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+async fn send(answer: Result<Answer, Status>, respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(status) => return respond.send_response(status.into_http::<()>(), true).map(|_| ()),
+    };
+    let mut response = Response::new(());
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    let mut stream = respond.send_response(response, false)?;
     match answer {
-        Ok(message) => {
-            let mut response = Response::new(());
-            response.headers_mut().insert(CONTENT_TYPE, GRPC);
-            let mut stream = respond.send_response(response, false)?;
-            stream.send_data(message, false)?;
-            stream.send_trailers(SUCCESS.clone())
-        }
-        Err(status) => {
-            let response = status.into_http::<()>();
-            respond.send_response(response, true).map(|_| ())
+        Answer::Whole(message) => stream.send_data(message, false)?,
+        Answer::Pieces(mut page) => {
+            while room(&mut stream).await?
+                && let Some(piece) = page.next()
+            {
+                stream.send_data(piece, false)?;
+            }
         }
     }
+    stream.send_trailers(SUCCESS.clone())
+}
+
+/// Waits until the client takes more; `false` if it never will.
+async fn room(stream: &mut SendStream<Bytes>) -> Result<bool, h2::Error> {
+    stream.reserve_capacity(1);
+    poll_fn(|cx| poll_room(stream, cx)).await
+}
+
+/// The same for those who have asked for capacity.
+pub(super) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    cx: &mut task::Context<'_>,
+) -> Poll<Result<bool, h2::Error>> {
+    while stream.capacity() == 0 {
+        match ready!(stream.poll_capacity(cx)) {
+            Some(capacity) => drop(capacity?),
+            None => return Poll::Ready(Ok(false)),
+        }
+    }
+    Poll::Ready(Ok(true))
 }

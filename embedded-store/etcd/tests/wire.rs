@@ -10,6 +10,7 @@ use http::{HeaderMap, Request};
 use super::*;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
+const RANGE: &str = "/etcdserverpb.KV/Range";
 
 #[expect(clippy::disallowed_methods, reason = "a test's own runtime joins it")]
 async fn client(server: &Server) -> SendRequest<Bytes> {
@@ -141,13 +142,51 @@ async fn an_answer_larger_than_the_windows_arrives_whole() {
         kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
     }
     let client = client(&server).await;
-    let request = pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
-    let message = request.encode_to_vec();
-    let prefix = [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..]].concat();
-    let pieces = [prefix.into(), message.into()].into_iter();
-    let (data, headers) = call(&client, post("/etcdserverpb.KV/Range"), pieces).await;
+    let (data, headers) = call(&client, post(RANGE), std::iter::once(all_k())).await;
     assert_eq!(code(&headers), "0");
     assert_eq!(pb::RangeResponse::decode(&data[5..]).unwrap().kvs.len(), 40);
+}
+
+/// A range over the keys that begin with `k`, with the prefix of gRPC.
+fn all_k() -> Bytes {
+    let request = pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
+    let message = request.encode_to_vec();
+    [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat().into()
+}
+
+#[tokio::test]
+async fn an_answer_is_of_one_revision_however_slowly_it_is_read() {
+    let server = plain().await;
+    let mut kv = KvClient::new(channel(&server).await);
+    for number in 0..40 {
+        kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
+    }
+    let client = client(&server).await;
+    let open = async || {
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, mut body) = client.send_request(post(RANGE).body(()).unwrap(), false).unwrap();
+        body.send_data(all_k(), true).unwrap();
+        let mut answer = answer.await.unwrap().into_body();
+        let first = answer.data().await.unwrap().unwrap();
+        (answer, first)
+    };
+    let (given_up, _) = open().await;
+    drop(given_up);
+    let (mut answer, first) = open().await;
+    for number in 0..40 {
+        kv.put(put(&format!("k{number:02}"), "new")).await.unwrap();
+    }
+    let mut data = first.to_vec();
+    answer.flow_control().release_capacity(first.len()).unwrap();
+    while let Some(chunk) = answer.data().await {
+        let chunk = chunk.unwrap();
+        answer.flow_control().release_capacity(chunk.len()).unwrap();
+        data.extend_from_slice(&chunk);
+    }
+    let page = pb::RangeResponse::decode(&data[5..]).unwrap();
+    assert_eq!((page.kvs.len(), page.count), (40, 40));
+    assert!(page.kvs.iter().all(|kv| kv.value.len() == 100_000 && kv.version == 1));
+    assert_eq!(page.header.unwrap().revision, 41);
 }
 
 #[tokio::test]
