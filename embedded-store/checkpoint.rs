@@ -4,7 +4,8 @@
 //! Base and changes are streams of entries cut into pieces; a piece is a value of sled's (see [`stream`]). An entry of
 //! its own for every key would cost ten times as much: sled copies a node with all its entries for each one that is
 //! put into it. A checkpoint is written piece by piece and is on disk before the description names it, so it counts wholly
-//! or not at all. Once more is dead than alive a checkpoint is a new base, and what it replaces is removed after that.
+//! or not at all. Once more is dead than alive a checkpoint is a new base, and what it replaces is removed after that; once
+//! the file is far larger than what is alive the new base begins a new file (see [`afresh`]).
 //!
 //! sled's flush is followed by a sync of our own handle of its file, only then may log be deleted; and what sled itself
 //! waits for before it writes over an old place is made to reach the disk, too (see [`crate::barrier`]). Reading checks
@@ -23,9 +24,11 @@ use crate::record::Group;
 use crate::state::{Changes, State};
 use crate::types::{KeyValue, LeaseId};
 
+mod afresh;
 mod description;
 mod stream;
 
+pub(crate) use afresh::bloated;
 pub(crate) use description::Description;
 use description::Layout;
 use stream::{Decoder, Encoder, Item};
@@ -68,9 +71,12 @@ pub(crate) struct Job {
     pub(crate) group: Group,
     /// Bytes that all current entries would take.
     live: u64,
+    /// Everything goes into a new file.
+    pub(crate) afresh: bool,
 }
 
-fn live(state: &State) -> u64 {
+/// Bytes that all current entries would take in a base.
+pub(crate) fn live(state: &State) -> u64 {
     state.bytes + state.keys.len() as u64 * ENTRY
 }
 
@@ -87,6 +93,7 @@ impl Job {
             leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
             group: state.group.clone(),
             live: live(state),
+            afresh: false,
             description: Description::of(state, store),
         }
     }
@@ -165,6 +172,11 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// Opens sled in `path`. It may still be closing in this process: waits a little for its lock.
     pub(crate) fn open(path: &Path) -> Result<Checkpoints, CheckpointError> {
+        afresh::recover(path)?;
+        Checkpoints::open_sled(path)
+    }
+
+    fn open_sled(path: &Path) -> Result<Checkpoints, CheckpointError> {
         let patience = Instant::now() + Duration::from_secs(5);
         let config = sled::Config::new()
             .path(path)
@@ -295,10 +307,12 @@ impl Checkpoints {
         let head = Head { description: job.description, group: job.group };
         self.live = job.live;
         match job.entries {
-            Entries::Changes(changes) => self.write_changes(&head, changes, &leases),
-            Entries::All(all) => self.write_base(&head, all, &leases),
+            Entries::All(all) if job.afresh => self.write_afresh(&head, all, &leases)?,
+            Entries::All(all) => self.write_base(&head, all, &leases).map_err(|e| failed(&path, e))?,
+            Entries::Changes(changes) => {
+                self.write_changes(&head, changes, &leases).map_err(|e| failed(&path, e))?;
+            }
         }
-        .map_err(|e| failed(&path, e))?;
         self.leases = leases;
         Ok(())
     }
@@ -406,7 +420,7 @@ impl Checkpoints {
 
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.file.metadata().map_or(0, |file| file.len())
     }
 }
 

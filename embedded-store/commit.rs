@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::check;
-use crate::checkpoint::Job;
+use crate::checkpoint::{Job, bloated, live};
 use crate::clock::Stamps;
 use crate::desk::Post;
 use crate::inbox::{Answer, BATCH_BYTES, Gather, Proposal, Shared, Trouble, answer};
@@ -55,6 +55,8 @@ pub(crate) struct Limits {
     pub(crate) lazy_flush: Duration,
     /// A checkpoint is due after this much log.
     pub(crate) checkpoint_bytes: u64,
+    /// What the applied state's file may have too much.
+    pub(crate) spare_bytes: u64,
     /// Free space below which nothing that grows is accepted.
     pub(crate) min_free: u64,
 }
@@ -381,8 +383,11 @@ impl Writer {
         if !due || self.log.buffered() > 0 {
             return;
         }
-        let all = self.shared.all_due.load(Ordering::Relaxed);
-        let job = Job::take(&mut self.shared.core.state.write(), self.store, all);
+        let asked = std::mem::take(&mut self.shared.inbox.lock().afresh);
+        let afresh = (asked || self.bloated()) && self.has_room();
+        let all = asked || afresh || self.shared.all_due.load(Ordering::Relaxed);
+        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, all);
+        job.afresh = afresh;
         self.checkpointing = true;
         self.postponed = false;
         self.since_checkpoint = 0;
@@ -399,9 +404,23 @@ impl Writer {
         let most = enough.max(self.limits.checkpoint_bytes * BURST);
         let room = self.free.saturating_sub(self.limits.min_free) / 4 > most;
         let burst = self.crowded.is_some_and(|at| at.elapsed() < CALM);
-        let due = self.since_checkpoint >= enough;
+        let due = self.since_checkpoint >= enough || self.bloated();
         self.postponed = due && room && burst && self.since_checkpoint < most;
         due && !self.postponed
+    }
+
+    /// Whether the applied state takes far more of the disk than it has to, and can be written anew.
+    fn bloated(&self) -> bool {
+        let live = live(&self.shared.core.state.read());
+        let file = self.shared.state_bytes.load(Ordering::Relaxed);
+        // Without a change since then the last checkpoint has done what it could.
+        self.since_checkpoint > 0 && bloated(file, live, self.limits.spare_bytes) && self.has_room()
+    }
+
+    /// Whether everything can be written once more beside what is there.
+    fn has_room(&self) -> bool {
+        let live = live(&self.shared.core.state.read());
+        self.log.free().is_ok_and(|free| free > self.limits.min_free.saturating_add(2 * live))
     }
 
     fn checkpointed(&mut self, done: Result<LogId, String>) {

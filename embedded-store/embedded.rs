@@ -54,6 +54,8 @@ pub struct Config {
     /// Log between two writes of the applied state, at least; it grows with the store, and during a burst of many
     /// writers up to 32 times.
     pub checkpoint_bytes: u64,
+    /// What the applied state's file may have beyond four times what is alive in it before it is written anew.
+    pub spare_bytes: u64,
     /// Lazy writes are on disk after this.
     pub lazy_flush: Duration,
     /// Writes that need space are refused when less than this is free.
@@ -68,6 +70,7 @@ impl Config {
             history: HistoryLimits::default(),
             segment_bytes: 8 << 20,
             checkpoint_bytes: 4 << 20,
+            spare_bytes: 16 << 20,
             // Below the 10 s that lazy durability promises, with room for a slow sync.
             lazy_flush: Duration::from_secs(8),
             min_free_bytes: 96 << 20,
@@ -189,6 +192,7 @@ impl EmbeddedStore {
         let limits = Limits {
             lazy_flush: config.lazy_flush,
             checkpoint_bytes: config.checkpoint_bytes,
+            spare_bytes: config.spare_bytes,
             min_free: config.min_free_bytes,
         };
         let mut writer = Writer {
@@ -308,7 +312,17 @@ impl EmbeddedStore {
 
     /// Writes the applied state to disk now and deletes the log before it.
     pub async fn checkpoint(&self) -> Result<(), String> {
-        self.shared.want_checkpoint().await.unwrap_or_else(|_| Err("the store is stopped".to_string()))
+        self.checkpointed(false).await
+    }
+
+    /// The same into a new file, which gives back the space that the old one has too much, if there is room for both.
+    pub async fn defragment(&self) -> Result<(), String> {
+        self.checkpointed(true).await
+    }
+
+    async fn checkpointed(&self, afresh: bool) -> Result<(), String> {
+        let written = self.shared.want_checkpoint(afresh).await;
+        written.unwrap_or_else(|_| Err("the store is stopped".to_string()))
     }
 
     /// A checksum over all keys and values at a revision (0 for now), and the revision it was read at.

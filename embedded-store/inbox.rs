@@ -48,6 +48,8 @@ pub(crate) struct Inbox {
     pub(crate) checkpointed: Option<Result<LogId, String>>,
     /// Who wants a checkpoint of everything up to now.
     pub(crate) wanted: Vec<oneshot::Sender<Result<(), String>>>,
+    /// One of them wants it to begin a new file.
+    pub(crate) afresh: bool,
     /// The writer's thread sleeps, until then if nobody wakes it (`None` inside: for ever).
     asleep: Option<Option<Instant>>,
     /// The thread has something to do by then.
@@ -206,12 +208,13 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Asks for a checkpoint; the answer comes when it is on disk.
-    pub(crate) fn want_checkpoint(&self) -> oneshot::Receiver<Result<(), String>> {
+    /// Asks for a checkpoint, in a new file if it is to be so; the answer comes when it is on disk.
+    pub(crate) fn want_checkpoint(&self, afresh: bool) -> oneshot::Receiver<Result<(), String>> {
         let (answer, wait) = oneshot::channel();
         let mut inbox = self.inbox.lock();
         if !inbox.stop {
             inbox.wanted.push(answer);
+            inbox.afresh |= afresh;
             drop(inbox);
             self.nudge();
         }

@@ -43,3 +43,22 @@ fn a_postponed_checkpoint_that_cannot_begin_keeps_nobody_awake() {
         writer.checkpointing = false;
     }
 }
+
+#[test]
+fn a_file_that_is_far_too_large_is_reason_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let mut place = store.writer.lock();
+    let writer = place.as_mut().unwrap();
+    writer.shared.state_bytes.store(writer.limits.spare_bytes + 1, Ordering::Relaxed);
+    writer.since_checkpoint = 0;
+    assert!(!writer.checkpoint_due(), "nothing has changed since the last one");
+    writer.since_checkpoint = 1;
+    assert!(writer.bloated() && writer.checkpoint_due());
+    writer.crowded = Some(Instant::now() + Duration::from_secs(60));
+    writer.free = u64::MAX;
+    assert!(!writer.checkpoint_due() && writer.postponed, "a burst comes first");
+    writer.crowded = None;
+    writer.limits.min_free = u64::MAX;
+    assert!(!writer.checkpoint_due(), "there is no room for another one");
+}

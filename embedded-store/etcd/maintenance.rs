@@ -113,7 +113,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        self.0.store.checkpoint().await.map_err(Status::internal)?;
+        self.0.store.defragment().await.map_err(Status::internal)?;
         Ok(Response::new(pb::DefragmentResponse { header: self.0.here() }))
     }
 

@@ -35,7 +35,7 @@ fn a_nudge_before_it_sleeps_is_not_lost() {
 #[test]
 fn a_wish_before_it_sleeps_is_not_lost() {
     let shared = shared();
-    let _wait = shared.want_checkpoint();
+    let _wait = shared.want_checkpoint(false);
     assert!(comes_back(&shared, true));
 }
 

@@ -11,6 +11,8 @@ use crate::EmbeddedStore;
 use crate::types::{Durability, Store, Txn};
 
 const DIRECTORY: &str = "MINIK8S_STORE_CRASH_DIR";
+/// The child writes its state anew all the time.
+const ANEW: &str = "MINIK8S_STORE_CRASH_ANEW";
 const WRITERS: usize = 4;
 
 /// Not a test of its own: what the child does. Without the variable there is nothing to do.
@@ -43,6 +45,13 @@ fn child() {
     });
     // They end only with the process.
     let writers: Vec<_> = writers.collect();
+    if std::env::var_os(ANEW).is_some() {
+        runtime.block_on(async {
+            loop {
+                store.defragment().await.unwrap();
+            }
+        });
+    }
     runtime.block_on(futures::future::join_all(writers));
 }
 
@@ -68,6 +77,24 @@ fn read(store: &EmbeddedStore, key: &str) -> u64 {
 fn kill_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     crashes(dir.path(), rounds(8, 300), |_| (), |_, _| ());
+}
+
+#[test]
+fn kill_while_space_is_given_back_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hit = [0; 4];
+    crashes(
+        dir.path(),
+        rounds(12, 300),
+        |child| {
+            child.env(ANEW, "1");
+        },
+        |dir, _| {
+            let left = |name: &str| usize::from(dir.join(name).exists());
+            hit[left("state.new") + 2 * left("state.old")] += 1;
+        },
+    );
+    assert!(hit[1..].iter().sum::<usize>() > 0, "some must have met it half done: {hit:?}");
 }
 
 #[test]
