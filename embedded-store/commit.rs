@@ -12,21 +12,23 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::check;
-use crate::checkpoint::{Job, bloated, live};
+use crate::checkpoint::Job;
 use crate::clock::Stamps;
 use crate::desk::Post;
-use crate::inbox::{Answer, BATCH_BYTES, Gather, Proposal, Shared, Trouble, answer};
+use crate::inbox::{Answer, BATCH_BYTES, Gather, Proposal, Shared, answer};
 use crate::record::{Record, Request};
-use crate::replica::{LogId, LogStorage, StateMachine};
+use crate::replica::{LogStorage, StateMachine};
 use crate::state::Outcome;
 use crate::types::{Durability, OpResult, StoreError};
+
+mod upkeep;
 
 /// A sync that a thread with other work may wait for.
 const QUICK_SYNC: Duration = Duration::from_millis(1);
@@ -34,10 +36,6 @@ const QUICK_SYNC: Duration = Duration::from_millis(1);
 const MAINTENANCE: u64 = 512 << 10;
 /// Lazy records kept in memory; more of them go to disk before their time.
 const LAZY_BYTES: usize = 1 << 20;
-/// Log after which the applied state is written, however large it is.
-const LONGEST_LOG: u64 = 32 << 20;
-/// So many times the log after which a checkpoint is due may there be while many write at the same time.
-const BURST: u64 = 32;
 /// A burst is over when no crowd has written for so long.
 const CALM: Duration = Duration::from_millis(200);
 /// So many who write at the same time are a crowd, of which the writer's thread waits for most.
@@ -346,103 +344,6 @@ impl Writer {
             if e.kind() == io::ErrorKind::StorageFull {
                 self.lazy_due = Some(Instant::now() + self.limits.lazy_flush);
             }
-        }
-    }
-
-    /// Rolls segments, starts checkpoints and deletes what they made superfluous.
-    fn maintain(&mut self) {
-        self.unmaintained = 0;
-        // Found out anew if a checkpoint is possible at all.
-        self.postponed = false;
-        let done = self.shared.inbox.lock().checkpointed.take();
-        if let Some(done) = done {
-            self.checkpointed(done);
-        }
-        let Trouble { unwritable, checkpoint, .. } = self.shared.trouble.lock().clone();
-        let stopped = unwritable.is_some();
-        if let Some(why) = unwritable.or(checkpoint) {
-            for waiting in std::mem::take(&mut self.shared.inbox.lock().wanted) {
-                let _ = waiting.send(Err(why.clone()));
-            }
-        }
-        if stopped {
-            return;
-        }
-        if let Err(e) = self.log.roll() {
-            tracing::warn!("cannot begin a new segment of the log, the old one grows: {e}");
-        }
-        if self.checkpointing {
-            return;
-        }
-        self.waiting.append(&mut self.shared.inbox.lock().wanted);
-        if !self.waiting.is_empty() {
-            // Only what is on disk in the log may be in a checkpoint.
-            self.flush();
-        }
-        let due = self.checkpoint_due() || !self.waiting.is_empty();
-        if !due || self.log.buffered() > 0 {
-            return;
-        }
-        let asked = std::mem::take(&mut self.shared.inbox.lock().afresh);
-        let afresh = (asked || self.bloated()) && self.has_room();
-        let all = asked || afresh || self.shared.all_due.load(Ordering::Relaxed);
-        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, all);
-        job.afresh = afresh;
-        self.checkpointing = true;
-        self.postponed = false;
-        self.since_checkpoint = 0;
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
-            self.checkpointed(Err("its thread is gone".to_string()));
-        }
-    }
-
-    /// A large store takes more log to read back for fewer writes of what changes again and again. And a burst has the
-    /// processors and the disk for itself, as long as there is space for its log.
-    fn checkpoint_due(&mut self) -> bool {
-        let live = self.shared.core.state.read().bytes;
-        let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
-        let most = enough.max(self.limits.checkpoint_bytes * BURST);
-        let room = self.free.saturating_sub(self.limits.min_free) / 4 > most;
-        let burst = self.crowded.is_some_and(|at| at.elapsed() < CALM);
-        let due = self.since_checkpoint >= enough || self.bloated();
-        self.postponed = due && room && burst && self.since_checkpoint < most;
-        due && !self.postponed
-    }
-
-    /// Whether the applied state takes far more of the disk than it has to, and can be written anew.
-    fn bloated(&self) -> bool {
-        let live = live(&self.shared.core.state.read());
-        let file = self.shared.state_bytes.load(Ordering::Relaxed);
-        // Without a change since then the last checkpoint has done what it could.
-        self.since_checkpoint > 0 && bloated(file, live, self.limits.spare_bytes) && self.has_room()
-    }
-
-    /// Whether everything can be written once more beside what is there.
-    fn has_room(&self) -> bool {
-        let live = live(&self.shared.core.state.read());
-        self.log.free().is_ok_and(|free| free > self.limits.min_free.saturating_add(2 * live))
-    }
-
-    fn checkpointed(&mut self, done: Result<LogId, String>) {
-        match &done {
-            Ok(upto) => {
-                self.checkpointing = false;
-                if let Err(e) = self.log.purge(*upto) {
-                    tracing::warn!("cannot delete old segments of the log: {e}");
-                }
-                self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
-            }
-            // No further one is tried: what sled holds is not known any more, and the log has everything.
-            Err(why) => {
-                tracing::error!(
-                    "the applied state cannot be written, the log grows until the next start: {why}"
-                );
-                self.shared.trouble.lock().checkpoint = Some(why.clone());
-            }
-        }
-        let done = done.map(|_| ());
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(done.clone());
         }
     }
 
