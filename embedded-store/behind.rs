@@ -32,6 +32,7 @@ pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, s
         shared.metrics.backend_commit.observe(started.elapsed());
         shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
         shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+        shared.kept.store(checkpoints.kept, Ordering::Relaxed);
         if written.is_ok() {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             shared.checkpointed.store(now.as_secs(), Ordering::Relaxed);

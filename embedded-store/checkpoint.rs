@@ -162,6 +162,8 @@ pub(crate) struct Checkpoints {
     bases: u64,
     /// What [`FEW`] checkpoints have.
     pub(crate) few_bytes: u64,
+    /// A new file could not take the place of this one.
+    pub(crate) kept: bool,
     /// Bytes of the pieces that count, and of the entries in them that are current, as of the last checkpoint.
     stored: u64,
     live: u64,
@@ -211,6 +213,7 @@ impl Checkpoints {
             layout: Layout::default(),
             bases: 0,
             few_bytes: 0,
+            kept: false,
             stored: 0,
             live: 0,
             leases: BTreeMap::new(),
@@ -307,8 +310,11 @@ impl Checkpoints {
         let head = Head { description: job.description, group: job.group };
         self.live = job.live;
         match job.entries {
-            Entries::All(all) if job.afresh => self.write_afresh(&head, all, &leases)?,
-            Entries::All(all) => self.write_base(&head, all, &leases).map_err(|e| failed(&path, e))?,
+            Entries::All(all) => {
+                if !(job.afresh && self.write_afresh(&head, &all, &leases)?) {
+                    self.write_base(&head, &all, &leases).map_err(|e| failed(&path, e))?;
+                }
+            }
             Entries::Changes(changes) => {
                 self.write_changes(&head, changes, &leases).map_err(|e| failed(&path, e))?;
             }
@@ -346,7 +352,7 @@ impl Checkpoints {
     fn write_base(
         &mut self,
         head: &Head,
-        all: Vec<KeyValue>,
+        all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
     ) -> sled::Result<()> {
         self.bases += 1;
@@ -357,7 +363,7 @@ impl Checkpoints {
             encoder.add(&Item::Lease(*id, *ttl));
         }
         for kv in all {
-            encoder.add(&Item::Put(kv));
+            encoder.add(&Item::Put(kv.clone()));
             encoder.full().try_for_each(|piece| row.add(piece))?;
         }
         encoder.end().try_for_each(|piece| row.add(piece))?;

@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) checkpointed: AtomicU64,
     /// The next checkpoint is to hold everything.
     pub(crate) all_due: AtomicBool,
+    /// The file of the applied state stays, however large it is.
+    pub(crate) kept: AtomicBool,
     pub(crate) inbox: Mutex<Inbox>,
     pub(crate) wake: Condvar,
 }
@@ -108,6 +110,7 @@ impl Shared {
             state_bytes: AtomicU64::new(0),
             checkpointed: AtomicU64::new(0),
             all_due: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         }

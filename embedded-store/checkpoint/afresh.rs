@@ -42,25 +42,35 @@ pub(super) fn recover(path: &Path) -> Result<(), CheckpointError> {
 }
 
 impl Checkpoints {
-    /// Writes a base into a new sled and goes on with that.
+    /// Writes a base into a new sled and goes on with that. `false` if that cannot be, as where folders cannot be renamed:
+    /// then everything is as it was.
     pub(super) fn write_afresh(
         &mut self,
         head: &Head,
-        all: Vec<KeyValue>,
+        all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
-    ) -> Result<(), CheckpointError> {
+    ) -> Result<bool, CheckpointError> {
         let (new, old) = (new(&self.path), old(&self.path));
-        let io = |source| CheckpointError::Io { path: new.clone(), source };
-        remove(&new).and_then(|()| remove(&old)).map_err(io)?;
-        let mut fresh = Checkpoints::open_sled(&new)?;
-        fresh.write_base(head, all, leases).map_err(|e| failed(&new, e))?;
-        fs::rename(&self.path, &old).map_err(io)?;
-        if let Err(e) = fs::rename(&new, &self.path) {
-            // The next start would do the same.
-            let _ = fs::rename(&old, &self.path);
-            return Err(io(e));
-        }
-        sync_parent(&self.path).map_err(io)?;
+        let taken = self.build(head, all, leases).and_then(|fresh| {
+            let io = |source| CheckpointError::Io { path: new.clone(), source };
+            fs::rename(&self.path, &old).map_err(io)?;
+            let placed = fs::rename(&new, &self.path).map_err(io);
+            if placed.is_err() {
+                // If this fails as well, the next start does it.
+                fs::rename(&old, &self.path).map_err(io)?;
+            }
+            placed.map(|()| fresh)
+        });
+        let mut fresh = match taken {
+            Ok(fresh) => fresh,
+            Err(e) if self.path.exists() => {
+                tracing::warn!("the file of the applied state stays as large as it is: {e}");
+                self.kept = true;
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        };
+        sync_parent(&self.path).map_err(|source| CheckpointError::Io { path: self.path.clone(), source })?;
         (fresh.few_bytes, fresh.live) = (self.few_bytes, self.live);
         fresh.path.clone_from(&self.path);
         drop(std::mem::replace(self, fresh));
@@ -68,7 +78,22 @@ impl Checkpoints {
         if let Err(e) = remove(&old) {
             tracing::warn!("cannot give back the space of {}: {e}", old.display());
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The new sled, beside the place of this one and on disk.
+    fn build(
+        &self,
+        head: &Head,
+        all: &[KeyValue],
+        leases: &BTreeMap<LeaseId, i64>,
+    ) -> Result<Checkpoints, CheckpointError> {
+        let path = new(&self.path);
+        let cleared = remove(&path).and_then(|()| remove(&old(&self.path)));
+        cleared.map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
+        let mut fresh = Checkpoints::open_sled(&path)?;
+        fresh.write_base(head, all, leases).map_err(|e| failed(&path, e))?;
+        Ok(fresh)
     }
 }
 

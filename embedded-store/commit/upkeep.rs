@@ -79,7 +79,10 @@ impl Writer {
         let live = live(&self.shared.core.state.read());
         let file = self.shared.state_bytes.load(Ordering::Relaxed);
         // Without a change since then the last checkpoint has done what it could.
-        self.since_checkpoint > 0 && bloated(file, live, self.limits.spare_bytes) && self.has_room()
+        self.since_checkpoint > 0
+            && bloated(file, live, self.limits.spare_bytes)
+            && !self.shared.kept.load(Ordering::Relaxed)
+            && self.has_room()
     }
 
     /// Whether everything can be written once more beside what is there.

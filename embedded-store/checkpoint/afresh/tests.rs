@@ -86,3 +86,30 @@ fn a_crash_in_between_leaves_what_was_there() {
     fs::rename(new(&path), &path).unwrap();
     check("the new one is in place", &state.keys);
 }
+
+#[test]
+fn what_cannot_be_written_anew_is_written_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut checkpoints = Checkpoints::open(&path).unwrap();
+    let mut state = empty();
+    let mut afresh = |checkpoints: &mut Checkpoints| {
+        put(&mut state, 1, 100);
+        checkpoints.write(Job { afresh: true, ..Job::take(&mut state, 5, true) }).unwrap();
+        state.revision
+    };
+    fs::write(new(&path), "in the way").unwrap();
+    afresh(&mut checkpoints);
+    assert!(checkpoints.kept && checkpoints.layout.base == 1);
+    let revision = afresh(&mut checkpoints);
+    assert_eq!(checkpoints.layout.base, 2, "the next one goes there, too");
+    drop(checkpoints);
+    fs::remove_file(new(&path)).unwrap();
+    let (mut checkpoints, found) = load(&path);
+    assert_eq!(found.revision, revision);
+    // Nothing is in the way any more.
+    let revision = afresh(&mut checkpoints);
+    assert!(!checkpoints.kept && checkpoints.layout.base == 1);
+    drop(checkpoints);
+    assert_eq!(load(&path).1.revision, revision);
+}
