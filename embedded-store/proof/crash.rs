@@ -99,6 +99,17 @@ fn kill_while_space_is_given_back_loses_nothing() {
 
 #[test]
 fn power_cuts_lose_nothing_that_was_acknowledged() {
+    power_cuts(|_| ());
+}
+
+#[test]
+fn power_cuts_while_space_is_given_back_lose_nothing() {
+    power_cuts(|child| {
+        child.env(ANEW, "1");
+    });
+}
+
+fn power_cuts(prepare: impl Fn(&mut Command)) {
     let dir = tempfile::tempdir().unwrap();
     let tools = tempfile::tempdir().unwrap();
     let library = unsynced::build(tools.path());
@@ -107,6 +118,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
         command.env("LD_PRELOAD", &library);
         command.env("UNSYNCED_UNDER", dir.path());
         command.env("UNSYNCED_JOURNAL", &journal);
+        prepare(command);
     };
     let mut lost = 0;
     crashes(dir.path(), rounds(12, 300), preload, |_, dice| lost += unsynced::lose(&journal, dice));

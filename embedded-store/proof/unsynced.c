@@ -2,7 +2,7 @@
  *
  * kill -9 cannot see a missing sync, because the page cache survives it. With the journal a test can take back any part
  * of what a power cut could have lost. Only fsync and fdatasync count: sync_file_range, which sled uses, reaches no
- * disk. Files are named by UNSYNCED_UNDER; the journal is UNSYNCED_JOURNAL. Records: kind, path, offset, old bytes.
+ * disk. A rename is taken to last: whoever needs it to syncs the folder, which is not looked at here. Files are named by UNSYNCED_UNDER; the journal is UNSYNCED_JOURNAL. Records: kind, path, offset, old bytes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -50,7 +50,7 @@ static void record(uint32_t kind, const char *path, uint64_t offset, const void 
   free(out);
 }
 
-enum { WRITE = 1, SYNC_BEGINS = 2, SYNC_ENDS = 3 };
+enum { WRITE = 1, SYNC_BEGINS = 2, SYNC_ENDS = 3, RENAME = 4 };
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   static ssize_t (*next)(int, const void *, size_t, off64_t);
@@ -124,4 +124,18 @@ int fdatasync(int fd) {
   static int (*next)(int);
   if (!next) next = dlsym(RTLD_NEXT, "fdatasync");
   return synced(fd, next);
+}
+
+/* Noted before it is done: what was written to a file that is not where the journal has it is left alone. */
+int rename(const char *from, const char *to) {
+  static int (*next)(const char *, const char *);
+  const char *under = getenv("UNSYNCED_UNDER");
+  int done;
+  if (!next) next = dlsym(RTLD_NEXT, "rename");
+  if (!under || strncmp(from, under, strlen(under)) != 0) return next(from, to);
+  pthread_mutex_lock(&lock);
+  record(RENAME, from, 0, to, strlen(to));
+  done = next(from, to);
+  pthread_mutex_unlock(&lock);
+  return done;
 }

@@ -48,15 +48,36 @@ fn read(journal: &Path) -> Vec<Record> {
         let (kind, name, length) = (word(0), word(4) as usize, word(8) as usize);
         let offset = u64::from_le_bytes(head[12..20].try_into().unwrap());
         let Some((body, tail)) = tail.split_at_checked(name + length) else { break };
+        let path = String::from_utf8(body[..name].to_vec()).unwrap();
         let step = match kind {
-            1 => Step::Write { offset, old: body[name..].to_vec() },
-            2 => Step::SyncBegins(offset),
-            _ => Step::SyncEnds(offset),
+            1 => Some(Step::Write { offset, old: body[name..].to_vec() }),
+            2 => Some(Step::SyncBegins(offset)),
+            3 => Some(Step::SyncEnds(offset)),
+            _ => None,
         };
-        records.push(Record { path: String::from_utf8(body[..name].to_vec()).unwrap(), step });
+        match step {
+            Some(step) => records.push(Record { path, step }),
+            None => renamed(
+                &mut records,
+                Path::new(&path),
+                Path::new(std::str::from_utf8(&body[name..]).unwrap()),
+            ),
+        }
         rest = tail;
     }
     records
+}
+
+/// What was done to files before they were moved, or before they made way, is not found under their names any more.
+fn renamed(records: &mut Vec<Record>, from: &Path, to: &Path) {
+    records.retain(|record| !Path::new(&record.path).starts_with(to));
+    for Record { path, .. } in records {
+        if let Ok(rest) = Path::new(path).strip_prefix(from) {
+            // Joining nothing would add a slash.
+            let moved = if rest.as_os_str().is_empty() { to.to_path_buf() } else { to.join(rest) };
+            *path = moved.into_os_string().into_string().unwrap();
+        }
+    }
 }
 
 /// Which of the writes among these are not on the platter after the last of them.
