@@ -361,6 +361,18 @@ fn other_kinds_get_their_defaults() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 8, ..Default::default() })]
 
+    /// A number that a custom resource holds does not drift from one write to the next.
+    #[test]
+    fn a_float_reads_back_as_it_was_written(bits in proptest::collection::vec(proptest::num::f64::NORMAL, 100)) {
+        for float in bits {
+            let text = format!("{{\"float\":{float:e}}}");
+            let (tree, _) = decode_json(text.as_bytes()).unwrap();
+            proptest::prop_assert_eq!(tree["float"].as_f64(), Some(float));
+            let (again, _) = decode_json(&serde_json::to_vec(&tree).unwrap()).unwrap();
+            proptest::prop_assert_eq!(again, tree);
+        }
+    }
+
     /// An object that was checked and defaulted stays as it is, for every kind of the release.
     #[test]
     fn a_second_pass_changes_nothing(seed in proptest::num::u64::ANY) {
