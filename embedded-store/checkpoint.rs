@@ -40,8 +40,9 @@ const BASE: u8 = b'b';
 const CHANGES: u8 = b'd';
 /// Dead entries of so many checkpoints are kept however few live ones there are.
 pub(crate) const FEW: u64 = 4;
-/// What an entry takes beside its key and value.
+/// What an entry takes beside its key and value, and what a lease takes.
 const ENTRY: u64 = 41;
+const LEASE: u64 = 17;
 /// Pieces that are removed from sled at a time.
 const TOGETHER: usize = 128;
 /// Keys that are in sled ahead of their pieces: so many that its nodes are split before they hold any.
@@ -77,7 +78,7 @@ pub(crate) struct Job {
 
 /// Bytes that all current entries would take in a base.
 pub(crate) fn live(state: &State) -> u64 {
-    state.bytes + state.keys.len() as u64 * ENTRY
+    state.bytes + state.keys.len() as u64 * ENTRY + state.leases.len() as u64 * LEASE
 }
 
 impl Job {
@@ -225,10 +226,14 @@ impl Checkpoints {
         &mut self,
         limits: HistoryLimits,
     ) -> Result<Option<(State, Description)>, CheckpointError> {
-        match catch_unwind(AssertUnwindSafe(|| self.read(limits))) {
-            Ok(result) => result.map_err(|what| damaged(&self.path, what)),
-            Err(_) => Err(damaged(&self.path, "sled cannot read it")),
+        let found = match catch_unwind(AssertUnwindSafe(|| self.read(limits))) {
+            Ok(result) => result.map_err(|what| damaged(&self.path, what))?,
+            Err(_) => return Err(damaged(&self.path, "sled cannot read it")),
+        };
+        if found.is_some() {
+            afresh::remove_replaced(&self.path);
         }
+        Ok(found)
     }
 
     fn read(&mut self, limits: HistoryLimits) -> Result<Option<(State, Description)>, String> {

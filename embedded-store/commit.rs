@@ -88,6 +88,8 @@ pub(crate) struct Writer {
     pub(crate) checkpointing: bool,
     /// One is due and waits for a burst to end.
     pub(crate) postponed: bool,
+    /// When everything was last written anew, to give space back.
+    pub(crate) renewed: Option<Instant>,
     pub(crate) last_time: u64,
     /// Who waits for the checkpoint that is being written.
     pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,

@@ -1,6 +1,7 @@
 //! The durable store: opens a directory, replays what is in it, and runs the two threads that write to it.
 //!
-//! Layout of the directory: `LOCK`, held while the store is open; `log/`, the segments; `state/`, sled. Opening takes
+//! Layout of the directory: `LOCK`, held while the store is open; `log/`, the segments; `state/`, sled, and while that is
+//! being replaced `state.new/` and `state.old/`. Opening takes
 //! the applied state and replays the log after it. A torn write at the end of the log is cut off and reported;
 //! anything else that does not add up is named and refused, unless the whole state can be rebuilt from the log.
 
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::behind::checkpointer;
 use crate::check;
-use crate::checkpoint::{CheckpointError, Checkpoints, FEW};
+use crate::checkpoint::{CheckpointError, Checkpoints, FEW, live};
 use crate::clock::{Clock, Stamps, SystemClock};
 use crate::commit::{Limits, Place, Writer, commit_here, run};
 use crate::core::Core;
@@ -210,6 +211,7 @@ impl EmbeddedStore {
             sync_time: Duration::ZERO,
             checkpointing: false,
             postponed: false,
+            renewed: None,
             free: 0,
             last_time,
             crowd: 0,
@@ -315,9 +317,25 @@ impl EmbeddedStore {
         self.checkpointed(false).await
     }
 
-    /// The same into a new file, which gives back the space that the old one has too much, if there is room for both.
+    /// The same into a new file, which gives back the space that the old one has too much. Both must have room.
     pub async fn defragment(&self) -> Result<(), String> {
-        self.checkpointed(true).await
+        let live = live(&self.shared.core.state.read());
+        let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), self.min_free.saturating_add(2 * live));
+        if free <= needed {
+            return Err(format!(
+                "{} MiB are free on the disk of the store, {} MiB are needed",
+                free >> 20,
+                needed >> 20
+            ));
+        }
+        self.checkpointed(true).await?;
+        match self.shared.kept.load(Ordering::Relaxed) {
+            true => {
+                Err("a new file could not take the place of the old one, the server's log says why"
+                    .to_string())
+            }
+            false => Ok(()),
+        }
     }
 
     async fn checkpointed(&self, afresh: bool) -> Result<(), String> {

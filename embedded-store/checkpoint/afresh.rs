@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::description::Layout;
 use super::{CheckpointError, Checkpoints, Head, failed};
 use crate::types::{KeyValue, LeaseId};
 
@@ -31,70 +33,117 @@ fn old(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Ends what a crash has interrupted.
+/// Ends what a crash has interrupted. What was moved away stays until the one in its place has been read.
 pub(super) fn recover(path: &Path) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
     let old = old(path);
     if !path.exists() && old.exists() {
         fs::rename(&old, path).and_then(|()| sync_parent(path)).map_err(io)?;
     }
-    remove(&new(path)).and_then(|()| remove(&old)).map_err(io)
+    remove(&new(path)).map_err(io)
+}
+
+/// Gives back the space of the one that was replaced. It is in nobody's way, so a failure is no harm.
+pub(super) fn remove_replaced(path: &Path) {
+    let old = old(path);
+    if let Err(e) = remove(&old) {
+        tracing::warn!("cannot give back the space of {}: {e}", old.display());
+    }
 }
 
 impl Checkpoints {
     /// Writes a base into a new sled and goes on with that. `false` if that cannot be, as where folders cannot be renamed:
-    /// then everything is as it was.
+    /// then the old one is as it was.
     pub(super) fn write_afresh(
         &mut self,
         head: &Head,
         all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
     ) -> Result<bool, CheckpointError> {
-        let (new, old) = (new(&self.path), old(&self.path));
-        let taken = self.build(head, all, leases).and_then(|fresh| {
-            let io = |source| CheckpointError::Io { path: new.clone(), source };
-            fs::rename(&self.path, &old).map_err(io)?;
-            let placed = fs::rename(&new, &self.path).map_err(io);
-            if placed.is_err() {
-                // If this fails as well, the next start does it.
-                fs::rename(&old, &self.path).map_err(io)?;
-            }
-            placed.map(|()| fresh)
-        });
-        let mut fresh = match taken {
-            Ok(fresh) => fresh,
+        let built = self.build(head, all, leases);
+        let (written, placed) = match built.and_then(|written| self.replace().map(|()| written)) {
+            Ok(written) => (written, Checkpoints::open_sled(&self.path)?),
             Err(e) if self.path.exists() => {
                 tracing::warn!("the file of the applied state stays as large as it is: {e}");
+                let _ = remove(&new(&self.path));
                 self.kept = true;
                 return Ok(false);
             }
             Err(e) => return Err(e),
         };
-        sync_parent(&self.path).map_err(|source| CheckpointError::Io { path: self.path.clone(), source })?;
-        (fresh.few_bytes, fresh.live) = (self.few_bytes, self.live);
-        fresh.path.clone_from(&self.path);
-        drop(std::mem::replace(self, fresh));
-        // It is in nobody's way, and the next start removes it.
-        if let Err(e) = remove(&old) {
-            tracing::warn!("cannot give back the space of {}: {e}", old.display());
+        let placed = Checkpoints {
+            layout: written.layout,
+            bases: written.bases,
+            stored: written.stored,
+            few_bytes: self.few_bytes,
+            live: self.live,
+            ..placed
+        };
+        if close(std::mem::replace(self, placed)).is_err() {
+            tracing::warn!("sled cannot close {}", old(&self.path).display());
         }
+        remove_replaced(&self.path);
         Ok(true)
     }
 
-    /// The new sled, beside the place of this one and on disk.
+    /// Makes the new sled, beside the place of this one, closed and on disk. sled finds some of its files by the path that it
+    /// was opened with, so it is not open while it is moved.
     fn build(
         &self,
         head: &Head,
         all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
-    ) -> Result<Checkpoints, CheckpointError> {
+    ) -> Result<Written, CheckpointError> {
         let path = new(&self.path);
-        let cleared = remove(&path).and_then(|()| remove(&old(&self.path)));
-        cleared.map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
+        let io = |source| CheckpointError::Io { path: path.clone(), source };
+        remove(&path).and_then(|()| remove(&old(&self.path))).map_err(io)?;
         let mut fresh = Checkpoints::open_sled(&path)?;
         fresh.write_base(head, all, leases).map_err(|e| failed(&path, e))?;
-        Ok(fresh)
+        let written = Written { layout: fresh.layout, bases: fresh.bases, stored: fresh.stored };
+        close(fresh).map_err(|()| io(io::Error::other("sled cannot close it")))?;
+        sync_files(&path).map_err(io)?;
+        Ok(written)
     }
+
+    /// Puts the new sled in the place of this one.
+    fn replace(&self) -> Result<(), CheckpointError> {
+        let (path, new, old) = (&self.path, new(&self.path), old(&self.path));
+        let io = |source| CheckpointError::Io { path: path.clone(), source };
+        fs::rename(path, &old).map_err(io)?;
+        if let Err(e) = fs::rename(&new, path) {
+            // If this fails as well, the next start does it.
+            fs::rename(&old, path).map_err(io)?;
+            return Err(io(e));
+        }
+        sync_parent(path).map_err(|e| {
+            // Which of them a power cut leaves is not known: neither is gone on with.
+            let _ = fs::rename(path, &new);
+            io(e)
+        })
+    }
+}
+
+/// What is known of a base that has been written.
+struct Written {
+    layout: Layout,
+    bases: u64,
+    stored: u64,
+}
+
+/// sled panics if the disk fails it while it is being closed.
+fn close(checkpoints: Checkpoints) -> Result<(), ()> {
+    catch_unwind(AssertUnwindSafe(|| drop(checkpoints))).map_err(|_| ())
+}
+
+/// sled leaves some of its files to the file system.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    File::open(folder)?.sync_all()
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

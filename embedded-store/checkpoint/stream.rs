@@ -1,15 +1,15 @@
 //! Entries as a stream of bytes, cut into pieces that suit sled. Pure.
 //!
-//! sled keeps up to 17 values together in a node and writes the node anew after a few changes; what is larger than a
-//! quarter of its segment goes into a file of its own, which it neither syncs nor gives back. So a piece is small
-//! enough for 17 of them to stay below that, and an entry is cut wherever a piece ends.
+//! sled keeps up to 17 values together in a node, 19 after it has merged two, and writes the node anew after a few changes;
+//! what is larger than a quarter of its segment goes into a file of its own, which it neither syncs nor gives back. So a
+//! piece is small enough for 19 of them to stay below that, and an entry is cut wherever a piece ends.
 
 use bytes::Bytes;
 
 use crate::types::{KeyValue, LeaseId};
 
 /// Bytes of a piece, with its checksum.
-pub(super) const PIECE: usize = 7 * 1024;
+pub(super) const PIECE: usize = 6 * 1024;
 const CHECKSUM: usize = 4;
 
 const END: u8 = 0;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
+use std::time::{Duration, Instant};
 
 use super::{CALM, Writer};
 use crate::checkpoint::{Job, bloated, live};
@@ -12,6 +13,9 @@ use crate::replica::LogId;
 const LONGEST_LOG: u64 = 32 << 20;
 /// So many times the log after which a checkpoint is due may there be while many write at the same time.
 pub(super) const BURST: u64 = 32;
+/// The applied state is written anew no more often than this, and seldom where that failed: each time everything is written.
+const PAUSE: Duration = Duration::from_secs(60);
+const LONG_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 impl Writer {
     /// Rolls segments, starts checkpoints and deletes what they made superfluous.
@@ -43,15 +47,23 @@ impl Writer {
         if !self.waiting.is_empty() {
             // Only what is on disk in the log may be in a checkpoint.
             self.flush();
+            if let Some(why) = self.shared.trouble.lock().unwritable.clone() {
+                for waiting in self.waiting.drain(..) {
+                    let _ = waiting.send(Err(why.clone()));
+                }
+            }
         }
         let due = self.checkpoint_due() || !self.waiting.is_empty();
         if !due || self.log.buffered() > 0 {
             return;
         }
         let asked = std::mem::take(&mut self.shared.inbox.lock().afresh);
-        let afresh = (asked || self.bloated()) && self.has_room();
-        let all = asked || afresh || self.shared.all_due.load(Ordering::Relaxed);
-        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, all);
+        let all_due = self.shared.all_due.load(Ordering::Relaxed);
+        let afresh = (asked || self.bloated() || (all_due && self.would_bloat())) && self.has_room();
+        if afresh {
+            self.renewed = Some(Instant::now());
+        }
+        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, afresh || all_due);
         job.afresh = afresh;
         self.checkpointing = true;
         self.postponed = false;
@@ -81,8 +93,20 @@ impl Writer {
         // Without a change since then the last checkpoint has done what it could.
         self.since_checkpoint > 0
             && bloated(file, live, self.limits.spare_bytes)
-            && !self.shared.kept.load(Ordering::Relaxed)
+            && self.renewed.is_none_or(|at| at.elapsed() > self.pause())
             && self.has_room()
+    }
+
+    /// Whether a base beside what is there would make the file far too large.
+    fn would_bloat(&self) -> bool {
+        let live = live(&self.shared.core.state.read());
+        let file = self.shared.state_bytes.load(Ordering::Relaxed);
+        bloated(file + live, live, self.limits.spare_bytes) && !self.shared.kept.load(Ordering::Relaxed)
+    }
+
+    /// Time between two attempts to give space back.
+    fn pause(&self) -> Duration {
+        if self.shared.kept.load(Ordering::Relaxed) { LONG_PAUSE } else { PAUSE }
     }
 
     /// Whether everything can be written once more beside what is there.

@@ -15,7 +15,7 @@ use super::wire::mvccpb::KeyValue;
 
 /// Of the repeated field `kvs` in a `RangeResponse`.
 const KVS: u32 = 2;
-/// Bytes of a piece; it is larger only if a single key and value are.
+/// Bytes of a piece, about; it is larger only if a single key and value are.
 const PIECE: usize = 64 * 1024;
 
 /// What is still to be sent of an answer, framed for gRPC.
@@ -35,6 +35,11 @@ impl Page {
         put_prefix(length, &mut head);
         first.encode_raw(&mut head);
         Page { kvs, head: Some(head.freeze()), tail: Some(answer) }
+    }
+
+    /// Whether there is a next piece.
+    pub(super) fn goes_on(&self) -> bool {
+        self.tail.is_some()
     }
 }
 

@@ -238,10 +238,14 @@ async fn send(answer: Result<Answer, Status>, respond: &mut SendResponse<Bytes>)
     match answer {
         Answer::Whole(message) => stream.send_data(message, false)?,
         Answer::Pieces(mut page) => {
-            while room(&mut stream).await?
-                && let Some(piece) = page.next()
-            {
-                stream.send_data(piece, false)?;
+            // Trailers need no room.
+            while page.goes_on() {
+                if !room(&mut stream).await? {
+                    return Ok(());
+                }
+                if let Some(piece) = page.next() {
+                    stream.send_data(piece, false)?;
+                }
             }
         }
     }

@@ -170,8 +170,6 @@ async fn an_answer_is_of_one_revision_however_slowly_it_is_read() {
         let first = answer.data().await.unwrap().unwrap();
         (answer, first)
     };
-    let (given_up, _) = open().await;
-    drop(given_up);
     let (mut answer, first) = open().await;
     for number in 0..40 {
         kv.put(put(&format!("k{number:02}"), "new")).await.unwrap();
