@@ -1,3 +1,5 @@
+//! The pieces together are what prost would have encoded.
+
 use proptest::prelude::*;
 
 use super::*;
