@@ -13,7 +13,7 @@
 //! older time is noticed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -180,6 +180,8 @@ impl Checkpoints {
     }
 
     fn open_sled(path: &Path) -> Result<Checkpoints, CheckpointError> {
+        remove_half_written(path)
+            .map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
         let patience = Instant::now() + Duration::from_secs(5);
         let config = sled::Config::new()
             .path(path)
@@ -433,6 +435,21 @@ impl Checkpoints {
     pub(crate) fn bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |file| file.len())
     }
+}
+
+/// While it opens sled writes down what it has found, and takes the half of that, if it was killed meanwhile, for the whole.
+fn remove_half_written(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_busy(e: &io::Error) -> bool {

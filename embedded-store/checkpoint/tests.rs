@@ -51,6 +51,16 @@ fn a_state_reads_back_as_it_was() {
 }
 
 #[test]
+fn a_kill_while_sled_opens_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = filled(dir.path());
+    for half in [&b""[..], b"half", &[7; 5000]] {
+        std::fs::write(dir.path().join("snap.FFFFFFFFFFFFFFF0.generating"), half).unwrap();
+        assert_eq!(load(dir.path()).unwrap().0.keys, state.keys);
+    }
+}
+
+#[test]
 fn what_sled_loses_or_changes_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
