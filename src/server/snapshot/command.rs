@@ -286,7 +286,7 @@ fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// As etcdctl prints sizes: two significant digits, decimal units.
+/// As etcdctl prints sizes: in decimal units, rounded to one digit after the point and then, from 10 on, to none.
 fn human_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
@@ -297,6 +297,7 @@ fn human_size(bytes: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
+    let value = (value * 10.0 + 0.5).floor() / 10.0;
     if unit == "B" || value >= 10.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
@@ -366,7 +367,8 @@ mod tests {
 
     #[test]
     fn sizes_are_printed_as_etcdctl_does() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (20_480, "20 kB"), (2_100_000, "2.1 MB")] {
+        let sizes = [(0, "0 B"), (999, "999 B"), (9_960, "10 kB"), (20_480, "20 kB"), (192_512, "192 kB")];
+        for (bytes, text) in sizes.into_iter().chain([(2_100_000, "2.1 MB"), (193_500, "194 kB")]) {
             assert_eq!(human_size(bytes), text);
         }
     }
