@@ -28,7 +28,7 @@ mod afresh;
 mod description;
 mod stream;
 
-pub(crate) use afresh::bloated;
+pub(crate) use afresh::{bloated, needed};
 pub(crate) use description::Description;
 use description::Layout;
 use stream::{Decoder, Encoder, Item};

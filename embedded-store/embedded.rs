@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::behind::checkpointer;
 use crate::check;
-use crate::checkpoint::{CheckpointError, Checkpoints, FEW, live};
+use crate::checkpoint::{CheckpointError, Checkpoints, FEW, live, needed};
 use crate::clock::{Clock, Stamps, SystemClock};
 use crate::commit::{Limits, Place, Writer, commit_here, run};
 use crate::core::Core;
@@ -320,7 +320,7 @@ impl EmbeddedStore {
     /// The same into a new file, which gives back the space that the old one has too much. Both must have room.
     pub async fn defragment(&self) -> Result<(), String> {
         let live = live(&self.shared.core.state.read());
-        let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), self.min_free.saturating_add(2 * live));
+        let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), needed(live, self.min_free));
         if free <= needed {
             return Err(format!(
                 "{} MiB are free on the disk of the store, {} MiB are needed",

@@ -23,6 +23,11 @@ pub(crate) fn bloated(file: u64, live: u64, spare: u64) -> bool {
     file > live.saturating_mul(BLOAT).saturating_add(spare)
 }
 
+/// Free space that a base beside what is there takes, and what is not touched.
+pub(crate) fn needed(live: u64, min_free: u64) -> u64 {
+    min_free.saturating_add(live.saturating_mul(2))
+}
+
 /// The one being built.
 fn new(path: &Path) -> PathBuf {
     path.with_extension("new")

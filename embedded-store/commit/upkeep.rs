@@ -5,7 +5,7 @@ use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
 use super::{CALM, Writer};
-use crate::checkpoint::{Job, bloated, live};
+use crate::checkpoint::{Job, bloated, live, needed};
 use crate::inbox::Trouble;
 use crate::replica::LogId;
 
@@ -88,8 +88,7 @@ impl Writer {
 
     /// Whether the applied state takes far more of the disk than it has to, and can be written anew.
     pub(super) fn bloated(&self) -> bool {
-        let live = live(&self.shared.core.state.read());
-        let file = self.shared.state_bytes.load(Ordering::Relaxed);
+        let (file, live) = self.sizes();
         // Without a change since then the last checkpoint has done what it could.
         self.since_checkpoint > 0
             && bloated(file, live, self.limits.spare_bytes)
@@ -99,8 +98,7 @@ impl Writer {
 
     /// Whether a base beside what is there would make the file far too large.
     fn would_bloat(&self) -> bool {
-        let live = live(&self.shared.core.state.read());
-        let file = self.shared.state_bytes.load(Ordering::Relaxed);
+        let (file, live) = self.sizes();
         bloated(file + live, live, self.limits.spare_bytes) && !self.shared.kept.load(Ordering::Relaxed)
     }
 
@@ -111,8 +109,14 @@ impl Writer {
 
     /// Whether everything can be written once more beside what is there.
     fn has_room(&self) -> bool {
+        let (_, live) = self.sizes();
+        self.log.free().is_ok_and(|free| free > needed(live, self.limits.min_free))
+    }
+
+    /// Of the applied state's file, and of what is alive in it.
+    fn sizes(&self) -> (u64, u64) {
         let live = live(&self.shared.core.state.read());
-        self.log.free().is_ok_and(|free| free > self.limits.min_free.saturating_add(2 * live))
+        (self.shared.state_bytes.load(Ordering::Relaxed), live)
     }
 
     fn checkpointed(&mut self, done: Result<LogId, String>) {

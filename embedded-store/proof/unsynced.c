@@ -2,7 +2,8 @@
  *
  * kill -9 cannot see a missing sync, because the page cache survives it. With the journal a test can take back any part
  * of what a power cut could have lost. Only fsync and fdatasync count: sync_file_range, which sled uses, reaches no
- * disk. A rename is taken to last: whoever needs it to syncs the folder, which is not looked at here. Files are named by UNSYNCED_UNDER; the journal is UNSYNCED_JOURNAL. Records: kind, path, offset, old bytes.
+ * disk. A rename is taken to last: whoever needs it to syncs the folder, which is not looked at here. Files are named by
+ * UNSYNCED_UNDER; the journal is UNSYNCED_JOURNAL. Records: kind, path, offset, old bytes; of a rename the new path.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

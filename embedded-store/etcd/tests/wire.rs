@@ -42,11 +42,7 @@ async fn call(
     let (head, mut body) = answer.await.unwrap().into_parts();
     assert_eq!(head.status, 200);
     let mut data = Vec::new();
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk.unwrap();
-        body.flow_control().release_capacity(chunk.len()).unwrap();
-        data.extend_from_slice(&chunk);
-    }
+    rest(&mut body, &mut data).await;
     let mut headers = head.headers;
     headers.extend(body.trailers().await.unwrap().unwrap_or_default());
     (data, headers)
@@ -54,9 +50,36 @@ async fn call(
 
 /// A put with the prefix of gRPC.
 fn framed(value: usize) -> Bytes {
-    let message = put("a", vec![b'v'; value]).encode_to_vec();
+    prefixed(&put("a", vec![b'v'; value]))
+}
+
+/// A range over the keys that begin with `k`, likewise.
+fn all_k() -> Bytes {
+    prefixed(&pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() })
+}
+
+fn prefixed(message: &impl Message) -> Bytes {
+    let message = message.encode_to_vec();
     let length = u32::try_from(message.len()).unwrap();
     [&[0], &length.to_be_bytes()[..], &message].concat().into()
+}
+
+/// 40 keys whose values are larger together than any window.
+async fn much(server: &Server) -> KvClient<Channel> {
+    let mut kv = KvClient::new(channel(server).await);
+    for number in 0..40 {
+        kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
+    }
+    kv
+}
+
+/// Reads the rest of an answer, and lets more come meanwhile.
+async fn rest(body: &mut h2::RecvStream, data: &mut Vec<u8>) {
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        body.flow_control().release_capacity(chunk.len()).unwrap();
+        data.extend_from_slice(&chunk);
+    }
 }
 
 fn code(headers: &HeaderMap) -> &str {
@@ -137,50 +160,28 @@ async fn pages_are_served_over_http_2_too() {
 #[tokio::test]
 async fn an_answer_larger_than_the_windows_arrives_whole() {
     let server = plain().await;
-    let mut kv = KvClient::new(channel(&server).await);
-    for number in 0..40 {
-        kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
-    }
+    much(&server).await;
     let client = client(&server).await;
     let (data, headers) = call(&client, post(RANGE), std::iter::once(all_k())).await;
     assert_eq!(code(&headers), "0");
     assert_eq!(pb::RangeResponse::decode(&data[5..]).unwrap().kvs.len(), 40);
 }
 
-/// A range over the keys that begin with `k`, with the prefix of gRPC.
-fn all_k() -> Bytes {
-    let request = pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() };
-    let message = request.encode_to_vec();
-    [&[0], &u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat().into()
-}
-
 #[tokio::test]
 async fn an_answer_is_of_one_revision_however_slowly_it_is_read() {
     let server = plain().await;
-    let mut kv = KvClient::new(channel(&server).await);
-    for number in 0..40 {
-        kv.put(put(&format!("k{number:02}"), vec![b'v'; 100_000])).await.unwrap();
-    }
+    let mut kv = much(&server).await;
     let client = client(&server).await;
-    let open = async || {
-        let mut client = client.clone().ready().await.unwrap();
-        let (answer, mut body) = client.send_request(post(RANGE).body(()).unwrap(), false).unwrap();
-        body.send_data(all_k(), true).unwrap();
-        let mut answer = answer.await.unwrap().into_body();
-        let first = answer.data().await.unwrap().unwrap();
-        (answer, first)
-    };
-    let (mut answer, first) = open().await;
+    let (answer, mut body) = client.clone().send_request(post(RANGE).body(()).unwrap(), false).unwrap();
+    body.send_data(all_k(), true).unwrap();
+    let mut answer = answer.await.unwrap().into_body();
+    let first = answer.data().await.unwrap().unwrap();
     for number in 0..40 {
         kv.put(put(&format!("k{number:02}"), "new")).await.unwrap();
     }
     let mut data = first.to_vec();
     answer.flow_control().release_capacity(first.len()).unwrap();
-    while let Some(chunk) = answer.data().await {
-        let chunk = chunk.unwrap();
-        answer.flow_control().release_capacity(chunk.len()).unwrap();
-        data.extend_from_slice(&chunk);
-    }
+    rest(&mut answer, &mut data).await;
     let page = pb::RangeResponse::decode(&data[5..]).unwrap();
     assert_eq!((page.kvs.len(), page.count), (40, 40));
     assert!(page.kvs.iter().all(|kv| kv.value.len() == 100_000 && kv.version == 1));
