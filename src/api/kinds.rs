@@ -39,9 +39,10 @@ pub struct KindRow {
     /// Verbs of the main resource, in discovery's order.
     pub verbs: Cow<'static, [Str]>,
     pub subresources: Cow<'static, [Subresource]>,
-    /// Path below `/registry/` where objects are stored, such as `pods` or `services/specs`. Rows of the same kind in
-    /// several versions share it; objects are stored in the form of the row that `stored_as` names.
-    pub storage: Str,
+    /// Path below `/registry/` where objects are stored, such as `pods` or `services/specs`; none for kinds that are only
+    /// posted and answered, such as reviews. Rows of the same kind in several versions share it; objects are stored in
+    /// the form of the row that `stored_as` names.
+    pub storage: Option<Str>,
     /// The `group/version` whose form is stored, if it is not this row's own.
     pub stored_as: Option<Str>,
 }
@@ -101,19 +102,21 @@ impl KindRow {
         }
     }
 
-    /// Storage prefix of the kind, or of one namespace of it: `/registry/pods/`, `/registry/pods/NS/`.
-    pub fn storage_prefix(&self, namespace: Option<&str>) -> String {
-        match namespace.filter(|_| self.namespaced()) {
-            Some(namespace) => format!("/registry/{}/{namespace}/", self.storage),
-            None => format!("/registry/{}/", self.storage),
-        }
+    /// Storage prefix of the kind, or of one namespace of it: `/registry/pods/`, `/registry/pods/NS/`; none if its
+    /// objects are not stored.
+    pub fn storage_prefix(&self, namespace: Option<&str>) -> Option<String> {
+        let storage = self.storage.as_deref()?;
+        Some(match namespace.filter(|_| self.namespaced()) {
+            Some(namespace) => format!("/registry/{storage}/{namespace}/"),
+            None => format!("/registry/{storage}/"),
+        })
     }
 
     /// Storage key of one object: `/registry/pods/NS/NAME`, `/registry/minions/NAME`.
-    pub fn storage_key(&self, namespace: Option<&str>, name: &str) -> String {
-        let mut key = self.storage_prefix(namespace);
+    pub fn storage_key(&self, namespace: Option<&str>, name: &str) -> Option<String> {
+        let mut key = self.storage_prefix(namespace)?;
         key.push_str(name);
-        key
+        Some(key)
     }
 }
 

@@ -150,6 +150,13 @@ impl Object {
         self.resource_version
     }
 
+    /// What the object says its `apiVersion` is; none if its bytes are not in the stored form.
+    pub fn api_version(&self) -> Option<&str> {
+        let rest = self.bytes.strip_prefix(b"{\"apiVersion\":\"")?;
+        let end = rest.iter().position(|byte| *byte == b'"')?;
+        std::str::from_utf8(&rest[..end]).ok()
+    }
+
     /// Marked for deletion, waiting for grace or finalizers.
     pub fn is_terminating(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()

@@ -11,7 +11,7 @@ pub use strategic::strategic_merge;
 
 use serde_json::Value;
 
-use crate::schema::TypeRef;
+use crate::schema::Place;
 use crate::{ApiError, Patch, PatchKind};
 
 /// Operations that one JSON patch may have.
@@ -45,13 +45,14 @@ impl From<PatchError> for ApiError {
     }
 }
 
-/// Applies a patch of any kind. Without a type (custom resources) strategic merge is unsupported, as upstream.
-pub fn apply(ty: Option<TypeRef>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
-    match (patch.kind, ty) {
+/// Applies a patch of any kind to an object whose schema begins at `root`. Where that is no built-in type (custom
+/// resources) strategic merge is unsupported, as upstream.
+pub fn apply(root: impl Into<Place>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
+    match (patch.kind, root.into()) {
         (PatchKind::Json, _) => json_patch(tree, &patch.body),
         (PatchKind::Merge, _) => merge_patch(tree, &patch.body),
-        (PatchKind::Strategic, Some(ty)) => strategic_merge(ty, tree, &patch.body),
-        (PatchKind::Strategic, None) => Err(PatchError::Unsupported(
+        (PatchKind::Strategic, root @ Place::Object(_)) => strategic_merge(root, tree, &patch.body),
+        (PatchKind::Strategic, _) => Err(PatchError::Unsupported(
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json".to_string(),
         )),
         (PatchKind::Apply, _) => {

@@ -1,11 +1,14 @@
 //! The schema of every built-in type: fields, types, merge keys, list types, defaults.
 //!
 //! One table, made from facts of the release (`gen/`), drives decoding checks, defaulting, strategic merge, protobuf and
-//! OpenAPI, so a kind needs no code of its own for any of them. Custom resources bring their own schema and are not here.
+//! OpenAPI, so a kind needs no code of its own for any of them. What the write path needs of a schema is one trait,
+//! [`Schema`]: the table implements it for built-in kinds, a definition's own schema for custom resources.
 
 mod check;
 mod decode;
 mod defaults;
+mod kind;
+mod place;
 #[cfg(test)]
 pub(crate) mod random;
 mod table;
@@ -15,6 +18,8 @@ mod tests;
 pub use check::{check, check_kind};
 pub use decode::{decode_json, decode_yaml};
 pub use defaults::{apply_defaults, apply_type_defaults};
+pub use kind::{BuiltIn, Schema};
+pub use place::{Member, Place};
 pub use table::{Base, Field, FieldType, ListType, PatchStrategy, Shape, TypeRef, all, by_name, for_gvk};
 
 use crate::KindRow;

@@ -22,7 +22,7 @@ use api::{ApiError, Object};
 use serde_json::Value;
 
 use crate::authz::Authorizer;
-use crate::registry::Context;
+use crate::strategy::RequestContext;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -34,7 +34,7 @@ pub enum Operation {
 
 /// A request on its way to the store.
 pub struct Request<'a> {
-    pub ctx: &'a Context<'a>,
+    pub ctx: &'a RequestContext<'a>,
     pub operation: Operation,
     /// Empty for a create with generateName whose name is not made yet, and for deletecollection.
     pub name: &'a str,

@@ -7,6 +7,7 @@
 mod entry;
 mod fields;
 mod kind;
+mod selectable;
 mod topic;
 mod watcher;
 
@@ -31,7 +32,9 @@ pub(crate) use watcher::{Start, Watcher};
 
 use topic::Topic;
 
-use crate::registry::Strategy;
+use selectable::Selectable;
+
+use crate::strategy::{CachedObjects, Strategy};
 
 /// Everything the API server stores lives below this.
 pub(crate) const ROOT: &str = "/registry/";
@@ -132,11 +135,15 @@ impl Caches {
         })
     }
 
-    /// The cache of a row's storage path, made on first use. Kinds are registered before [`Caches::fill`].
-    pub(crate) fn register(&self, row: &KindRow, strategy: &'static dyn Strategy) -> Arc<KindCache> {
-        let mut kinds = self.kinds.write();
-        let make = || Arc::new(KindCache::new(row, strategy, self.revision.clone(), self.announcer.clone()));
-        kinds.entry((*row.storage).into()).or_insert_with(make).clone()
+    /// The cache of a row's storage path, made on first use; none if the row's objects are not stored. Kinds are
+    /// registered before [`Caches::fill`].
+    pub(crate) fn register(&self, row: &KindRow, strategy: Arc<dyn Strategy>) -> Option<Arc<KindCache>> {
+        let (path, prefix) = (row.storage.as_deref()?, row.storage_prefix(None)?);
+        let make = || {
+            let selectable = Selectable::of(strategy);
+            Arc::new(KindCache::new(row, prefix, selectable, self.revision.clone(), self.announcer.clone()))
+        };
+        Some(self.kinds.write().entry(path.into()).or_insert_with(make).clone())
     }
 
     /// Reads everything from the store and follows it from then on.
@@ -195,7 +202,7 @@ impl Caches {
     }
 
     fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
-        self.kinds.read().get(&*row.storage).cloned()
+        self.kinds.read().get(row.storage.as_deref()?).cloned()
     }
 
     /// Drops history that nobody needs any more.
@@ -222,13 +229,14 @@ impl Caches {
 
     /// One object, as stored.
     pub fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
-        self.kind(row)?.get(&row.storage_key(namespace, name)).map(|entry| entry.object.clone())
+        let kind = self.kind(row)?;
+        kind.get(&kind.key(namespace, name)).map(|entry| entry.object.clone())
     }
 
     /// All objects of a kind, or of one namespace of it, in key order.
     pub fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let Some(kind) = self.kind(row) else { return Vec::new() };
-        kind.list(&row.storage_prefix(namespace)).into_iter().map(|entry| entry.object.clone()).collect()
+        kind.list(&kind.prefix(namespace)).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
     /// Objects whose indexed field has this value ([`Strategy::indexed_fields`]).
@@ -241,5 +249,19 @@ impl Caches {
     /// all of them.
     pub fn last_change(&self, row: &KindRow) -> u64 {
         self.kind(row).map_or(0, |kind| kind.last_change())
+    }
+}
+
+impl CachedObjects for Caches {
+    fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        Caches::get(self, row, namespace, name)
+    }
+
+    fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        Caches::list(self, row, namespace)
+    }
+
+    fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>> {
+        Caches::indexed(self, row, field, value)
     }
 }

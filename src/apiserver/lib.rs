@@ -3,7 +3,7 @@
 //!
 //! [`ApiServer::start`] fills the watch cache from the store and creates what every cluster has; from then on the
 //! server acts for any identity in process ([`client::ApiFor`]) and, with [`ApiServer::serve`], over TLS. One generic
-//! path serves every row of [`api::kinds`]; what is special about a kind is its [`registry::Strategy`].
+//! path serves every row of [`api::kinds`]; what is special about a kind is its [`strategy::Strategy`].
 
 pub mod admission;
 pub mod authn;
@@ -16,6 +16,7 @@ mod local;
 pub mod printers;
 pub mod registry;
 mod server;
+pub mod strategy;
 #[cfg(test)]
 mod testing;
 

@@ -92,8 +92,8 @@ impl ObjectApi for Local {
             let call = self.call(row, at.into())?;
             self.registry.authorize(&call, "get", Some(at.name), None)?;
             match at.subresource {
-                Some("scale") => self.registry.get_scale(&call, at.name),
-                _ => self.registry.get(&call, at.name),
+                Some("scale") => self.registry.get_scale(&call, at.name).await,
+                _ => self.registry.get(&call, at.name).await,
             }
         })
     }
@@ -224,6 +224,6 @@ impl ObjectApi for Local {
 fn stream(watch: Watch, resource: Arc<Resource>) -> EventStream {
     Box::pin(futures::stream::unfold((watch, resource), |(mut watch, resource)| async move {
         let event = watch.next().await?;
-        Some((resource.outward_event(event), (watch, resource)))
+        Some((resource.outward_event(event).await, (watch, resource)))
     }))
 }

@@ -21,25 +21,40 @@ use api::LabelSelector;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::registry::Column;
+use crate::strategy::Column;
 
 /// A column that is always shown.
 pub(crate) const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
-    Column { name, kind, format: "", description, priority: 0 }
+    made(name, kind, "", description, 0)
 }
 
 /// A column of `-o wide`.
 pub(crate) const fn wide(name: &'static str, kind: &'static str, description: &'static str) -> Column {
-    Column { name, kind, format: "", description, priority: 1 }
+    made(name, kind, "", description, 1)
 }
 
-pub(crate) const NAME: Column = Column {
-    name: "Name",
-    kind: "string",
-    format: "name",
-    description: "Name must be unique within a namespace.",
-    priority: 0,
-};
+/// The primary column.
+const fn name_column(priority: i32) -> Column {
+    made("Name", "string", "name", "Name must be unique within a namespace.", priority)
+}
+
+const fn made(
+    name: &'static str,
+    kind: &'static str,
+    format: &'static str,
+    description: &'static str,
+    priority: i32,
+) -> Column {
+    Column {
+        name: Cow::Borrowed(name),
+        kind: Cow::Borrowed(kind),
+        format: Cow::Borrowed(format),
+        description: Cow::Borrowed(description),
+        priority,
+    }
+}
+
+pub(crate) const NAME: Column = name_column(0);
 pub(crate) const AGE: Column = column("Age", "string", "Time since the server stored the object.");
 pub(crate) const CREATED_AT: Column =
     column("Created At", "date", "Time at which the server stored the object.");

@@ -5,7 +5,7 @@
 //! parts of an object (binding, scale, token) have a file each.
 
 mod body;
-mod convert;
+mod conversion;
 mod create;
 mod delete;
 mod leases;
@@ -17,7 +17,6 @@ mod reviews;
 mod scale;
 mod special;
 pub mod strategies;
-mod strategy;
 mod update;
 mod watch;
 
@@ -37,11 +36,11 @@ use crate::admission::Admission;
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::{Caches, Entry};
+use crate::strategy::{RequestContext, Strategy};
 
 pub(crate) use resources::{Resource, Resources, unknown};
 pub(crate) use scale::ScaleSource;
 pub(crate) use special::{delete_options, propagation};
-pub use strategy::{Cell, Column, Context, Reservation, Strategy};
 pub(crate) use update::Source;
 pub(crate) use watch::{Due, Watch};
 
@@ -59,7 +58,7 @@ pub(crate) struct Registry {
 
 /// One call on one resource.
 pub(crate) struct Call<'a> {
-    pub(crate) resource: &'a Resource,
+    pub(crate) resource: Arc<Resource>,
     pub(crate) namespace: Option<&'a str>,
     pub(crate) subresource: Option<&'a str>,
     pub(crate) user: &'a Identity,
@@ -69,9 +68,9 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(resource: &'a Resource, namespace: Option<&'a str>, user: &'a Identity) -> Self {
+    pub(crate) fn new(resource: &Arc<Resource>, namespace: Option<&'a str>, user: &'a Identity) -> Self {
         Call {
-            resource,
+            resource: resource.clone(),
             namespace: namespace.filter(|_| resource.row.namespaced()),
             subresource: None,
             user,
@@ -90,12 +89,12 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(crate) fn row(&self) -> &'a KindRow {
+    pub(crate) fn row(&self) -> &KindRow {
         &self.resource.row
     }
 
-    fn strategy(&self) -> &'static dyn Strategy {
-        self.resource.strategy
+    fn strategy(&self) -> &dyn Strategy {
+        &*self.resource.strategy
     }
 
     fn warn(&self, texts: Vec<String>) {
@@ -108,8 +107,9 @@ impl<'a> Call<'a> {
         std::mem::take(&mut self.warnings.lock())
     }
 
-    fn key(&self, name: &str) -> String {
-        self.resource.stored.storage_key(self.namespace, name)
+    /// The storage key of an object; an error for kinds that are not stored.
+    fn key(&self, name: &str) -> Result<String, ApiError> {
+        Ok(self.resource.cache()?.key(self.namespace, name))
     }
 }
 
@@ -131,27 +131,27 @@ impl Registry {
         })
     }
 
-    fn context<'a>(&'a self, call: &Call<'a>) -> Context<'a> {
-        Context {
+    fn context<'a>(&'a self, call: &'a Call<'_>) -> RequestContext<'a> {
+        RequestContext {
             row: call.row(),
             namespace: call.namespace,
             subresource: call.subresource,
             user: call.user,
             now: Timestamp::now(),
             dry_run: call.dry_run == DryRun::All,
-            caches: &self.caches,
+            caches: &*self.caches,
             config: &self.config,
         }
     }
 
     /// The stored object, or 404.
     fn find(&self, call: &Call<'_>, name: &str) -> Result<Arc<Entry>, ApiError> {
-        let cache = call.resource.cache()?;
-        cache.get(&call.key(name)).ok_or_else(|| ApiError::not_found(call.row(), name))
+        let found = call.resource.cache()?.get(&call.key(name)?);
+        found.ok_or_else(|| ApiError::not_found(call.row(), name))
     }
 
     /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it since.
-    fn written(
+    async fn written(
         &self,
         call: &Call<'_>,
         key: &str,
@@ -164,7 +164,7 @@ impl Registry {
             Some(entry) => entry.object.clone(),
             None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
         };
-        call.resource.outward(object)
+        call.resource.outward(object).await
     }
 }
 

@@ -112,7 +112,7 @@ fn aggregated_row(group: &str, version: &str, resource: &Value) -> Option<KindRo
         categories: texts(&resource["categories"]),
         verbs: texts(&resource["verbs"]),
         subresources: Cow::Owned(items(&resource["subresources"]).iter().map(subresource).collect()),
-        storage: "".into(),
+        storage: None,
         stored_as: None,
     })
 }
@@ -148,7 +148,7 @@ fn legacy_rows(group: &str, version: &str, list: &Value) -> Vec<KindRow> {
             categories: texts(&resource["categories"]),
             verbs: texts(&resource["verbs"]),
             subresources: Cow::Owned(Vec::new()),
-            storage: "".into(),
+            storage: None,
             stored_as: None,
         });
     }

@@ -50,6 +50,11 @@ const fn sub_of(
     }
 }
 
+/// The storage path of a row; the table writes `""` for kinds that are not stored.
+const fn stored_at(path: &'static str) -> Option<Str> {
+    if path.is_empty() { None } else { Some(s(path)) }
+}
+
 /// Declares the rows, the list of all rows, and the tie from each typed kind to its row.
 macro_rules! kinds {
     ($( $name:ident: $ty:ty = $group:literal / $version:literal $kind:literal ($plural:literal, $singular:literal) $scope:ident
@@ -67,7 +72,7 @@ macro_rules! kinds {
                 categories: Cow::Borrowed($categories),
                 verbs: Cow::Borrowed($verbs),
                 subresources: Cow::Borrowed($subs),
-                storage: s($storage),
+                storage: stored_at($storage),
                 stored_as: $stored_as,
             };
 

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::schema::{Base, Field, FieldType, Shape, TypeRef};
+use crate::schema::{Member, Place};
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -17,70 +17,22 @@ const SET_ORDER: &str = "$setElementOrder/";
 type Merged<T> = Result<T, PatchError>;
 type Object = Map<String, Value>;
 
-/// What is known of a map that is merged.
-#[derive(Clone, Copy)]
-enum Known {
-    Object(TypeRef),
-    /// A map whose values have this type.
-    Entries(FieldType),
-    /// Nothing: maps merge, lists are replaced.
-    Nothing,
-}
-
-/// How one member merges.
-struct Member<'a> {
-    /// What is known of it as a map, or of the elements if it is a list.
-    known: Known,
-    replace: bool,
-    merge_list: bool,
-    key: Option<&'a str>,
-}
-
-impl Known {
-    fn of(ty: FieldType) -> Known {
-        match (ty.shape, ty.base) {
-            (Shape::One | Shape::List, Base::Object(ty)) => Known::Object(ty),
-            (Shape::Map, base) => Known::Entries(FieldType { shape: Shape::One, base }),
-            _ => Known::Nothing,
-        }
-    }
-
-    fn member(self, name: &str) -> Member<'static> {
-        let field: Option<&'static Field> = match self {
-            Known::Object(ty) => ty.field(name),
-            _ => None,
-        };
-        match (self, field) {
-            (_, Some(field)) => Member {
-                known: Known::of(field.ty),
-                replace: field.patch.replace,
-                merge_list: field.patch.merge,
-                key: field.merge_key(),
-            },
-            (Known::Entries(ty), _) => {
-                Member { known: Known::of(ty), replace: false, merge_list: false, key: None }
-            }
-            _ => Member { known: Known::Nothing, replace: false, merge_list: false, key: None },
-        }
-    }
-}
-
-/// Merges `patch` into `tree`, an object of type `ty`.
-pub fn strategic_merge(ty: TypeRef, tree: &mut Value, patch: &Value) -> Merged<()> {
+/// Merges `patch` into `tree`, an object whose schema begins at `root`.
+pub fn strategic_merge(root: impl Into<Place>, tree: &mut Value, patch: &Value) -> Merged<()> {
     let Value::Object(patch) = patch else {
         return Err(PatchError::Malformed("the patch is not a JSON object".to_string()));
     };
     let Value::Object(original) = tree else {
         return Err(PatchError::Malformed("the object is not a JSON object".to_string()));
     };
-    merge_map(Known::Object(ty), original, patch.clone())
+    merge_map(root.into(), original, patch.clone())
 }
 
 fn rejected(why: impl Into<String>) -> PatchError {
     PatchError::Rejected(why.into())
 }
 
-fn merge_map(known: Known, original: &mut Object, mut patch: Object) -> Merged<()> {
+fn merge_map(known: Place, original: &mut Object, mut patch: Object) -> Merged<()> {
     match patch.get(PATCH).map(Value::as_str) {
         None => {}
         Some(Some("replace")) => {
@@ -119,7 +71,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Merged<()> {
 }
 
 /// Lists with a `$setElementOrder` beside them: merged here and taken out of the patch.
-fn merge_ordered(known: Known, original: &mut Object, patch: &mut Object) -> Merged<()> {
+fn merge_ordered(known: Place, original: &mut Object, patch: &mut Object) -> Merged<()> {
     let ordered: Vec<String> =
         patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER)).map(str::to_string).collect();
     for name in ordered {
@@ -140,7 +92,7 @@ fn merge_ordered(known: Known, original: &mut Object, patch: &mut Object) -> Mer
         let change = list_of(patch.remove(&name))?;
         // Items to delete do not have to be in the order list; all others must.
         for item in change.iter().flatten().filter(|item| item.get(PATCH).is_none()) {
-            if position(&order, item, member.key).is_none() {
+            if position(&order, item, member.merge_key).is_none() {
                 return Err(rejected(format!(
                     "The order in patch list doesn't match $setElementOrder list: {name}"
                 )));
@@ -153,14 +105,14 @@ fn merge_ordered(known: Known, original: &mut Object, patch: &mut Object) -> Mer
             (None, Some(change)) => {
                 without_directives(Value::Array(change)).and_then(into_list).unwrap_or_default()
             }
-            (Some(before), Some(change)) if member.merge_list => merge_list(&member, before, change)?,
+            (Some(before), Some(change)) if member.merged_list => merge_list(&member, before, change)?,
             (_, Some(change)) => change,
         };
         let merged = match removals {
             Some(Value::Array(gone)) => merged.into_iter().filter(|item| !gone.contains(item)).collect(),
             _ => merged,
         };
-        let sorted = in_order(merged, &order, &before.unwrap_or_default(), member.key);
+        let sorted = in_order(merged, &order, &before.unwrap_or_default(), member.merge_key);
         original.insert(name, Value::Array(sorted));
     }
     Ok(())
@@ -173,7 +125,7 @@ fn into_list(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-fn merge_member(known: Known, original: &mut Object, name: &str, value: Value) -> Merged<()> {
+fn merge_member(known: Place, original: &mut Object, name: &str, value: Value) -> Merged<()> {
     if let Some(name) = name.strip_prefix(DELETE_FROM) {
         let Value::Array(gone) = value else {
             return Err(PatchError::Malformed("invalid patch format of primitive list".to_string()));
@@ -189,10 +141,10 @@ fn merge_member(known: Known, original: &mut Object, name: &str, value: Value) -
     }
     let member = known.member(name);
     match (original.get_mut(name), value) {
-        (Some(Value::Object(before)), Value::Object(change)) if !member.replace => {
-            merge_map(member.known, before, change)
+        (Some(Value::Object(before)), Value::Object(change)) if !member.replaced => {
+            merge_map(member.place, before, change)
         }
-        (Some(Value::Array(before)), Value::Array(change)) if member.merge_list => {
+        (Some(Value::Array(before)), Value::Array(change)) if member.merged_list => {
             *before = merge_list(&member, std::mem::take(before), change)?;
             Ok(())
         }
@@ -206,7 +158,7 @@ fn merge_member(known: Known, original: &mut Object, name: &str, value: Value) -
 }
 
 /// Merges two lists of maps by key, or of scalars as a set.
-fn merge_list(member: &Member<'_>, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
+fn merge_list(member: &Member, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
     let maps = original.iter().chain(&patch).filter(|item| item.is_object()).count();
     if maps == 0 {
         let mut merged = original.clone();
@@ -220,7 +172,7 @@ fn merge_list(member: &Member<'_>, original: Vec<Value>, patch: Vec<Value>) -> M
     if maps < original.len() + patch.len() {
         return Err(rejected("list element types are not identical"));
     }
-    let Some(key) = member.key else { return Err(rejected("cannot merge lists without merge key")) };
+    let Some(key) = member.merge_key else { return Err(rejected("cannot merge lists without merge key")) };
     let (original, patch) = apply_special(key, original, patch)?;
     let mut merged = original.clone();
     for item in &patch {
@@ -230,7 +182,7 @@ fn merge_list(member: &Member<'_>, original: Vec<Value>, patch: Vec<Value>) -> M
         match position(&merged, item, Some(key)).and_then(|at| merged.get_mut(at)) {
             Some(Value::Object(own)) => {
                 let change = item.as_object().cloned().unwrap_or_default();
-                merge_map(member.known, own, change)?;
+                merge_map(member.place, own, change)?;
             }
             _ => merged.extend(without_directives(item.clone())),
         }

@@ -30,11 +30,23 @@ pub fn check_kind(
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
+    check_type(for_gvk(group, version, kind), version, kind, tree, duplicates, validation)
+}
+
+/// [`check_kind`] for a kind whose type has been looked up.
+pub(super) fn check_type(
+    ty: Option<TypeRef>,
+    version: &str,
+    kind: &str,
+    tree: &mut Value,
+    duplicates: &[String],
+    validation: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
     let refuse = |why: &str| {
         ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
     let mut checker = Checker::default();
-    if let Some(ty) = for_gvk(group, version, kind) {
+    if let Some(ty) = ty {
         checker.root(ty, tree).map_err(|why| refuse(&why))?;
     }
     if validation == FieldValidation::Ignore {

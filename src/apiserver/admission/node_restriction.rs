@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Operation, Request};
 use crate::printers::{items, text};
-use crate::registry::Context;
+use crate::strategy::RequestContext;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Labels below Kubernetes' own domains that a kubelet sets.
@@ -169,7 +169,11 @@ fn lease(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<()
 }
 
 /// A node gets tokens for pods that run on it, and bound to them, so that they die with the pod.
-pub(crate) fn check_token_request(ctx: &Context<'_>, account: &str, body: &Value) -> Result<(), ApiError> {
+pub(crate) fn check_token_request(
+    ctx: &RequestContext<'_>,
+    account: &str,
+    body: &Value,
+) -> Result<(), ApiError> {
     let Some(node) = ctx.user.node_name() else { return Ok(()) };
     let forbidden = |why: &str| Err(ApiError::forbidden(ctx.row, account, why));
     let bound = &body["spec"]["boundObjectRef"];

@@ -6,7 +6,7 @@ use std::time::Instant;
 use api::{FieldSelector, LabelSelector, Object, WatchEvent};
 
 use super::fields::pick;
-use crate::registry::Strategy;
+use super::selectable::Selectable;
 
 /// An object and, once somebody asked, the values of its kind's selectable fields.
 pub(crate) struct Entry {
@@ -20,22 +20,24 @@ impl Entry {
     }
 
     /// The value of a selectable field; absent and unknown fields are empty.
-    pub(crate) fn field(&self, strategy: &dyn Strategy, path: &str) -> &str {
+    pub(crate) fn field(&self, selectable: &Selectable, path: &str) -> &str {
         match path {
             "metadata.name" => self.object.name(),
             "metadata.namespace" => self.object.namespace().unwrap_or(""),
             _ => {
-                let at = strategy.selectable_fields().iter().position(|field| *field == path);
-                at.and_then(|at| self.fields(strategy).get(at)).map_or("", |value| value)
+                let at = selectable.fields.iter().position(|field| *field == path);
+                at.and_then(|at| self.fields(selectable).get(at)).map_or("", |value| value)
             }
         }
     }
 
-    fn fields(&self, strategy: &dyn Strategy) -> &[Box<str>] {
+    fn fields(&self, selectable: &Selectable) -> &[Box<str>] {
         self.fields.get_or_init(|| {
-            let tree = pick(self.object.stored_bytes(), strategy.selectable_fields());
+            let paths: Vec<&str> = selectable.fields.iter().map(|path| &**path).collect();
+            let tree = pick(self.object.stored_bytes(), &paths);
+            let strategy = selectable.strategy();
             let value = |path: &&str| strategy.field_value(&tree, path).into_owned().into_boxed_str();
-            strategy.selectable_fields().iter().map(value).collect()
+            paths.iter().map(value).collect()
         })
     }
 }
@@ -102,7 +104,7 @@ pub(crate) struct Filter {
     pub(crate) namespace: Option<String>,
     pub(crate) labels: LabelSelector,
     pub(crate) fields: FieldSelector,
-    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) selectable: Arc<Selectable>,
 }
 
 impl Filter {
@@ -123,7 +125,8 @@ impl Filter {
             return false;
         }
         (self.labels.is_everything() || self.labels.matches(entry.object.labels()))
-            && (self.fields.is_everything() || self.fields.matches(|path| entry.field(self.strategy, path)))
+            && (self.fields.is_everything()
+                || self.fields.matches(|path| entry.field(&self.selectable, path)))
     }
 
     /// What a watcher with this filter sees of a change: an object that begins to match is added, one that no longer

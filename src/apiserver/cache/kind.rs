@@ -10,16 +10,17 @@ use embedded_store::{Event, KeyValue};
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Change, Entry, Filter};
+use super::selectable::Selectable;
 use super::topic::{Topic, TopicKey};
 use super::watcher::{Start, Watcher};
 use super::{Announcer, Progress, ROOT};
-use crate::registry::Strategy;
+use crate::strategy::Str;
 
 pub(crate) struct KindCache {
     /// `/registry/pods/`.
     prefix: String,
     namespaced: bool,
-    strategy: &'static dyn Strategy,
+    selectable: Arc<Selectable>,
     state: RwLock<State>,
     /// All changes of the kind.
     all: Arc<Topic>,
@@ -50,16 +51,18 @@ pub(crate) struct Selection {
 }
 
 impl KindCache {
+    /// The cache of a row whose objects are stored below `prefix`.
     pub(super) fn new(
         row: &KindRow,
-        strategy: &'static dyn Strategy,
+        prefix: String,
+        selectable: Selectable,
         progress: Arc<Progress>,
         announcer: Arc<Announcer>,
     ) -> Self {
         KindCache {
-            prefix: row.storage_prefix(None),
+            prefix,
             namespaced: row.namespaced(),
-            strategy,
+            selectable: Arc::new(selectable),
             state: RwLock::default(),
             all: Arc::new(Topic::new(0)),
             confined: Mutex::default(),
@@ -101,9 +104,9 @@ impl KindCache {
     }
 
     fn index(&self, state: &mut State, key: &Bytes, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
-        for (at, field) in self.strategy.indexed_fields().iter().enumerate() {
+        for (at, field) in self.selectable.indexed.iter().enumerate() {
             if let Some(old) = old {
-                let slot = (at, Box::from(old.field(self.strategy, field)));
+                let slot = (at, Box::from(old.field(&self.selectable, field)));
                 if let Some(entries) = state.index.get_mut(&slot) {
                     entries.remove(key);
                     if entries.is_empty() {
@@ -112,7 +115,7 @@ impl KindCache {
                 }
             }
             if let Some(new) = new {
-                let slot = (at, Box::from(new.field(self.strategy, field)));
+                let slot = (at, Box::from(new.field(&self.selectable, field)));
                 state.index.entry(slot).or_default().insert(key.clone(), new.clone());
             }
         }
@@ -132,8 +135,8 @@ impl KindCache {
             if let Some(namespace) = entry.object.namespace() {
                 keys.push(TopicKey::Namespace(namespace.into()));
             }
-            for (at, field) in self.strategy.indexed_fields().iter().enumerate() {
-                keys.push(TopicKey::Field(at, entry.field(self.strategy, field).into()));
+            for (at, field) in self.selectable.indexed.iter().enumerate() {
+                keys.push(TopicKey::Field(at, entry.field(&self.selectable, field).into()));
             }
         }
         let mut told: Vec<&TopicKey> = Vec::with_capacity(keys.len());
@@ -153,8 +156,23 @@ impl KindCache {
         }
     }
 
-    pub(crate) fn strategy(&self) -> &'static dyn Strategy {
-        self.strategy
+    pub(crate) fn selectable(&self) -> &Arc<Selectable> {
+        &self.selectable
+    }
+
+    /// `/registry/pods/`, or of one namespace `/registry/pods/NS/`.
+    pub(crate) fn prefix(&self, namespace: Option<&str>) -> String {
+        match namespace.filter(|_| self.namespaced) {
+            Some(namespace) => format!("{}{namespace}/", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
+
+    /// `/registry/pods/NS/NAME`.
+    pub(crate) fn key(&self, namespace: Option<&str>, name: &str) -> String {
+        let mut key = self.prefix(namespace);
+        key.push_str(name);
+        key
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Entry>> {
@@ -170,7 +188,7 @@ impl KindCache {
     }
 
     pub(super) fn indexed(&self, field: &str, value: &str) -> Vec<Arc<Entry>> {
-        let Some(at) = self.strategy.indexed_fields().iter().position(|one| *one == field) else {
+        let Some(at) = self.selectable.indexed.iter().position(|one| *one == field) else {
             return Vec::new();
         };
         let state = self.state.read();
@@ -197,7 +215,7 @@ impl KindCache {
         let state = self.state.read();
         let revision = self.progress.get().max(state.revision);
         let mut selection = Selection { revision, ..Selection::default() };
-        let indexed = self.strategy.indexed_fields().iter().enumerate().find_map(|(at, field)| {
+        let indexed = self.selectable.indexed.iter().enumerate().find_map(|(at, field)| {
             filter.demands(field).filter(|value| !value.is_empty()).map(|value| (at, Box::from(value)))
         });
         let empty = BTreeMap::new();
@@ -267,15 +285,12 @@ impl KindCache {
     }
 
     fn prefix_of(&self, filter: &Filter) -> String {
-        match &filter.namespace {
-            Some(namespace) => format!("{}{namespace}/", self.prefix),
-            None => self.prefix.clone(),
-        }
+        self.prefix(filter.namespace.as_deref())
     }
 
     /// The most confined topic that holds all a filter can match. The caller holds the state's lock.
     fn topic(&self, filter: &Filter) -> Arc<Topic> {
-        let field = |(at, field): (usize, &&str)| {
+        let field = |(at, field): (usize, &Str)| {
             filter
                 .demands(field)
                 .filter(|value| !value.is_empty())
@@ -287,7 +302,7 @@ impl KindCache {
         };
         let key = by_name()
             .filter(|_| filter.namespace.is_some() || !self.namespaced)
-            .or_else(|| self.strategy.indexed_fields().iter().enumerate().find_map(field))
+            .or_else(|| self.selectable.indexed.iter().enumerate().find_map(field))
             .or_else(|| filter.namespace.as_deref().map(|namespace| TopicKey::Namespace(namespace.into())));
         let Some(key) = key else { return self.all.clone() };
         let mut confined = self.confined.lock();

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::entry::Change;
 use super::fields::pick;
+use super::selectable::Selectable;
 use super::topic::Topic;
 use super::{Caches, Entry, Filter, KindCache, Start};
 use crate::registry::strategies;
@@ -48,7 +49,7 @@ fn pod(name: &str, node: &str) -> serde_json::Value {
 }
 
 fn put(kind: &KindCache, name: &str, node: &str, revision: u64) {
-    let key = bytes::Bytes::from(POD.storage_key(Some("default"), name));
+    let key = bytes::Bytes::from(POD.storage_key(Some("default"), name).unwrap());
     let value = api::object::encode(pod(name, node)).unwrap();
     let kv = KeyValue {
         key: key.clone(),
@@ -66,14 +67,14 @@ fn on_node(node: &str) -> Filter {
         namespace: None,
         labels: LabelSelector::everything(),
         fields: FieldSelector::equals("spec.nodeName", node),
-        strategy: strategies::for_row(&POD),
+        selectable: Arc::new(Selectable::of(strategies::for_row(&POD))),
     }
 }
 
 #[test]
 fn a_node_sees_its_pods_come_and_go_and_is_not_woken_for_others() {
     let caches = Caches::new();
-    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let kind = caches.register(&POD, strategies::for_row(&POD)).unwrap();
     put(&kind, "before", "n1", 1);
     let mut present = kind.watch(on_node("n1"), Start::Present).unwrap();
     assert_eq!(present.next_initial().unwrap().name(), "before");
@@ -115,12 +116,12 @@ fn names(event: WatchEvent, out: &mut BytesMut) {
 #[test]
 fn watchers_of_everything_share_what_is_written() {
     let caches = Caches::new();
-    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let kind = caches.register(&POD, strategies::for_row(&POD)).unwrap();
     let all = |namespace: Option<&str>| Filter {
         namespace: namespace.map(str::to_string),
         labels: LabelSelector::everything(),
         fields: FieldSelector::default(),
-        strategy: strategies::for_row(&POD),
+        selectable: Arc::new(Selectable::of(strategies::for_row(&POD))),
     };
     put(&kind, "a", "", 1);
     let mut first = kind.watch(all(Some("default")), Start::Now).unwrap();
@@ -152,7 +153,7 @@ fn watchers_of_everything_share_what_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_crowd_of_watchers_is_woken_in_rounds() {
     let caches = Caches::new();
-    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let kind = caches.register(&POD, strategies::for_row(&POD)).unwrap();
     let everything = || Filter { fields: FieldSelector::default(), ..on_node("") };
     let crowd: Vec<_> = (0..2000).map(|_| kind.watch(everything(), Start::Now).unwrap()).collect();
     let begun = tokio::time::Instant::now();
@@ -216,7 +217,7 @@ fn only_what_is_asked_for_is_read() {
 #[test]
 fn history_does_not_keep_what_readers_made_of_its_objects() {
     let caches = Caches::new();
-    let kind = caches.register(&POD, strategies::for_row(&POD));
+    let kind = caches.register(&POD, strategies::for_row(&POD)).unwrap();
     let everything = Filter { fields: FieldSelector::default(), ..on_node("") };
     let mut watcher = kind.watch(everything, Start::Now).unwrap();
     let mut revision = 0;
@@ -226,7 +227,7 @@ fn history_does_not_keep_what_readers_made_of_its_objects() {
         if present {
             put(&kind, &name, "n1", revision);
         } else {
-            let key = bytes::Bytes::from(POD.storage_key(Some("default"), &name));
+            let key = bytes::Bytes::from(POD.storage_key(Some("default"), &name).unwrap());
             kind.apply(&Event { key, new: None, old: None, revision });
         }
         while let Some(event) = watcher.try_next().unwrap() {
@@ -251,6 +252,6 @@ fn history_does_not_keep_what_readers_made_of_its_objects() {
     assert_eq!(kept(), (1024, 1024), "of 5900 changes");
     caches.sweep();
     assert_eq!(kept(), (0, 0));
-    let current = kind.get(&POD.storage_key(Some("default"), "pod-1950")).unwrap();
+    let current = kind.get(&POD.storage_key(Some("default"), "pod-1950").unwrap()).unwrap();
     assert!(current.object.has_typed(), "what is current stays decoded");
 }

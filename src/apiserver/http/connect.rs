@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use api::kinds::NODE;
 use api::{ApiError, Object};
 use axum::body::Body;
 use bytes::Bytes;
@@ -97,8 +96,7 @@ pub(super) async fn proxy(
         let message = format!("the server does not implement {}/proxy", target.resource.row.plural);
         return Err(ApiError::new(501, "NotImplemented", message));
     }
-    let node = server.registry.get(&Call::new(call.resource, None, call.user), name)?;
-    debug_assert_eq!(target.resource.row.storage, NODE.storage);
+    let node = server.registry.get(&Call::new(&call.resource, None, call.user), name).await?;
     let query = head.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut request = Request::new(body);
     *request.method_mut() = head.parts.method.clone();

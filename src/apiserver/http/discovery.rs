@@ -158,7 +158,7 @@ fn resource_entry(row: &KindRow) -> Value {
     if !row.categories.is_empty() {
         entry.insert("categories".into(), json!(row.categories));
     }
-    if !row.storage.is_empty() {
+    if row.storage.is_some() {
         let stored = row.stored_as.as_deref().map_or_else(|| row.api_version(), str::to_string);
         let hash = Sha256::digest(format!("{stored}/{}", row.kind));
         entry.insert("storageVersionHash".into(), json!(base64_of(&hash[..8])));

@@ -20,8 +20,8 @@ pub(super) async fn answer(
     name: &str,
 ) -> Result<Response<Body>, ApiError> {
     let query = checked_query(head, name)?;
-    let whole = Call::new(call.resource, call.namespace, call.user);
-    let object = server.registry.get(&whole, name)?;
+    let whole = Call::new(&call.resource, call.namespace, call.user);
+    let object = server.registry.get(&whole, name).await?;
     let pod = object.typed::<Pod>().map_err(ApiError::internal)?;
     let container = container(&pod, name, head.query.get("container"))?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("");

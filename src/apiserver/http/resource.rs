@@ -243,7 +243,7 @@ async fn scale(
     let registry = &server.registry;
     let options = head.query.update_options()?;
     let object = match verb {
-        Verb::Get => registry.get_scale(call, name)?,
+        Verb::Get => registry.get_scale(call, name).await?,
         Verb::Update => {
             let (tree, _) = decoded(head, body).await?;
             registry.update_scale(call, name, ScaleSource::Body(tree), &options).await?
@@ -272,5 +272,5 @@ async fn deletion(head: &Head<'_>, body: Body) -> Result<DeleteOptions, ApiError
 }
 
 fn dry<'a>(call: &Call<'a>, options: &DeleteOptions) -> Call<'a> {
-    Call::new(call.resource, call.namespace, call.user).dry(options.dry_run)
+    Call::new(&call.resource, call.namespace, call.user).dry(options.dry_run)
 }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Head;
-use crate::registry::{Resource, Strategy};
+use crate::registry::Resource;
+use crate::strategy::{Column, Strategy};
 
 /// What a table's rows hold beside their cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ enum Include {
 /// Makes tables of one kind.
 pub(crate) struct Printer<'a> {
     row: &'a KindRow,
-    strategy: &'static dyn Strategy,
+    strategy: &'a dyn Strategy,
     include: Include,
 }
 
@@ -41,7 +42,7 @@ impl<'a> Printer<'a> {
                 return Err(ApiError::bad_request(message));
             }
         };
-        Ok(Printer { row: &resource.row, strategy: resource.strategy, include })
+        Ok(Printer { row: &resource.row, strategy: &*resource.strategy, include })
     }
 
     pub(crate) fn row(&self) -> &'a KindRow {
@@ -66,7 +67,7 @@ impl<'a> Printer<'a> {
     }
 
     fn columns(&self) -> Value {
-        let column = |column: &crate::registry::Column| {
+        let column = |column: &Column| {
             json!({
                 "name": column.name, "type": column.kind, "format": column.format,
                 "description": column.description, "priority": column.priority,

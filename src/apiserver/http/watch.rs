@@ -77,7 +77,7 @@ impl Frames {
             }
             while piece.len() < PIECE {
                 let Some(event) = self.watch.try_next() else { break };
-                self.write(event, &mut piece);
+                self.write(event, &mut piece).await;
             }
             if !piece.is_empty() {
                 return Some(piece.freeze());
@@ -89,7 +89,7 @@ impl Frames {
             };
             match due {
                 Due::Something => {}
-                Due::Message(event) => self.write(event, &mut piece),
+                Due::Message(event) => self.write(event, &mut piece).await,
                 Due::End => return None,
             }
         }
@@ -102,8 +102,8 @@ impl Frames {
             && !self.resource.is_converted()
     }
 
-    fn write(&mut self, event: WatchEvent, out: &mut BytesMut) {
-        let event = self.resource.outward_event(event);
+    async fn write(&mut self, event: WatchEvent, out: &mut BytesMut) {
+        let event = self.resource.outward_event(event).await;
         let Some((name, object)) = changed_object(&event) else {
             let (name, tree) = match event {
                 WatchEvent::Bookmark { resource_version, initial_events_end } => {

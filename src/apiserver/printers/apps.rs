@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AGE, CONTAINERS, IMAGES, NAME, age, column, containers, label_selector, name, number, wide};
-use crate::registry::{Cell, Column};
+use crate::strategy::{Cell, Column};
 
 const SELECTOR: Column = wide("Selector", "string", "Labels of the pods that belong to it.");
 

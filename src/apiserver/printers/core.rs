@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AGE, NAME, age, column, items, name, text};
-use crate::registry::{Cell, Column};
+use crate::strategy::{Cell, Column};
 
 pub(crate) const NAMESPACE: &[Column] =
     &[NAME, column("Status", "string", "The status of the namespace"), AGE];

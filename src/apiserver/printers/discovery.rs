@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AGE, NAME, age, column, first_three, items, name, number, or, text};
-use crate::registry::{Cell, Column};
+use crate::strategy::{Cell, Column};
 
 pub(crate) const ENDPOINTS: &[Column] =
     &[NAME, column("Endpoints", "string", "Addresses and ports that serve."), AGE];

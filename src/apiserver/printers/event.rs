@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Column, column, name, number, or, since, text, wide};
-use crate::registry::Cell;
+use crate::strategy::Cell;
 
-const NAME: Column = Column { priority: 1, ..super::NAME };
+const NAME: Column = super::name_column(1);
 
 pub(crate) const COLUMNS: &[Column] = &[
     column("Last Seen", "string", "Time since the event was last seen."),

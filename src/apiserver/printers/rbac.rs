@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AGE, CREATED_AT, NAME, age, column, items, name, text, wide};
-use crate::registry::{Cell, Column};
+use crate::strategy::{Cell, Column};
 
 pub(crate) const ROLE: &[Column] = &[NAME, CREATED_AT];
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AGE, NAME, age, column, items, label_map, name, number, or, text, wide};
-use crate::registry::{Cell, Column};
+use crate::strategy::{Cell, Column};
 
 pub(crate) const COLUMNS: &[Column] = &[
     NAME,

@@ -1,9 +1,10 @@
 //! From a decoded body to a tree that may be admitted: kind, namespace, schema, defaults.
 
-use api::{ApiError, FieldValidation, KindRow, schema};
+use api::{ApiError, FieldValidation, KindRow};
 use serde_json::{Value, json};
 
-use super::{Call, Context, meta_str};
+use super::{Call, meta_str};
+use crate::strategy::RequestContext;
 
 /// Checks that a body is of the kind that its URL says; a body that leaves kind or version out gets them.
 pub(crate) fn check_kind(row: &KindRow, tree: &mut Value) -> Result<(), ApiError> {
@@ -49,15 +50,16 @@ pub(crate) fn check_kind(row: &KindRow, tree: &mut Value) -> Result<(), ApiError
 /// Brings a body into its type's form and fills in defaults.
 pub(super) fn decode(
     call: &Call<'_>,
-    ctx: &Context<'_>,
+    ctx: &RequestContext<'_>,
     tree: &mut Value,
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<(), ApiError> {
     let row = call.row();
     check_kind(row, tree)?;
-    call.warn(schema::check_kind(&row.group, &row.version, &row.kind, tree, duplicates, validation)?);
-    schema::apply_defaults(row, tree);
+    let schema = &call.resource.schema;
+    call.warn(schema.check(tree, duplicates, validation)?);
+    schema.default(tree);
     call.strategy().default(ctx, tree);
     set_namespace(call, tree)
 }

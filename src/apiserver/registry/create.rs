@@ -70,9 +70,10 @@ impl Registry {
         strategy.prepare_for_create(&ctx, &mut tree)?;
         metadata::tidy(&mut tree);
         let name = meta_str(&tree, "name").to_string();
-        let key = call.key(&name);
+        let key = call.key(&name)?;
         let reservation = strategy.reserve(&ctx, &mut tree, None)?;
         let mut faults = metadata::validate_create(row, strategy, &tree);
+        faults.extend(call.resource.schema.validate(&tree));
         faults.extend(strategy.validate_create(&ctx, &tree));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, &name, faults));
@@ -80,18 +81,18 @@ impl Registry {
         call.warn(strategy.warnings(&ctx, &tree, None));
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &name, old: None };
         self.admission.validate(&request, Some(&tree)).await?;
-        let bytes = encode(call.resource.inward(tree))?;
+        let bytes = encode(call.resource.inward(tree).await?)?;
         if call.dry_run == DryRun::All {
             if call.resource.cache()?.get(&key).is_some() {
                 return Err(ApiError::already_exists(row, &name));
             }
             let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
-            return call.resource.outward(Arc::new(object));
+            return call.resource.outward(Arc::new(object)).await;
         }
         let revision = self.store_object(call, &key, 0, bytes.clone(), Durability::Synced).await?;
         drop(reservation);
         let Some(revision) = revision else { return Err(ApiError::already_exists(row, &name)) };
-        self.written(call, &key, bytes, revision)
+        self.written(call, &key, bytes, revision).await
     }
 
     /// Stores an object over the version that is expected there (0: none); returns its revision, or none if another
@@ -106,7 +107,7 @@ impl Registry {
     ) -> Result<Option<u64>, ApiError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         for last in [false, true] {
-            let lease = self.event_leases.lease_for(call.resource, self.store.as_ref()).await?;
+            let lease = self.event_leases.lease_for(&call.resource, self.store.as_ref()).await?;
             let txn = Txn {
                 compares: vec![Compare::mod_revision(key.clone(), version)],
                 success: vec![Op::Put { key: key.clone(), value: bytes.clone(), lease }],

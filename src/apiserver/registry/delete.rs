@@ -10,8 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::create::encode;
-use super::{Call, Context, Registry, meta, metadata, store_error};
+use super::{Call, Registry, meta, metadata, store_error};
 use crate::admission::{Operation, Request};
+use crate::strategy::RequestContext;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -50,7 +51,8 @@ impl Registry {
             self.admission.validate(&request, None).await?;
             match step(call, &ctx, object, options)? {
                 Step::Wait => {
-                    return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: false });
+                    let object = call.resource.outward(object.clone()).await?;
+                    return Ok(Deleted { object, gone: false });
                 }
                 Step::Mark(tree) => {
                     if let Some(object) = self.mark(call, name, object, tree).await? {
@@ -59,7 +61,8 @@ impl Registry {
                 }
                 Step::Remove => {
                     if call.dry_run == DryRun::All || self.erase(call, object).await? {
-                        return Ok(Deleted { object: call.resource.outward(object.clone())?, gone: true });
+                        let object = call.resource.outward(object.clone()).await?;
+                        return Ok(Deleted { object, gone: true });
                     }
                 }
             }
@@ -76,14 +79,14 @@ impl Registry {
         let bytes = encode(tree)?;
         if call.dry_run == DryRun::All {
             let object = Object::from_stored(bytes, old.resource_version()).map_err(ApiError::internal)?;
-            return call.resource.outward(Arc::new(object)).map(Some);
+            return call.resource.outward(Arc::new(object)).await.map(Some);
         }
         self.put(call, name, old.resource_version(), bytes, Durability::Synced).await
     }
 
     /// Takes an object out of the store; false if it has changed meanwhile.
     pub(super) async fn erase(&self, call: &Call<'_>, object: &Object) -> Result<bool, ApiError> {
-        let key = Bytes::from(call.resource.stored.storage_key(object.namespace(), object.name()));
+        let key = Bytes::from(call.resource.cache()?.key(object.namespace(), object.name()));
         let txn = Txn {
             compares: vec![Compare::mod_revision(key.clone(), object.resource_version())],
             success: vec![Op::Delete { key, range_end: None }],
@@ -102,7 +105,7 @@ impl Registry {
     ) -> Result<Vec<Arc<Object>>, ApiError> {
         let found = self.list(call, &ListOptions { limit: 0, continue_token: None, ..list.clone() }).await?;
         let deletions = found.items.into_iter().map(|object| async move {
-            let one = Call::new(call.resource, object.namespace(), call.user).dry(call.dry_run);
+            let one = Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run);
             match self.delete(&one, object.name(), options).await {
                 Ok(done) => Ok(Some(done.object)),
                 Err(error) if error.is_not_found() => Ok(None),
@@ -138,7 +141,7 @@ fn check_preconditions(call: &Call<'_>, object: &Object, options: &DeleteOptions
 /// Decides, in upstream's order: grace first, then finalizers, else it goes.
 fn step(
     call: &Call<'_>,
-    ctx: &Context<'_>,
+    ctx: &RequestContext<'_>,
     object: &Object,
     options: &DeleteOptions,
 ) -> Result<Step, ApiError> {
@@ -175,7 +178,7 @@ enum Grace {
     Pending,
 }
 
-fn grace(call: &Call<'_>, ctx: &Context<'_>, tree: &mut Value, options: &DeleteOptions) -> Grace {
+fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &DeleteOptions) -> Grace {
     let wish = call.strategy().grace_period(ctx, tree, options);
     let deleted_at = meta(tree, "deletionTimestamp").as_str().and_then(|at| at.parse::<Timestamp>().ok());
     let Some(deleted_at) = deleted_at else {

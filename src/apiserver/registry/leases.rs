@@ -1,7 +1,8 @@
-//! Store leases that make events expire an hour after their last write.
+//! Store leases that make objects of some kinds (events) expire a while after their last write.
 //!
-//! Events of a minute share a lease, so that a burst of events is not a burst of leases; they live up to a minute longer.
+//! Objects of a minute share a lease, so that a burst of events is not a burst of leases; they live up to a minute longer.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use api::ApiError;
@@ -11,13 +12,12 @@ use tokio::time::Instant;
 
 use super::{Resource, store_error};
 
-const EVENT_TTL: Duration = Duration::from_secs(3600);
 const SHARED_FOR: Duration = Duration::from_secs(60);
 
-/// The lease that present events hang on.
+/// The leases that present objects hang on, by how long those live.
 #[derive(Default)]
 pub(super) struct EventLeases {
-    current: Mutex<Option<(LeaseId, Instant)>>,
+    current: Mutex<HashMap<Duration, (LeaseId, Instant)>>,
 }
 
 impl EventLeases {
@@ -27,24 +27,22 @@ impl EventLeases {
         resource: &Resource,
         store: &dyn Store,
     ) -> Result<LeaseId, ApiError> {
-        if resource.stored.storage != "events" {
-            return Ok(0);
-        }
+        let Some(ttl) = resource.strategy.time_to_live() else { return Ok(0) };
         let mut current = self.current.lock().await;
-        if let Some((id, granted)) = *current
+        if let Some((id, granted)) = current.get(&ttl)
             && granted.elapsed() < SHARED_FOR
         {
-            return Ok(id);
+            return Ok(*id);
         }
-        let seconds = (EVENT_TTL + SHARED_FOR).as_secs();
+        let seconds = (ttl + SHARED_FOR).as_secs();
         let granted =
             store.grant(0, i64::try_from(seconds).unwrap_or(i64::MAX)).await.map_err(store_error)?;
-        *current = Some((granted.id, Instant::now()));
+        current.insert(ttl, (granted.id, Instant::now()));
         Ok(granted.id)
     }
 
-    /// The store does not know the lease any more: the next write gets another.
+    /// The store does not know a lease any more: the next write gets another.
     pub(super) async fn forget(&self) {
-        *self.current.lock().await = None;
+        self.current.lock().await.clear();
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Strategy;
+use crate::strategy::Strategy;
 
 /// RFC 3339 in whole seconds, as `metav1.Time` prints it.
 pub(crate) fn time(at: Timestamp) -> String {

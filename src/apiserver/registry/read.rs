@@ -10,7 +10,7 @@ use client::ObjectList;
 use embedded_store::{RangeRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Registry, convert, store_error};
+use super::{Call, Registry, store_error};
 use crate::cache::{Entry, Filter, Selection};
 
 /// How long a read waits for a revision that this server has not seen yet.
@@ -29,9 +29,9 @@ struct Token {
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl Registry {
-    pub(crate) fn get(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+    pub(crate) async fn get(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
         let entry = self.find(call, name)?;
-        call.resource.outward(entry.object.clone())
+        call.resource.outward(entry.object.clone()).await
     }
 
     /// [`Registry::get`] that waits for a resource version, as the `resourceVersion` parameter asks.
@@ -42,7 +42,7 @@ impl Registry {
         version: Option<&str>,
     ) -> Result<Arc<Object>, ApiError> {
         self.reach(parse_version(version)?).await?;
-        self.get(call, name)
+        self.get(call, name).await
     }
 
     pub(super) async fn reach(&self, version: u64) -> Result<(), ApiError> {
@@ -64,15 +64,13 @@ impl Registry {
         labels: &api::LabelSelector,
         fields: &FieldSelector,
     ) -> Result<Filter, ApiError> {
+        let selectable = call.resource.cache()?.selectable();
         let mut fields = fields.clone();
         for term in &mut fields.terms {
-            if call.resource.is_converted() {
-                term.path = convert::stored_path(&term.path);
+            if let Some(conversion) = &call.resource.conversion {
+                term.path = conversion.stored_path(&term.path);
             }
-            let strategy = call.resource.cache()?.strategy();
-            let known = matches!(&*term.path, "metadata.name" | "metadata.namespace")
-                || strategy.selectable_fields().contains(&&*term.path);
-            if !known {
+            if !selectable.knows(&term.path) {
                 return Err(ApiError::bad_request(format!("field label not supported: {}", term.path)));
             }
         }
@@ -80,7 +78,7 @@ impl Registry {
             namespace: call.namespace.map(str::to_string),
             labels: labels.clone(),
             fields,
-            strategy: call.resource.cache()?.strategy(),
+            selectable: selectable.clone(),
         })
     }
 
@@ -90,20 +88,20 @@ impl Registry {
         let matching = options.resource_version_match;
         check_version(options, version)?;
         if let Some(token) = options.continue_token.as_deref().filter(|token| !token.is_empty()) {
-            return self.list_on(call, &filter, token, options.limit);
+            return self.list_on(call, &filter, token, options.limit).await;
         }
         self.reach(version).await?;
         let exact = matching == Some(ResourceVersionMatch::Exact)
             || (matching.is_none() && options.limit > 0 && version > 0);
         if exact && version != 0 {
-            return self.list_at(call, &filter, version, None, options.limit);
+            return self.list_at(call, &filter, version, None, options.limit).await;
         }
         let selection = call.resource.cache()?.select(&filter, None, options.limit);
-        listed(call, &filter, selection, None)
+        listed(call, &filter, selection, None).await
     }
 
     /// The next page of a list.
-    fn list_on(
+    async fn list_on(
         &self,
         call: &Call<'_>,
         filter: &Filter,
@@ -111,25 +109,25 @@ impl Registry {
         limit: usize,
     ) -> Result<ObjectList, ApiError> {
         let token = read_token(token)?;
-        let prefix = call.resource.stored.storage_prefix(call.namespace);
+        let prefix = call.resource.cache()?.prefix(call.namespace);
         let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
         match u64::try_from(token.rv) {
             Ok(revision) if call.resource.cache()?.last_change() > revision => {
-                self.list_at(call, filter, revision, Some(&after), limit)
+                self.list_at(call, filter, revision, Some(&after), limit).await
             }
             Ok(revision) => {
                 let selection = call.resource.cache()?.select(filter, Some(&after), limit);
-                listed(call, filter, selection, Some(revision))
+                listed(call, filter, selection, Some(revision)).await
             }
             Err(_) => {
                 let selection = call.resource.cache()?.select(filter, Some(&after), limit);
-                listed(call, filter, selection, None)
+                listed(call, filter, selection, None).await
             }
         }
     }
 
     /// A list as of an older revision, from the store's history.
-    fn list_at(
+    async fn list_at(
         &self,
         call: &Call<'_>,
         filter: &Filter,
@@ -137,7 +135,7 @@ impl Registry {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ObjectList, ApiError> {
-        let prefix = call.resource.stored.storage_prefix(call.namespace);
+        let prefix = call.resource.cache()?.prefix(call.namespace);
         let mut selection = Selection { revision, ..Selection::default() };
         let mut from = after.map_or(prefix.clone(), |after| format!("{after}\0")).into_bytes();
         'pages: loop {
@@ -168,7 +166,7 @@ impl Registry {
                 break;
             }
         }
-        listed(call, filter, selection, Some(revision))
+        listed(call, filter, selection, Some(revision)).await
     }
 }
 
@@ -208,23 +206,22 @@ fn check_version(options: &ListOptions, version: u64) -> Result<(), ApiError> {
 }
 
 /// A selection in the row's version, with the token of the next page.
-fn listed(
+async fn listed(
     call: &Call<'_>,
     filter: &Filter,
     selection: Selection,
     revision: Option<u64>,
 ) -> Result<ObjectList, ApiError> {
     let revision = revision.unwrap_or(selection.revision);
-    let prefix = call.resource.stored.storage_prefix(call.namespace);
+    let prefix = call.resource.cache()?.prefix(call.namespace);
     let continue_token = selection.last_key.as_deref().map(|key| {
         let last = String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default());
         write_token(i64::try_from(revision).unwrap_or(-1), &format!("{last}\0"))
     });
     // How many remain is known only if all of them match.
     let remaining = (continue_token.is_some() && filter.is_everything()).then_some(selection.remaining);
-    let items: Result<Vec<_>, _> =
-        selection.objects.into_iter().map(|object| call.resource.outward(object)).collect();
-    Ok(ObjectList { items: items?, resource_version: revision, continue_token, remaining })
+    let items = call.resource.outward_all(selection.objects).await?;
+    Ok(ObjectList { items, resource_version: revision, continue_token, remaining })
 }
 
 fn write_token(rv: i64, start: &str) -> String {

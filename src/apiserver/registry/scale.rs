@@ -1,4 +1,4 @@
-//! The `scale` subresource: `autoscaling/v1` Scale as a view of an object's replicas.
+//! The `scale` subresource: `autoscaling/v1` Scale as a view of an object's replicas, found where the kind has them.
 
 use std::sync::Arc;
 
@@ -13,6 +13,56 @@ pub(crate) const GROUP: &str = "autoscaling";
 pub(crate) const VERSION: &str = "v1";
 pub(crate) const KIND: &str = "Scale";
 
+/// Where the parts of a Scale are in an object.
+pub(crate) struct ScalePaths {
+    pub(crate) spec_replicas: FieldPath,
+    pub(crate) status_replicas: FieldPath,
+    /// A LabelSelector, a plain map of labels, or the text form of either.
+    pub(crate) selector: Option<FieldPath>,
+}
+
+/// A path of member names: `spec.replicas`.
+pub(crate) struct FieldPath(Vec<String>);
+
+impl FieldPath {
+    /// From names joined by dots.
+    pub(crate) fn parse(text: &str) -> Self {
+        FieldPath(text.split('.').filter(|step| !step.is_empty()).map(str::to_string).collect())
+    }
+
+    fn get<'a>(&self, tree: &'a Value) -> &'a Value {
+        self.0.iter().fold(tree, |at, step| &at[step.as_str()])
+    }
+
+    /// Sets the value, making the objects on the way; nothing if something else is in the way.
+    fn set(&self, tree: &mut Value, value: Value) {
+        let Some((last, way)) = self.0.split_last() else { return };
+        let mut at = tree;
+        for step in way {
+            let Some(members) = at.as_object_mut() else { return };
+            at = members.entry(step.as_str()).or_insert_with(|| json!({}));
+        }
+        if let Some(members) = at.as_object_mut() {
+            members.insert(last.clone(), value);
+        }
+    }
+}
+
+impl ScalePaths {
+    /// Those of every built-in kind.
+    pub(crate) fn usual() -> Self {
+        ScalePaths {
+            spec_replicas: FieldPath::parse("spec.replicas"),
+            status_replicas: FieldPath::parse("status.replicas"),
+            selector: Some(FieldPath::parse("spec.selector")),
+        }
+    }
+
+    fn selector(&self, tree: &Value) -> String {
+        self.selector.as_ref().map_or(String::new(), |path| selector(path.get(tree)))
+    }
+}
+
 /// What the caller wants the Scale to be.
 pub(crate) enum ScaleSource<'a> {
     Body(Value),
@@ -20,10 +70,11 @@ pub(crate) enum ScaleSource<'a> {
 }
 
 impl Registry {
-    pub(crate) fn get_scale(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+    pub(crate) async fn get_scale(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        let paths = paths(call)?;
         let entry = self.find(call, name)?;
-        let tree = call.resource.outward_tree(&entry.object)?;
-        view(&tree, entry.object.resource_version())
+        let tree = call.resource.outward_tree(&entry.object).await?;
+        view(paths, &tree, entry.object.resource_version())
     }
 
     pub(crate) async fn update_scale(
@@ -33,28 +84,39 @@ impl Registry {
         source: ScaleSource<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
+        let paths = paths(call)?;
         let change = |tree: &mut Value| -> Result<(), ApiError> {
             let scale = match &source {
                 ScaleSource::Body(scale) => scale.clone(),
                 ScaleSource::Patch(change) => {
                     let version = meta_str(tree, "resourceVersion").parse().unwrap_or(0);
-                    let mut scale = view(tree, version)?.tree().map_err(ApiError::internal)?;
+                    let mut scale = view(paths, tree, version)?.tree().map_err(ApiError::internal)?;
                     patch::apply(schema::for_gvk(GROUP, VERSION, KIND), &mut scale, change)?;
                     schema::check_kind(GROUP, VERSION, KIND, &mut scale, &[], options.field_validation)?;
                     scale
                 }
             };
-            apply(call, name, &scale, tree)
+            apply(call, paths, name, &scale, tree)
         };
-        let whole = Call::new(call.resource, call.namespace, call.user).dry(call.dry_run);
+        let whole = Call::new(&call.resource, call.namespace, call.user).dry(call.dry_run);
         let object = self.update(&whole, name, Source::Change(&change), options).await?;
         call.warn(whole.take_warnings());
-        view(&object.tree().map_err(ApiError::internal)?, object.resource_version())
+        view(paths, &object.tree().map_err(ApiError::internal)?, object.resource_version())
     }
 }
 
+fn paths<'a>(call: &'a Call<'_>) -> Result<&'a ScalePaths, ApiError> {
+    call.resource.scale.as_ref().ok_or_else(super::unknown)
+}
+
 /// Writes what a Scale says into the object.
-fn apply(call: &Call<'_>, name: &str, scale: &Value, tree: &mut Value) -> Result<(), ApiError> {
+fn apply(
+    call: &Call<'_>,
+    paths: &ScalePaths,
+    name: &str,
+    scale: &Value,
+    tree: &mut Value,
+) -> Result<(), ApiError> {
     let given = meta_str(scale, "name");
     if !given.is_empty() && given != name {
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
@@ -71,12 +133,12 @@ fn apply(call: &Call<'_>, name: &str, scale: &Value, tree: &mut Value) -> Result
         let fault = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(ApiError::invalid(&scale_row(), name, vec![fault]));
     }
-    tree["spec"]["replicas"] = json!(replicas);
+    paths.spec_replicas.set(tree, json!(replicas));
     Ok(())
 }
 
 fn scale_row() -> api::KindRow {
-    let row = api::kinds::ALL[0].clone();
+    let row = api::kinds::BINDING.clone();
     api::KindRow {
         group: GROUP.into(),
         version: VERSION.into(),
@@ -86,7 +148,7 @@ fn scale_row() -> api::KindRow {
     }
 }
 
-fn view(tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
+fn view(paths: &ScalePaths, tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "creationTimestamp"] {
         let value = meta(tree, field);
@@ -95,12 +157,12 @@ fn view(tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
         }
     }
     let mut spec = Map::new();
-    if let Some(replicas) = tree["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = paths.spec_replicas.get(tree).as_i64().filter(|replicas| *replicas != 0) {
         spec.insert("replicas".into(), json!(replicas));
     }
     let mut status = Map::new();
-    status.insert("replicas".into(), json!(tree["status"]["replicas"].as_i64().unwrap_or(0)));
-    let selector = selector(&tree["spec"]["selector"]);
+    status.insert("replicas".into(), json!(paths.status_replicas.get(tree).as_i64().unwrap_or(0)));
+    let selector = paths.selector(tree);
     if !selector.is_empty() {
         status.insert("selector".into(), json!(selector));
     }
@@ -111,8 +173,11 @@ fn view(tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
     Object::from_tree(scale, version).map(Arc::new).map_err(ApiError::internal)
 }
 
-/// A selector in its text form: a LabelSelector, or a plain map as replication controllers have it.
+/// A selector in its text form: a LabelSelector, a plain map as replication controllers have it, or text already.
 fn selector(value: &Value) -> String {
+    if let Some(text) = value.as_str() {
+        return text.to_string();
+    }
     if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
         let selector = meta_v1::LabelSelector::deserialize(value).ok();
         return LabelSelector::from_meta(selector.as_ref()).to_string();

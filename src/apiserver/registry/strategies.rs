@@ -20,12 +20,14 @@ mod secret;
 mod service;
 mod service_account;
 
+use std::sync::Arc;
+
 use api::validation::{Faults, Path};
 use api::{FieldError, KindRow};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::Strategy;
+use crate::strategy::Strategy;
 
 /// A kind without rules of its own.
 pub struct Plain;
@@ -33,25 +35,27 @@ pub struct Plain;
 impl Strategy for Plain {}
 
 /// The strategy of a row.
-pub fn for_row(row: &KindRow) -> &'static dyn Strategy {
+pub fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
     match (&*row.group, &*row.kind) {
-        ("", "Namespace") => &namespace::Namespaces,
-        ("", "Node") => &node::Nodes,
-        ("", "Pod") => &pod::Pods,
-        ("" | "events.k8s.io", "Event") => &event::Events,
-        ("", "Service") => &service::Services,
-        ("", "Endpoints") => &endpoints::EndpointsStrategy,
-        ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlices,
-        ("", "ConfigMap") => &config_map::ConfigMaps,
-        ("", "Secret") => &secret::Secrets,
-        ("", "ServiceAccount") => &service_account::ServiceAccounts,
-        ("coordination.k8s.io", "Lease") => &lease::Leases,
-        ("apps", "Deployment") => &deployment::Deployments,
-        ("apps", "ReplicaSet") => &replica_set::ReplicaSets,
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Roles,
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::Bindings,
-        ("certificates.k8s.io", "CertificateSigningRequest") => &certificate_signing_request::Requests,
-        _ => &Plain,
+        ("", "Namespace") => Arc::new(namespace::Namespaces),
+        ("", "Node") => Arc::new(node::Nodes),
+        ("", "Pod") => Arc::new(pod::Pods),
+        ("" | "events.k8s.io", "Event") => Arc::new(event::Events),
+        ("", "Service") => Arc::new(service::Services),
+        ("", "Endpoints") => Arc::new(endpoints::EndpointsStrategy),
+        ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoint_slice::EndpointSlices),
+        ("", "ConfigMap") => Arc::new(config_map::ConfigMaps),
+        ("", "Secret") => Arc::new(secret::Secrets),
+        ("", "ServiceAccount") => Arc::new(service_account::ServiceAccounts),
+        ("coordination.k8s.io", "Lease") => Arc::new(lease::Leases),
+        ("apps", "Deployment") => Arc::new(deployment::Deployments),
+        ("apps", "ReplicaSet") => Arc::new(replica_set::ReplicaSets),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => Arc::new(rbac::Roles),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => Arc::new(rbac::Bindings),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            Arc::new(certificate_signing_request::Requests)
+        }
+        _ => Arc::new(Plain),
     }
 }
 

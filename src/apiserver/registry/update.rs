@@ -10,9 +10,10 @@ use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
 use super::create::encode;
-use super::{Call, Context, Registry, body, meta, meta_str, metadata};
+use super::{Call, Registry, body, meta, meta_str, metadata};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
+use crate::strategy::RequestContext;
 
 /// How often a write is tried again when somebody else was faster and the caller did not insist on a version.
 const ATTEMPTS: usize = 50;
@@ -49,10 +50,10 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         let mut insists = false;
         for _ in 0..ATTEMPTS {
-            let Some(entry) = call.resource.cache()?.get(&call.key(name)) else {
+            let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
                 return self.update_of_nothing(call, name, source, options).await;
             };
-            let tree = call.resource.outward_tree(&entry.object)?;
+            let tree = call.resource.outward_tree(&entry.object).await?;
             let current = Current { entry, tree };
             call.take_warnings();
             let (new, explicit) =
@@ -117,7 +118,7 @@ impl Registry {
             }
             Source::Patch(patch) => {
                 let mut tree = current.tree.clone();
-                patch::apply(call.resource.schema, &mut tree, patch)?;
+                patch::apply(call.resource.schema.root(), &mut tree, patch)?;
                 body::decode(call, &ctx, &mut tree, &[], validation)?;
                 check_name(&tree, name)?;
                 tree
@@ -167,6 +168,7 @@ impl Registry {
         self.settle(call, &ctx, &mut new, old)?;
         let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
         let mut faults = metadata::validate_update(row, &new, old);
+        faults.extend(call.resource.schema.validate(&new));
         if call.subresource != Some("binding") {
             faults.extend(strategy.validate_update(&ctx, &new, old));
         }
@@ -179,14 +181,14 @@ impl Registry {
             return self.remove(call, &current.entry, new).await;
         }
         let lazy = is_renewal(call, &new, old);
-        let bytes = encode(call.resource.inward(new))?;
+        let bytes = encode(call.resource.inward(new).await?)?;
         let object = &current.entry.object;
         if bytes == object.stored_bytes() {
-            return Ok(Attempt::Done(call.resource.outward(object.clone())?));
+            return Ok(Attempt::Done(call.resource.outward(object.clone()).await?));
         }
         if call.dry_run == DryRun::All {
             let object = Object::from_stored(bytes, object.resource_version()).map_err(ApiError::internal)?;
-            return Ok(Attempt::Done(call.resource.outward(Arc::new(object))?));
+            return Ok(Attempt::Done(call.resource.outward(Arc::new(object)).await?));
         }
         let durability = if lazy { Durability::Lazy } else { Durability::Synced };
         let done = self.put(call, name, object.resource_version(), bytes, durability).await?;
@@ -198,7 +200,7 @@ impl Registry {
     fn settle(
         &self,
         call: &Call<'_>,
-        ctx: &Context<'_>,
+        ctx: &RequestContext<'_>,
         new: &mut Value,
         old: &Value,
     ) -> Result<(), ApiError> {
@@ -224,9 +226,9 @@ impl Registry {
         bytes: Bytes,
         durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
-        let key = call.key(name);
+        let key = call.key(name)?;
         match self.store_object(call, &key, version, bytes.clone(), durability).await? {
-            Some(revision) => self.written(call, &key, bytes, revision).map(Some),
+            Some(revision) => self.written(call, &key, bytes, revision).await.map(Some),
             None => Ok(None),
         }
     }

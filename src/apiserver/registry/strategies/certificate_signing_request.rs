@@ -14,7 +14,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use crate::printers::{self, items, text};
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const USAGES: [&str; 23] = [
     "any",
@@ -195,7 +195,7 @@ fn stamp(new: &mut Value, old: &Value, now: Timestamp) {
 }
 
 impl Strategy for Requests {
-    fn prepare_for_create(&self, ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+    fn prepare_for_create(&self, ctx: &RequestContext<'_>, tree: &mut Value) -> Result<(), ApiError> {
         let Some(spec) = super::object(tree, "spec") else { return Ok(()) };
         spec.insert("username".into(), json!(ctx.user.name));
         for (field, value) in [
@@ -214,7 +214,12 @@ impl Strategy for Requests {
         Ok(())
     }
 
-    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         super::keep(new, old, "spec");
         match ctx.subresource {
             None => super::keep(new, old, "status"),
@@ -237,16 +242,16 @@ impl Strategy for Requests {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate_spec(tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         validate_change(ctx.subresource, new, old)
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.signerName"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["spec.signerName"])
     }
 
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {

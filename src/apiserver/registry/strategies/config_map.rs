@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
@@ -44,11 +44,11 @@ pub(super) fn decoded_len(text: &str) -> usize {
 }
 
 impl Strategy for ConfigMaps {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = immutable_data(new, old, &["data", "binaryData"]);
         faults.extend(validate(new));
         faults

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{non_negative, pod_template, typed};
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) struct Deployments;
 
@@ -103,11 +103,11 @@ fn validate_amount(amount: Option<&IntOrString>, at: &Path<'_>, faults: &mut Fau
 }
 
 impl Strategy for Deployments {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         if ctx.subresource == Some("status") {
             return status(new);
         }
@@ -116,7 +116,7 @@ impl Strategy for Deployments {
         faults
     }
 
-    fn warnings(&self, ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
         pod_template::warnings(ctx, tree, old)
     }
 

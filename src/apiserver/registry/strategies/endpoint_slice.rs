@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::endpoints::{PROTOCOLS, endpoint_ip};
 use super::typed;
 use crate::printers::{self, text};
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 const MAX_ENDPOINTS: usize = 1000;
@@ -94,11 +94,11 @@ fn validate_ports(ports: &[EndpointPort], at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointSlices {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = validate(new);
         immutable(&mut faults, &Path::new("addressType"), &new["addressType"], &old["addressType"]);
         faults

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::typed;
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
@@ -88,11 +88,11 @@ pub(super) fn endpoint_ip(text: &str, at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointsStrategy {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &Context<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
         validate(new)
     }
 

@@ -1,6 +1,7 @@
 //! Events, in both groups. They are recorded by many clients of many ages, so little is demanded of them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use api::FieldError;
 use api::validation::{Faults, Path, qualified_name};
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::printers::{self, text};
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const NOTE_MAX: usize = 1024;
 const WORD_MAX: usize = 128;
@@ -53,7 +54,7 @@ fn validate_new(tree: &Value, faults: &mut Faults) {
 }
 
 /// An event is in the namespace of what it is about; about cluster-scoped objects in `default`.
-fn validate(ctx: &Context<'_>, tree: &Value) -> Faults {
+fn validate(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
     let mut faults = Faults::new();
     let new = ctx.row.group == "events.k8s.io";
     let involved = if new { "regarding" } else { "involvedObject" };
@@ -70,11 +71,11 @@ fn validate(ctx: &Context<'_>, tree: &Value) -> Faults {
 }
 
 impl Strategy for Events {
-    fn validate_create(&self, ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(ctx, tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, tree: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, tree: &Value, _old: &Value) -> Vec<FieldError> {
         // A series is counted by updates of events that older clients may have made.
         match &*ctx.row.group {
             "events.k8s.io" => Vec::new(),
@@ -86,8 +87,12 @@ impl Strategy for Events {
         true
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
+    fn time_to_live(&self) -> Option<Duration> {
+        Some(Duration::from_secs(3600))
+    }
+
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&[
             "involvedObject.kind",
             "involvedObject.namespace",
             "involvedObject.name",
@@ -99,11 +104,11 @@ impl Strategy for Events {
             "reportingComponent",
             "source",
             "type",
-        ]
+        ])
     }
 
-    fn indexed_fields(&self) -> &'static [&'static str] {
-        &["involvedObject.uid"]
+    fn indexed_fields(&self) -> Vec<Str> {
+        fields(&["involvedObject.uid"])
     }
 
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {

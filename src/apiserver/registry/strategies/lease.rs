@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) struct Leases;
 
@@ -25,11 +25,11 @@ fn validate(tree: &Value) -> Faults {
 }
 
 impl Strategy for Leases {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &Context<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
         validate(new)
     }
 

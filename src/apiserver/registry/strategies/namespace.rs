@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::object;
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 const FINALIZER: &str = "kubernetes";
@@ -26,7 +26,7 @@ fn label(tree: &mut Value) {
 }
 
 impl Strategy for Namespaces {
-    fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+    fn prepare_for_create(&self, _ctx: &RequestContext<'_>, tree: &mut Value) -> Result<(), ApiError> {
         // A generated name is known only now.
         label(tree);
         if let Some(spec) = object(tree, "spec") {
@@ -42,7 +42,12 @@ impl Strategy for Namespaces {
         Ok(())
     }
 
-    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         // Finalizers are taken off through `finalize` only.
         match ctx.subresource {
             Some("finalize") => super::keep(new, old, "status"),
@@ -51,7 +56,7 @@ impl Strategy for Namespaces {
         Ok(())
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = Faults::new();
         let at = Path::new("spec");
         let at = at.child("finalizers");
@@ -83,7 +88,7 @@ impl Strategy for Namespaces {
         name_is_dns_label(name, prefix)
     }
 
-    fn mark_deleted(&self, _ctx: &Context<'_>, tree: &mut Value) {
+    fn mark_deleted(&self, _ctx: &RequestContext<'_>, tree: &mut Value) {
         if let Some(status) = object(tree, "status") {
             status.insert("phase".into(), json!("Terminating"));
         }
@@ -93,8 +98,8 @@ impl Strategy for Namespaces {
         !printers::items(tree, "spec.finalizers").is_empty()
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.phase"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["status.phase"])
     }
 
     fn columns(&self) -> &'static [Column] {

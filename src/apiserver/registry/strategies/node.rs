@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{flag, object, typed};
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
@@ -86,15 +86,15 @@ fn mirror_pod_cidr(tree: &mut Value) {
 }
 
 impl Strategy for Nodes {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
+    fn default(&self, _ctx: &RequestContext<'_>, tree: &mut Value) {
         mirror_pod_cidr(tree);
     }
 
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = validate(new);
         if ctx.subresource.is_some() {
             return faults;
@@ -115,7 +115,12 @@ impl Strategy for Nodes {
         faults
     }
 
-    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         if ctx.subresource == Some("status") {
             super::keep(new, old, "spec");
         }
@@ -126,8 +131,8 @@ impl Strategy for Nodes {
         true
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.unschedulable"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["spec.unschedulable"])
     }
 
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{flag, typed};
 use crate::printers::{self, items, text};
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(crate) struct Pods;
 
@@ -51,12 +51,17 @@ fn first_status(tree: &Value) -> Value {
 }
 
 impl Strategy for Pods {
-    fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+    fn prepare_for_create(&self, _ctx: &RequestContext<'_>, tree: &mut Value) -> Result<(), ApiError> {
         tree["status"] = first_status(tree);
         Ok(())
     }
 
-    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         match ctx.subresource {
             Some("status") => {
                 super::keep(new, old, "spec");
@@ -85,7 +90,7 @@ impl Strategy for Pods {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         let mut faults = validate(tree);
         if !items(tree, "spec.ephemeralContainers").is_empty() {
             let message = "cannot be set on create";
@@ -94,7 +99,7 @@ impl Strategy for Pods {
         faults
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         match ctx.subresource {
             Some("status") => update::validate_status(new, old),
             Some("ephemeralcontainers") => {
@@ -111,7 +116,7 @@ impl Strategy for Pods {
         }
     }
 
-    fn warnings(&self, ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
         // Who writes a status did not write the spec.
         match ctx.subresource {
             None if old.is_none_or(|old| old["spec"] != tree["spec"]) => {
@@ -130,7 +135,7 @@ impl Strategy for Pods {
         true
     }
 
-    fn grace_period(&self, _ctx: &Context<'_>, tree: &Value, options: &DeleteOptions) -> Option<i64> {
+    fn grace_period(&self, _ctx: &RequestContext<'_>, tree: &Value, options: &DeleteOptions) -> Option<i64> {
         let own = || tree["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
         let wanted = options.grace_period_seconds.unwrap_or_else(own);
         let unbound = text(tree, "spec.nodeName").is_empty();
@@ -142,8 +147,8 @@ impl Strategy for Pods {
         }
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&[
             "spec.nodeName",
             "spec.restartPolicy",
             "spec.schedulerName",
@@ -153,11 +158,11 @@ impl Strategy for Pods {
             "status.podIP",
             "status.podIPs",
             "status.nominatedNodeName",
-        ]
+        ])
     }
 
-    fn indexed_fields(&self) -> &'static [&'static str] {
-        &["spec.nodeName"]
+    fn indexed_fields(&self) -> Vec<Str> {
+        fields(&["spec.nodeName"])
     }
 
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {

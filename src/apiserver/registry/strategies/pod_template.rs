@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 use super::pod;
-use crate::registry::Context;
+use crate::strategy::RequestContext;
 
 /// Faults of selector and template of a kind that keeps its pods running.
 pub(super) fn validate(
@@ -96,7 +96,7 @@ pub(super) fn immutable_selector(new: &Value, old: &Value, faults: &mut Faults) 
 }
 
 /// Texts about a new name and a new template.
-pub(super) fn warnings(ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+pub(super) fn warnings(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
     let mut warnings = Vec::new();
     if old.is_none() {
         pod::warnings::name(tree, "Pod names and hostnames", &mut warnings);

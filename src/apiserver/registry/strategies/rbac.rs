@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::typed;
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -130,11 +130,11 @@ fn validate_subject(subject: &Subject, namespaced: bool, at: &Path<'_>, faults: 
 }
 
 impl Strategy for Roles {
-    fn validate_create(&self, ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate_role(ctx.row, tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
         validate_role(ctx.row, new)
     }
 
@@ -156,11 +156,11 @@ impl Strategy for Roles {
 }
 
 impl Strategy for Bindings {
-    fn validate_create(&self, ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate_binding(ctx.row, tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = validate_binding(ctx.row, new);
         if new["roleRef"] != old["roleRef"] {
             faults.push(FieldError::invalid("roleRef", &new["roleRef"], "cannot change roleRef"));

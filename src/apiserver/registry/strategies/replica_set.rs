@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{non_negative, pod_template, typed};
 use crate::printers;
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(super) struct ReplicaSets;
 
@@ -46,11 +46,11 @@ fn status(tree: &Value) -> Faults {
 }
 
 impl Strategy for ReplicaSets {
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         if ctx.subresource == Some("status") {
             return status(new);
         }
@@ -59,7 +59,7 @@ impl Strategy for ReplicaSets {
         faults
     }
 
-    fn warnings(&self, ctx: &Context<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
         pod_template::warnings(ctx, tree, old)
     }
 
@@ -67,8 +67,8 @@ impl Strategy for ReplicaSets {
         true
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["status.replicas"])
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::config_map::{MAX_BYTES, decoded_len, immutable_data};
 use super::object;
 use crate::printers::{self, text};
-use crate::registry::{Cell, Column, Context, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
@@ -85,11 +85,16 @@ fn json_key(data: &Value, key: &'static str, at: &Path<'_>, faults: &mut Faults)
 }
 
 impl Strategy for Secrets {
-    fn default(&self, _ctx: &Context<'_>, tree: &mut Value) {
+    fn default(&self, _ctx: &RequestContext<'_>, tree: &mut Value) {
         merge_string_data(tree);
     }
 
-    fn prepare_for_update(&self, _ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        _ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         // A client that knows no types leaves it out.
         if text(new, "type").is_empty() {
             super::keep(new, old, "type");
@@ -97,11 +102,11 @@ impl Strategy for Secrets {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut faults = Faults::new();
         immutable(&mut faults, &Path::new("type"), &new["type"], &old["type"]);
         faults.extend(immutable_data(new, old, &["data"]));
@@ -109,8 +114,8 @@ impl Strategy for Secrets {
         faults
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["type"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["type"])
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::printers::{self, text};
-use crate::registry::{Cell, Column, Context, Reservation, Strategy};
+use crate::strategy::{Cell, Column, RequestContext, Reservation, Str, Strategy, fields};
 
 pub(super) struct Services;
 
@@ -36,14 +36,19 @@ fn is_headless(service: &Value) -> bool {
 }
 
 impl Strategy for Services {
-    fn prepare_for_create(&self, _ctx: &Context<'_>, tree: &mut Value) -> Result<(), ApiError> {
+    fn prepare_for_create(&self, _ctx: &RequestContext<'_>, tree: &mut Value) -> Result<(), ApiError> {
         fields::normalize(tree, None);
         fields::families(tree);
         tree["status"] = json!({"loadBalancer": {}});
         Ok(())
     }
 
-    fn prepare_for_update(&self, ctx: &Context<'_>, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
         if ctx.subresource == Some("status") {
             super::keep(new, old, "spec");
             return Ok(());
@@ -57,7 +62,7 @@ impl Strategy for Services {
 
     fn reserve(
         &self,
-        ctx: &Context<'_>,
+        ctx: &RequestContext<'_>,
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<Option<Reservation>, ApiError> {
@@ -67,11 +72,11 @@ impl Strategy for Services {
         allocate::reserve(ctx, new, old)
     }
 
-    fn validate_create(&self, _ctx: &Context<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate::service(tree)
     }
 
-    fn validate_update(&self, ctx: &Context<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
         if ctx.subresource == Some("status") {
             return Vec::new();
         }
@@ -84,12 +89,12 @@ impl Strategy for Services {
         api::validation::name_is_dns1035_label(name, prefix)
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.clusterIP", "spec.type"]
+    fn selectable_fields(&self) -> Vec<Str> {
+        fields(&["spec.clusterIP", "spec.type"])
     }
 
-    fn indexed_fields(&self) -> &'static [&'static str] {
-        &["spec.clusterIP"]
+    fn indexed_fields(&self) -> Vec<Str> {
+        fields(&["spec.clusterIP"])
     }
 
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::printers;
-use crate::registry::{Cell, Column, Strategy};
+use crate::strategy::{Cell, Column, Strategy};
 
 pub(super) struct ServiceAccounts;
 

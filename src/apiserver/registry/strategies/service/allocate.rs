@@ -15,10 +15,10 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::{is_headless, needs_cluster_ip, needs_node_ports};
-use crate::cache::Caches;
+
 use crate::printers::{items, text};
 use crate::registry::strategies::{items_mut, object};
-use crate::registry::{Context, Reservation};
+use crate::strategy::{CachedObjects, RequestContext, Reservation};
 
 pub(super) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// Random tries before the range is searched through.
@@ -65,7 +65,7 @@ impl Drop for Held {
 }
 
 pub(super) fn reserve(
-    ctx: &Context<'_>,
+    ctx: &RequestContext<'_>,
     new: &mut Value,
     old: Option<&Value>,
 ) -> Result<Option<Reservation>, ApiError> {
@@ -79,12 +79,12 @@ fn invalid(new: &Value, fault: FieldError) -> ApiError {
     ApiError::invalid(&SERVICE, text(new, "metadata.name"), vec![fault])
 }
 
-fn key(caches: &Caches) -> usize {
-    std::ptr::from_ref(caches) as usize
+fn key(caches: &dyn CachedObjects) -> usize {
+    std::ptr::from_ref(caches).cast::<()>() as usize
 }
 
 fn cluster_ip(
-    ctx: &Context<'_>,
+    ctx: &RequestContext<'_>,
     new: &mut Value,
     old: Option<&Value>,
     held: &mut Held,
@@ -132,7 +132,7 @@ fn cluster_ip(
 }
 
 /// Takes an address if no service has it and none is being given it.
-fn claim(caches: &Caches, held: &mut Held, address: IpAddr) -> bool {
+fn claim(caches: &dyn CachedObjects, held: &mut Held, address: IpAddr) -> bool {
     if !held.take(Taken::Address(key(caches), address)) {
         return false;
     }
@@ -203,7 +203,7 @@ impl Range {
         }
     }
 
-    fn next(&self, caches: &Caches, held: &mut Held) -> Option<IpAddr> {
+    fn next(&self, caches: &dyn CachedObjects, held: &mut Held) -> Option<IpAddr> {
         if self.count == 0 {
             return None;
         }
@@ -221,7 +221,7 @@ impl Range {
 }
 
 fn node_ports(
-    ctx: &Context<'_>,
+    ctx: &RequestContext<'_>,
     new: &mut Value,
     old: Option<&Value>,
     held: &mut Held,
@@ -269,7 +269,7 @@ fn node_ports(
     Ok(())
 }
 
-fn used_ports(ctx: &Context<'_>) -> HashSet<u16> {
+fn used_ports(ctx: &RequestContext<'_>) -> HashSet<u16> {
     let mut used = HashSet::new();
     for object in ctx.caches.list(&SERVICE, None) {
         let Ok(service) = object.typed::<Service>() else { continue };

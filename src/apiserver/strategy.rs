@@ -3,19 +3,39 @@
 //!
 //! A strategy works on the JSON tree; where typed checks are easier it decodes to the k8s-openapi type itself. It never
 //! blocks: it sees other objects through the caches only.
+//!
+//! This file is the bottom of the crate: printers, admission, caches and the registry stand on it, and it uses nothing
+//! of theirs. Built-in kinds have their strategies in `registry::strategies`; a custom resource's is made at run time,
+//! so nothing here is `'static`.
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
-use api::{ApiError, DeleteOptions, FieldError, Identity, KindRow};
+use api::{ApiError, DeleteOptions, FieldError, Identity, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Config;
-use crate::cache::Caches;
+
+/// Text that is either compiled in or comes from a definition.
+pub type Str = Cow<'static, str>;
+
+/// Other objects, as strategies and admission see them: as they are in the watch cache, without waiting.
+pub trait CachedObjects: Send + Sync {
+    /// One object, as stored.
+    fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>>;
+
+    /// All objects of a kind, or of one namespace of it, in key order.
+    fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>>;
+
+    /// Objects whose indexed field has this value ([`Strategy::indexed_fields`]).
+    fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>>;
+}
 
 /// Circumstances of one request.
-pub struct Context<'a> {
+pub struct RequestContext<'a> {
     pub row: &'a KindRow,
     pub namespace: Option<&'a str>,
     /// The subresource that is written, such as `status`; none for the object itself.
@@ -23,7 +43,7 @@ pub struct Context<'a> {
     pub user: &'a Identity,
     pub now: Timestamp,
     pub dry_run: bool,
-    pub caches: &'a Caches,
+    pub caches: &'a dyn CachedObjects,
     pub config: &'a Config,
 }
 
@@ -32,14 +52,14 @@ pub struct Context<'a> {
 pub type Reservation = Box<dyn Any + Send>;
 
 /// A column of a server-side table, as `meta/v1`'s TableColumnDefinition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
-    pub name: &'static str,
+    pub name: Str,
     /// OpenAPI type: `string`, `integer`, `number`, `boolean`, `date`.
-    pub kind: &'static str,
+    pub kind: Str,
     /// OpenAPI format; `name` marks the primary column.
-    pub format: &'static str,
-    pub description: &'static str,
+    pub format: Str,
+    pub description: Str,
     /// 0 is always shown; greater only with `-o wide`.
     pub priority: i32,
 }
@@ -50,33 +70,38 @@ pub type Cell = Value;
 pub trait Strategy: Send + Sync {
     /// Defaults beyond the schema's static ones; runs on every decoded body (create, update, patched result) before
     /// admission, also before `prepare_*`.
-    fn default(&self, _ctx: &Context<'_>, _object: &mut Value) {}
+    fn default(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
 
     /// Sets what a client may not choose. The registry has already dropped `status` if the kind has a status
     /// subresource, and sets generation 1 (see [`Strategy::has_generation`]).
-    fn prepare_for_create(&self, _ctx: &Context<'_>, _object: &mut Value) -> Result<(), ApiError> {
+    fn prepare_for_create(&self, _ctx: &RequestContext<'_>, _object: &mut Value) -> Result<(), ApiError> {
         Ok(())
     }
 
     /// Puts back what this kind of update may not change. The registry has already taken `status` from `old` for a
     /// main-resource update and everything but `status` (and metadata's labels, annotations …) for a status update, of
     /// kinds with that subresource.
-    fn prepare_for_update(&self, _ctx: &Context<'_>, _new: &mut Value, _old: &Value) -> Result<(), ApiError> {
+    fn prepare_for_update(
+        &self,
+        _ctx: &RequestContext<'_>,
+        _new: &mut Value,
+        _old: &Value,
+    ) -> Result<(), ApiError> {
         Ok(())
     }
 
     /// Faults of a new object beyond its metadata, which the registry checks.
-    fn validate_create(&self, _ctx: &Context<'_>, _object: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, _object: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 
     /// Faults of an update; `ctx.subresource` tells which.
-    fn validate_update(&self, _ctx: &Context<'_>, _new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 
     /// Texts for `Warning` headers about a write that is accepted.
-    fn warnings(&self, _ctx: &Context<'_>, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, _ctx: &RequestContext<'_>, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
 
@@ -84,7 +109,7 @@ pub trait Strategy: Send + Sync {
     /// validation. `old` is none on create.
     fn reserve(
         &self,
-        _ctx: &Context<'_>,
+        _ctx: &RequestContext<'_>,
         _new: &mut Value,
         _old: Option<&Value>,
     ) -> Result<Option<Reservation>, ApiError> {
@@ -119,12 +144,17 @@ pub trait Strategy: Send + Sync {
 
     /// Seconds a deletion waits for the object's agent, such as a pod's kubelet, to let it go; `None` or 0: gone at
     /// once. `options.grace_period_seconds` is the caller's wish.
-    fn grace_period(&self, _ctx: &Context<'_>, _object: &Value, _options: &DeleteOptions) -> Option<i64> {
+    fn grace_period(
+        &self,
+        _ctx: &RequestContext<'_>,
+        _object: &Value,
+        _options: &DeleteOptions,
+    ) -> Option<i64> {
         None
     }
 
     /// Changes an object that is marked for deletion needs, beside deletionTimestamp (a namespace's phase).
-    fn mark_deleted(&self, _ctx: &Context<'_>, _object: &mut Value) {}
+    fn mark_deleted(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
 
     /// Whether an object marked for deletion must stay although it has no finalizers in metadata (a namespace with
     /// `spec.finalizers`).
@@ -137,14 +167,19 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Field selector paths beyond `metadata.name` and `metadata.namespace`.
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[]
+    /// Field selector paths beyond `metadata.name` and `metadata.namespace`. Asked for once, when the kind is registered.
+    fn selectable_fields(&self) -> Vec<Str> {
+        Vec::new()
     }
 
     /// Fields among [`Strategy::selectable_fields`] that the cache keeps an index of (`spec.nodeName`).
-    fn indexed_fields(&self) -> &'static [&'static str] {
-        &[]
+    fn indexed_fields(&self) -> Vec<Str> {
+        Vec::new()
+    }
+
+    /// How long an object lives after its last write; none for ever.
+    fn time_to_live(&self) -> Option<Duration> {
+        None
     }
 
     /// Value of a selectable field; absent fields are empty. The tree holds nothing but what lies on the paths of the
@@ -159,7 +194,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Columns of the server-side table; the first is the name.
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         DEFAULT_COLUMNS
     }
 
@@ -170,19 +205,24 @@ pub trait Strategy: Send + Sync {
     }
 }
 
+/// Paths of selectable or indexed fields that are known at compile time.
+pub fn fields(paths: &[&'static str]) -> Vec<Str> {
+    paths.iter().copied().map(Cow::Borrowed).collect()
+}
+
 const DEFAULT_COLUMNS: &[Column] = &[
     Column {
-        name: "Name",
-        kind: "string",
-        format: "name",
-        description: "Name must be unique within a namespace.",
+        name: Cow::Borrowed("Name"),
+        kind: Cow::Borrowed("string"),
+        format: Cow::Borrowed("name"),
+        description: Cow::Borrowed("Name must be unique within a namespace."),
         priority: 0,
     },
     Column {
-        name: "Created At",
-        kind: "date",
-        format: "",
-        description: "Time at which the server stored the object.",
+        name: Cow::Borrowed("Created At"),
+        kind: Cow::Borrowed("date"),
+        format: Cow::Borrowed(""),
+        description: Cow::Borrowed("Time at which the server stored the object."),
         priority: 0,
     },
 ];

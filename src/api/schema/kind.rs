@@ -1,0 +1,78 @@
+//! The schema of one kind as the write path uses it.
+
+use serde_json::Value;
+
+use super::check::check_type;
+use super::defaults::apply_type_defaults;
+use super::place::Place;
+use super::table::{TypeRef, for_gvk};
+use crate::{ApiError, FieldError, FieldValidation, KindRow};
+
+/// What the write path asks of a kind's schema, built in or from a definition.
+pub trait Schema: Send + Sync {
+    /// Brings a decoded body into the form of its kind: unknown fields go, values get their canonical form. Returns
+    /// warnings about unknown fields and `duplicates`; `Strict` makes them a 400.
+    fn check(
+        &self,
+        tree: &mut Value,
+        duplicates: &[String],
+        validation: FieldValidation,
+    ) -> Result<Vec<String>, ApiError>;
+
+    /// Sets the defaults that follow from the object alone. The tree has been checked.
+    fn default(&self, tree: &mut Value);
+
+    /// Drops fields that the schema does not know, of an object that was stored under another schema.
+    fn prune(&self, tree: &mut Value);
+
+    /// Faults of an object's values. Those of built-in kinds are found by their strategies.
+    fn validate(&self, _tree: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Where a walk over an object begins: list types, merge keys, what is atomic.
+    fn root(&self) -> Place;
+}
+
+/// The schema of a kind in the table of types.
+pub struct BuiltIn {
+    kind: String,
+    version: String,
+    ty: Option<TypeRef>,
+}
+
+impl BuiltIn {
+    pub fn of(row: &KindRow) -> Self {
+        Self::named(&row.group, &row.version, &row.kind)
+    }
+
+    /// A kind that need not have a row, such as `autoscaling/v1` `Scale`. A kind that the table does not know is left
+    /// as it is.
+    pub fn named(group: &str, version: &str, kind: &str) -> Self {
+        BuiltIn { kind: kind.into(), version: version.into(), ty: for_gvk(group, version, kind) }
+    }
+}
+
+impl Schema for BuiltIn {
+    fn check(
+        &self,
+        tree: &mut Value,
+        duplicates: &[String],
+        validation: FieldValidation,
+    ) -> Result<Vec<String>, ApiError> {
+        check_type(self.ty, &self.version, &self.kind, tree, duplicates, validation)
+    }
+
+    fn default(&self, tree: &mut Value) {
+        if let Some(ty) = self.ty {
+            apply_type_defaults(ty, tree);
+        }
+    }
+
+    // Built-in types only ever gain fields: what is stored stays.
+    fn prune(&self, _tree: &mut Value) {}
+
+    fn root(&self) -> Place {
+        Place::from(self.ty)
+    }
+}

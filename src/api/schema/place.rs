@@ -1,0 +1,84 @@
+//! Walking a tree along its schema: what is known of a place in an object and of the members below it.
+
+use super::table::{Base, FieldType, ListType, Shape, TypeRef};
+
+/// A place in an object, as its schema sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// An object of a type of the table.
+    Object(TypeRef),
+    /// A map whose values have this type.
+    Entries(FieldType),
+    /// Nothing is known: maps merge, lists are replaced.
+    Unknown,
+}
+
+/// What a schema says of one member of an object.
+pub struct Member {
+    /// The member itself if it is a map, its elements if it is a list.
+    pub place: Place,
+    pub list_type: Option<ListType>,
+    /// `x-kubernetes-list-map-keys`.
+    pub map_keys: &'static [&'static str],
+    /// `x-kubernetes-map-type: atomic`: applied as a whole.
+    pub atomic_map: bool,
+    /// Strategic merge replaces it as a whole.
+    pub replaced: bool,
+    /// Strategic merge merges it as a list, by `merge_key` if the elements are maps.
+    pub merged_list: bool,
+    pub merge_key: Option<&'static str>,
+}
+
+impl From<TypeRef> for Place {
+    fn from(ty: TypeRef) -> Self {
+        Place::Object(ty)
+    }
+}
+
+impl From<Option<TypeRef>> for Place {
+    fn from(ty: Option<TypeRef>) -> Self {
+        ty.map_or(Place::Unknown, Place::Object)
+    }
+}
+
+impl Place {
+    fn of(ty: FieldType) -> Self {
+        match (ty.shape, ty.base) {
+            (Shape::One | Shape::List, Base::Object(ty)) => Place::Object(ty),
+            (Shape::Map, base) => Place::Entries(FieldType { shape: Shape::One, base }),
+            _ => Place::Unknown,
+        }
+    }
+
+    /// The member of this name.
+    pub fn member(self, name: &str) -> Member {
+        let field = match self {
+            Place::Object(ty) => ty.field(name),
+            _ => None,
+        };
+        if let Some(field) = field {
+            return Member {
+                place: Place::of(field.ty),
+                list_type: field.list_type,
+                map_keys: field.map_keys(),
+                atomic_map: field.atomic_map,
+                replaced: field.patch.replace,
+                merged_list: field.patch.merge,
+                merge_key: field.merge_key(),
+            };
+        }
+        let place = match self {
+            Place::Entries(ty) => Place::of(ty),
+            _ => Place::Unknown,
+        };
+        Member {
+            place,
+            list_type: None,
+            map_keys: &[],
+            atomic_map: false,
+            replaced: false,
+            merged_list: false,
+            merge_key: None,
+        }
+    }
+}
