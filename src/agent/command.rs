@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
+use kubelet::SysctlAllowlist;
 use supervisor::{OnExit, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -61,6 +62,12 @@ pub struct NodeArgs {
     /// Socket of a CRI runtime that somebody else runs, instead of an own containerd
     #[arg(long, env = "MINIK8S_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
     pub container_runtime_endpoint: Option<String>,
+    /// Sysctl that pods may set besides the safe ones, or a pattern that ends with *; may be repeated
+    #[arg(long, env = "MINIK8S_ALLOWED_UNSAFE_SYSCTLS", value_name = "PATTERN", value_delimiter = ',')]
+    pub allowed_unsafe_sysctls: Vec<String>,
+    /// Give containers without a seccomp profile the runtime's default one
+    #[arg(long, env = "MINIK8S_SECCOMP_DEFAULT")]
+    pub seccomp_default: bool,
 }
 
 impl NodeArgs {
@@ -85,6 +92,13 @@ impl NodeArgs {
 
     pub fn taints(&self) -> Result<Vec<Taint>, Problem> {
         self.node_taint.iter().map(|text| parse_taint(text)).collect()
+    }
+
+    /// The sysctls that pods may set on this machine's kernel.
+    pub fn sysctls(&self) -> Result<SysctlAllowlist, Problem> {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        SysctlAllowlist::new(&self.allowed_unsafe_sysctls, &kernel)
+            .map_err(|error| Problem::new("allow unsafe sysctls", error, "correct --allowed-unsafe-sysctls"))
     }
 
     pub fn runtime_endpoint(&self) -> Option<PathBuf> {
@@ -206,6 +220,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let node_name = arguments.node.name()?;
     let node_ip = machine::node_address(arguments.node.node_ip)?;
     let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
+    let sysctls = arguments.node.sysctls()?;
     tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
 
     let supervisor = Supervisor::new();
@@ -242,6 +257,8 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         cluster_dns: membership.settings.cluster_dns.clone(),
         cluster_domain: membership.settings.cluster_domain.clone(),
         container_runtime_endpoint: arguments.node.runtime_endpoint(),
+        sysctls,
+        seccomp_default: arguments.node.seccomp_default,
         client_ca: keys::first_certificate(&membership.settings.client_ca_pem)
             .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?,
     };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use client::{Informers, ObjectApi};
 use k8s_openapi::api::core::v1::Taint;
 pub use kubelet::KubeletHandle as Kubelet;
+use kubelet::SysctlAllowlist;
 use network::PluginDirectory;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
@@ -44,6 +45,10 @@ pub struct NodeConfig {
     pub cluster_domain: String,
     /// A runtime that somebody else runs.
     pub container_runtime_endpoint: Option<PathBuf>,
+    /// Sysctls that pods may set.
+    pub sysctls: SysctlAllowlist,
+    /// Containers without a seccomp profile get the runtime's default one.
+    pub seccomp_default: bool,
     /// CA of the API server's client certificate.
     pub client_ca: CertificateDer<'static>,
 }
@@ -200,6 +205,8 @@ fn kubelet_config(
         max_pods: 110,
         cluster_dns: config.cluster_dns.clone(),
         cluster_domain: config.cluster_domain.clone(),
+        sysctls: config.sysctls.clone(),
+        seccomp_default: config.seccomp_default,
         sandbox_image: SANDBOX_IMAGE.to_string(),
         tls,
         bind_address: config.bind_address,

@@ -98,11 +98,7 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
         let _ = fs::remove_dir(shared);
     }
     for folder in [instance.run_dir(), instance.data_dir().to_path_buf()] {
-        if folder.exists()
-            && let Err(error) = fs::remove_dir_all(&folder)
-        {
-            left.push(format!("{}: {error}", folder.display()));
-        }
+        left.extend(kernel::remove_folder(&folder).err());
     }
     left.extend(service::remove(instance).await);
     left

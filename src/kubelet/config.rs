@@ -9,6 +9,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Taint;
 use tokio::sync::watch;
 
+use crate::SysctlAllowlist;
+
 /// Settings of one node's kubelet.
 #[derive(Clone)]
 pub struct Config {
@@ -38,6 +40,10 @@ pub struct Config {
     /// Name servers of pods with `dnsPolicy: ClusterFirst`; empty means such pods get the node's.
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Sysctls that pods may set.
+    pub sysctls: SysctlAllowlist,
+    /// Containers without a seccomp profile get the runtime's default one instead of none.
+    pub seccomp_default: bool,
     /// Name of the sandbox image as containerd's configuration has it. The kubelet makes and imports it.
     pub sandbox_image: String,
     /// Must ask for and verify a client certificate: whoever passes it is the API server.

@@ -42,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) machine: Machine,
     /// What the node can give to pods.
     pub(crate) allocatable: Resources,
+    /// The kernel enforces AppArmor profiles.
+    pub(crate) apparmor: bool,
     /// The node's own object, once it is known.
     pub(crate) node: watch::Sender<Option<Arc<Node>>>,
     /// Opens when sandboxes can be made.

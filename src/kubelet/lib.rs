@@ -8,6 +8,7 @@ mod cgroups;
 mod config;
 mod context;
 mod dirwatch;
+mod files;
 mod http;
 mod images;
 mod node;
@@ -40,6 +41,7 @@ use status::sender::StatusSender;
 use volumes::Volumes;
 
 pub use config::Config;
+pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
 
 /// Why a kubelet cannot start. What can heal later (runtime down, API unreachable) is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +131,7 @@ fn context(
         cgroups: Cgroups::new(&config.cgroup_parent),
         allocatable: machine.allocatable(config.max_pods),
         machine,
+        apparmor: pods::admit::apparmor::is_enabled(),
         node: watch::Sender::new(None),
         sandbox_image: Latch::new("sandbox image"),
         runtime: watch::Sender::new(RuntimeHealth::Unknown),
@@ -154,6 +157,16 @@ async fn bring_images(context: Arc<Context>) {
 /// Unmounts the volumes of all pods below a kubelet's data directory: what has to happen before it can be removed.
 pub fn unmount_volumes(data_dir: &std::path::Path) -> std::io::Result<()> {
     volumes::unmount_all(&data_dir.join("pods"))
+}
+
+/// Removes a directory with everything in it. What is still mounted in it is left, and is an error.
+pub fn remove_tree(path: &std::path::Path) -> std::io::Result<()> {
+    files::tree::remove(path)
+}
+
+/// Removes everything in a directory that is itself a mount point; the same holds for what is mounted further down.
+pub fn empty_tree(path: &std::path::Path) -> std::io::Result<()> {
+    files::tree::empty(path)
 }
 
 /// The systemd slice that all pods' cgroups of a [`Config::cgroup_parent`] are in where systemd makes them.

@@ -1,9 +1,11 @@
 //! A pod's volumes on the host, below `DATA/pods/UID/volumes/`, in upstream's layout. Mounting is idempotent: every sync of a
-//! pod calls it again, which is how changed config maps, secrets, labels and tokens reach running containers.
+//! pod calls it again, which is how changed config maps, secrets, labels and tokens reach running containers. Files that
+//! containers may have written are never touched again: a volume is given to the pod's group once, when it is made.
 
 mod atomic;
 mod cleanup;
 mod content;
+mod emptydir;
 mod hostpath;
 pub(crate) mod subpath;
 mod tmpfs;
@@ -20,6 +22,8 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 pub(crate) use cleanup::{unmount_all, unmount_below};
 
+use crate::files::tree::GroupChange;
+use crate::files::{self, tree};
 use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::spec::amount::Resources;
@@ -95,17 +99,24 @@ impl Volumes {
     ) -> Result<MountedVolume, String> {
         let group = pod.spec_ref().security_context.as_ref().and_then(|context| context.fs_group);
         if let Some(source) = &volume.empty_dir {
-            let path = self.volume_dir(pod, "empty-dir", &volume.name);
-            make_dir(&path, 0o777)?;
-            if source.medium.as_deref() == Some("Memory") {
-                tmpfs::ensure(&path, source.size_limit.as_ref().map(api::resources::units), 0o777)?;
-            }
-            own(&path, group, false)?;
-            return Ok(MountedVolume { path, read_only: false });
+            let place = emptydir::Place {
+                path: self.volume_dir(pod, "empty-dir", &volume.name),
+                ready: self.pod_dir(pod.uid()).join("plugins/kubernetes.io~empty-dir").join(&volume.name),
+            };
+            let (source, change) = (source.clone(), group_change(pod, false));
+            return files::blocking(move || {
+                emptydir::set_up(&place, &source, group_of(group), change)?;
+                Ok(MountedVolume { path: place.path, read_only: false })
+            })
+            .await;
         }
         if let Some(source) = &volume.host_path {
-            let path = hostpath::check(&source.path, source.type_.as_deref().unwrap_or(""))?;
-            return Ok(MountedVolume { path, read_only: false });
+            let source = source.clone();
+            return files::blocking(move || {
+                let path = hostpath::check(&source.path, source.type_.as_deref().unwrap_or(""))?;
+                Ok(MountedVolume { path, read_only: false })
+            })
+            .await;
         }
         let needs =
             content::Needs { pod, sources: &self.sources, tokens: &self.tokens, allocatable, now, group };
@@ -121,24 +132,27 @@ impl Volumes {
             return Err("no volume plugin matched".to_string());
         };
         let path = self.volume_dir(pod, plugin, &volume.name);
-        make_dir(&path, 0o755)?;
-        if in_memory {
-            tmpfs::ensure(&path, None, 0o755)?;
-        }
-        atomic::write(&path, &files, now).map_err(|error| error.to_string())?;
-        own(&path, group, true)?;
-        Ok(MountedVolume { path, read_only: true })
+        files::blocking(move || {
+            make_dir(&path, 0o755)?;
+            if in_memory {
+                tmpfs::ensure(&path, None, 0o755)?;
+            }
+            atomic::write(&path, &files, group_of(group), now).map_err(|error| error.to_string())?;
+            Ok(MountedVolume { path, read_only: true })
+        })
+        .await
     }
 
     /// Unmounts and removes everything of a pod.
-    pub(crate) fn remove(&self, uid: &str) -> std::io::Result<()> {
+    pub(crate) async fn remove(&self, uid: &str) -> std::io::Result<()> {
         self.tokens.forget(uid);
         let path = self.pod_dir(uid);
-        unmount_below(&path)?;
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        files::blocking(move || {
+            unmount_below(&path)?;
+            // What stays mounted stops it: nobody's data is removed through a mount.
+            tree::remove(&path)
+        })
+        .await
     }
 
     /// Uids that have a directory.
@@ -157,33 +171,19 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), String> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(said)
 }
 
-/// Gives a volume to the pod's `fsGroup`: owned and readable (and unless read-only, writable) by it, directories pass it on.
-fn own(path: &Path, group: Option<i64>, read_only: bool) -> Result<(), String> {
-    let Some(group) = group.and_then(|group| u32::try_from(group).ok()) else { return Ok(()) };
-    give(path, group, if read_only { 0o440 } else { 0o660 })
-        .map_err(|error| format!("cannot give {} to group {group}: {error}", path.display()))
+/// When a volume's files are given to the pod's group. `fsGroupChangePolicy` is for volumes that outlive their pods; others
+/// are new, and have no files of before.
+fn group_change(pod: &Pod, outlives_pods: bool) -> GroupChange {
+    let context = pod.spec_ref().security_context.as_ref();
+    match context.and_then(|context| context.fs_group_change_policy.as_deref()) {
+        Some("OnRootMismatch") if outlives_pods => GroupChange::OnRootMismatch,
+        _ => GroupChange::Always,
+    }
 }
 
-fn give(path: &Path, group: u32, mask: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::symlink_metadata(path)?;
-    if metadata.gid() != group {
-        std::os::unix::fs::lchown(path, None, Some(group))?;
-    }
-    if metadata.is_symlink() {
-        return Ok(());
-    }
-    let extra = if metadata.is_dir() { 0o2110 } else { 0 };
-    let mode = (metadata.mode() & 0o7777) | mask | extra;
-    if metadata.mode() & 0o7777 != mode {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    }
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            give(&entry?.path(), group, mask)?;
-        }
-    }
-    Ok(())
+/// The pod's `fsGroup` as the kernel takes it.
+fn group_of(group: Option<i64>) -> Option<u32> {
+    group.and_then(|group| u32::try_from(group).ok())
 }
 
 #[cfg(test)]

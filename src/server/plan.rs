@@ -45,6 +45,7 @@ impl Plan {
         let node_name = arguments.node.name()?;
         arguments.node.labels()?;
         arguments.node.taints()?;
+        arguments.node.sysctls()?;
         if !arguments.disable_agent {
             machine::require_root("minik8s server")?;
         }

@@ -396,6 +396,8 @@ async fn start_node(
         cluster_dns: settings.cluster_dns.clone(),
         cluster_domain: settings.cluster_domain.clone(),
         container_runtime_endpoint: node.runtime_endpoint(),
+        sysctls: node.sysctls()?,
+        seccomp_default: node.seccomp_default,
         client_ca: pki.client_ca.certificate_der.clone(),
     };
     let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));

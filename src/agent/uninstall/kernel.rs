@@ -7,13 +7,18 @@ use nix::mount::{MntFlags, umount2};
 
 use crate::process::Process;
 
-/// The mount points at or below the folders, innermost first.
+/// The mount points below the folders, innermost first. A folder that is itself a mount point was one before the instance
+/// came (a disk of its own, say), and stays one.
 fn mounts_below(table: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let is_below = |point: &PathBuf, folder: &PathBuf| point != folder && point.starts_with(folder);
     let mut ours: Vec<PathBuf> =
-        points.filter(|point| folders.iter().any(|folder| point.starts_with(folder))).collect();
+        mount_points(table).filter(|point| folders.iter().any(|folder| is_below(point, folder))).collect();
     ours.reverse();
     ours
+}
+
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape)
 }
 
 /// mountinfo writes blanks and backslashes as octal numbers.
@@ -37,13 +42,41 @@ fn unescape(text: &str) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A table that cannot be read is no empty one: what is mounted must be known before anything is removed.
+fn mount_table() -> Result<String, String> {
+    const TABLE: &str = "/proc/thread-self/mountinfo";
+    fs::read_to_string(TABLE).map_err(|error| format!("{TABLE}: {error}"))
+}
+
+/// Unmounts what is mounted below the folders; a sentence for each failure.
 pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let unmount = |point: PathBuf| match umount2(&point, MntFlags::MNT_DETACH) {
-        Ok(()) | Err(nix::errno::Errno::EINVAL) => None,
-        Err(error) => Some(format!("{} stays mounted: {error}", point.display())),
+    let table = match mount_table() {
+        Ok(table) => table,
+        Err(error) => return vec![error],
+    };
+    let unmount = |point: PathBuf| {
+        match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // What is not mounted any more went with the one around it.
+            Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => None,
+            Err(error) => Some(format!("{} stays mounted: {error}", point.display())),
+        }
     };
     mounts_below(&table, folders).into_iter().filter_map(unmount).collect()
+}
+
+/// Removes a folder with everything in it, unless something is mounted in it still: that is somebody's data. A folder that
+/// is a mount point is emptied.
+pub(super) fn remove_folder(folder: &Path) -> Result<(), String> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let table = mount_table()?;
+    if let Some(point) = mounts_below(&table, &[folder.to_path_buf()]).last() {
+        return Err(format!("{} is kept: {} is mounted in it", folder.display(), point.display()));
+    }
+    let is_mount = mount_points(&table).any(|point| point == folder);
+    let removed = if is_mount { kubelet::empty_tree(folder) } else { kubelet::remove_tree(folder) };
+    removed.map_err(|error| format!("{} is not removed whole: {error}", folder.display()))
 }
 
 /// The directories of a cgroup: one in each version 1 hierarchy, and one in version 2's.
@@ -102,6 +135,8 @@ pub(super) fn remove_cgroup(cgroup: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use nix::mount::{MsFlags, mount};
+
     use super::*;
 
     #[test]
@@ -111,6 +146,58 @@ mod tests {
                      3 1 0:2 / /data/one/in\\040side rw - tmpfs a rw\n\
                      4 1 0:2 / /data/one-more rw - tmpfs a rw\n";
         let found = mounts_below(table, &["/data/one".into()]);
-        assert_eq!(found, [PathBuf::from("/data/one/in side"), PathBuf::from("/data/one")]);
+        assert_eq!(found, [PathBuf::from("/data/one/in side")], "a disk of its own stays mounted");
+        let found = mounts_below(table, &["/data".into()]);
+        assert_eq!(found, ["/data/one-more", "/data/one/in side", "/data/one"].map(PathBuf::from));
+    }
+
+    /// Runs something in a mount namespace of its own, which ends with it. Mounting needs root.
+    fn with_mounts(work: impl FnOnce() + Send + 'static) {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("passed over: mounting needs root");
+            return;
+        }
+        let own = move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+            work();
+        };
+        std::thread::spawn(own).join().unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_kept_while_something_is_mounted_in_it() {
+        with_mounts(|| {
+            let place = tempfile::tempdir().unwrap();
+            let (outside, folder) = (place.path().join("outside"), place.path().join("data"));
+            for made in [&outside, &folder.join("volume"), &folder.join("other")] {
+                fs::create_dir_all(made).unwrap();
+            }
+            fs::write(outside.join("file"), "").unwrap();
+            let volume = folder.join("volume");
+            mount(Some(&outside), &volume, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+            let error = remove_folder(&folder).unwrap_err();
+            let wanted = format!("{} is kept: {} is mounted in it", folder.display(), volume.display());
+            assert_eq!(error, wanted);
+            assert!(folder.join("other").exists() && outside.join("file").exists());
+            assert_eq!(unmount_below(std::slice::from_ref(&folder)), Vec::<String>::new());
+            remove_folder(&folder).unwrap();
+            assert!(!folder.exists() && outside.join("file").exists());
+            remove_folder(&folder).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_disk_of_its_own_is_emptied_and_stays_mounted() {
+        with_mounts(|| {
+            let disk = tempfile::tempdir().unwrap();
+            mount(Some("tmpfs"), disk.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+            fs::create_dir_all(disk.path().join("server/db")).unwrap();
+            assert_eq!(unmount_below(&[disk.path().to_path_buf()]), Vec::<String>::new());
+            remove_folder(disk.path()).unwrap();
+            assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+            umount2(disk.path(), MntFlags::MNT_DETACH).expect("it is still mounted");
+        });
     }
 }

@@ -19,6 +19,7 @@ use super::cri_log::{LogOptions, Writer};
 use super::tail::{LogFile, Watch};
 use super::{Body, query, text};
 use crate::context::Context;
+use crate::files;
 use crate::runtime::state::PodRuntime;
 use crate::spec::PodExt;
 
@@ -182,8 +183,10 @@ async fn stream(
 ) {
     let follow = options.follow;
     let watch = if follow { Watch::on(&path).ok() } else { None };
-    let mut log = match LogFile::open(&path, options.tail) {
-        Ok(log) => log,
+    let (file, tail) = (path.clone(), options.tail);
+    let opened = files::blocking(move || LogFile::open(&file, tail)).await;
+    let mut reader = match opened {
+        Ok(log) => Reader { log, writer: Writer::new(options) },
         Err(error) => {
             let error = std::io::Error::new(
                 error.kind(),
@@ -193,11 +196,10 @@ async fn stream(
             return;
         }
     };
-    let mut writer = Writer::new(options);
     let mut ended = false;
     loop {
-        let mut out = Vec::new();
-        let more = log.lines(|line| writer.write(line, &mut out));
+        let (out, more);
+        (reader, out, more) = files::blocking(move || reader.read()).await;
         if !out.is_empty() && sender.send(Ok(Bytes::from(out))).await.is_err() {
             return;
         }
@@ -206,7 +208,7 @@ async fn stream(
                 let _ = sender.send(Err(error)).await;
                 return;
             }
-            Ok(_) if writer.is_full() => return,
+            Ok(_) if reader.writer.is_full() => return,
             Ok(true) => {}
             // What was written before the container ended has been read since it was seen to have ended.
             Ok(false) if !follow || ended => return,
@@ -214,6 +216,21 @@ async fn stream(
                 ended = wait(&context, &id, watch.as_ref(), &sender).await;
             }
         }
+    }
+}
+
+/// A log and what becomes of its lines.
+struct Reader {
+    log: LogFile,
+    writer: Writer,
+}
+
+impl Reader {
+    /// The next piece, and whether there may be more. Gives itself back, since it is used on another thread.
+    fn read(mut self) -> (Self, Vec<u8>, std::io::Result<bool>) {
+        let mut out = Vec::new();
+        let more = self.log.lines(|line| self.writer.write(line, &mut out));
+        (self, out, more)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::context::Context;
+use crate::files;
 use crate::runtime::labels;
 
 const PERIOD: Duration = Duration::from_secs(10);
@@ -18,7 +19,8 @@ const KEPT: usize = 5;
 pub(crate) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        let large = large_logs(&context.config.log_dir);
+        let directory = context.config.log_dir.clone();
+        let large = files::blocking(move || large_logs(&directory)).await;
         if large.is_empty() {
             continue;
         }
@@ -64,8 +66,7 @@ async fn rotate(context: &Context, id: &str, path: &Path) {
         return;
     }
     let path = path.to_path_buf();
-    let tidied = tokio::task::spawn_blocking(move || tidy(&path)).await;
-    if let Ok(Err(error)) = tidied {
+    if let Err(error) = files::blocking(move || tidy(&path)).await {
         tracing::debug!(%error, "old logs were not packed");
     }
 }
@@ -88,7 +89,7 @@ fn tidy(path: &Path) -> io::Result<()> {
         let packed = PathBuf::from(packed);
         let mut encoder =
             flate2::write::GzEncoder::new(std::fs::File::create(&packed)?, flate2::Compression::default());
-        io::copy(&mut std::fs::File::open(&file)?, &mut encoder)?;
+        io::copy(&mut files::open(&file, files::Links::Refuse)?, &mut encoder)?;
         encoder.finish()?;
         std::fs::remove_file(&file)?;
     }

@@ -1,4 +1,5 @@
 //! Reading a log file line by line from where its last lines begin, and waiting for more. Follows the file through rotation.
+//! Reading blocks.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dirwatch::{Changes, DirWatch};
+use crate::files::{self, Links};
 
 const BLOCK: usize = 64 * 1024;
 
@@ -48,7 +50,7 @@ pub(crate) fn tail_start(file: &mut File, lines: usize) -> io::Result<u64> {
 impl LogFile {
     /// Opens a log at the start of its last `tail` lines, or at its start.
     pub(crate) fn open(path: &Path, tail: Option<usize>) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = files::open(path, Links::Refuse)?;
         let start = match tail {
             Some(lines) => tail_start(&mut file, lines)?,
             None => 0,
@@ -78,7 +80,7 @@ impl LogFile {
     fn next_file(&mut self) -> io::Result<bool> {
         match std::fs::metadata(&self.path) {
             Ok(metadata) if metadata.ino() != self.inode => {
-                self.file = File::open(&self.path)?;
+                self.file = files::open(&self.path, Links::Refuse)?;
                 self.inode = self.file.metadata()?.ino();
                 self.rest.clear();
                 Ok(true)

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::name::ImageName;
+use crate::files;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
@@ -191,7 +192,7 @@ fn clean(path: &str) -> String {
 
 impl Archive {
     fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = File::open(path)?;
+        let file = files::open(path, files::Links::Follow)?;
         let length = file.metadata()?.len();
         let (mut entries, mut links) = (HashMap::new(), HashMap::new());
         let mut tar = tar::Archive::new(io::BufReader::new(&file));

@@ -10,6 +10,7 @@ use containerd_client::types::Descriptor;
 use tonic::{Code, Request, Status};
 
 use super::archive::{Blob, Bundle};
+use crate::files;
 use crate::runtime::{Cri, RuntimeError};
 
 /// The CRI's namespace in containerd.
@@ -114,7 +115,8 @@ async fn feed(
 ) -> std::io::Result<()> {
     let mut offset = 0;
     while offset < blob.size {
-        let data = blob.read(offset, CHUNK)?;
+        let part = blob.clone();
+        let data = files::blocking(move || part.read(offset, CHUNK)).await?;
         let at = i64::try_from(offset).unwrap_or(i64::MAX);
         offset += data.len() as u64;
         let part = c8d::WriteContentRequest {

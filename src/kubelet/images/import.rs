@@ -14,6 +14,7 @@ use super::archive::{self, Bundle};
 use super::{content, pause};
 use crate::context::Context;
 use crate::dirwatch::{Changes, DirWatch};
+use crate::files;
 use crate::runtime::Cri;
 
 /// What was imported from a file, so that a restart need not do it again.
@@ -99,22 +100,11 @@ pub(crate) async fn run(context: Arc<Context>) {
 }
 
 async fn import_all(context: &Context, directory: &Path, stamps_file: &Path) {
-    let mut stamps: Stamps = std::fs::read(stamps_file)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default();
-    let before = stamps.clone();
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "tar") && path.is_file())
-        .collect();
-    files.sort();
-    stamps.retain(|name, _| files.iter().any(|file| file_name(file) == *name));
-    for file in files {
-        let Some(stamp) = stamp_of(&file) else { continue };
+    let (place, note) = (directory.to_path_buf(), stamps_file.to_path_buf());
+    let (before, found) = files::blocking(move || (read_stamps(&note), archives(&place))).await;
+    let mut stamps = before.clone();
+    stamps.retain(|name, _| found.iter().any(|(file, _)| file_name(file) == *name));
+    for (file, stamp) in found {
         let known = stamps.get(&file_name(&file));
         if let Some(known) = known
             && (known.size, known.modified) == (stamp.size, stamp.modified)
@@ -127,10 +117,28 @@ async fn import_all(context: &Context, directory: &Path, stamps_file: &Path) {
     }
     if stamps != before
         && let Ok(bytes) = serde_json::to_vec(&stamps)
-        && let Err(error) = std::fs::write(stamps_file, bytes)
     {
-        tracing::debug!(%error, "what was imported cannot be noted; it will be imported again");
+        let note = stamps_file.to_path_buf();
+        if let Err(error) = files::blocking(move || std::fs::write(note, bytes)).await {
+            tracing::debug!(%error, "what was imported cannot be noted; it will be imported again");
+        }
     }
+}
+
+fn read_stamps(file: &Path) -> Stamps {
+    std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// The archives of a directory with what tells one from a later one of the same name, sorted by name.
+fn archives(directory: &Path) -> Vec<(PathBuf, Stamp)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found: Vec<(PathBuf, Stamp)> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tar") && path.is_file())
+        .filter_map(|path| stamp_of(&path).map(|stamp| (path, stamp)))
+        .collect();
+    found.sort_by(|one, other| one.0.cmp(&other.0));
+    found
 }
 
 fn file_name(path: &Path) -> String {
@@ -159,9 +167,9 @@ async fn all_present(cri: &Cri, names: &[String]) -> bool {
 /// The names that were imported; none from a bad file, which is reported.
 async fn import_one(context: &Context, file: &Path) -> Vec<String> {
     let path = file.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || archive::read(&path)).await;
+    let read = files::blocking(move || archive::read(&path)).await;
     let why = match read {
-        Ok(Ok(bundles)) => match store_all(&context.cri, &bundles).await {
+        Ok(bundles) => match store_all(&context.cri, &bundles).await {
             Ok(names) => {
                 tracing::info!(file = %file_name(file), images = %names.join(", "), "image archive imported");
                 // Containers may be waiting for one of these.
@@ -171,11 +179,10 @@ async fn import_one(context: &Context, file: &Path) -> Vec<String> {
             }
             Err(error) => error.to_string(),
         },
-        Ok(Err(error)) => match std::error::Error::source(&error) {
+        Err(error) => match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         },
-        Err(error) => error.to_string(),
     };
     tracing::warn!(file = %file_name(file), %why, "image archive cannot be imported");
     let message = format!("Failed to import image archive {:?}: {why}", file_name(file));

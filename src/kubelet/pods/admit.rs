@@ -1,9 +1,13 @@
-//! May this pod run here? Node affinity, room for its requests, number of pods: what the scheduler saw may have changed, and pods
-//! can name a node themselves. Reasons and messages are upstream's.
+//! May this pod run here? Sysctls, node affinity, room for its requests, number of pods, AppArmor: what the scheduler saw may
+//! have changed, pods can name a node themselves, and some things only the node knows. Reasons and messages are upstream's.
+
+pub(crate) mod apparmor;
+pub(crate) mod sysctls;
 
 use api::affinity::RequiredNodes;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use self::sysctls::SysctlAllowlist;
 use crate::spec::PodExt;
 use crate::spec::amount::{self, Resources};
 use crate::spec::resources::requested;
@@ -11,8 +15,22 @@ use crate::spec::resources::requested;
 /// Reason and message of a refusal; the pod becomes Failed.
 pub(crate) type Refusal = (String, String);
 
+/// What a node lets in, beside what its object says.
+pub(crate) struct Rules<'a> {
+    pub(crate) allocatable: &'a Resources,
+    pub(crate) sysctls: &'a SysctlAllowlist,
+    /// The kernel enforces AppArmor profiles.
+    pub(crate) apparmor: bool,
+}
+
 /// `others` are the pods that run here already, without this one.
-pub(crate) fn admit(pod: &Pod, node: &Node, allocatable: &Resources, others: &[&Pod]) -> Result<(), Refusal> {
+pub(crate) fn admit(pod: &Pod, node: &Node, rules: &Rules<'_>, others: &[&Pod]) -> Result<(), Refusal> {
+    rules.sysctls.admit(pod)?;
+    fits(pod, node, rules.allocatable, others)?;
+    apparmor::admit(pod, rules.apparmor)
+}
+
+fn fits(pod: &Pod, node: &Node, allocatable: &Resources, others: &[&Pod]) -> Result<(), Refusal> {
     if !matches_node(pod, node) {
         let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
         return Err(("NodeAffinity".to_string(), message.to_string()));

@@ -14,11 +14,13 @@ use super::plan::{Plan, Slot};
 use super::turns::Turn;
 use super::{hooks, kill};
 use crate::context::{Context, RuntimeHealth};
+use crate::files;
 use crate::probes::Kind;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, time};
 use crate::spec::amount;
 use crate::spec::container::ContainerInput;
 use crate::spec::sandbox::SandboxInput;
+use crate::spec::security::SeccompRules;
 use crate::spec::{PodExt, container, dns, sandbox, security};
 use crate::status::generate::Reasons;
 use crate::volumes::Mounted;
@@ -87,7 +89,10 @@ impl Execution<'_> {
         for kill in &plan.kill {
             self.kill_one(kill, &mut done).await;
         }
-        let config = self.sandbox_config(plan.attempt);
+        if !plan.starts_something() {
+            return done;
+        }
+        let config = self.sandbox_config(plan.attempt).await;
         let (id, ips) = match plan.sandbox {
             Some(id) => (id, self.runtime.sandboxes.first().map(|one| one.ips.clone()).unwrap_or_default()),
             None if plan.create_sandbox => match self.create_sandbox(&config).await {
@@ -150,9 +155,9 @@ impl Execution<'_> {
         context.config.log_dir.join(format!("{}_{}_{}", pod.namespace(), pod.name(), pod.uid()))
     }
 
-    fn sandbox_config(&self, attempt: u32) -> cri::PodSandboxConfig {
+    async fn sandbox_config(&self, attempt: u32) -> cri::PodSandboxConfig {
         let config = &self.context.config;
-        let node_dns = dns::parse(&node_resolv_conf());
+        let node_dns = dns::parse(&files::blocking(node_resolv_conf).await);
         let directory = Self::log_directory(self.context, self.pod);
         let input = SandboxInput {
             instance: &self.context.instance_label(),
@@ -182,7 +187,7 @@ impl Execution<'_> {
         self.context.cgroups.create_pod(self.pod).await.map_err(|error| {
             ("FailedCreatePodContainer", format!("unable to ensure pod container exists: {error}"))
         })?;
-        std::fs::create_dir_all(&config.log_directory).map_err(|error| {
+        make_directory(PathBuf::from(&config.log_directory)).await.map_err(|error| {
             ("FailedCreatePodSandBox", format!("Failed to create pod log directory: {error}"))
         })?;
         let failed = |error: crate::runtime::RuntimeError| {
@@ -266,7 +271,7 @@ impl Execution<'_> {
         }
         let config_error = |message| Failure::soon("CreateContainerConfigError", message);
         let environment = self.environment(definition, ips).await.map_err(config_error)?;
-        let mounts = self.mounts(definition, ips, &environment, restart_count).map_err(config_error)?;
+        let mounts = self.mounts(definition, ips, &environment, restart_count).await.map_err(config_error)?;
         let input = ContainerInput {
             instance: &context.instance_label(),
             image_ref: &pulled.reference,
@@ -276,10 +281,14 @@ impl Execution<'_> {
             restart_count,
             node_memory: i64::try_from(context.machine.memory).unwrap_or(i64::MAX),
             no_swap: context.cgroups.is_v2(),
-            seccomp_dir: &context.config.data_dir.join("seccomp"),
+            seccomp: SeccompRules {
+                directory: &context.config.data_dir.join("seccomp"),
+                is_default: context.config.seccomp_default,
+            },
         };
         let wanted = container::config(self.pod, definition, input);
-        let _ = std::fs::create_dir_all(Path::new(&config.log_directory).join(&definition.name));
+        let wanted = wanted.map_err(|error| config_error(error.to_string()))?;
+        let _ = make_directory(Path::new(&config.log_directory).join(&definition.name)).await;
         let id = context
             .cri
             .create_container(sandbox, wanted, config.clone())
@@ -368,13 +377,18 @@ async fn kill_after_hook(
     kill::container(context, Some(pod), state, record, message, kill::grace_of(Some(pod), None)).await
 }
 
-/// The node's `resolv.conf`; where systemd-resolved puts a stub there, the file behind it.
+/// The node's `resolv.conf`; where systemd-resolved puts a stub there, the file behind it. Blocks.
 fn node_resolv_conf() -> String {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let text = files::read_text("/etc/resolv.conf");
     if text.lines().any(|line| line.trim() == "nameserver 127.0.0.53") {
-        return std::fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(text);
+        let behind = files::read_text("/run/systemd/resolve/resolv.conf");
+        return if behind.is_empty() { text } else { behind };
     }
     text
+}
+
+async fn make_directory(path: PathBuf) -> std::io::Result<()> {
+    files::blocking(move || std::fs::create_dir_all(path)).await
 }
 
 /// Milli-CPUs that the node can give.

@@ -7,6 +7,7 @@ use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret};
 
 use super::execute::Execution;
+use crate::files;
 use crate::spec::env::EnvInput;
 use crate::spec::fields::Addresses;
 use crate::spec::{PodExt, container, env, hosts};
@@ -44,7 +45,7 @@ impl Execution<'_> {
         env::environment(definition, &input)
     }
 
-    pub(super) fn mounts(
+    pub(super) async fn mounts(
         &self,
         definition: &Container,
         ips: &[String],
@@ -70,7 +71,7 @@ impl Execution<'_> {
                     .join(&mount.name)
                     .join(&definition.name)
                     .join(index.to_string());
-                subpath::bind(&path, &sub, target)?
+                files::blocking(move || subpath::bind(&path, &sub, target)).await?
             };
             let propagation = match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
@@ -85,12 +86,12 @@ impl Execution<'_> {
                 ..Default::default()
             });
         }
-        self.hosts_mount(definition, ips, &pod_dir, &mut mounts)?;
-        self.termination_mount(definition, &pod_dir, restart_count, &mut mounts)?;
+        self.hosts_mount(definition, ips, &pod_dir, &mut mounts).await?;
+        self.termination_mount(definition, &pod_dir, restart_count, &mut mounts).await?;
         Ok(mounts)
     }
 
-    fn hosts_mount(
+    async fn hosts_mount(
         &self,
         definition: &Container,
         ips: &[String],
@@ -101,10 +102,10 @@ impl Execution<'_> {
         if own {
             return Ok(());
         }
-        let node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let node = files::blocking(|| files::read_text("/etc/hosts")).await;
         let text = hosts::hosts_file(self.pod, ips, &self.context.config.cluster_domain, &node);
         let path = pod_dir.join("etc-hosts");
-        write_file(&path, text.as_bytes(), 0o644)?;
+        write_file(&path, text.into_bytes(), 0o644).await?;
         mounts.push(cri::Mount {
             container_path: "/etc/hosts".to_string(),
             host_path: path.to_string_lossy().into_owned(),
@@ -113,7 +114,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn termination_mount(
+    async fn termination_mount(
         &self,
         definition: &Container,
         pod_dir: &Path,
@@ -121,7 +122,7 @@ impl Execution<'_> {
         mounts: &mut Vec<cri::Mount>,
     ) -> Result<(), String> {
         let path = pod_dir.join("containers").join(&definition.name).join(restart_count.to_string());
-        write_file(&path, b"", 0o666)?;
+        write_file(&path, Vec::new(), 0o666).await?;
         mounts.push(cri::Mount {
             container_path: container::termination_path(definition).to_string(),
             host_path: path.to_string_lossy().into_owned(),
@@ -138,11 +139,17 @@ fn absolute(path: &str, working_dir: Option<&str>) -> String {
     format!("{}/{path}", working_dir.unwrap_or("").trim_end_matches('/'))
 }
 
-fn write_file(path: &Path, data: &[u8], mode: u32) -> Result<(), String> {
-    let said = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(said)?;
-    }
-    std::fs::write(path, data).map_err(said)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(said)
+async fn write_file(path: &Path, data: Vec<u8>, mode: u32) -> Result<(), String> {
+    let path = path.to_path_buf();
+    let written = files::blocking(move || {
+        let write = || {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&path, data)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
+        };
+        write().map_err(|error: std::io::Error| format!("cannot write {}: {error}", path.display()))
+    });
+    written.await
 }

@@ -14,6 +14,7 @@ use super::execute::allocatable_cpu;
 use super::worker::Worker;
 use crate::cgroups::Driver;
 use crate::context::{Context, Mail, Mailbox};
+use crate::files;
 use crate::runtime::events::{self, ContainerEvent};
 use crate::runtime::labels;
 use crate::spec::PodExt;
@@ -157,22 +158,23 @@ async fn adopt_orphans(context: &Arc<Context>, pods: &Informer<Pod>) {
             begin(context, uid, Mail { gone: true, ..Mail::default() });
         }
     }
-    collect_logs(context);
+    collect_logs(context).await;
 }
 
 /// Log directories of pods that are gone.
-fn collect_logs(context: &Context) {
-    let Ok(entries) = std::fs::read_dir(&context.config.log_dir) else { return };
-    let alive = context.wakers.uids();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(uid) = name.rsplit('_').next().filter(|_| name.matches('_').count() == 2) else { continue };
-        if !alive.contains(uid)
-            && let Err(error) = std::fs::remove_dir_all(entry.path())
-        {
-            tracing::debug!(%name, %error, "old logs cannot be removed");
+async fn collect_logs(context: &Context) {
+    let (directory, alive) = (context.config.log_dir.clone(), context.wakers.uids());
+    files::blocking(move || {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let uid = name.rsplit('_').next().filter(|_| name.matches('_').count() == 2);
+            let is_left = uid.is_some_and(|uid| !alive.contains(uid));
+            if is_left && let Err(error) = files::tree::remove(&entry.path()) {
+                tracing::debug!(%name, %error, "old logs cannot be removed");
+            }
         }
-    }
+    })
+    .await;
 }
 
 /// A slow look for what was left behind, and the weight of burstable pods.

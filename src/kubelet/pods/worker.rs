@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::execute::{Done, Execution};
 use super::{admit, kill, plan};
 use crate::context::{Context, Mail, Mailbox};
+use crate::files;
 use crate::runtime::RuntimeError;
 use crate::runtime::state::{ContainerPhase, PodRuntime};
 use crate::spec::PodExt;
@@ -282,7 +283,12 @@ impl Worker {
             .filter_map(|mail| mail.pod.as_deref())
             .filter(|other| other.uid() != pod.uid() && !other.is_finished() && came_before(other, pod))
             .collect();
-        match admit::admit(pod, &node, &self.context.allocatable, &others) {
+        let rules = admit::Rules {
+            allocatable: &self.context.allocatable,
+            sysctls: &self.context.config.sysctls,
+            apparmor: self.context.apparmor,
+        };
+        match admit::admit(pod, &node, &rules, &others) {
             Ok(()) => true,
             Err((reason, message)) => {
                 self.context.pod_event(pod, EventType::Warning, &reason, message.clone());
@@ -381,7 +387,7 @@ impl Worker {
     /// Gives back what the pod used; once it is deleted, removes the rest and its object.
     async fn finish(&mut self, mail: &Mail) -> Next {
         if !self.cleaned {
-            if let Err(error) = self.context.volumes.remove(&self.uid) {
+            if let Err(error) = self.context.volumes.remove(&self.uid).await {
                 tracing::debug!(uid = %self.uid, %error, "volumes not removed yet, will retry");
                 return Next::Retry;
             }
@@ -440,7 +446,8 @@ impl Worker {
             return Next::Retry;
         }
         if let Some(pod) = &mail.pod {
-            let _ = std::fs::remove_dir_all(Execution::log_directory(&self.context, pod));
+            let logs = Execution::log_directory(&self.context, pod);
+            let _ = files::blocking(move || files::tree::remove(&logs)).await;
         }
         Next::End
     }
@@ -466,7 +473,8 @@ async fn prune(context: &Context, runtime: &PodRuntime) {
                 continue;
             }
             context.owners.lock().remove(&record.id);
-            let _ = std::fs::remove_file(&record.log_path);
+            let log = record.log_path.clone();
+            let _ = files::blocking(move || std::fs::remove_file(log)).await;
         }
     }
     let current = runtime.sandboxes.first().map(|one| one.id.as_str());

@@ -9,6 +9,7 @@ use k8s_cri::v1 as cri;
 
 use super::cri::Outcome;
 use super::{Cri, labels};
+use crate::files;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodRuntime {
@@ -102,7 +103,13 @@ impl PodRuntime {
             .zip(statuses)
             .filter_map(|(listed, status)| Some(record(&listed.pod_sandbox_id, status?)))
             .collect();
-        records.iter_mut().for_each(ContainerRecord::read_termination);
+        if records.iter().any(|one| one.phase == ContainerPhase::Exited) {
+            records = files::blocking(move || {
+                records.iter_mut().for_each(ContainerRecord::read_termination);
+                records
+            })
+            .await;
+        }
         records.sort_by_key(|one| std::cmp::Reverse(newest_key(one.restart_count, one.created_at)));
         Ok(PodRuntime { sandboxes, containers: records })
     }
@@ -118,13 +125,15 @@ const MOST_MESSAGE: u64 = 4096;
 const MOST_LOG: u64 = 2048;
 
 impl ContainerRecord {
-    /// Fills in what the container left as its last words.
+    /// Fills in what the container left as its last words. Blocks. The file may be one of the container's own volumes,
+    /// so it may be anything; one that is no regular file says nothing.
     fn read_termination(&mut self) {
         if self.phase != ContainerPhase::Exited {
             return;
         }
-        let mut text =
-            self.termination_file.as_deref().map(|path| head(path, MOST_MESSAGE)).unwrap_or_default();
+        let file = self.termination_file.as_deref().map(std::path::Path::new);
+        let bytes = file.and_then(|file| files::read_end(file, MOST_MESSAGE).ok()).unwrap_or_default();
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
         if text.is_empty() && self.exit_code != 0 && self.termination_policy == "FallbackToLogsOnError" {
             text = crate::http::last_lines(std::path::Path::new(&self.log_path), 80, MOST_LOG);
         }
@@ -133,13 +142,6 @@ impl ContainerRecord {
             self.message = format!("{}{between}{text}", self.message);
         }
     }
-}
-
-fn head(path: &str, most: u64) -> String {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
-    if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
 }
 
 /// `None` for a container that was removed since it was listed.

@@ -1,13 +1,12 @@
 //! What the runtime is asked for as a container.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::json;
 
-use super::security::ImageUser;
+use super::security::{ImageUser, SeccompRules, SecurityError};
 use super::{PodExt, env, resources, sandbox, security};
 use crate::runtime::labels;
 
@@ -22,7 +21,7 @@ pub(crate) struct ContainerInput<'a> {
     pub(crate) restart_count: i32,
     pub(crate) node_memory: i64,
     pub(crate) no_swap: bool,
-    pub(crate) seccomp_dir: &'a Path,
+    pub(crate) seccomp: SeccompRules<'a>,
 }
 
 pub(crate) const DEFAULT_TERMINATION_PATH: &str = "/dev/termination-log";
@@ -51,13 +50,18 @@ pub(crate) fn log_path(container: &str, restart_count: i32) -> String {
     format!("{container}/{restart_count}.log")
 }
 
-pub(crate) fn config(pod: &Pod, container: &Container, input: ContainerInput<'_>) -> cri::ContainerConfig {
+pub(crate) fn config(
+    pod: &Pod,
+    container: &Container,
+    input: ContainerInput<'_>,
+) -> Result<cri::ContainerConfig, SecurityError> {
     let expand = |words: &Option<Vec<String>>| -> Vec<String> {
         words.iter().flatten().map(|word| env::expand(word, &[&input.env])).collect()
     };
     let (command, args) = (expand(&container.command), expand(&container.args));
     let attempt = u32::try_from(input.restart_count).unwrap_or(0);
-    cri::ContainerConfig {
+    let security_context = security::of_container(pod, container, input.image_user, input.seccomp)?;
+    Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt }),
         image: Some(cri::ImageSpec {
             image: input.image_ref.to_string(),
@@ -76,16 +80,11 @@ pub(crate) fn config(pod: &Pod, container: &Container, input: ContainerInput<'_>
         tty: container.tty.unwrap_or(false),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources::of_container(pod, container, input.node_memory, input.no_swap)),
-            security_context: Some(security::of_container(
-                pod,
-                container,
-                input.image_user,
-                input.seccomp_dir,
-            )),
+            security_context: Some(security_context),
         }),
         envs: input.env.into_iter().map(|(key, value)| cri::KeyValue { key, value }).collect(),
         ..Default::default()
-    }
+    })
 }
 
 fn container_labels(pod: &Pod, container: &Container, instance: &str) -> HashMap<String, String> {

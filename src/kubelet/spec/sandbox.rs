@@ -7,6 +7,7 @@ use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{PodExt, hosts, security};
+use crate::pods::admit::sysctls;
 use crate::runtime::labels;
 
 /// What is not in the pod itself.
@@ -38,7 +39,7 @@ pub(crate) fn config(pod: &Pod, input: SandboxInput<'_>) -> cri::PodSandboxConfi
     annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     let hostname =
         if pod.host_network() { String::new() } else { hosts::kernel_hostname(pod, input.cluster_domain) };
-    let sysctls = pod.spec_ref().security_context.as_ref().and_then(|context| context.sysctls.as_ref());
+    let wanted = pod.spec_ref().security_context.as_ref().and_then(|context| context.sysctls.as_ref());
     cri::PodSandboxConfig {
         metadata: Some(cri::PodSandboxMetadata {
             name: pod.name().to_string(),
@@ -55,7 +56,11 @@ pub(crate) fn config(pod: &Pod, input: SandboxInput<'_>) -> cri::PodSandboxConfi
         linux: Some(cri::LinuxPodSandboxConfig {
             cgroup_parent: input.cgroup_parent.to_string(),
             security_context: Some(security::of_sandbox(pod)),
-            sysctls: sysctls.into_iter().flatten().map(|one| (one.name.clone(), one.value.clone())).collect(),
+            sysctls: wanted
+                .into_iter()
+                .flatten()
+                .map(|one| (sysctls::normalized(&one.name), one.value.clone()))
+                .collect(),
             ..Default::default()
         }),
         windows: None,

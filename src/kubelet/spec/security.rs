@@ -1,9 +1,9 @@
 //! Security contexts: the container's own settings over the pod's, as the runtime takes them.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, SELinuxOptions, SeccompProfile};
 
 use super::PodExt;
 
@@ -55,17 +55,103 @@ fn groups(pod: &Pod) -> Vec<i64> {
     groups
 }
 
-fn seccomp(profile: Option<&SeccompProfile>, directory: &Path) -> cri::SecurityProfile {
+/// A security context that the runtime cannot be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SecurityError {
+    #[error("localhostProfile must be set if seccompProfile type is Localhost.")]
+    NoSeccompProfile,
+    #[error("localhostProfile {0:?} must be a relative path without '..'")]
+    SeccompProfilePath(String),
+    #[error("missing localhost apparmor profile name")]
+    NoApparmorProfile,
+    #[error("unknown apparmor profile type: {0:?}")]
+    ApparmorType(String),
+}
+
+/// The node's part in choosing a container's seccomp profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeccompRules<'a> {
+    /// Where the profiles are that `Localhost` names.
+    pub(crate) directory: &'a Path,
+    /// Without a profile the runtime's default one is used.
+    pub(crate) is_default: bool,
+}
+
+fn seccomp(
+    profile: Option<&SeccompProfile>,
+    rules: SeccompRules<'_>,
+) -> Result<cri::SecurityProfile, SecurityError> {
     use cri::security_profile::ProfileType;
     let (kind, localhost_ref) = match profile.map(|one| one.type_.as_str()) {
         Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
+        None if rules.is_default => (ProfileType::RuntimeDefault, String::new()),
         Some("Localhost") => {
             let file = profile.and_then(|one| one.localhost_profile.as_deref()).unwrap_or("");
-            (ProfileType::Localhost, directory.join(file).to_string_lossy().into_owned())
+            (ProfileType::Localhost, profile_file(rules.directory, file)?)
         }
         _ => (ProfileType::Unconfined, String::new()),
     };
-    cri::SecurityProfile { profile_type: kind as i32, localhost_ref }
+    Ok(cri::SecurityProfile { profile_type: kind as i32, localhost_ref })
+}
+
+/// The API server refuses such paths too; whoever writes past it must not get further here.
+fn profile_file(directory: &Path, file: &str) -> Result<String, SecurityError> {
+    if file.is_empty() {
+        return Err(SecurityError::NoSeccompProfile);
+    }
+    if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(SecurityError::SeccompProfilePath(file.to_string()));
+    }
+    Ok(directory.join(file).to_string_lossy().into_owned())
+}
+
+/// Prefix of the annotations that named profiles before there were fields; a container's name follows.
+pub(crate) const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// A container's AppArmor profile: its own, that of an annotation, or the pod's.
+pub(crate) fn apparmor_profile(pod: &Pod, container: &Container) -> Option<AppArmorProfile> {
+    let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.clone());
+    let of_pod = || pod.spec_ref().security_context.as_ref().and_then(|one| one.app_armor_profile.clone());
+    own.or_else(|| annotated_profile(pod, &container.name)).or_else(of_pod)
+}
+
+fn annotated_profile(pod: &Pod, container: &str) -> Option<AppArmorProfile> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let value = annotations.get(&format!("{APPARMOR_ANNOTATION}{container}"))?;
+    let (kind, name) = match (value.as_str(), value.strip_prefix("localhost/")) {
+        ("runtime/default", _) => ("RuntimeDefault", None),
+        ("unconfined", _) => ("Unconfined", None),
+        (_, Some(name)) => ("Localhost", Some(name.to_string())),
+        _ => return None,
+    };
+    Some(AppArmorProfile { type_: kind.to_string(), localhost_profile: name })
+}
+
+fn apparmor(pod: &Pod, container: &Container) -> Result<Option<cri::SecurityProfile>, SecurityError> {
+    use cri::security_profile::ProfileType;
+    let Some(profile) = apparmor_profile(pod, container) else { return Ok(None) };
+    let kind = match profile.type_.as_str() {
+        "RuntimeDefault" => ProfileType::RuntimeDefault,
+        "Unconfined" => ProfileType::Unconfined,
+        "Localhost" => ProfileType::Localhost,
+        _ => return Err(SecurityError::ApparmorType(profile.type_)),
+    };
+    let localhost_ref = match kind {
+        ProfileType::Localhost => profile.localhost_profile.ok_or(SecurityError::NoApparmorProfile)?,
+        _ => String::new(),
+    };
+    Ok(Some(cri::SecurityProfile { profile_type: kind as i32, localhost_ref }))
+}
+
+fn selinux(options: Option<&SELinuxOptions>) -> Option<cri::SeLinuxOption> {
+    let options = options?;
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    Some(cri::SeLinuxOption {
+        user: text(&options.user),
+        role: text(&options.role),
+        r#type: text(&options.type_),
+        level: text(&options.level),
+    })
 }
 
 pub(crate) fn is_privileged(container: &Container) -> bool {
@@ -85,18 +171,19 @@ pub(crate) fn of_sandbox(pod: &Pod) -> cri::LinuxSandboxSecurityContext {
             .map(|value| cri::Int64Value { value }),
         supplemental_groups: groups(pod),
         privileged,
+        selinux_options: selinux(context.se_linux_options.as_ref()),
         seccomp: Some(cri::SecurityProfile::default()),
         ..Default::default()
     }
 }
 
-/// A container's context. `seccomp_dir` holds the profiles that `Localhost` names.
+/// A container's context.
 pub(crate) fn of_container(
     pod: &Pod,
     container: &Container,
     image: &ImageUser,
-    seccomp_dir: &Path,
-) -> cri::LinuxContainerSecurityContext {
+    seccomp_rules: SeccompRules<'_>,
+) -> Result<cri::LinuxContainerSecurityContext, SecurityError> {
     let of_pod = pod.spec_ref().security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged.unwrap_or(false);
@@ -112,7 +199,8 @@ pub(crate) fn of_container(
         ..Default::default()
     });
     let named_user = user.is_none() && image.uid.is_none() && !image.name.is_empty();
-    cri::LinuxContainerSecurityContext {
+    let profile = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
+    Ok(cri::LinuxContainerSecurityContext {
         capabilities: Some(capabilities.unwrap_or_default()),
         privileged,
         namespace_options: Some(namespaces(pod)),
@@ -132,13 +220,12 @@ pub(crate) fn of_container(
         no_new_privs: own.allow_privilege_escalation.is_some_and(|allowed| !allowed),
         masked_paths: paths(&MASKED),
         readonly_paths: paths(&READ_ONLY),
-        seccomp: Some(if privileged {
-            seccomp(None, seccomp_dir)
-        } else {
-            seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), seccomp_dir)
-        }),
+        // The runtime confines no privileged container, whatever is asked for.
+        seccomp: Some(seccomp(profile.filter(|_| !privileged), seccomp_rules)?),
+        apparmor: apparmor(pod, container)?,
+        selinux_options: selinux(own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref())),
         ..Default::default()
-    }
+    })
 }
 
 /// `runAsNonRoot`: why the container may not start, if it may not.
@@ -166,3 +253,6 @@ pub(crate) fn refuse_root(pod: &Pod, container: &Container, image: &ImageUser) -
         None => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::files::tree::{self, Access, GroupChange};
+
 /// One file of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
@@ -24,8 +26,8 @@ pub(crate) type Files = BTreeMap<String, File>;
 const DATA: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
-/// Brings a volume to these files. Does nothing if it holds them already.
-pub(crate) fn write(volume: &Path, files: &Files, now: Timestamp) -> io::Result<()> {
+/// Brings a volume to these files, which `group` may read. Does nothing if it holds them already.
+pub(crate) fn write(volume: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> io::Result<()> {
     for path in files.keys() {
         check(path)?;
     }
@@ -39,19 +41,24 @@ pub(crate) fn write(volume: &Path, files: &Files, now: Timestamp) -> io::Result<
     std::fs::create_dir(&directory)?;
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755))?;
     let written = fill(&directory, files).and_then(|()| {
+        if let Some(group) = group {
+            // Before anybody sees them; what containers see already is not walked again.
+            tree::give(&directory, group, Access::Read, GroupChange::Always)?;
+            tree::give_directory(volume, group, Access::Read)?;
+        }
         let next = volume.join(NEXT);
         let _ = std::fs::remove_file(&next);
         symlink(directory.file_name().unwrap_or_default(), &next)?;
         std::fs::rename(&next, &link)
     });
     if let Err(error) = written {
-        let _ = std::fs::remove_dir_all(&directory);
+        let _ = tree::remove(&directory);
         return Err(error);
     }
     show(volume, files)?;
     hide(volume, files)?;
     for stale in stale(volume, &directory)? {
-        std::fs::remove_dir_all(stale)?;
+        tree::remove(&stale)?;
     }
     Ok(())
 }

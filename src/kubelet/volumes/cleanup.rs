@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, umount2};
 pub(crate) fn unmount_below(directory: &Path) -> io::Result<()> {
     let text = std::fs::read_to_string("/proc/self/mountinfo")?;
     for point in mount_points(&text, directory).into_iter().rev() {
-        match umount2(&point, MntFlags::MNT_DETACH) {
+        match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),
         }

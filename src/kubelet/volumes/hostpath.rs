@@ -15,11 +15,7 @@ pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
     }
     match kind {
         "DirectoryOrCreate" if !path.exists() => create_dir(&path)?,
-        "FileOrCreate" if !path.exists() => {
-            std::fs::write(&path, b"")
-                .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
-            let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644));
-        }
+        "FileOrCreate" if !path.exists() => create_file(&path)?,
         _ => {}
     }
     let Ok(metadata) = std::fs::metadata(&path) else {
@@ -41,6 +37,21 @@ pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
         "Directory" | "DirectoryOrCreate" | "File" | "FileOrCreate" | "Socket" | "CharDevice"
         | "BlockDevice" => Ok(path),
         other => Err(format!("{other} is an invalid volume type")),
+    }
+}
+
+/// Makes an empty file where nothing is. A link that leads nowhere is something: nothing is made where it points to.
+fn create_file(path: &Path) -> Result<(), String> {
+    let made = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o644)));
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(format!("cannot create {}: {error}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

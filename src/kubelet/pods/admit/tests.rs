@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
+use super::sysctls::SysctlPatternError;
 use super::*;
 
 fn pod(name: &str, spec: serde_json::Value) -> Pod {
@@ -26,23 +27,103 @@ fn room() -> Resources {
 
 #[test]
 fn there_must_be_room() {
-    assert_eq!(admit(&asking("1500m"), &node(), &room(), &[]), Ok(()));
-    let (reason, message) = admit(&asking("1500m"), &node(), &room(), &[&asking("1")]).unwrap_err();
+    assert_eq!(fits(&asking("1500m"), &node(), &room(), &[]), Ok(()));
+    let (reason, message) = fits(&asking("1500m"), &node(), &room(), &[&asking("1")]).unwrap_err();
     assert_eq!(reason, "OutOfcpu");
     assert_eq!(message, "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000");
     let nothing = pod("q", json!({"containers": [{"name": "c"}]}));
     let others = [&nothing, &nothing];
-    assert_eq!(admit(&nothing, &node(), &room(), &others).unwrap_err().0, "OutOfpods");
+    assert_eq!(fits(&nothing, &node(), &room(), &others).unwrap_err().0, "OutOfpods");
 }
 
 #[test]
 fn the_node_must_be_the_one_that_is_wanted() {
-    for (label, fits) in [("ssd", true), ("hdd", false)] {
+    for (label, is_wanted) in [("ssd", true), ("hdd", false)] {
         let choosy = pod("p", json!({"containers": [], "nodeSelector": {"disk": label}}));
-        let outcome = admit(&choosy, &node(), &room(), &[]);
+        let outcome = fits(&choosy, &node(), &room(), &[]);
         assert_eq!(
             outcome.as_ref().err().map(|why| why.0.as_str()),
-            if fits { None } else { Some("NodeAffinity") }
+            if is_wanted { None } else { Some("NodeAffinity") }
         );
     }
+}
+
+fn sysctls(patterns: &[&str]) -> Result<SysctlAllowlist, SysctlPatternError> {
+    let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+    SysctlAllowlist::new(&patterns, "6.1.0-18-amd64")
+}
+
+/// Reason and message of a refusal of a pod with one sysctl.
+fn refused(list: &SysctlAllowlist, name: &str, more: serde_json::Value) -> Option<String> {
+    let mut spec = json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let room = room();
+    let rules = Rules { allocatable: &room, sysctls: list, apparmor: true };
+    let (reason, message) = admit(&pod("p", spec), &node(), &rules, &[]).err()?;
+    assert_eq!(reason, "SysctlForbidden");
+    Some(message)
+}
+
+#[test]
+fn only_safe_sysctls_may_be_set_unless_others_are_allowed() {
+    let safe = sysctls(&[]).unwrap();
+    let none = || json!({});
+    for name in ["kernel.shm_rmid_forced", "net.ipv4.tcp_rmem", "net/ipv4/tcp_syncookies"] {
+        assert_eq!(refused(&safe, name, none()), None, "{name}");
+    }
+    for name in ["kernel.msgmax", "net.core.somaxconn", "kernel.core_pattern", "vm.swappiness"] {
+        let message = format!("forbidden sysctl: {name:?} not allowlisted");
+        assert_eq!(refused(&safe, name, none()), Some(message));
+    }
+    let more = sysctls(&["kernel.msg*", "net.core.somaxconn"]).unwrap();
+    assert_eq!(refused(&more, "kernel.msgmax", none()), None);
+    assert_eq!(refused(&more, "net.core.somaxconn", none()), None);
+    assert!(refused(&more, "net.core.somaxconn2", none()).is_some());
+    let message = "forbidden sysctl: \"net.core.somaxconn\" not allowed with host Net enabled";
+    assert_eq!(refused(&more, "net.core.somaxconn", json!({"hostNetwork": true})).unwrap(), message);
+    let message = "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled";
+    assert_eq!(refused(&more, "kernel.shm_rmid_forced", json!({"hostIPC": true})).unwrap(), message);
+    let old = SysctlAllowlist::new(&[], "4.4.0").unwrap();
+    assert!(refused(&old, "net.ipv4.tcp_rmem", none()).is_some());
+    assert_eq!(refused(&old, "net.ipv4.ip_local_reserved_ports", none()), None);
+}
+
+#[test]
+fn patterns_of_sysctls_are_checked() {
+    for good in ["net.ipv4.*", "net/ipv4/*", "kernel.sem", "fs.mqueue.msg_*", "net.a-b.c"] {
+        assert!(sysctls(&[good]).is_ok(), "{good}");
+    }
+    for bad in ["", "net.", ".net", "net.a*.b", "net.*a", "Net.a", "net.a_", "net..a", "net.ä"] {
+        assert_eq!(sysctls(&[bad]), Err(SysctlPatternError::Form(bad.to_string())));
+    }
+    assert!(matches!(sysctls(&[&format!("net.{}", "a".repeat(250))]), Err(SysctlPatternError::Form(_))));
+    for (elsewhere, named) in [("vm.swappiness", "vm.swappiness"), ("*", ""), ("kernel.*", "kernel.")] {
+        assert_eq!(sysctls(&[elsewhere]), Err(SysctlPatternError::NotNamespaced(named.to_string())));
+    }
+}
+
+#[test]
+fn apparmor_must_be_there_if_a_profile_is_demanded() {
+    let judge = |spec: serde_json::Value, apparmor: bool| {
+        let (list, room) = (sysctls(&[]).unwrap(), room());
+        let rules = Rules { allocatable: &room, sysctls: &list, apparmor };
+        admit(&pod("p", spec), &node(), &rules, &[]).err()
+    };
+    let of_pod = |profile: serde_json::Value| json!({"containers": [{"name": "c"}], "securityContext": {"appArmorProfile": profile}});
+    let of_container = json!({"containers": [
+        {"name": "c", "securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "x"}}}
+    ]});
+    let refusal =
+        ("AppArmor".to_string(), "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_string());
+    assert_eq!(judge(of_pod(json!({"type": "RuntimeDefault"})), false), Some(refusal.clone()));
+    assert_eq!(judge(of_container.clone(), false), Some(refusal.clone()));
+    assert_eq!(judge(of_pod(json!({"type": "Unconfined"})), false), None);
+    assert_eq!(judge(json!({"containers": [{"name": "c"}]}), false), None);
+    assert_eq!(judge(of_container, true), None);
+    let empty = judge(of_pod(json!({"type": "Localhost", "localhostProfile": " "})), true).unwrap();
+    assert!(empty.1.contains("invalid empty AppArmor profile name"), "{empty:?}");
+    let mut annotated = pod("p", json!({"containers": [{"name": "c"}]}));
+    let key = "container.apparmor.security.beta.kubernetes.io/c".to_string();
+    annotated.metadata.annotations = Some([(key, "runtime/default".to_string())].into());
+    assert_eq!(apparmor::admit(&annotated, false), Err(refusal));
 }

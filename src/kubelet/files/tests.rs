@@ -1,0 +1,50 @@
+//! Files that are not what their name promises.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+
+use super::*;
+
+/// Runs something that must not block.
+fn promptly<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(Duration::from_secs(20)).expect("it blocks")
+}
+
+#[test]
+fn the_end_of_a_file_is_read_and_no_more() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("message");
+    std::fs::write(&path, "0123456789").unwrap();
+    assert_eq!(read_end(&path, 4).unwrap(), b"6789");
+    assert_eq!(read_end(&path, 100).unwrap(), b"0123456789");
+    // The kernel says that such a file is empty, and goes on for ever.
+    assert!(read_end(Path::new("/dev/zero"), 4).is_err());
+}
+
+#[test]
+fn a_fifo_blocks_nobody() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("message");
+    nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o666)).unwrap();
+    let error = promptly(move || read_end(&path, 10)).unwrap_err();
+    assert_eq!(error.to_string(), "it is not a regular file");
+}
+
+#[test]
+fn a_link_leads_nowhere() {
+    let place = tempfile::tempdir().unwrap();
+    let secret = place.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let link = place.path().join("message");
+    symlink(&secret, &link).unwrap();
+    assert!(read_end(&link, 10).is_err());
+    let directory = place.path().join("directory");
+    symlink(place.path(), &directory).unwrap();
+    assert!(read_end(&directory.join("secret"), 10).is_err(), "not on the way either");
+    assert_eq!(read_text(link.to_str().unwrap()), "secret", "the machine's own files may be links");
+    assert!(read_end(place.path(), 10).is_err(), "a directory is no file");
+}
