@@ -1,51 +1,72 @@
-//! The thread behind the writer: brings the applied state to sled, and gives memory back when it is quiet.
+//! The checkpointer: a thread that writes the applied state to sled.
+//!
+//! After a failure sled refuses all further work, and what it holds is not known. So it is closed, and the next
+//! checkpoint opens it again and writes everything. When to try again is the writer's decision.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::mpsc::Receiver;
+use std::time::{Instant, SystemTime};
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Job};
+use crate::checkpoint::{CheckpointError, Checkpoints, Job, close, damaged};
 use crate::inbox::Shared;
 use crate::replica::LogId;
 
-/// Quiet time after which memory is given back.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// The thread that writes checkpoints: ends when the writer does.
-pub(crate) fn checkpointer(mut checkpoints: Checkpoints, jobs: &Receiver<Job>, shared: &Shared) {
-    // Opening has read everything once, too.
-    let mut used = true;
-    loop {
-        let job = match if used { jobs.recv_timeout(QUIET) } else { jobs.recv().map_err(Into::into) } {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
-                give_back_memory();
-                used = false;
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        used = true;
+/// Writes one checkpoint after the other; ends when the writer does.
+pub(crate) fn checkpointer(checkpoints: Checkpoints, jobs: &Receiver<Job>, shared: &Shared) {
+    let mut target = Target {
+        path: checkpoints.path().to_path_buf(),
+        few_bytes: checkpoints.few_bytes,
+        open: Some(checkpoints),
+    };
+    while let Ok(job) = jobs.recv() {
         let upto = LogId { term: job.description.term, index: job.description.index };
         let started = Instant::now();
-        let written = checkpoints.write(job).map(|()| upto).map_err(|e: CheckpointError| e.to_string());
+        let written = target.write(job);
         shared.metrics.backend_commit.observe(started.elapsed());
-        shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
-        shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
-        shared.kept.store(checkpoints.kept, Ordering::Relaxed);
-        if written.is_ok() {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            shared.checkpointed.store(now.as_secs(), Ordering::Relaxed);
-        }
+        let written = match written {
+            Ok(checkpoints) => {
+                shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+                shared.all_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+                shared.kept.store(checkpoints.kept, Ordering::Relaxed);
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                shared.checkpointed.store(now.as_secs(), Ordering::Relaxed);
+                Ok(upto)
+            }
+            Err(e) => Err(e.to_string()),
+        };
         shared.checkpoint_done(written);
     }
 }
 
-/// sled takes several times a checkpoint's size in small pieces and frees them; glibc would keep the pages for itself.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes no pointer and may be called at any time from any thread.
-    unsafe {
-        nix::libc::malloc_trim(0);
+/// Where checkpoints go.
+struct Target {
+    path: PathBuf,
+    few_bytes: u64,
+    /// `None` after a failure.
+    open: Option<Checkpoints>,
+}
+
+impl Target {
+    fn write(&mut self, job: Job) -> Result<&Checkpoints, CheckpointError> {
+        let mut open = self.open.take();
+        // sled panics on some failures of the disk.
+        let written = catch_unwind(AssertUnwindSafe(|| match &mut open {
+            Some(checkpoints) => checkpoints.write(job),
+            None => Checkpoints::write_again(&self.path, self.few_bytes, job).map(|new| open = Some(new)),
+        }));
+        let written = written.unwrap_or_else(|_| Err(damaged(&self.path, "sled cannot write it")));
+        match (written, open) {
+            (Ok(()), Some(checkpoints)) => Ok(self.open.insert(checkpoints)),
+            (Ok(()), None) => Err(damaged(&self.path, "it is not open")),
+            (Err(e), open) => {
+                if let Some(failed) = open {
+                    // It panics again where it cannot be closed; what it holds open is then gone with it.
+                    let _ = close(failed);
+                }
+                Err(e)
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ mod afresh;
 mod description;
 mod stream;
 
-pub(crate) use afresh::{bloated, needed};
+pub(crate) use afresh::{bloated, close, needed};
 pub(crate) use description::Description;
 use description::Layout;
 use stream::{Decoder, Encoder, Item};
@@ -195,7 +195,7 @@ impl Checkpoints {
                 Ok(Err(sled::Error::Io(e))) if is_busy(&e) && Instant::now() < patience => {
                     std::thread::park_timeout(Duration::from_millis(5));
                 }
-                Ok(Err(sled::Error::Io(source))) if is_of_the_disk(&source) => {
+                Ok(Err(sled::Error::Io(source))) if is_busy(&source) || is_of_the_disk(&source) => {
                     return Err(CheckpointError::Io { path: path.to_path_buf(), source });
                 }
                 Ok(Err(e)) => return Err(damaged(path, e)),
@@ -221,6 +221,41 @@ impl Checkpoints {
             live: 0,
             leases: BTreeMap::new(),
         })
+    }
+
+    /// Opens the applied state after a failed checkpoint and writes one that holds everything. What was there before
+    /// counts until that is complete. If sled cannot read it any more, the new one takes its place.
+    pub(crate) fn write_again(path: &Path, few_bytes: u64, job: Job) -> Result<Checkpoints, CheckpointError> {
+        let Entries::All(all) = &job.entries else {
+            return Err(damaged(path, "only a checkpoint of everything can follow a failed one"));
+        };
+        let leases: BTreeMap<LeaseId, i64> = job.leases.iter().copied().collect();
+        let head = Head { description: job.description, group: job.group.clone() };
+        let mut checkpoints = match Checkpoints::open(path) {
+            Ok(mut checkpoints) => {
+                checkpoints.find_bases();
+                checkpoints.few_bytes = few_bytes;
+                checkpoints.write(job)?;
+                return Ok(checkpoints);
+            }
+            Err(CheckpointError::Damaged { .. }) => afresh::write_in_place_of(path, &head, all, &leases)?,
+            Err(e) => return Err(e),
+        };
+        (checkpoints.few_bytes, checkpoints.live, checkpoints.leases) = (few_bytes, job.live, leases);
+        Ok(checkpoints)
+    }
+
+    /// Learns which pieces there are, without reading them: enough to put a base beside them.
+    fn find_bases(&mut self) {
+        let description = self.db.get(DESCRIPTION).ok().flatten();
+        if let Some(Ok((_, layout, _))) = description.map(|description| Description::decode(&description)) {
+            self.layout = layout;
+        }
+        self.bases = self.layout.base.max(self.last_base());
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The state of the last checkpoint, verified; `None` if there never was one.
@@ -456,14 +491,19 @@ fn is_busy(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
 }
 
-fn damaged(path: &Path, what: impl ToString) -> CheckpointError {
+pub(crate) fn damaged(path: &Path, what: impl ToString) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_path_buf(), what: what.to_string() }
 }
 
-/// Whether it says something of the disk and nothing of what is on it: then nothing is damaged.
+/// Whether it says something of the disk or the process and nothing of what is on the disk: then nothing is damaged.
 fn is_of_the_disk(e: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(e.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
+    use io::ErrorKind::{OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let descriptors = [nix::libc::EMFILE, nix::libc::ENFILE].map(Some).contains(&e.raw_os_error());
+    descriptors
+        || matches!(
+            e.kind(),
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied | OutOfMemory
+        )
 }
 
 fn failed(path: &Path, e: sled::Error) -> CheckpointError {

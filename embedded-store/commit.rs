@@ -30,6 +30,8 @@ use crate::types::{Durability, OpResult, StoreError};
 
 mod upkeep;
 
+pub(crate) use upkeep::Retry;
+
 /// A sync that a thread with other work may wait for.
 const QUICK_SYNC: Duration = Duration::from_millis(1);
 /// So much log on another thread, and the writer's own looks after segments and checkpoints.
@@ -86,6 +88,8 @@ pub(crate) struct Writer {
     pub(crate) free: u64,
     /// A checkpoint is being written.
     pub(crate) checkpointing: bool,
+    /// The last one failed.
+    pub(crate) retry: Option<Retry>,
     /// One is due and waits for a burst to end.
     pub(crate) postponed: bool,
     /// When everything was last written anew, to give space back.
@@ -181,7 +185,9 @@ impl Writer {
         let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
         let after = lease.into_iter().chain(aged).min().map(|patience| now + patience);
         let calm = self.crowded.filter(|_| self.postponed).map(|at| at + CALM);
-        self.lazy_due.into_iter().chain(self.shared.core.hub.due()).chain(after).chain(calm).min()
+        let retry = self.retry.filter(|_| !self.checkpointing).map(|retry| retry.at);
+        let hub = self.shared.core.hub.due();
+        self.lazy_due.into_iter().chain(hub).chain(after).chain(calm).chain(retry).min()
     }
 
     /// Where many write at the same time, most of them are let come before the next sync. Each waits for all that are

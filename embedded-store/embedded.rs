@@ -211,6 +211,7 @@ impl EmbeddedStore {
             sync_time: Duration::ZERO,
             checkpointing: false,
             postponed: false,
+            retry: None,
             renewed: None,
             free: 0,
             last_time,
@@ -303,6 +304,7 @@ impl EmbeddedStore {
             size_in_use: status.size_in_use,
             size_on_disk: status.size_on_disk,
             applied_index: status.index,
+            checkpoint_failing: status.trouble.checkpoint.is_some(),
             pending: (WAITING - self.shared.places.available_permits().min(WAITING)) as u64,
         })
     }

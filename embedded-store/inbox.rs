@@ -94,7 +94,7 @@ pub struct Trouble {
     pub no_space: Option<String>,
     /// The log could not be written; all writes are refused until the store is opened again.
     pub unwritable: Option<String>,
-    /// The applied state could not be written; the log grows until the store is opened again.
+    /// The applied state could not be written; the log grows until one of the further attempts succeeds.
     pub checkpoint: Option<String>,
 }
 

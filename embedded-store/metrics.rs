@@ -56,6 +56,7 @@ pub struct Metrics {
     pub txns: AtomicU64,
     pub ranges: AtomicU64,
     pub failed_proposals: AtomicU64,
+    pub failed_checkpoints: AtomicU64,
 }
 
 /// Values of the moment that go with the counters.
@@ -70,6 +71,8 @@ pub struct Gauges {
     pub applied_index: u64,
     /// Requests that wait for the log.
     pub pending: u64,
+    /// The last attempt to write the applied state failed.
+    pub checkpoint_failing: bool,
 }
 
 impl Metrics {
@@ -95,6 +98,11 @@ impl Metrics {
                 "etcd_server_proposals_failed_total",
                 "The total number of failed proposals seen.",
                 &self.failed_proposals,
+            ),
+            (
+                "minik8s_store_checkpoint_failures_total",
+                "The total number of failed attempts to write the applied state.",
+                &self.failed_checkpoints,
             ),
         ];
         for (name, help, value) in counters {
@@ -134,6 +142,11 @@ impl Metrics {
                 "etcd_server_proposals_pending",
                 "The current number of pending proposals to commit.",
                 gauges.pending,
+            ),
+            (
+                "minik8s_store_checkpoint_failing",
+                "Whether the last attempt to write the applied state failed; the log grows meanwhile.",
+                u64::from(gauges.checkpoint_failing),
             ),
         ];
         for (name, help, value) in values {

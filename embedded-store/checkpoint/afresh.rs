@@ -65,9 +65,9 @@ impl Checkpoints {
         all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
     ) -> Result<bool, CheckpointError> {
-        let built = self.build(head, all, leases);
-        let (written, placed) = match built.and_then(|written| self.replace().map(|()| written)) {
-            Ok(written) => (written, Checkpoints::open_sled(&self.path)?),
+        let built = build(&self.path, head, all, leases);
+        let placed = match built.and_then(|written| replace(&self.path).map(|()| written)) {
+            Ok(written) => open_placed(&self.path, written)?,
             Err(e) if self.path.exists() => {
                 tracing::warn!("the file of the applied state stays as large as it is: {e}");
                 let _ = remove(&new(&self.path));
@@ -76,56 +76,72 @@ impl Checkpoints {
             }
             Err(e) => return Err(e),
         };
-        let placed = Checkpoints {
-            layout: written.layout,
-            bases: written.bases,
-            stored: written.stored,
-            few_bytes: self.few_bytes,
-            live: self.live,
-            ..placed
-        };
+        let placed = Checkpoints { few_bytes: self.few_bytes, live: self.live, ..placed };
         if close(std::mem::replace(self, placed)).is_err() {
             tracing::warn!("sled cannot close {}", old(&self.path).display());
         }
         remove_replaced(&self.path);
         Ok(true)
     }
+}
 
-    /// Makes the new sled, beside the place of this one, closed and on disk. sled finds some of its files by the path that it
-    /// was opened with, so it is not open while it is moved.
-    fn build(
-        &self,
-        head: &Head,
-        all: &[KeyValue],
-        leases: &BTreeMap<LeaseId, i64>,
-    ) -> Result<Written, CheckpointError> {
-        let path = new(&self.path);
-        let io = |source| CheckpointError::Io { path: path.clone(), source };
-        remove(&path).and_then(|()| remove(&old(&self.path))).map_err(io)?;
-        let mut fresh = Checkpoints::open_sled(&path)?;
-        fresh.write_base(head, all, leases).map_err(|e| failed(&path, e))?;
-        let written = Written { layout: fresh.layout, bases: fresh.bases, stored: fresh.stored };
-        close(fresh).map_err(|()| io(io::Error::other("sled cannot close it")))?;
-        sync_files(&path).map_err(io)?;
-        Ok(written)
-    }
+/// Writes a base into a new sled and puts that in the place of one that cannot be opened.
+pub(super) fn write_in_place_of(
+    path: &Path,
+    head: &Head,
+    all: &[KeyValue],
+    leases: &BTreeMap<LeaseId, i64>,
+) -> Result<Checkpoints, CheckpointError> {
+    let written = build(path, head, all, leases)?;
+    replace(path)?;
+    let placed = open_placed(path, written)?;
+    remove_replaced(path);
+    Ok(placed)
+}
 
-    /// Puts the new sled in the place of this one.
-    fn replace(&self) -> Result<(), CheckpointError> {
-        let (path, new, old) = (&self.path, new(&self.path), old(&self.path));
-        let io = |source| CheckpointError::Io { path: path.clone(), source };
-        fs::rename(path, &old).map_err(io)?;
-        if let Err(e) = fs::rename(&new, path) {
-            // If this fails as well, the next start does it.
-            fs::rename(&old, path).map_err(io)?;
-            return Err(io(e));
-        }
-        sync_parent(path).map_err(|e| {
-            // Which of them a power cut leaves is not known: neither is gone on with.
-            let _ = fs::rename(path, &new);
-            io(e)
-        })
+/// Makes the new sled, beside the place of the old one, closed and on disk. sled finds some of its files by the path
+/// that it was opened with, so it is not open while it is moved.
+fn build(
+    place: &Path,
+    head: &Head,
+    all: &[KeyValue],
+    leases: &BTreeMap<LeaseId, i64>,
+) -> Result<Written, CheckpointError> {
+    let path = new(place);
+    let io = |source| CheckpointError::Io { path: path.clone(), source };
+    remove(&path).and_then(|()| remove(&old(place))).map_err(io)?;
+    let mut fresh = Checkpoints::open_sled(&path)?;
+    if let Err(e) = fresh.write_base(head, all, leases) {
+        let _ = close(fresh);
+        return Err(failed(&path, e));
     }
+    let written = Written { layout: fresh.layout, bases: fresh.bases, stored: fresh.stored };
+    close(fresh).map_err(|()| io(io::Error::other("sled cannot close it")))?;
+    sync_files(&path).map_err(io)?;
+    Ok(written)
+}
+
+/// Puts the new sled in the place of the old one.
+fn replace(path: &Path) -> Result<(), CheckpointError> {
+    let (new, old) = (new(path), old(path));
+    let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
+    fs::rename(path, &old).map_err(io)?;
+    if let Err(e) = fs::rename(&new, path) {
+        // If this fails as well, the next attempt or the next start does it.
+        fs::rename(&old, path).map_err(io)?;
+        return Err(io(e));
+    }
+    sync_parent(path).map_err(|e| {
+        // Which of them a power cut leaves is not known: neither is gone on with.
+        let _ = fs::rename(path, &new);
+        io(e)
+    })
+}
+
+/// Opens the new sled where it now is.
+fn open_placed(path: &Path, written: Written) -> Result<Checkpoints, CheckpointError> {
+    let Written { layout, bases, stored } = written;
+    Ok(Checkpoints { layout, bases, stored, ..Checkpoints::open_sled(path)? })
 }
 
 /// What is known of a base that has been written.
@@ -136,7 +152,7 @@ struct Written {
 }
 
 /// sled panics if the disk fails it while it is being closed.
-fn close(checkpoints: Checkpoints) -> Result<(), ()> {
+pub(crate) fn close(checkpoints: Checkpoints) -> Result<(), ()> {
     catch_unwind(AssertUnwindSafe(|| drop(checkpoints))).map_err(|_| ())
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::{CALM, Writer};
 use crate::checkpoint::{Job, bloated, live, needed};
-use crate::inbox::Trouble;
 use crate::replica::LogId;
 
 /// Log after which the applied state is written, however large it is.
@@ -16,6 +15,28 @@ pub(super) const BURST: u64 = 32;
 /// The applied state is written anew no more often than this, and seldom where that failed: each time everything is written.
 const PAUSE: Duration = Duration::from_secs(60);
 const LONG_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// Pauses after a failed checkpoint: the first, and the longest. Each attempt writes everything.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// When the next checkpoint is tried after one that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub(crate) at: Instant,
+    /// How long the writer waited for it.
+    pause: Duration,
+}
+
+impl Retry {
+    fn after(last: Option<Retry>) -> Retry {
+        let pause = last.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LAST_RETRY));
+        Retry { at: Instant::now() + pause, pause }
+    }
+
+    fn is_due(&self) -> bool {
+        self.at <= Instant::now()
+    }
+}
 
 impl Writer {
     /// Rolls segments, starts checkpoints and deletes what they made superfluous.
@@ -27,14 +48,12 @@ impl Writer {
         if let Some(done) = done {
             self.checkpointed(done);
         }
-        let Trouble { unwritable, checkpoint, .. } = self.shared.trouble.lock().clone();
-        let stopped = unwritable.is_some();
-        if let Some(why) = unwritable.or(checkpoint) {
+        let unwritable = self.shared.trouble.lock().unwritable.clone();
+        if let Some(why) = unwritable {
+            self.retry = None;
             for waiting in std::mem::take(&mut self.shared.inbox.lock().wanted) {
                 let _ = waiting.send(Err(why.clone()));
             }
-        }
-        if stopped {
             return;
         }
         if let Err(e) = self.log.roll() {
@@ -44,7 +63,8 @@ impl Writer {
             return;
         }
         self.waiting.append(&mut self.shared.inbox.lock().wanted);
-        if !self.waiting.is_empty() {
+        let again = self.retry.is_some_and(|retry| retry.is_due());
+        if again || !self.waiting.is_empty() {
             // Only what is on disk in the log may be in a checkpoint.
             self.flush();
             if let Some(why) = self.shared.trouble.lock().unwritable.clone() {
@@ -53,8 +73,11 @@ impl Writer {
                 }
             }
         }
-        let due = self.checkpoint_due() || !self.waiting.is_empty();
+        let due = again || self.checkpoint_due() || !self.waiting.is_empty();
         if !due || self.log.buffered() > 0 {
+            if again {
+                self.retry = Some(Retry::after(self.retry));
+            }
             return;
         }
         let asked = std::mem::take(&mut self.shared.inbox.lock().afresh);
@@ -76,6 +99,9 @@ impl Writer {
     /// A large store takes more log to read back for fewer writes of what changes again and again. And a burst has the
     /// processors and the disk for itself, as long as there is space for its log.
     pub(super) fn checkpoint_due(&mut self) -> bool {
+        if self.retry.is_some() {
+            return false;
+        }
         let live = self.shared.core.state.read().bytes;
         let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
         let most = enough.max(self.limits.checkpoint_bytes * BURST);
@@ -120,19 +146,28 @@ impl Writer {
     }
 
     fn checkpointed(&mut self, done: Result<LogId, String>) {
+        self.checkpointing = false;
         match &done {
             Ok(upto) => {
-                self.checkpointing = false;
+                self.retry = None;
+                if self.shared.trouble.lock().checkpoint.take().is_some() {
+                    tracing::info!("the applied state is written again");
+                }
                 if let Err(e) = self.log.purge(*upto) {
                     tracing::warn!("cannot delete old segments of the log: {e}");
                 }
                 self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
             }
-            // No further one is tried: what sled holds is not known any more, and the log has everything.
+            // What sled holds is not known any more, but the log and the memory have everything.
             Err(why) => {
+                let retry = Retry::after(self.retry);
                 tracing::error!(
-                    "the applied state cannot be written, the log grows until the next start: {why}"
+                    "the applied state cannot be written, the log grows; next attempt in {:?}: {why}",
+                    retry.pause
                 );
+                self.retry = Some(retry);
+                self.shared.all_due.store(true, Ordering::Relaxed);
+                self.shared.metrics.failed_checkpoints.fetch_add(1, Ordering::Relaxed);
                 self.shared.trouble.lock().checkpoint = Some(why.clone());
             }
         }

@@ -7,6 +7,7 @@ mod linear;
 mod model;
 mod power;
 mod raft;
+mod retries;
 mod suite;
 mod unsynced;
 

@@ -100,7 +100,8 @@ impl Source {
         if let Some(why) = &status.trouble.checkpoint {
             alarms.push("CHECKPOINT".to_string());
             let what = "the store's applied state cannot be written, its log grows";
-            problems.push(Finding::new(what, why.clone(), "check the disk, then restart the server"));
+            let advice = "check the disk and the limit of open files; it is tried again by itself";
+            problems.push(Finding::new(what, why.clone(), advice));
         }
         let time = |seconds: u64| Timestamp::from_second(i64::try_from(seconds).ok()?).ok().map(second);
         Store {
