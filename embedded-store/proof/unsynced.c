@@ -4,6 +4,9 @@
  * of what a power cut could have lost. Only fsync and fdatasync count: sync_file_range, which sled uses, reaches no
  * disk. A rename is taken to last: whoever needs it to syncs the folder, which is not looked at here. Files are named by
  * UNSYNCED_UNDER; the journal is UNSYNCED_JOURNAL. Records: kind, path, offset, old bytes; of a rename the new path.
+ *
+ * UNSYNCED_HOLD makes the disk slow: a sync takes until another thread has written, or so many milliseconds. Writes that
+ * can be under way at the same time then are, however fast or busy the machine is.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,9 +18,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t written = PTHREAD_COND_INITIALIZER;
+static uint64_t writes;
 static int journal = -1;
 
 /* The path of a watched file in `path`; 0 for any other. */
@@ -69,6 +75,8 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   record(WRITE, path, offset, old, count);
   free(old);
   done = next(fd, bytes, count, offset);
+  writes++;
+  pthread_cond_broadcast(&written);
   pthread_mutex_unlock(&lock);
   return done;
 }
@@ -98,6 +106,20 @@ int ftruncate64(int fd, off64_t length) {
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
+/* Called with the lock held, which it gives up meanwhile. */
+static void hold(void) {
+  const char *milliseconds = getenv("UNSYNCED_HOLD");
+  uint64_t before = writes;
+  struct timespec until;
+  if (!milliseconds) return;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += atol(milliseconds) * 1000000L;
+  until.tv_sec += until.tv_nsec / 1000000000L;
+  until.tv_nsec %= 1000000000L;
+  while (writes == before && pthread_cond_timedwait(&written, &lock, &until) == 0) {
+  }
+}
+
 static int synced(int fd, int (*next)(int)) {
   static uint64_t numbers;
   char path[4096];
@@ -107,6 +129,7 @@ static int synced(int fd, int (*next)(int)) {
   pthread_mutex_lock(&lock);
   number = ++numbers;
   record(SYNC_BEGINS, path, number, "", 0);
+  hold();
   pthread_mutex_unlock(&lock);
   done = next(fd);
   pthread_mutex_lock(&lock);
