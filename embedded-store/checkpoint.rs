@@ -12,7 +12,7 @@
 //! every piece against its checksum and the whole against the description: what sled dropped or brought back from an
 //! older time is noticed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,11 +26,16 @@ use crate::types::{KeyValue, LeaseId};
 
 mod afresh;
 mod description;
+mod error;
+mod row;
 mod stream;
 
 pub(crate) use afresh::{bloated, close, needed};
 pub(crate) use description::Description;
 use description::Layout;
+pub(crate) use error::{CheckpointError, damaged};
+use error::{failed, is_busy, is_of_the_disk};
+use row::Row;
 use stream::{Decoder, Encoder, Item};
 
 const DESCRIPTION: &[u8] = b"m";
@@ -45,16 +50,6 @@ const ENTRY: u64 = 41;
 const LEASE: u64 = 17;
 /// Pieces that are removed from sled at a time.
 const TOGETHER: usize = 128;
-/// Keys that are in sled ahead of their pieces: so many that its nodes are split before they hold any.
-const AHEAD: usize = 32;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckpointError {
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{path}: {what}")]
-    Damaged { path: PathBuf, what: String },
-}
 
 /// What a checkpoint has to bring to disk.
 pub(crate) enum Entries {
@@ -112,45 +107,6 @@ impl Head {
         let checksum = crc32fast::hash(&group);
         batch.insert(GROUP, group);
         batch.insert(DESCRIPTION, self.description.encode(layout, checksum));
-    }
-}
-
-/// Puts pieces into sled in the order of their keys.
-///
-/// sled writes a node anew with all it holds when it splits it, after 17 entries, and after 10 changes of it: of pieces
-/// put in one after the other each would be written three times. So the keys come first, without a value; what is split
-/// are nodes of keys, and each half has room for its 8 pieces without being written again.
-struct Row<'a> {
-    db: &'a sled::Db,
-    waiting: VecDeque<(Vec<u8>, Vec<u8>)>,
-    bytes: u64,
-}
-
-impl<'a> Row<'a> {
-    fn new(db: &'a sled::Db) -> Self {
-        Row { db, waiting: VecDeque::with_capacity(AHEAD + 1), bytes: 0 }
-    }
-
-    fn add(&mut self, (key, piece): (Vec<u8>, Vec<u8>)) -> sled::Result<()> {
-        self.bytes += piece.len() as u64;
-        self.db.insert(&key, &[])?;
-        self.waiting.push_back((key, piece));
-        if self.waiting.len() > AHEAD { self.put() } else { Ok(()) }
-    }
-
-    fn put(&mut self) -> sled::Result<()> {
-        if let Some((key, piece)) = self.waiting.pop_front() {
-            self.db.insert(key, piece)?;
-        }
-        Ok(())
-    }
-
-    /// Puts in what still waits; returns how many bytes all pieces have.
-    fn end(mut self) -> sled::Result<u64> {
-        while !self.waiting.is_empty() {
-            self.put()?;
-        }
-        Ok(self.bytes)
     }
 }
 
@@ -485,32 +441,6 @@ fn remove_half_written(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_busy(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
-}
-
-pub(crate) fn damaged(path: &Path, what: impl ToString) -> CheckpointError {
-    CheckpointError::Damaged { path: path.to_path_buf(), what: what.to_string() }
-}
-
-/// Whether it says something of the disk or the process and nothing of what is on the disk: then nothing is damaged.
-fn is_of_the_disk(e: &io::Error) -> bool {
-    use io::ErrorKind::{OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let descriptors = [nix::libc::EMFILE, nix::libc::ENFILE].map(Some).contains(&e.raw_os_error());
-    descriptors
-        || matches!(
-            e.kind(),
-            StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied | OutOfMemory
-        )
-}
-
-fn failed(path: &Path, e: sled::Error) -> CheckpointError {
-    match e {
-        sled::Error::Io(source) => CheckpointError::Io { path: path.to_path_buf(), source },
-        other => damaged(path, other),
-    }
 }
 
 /// Beginning of the keys of a base or of the changes of a checkpoint.
