@@ -14,8 +14,6 @@ mod service_account;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use node_restriction::check_token_request;
-
 use std::sync::Arc;
 
 use api::{ApiError, Object};
@@ -36,7 +34,7 @@ pub enum Operation {
 pub struct Request<'a> {
     pub ctx: &'a RequestContext<'a>,
     pub operation: Operation,
-    /// Empty for a create with generateName whose name is not made yet, and for deletecollection.
+    /// Empty for a create with generateName whose name is not made yet. Of a subresource the parent's.
     pub name: &'a str,
     /// The stored object, for updates and deletions.
     pub old: Option<&'a Object>,
@@ -75,17 +73,15 @@ impl Admission {
     /// Fills in and checks; `object` is the body, none for deletions.
     pub async fn mutate(&self, request: &Request<'_>, object: Option<&mut Value>) -> Result<(), ApiError> {
         namespace_lifecycle::admit(request)?;
-        if let Some(object) = object {
-            service_account::mutate(request, object)?;
-            default_tolerations::mutate(request, object);
-            priority::mutate(request, object)?;
-        }
-        Ok(())
+        let Some(object) = object else { return node_restriction::admit(&self.authorizer, request, None) };
+        service_account::mutate(request, object)?;
+        node_restriction::admit(&self.authorizer, request, Some(object))?;
+        default_tolerations::mutate(request, object);
+        priority::mutate(request, object)
     }
 
     /// Checks the final object, after validation.
     pub async fn validate(&self, request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
-        node_restriction::validate(request, object)?;
         if let Some(object) = object {
             certificates::validate(&self.authorizer, request, object)?;
             escalation::validate(&self.authorizer, request, object)?;

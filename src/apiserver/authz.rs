@@ -6,6 +6,7 @@
 pub mod bootstrap;
 mod node;
 pub mod rbac;
+pub(crate) mod references;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use super::{Operation, Request};
 use crate::authz::{Attributes, Authorizer, Decision};
@@ -21,7 +22,7 @@ pub(super) fn validate(authorizer: &Authorizer, request: &Request<'_>, new: &Val
         return Ok(());
     }
     if request.operation == Operation::Create {
-        return subject(request, new);
+        return refuse_masters(request, new);
     }
     if request.operation != Operation::Update {
         return Ok(());
@@ -63,17 +64,34 @@ fn may(authorizer: &Authorizer, user: &Identity, verb: &str, signer: &str) -> bo
     })
 }
 
-fn subject(request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+fn refuse_masters(request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
     if text(new, "spec.signerName") != CLIENT_SIGNER {
         return Ok(());
     }
-    let pem = base64::engine::general_purpose::STANDARD.decode(text(new, "spec.request")).unwrap_or_default();
-    let Ok(der) = CertificateSigningRequestDer::from_pem_slice(&pem) else { return Ok(()) };
-    let Ok((_, parsed)) = X509CertificationRequest::from_der(&der) else { return Ok(()) };
-    let mut groups = parsed.certification_request_info.subject.iter_organization();
-    if groups.any(|group| group.as_str().is_ok_and(|group| group == api::identity::GROUP_MASTERS)) {
+    let Some(subject) = subject(new) else { return Ok(()) };
+    if subject.organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
         let why = format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed");
         return Err(request.forbidden(&why));
     }
     Ok(())
+}
+
+/// Whom a certificate is asked for.
+pub(super) struct Subject {
+    pub(super) common_names: Vec<String>,
+    pub(super) organizations: Vec<String>,
+}
+
+/// The subject of a signing request; none if it holds no request.
+pub(super) fn subject(request: &Value) -> Option<Subject> {
+    let pem = base64::engine::general_purpose::STANDARD.decode(text(request, "spec.request")).ok()?;
+    let der = CertificateSigningRequestDer::from_pem_slice(&pem).ok()?;
+    let (_, parsed) = X509CertificationRequest::from_der(&der).ok()?;
+    let name = &parsed.certification_request_info.subject;
+    // What is no text equals nothing that is asked for, but it counts.
+    let plain = |one: &AttributeTypeAndValue<'_>| one.as_str().unwrap_or("").to_string();
+    Some(Subject {
+        common_names: name.iter_common_name().map(plain).collect(),
+        organizations: name.iter_organization().map(plain).collect(),
+    })
 }

@@ -4,13 +4,11 @@
 //! pods and asks rarely, so upstream's standing graph of all references would cost more than it saves. What a kubelet may
 //! do regardless of relations is the bootstrap role `system:node`.
 
-use std::collections::BTreeSet;
-
 use api::kinds::POD;
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use super::{Attributes, rbac};
+use super::{Attributes, rbac, references};
 use crate::cache::Caches;
 
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -32,22 +30,28 @@ pub(super) fn authorize(
     node: &str,
     attributes: &Attributes<'_>,
 ) -> Result<(), String> {
+    if node.is_empty() {
+        return Err(format!("unknown node for user {:?}", attributes.user.name));
+    }
     let relation = |referent| related(caches, node, referent, attributes);
     match (attributes.group, attributes.resource) {
         ("", "secrets") => read(attributes).and_then(|()| relation(Referent::Secret)),
         ("", "configmaps") => read(attributes).and_then(|()| relation(Referent::ConfigMap)),
-        ("", "persistentvolumeclaims") => match attributes.subresource {
-            Some("status") if matches!(attributes.verb, "get" | "update" | "patch") => {
-                relation(Referent::Claim)
-            }
-            _ => read(attributes).and_then(|()| relation(Referent::Claim)),
+        ("", "persistentvolumeclaims") => match (attributes.subresource, attributes.verb) {
+            (Some("status"), "update" | "patch") => relation(Referent::Claim),
+            (Some("status"), _) => deny("can only get/update/patch this type"),
+            _ => get(attributes).and_then(|()| relation(Referent::Claim)),
         },
-        ("", "serviceaccounts") => match attributes.subresource {
-            Some("token") if attributes.verb == "create" => relation(Referent::ServiceAccount),
-            None if attributes.verb == "get" => relation(Referent::ServiceAccount),
-            _ => deny("can only create tokens for individual service accounts"),
-        },
+        // What claims lead to: no relation can be found before volumes are served.
+        ("", "persistentvolumes")
+        | ("storage.k8s.io", "volumeattachments")
+        | ("resource.k8s.io", "resourceclaims") => get(attributes).and_then(|()| Err(no_relation(node))),
+        ("", "serviceaccounts") => service_account(caches, node, attributes),
         ("coordination.k8s.io", "leases") => lease(node, attributes),
+        ("storage.k8s.io", "csinodes") => csi_node(node, attributes),
+        ("resource.k8s.io", "resourceslices") => resource_slice(caches, node, attributes),
+        // Nodes ask for certificates of pods only once that kind is served.
+        ("certificates.k8s.io", "podcertificaterequests") => deny(""),
         ("", "nodes") => own_node(node, attributes),
         ("", "pods") => pods(caches, node, attributes),
         _ if static_rules.iter().any(|rule| rbac::allows(rule, attributes)) => Ok(()),
@@ -63,12 +67,34 @@ fn no_relation(node: &str) -> String {
     format!("no relationship found between node '{node}' and this object")
 }
 
+fn get(attributes: &Attributes<'_>) -> Result<(), String> {
+    match attributes {
+        one if one.verb != "get" => deny("can only get individual resources of this type"),
+        one if one.subresource.is_some() => deny("cannot get subresource"),
+        _ => Ok(()),
+    }
+}
+
 fn read(attributes: &Attributes<'_>) -> Result<(), String> {
     match attributes {
         one if !READ.contains(&one.verb) => deny("can only read resources of this type"),
         one if one.subresource.is_some() => deny("cannot read subresource"),
         one if one.namespace.is_none() => deny("can only read namespaced object of this type"),
         _ => Ok(()),
+    }
+}
+
+fn service_account(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let named = attributes.name.is_some_and(|name| !name.is_empty());
+    match (attributes.subresource, attributes.verb) {
+        (None, "get") => {
+            read(attributes).and_then(|()| related(caches, node, Referent::ServiceAccount, attributes))
+        }
+        (_, verb) if verb != "create" || !named => {
+            deny("can only create tokens for individual service accounts")
+        }
+        (Some("token"), _) => related(caches, node, Referent::ServiceAccount, attributes),
+        _ => deny("can only create token subresource of serviceaccount"),
     }
 }
 
@@ -86,11 +112,50 @@ fn lease(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     Ok(())
 }
 
+fn csi_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(attributes.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return deny("can only get, create, update, patch, or delete a CSINode");
+    }
+    if attributes.subresource.is_some() {
+        return deny("cannot authorize CSINode subresources");
+    }
+    // As with leases, the name of a new one is for admission to check.
+    if attributes.verb != "create" && attributes.name != Some(node) {
+        return deny("can only access CSINode with the same name as the requesting node");
+    }
+    Ok(())
+}
+
+fn resource_slice(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    if attributes.subresource.is_some() {
+        return deny("cannot authorize ResourceSlice subresources");
+    }
+    match attributes.verb {
+        // Whose slice it is stands in the body: admission checks it.
+        "create" => Ok(()),
+        "get" | "update" | "patch" | "delete" => {
+            let row = api::kinds::by_resource("resource.k8s.io", "v1", "resourceslices");
+            let slice = row.and_then(|row| caches.get(row, None, attributes.name.unwrap_or("")));
+            let tree = slice.and_then(|slice| slice.tree().ok());
+            let own = tree.is_some_and(|tree| tree["spec"]["nodeName"] == node);
+            if own { Ok(()) } else { Err(no_relation(node)) }
+        }
+        "watch" | "list" | "deletecollection" => {
+            let own = selects(attributes, "spec.nodeName", node);
+            let why = "can only list/watch/deletecollection resourceslices with nodeName field selector";
+            if own { Ok(()) } else { deny(why) }
+        }
+        _ => deny(
+            "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+        ),
+    }
+}
+
 fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     match (attributes.subresource, attributes.verb) {
         // Which node is written is for admission to check: its answer says more.
-        (None | Some("status"), "create" | "update" | "patch") => Ok(()),
-        (None | Some("status"), "get" | "list" | "watch") => match attributes.name {
+        (None, "create" | "update" | "patch") | (Some("status"), "update" | "patch") => Ok(()),
+        (None, "get" | "list" | "watch") => match attributes.name {
             Some(name) if name == node => Ok(()),
             Some(name) => Err(format!("node '{node}' cannot read '{name}', only its own Node object")),
             None => Err(format!("node '{node}' cannot read all nodes, only its own Node object")),
@@ -101,23 +166,30 @@ fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
 
 fn pods(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     match (attributes.subresource, attributes.verb) {
-        (None, "get") => {
-            let (namespace, name) = (attributes.namespace, attributes.name.unwrap_or(""));
-            let own = caches.get(&POD, namespace, name).and_then(|object| object.typed::<Pod>().ok());
-            let bound = own.and_then(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()));
-            if bound.as_deref() == Some(node) { Ok(()) } else { Err(no_relation(node)) }
-        }
-        (None, "list" | "watch") => {
-            let mut terms = attributes.fields.iter().flat_map(|fields| &fields.terms);
-            let own = terms.any(|term| term.path == "spec.nodeName" && term.equals && term.value == node);
-            if own { Ok(()) } else { deny("can only list/watch pods with spec.nodeName field selector") }
-        }
+        (None, "get") => runs(caches, node, attributes),
+        (None, "list" | "watch") if selects(attributes, "spec.nodeName", node) => Ok(()),
+        (None, "list" | "watch") if attributes.name.is_some() => runs(caches, node, attributes),
+        (None, "list" | "watch") => deny("can only list/watch pods with spec.nodeName field selector"),
         // NodeRestriction sees to it that these are its own.
         (None, "create" | "delete") | (Some("status"), "update" | "patch") | (Some("eviction"), "create") => {
             Ok(())
         }
         _ => deny(""),
     }
+}
+
+/// Whether the pod that is asked for is bound to the node.
+fn runs(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+    let (namespace, name) = (attributes.namespace, attributes.name.unwrap_or(""));
+    let pod = caches.get(&POD, namespace, name).and_then(|object| object.typed::<Pod>().ok());
+    let bound = pod.and_then(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()));
+    if bound.as_deref() == Some(node) { Ok(()) } else { Err(no_relation(node)) }
+}
+
+/// Whether a field selector confines a request to this value.
+fn selects(attributes: &Attributes<'_>, path: &str, value: &str) -> bool {
+    let mut terms = attributes.fields.iter().flat_map(|fields| &fields.terms);
+    terms.any(|term| term.path == path && term.equals && term.value == value)
 }
 
 fn related(
@@ -140,72 +212,10 @@ fn related(
 pub(super) fn refers_to(pod: &Pod, referent: Referent, name: &str) -> bool {
     let mirror = pod.metadata.annotations.as_ref().is_some_and(|own| own.contains_key(MIRROR_ANNOTATION));
     let Some(spec) = pod.spec.as_ref().filter(|_| !mirror) else { return false };
-    let mut found = BTreeSet::new();
     match referent {
-        Referent::ServiceAccount => {
-            found.extend(spec.service_account_name.as_deref());
-        }
-        Referent::Secret => {
-            found.extend(spec.image_pull_secrets.iter().flatten().map(|one| one.name.as_str()));
-            spec.volumes.iter().flatten().for_each(|volume| volume_secrets(volume, &mut found));
-        }
-        Referent::ConfigMap => {
-            spec.volumes.iter().flatten().for_each(|volume| volume_config_maps(volume, &mut found))
-        }
-        Referent::Claim => {
-            let claims =
-                spec.volumes.iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
-            found.extend(claims.map(|claim| claim.claim_name.as_str()));
-        }
+        Referent::ServiceAccount => spec.service_account_name.as_deref() == Some(name),
+        Referent::Secret => references::secrets(spec).contains(name),
+        Referent::ConfigMap => references::config_maps(spec).contains(name),
+        Referent::Claim => references::claims(spec).contains(name),
     }
-    found.contains(name) || environment_names(spec, referent, name)
-}
-
-fn environment_names(spec: &PodSpec, referent: Referent, name: &str) -> bool {
-    let ephemeral = spec.ephemeral_containers.iter().flatten();
-    let ephemeral = ephemeral.map(|one| (one.env.as_deref(), one.env_from.as_deref()));
-    let plain = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let plain = plain.map(|one| (one.env.as_deref(), one.env_from.as_deref()));
-    plain.chain(ephemeral).any(|(env, from)| {
-        let from_value =
-            env.into_iter().flatten().filter_map(|one| one.value_from.as_ref()).any(
-                |source| match referent {
-                    Referent::Secret => source.secret_key_ref.as_ref().is_some_and(|one| one.name == name),
-                    Referent::ConfigMap => {
-                        source.config_map_key_ref.as_ref().is_some_and(|one| one.name == name)
-                    }
-                    _ => false,
-                },
-            );
-        from_value
-            || from.into_iter().flatten().any(|source| match referent {
-                Referent::Secret => source.secret_ref.as_ref().is_some_and(|one| one.name == name),
-                Referent::ConfigMap => source.config_map_ref.as_ref().is_some_and(|one| one.name == name),
-                _ => false,
-            })
-    })
-}
-
-fn volume_secrets<'a>(volume: &'a Volume, found: &mut BTreeSet<&'a str>) {
-    found.extend(volume.secret.as_ref().and_then(|one| one.secret_name.as_deref()));
-    let sources = volume.projected.iter().filter_map(|one| one.sources.as_ref()).flatten();
-    found.extend(sources.filter_map(|one| one.secret.as_ref()).map(|one| one.name.as_str()));
-    found.extend(volume.azure_file.as_ref().map(|one| one.secret_name.as_str()));
-    let references = [
-        volume.cephfs.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.cinder.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.flex_volume.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.iscsi.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.rbd.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.scale_io.as_ref().map(|one| &one.secret_ref),
-        volume.storageos.as_ref().and_then(|one| one.secret_ref.as_ref()),
-        volume.csi.as_ref().and_then(|one| one.node_publish_secret_ref.as_ref()),
-    ];
-    found.extend(references.into_iter().flatten().map(|one| one.name.as_str()));
-}
-
-fn volume_config_maps<'a>(volume: &'a Volume, found: &mut BTreeSet<&'a str>) {
-    found.extend(volume.config_map.as_ref().map(|one| one.name.as_str()));
-    let sources = volume.projected.iter().filter_map(|one| one.sources.as_ref()).flatten();
-    found.extend(sources.filter_map(|one| one.config_map.as_ref()).map(|one| one.name.as_str()));
 }

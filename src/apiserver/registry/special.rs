@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Call, Registry, Source, meta_str};
+use crate::admission::{Operation, Request};
 
 impl Registry {
     /// Posts to a subresource; answers with the body for the caller.
@@ -31,12 +32,15 @@ impl Registry {
         super::body::check_kind(&shape, &mut body)?;
         let validation = options.field_validation;
         call.warn(schema::check_kind(group, version, &sub.kind, &mut body, duplicates, validation)?);
+        let ctx = self.context(call);
+        let request = Request { ctx: &ctx, operation: Operation::Create, name, old: None };
+        self.admission.mutate(&request, Some(&mut body)).await?;
+        self.admission.validate(&request, Some(&body)).await?;
         match (&*row.plural, &*sub.name) {
             ("pods", "binding") => self.bind(call, name, &body).await,
             ("pods", "eviction") => self.evict(call, name, &body).await,
             ("serviceaccounts", "token") => {
                 let account = self.find(call, name)?;
-                crate::admission::check_token_request(&self.context(call), name, &body)?;
                 self.authenticator.issue_token(&account.object, body, Timestamp::now())
             }
             _ => Err(ApiError::method_not_supported(row, "create")),
