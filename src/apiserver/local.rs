@@ -57,6 +57,10 @@ impl Registry {
         fields: Option<&FieldSelector>,
     ) -> Result<(), ApiError> {
         let row = call.row();
+        // A namespace is in itself: who may read a namespace's objects may read it too.
+        let own = name.filter(|_| row.plural == "namespaces" && row.group.is_empty());
+        // What a collection's deletion selects is no name: it takes the right to delete them all.
+        let selected = fields.filter(|_| verb != "deletecollection").and_then(demanded_name);
         let attributes = Attributes {
             user: call.user,
             verb,
@@ -64,8 +68,8 @@ impl Registry {
             version: &row.version,
             resource: &row.plural,
             subresource: call.subresource,
-            namespace: call.namespace,
-            name: name.filter(|name| !name.is_empty()).or_else(|| fields.and_then(demanded_name)),
+            namespace: call.namespace.or(own),
+            name: name.filter(|name| !name.is_empty()).or(selected),
             fields,
             path: "",
         };

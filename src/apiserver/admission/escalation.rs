@@ -1,5 +1,8 @@
 //! Nobody grants more than he holds: a role may contain, and a binding may give, only rules its author has himself, unless
 //! he may `escalate` or `bind` that role. Upstream checks this in the storage of the RBAC kinds.
+//!
+//! Every update is checked but those that only the garbage collector makes, also where rules and subjects stay as they
+//! are: a label is enough to have an aggregating role take a role in.
 
 use api::{ApiError, Identity};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
@@ -8,6 +11,7 @@ use serde_json::Value;
 use super::{Operation, Request};
 use crate::authz::rbac::not_covered;
 use crate::authz::{Attributes, Authorizer, Decision};
+use crate::printers::items;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -28,23 +32,40 @@ fn rules_in(tree: &Value) -> Vec<PolicyRule> {
     rules.filter_map(|rule| serde_json::from_value(rule.clone()).ok()).collect()
 }
 
-fn role(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
-    let rules = rules_in(new);
-    let unchanged = request.old.is_some() && {
-        let old = request.old_tree();
-        rules_in(&old) == rules && old["aggregationRule"] == new["aggregationRule"]
+/// Whether an update changes only what the garbage collector does, to let the object go in the end.
+fn only_for_collection(request: &Request<'_>, new: &Value) -> bool {
+    if request.old.is_none() {
+        return false;
+    }
+    let bare = |mut tree: Value| {
+        if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
+            for part in ["ownerReferences", "finalizers", "selfLink", "managedFields", "resourceVersion"] {
+                metadata.remove(part);
+            }
+        }
+        tree
     };
-    let name = new["metadata"]["name"].as_str().unwrap_or("");
-    if unchanged || may(authorizer, request, "escalate", &request.ctx.row.plural, name) {
+    bare(new.clone()) == bare(request.old_tree())
+}
+
+fn role(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+    // A name in the body of a create is not one that the request was authorized for.
+    let name = Some(request.name).filter(|_| request.operation == Operation::Update);
+    if may(authorizer, request, "escalate", &request.ctx.row.plural, name)
+        || only_for_collection(request, new)
+    {
         return Ok(());
     }
-    // Whoever decides which roles are taken in decides about rules that do not exist yet.
+    check(authorizer, request, &rules_in(new))?;
+    // Whoever decides which roles are taken in decides about rules that do not exist yet, and can stop others from
+    // taking rules away.
+    let old = request.old_tree();
     let aggregates =
-        !new["aggregationRule"].is_null() && request.old_tree()["aggregationRule"] != new["aggregationRule"];
+        [new, &old].iter().any(|tree| !items(tree, "aggregationRule.clusterRoleSelectors").is_empty());
     if aggregates && !holds_everything(authorizer, request.ctx.user) {
-        return Err(request.forbidden("must have cluster-admin privileges to use an aggregationRule"));
+        return Err(request.forbidden("must have cluster-admin privileges to use the aggregationRule"));
     }
-    check(authorizer, request, &rules)
+    Ok(())
 }
 
 fn holds_everything(authorizer: &Authorizer, user: &Identity) -> bool {
@@ -62,18 +83,15 @@ fn holds_everything(authorizer: &Authorizer, user: &Identity) -> bool {
 }
 
 fn binding(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
-    if request.old.is_some() {
-        let old = request.old_tree();
-        if old["roleRef"] == new["roleRef"] && old["subjects"] == new["subjects"] {
-            return Ok(());
-        }
+    if only_for_collection(request, new) {
+        return Ok(());
     }
     let Ok(role) = serde_json::from_value::<RoleRef>(new["roleRef"].clone()) else { return Ok(()) };
     let (row, namespace) = match role.kind.as_str() {
         "Role" => (&api::kinds::ROLE, request.ctx.namespace),
         _ => (&api::kinds::CLUSTER_ROLE, None),
     };
-    if may(authorizer, request, "bind", &row.plural, &role.name) {
+    if may(authorizer, request, "bind", &row.plural, Some(&role.name)) {
         return Ok(());
     }
     match authorizer.rbac().role_rules(&role, namespace) {
@@ -82,7 +100,13 @@ fn binding(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Resul
     }
 }
 
-fn may(authorizer: &Authorizer, request: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
+fn may(
+    authorizer: &Authorizer,
+    request: &Request<'_>,
+    verb: &str,
+    resource: &str,
+    name: Option<&str>,
+) -> bool {
     let attributes = Attributes {
         user: request.ctx.user,
         verb,
@@ -91,7 +115,7 @@ fn may(authorizer: &Authorizer, request: &Request<'_>, verb: &str, resource: &st
         resource,
         subresource: None,
         namespace: request.ctx.namespace,
-        name: Some(name),
+        name,
         fields: None,
         path: "",
     };

@@ -182,7 +182,7 @@ async fn a_node_sees_and_changes_what_is_its_own() {
         api.patch(&NODE, ObjectRef::new(None, "n"), labels, &UpdateOptions::default()).await.unwrap_err();
     assert_eq!(
         error.message(),
-        "nodes \"n\" is forbidden: node \"n\" is not allowed to modify labels: node-restriction.kubernetes.io/x"
+        "nodes \"n\" is forbidden: is not allowed to modify labels: node-restriction.kubernetes.io/x"
     );
     h.create(&NAMESPACE, None, json!({"metadata": {"name": "elsewhere"}})).await;
     let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": name}});
@@ -282,6 +282,83 @@ async fn nobody_grants_more_than_he_holds() {
 }
 
 #[tokio::test]
+async fn a_label_is_not_the_way_to_more_rights() {
+    let h = Harness::start().await;
+    let rbac = "rbac.authorization.k8s.io";
+    grant(
+        &h,
+        "eve",
+        json!([
+            {"apiGroups": [rbac], "resources": ["clusterroles", "clusterrolebindings", "roles"],
+                "verbs": ["create", "update", "patch", "get"]},
+        ]),
+    )
+    .await;
+    let eve = h.server.as_user(Identity::user("eve", []));
+    let label = json!({"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}});
+    let patch = |row: &'static KindRow, name: &'static str, change: Value| {
+        let eve = eve.clone();
+        async move {
+            let options = UpdateOptions::default();
+            eve.patch(row, ObjectRef::new(None, name), Patch::merge(change), &options).await
+        }
+    };
+    let error = patch(&CLUSTER_ROLE, "cluster-admin", label.clone()).await.unwrap_err();
+    assert!(
+        error.message().contains("is attempting to grant RBAC permissions not currently held"),
+        "{error}"
+    );
+    // A role without rules of its own that takes others in.
+    let everything = json!({"metadata": {"name": "all"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}});
+    h.create(&CLUSTER_ROLE, None, everything).await;
+    for change in [label, json!({"aggregationRule": null}), json!({"metadata": {"annotations": {"a": "b"}}})]
+    {
+        let error = patch(&CLUSTER_ROLE, "all", change).await.unwrap_err();
+        assert_eq!(
+            error.message(),
+            "clusterroles.rbac.authorization.k8s.io \"all\" is forbidden: must have cluster-admin privileges to use the aggregationRule"
+        );
+    }
+    let error =
+        patch(&CLUSTER_ROLE_BINDING, "cluster-admin", json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert!(error.unwrap_err().message().contains("is attempting to grant RBAC permissions"));
+    // What the garbage collector does to let objects go, anybody may who may update.
+    let owned = json!({"metadata": {"finalizers": ["example.com/a"]}});
+    patch(&CLUSTER_ROLE, "cluster-admin", owned.clone()).await.unwrap();
+    patch(&CLUSTER_ROLE_BINDING, "cluster-admin", owned).await.unwrap();
+    // The right to escalate one role by name does not make others: a new object's name is not in the URL.
+    grant(&h, "mallory", json!([
+        {"apiGroups": [rbac], "resources": ["clusterroles"], "verbs": ["create"]},
+        {"apiGroups": [rbac], "resources": ["clusterroles"], "resourceNames": ["mine"], "verbs": ["escalate"]},
+    ]))
+    .await;
+    let role = json!({"metadata": {"name": "mine"}, "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]});
+    let mallory = Identity::user("mallory", []);
+    assert!(create_as(&h, &mallory, &CLUSTER_ROLE, None, role).await.is_err());
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_update_does_not_create() {
+    let h = Harness::start().await;
+    let verbs = |verbs: Value| json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}]);
+    grant(&h, "joe", verbs(json!(["update"]))).await;
+    let lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "joe"}});
+    let joe = h.server.as_user(Identity::user("joe", []));
+    let at = ObjectRef::new(HERE, "l");
+    let error = joe.update(&LEASE, at, lease.clone(), &UpdateOptions::default()).await.unwrap_err();
+    assert_eq!(
+        error.message(),
+        "leases.coordination.k8s.io \"l\" is forbidden: User \"joe\" cannot create resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"default\""
+    );
+    assert!(h.get(&LEASE, HERE, "l").await.unwrap_err().is_not_found());
+    grant(&h, "jane", verbs(json!(["create", "update"]))).await;
+    let jane = h.server.as_user(Identity::user("jane", []));
+    jane.update(&LEASE, at, lease, &UpdateOptions::default()).await.unwrap();
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn rbac_counts_at_once_and_only_where_it_is_bound() {
     let h = Harness::start().await;
     let joe = Identity::user("joe", []);
@@ -324,6 +401,10 @@ async fn a_node_gets_tokens_for_its_own_pods_only() {
     for (name, node) in [("mine", "n"), ("theirs", "m")] {
         let mut body = pod(name);
         body["spec"]["nodeName"] = json!(node);
+        body["spec"]["volumes"] = json!([{"name": "t", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "own"}},
+            {"serviceAccountToken": {"path": "vault", "audience": "vault"}},
+        ]}}]);
         uids.push(h.create(&POD, HERE, body).await.uid().to_string());
     }
     let api = h.server.as_user(Identity::node("n"));
@@ -337,6 +418,31 @@ async fn a_node_gets_tokens_for_its_own_pods_only() {
     };
     let pod = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
     assert!(ask(pod("mine", &uids[0])).await.is_ok());
+    let for_audiences = |audiences: Value| {
+        let (api, bound) = (api.clone(), pod("mine", &uids[0]));
+        async move {
+            let at = ObjectRef::new(HERE, "default").sub("token");
+            let body = json!({"spec": {"audiences": audiences, "boundObjectRef": bound}});
+            let made = api.create_sub(&SERVICE_ACCOUNT, at, body, &CreateOptions::default()).await;
+            made.map(drop).map_err(|error| error.message().to_string())
+        }
+    };
+    let refused = |why: &str| Err(format!("serviceaccounts \"default\" is forbidden: {why}"));
+    assert_eq!(for_audiences(json!(["vault"])).await, Ok(()));
+    assert_eq!(
+        for_audiences(json!(["bank"])).await,
+        refused(
+            "audience \"bank\" not found in pod spec volume, system:node:n is not authorized to request tokens for this audience"
+        )
+    );
+    assert_eq!(
+        for_audiences(json!(["vault", "bank"])).await,
+        refused("node may only request 0 or 1 audiences")
+    );
+    let rules = json!([{"apiGroups": [""], "resources": ["bank"], "resourceNames": ["default"],
+        "verbs": ["request-serviceaccounts-token-audience"]}]);
+    grant(&h, "system:node:n", rules).await;
+    assert_eq!(for_audiences(json!(["bank"])).await, Ok(()), "an administrator may allow more");
     for (bound, why) in [
         (Value::Null, "node requested token not bound to a pod"),
         (pod("mine", ""), "node requested token with a pod binding without a uid"),

@@ -88,6 +88,8 @@ impl Registry {
             return Err(missing());
         }
         check_name(&tree, name)?;
+        // Who may change what is there may not thereby make what is not.
+        self.authorize(call, "create", Some(name), None)?;
         let options = CreateOptions {
             dry_run: options.dry_run,
             field_manager: options.field_manager.clone(),
@@ -169,9 +171,7 @@ impl Registry {
         let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
         let mut faults = metadata::validate_update(row, &new, old);
         faults.extend(call.resource.schema.validate(&new));
-        if call.subresource != Some("binding") {
-            faults.extend(strategy.validate_update(&ctx, &new, old));
-        }
+        faults.extend(strategy.validate_update(&ctx, &new, old));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, name, faults));
         }
