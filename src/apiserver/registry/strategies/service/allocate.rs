@@ -47,19 +47,21 @@ impl Held {
         fresh
     }
 
-    fn give_back(&mut self) {
-        if let Some(one) = self.0.pop()
-            && let Some(all) = IN_FLIGHT.lock().as_mut()
-        {
-            all.remove(&one);
+    fn release(&mut self, one: &Taken) {
+        self.0.retain(|own| own != one);
+        if let Some(all) = IN_FLIGHT.lock().as_mut() {
+            all.remove(one);
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        while !self.0.is_empty() {
-            self.give_back();
+        let mut flying = IN_FLIGHT.lock();
+        if let Some(all) = flying.as_mut() {
+            for one in self.0.drain(..) {
+                all.remove(&one);
+            }
         }
     }
 }
@@ -133,13 +135,14 @@ fn cluster_ip(
 
 /// Takes an address if no service has it and none is being given it.
 fn claim(caches: &dyn CachedObjects, held: &mut Held, address: IpAddr) -> bool {
-    if !held.take(Taken::Address(key(caches), address)) {
+    let taken = Taken::Address(key(caches), address);
+    if !held.take(taken.clone()) {
         return false;
     }
     // Looked up after it is taken: a write that ended in between is in the cache by now.
     let free = caches.indexed(&SERVICE, "spec.clusterIP", &address.to_string()).is_empty();
     if !free {
-        held.give_back();
+        held.release(&taken);
     }
     free
 }
@@ -229,49 +232,103 @@ fn node_ports(
     if !needs_node_ports(new) {
         return Ok(());
     }
-    let port = |one: &Value| {
-        one["nodePort"].as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
-    };
     let own: HashSet<u16> =
-        old.into_iter().flat_map(|old| items(old, "spec.ports")).filter_map(port).collect();
-    let used = used_ports(ctx);
+        old.into_iter().flat_map(|old| items(old, "spec.ports")).filter_map(node_port).collect();
+    let mine = asked_ports(ctx, new, &own, held)?;
+    let missing = items(new, "spec.ports").iter().filter(|one| node_port(one).is_none()).count();
+    if missing == 0 {
+        return Ok(());
+    }
+    let mut chosen =
+        free_ports(ctx, missing, &|number| mine.contains(&number) || own.contains(&number), held)
+            .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+    let Some(spec) = new.get_mut("spec") else { return Ok(()) };
+    for one in items_mut(spec, "ports").iter_mut().filter(|one| node_port(one).is_none()) {
+        one["nodePort"] = json!(chosen.pop());
+    }
+    Ok(())
+}
+
+fn node_port(port: &Value) -> Option<u16> {
+    port["nodePort"].as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
+}
+
+/// Takes the ports that the service names itself.
+fn asked_ports(
+    ctx: &RequestContext<'_>,
+    new: &Value,
+    own: &HashSet<u16>,
+    held: &mut Held,
+) -> Result<HashSet<u16>, ApiError> {
+    let refused = |index: usize, number: u16, message: &str| {
+        let field = format!("spec.ports[{index}].nodePort");
+        Err(invalid(new, FieldError::invalid(field, number, message)))
+    };
+    let allocated = "provided port is already allocated";
     let mut mine = HashSet::new();
-    for (index, number) in items(new, "spec.ports").iter().map(port).enumerate() {
+    let mut taken = Vec::new();
+    for (index, number) in items(new, "spec.ports").iter().map(node_port).enumerate() {
         let Some(number) = number else { continue };
         // One number may serve two protocols of a service.
         let fresh = mine.insert(number);
         if own.contains(&number) || !fresh {
             continue;
         }
-        let message = if !NODE_PORTS.contains(&number) {
-            "provided port is not in the valid range. The range of valid ports is 30000-32767"
-        } else if used.contains(&number) || !held.take(Taken::Port(key(ctx.caches), number)) {
-            "provided port is already allocated"
-        } else {
-            continue;
-        };
-        let field = format!("spec.ports[{index}].nodePort");
-        return Err(invalid(new, FieldError::invalid(field, number, message)));
+        if !NODE_PORTS.contains(&number) {
+            let message = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+            return refused(index, number, message);
+        }
+        if !held.take(Taken::Port(key(ctx.caches), number)) {
+            return refused(index, number, allocated);
+        }
+        taken.push((index, number));
     }
-    let Some(spec) = new.get_mut("spec") else { return Ok(()) };
-    let mut random = rand::rng();
-    for one in items_mut(spec, "ports").iter_mut().filter(|one| port(one).is_none()) {
-        let start = random.random_range(NODE_PORTS);
-        let candidates = (start..=*NODE_PORTS.end()).chain(*NODE_PORTS.start()..start);
-        let mut free = candidates
-            .filter(|number| !used.contains(number) && !mine.contains(number) && !own.contains(number));
-        let number = free
-            .find(|number| held.take(Taken::Port(key(ctx.caches), *number)))
-            .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-        mine.insert(number);
-        one["nodePort"] = json!(number);
+    if !taken.is_empty() {
+        // Looked up after they are taken: a write that ended in between is in the cache by now.
+        let used = used_ports(ctx.caches);
+        if let Some((index, number)) = taken.iter().find(|(_, number)| used.contains(number)) {
+            return refused(*index, *number, allocated);
+        }
     }
-    Ok(())
+    Ok(mine)
 }
 
-fn used_ports(ctx: &RequestContext<'_>) -> HashSet<u16> {
+/// Takes so many ports that nobody has; none if there are not so many.
+fn free_ports(
+    ctx: &RequestContext<'_>,
+    count: usize,
+    excluded: &dyn Fn(u16) -> bool,
+    held: &mut Held,
+) -> Option<Vec<u16>> {
+    let (mut good, mut used) = (Vec::new(), HashSet::new());
+    // Most of the range is free, so the first round, which knows of no port in use, is the last one as a rule.
+    while good.len() < count {
+        let start = rand::rng().random_range(NODE_PORTS);
+        let candidates = (start..=*NODE_PORTS.end()).chain(*NODE_PORTS.start()..start);
+        let mut candidates = candidates
+            .filter(|number| !used.contains(number) && !good.contains(number) && !excluded(*number));
+        let mut round = Vec::new();
+        while good.len() + round.len() < count {
+            let number = candidates.find(|number| held.take(Taken::Port(key(ctx.caches), *number)))?;
+            round.push(number);
+        }
+        drop(candidates);
+        // As above: first taken, then looked up.
+        used = used_ports(ctx.caches);
+        for number in round {
+            if used.contains(&number) {
+                held.release(&Taken::Port(key(ctx.caches), number));
+            } else {
+                good.push(number);
+            }
+        }
+    }
+    Some(good)
+}
+
+fn used_ports(caches: &dyn CachedObjects) -> HashSet<u16> {
     let mut used = HashSet::new();
-    for object in ctx.caches.list(&SERVICE, None) {
+    for object in caches.list(&SERVICE, None) {
         let Ok(service) = object.typed::<Service>() else { continue };
         let ports = service.spec.iter().filter_map(|spec| spec.ports.as_ref()).flatten();
         used.extend(ports.filter_map(|port| port.node_port).filter_map(|number| u16::try_from(number).ok()));
