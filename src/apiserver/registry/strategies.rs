@@ -110,6 +110,15 @@ fn keep(new: &mut Value, old: &Value, part: &str) {
     };
 }
 
+/// What a subresource that is about one part of an object leaves of the metadata as it was: upstream's
+/// `ResetObjectMetaForStatus`. The registry keeps the rest.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    let Some(metadata) = new.get_mut("metadata") else { return };
+    for part in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        keep(metadata, &old["metadata"], part);
+    }
+}
+
 fn non_negative(faults: &mut Faults, at: &Path<'_>, value: i64) {
     if value < 0 {
         faults.push(FieldError::invalid(at, value, "must be greater than or equal to 0"));

@@ -1,7 +1,7 @@
 //! Deployments.
 
-use api::FieldError;
 use api::validation::{Faults, Path, percent};
+use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -103,6 +103,21 @@ fn validate_amount(amount: Option<&IntOrString>, at: &Path<'_>, faults: &mut Fau
 }
 
 impl Strategy for Deployments {
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        // Whose pods they are hangs on labels: a status does not change them.
+        if ctx.subresource == Some("status")
+            && let Some(metadata) = new.get_mut("metadata")
+        {
+            super::keep(metadata, &old["metadata"], "labels");
+        }
+        Ok(())
+    }
+
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         validate(tree)
     }

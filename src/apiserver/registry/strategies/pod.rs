@@ -1,9 +1,12 @@
 //! Pods.
 
+mod annotations;
 mod container;
 mod environment;
 mod placement;
+mod resize;
 mod resources;
+mod security;
 pub(super) mod spec;
 mod update;
 mod volumes;
@@ -50,9 +53,25 @@ fn first_status(tree: &Value) -> Value {
     status
 }
 
+/// A kubelet tells how a pod is; what the pod is to be, and who owns it, is not its business.
+fn keep_for_status(new: &mut Value, old: &Value) {
+    super::keep(new, old, "spec");
+    if let Some(metadata) = new.get_mut("metadata") {
+        super::keep(metadata, &old["metadata"], "ownerReferences");
+    }
+    let class = &old["status"]["qosClass"];
+    if text(new, "status.qosClass").is_empty()
+        && !class.is_null()
+        && let Some(status) = super::object(new, "status")
+    {
+        status.insert("qosClass".into(), class.clone());
+    }
+}
+
 impl Strategy for Pods {
     fn prepare_for_create(&self, _ctx: &RequestContext<'_>, tree: &mut Value) -> Result<(), ApiError> {
         tree["status"] = first_status(tree);
+        annotations::to_fields(tree);
         Ok(())
     }
 
@@ -63,28 +82,17 @@ impl Strategy for Pods {
         old: &Value,
     ) -> Result<(), ApiError> {
         match ctx.subresource {
-            Some("status") => {
-                super::keep(new, old, "spec");
-                let class = old["status"]["qosClass"].clone();
-                if text(new, "status.qosClass").is_empty()
-                    && !class.is_null()
-                    && let Some(status) = super::object(new, "status")
-                {
-                    status.insert("qosClass".into(), class);
-                }
-                // Who owns a pod is not its kubelet's business.
-                if let Some(metadata) = new.get_mut("metadata") {
-                    super::keep(metadata, &old["metadata"], "ownerReferences");
-                }
-            }
+            Some("status") => keep_for_status(new, old),
             Some("ephemeralcontainers") => {
                 let added = new["spec"]["ephemeralContainers"].take();
                 super::keep(new, old, "spec");
                 super::keep(new, old, "status");
+                super::keep_metadata(new, old);
                 if !added.is_null() {
                     new["spec"]["ephemeralContainers"] = added;
                 }
             }
+            Some("resize") => resize::prepare(new, old),
             _ => super::keep(new, old, "status"),
         }
         Ok(())
@@ -92,6 +100,8 @@ impl Strategy for Pods {
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
         let mut faults = validate(tree);
+        annotations::validate(tree, &mut faults);
+        annotations::validate_match(tree, &mut faults);
         if !items(tree, "spec.ephemeralContainers").is_empty() {
             let message = "cannot be set on create";
             faults.push(FieldError::forbidden("spec.ephemeralContainers", message));
@@ -100,20 +110,32 @@ impl Strategy for Pods {
     }
 
     fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut faults = Faults::new();
+        annotations::validate_change(new, old, &mut faults);
         match ctx.subresource {
-            Some("status") => update::validate_status(new, old),
+            // The server itself has made this change, but for the annotations.
+            Some("binding") => {}
+            Some("status") => faults.extend(update::validate_status(new, old)),
             Some("ephemeralcontainers") => {
-                let mut faults = update::validate_ephemeral(new, old);
+                if annotations::is_mirror(old) {
+                    return vec![FieldError::forbidden(
+                        "",
+                        "static pods do not support ephemeral containers",
+                    )];
+                }
+                faults.extend(update::validate_ephemeral(new, old));
                 faults.extend(validate(new));
-                faults
             }
-            Some("resize") => validate(new),
+            Some("resize") => return resize::validate(new, old, validate(new)),
             _ => {
-                let mut faults = if new["spec"] == old["spec"] { Faults::new() } else { validate(new) };
+                annotations::validate(new, &mut faults);
+                if new["spec"] != old["spec"] {
+                    faults.extend(validate(new));
+                }
                 faults.extend(update::validate(new, old));
-                faults
             }
         }
+        faults
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {

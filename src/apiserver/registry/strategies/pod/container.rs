@@ -3,14 +3,14 @@
 use api::FieldError;
 use api::validation::{Faults, Path, dns1123_label, http_header_name, invalid_each, port_name, port_number};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, Probe,
-    SecurityContext, TCPSocketAction, VolumeMount,
+    Container, ContainerPort, EphemeralContainer, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
+    PodSpec, Probe, SecurityContext, TCPSocketAction, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::spec::{one_of, user_id};
+use super::spec::one_of;
 use super::volumes::local_path;
-use super::{environment, resources};
+use super::{environment, resources, security};
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -27,6 +27,7 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &[&str], at: &Path<'_>, faul
     for (index, container) in spec.containers.iter().enumerate() {
         let at = list.index(index);
         validate_common(container, volumes, &at, faults);
+        validate_context(spec, container.security_context.as_ref(), &at, faults);
         duplicate(&mut names, &container.name, &at, faults);
         validate_hooks(container, &at, faults);
     }
@@ -34,6 +35,7 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &[&str], at: &Path<'_>, faul
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let at = list.index(index);
         validate_common(container, volumes, &at, faults);
+        validate_context(spec, container.security_context.as_ref(), &at, faults);
         duplicate(&mut names, &container.name, &at, faults);
         if container.restart_policy.as_deref() == Some("Always") {
             validate_hooks(container, &at, faults);
@@ -47,8 +49,54 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &[&str], at: &Path<'_>, faul
         validate_name(&container.name, &at, faults);
         duplicate(&mut names, &container.name, &at, faults);
         validate_image(container.image.as_deref(), &at, faults);
+        validate_ephemeral(container, volumes, &at, faults);
+        validate_context(spec, container.security_context.as_ref(), &at, faults);
     }
     conflicting_host_ports(spec, at, faults);
+}
+
+fn validate_context(spec: &PodSpec, context: Option<&SecurityContext>, at: &Path<'_>, faults: &mut Faults) {
+    if let Some(context) = context {
+        let host_users = spec.host_users != Some(false);
+        security::validate_container(context, host_users, &at.child("securityContext"), faults);
+    }
+}
+
+/// What is joined to a running pod gets no ports, probes or resources of its own.
+fn validate_ephemeral(container: &EphemeralContainer, volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
+    environment::validate(container.env.as_deref().unwrap_or(&[]), &at.child("env"), faults);
+    environment::validate_from(container.env_from.as_deref().unwrap_or(&[]), &at.child("envFrom"), faults);
+    let mounts = container.volume_mounts.as_deref().unwrap_or(&[]);
+    validate_mounts(mounts, volumes, &at.child("volumeMounts"), faults);
+    let list = at.child("volumeMounts");
+    for (index, mount) in mounts.iter().enumerate() {
+        let at = list.index(index);
+        let (path, expression) = (mount.sub_path.as_deref(), mount.sub_path_expr.as_deref());
+        for (field, value) in [("subPath", path), ("subPathExpr", expression)] {
+            if value.is_some_and(|value| !value.is_empty()) {
+                let message = "cannot be set for an Ephemeral Container";
+                faults.push(FieldError::forbidden(at.child(field), message));
+            }
+        }
+    }
+    let some_resources = container.resources.as_ref().is_some_and(|one| {
+        one.limits.as_ref().is_some_and(|list| !list.is_empty())
+            || one.requests.as_ref().is_some_and(|list| !list.is_empty())
+            || one.claims.as_ref().is_some_and(|list| !list.is_empty())
+    });
+    for (field, given) in [
+        ("lifecycle", container.lifecycle.is_some()),
+        ("livenessProbe", container.liveness_probe.is_some()),
+        ("ports", container.ports.as_ref().is_some_and(|ports| !ports.is_empty())),
+        ("readinessProbe", container.readiness_probe.is_some()),
+        ("resizePolicy", container.resize_policy.as_ref().is_some_and(|list| !list.is_empty())),
+        ("resources", some_resources),
+        ("startupProbe", container.startup_probe.is_some()),
+    ] {
+        if given {
+            faults.push(FieldError::forbidden(at.child(field), "cannot be set for an Ephemeral Container"));
+        }
+    }
 }
 
 fn duplicate<'a>(names: &mut Vec<&'a str>, name: &'a str, at: &Path<'_>, faults: &mut Faults) {
@@ -94,9 +142,6 @@ fn validate_common(container: &Container, volumes: &[&str], at: &Path<'_>, fault
     one_of(faults, &at.child("imagePullPolicy"), container.image_pull_policy.as_deref(), &PULL_POLICIES);
     if let Some(resources) = &container.resources {
         resources::validate(resources, &at.child("resources"), faults);
-    }
-    if let Some(context) = &container.security_context {
-        validate_security(context, &at.child("securityContext"), faults);
     }
 }
 
@@ -339,22 +384,5 @@ fn named_port(port: &IntOrString, at: &Path<'_>, faults: &mut Faults) {
     match port {
         IntOrString::Int(number) => valid_port(*number, at, faults),
         IntOrString::String(name) => invalid_each(faults, at, name, port_name(name)),
-    }
-}
-
-fn validate_security(context: &SecurityContext, at: &Path<'_>, faults: &mut Faults) {
-    user_id(faults, &at.child("runAsUser"), context.run_as_user);
-    user_id(faults, &at.child("runAsGroup"), context.run_as_group);
-    if context.allow_privilege_escalation == Some(false) {
-        if context.privileged == Some(true) {
-            let message = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            faults.push(FieldError::invalid(at, context, message));
-        }
-        let added = context.capabilities.as_ref().and_then(|one| one.add.as_ref());
-        if added.is_some_and(|list| list.iter().any(|one| one == "CAP_SYS_ADMIN")) {
-            let message =
-                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            faults.push(FieldError::invalid(at, context, message));
-        }
     }
 }

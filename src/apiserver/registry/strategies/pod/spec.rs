@@ -9,7 +9,7 @@ use api::validation::{
 };
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::{container, placement, volumes};
+use super::{container, placement, security, volumes};
 
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
@@ -27,7 +27,7 @@ pub(crate) fn validate(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
         validate_labels(selector, &at.child("nodeSelector"), faults);
     }
     validate_host_network(spec, at, faults);
-    validate_security(spec, at, faults);
+    security::validate_pod(spec, at, faults);
     let list = at.child("imagePullSecrets");
     for (index, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
         if secret.name.is_empty() {
@@ -154,32 +154,6 @@ fn validate_host_network(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
                 faults.push(FieldError::invalid(at.child("containerPort"), port.container_port, message));
             }
         }
-    }
-}
-
-fn validate_security(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
-    let Some(context) = &spec.security_context else { return };
-    let at = at.child("securityContext");
-    for (field, id) in [
-        ("runAsUser", context.run_as_user),
-        ("runAsGroup", context.run_as_group),
-        ("fsGroup", context.fs_group),
-    ] {
-        user_id(faults, &at.child(field), id);
-    }
-    let list = at.child("supplementalGroups");
-    for (index, id) in context.supplemental_groups.iter().flatten().enumerate() {
-        user_id(faults, &list.index(index), Some(*id));
-    }
-    if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
-        let message = "ShareProcessNamespace and HostPID cannot both be enabled";
-        faults.push(FieldError::invalid(at.child("shareProcessNamespace"), true, message));
-    }
-}
-
-pub(super) fn user_id(faults: &mut Faults, at: &Path<'_>, id: Option<i64>) {
-    if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
-        faults.push(FieldError::invalid(at, id, "must be between 0 and 2147483647, inclusive"));
     }
 }
 

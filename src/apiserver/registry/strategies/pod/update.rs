@@ -1,8 +1,8 @@
 //! What an update of a pod may change: images, a shorter deadline, more tolerations, fewer gates; and nothing else.
 
 use api::FieldError;
-use api::validation::{Faults, Path};
-use serde_json::{Value, json};
+use api::validation::{Faults, Path, immutable, invalid_each, name_is_dns_subdomain, qualified_name};
+use serde_json::{Map, Value, json};
 
 use crate::printers::{items, text};
 use crate::registry::strategies::pod::container::validate_image;
@@ -30,6 +30,10 @@ pub(super) fn validate(new: &Value, old: &Value) -> Faults {
     deadline(new, old, &at, &mut faults);
     gates(new, old, &at, &mut faults);
     tolerations(new, old, &at, &mut faults);
+    if is_gated(&old["spec"]) {
+        narrower_selector(new, old, &at, &mut faults);
+        narrower_affinity(new, old, &at, &mut faults);
+    }
     if !faults.is_empty() {
         return faults;
     }
@@ -99,15 +103,17 @@ fn mask(masked: &mut Value, new: &Value, old: &Value) {
     if negative && new["terminationGracePeriodSeconds"] == 1 {
         parts.push("terminationGracePeriodSeconds");
     }
-    // A pod that waits behind gates may be told more narrowly where to go.
-    if old["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
-        parts.extend(["nodeSelector", "affinity"]);
+    if is_gated(old) {
+        parts.push("nodeSelector");
     }
     for part in parts {
         match old.get(part) {
             Some(value) => spec.insert(part.to_string(), value.clone()),
             None => spec.remove(part),
         };
+    }
+    if is_gated(old) {
+        keep_node_affinity(spec, old);
     }
     for list in ["containers", "initContainers"] {
         let was = items(old, list);
@@ -117,6 +123,59 @@ fn mask(masked: &mut Value, new: &Value, old: &Value) {
             if let (Some(container), Some(was)) = (container.as_object_mut(), was.get(index)) {
                 container.insert("image".into(), was.get("image").cloned().unwrap_or(json!("")));
             }
+        }
+    }
+}
+
+/// A pod that waits behind gates may be told more narrowly where to go.
+fn is_gated(spec: &Value) -> bool {
+    !items(spec, "schedulingGates").is_empty()
+}
+
+/// The pod's affinity to nodes is compared on its own; that to pods stays.
+fn keep_node_affinity(spec: &mut Map<String, Value>, old: &Value) {
+    let mut affinity = spec.get("affinity").and_then(Value::as_object).cloned().unwrap_or_default();
+    match old["affinity"].get("nodeAffinity") {
+        Some(value) => affinity.insert("nodeAffinity".into(), value.clone()),
+        None => affinity.remove("nodeAffinity"),
+    };
+    if affinity.is_empty() && old["affinity"].is_null() {
+        spec.remove("affinity");
+    } else {
+        spec.insert("affinity".into(), Value::Object(affinity));
+    }
+}
+
+fn narrower_selector(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
+    let (is, was) = (&new["spec"]["nodeSelector"], &old["spec"]["nodeSelector"]);
+    if was.as_object().into_iter().flatten().any(|(key, value)| is[key] != *value) {
+        let message = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        faults.push(FieldError::invalid(at.child("nodeSelector"), is, message));
+    }
+}
+
+/// Terms are alternatives, so there may be no more and no fewer of them; what a term demands may grow.
+fn narrower_affinity(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
+    let terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    let (is, was) = (items(new, terms), items(old, terms));
+    if was.is_empty() {
+        return;
+    }
+    let at = at.child("affinity");
+    let at = at.child("nodeAffinity");
+    let at = at.child("requiredDuringSchedulingIgnoredDuringExecution");
+    let at = at.child("nodeSelectorTerms");
+    if is.len() != was.len() {
+        let message = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return faults.push(FieldError::invalid(at, is, message));
+    }
+    let lists = ["matchExpressions", "matchFields"];
+    for (index, (is, was)) in is.iter().zip(was).enumerate() {
+        let empty = |term: &Value| lists.iter().all(|list| items(term, list).is_empty());
+        let grows = lists.iter().all(|list| items(is, list).starts_with(items(was, list)));
+        if !grows || (empty(was) && !empty(is)) {
+            let message = "only additions are allowed (no mutations or deletions)";
+            faults.push(FieldError::invalid(at.index(index), is, message));
         }
     }
 }
@@ -166,15 +225,36 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Faults {
     faults
 }
 
-/// A container that has ended and is not to be restarted does not live again.
+/// What a status may not say: another class of quality, a place for a pod that has one, or that a container lives again
+/// which has ended and is not to be restarted.
 pub(super) fn validate_status(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
+    let at = Path::new("status");
+    for (index, condition) in items(new, "status.conditions").iter().enumerate() {
+        let kind = text(condition, "type");
+        let list = at.child("conditions");
+        invalid_each(&mut faults, &list.index(index).child("Type"), kind, qualified_name(kind));
+    }
+    let (is, was) = (text(new, "status.qosClass"), text(old, "status.qosClass"));
+    immutable(&mut faults, &at.child("qosClass"), &is, &was);
+    let (is, was) = (text(new, "status.nominatedNodeName"), text(old, "status.nominatedNodeName"));
+    if !is.is_empty() && is != was {
+        let at = at.child("nominatedNodeName");
+        invalid_each(&mut faults, &at, is, name_is_dns_subdomain(is, false));
+        if !text(old, "spec.nodeName").is_empty() {
+            let message = "may not be set on pods that are already bound to a node";
+            faults.push(FieldError::forbidden(at, message));
+        }
+    }
+    ended_stay_ended(new, old, &at.child("containerStatuses"), &mut faults);
+    faults
+}
+
+fn ended_stay_ended(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
     let policy = text(old, "spec.restartPolicy");
     if policy == "Always" {
-        return faults;
+        return;
     }
-    let at = Path::new("status");
-    let at = at.child("containerStatuses");
     for was in items(old, "status.containerStatuses") {
         let ended = &was["state"]["terminated"];
         let final_end = !ended.is_null() && (policy == "Never" || ended["exitCode"] == 0);
@@ -192,5 +272,4 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Faults {
             }
         }
     }
-    faults
 }
