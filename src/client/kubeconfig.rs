@@ -4,8 +4,12 @@
 //! `/etc/minik8s/minik8s.yaml`, else the service account of the pod we run in. On merging the first file that names an
 //! entry wins. Fields we do not know survive a rewrite.
 //!
+//! The system-wide file is only read: it is the administrator's access to the cluster, and every user of the machine
+//! may share it. A change that finds nothing else writes what the file says, with the change, to the user's own file.
+//!
 //! Absent: exec and auth-provider plugins, basic authentication, proxies (each is a clear error when it is asked for).
 
+mod entry;
 mod resolve;
 mod write;
 
@@ -16,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+pub use entry::Entry;
 pub use resolve::Overrides;
 
 type Extra = BTreeMap<String, Value>;
@@ -147,6 +152,12 @@ pub enum KubeconfigError {
     Data { what: &'static str, of: String, path: PathBuf, source: io::Error },
     #[error("{0}")]
     Half(String),
+    #[error(
+        "there is no kubeconfig file to write to: HOME is not set; set it or KUBECONFIG, or pass --kubeconfig"
+    )]
+    NoPlace,
+    #[error("{kind} {name:?} in the kubeconfig files: {source}")]
+    Entry { kind: &'static str, name: String, source: serde_yaml::Error },
     #[error("writing {}: {source}", .path.display())]
     Write { path: PathBuf, source: io::Error },
 }
@@ -155,10 +166,22 @@ pub enum KubeconfigError {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub merged: Kubeconfig,
-    /// Existing files in order of precedence, each as it is.
+    /// Existing files in order of precedence, each as it is, with the path that its changes are written to.
     files: Vec<(PathBuf, Kubeconfig)>,
-    /// Where a new entry goes.
+    /// Where a new entry goes; empty if there is no such place.
     default_file: PathBuf,
+}
+
+/// A file to read, and the one that takes its changes: another one only for the system-wide file.
+struct Candidate {
+    read: PathBuf,
+    write: PathBuf,
+}
+
+impl From<PathBuf> for Candidate {
+    fn from(path: PathBuf) -> Self {
+        Candidate { read: path.clone(), write: path }
+    }
 }
 
 impl Default for Kubeconfig {
@@ -203,44 +226,54 @@ impl Places {
     }
 
     /// Files in order of precedence, and the one that a new entry goes to.
-    fn candidates(&self) -> (Vec<PathBuf>, PathBuf) {
+    fn candidates(&self) -> (Vec<Candidate>, PathBuf) {
         if let Some(path) = &self.explicit {
-            return (vec![path.clone()], path.clone());
+            return (vec![path.clone().into()], path.clone());
         }
         if let Some(list) = &self.variable {
             let files: Vec<PathBuf> =
                 list.split(':').filter(|one| !one.is_empty()).map(PathBuf::from).collect();
             let last = files.iter().find(|path| path.exists()).or(files.last()).cloned();
-            return (files, last.unwrap_or_default());
+            return (files.into_iter().map(Candidate::from).collect(), last.unwrap_or_default());
         }
         let own = self.home.as_ref().map(|home| home.join(".kube/config"));
-        let system_only = self.system.exists() && !own.as_ref().is_some_and(|own| own.exists());
-        let chosen =
-            if system_only { self.system.clone() } else { own.unwrap_or_else(|| self.system.clone()) };
-        (vec![chosen.clone()], chosen)
+        match own {
+            Some(own) if own.exists() || !self.system.exists() => (vec![own.clone().into()], own),
+            own => {
+                let write = own.unwrap_or_default();
+                (vec![Candidate { read: self.system.clone(), write: write.clone() }], write)
+            }
+        }
     }
 }
 
 impl Loaded {
+    /// Reads the files. One that was named explicitly must be there.
     pub fn load(places: &Places) -> Result<Self, KubeconfigError> {
-        let (paths, default_file) = places.candidates();
-        let mut files = Vec::new();
-        for path in paths {
-            let text = match std::fs::read_to_string(&path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && places.explicit.is_none() => {
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(KubeconfigError::Missing { path });
-                }
-                Err(source) => return Err(KubeconfigError::Read { path, source }),
-            };
-            files.push((path.clone(), Kubeconfig::parse(&text, &path)?));
+        match &places.explicit {
+            Some(path) if !path.exists() => Err(KubeconfigError::Missing { path: path.clone() }),
+            _ => Loaded::load_for_change(places),
         }
+    }
+
+    /// Reads the files for a change, which may be what makes the file that was named explicitly.
+    pub fn load_for_change(places: &Places) -> Result<Self, KubeconfigError> {
+        let (candidates, default_file) = places.candidates();
+        let mut files = Vec::new();
         let mut merged = Kubeconfig::default();
-        for (path, file) in &files {
-            merged.merge(file, path.parent().unwrap_or(Path::new("")));
+        for Candidate { read, write } in candidates {
+            let text = match std::fs::read_to_string(&read) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(KubeconfigError::Read { path: read, source }),
+            };
+            let directory = read.parent().unwrap_or(Path::new(""));
+            let mut file = Kubeconfig::parse(&text, &read)?;
+            if read != write {
+                file.resolve_paths(directory);
+            }
+            merged.merge(&file, directory);
+            files.push((write, file));
         }
         Ok(Loaded { merged, files, default_file })
     }
@@ -248,6 +281,11 @@ impl Loaded {
     /// No file was found.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// The file that a new entry goes to.
+    pub fn default_file(&self) -> &Path {
+        &self.default_file
     }
 }
 
@@ -260,41 +298,31 @@ impl Kubeconfig {
             .map_err(|source| KubeconfigError::Parse { path: path.to_path_buf(), source })
     }
 
-    /// Takes over what is not named yet; paths become relative to `directory`, the file's own.
-    fn merge(&mut self, other: &Kubeconfig, directory: &Path) {
-        let absolute = |path: &mut Option<PathBuf>| {
-            if let Some(path) =
-                path.as_mut().filter(|path| path.is_relative() && !path.as_os_str().is_empty())
-            {
+    /// Makes the paths of files absolute: they are relative to the directory of the kubeconfig file.
+    fn resolve_paths(&mut self, directory: &Path) {
+        let clusters = self.clusters.iter_mut().map(|one| &mut one.cluster.certificate_authority);
+        let users = self.users.iter_mut().flat_map(|one| {
+            [&mut one.user.client_certificate, &mut one.user.client_key, &mut one.user.token_file]
+        });
+        for path in clusters.chain(users).flatten() {
+            if path.is_relative() && !path.as_os_str().is_empty() {
                 *path = directory.join(&path);
             }
-        };
-        for one in &other.clusters {
-            if self.cluster(&one.name).is_none() {
-                let mut one = one.clone();
-                absolute(&mut one.cluster.certificate_authority);
-                self.clusters.push(one);
-            }
         }
-        for one in &other.users {
-            if self.user(&one.name).is_none() {
-                let mut one = one.clone();
-                absolute(&mut one.user.client_certificate);
-                absolute(&mut one.user.client_key);
-                absolute(&mut one.user.token_file);
-                self.users.push(one);
-            }
-        }
-        for one in &other.contexts {
-            if self.context(&one.name).is_none() {
-                self.contexts.push(one.clone());
-            }
-        }
+    }
+
+    /// Takes over what is not named yet; paths become relative to `directory`, the file's own.
+    fn merge(&mut self, other: &Kubeconfig, directory: &Path) {
+        let mut other = other.clone();
+        other.resolve_paths(directory);
+        entry::merge(&mut self.clusters, other.clusters);
+        entry::merge(&mut self.users, other.users);
+        entry::merge(&mut self.contexts, other.contexts);
         if self.current_context.is_empty() {
-            self.current_context.clone_from(&other.current_context);
+            self.current_context = other.current_context;
         }
-        for (key, value) in &other.extra {
-            self.extra.entry(key.clone()).or_insert_with(|| value.clone());
+        for (key, value) in other.extra {
+            self.extra.entry(key).or_insert(value);
         }
     }
 

@@ -67,8 +67,15 @@ pub(crate) struct Global {
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) tls_server_name: Option<String>,
     /// Do not verify the server's certificate
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) insecure_skip_tls_verify: bool,
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) insecure_skip_tls_verify: Option<bool>,
     /// How long to wait for one answer (0: no limit)
     #[arg(long, global = true, hide_short_help = true, default_value = "0")]
     pub(crate) request_timeout: String,

@@ -1,9 +1,13 @@
 //! `kubectl config`: looking at and changing kubeconfig files. Needs no server.
 
+mod entries;
+mod property;
+
 use clap::{Args, Subcommand};
-use client::kubeconfig::{Kubeconfig, Loaded};
+use client::kubeconfig::{Entry, Kubeconfig, Loaded, NamedCluster, NamedContext, NamedUser, Places};
 use serde_json::Value;
 
+use crate::cli::Global;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::output::{Format, OutputArgs, json, text_table, yaml};
@@ -20,9 +24,15 @@ enum What {
     /// Display the current context
     #[command(name = "current-context")]
     Current,
-    /// Delete a context
+    /// Delete the specified cluster from the kubeconfig
+    #[command(name = "delete-cluster")]
+    DeleteCluster { name: String },
+    /// Delete the specified context from the kubeconfig
     #[command(name = "delete-context")]
     DeleteContext { name: String },
+    /// Delete the specified user from the kubeconfig
+    #[command(name = "delete-user")]
+    DeleteUser { name: String },
     /// Display clusters
     #[command(name = "get-clusters")]
     Clusters,
@@ -32,10 +42,21 @@ enum What {
     /// Display users
     #[command(name = "get-users")]
     Users,
-    /// Set a context entry
+    /// Rename a context from the kubeconfig file
+    #[command(name = "rename-context")]
+    RenameContext { context_name: String, new_name: String },
+    /// Set an individual value in a kubeconfig file
+    Set(property::SetArgs),
+    /// Set a cluster entry in kubeconfig
+    #[command(name = "set-cluster")]
+    SetCluster(entries::ClusterArgs),
+    /// Set a context entry in kubeconfig
     #[command(name = "set-context")]
     SetContext(SetContextArgs),
-    /// Unset the current context
+    /// Set a user entry in kubeconfig
+    #[command(name = "set-credentials")]
+    SetCredentials(entries::CredentialsArgs),
+    /// Unset an individual value in a kubeconfig file
     Unset { property: String },
     /// Set the current context
     #[command(name = "use-context", alias = "use")]
@@ -79,10 +100,12 @@ struct ViewArgs {
     merge: String,
 }
 
-pub(crate) fn run(env: &Env, args: ConfigArgs) -> Result<()> {
-    let mut loaded = env.loaded.clone();
+/// Runs without the configuration that other commands need: a change may be what makes the file.
+pub(crate) fn run(global: Global, args: ConfigArgs) -> Result<()> {
+    let places = Places::from_environment(global.kubeconfig.as_deref());
+    let mut loaded = Loaded::load_for_change(&places)?;
     match args.what {
-        What::View(args) => view(env, &loaded, &args),
+        What::View(args) => view(&Env::new(global)?, &args),
         What::Current => {
             if loaded.merged.current_context.is_empty() {
                 return Err(Error::message("current-context is not set"));
@@ -95,24 +118,29 @@ pub(crate) fn run(env: &Env, args: ConfigArgs) -> Result<()> {
                 .map_err(|_| Error::message(format!("no context exists with the name: {name:?}")))?;
             print(&format!("Switched to context {name:?}.\n"))
         }
-        What::Unset { property } if property == "current-context" => {
-            loaded.unset_current()?;
-            print("Property \"current-context\" unset.\n")
+        What::Unset { property } => property::unset(&mut loaded, &property),
+        What::Set(args) => property::set(&mut loaded, &args),
+        What::SetCluster(args) => entries::set_cluster(&global, &mut loaded, &args),
+        What::SetCredentials(args) => entries::set_credentials(&global, &mut loaded, &args),
+        What::DeleteCluster { name } => {
+            let file = delete::<NamedCluster>(&mut loaded, &name, "not in")?;
+            print(&format!("deleted cluster {name} from {file}\n"))
         }
-        What::Unset { property } => Err(Error::message(format!(
-            "unsetting {property:?} is not offered by this kubectl; edit the file"
-        ))),
+        What::DeleteUser { name } => {
+            let file = delete::<NamedUser>(&mut loaded, &name, "not in")?;
+            print(&format!("deleted user {name} from {file}\n"))
+        }
         What::DeleteContext { name } => {
-            let missing = format!("cannot delete context {name}, not in the kubeconfig file");
+            let file = delete::<NamedContext>(&mut loaded, &name, "not in")?;
             if loaded.merged.current_context == name {
                 tell(
                     "warning: this removed your active context, use \"kubectl config use-context\" to select a different one",
                 );
             }
-            let file = loaded.delete_context(&name).map_err(|_| Error::message(missing))?;
-            print(&format!("deleted context {name} from {}\n", file.display()))
+            print(&format!("deleted context {name} from {file}\n"))
         }
-        What::SetContext(args) => set_context(env, &mut loaded, &args),
+        What::RenameContext { context_name, new_name } => rename(&mut loaded, &context_name, &new_name),
+        What::SetContext(args) => set_context(&global, &mut loaded, &args),
         What::Clusters => names("NAME", loaded.merged.clusters.iter().map(|one| &one.name)),
         What::Users => names("NAME", loaded.merged.users.iter().map(|one| &one.name)),
         What::Contexts(args) => contexts(&loaded.merged, &args),
@@ -126,7 +154,34 @@ fn names<'a>(header: &str, names: impl Iterator<Item = &'a String>) -> Result<()
     print(&format!("{header}\n{lines}"))
 }
 
-fn set_context(env: &Env, loaded: &mut Loaded, args: &SetContextArgs) -> Result<()> {
+/// Removes an entry; answers the file that upstream names: the one that new entries go to.
+fn delete<E: Entry>(loaded: &mut Loaded, name: &str, missing: &str) -> Result<String> {
+    let file = loaded.default_file().display().to_string();
+    if !E::is_in(&loaded.merged, name) {
+        return Err(Error::message(format!("cannot delete {} {name}, {missing} {file}", E::KIND)));
+    }
+    loaded.remove::<E>(name)?;
+    Ok(file)
+}
+
+fn rename(loaded: &mut Loaded, name: &str, new_name: &str) -> Result<()> {
+    let file = loaded.default_file().display().to_string();
+    if new_name.is_empty() {
+        return Err(Error::message("You must specify a new non-empty context name"));
+    }
+    if loaded.merged.context(name).is_none() {
+        return Err(Error::message(format!("cannot rename the context {name:?}, it's not in {file}")));
+    }
+    if loaded.merged.context(new_name).is_some() {
+        return Err(Error::message(format!(
+            "cannot rename the context {name:?}, the context {new_name:?} already exists in {file}"
+        )));
+    }
+    loaded.rename_context(name, new_name)?;
+    print(&format!("Context {name:?} renamed to {new_name:?}.\n"))
+}
+
+fn set_context(global: &Global, loaded: &mut Loaded, args: &SetContextArgs) -> Result<()> {
     let name = match (&args.name, args.current) {
         (Some(name), false) => name.clone(),
         (None, true) if !loaded.merged.current_context.is_empty() => loaded.merged.current_context.clone(),
@@ -138,8 +193,7 @@ fn set_context(env: &Env, loaded: &mut Loaded, args: &SetContextArgs) -> Result<
             return Err(Error::message("you must specify a non-empty context name or --current"));
         }
     };
-    let global = &env.global;
-    let is_new = loaded.set_context(&name, |context| {
+    let is_new = loaded.set::<NamedContext>(&name, |context| {
         for (field, value) in [(&mut context.cluster, &global.cluster), (&mut context.user, &global.user)] {
             if let Some(value) = value {
                 field.clone_from(value);
@@ -188,8 +242,8 @@ fn contexts(config: &Kubeconfig, args: &ContextsArgs) -> Result<()> {
     print(&text_table::format(&lines))
 }
 
-fn view(env: &Env, loaded: &Loaded, args: &ViewArgs) -> Result<()> {
-    let mut config = loaded.merged.clone();
+fn view(env: &Env, args: &ViewArgs) -> Result<()> {
+    let mut config = env.loaded.merged.clone();
     if let Some(context) = &env.overrides.context {
         config.current_context.clone_from(context);
     }

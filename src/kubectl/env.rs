@@ -37,7 +37,7 @@ impl Env {
             client_certificate: global.client_certificate.clone(),
             client_key: global.client_key.clone(),
             tls_server_name: global.tls_server_name.clone(),
-            insecure_skip_tls_verify: global.insecure_skip_tls_verify,
+            insecure_skip_tls_verify: global.insecure_skip_tls_verify.unwrap_or(false),
             impersonate: global.impersonate.clone(),
             impersonate_groups: global.impersonate_groups.clone(),
         };

@@ -98,6 +98,9 @@ async fn command(cli: Cli) -> Result<()> {
     if let Verb::Completion(args) = &cli.verb {
         return completion::run(args);
     }
+    if let Verb::Config(args) = cli.verb {
+        return config::run(cli.global, args);
+    }
     let env = Env::new(cli.global)?;
     dispatch(&env, cli.verb).await?;
     let warnings = match env.rest_if_used() {
@@ -121,7 +124,7 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Certificate(args) => certificate::run(env, args).await,
         Verb::ClusterInfo(args) => cluster_info::run(env, args).await,
         Verb::Completion(args) => completion::run(&args),
-        Verb::Config(args) => config::run(env, args),
+        Verb::Config(args) => config::run(env.global.clone(), args),
         Verb::Cordon(args) => cordon::run(env, args, true).await,
         Verb::Uncordon(args) => cordon::run(env, args, false).await,
         Verb::Create(args) => create::run(env, *args).await,

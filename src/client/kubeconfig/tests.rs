@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Kubeconfig, KubeconfigError, Loaded, Overrides, Places};
+use super::{Kubeconfig, KubeconfigError, Loaded, NamedCluster, NamedContext, NamedUser, Overrides, Places};
 use crate::https::Token;
 
 const FIRST: &str = r"
@@ -108,8 +108,8 @@ fn an_entry_is_changed_in_its_own_file_and_the_rest_survives() {
     let places = places(directory.path(), &[("1", FIRST), ("2", SECOND)]);
     let mut loaded = Loaded::load(&places).unwrap();
     loaded.use_context("b").unwrap();
-    assert!(!loaded.set_context("b", |context| context.namespace = Some("x".into())).unwrap());
-    assert!(loaded.set_context("new", |context| context.cluster = "two".into()).unwrap());
+    assert!(!loaded.set::<NamedContext>("b", |context| context.namespace = Some("x".into())).unwrap());
+    assert!(loaded.set::<NamedContext>("new", |context| context.cluster = "two".into()).unwrap());
     let again = Loaded::load(&places).unwrap();
     for context in ["a", "b", "new"] {
         assert_eq!(again.merged.context(context), loaded.merged.context(context));
@@ -120,6 +120,61 @@ fn an_entry_is_changed_in_its_own_file_and_the_rest_survives() {
     let second = std::fs::read_to_string(directory.path().join("2")).unwrap();
     assert!(second.contains("namespace: x"), "{second}");
     assert!(loaded.use_context("zz").is_err());
-    assert_eq!(loaded.delete_context("new").unwrap(), directory.path().join("1"));
+    assert_eq!(loaded.remove::<NamedContext>("new").unwrap(), Some(directory.path().join("1")));
     assert!(Loaded::load(&places).unwrap().merged.context("new").is_none());
+}
+
+#[test]
+fn the_system_file_is_never_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let system = directory.path().join("minik8s.yaml");
+    std::fs::write(&system, FIRST).unwrap();
+    let home = directory.path().join("home");
+    let places = Places { explicit: None, variable: None, home: Some(home.clone()), system: system.clone() };
+    let mut loaded = Loaded::load(&places).unwrap();
+    loaded.set::<NamedContext>("a", |context| context.namespace = Some("mine".into())).unwrap();
+    loaded.remove::<NamedUser>("nobody").unwrap();
+    assert_eq!(std::fs::read_to_string(&system).unwrap(), FIRST);
+    let again = Loaded::load(&places).unwrap();
+    assert_eq!(again.merged.namespace(&Overrides::default()), "mine");
+    let cluster = again.merged.cluster("one").unwrap();
+    assert_eq!(cluster.server, "https://one:6443", "the cluster stays within reach");
+    assert_eq!(
+        cluster.certificate_authority.as_deref(),
+        Some(directory.path().join("ca.crt").as_path()),
+        "paths are relative to the file that they were read from"
+    );
+    assert!(home.join(".kube/config").exists());
+
+    let homeless = Places { explicit: None, variable: None, home: None, system: system.clone() };
+    let mut loaded = Loaded::load(&homeless).unwrap();
+    let error = loaded.use_context("a").unwrap_err();
+    assert!(error.to_string().contains("HOME is not set"), "{error}");
+    assert_eq!(std::fs::read_to_string(&system).unwrap(), FIRST);
+}
+
+#[test]
+fn a_file_that_is_named_explicitly_is_made_by_the_first_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/new");
+    let places = Places { explicit: Some(path.clone()), variable: None, home: None, system: PathBuf::new() };
+    assert!(matches!(Loaded::load(&places), Err(KubeconfigError::Missing { .. })));
+    let mut loaded = Loaded::load_for_change(&places).unwrap();
+    assert!(loaded.set::<NamedCluster>("c", |cluster| cluster.server = "https://x".into()).unwrap());
+    assert_eq!(Loaded::load(&places).unwrap().merged.cluster("c").unwrap().server, "https://x");
+}
+
+#[test]
+fn an_entry_is_removed_from_every_file_and_a_context_renamed_in_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = places(directory.path(), &[("1", FIRST), ("2", SECOND)]);
+    let mut loaded = Loaded::load(&places).unwrap();
+    loaded.remove::<NamedCluster>("one").unwrap();
+    assert!(Loaded::load(&places).unwrap().merged.cluster("one").is_none());
+    loaded.rename_context("a", "z").unwrap();
+    let again = Loaded::load(&places).unwrap();
+    assert_eq!(again.merged.current_context, "z");
+    assert_eq!(again.merged.context("z").unwrap().user, "admin");
+    assert!(again.merged.context("a").is_none());
+    assert!(loaded.rename_context("a", "y").is_err());
 }

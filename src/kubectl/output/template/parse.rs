@@ -66,10 +66,12 @@ impl Parser<'_> {
                 nodes.push(Node::Text(text));
             }
             let Some(action) = action else { return Ok((nodes, End::Eof)) };
-            let (word, rest) = action.split_once(char::is_whitespace).unwrap_or((&action, ""));
+            // A keyword ends where its letters end: `{{range.items}}` and `{{if(eq .a 1)}}` are Go's as well.
+            let letters = action.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(action.len());
+            let (word, rest) = action.split_at(letters);
             match word {
-                "" => return Err("missing value for command".to_string()),
-                _ if word.starts_with("/*") => {}
+                "" if action.is_empty() => return Err("missing value for command".to_string()),
+                "" if action.starts_with("/*") => {}
                 "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(rest.trim().to_string()))),
                 "if" => nodes.push(self.branches(rest)?),
@@ -99,7 +101,10 @@ impl Parser<'_> {
                 End::Eof => return Err("unexpected EOF".to_string()),
                 End::Else(_) if last => return Err("expected end; found {{else}}".to_string()),
                 End::Else(rest) => {
-                    condition = match rest.strip_prefix("if") {
+                    let next = rest
+                        .strip_prefix("if")
+                        .filter(|next| !next.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+                    condition = match next {
                         Some(next) => Some(pipeline(next)?),
                         None if rest.is_empty() => None,
                         None => return Err(format!("unexpected {rest:?} in else")),
