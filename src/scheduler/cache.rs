@@ -1,5 +1,5 @@
-//! The cluster as the scheduler sees it: nodes, the pods on them (bound, or assumed to be soon) and the counts of pods by
-//! topology. Fed by informers' changes; nothing here is recomputed per pod.
+//! The cluster as the scheduler sees it: nodes, the pods on them (bound, or assumed to be soon) and the
+//! counts of pods by topology. Fed by informers' changes; nothing here is recomputed per pod.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,13 +7,12 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::counters::Counters;
+use crate::equivalence::Equivalence;
 use crate::node::{NodeChange, NodeInfo};
 use crate::pod::{Key, PodInfo};
-use crate::profile::Profile;
-use crate::resources::Resources;
 
 /// Wishes whose comparison with all nodes is kept.
-const PROFILES: usize = 512;
+const EQUIVALENCES: usize = 512;
 
 #[derive(Default)]
 pub(crate) struct Cache {
@@ -24,7 +23,7 @@ pub(crate) struct Cache {
     /// Indices of nodes that are there, in the order they came.
     pub(crate) live: Vec<u32>,
     pub(crate) counters: Counters,
-    pub(crate) profiles: HashMap<String, Profile>,
+    equivalences: HashMap<String, Equivalence>,
     placed: HashMap<Key, Placed>,
     /// How many nodes have an image, by its name.
     images: HashMap<String, u32>,
@@ -97,10 +96,9 @@ impl Cache {
     }
 
     /// The share of nodes that have an image.
-    pub(crate) fn image_spread(&self) -> impl Fn(&str) -> f64 {
+    pub(crate) fn image_share(&self, image: &str) -> f64 {
         let nodes = self.live.len().max(1) as f64;
-        let images = &self.images;
-        move |image| images.get(image).map_or(0.0, |count| f64::from(*count) / nodes)
+        self.images.get(image).map_or(0.0, |count| f64::from(*count) / nodes)
     }
 
     fn index_for(&mut self, name: &str) -> u32 {
@@ -120,8 +118,9 @@ impl Cache {
                 self.nodes.len() as u32 - 1
             }
         };
-        for profile in self.profiles.values_mut() {
-            profile.forget(index);
+        self.nodes[index as usize].index = index;
+        for equivalence in self.equivalences.values_mut() {
+            equivalence.forget(index);
         }
         self.by_name.insert(name.to_string(), index);
         index
@@ -141,8 +140,8 @@ impl Cache {
         self.put(pod, node, true);
     }
 
-    /// Whether a bound pod is known as it is, so that nothing is to be counted anew. Most changes of bound pods are such: the binding
-    /// that was assumed, and the kubelet's status.
+    /// Whether a bound pod is known as it is, so that nothing is to be counted anew. Most changes of bound
+    /// pods are such: the binding that was assumed, and the kubelet's status.
     pub(crate) fn confirm(&mut self, pod: &Pod, old: Option<&Pod>) -> bool {
         let key = (
             pod.metadata.namespace.clone().unwrap_or_default(),
@@ -172,9 +171,10 @@ impl Cache {
         same && !resized
     }
 
-    /// The pod is bound to a node (or still is, changed).
-    pub(crate) fn bound(&mut self, pod: Arc<PodInfo>) {
-        let Some(name) = pod.node.clone() else { return };
+    /// The pod is bound to a node (or still is, changed). Tells whether it takes less of something than
+    /// before.
+    pub(crate) fn bound(&mut self, pod: Arc<PodInfo>) -> bool {
+        let Some(name) = pod.node.clone() else { return false };
         let index = self.index(&name);
         let same = self.placed.get(&pod.key).is_some_and(|placed| {
             let old = &placed.pod;
@@ -188,17 +188,23 @@ impl Cache {
             if let Some(placed) = self.placed.get_mut(&pod.key) {
                 placed.assumed = false;
             }
-            return;
+            return false;
         }
         // First off its old node: that may be the last thing that kept the node's place.
-        self.remove(&pod.key);
+        let old = self.remove(&pod.key);
+        let smaller = old.is_some_and(|old| old.uid == pod.uid && pod.requests.less_than(&old.requests));
         let index = self.index_for(&name);
         self.put(pod, index, false);
+        smaller
+    }
+
+    fn book(&mut self, pod: Arc<PodInfo>, node: u32) {
+        self.counters.count(&self.nodes, node, &pod, 1);
+        self.nodes[node as usize].add(pod);
     }
 
     fn put(&mut self, pod: Arc<PodInfo>, node: u32, assumed: bool) {
-        self.counters.count(&self.nodes, node, &pod, 1);
-        self.nodes[node as usize].add(pod.clone());
+        self.book(pod.clone(), node);
         *self.priorities.entry(pod.priority).or_insert(0) += 1;
         self.nominations.remove(&pod.key);
         self.placed.insert(pod.key.clone(), Placed { node, pod, assumed });
@@ -233,7 +239,8 @@ impl Cache {
         self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < priority)
     }
 
-    /// Pods of a node that could be evicted for a pod of this priority: known to be bound there, of lower priority.
+    /// Pods of a node that could be evicted for a pod of this priority: known to be bound there, of lower
+    /// priority.
     pub(crate) fn evictable(&self, index: u32, priority: i32) -> Vec<Arc<PodInfo>> {
         let pods = self.nodes[index as usize].pods.values();
         let settled = |pod: &&Arc<PodInfo>| self.placed.get(&pod.key).is_some_and(|placed| !placed.assumed);
@@ -249,48 +256,61 @@ impl Cache {
         self.nominations.insert(pod.key.clone(), Nomination { node: node.to_string(), pod: pod.clone() });
     }
 
-    /// Ends a nomination; tells whether there was one.
-    pub(crate) fn end_nomination(&mut self, key: &Key) -> bool {
-        self.nominations.remove(key).is_some()
+    /// Ends a nomination; the answer is the pod, if there was one.
+    pub(crate) fn end_nomination(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        self.nominations.remove(key).map(|nomination| nomination.pod)
     }
 
     pub(crate) fn nominated_node(&self, key: &Key) -> Option<u32> {
         self.index(&self.nominations.get(key)?.node)
     }
 
-    /// What is requested of a node with the pods of at least this pod's priority that it is promised to, if there are any.
-    pub(crate) fn promised(&self, index: u32, pod: &PodInfo) -> Option<Resources> {
+    /// Pods of at least this pod's priority that the node is promised to.
+    pub(crate) fn promised(&self, index: u32, pod: &PodInfo) -> Vec<Arc<PodInfo>> {
+        if self.nominations.is_empty() {
+            return Vec::new();
+        }
         let node = &self.nodes[index as usize];
-        let promised = self.nominations.values().filter(|nomination| {
+        let theirs = self.nominations.values().filter(|nomination| {
             nomination.node == node.name
                 && nomination.pod.priority >= pod.priority
                 && nomination.pod.key != pod.key
         });
-        let mut requested: Option<Resources> = None;
-        for nomination in promised {
-            requested.get_or_insert_with(|| node.requested.clone()).add(&nomination.pod.requests);
+        theirs.map(|nomination| nomination.pod.clone()).collect()
+    }
+
+    /// Counts pods as if they were on the node, until [`Cache::take_back`].
+    pub(crate) fn lend(&mut self, index: u32, pods: &[Arc<PodInfo>]) {
+        for pod in pods {
+            self.book(pod.clone(), index);
         }
-        requested
+    }
+
+    pub(crate) fn take_back(&mut self, index: u32, pods: &[Arc<PodInfo>]) {
+        for pod in pods {
+            self.nodes[index as usize].remove(&pod.key);
+            self.counters.count(&self.nodes, index, pod, -1);
+        }
     }
 
     pub(crate) fn is_placed(&self, key: &Key) -> bool {
         self.placed.contains_key(key)
     }
 
-    /// Takes the profile of a pod's wishes out, to be put back with [`Cache::keep_profile`].
-    pub(crate) fn take_profile(&mut self, words: &str) -> Profile {
-        self.profiles.remove(words).unwrap_or_default()
+    /// Takes out what is kept of a pod's wishes, to be put back with [`Cache::keep_equivalence`].
+    pub(crate) fn take_equivalence(&mut self, words: &str) -> Equivalence {
+        self.equivalences.remove(words).unwrap_or_default()
     }
 
-    pub(crate) fn keep_profile(&mut self, words: &str, mut profile: Profile) {
+    pub(crate) fn keep_equivalence(&mut self, words: &str, mut equivalence: Equivalence) {
         self.clock += 1;
-        profile.used = self.clock;
-        if self.profiles.len() >= PROFILES {
-            let mut ages: Vec<u64> = self.profiles.values().map(|profile| profile.used).collect();
+        equivalence.used = self.clock;
+        if self.equivalences.len() >= EQUIVALENCES {
+            let mut ages: Vec<u64> = self.equivalences.values().map(|equivalence| equivalence.used).collect();
             let middle = ages.len() / 2;
             let median = *ages.select_nth_unstable(middle).1;
-            self.profiles.retain(|_, profile| profile.used > median);
+            self.equivalences.retain(|_, equivalence| equivalence.used > median);
         }
-        self.profiles.insert(words.to_string(), profile);
+        self.equivalences.insert(words.to_string(), equivalence);
     }
 }

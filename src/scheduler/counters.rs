@@ -1,10 +1,11 @@
-//! How many pods there are by topology domain: kept up to date with every pod, so that spread constraints and pod
-//! affinity cost the same however many pods a cluster has.
+//! How many pods there are by topology domain: kept up to date with every pod, so that spread constraints and
+//! pod affinity cost the same however many pods a cluster has.
 //!
-//! A *counter* counts, by the value of one topology label, either the pods that match something (an incoming pod's
-//! constraint or term) or the pods that own a term (existing pods' anti-affinity and preferences, which count for incoming
-//! pods that match the term). Pods fall into *classes* of equal namespace and labels: whether a class and a counter match is
-//! decided once. Counters of the first sort are made when first asked for, and the ones not used for longest are dropped.
+//! A *counter* counts, by the value of one topology label, either the pods that match something (an incoming
+//! pod's constraint or term) or the pods that own a term (existing pods' anti-affinity and preferences, which
+//! count for incoming pods that match the term). Pods fall into *classes* of equal namespace and labels:
+//! whether a class and a counter match is decided once. Counters of the first sort are made when first asked
+//! for, and the ones not used for longest are dropped.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl Counters {
         self.slots.get(id as usize).and_then(Option::as_ref)
     }
 
-    /// The counter for a spread constraint of a pod. `keys` are the topology keys of all its constraints of that sort.
+    /// The counter for a spread constraint of a pod. `keys` are the topology keys of all its constraints of
+    /// that sort.
     pub(crate) fn spread(
         &mut self,
         nodes: &[NodeInfo],
@@ -234,6 +236,10 @@ impl Counters {
             }
             keep
         });
+    }
+
+    pub(crate) fn namespace_labels(&self, namespace: &str) -> &Labels {
+        self.namespaces.get(namespace).unwrap_or(&NO_LABELS)
     }
 
     /// The pod would satisfy its own required affinity.

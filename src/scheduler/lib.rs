@@ -1,42 +1,41 @@
-//! The scheduler: gives each pod that asks for it (`spec.schedulerName: default-scheduler`) a node, through `pods/binding`.
+//! The scheduler: gives each pod that asks for it (`spec.schedulerName` names one of its profiles) a node,
+//! through `pods/binding`.
 //!
-//! Informers' handlers keep the state (`cache`, `queue`) current; one task takes pods off the queue, finds a node
-//! (`place`: filters, then scores), assumes the pod there and goes on, while bindings are written concurrently. Nothing is polled and no
-//! step looks at all pods. It meets the rest of the cluster only through the API, so that upstream's kube-scheduler can take its
-//! place. Absent: volume binding, dynamic resources, disruption budgets, profiles other than the default.
+//! Informers' handlers keep the state (`cache`, `queue`) current; one task takes pods off the queue, finds a
+//! node (`place`: what plugins of the [`framework`] say), assumes the pod there and goes on, while bindings
+//! are written concurrently (`binding`). Nothing is polled and no step looks at all pods. It meets the rest
+//! of the cluster only through the API, so that upstream's kube-scheduler can take its place. Absent: volume
+//! binding, dynamic resources, disruption budgets, extenders.
 
 use std::sync::Arc;
 
-use api::{ApiError, CreateOptions, DeleteOptions, Kinded, Patch, Preconditions, UpdateOptions};
-use client::events::{EventType, Recorder, reference_to};
-use client::{Informer, Informers, ObjectApi, ObjectRef};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
-use k8s_openapi::jiff::Timestamp;
+use client::{Informer, Informers, ObjectApi};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use parking_lot::Mutex;
-use serde_json::json;
 use supervisor::{OnExit, Stage};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use binding::Binding;
 use cache::Cache;
-use filter::{Plugin, Plugins};
-use message::Preemption;
+use framework::{Config, ConfigError, Nominating, Profile, Profiles, WaitingPods};
+use place::{Found, NotFound};
 use pod::PodInfo;
-use preempt::Eviction;
 use queue::Queue;
+use report::{Failure, Reason};
 
+mod binding;
 mod cache;
 mod counters;
-mod filter;
-mod message;
+mod equivalence;
+pub mod framework;
 mod node;
 mod place;
+mod plugins;
 mod pod;
-mod preempt;
-mod profile;
 mod queue;
+mod report;
 mod resources;
-mod score;
 mod watch;
 
 #[cfg(test)]
@@ -45,6 +44,7 @@ mod testing;
 /// Bindings and status updates under way at once.
 const CONCURRENT_WRITES: usize = 256;
 
+#[derive(Default)]
 pub(crate) struct State {
     pub(crate) cache: Cache,
     pub(crate) queue: Queue,
@@ -56,29 +56,27 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Something was queued.
     pub(crate) wake: Notify,
-    api: Arc<dyn ObjectApi>,
-    recorder: Recorder,
+    pub(crate) profiles: Profiles,
+    pub(crate) waiting: Arc<WaitingPods>,
 }
 
 /// What became of one attempt.
 enum Attempt {
-    Placed {
-        pod: Arc<PodInfo>,
-        node: String,
-    },
-    /// Told on the pod; perhaps others have to go for it.
-    Unfit {
-        pod: Arc<PodInfo>,
-        message: String,
-        eviction: Option<Eviction>,
-    },
+    Placed(Binding),
+    Failed(Failure),
 }
 
-/// Starts scheduling in tasks of `stage`. `api` is bound to `system:kube-scheduler`; reads go through `informers`.
-pub fn start(api: Arc<dyn ObjectApi>, informers: Informers, stage: &Stage) {
-    let recorder = Recorder::new(api.clone(), stage, api::pod::DEFAULT_SCHEDULER, None);
-    let state = State { cache: Cache::default(), queue: Queue::default(), start: 0 };
-    let shared = Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), api, recorder });
+/// Starts scheduling in tasks of `stage`. `api` is bound to `system:kube-scheduler`; reads go through
+/// `informers`.
+pub fn start(
+    config: &Config,
+    api: &Arc<dyn ObjectApi>,
+    informers: &Informers,
+    stage: &Stage,
+) -> Result<(), ConfigError> {
+    let waiting: Arc<WaitingPods> = Arc::default();
+    let profiles = Profiles::new(config, api, &waiting, stage)?;
+    let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), profiles, waiting });
     let nodes: Informer<Node> = informers.of();
     let pods: Informer<Pod> = informers.of();
     let namespaces: Informer<Namespace> = informers.of();
@@ -102,6 +100,7 @@ pub fn start(api: Arc<dyn ObjectApi>, informers: Informers, stage: &Stage) {
         sets.synced().await;
         shared.run(&stage_of_tasks).await;
     });
+    Ok(())
 }
 
 impl Shared {
@@ -111,23 +110,17 @@ impl Shared {
             // The semaphore is never closed.
             let Ok(permit) = writes.clone().acquire_owned().await else { return };
             match self.next().await {
-                Attempt::Placed { pod, node } => {
-                    let this = self.clone();
+                Attempt::Placed(binding) => {
+                    let (this, writes) = (self.clone(), writes.clone());
                     stage.spawn_cancellable("bind", OnExit::Done, async move {
-                        this.bind(pod, node, permit).await
+                        this.bind(binding, &writes, permit).await;
                     });
                 }
-                Attempt::Unfit { pod, message, eviction } => {
-                    let this = self.clone();
-                    let report = async move {
-                        this.report(&pod, message, eviction.as_ref().map(|eviction| eviction.node.as_str()))
-                            .await;
-                        if let Some(eviction) = eviction {
-                            this.evict(&pod, eviction).await;
-                        }
+                Attempt::Failed(failure) => {
+                    stage.spawn_cancellable("report", OnExit::Done, async move {
+                        failure.report().await;
                         drop(permit);
-                    };
-                    stage.spawn_cancellable("report", OnExit::Done, report);
+                    });
                 }
             }
         }
@@ -139,7 +132,7 @@ impl Shared {
             let woken = self.wake.notified();
             let deadline = {
                 let mut state = self.state.lock();
-                if let Some(attempt) = state.attempt() {
+                if let Some(attempt) = state.attempt(&self.waiting) {
                     return attempt;
                 }
                 state.queue.deadline()
@@ -155,155 +148,78 @@ impl Shared {
             }
         }
     }
-
-    async fn bind(&self, pod: Arc<PodInfo>, node: String, permit: OwnedSemaphorePermit) {
-        let (namespace, name) = (&pod.key.0, &pod.key.1);
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"namespace": namespace, "name": name, "uid": pod.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        });
-        let at = ObjectRef::new(Some(namespace), name).sub("binding");
-        let outcome = self.api.create_sub(Pod::row(), at, body, &CreateOptions::default()).await;
-        drop(permit);
-        match outcome {
-            Ok(_) => {
-                self.state.lock().queue.remove(&pod.key);
-                let message = format!("Successfully assigned {namespace}/{name} to {node}");
-                let regarding = reference_to(&*pod.pod);
-                self.recorder.event_with_action(
-                    &regarding,
-                    EventType::Normal,
-                    "Scheduled",
-                    "Binding",
-                    message,
-                );
-            }
-            Err(error) => self.unbind(&pod, &error),
-        }
-    }
-
-    /// The binding failed: the pod is not where it was assumed to be.
-    fn unbind(&self, pod: &PodInfo, error: &ApiError) {
-        tracing::debug!(namespace = %pod.key.0, pod = %pod.key.1, %error, "binding failed");
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        if !state.cache.forget(&pod.key, &pod.uid) {
-            return;
-        }
-        if error.is_not_found() || error.is_conflict() {
-            // Gone, or bound by someone else: the informer tells the rest.
-            state.queue.remove(&pod.key);
-        } else {
-            state.queue.failed(&pod.key, now);
-            let regarding = reference_to(&*pod.pod);
-            let message = format!("running Bind plugin \"DefaultBinder\": {error}");
-            self.recorder.event_with_action(
-                &regarding,
-                EventType::Warning,
-                "FailedScheduling",
-                "Scheduling",
-                message,
-            );
-        }
-        let freed = [
-            Plugin::NodeResourcesFit,
-            Plugin::NodePorts,
-            Plugin::PodTopologySpread,
-            Plugin::InterPodAffinity,
-        ];
-        state.queue.wake(Plugins::of(&freed), now, |_| true);
-        drop(state);
-        self.wake.notify_one();
-    }
-
-    /// Tells why the pod fits nowhere: an event, its PodScheduled condition, and the node it is nominated to.
-    async fn report(&self, pod: &PodInfo, message: String, nominated: Option<&str>) {
-        let regarding = reference_to(&*pod.pod);
-        let (kind, reason) = (EventType::Warning, "FailedScheduling");
-        self.recorder.event_with_action(&regarding, kind, reason, "Scheduling", message.clone());
-        let mut conditions =
-            pod.pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-        let condition = PodCondition {
-            type_: api::pod::SCHEDULED.to_string(),
-            status: "False".to_string(),
-            reason: Some("Unschedulable".to_string()),
-            message: Some(message),
-            observed_generation: pod.pod.metadata.generation,
-            ..PodCondition::default()
-        };
-        let news = api::pod::set_condition(&mut conditions, condition, Timestamp::now());
-        if !news && nominated.is_none() {
-            return;
-        }
-        let changed = conditions.into_iter().find(|condition| condition.type_ == api::pod::SCHEDULED);
-        let mut status = json!({ "conditions": [changed] });
-        if let Some(nominated) = nominated {
-            status["nominatedNodeName"] = json!(nominated);
-        }
-        self.patch_status(pod, status).await;
-    }
-
-    async fn patch_status(&self, pod: &PodInfo, status: serde_json::Value) {
-        let body = json!({ "metadata": {"uid": pod.uid}, "status": status });
-        let at = ObjectRef::new(Some(&pod.key.0), &pod.key.1).sub("status");
-        let outcome = self.api.patch(Pod::row(), at, Patch::strategic(body), &UpdateOptions::default()).await;
-        if let Err(error) = outcome {
-            tracing::debug!(namespace = %pod.key.0, pod = %pod.key.1, %error, "status could not be written");
-        }
-    }
-
-    /// Deletes the pods that have to go for another. One that cannot be deleted is left: the pod is tried again anyway.
-    async fn evict(&self, pod: &PodInfo, eviction: Eviction) {
-        for victim in eviction.victims.iter().filter(|victim| !victim.terminating) {
-            let condition = json!({
-                "type": api::pod::DISRUPTION_TARGET,
-                "status": "True",
-                "reason": "PreemptionByScheduler",
-                "message": format!("{}: preempting to accommodate a higher priority pod", api::pod::DEFAULT_SCHEDULER),
-                "lastTransitionTime": api::time::seconds(Timestamp::now()),
-            });
-            self.patch_status(victim, json!({ "conditions": [condition] })).await;
-            let preconditions = Preconditions { uid: Some(victim.uid.clone()), ..Preconditions::default() };
-            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
-            let at = ObjectRef::new(Some(&victim.key.0), &victim.key.1);
-            match self.api.delete(Pod::row(), at, &options).await {
-                Ok(_) => {
-                    let message = format!("Preempted by pod {} on node {}", pod.uid, eviction.node);
-                    let regarding = reference_to(&*victim.pod);
-                    let kind = EventType::Normal;
-                    self.recorder.event_with_action(&regarding, kind, "Preempted", "Preempting", message);
-                }
-                Err(error) => {
-                    tracing::debug!(namespace = %victim.key.0, pod = %victim.key.1, %error, "eviction failed");
-                }
-            }
-        }
-    }
 }
 
 impl State {
-    /// Places the next pod of the queue.
-    fn attempt(&mut self) -> Option<Attempt> {
-        let now = Instant::now();
-        let pod = self.queue.pop(now)?;
-        let pick = |below| rand::random_range(0..below);
-        match place::place(&mut self.cache, &pod, &mut self.start, pick) {
-            Ok(index) => {
-                let node = self.cache.nodes[index as usize].name.clone();
-                self.cache.assume(pod.clone(), index);
-                Some(Attempt::Placed { pod, node })
-            }
-            Err(unfit) => {
-                let (outcome, eviction) = preempt::preempt(&mut self.cache, &pod, &unfit);
-                if outcome == Preemption::Useless {
-                    self.cache.end_nomination(&pod.key);
-                }
-                self.queue.unschedulable(&pod.key, unfit.plugins, now);
-                let message = message::unschedulable(&unfit, outcome);
-                Some(Attempt::Unfit { pod, message, eviction })
+    /// The scheduling cycle of the next pod of the queue.
+    fn attempt(&mut self, waiting: &WaitingPods) -> Option<Attempt> {
+        loop {
+            let (pod, profile) = self.queue.pop(Instant::now())?;
+            let pick = |below| rand::random_range(0..below);
+            let attempt = match place::place(&profile, &mut self.cache, &pod, &mut self.start, pick) {
+                Ok(found) => self.reserve(pod, profile, found, waiting),
+                Err(not_found) => self.unfit(pod, profile, not_found),
+            };
+            if attempt.is_some() {
+                return attempt;
             }
         }
+    }
+
+    /// Assumes the pod on its node and asks Reserve and Permit.
+    fn reserve(
+        &mut self,
+        pod: Arc<PodInfo>,
+        profile: Arc<Profile>,
+        found: Found,
+        waiting: &WaitingPods,
+    ) -> Option<Attempt> {
+        let Found { node: index, mut state } = found;
+        let node = self.cache.nodes[index as usize].name.clone();
+        self.cache.assume(pod.clone(), index);
+        let mut status = profile.run_reserve(&mut state, &pod, &node);
+        let mut times = Vec::new();
+        if status.is_success() {
+            (status, times) = profile.run_permit(&state, &pod, &node);
+        }
+        if !status.is_success() && !status.is_wait() {
+            profile.run_unreserve(&state, &pod, &node);
+            self.cache.forget(&pod.key, &pod.uid);
+            return self.came_back(&pod, &profile, &status, Instant::now()).map(Attempt::Failed);
+        }
+        let waiting = status.is_wait().then(|| waiting.add(pod.clone(), &node, times));
+        Some(Attempt::Placed(Binding { pod, profile, node, state, waiting }))
+    }
+
+    /// No node will do: perhaps a PostFilter plugin can change that.
+    fn unfit(&mut self, pod: Arc<PodInfo>, profile: Arc<Profile>, not_found: NotFound) -> Option<Attempt> {
+        let now = Instant::now();
+        let (state, mut diagnosis) = match not_found {
+            NotFound::Unfit(unfit) => *unfit,
+            NotFound::Error(status) => {
+                return self.came_back(&pod, &profile, &status, now).map(Attempt::Failed);
+            }
+        };
+        let mut cycle = framework::Cycle { pod: &pod, state, cache: &mut self.cache };
+        let (result, status) = match diagnosis.nodes {
+            0 => Default::default(),
+            _ => profile.run_post_filter(&mut cycle, &diagnosis),
+        };
+        diagnosis.post_filter_said(&status);
+        match &result.nominating {
+            Nominating::Keep => {}
+            Nominating::Clear => drop(self.cache.end_nomination(&pod.key)),
+            Nominating::Node(node) => self.cache.nominate(&pod, node),
+        }
+        self.queue.unschedulable(&pod, diagnosis.rejectors, diagnosis.pending, now);
+        Some(Attempt::Failed(Failure {
+            message: diagnosis.message(),
+            pod,
+            profile,
+            reason: Reason::Unschedulable,
+            nominating: result.nominating,
+            was_nominated: false,
+            follow_up: result.follow_up,
+        }))
     }
 }

@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use crate::pod::{HostPort, Key, Labels, PodInfo};
 use crate::resources::Resources;
 
-pub(crate) struct NodeInfo {
-    pub(crate) name: String,
+pub struct NodeInfo {
+    pub name: String,
+    /// Its place in the cache.
+    pub(crate) index: u32,
     /// None for a node that pods are bound to but that is not (or no longer) there.
-    pub(crate) node: Option<Arc<Node>>,
-    pub(crate) labels: Labels,
+    pub node: Option<Arc<Node>>,
+    pub labels: Labels,
     pub(crate) taints: Vec<Taint>,
     pub(crate) unschedulable: bool,
     pub(crate) allocatable: Resources,
@@ -32,6 +34,7 @@ impl NodeInfo {
     pub(crate) fn new(name: &str) -> Self {
         NodeInfo {
             name: name.to_string(),
+            index: 0,
             node: None,
             labels: Labels::new(),
             taints: Vec::new(),

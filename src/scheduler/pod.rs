@@ -13,11 +13,13 @@ use crate::resources::{DEFAULT_MEMORY, DEFAULT_MILLI_CPU, Resources};
 pub(crate) type Labels = BTreeMap<String, String>;
 pub(crate) type Key = (String, String);
 
-pub(crate) struct PodInfo {
-    pub(crate) pod: Arc<Pod>,
-    pub(crate) key: Key,
-    pub(crate) uid: String,
-    pub(crate) labels: Labels,
+#[derive(Debug)]
+pub struct PodInfo {
+    pub pod: Arc<Pod>,
+    /// Namespace and name.
+    pub key: Key,
+    pub uid: String,
+    pub labels: Labels,
     pub(crate) terminating: bool,
     pub(crate) priority: i32,
     pub(crate) requests: Resources,
@@ -28,7 +30,7 @@ pub(crate) struct PodInfo {
     pub(crate) node: Option<String>,
     /// What decides about nodes without looking at other pods.
     pub(crate) wishes: Wishes,
-    /// The wishes in words: equal words, equal wishes.
+    /// The scheduler's name and the wishes in words: equal words, the same plugins and equal wishes.
     pub(crate) wishes_key: String,
     pub(crate) spread_hard: Vec<Spread>,
     pub(crate) spread_soft: Vec<Spread>,
@@ -107,7 +109,8 @@ impl Term {
 }
 
 impl PodInfo {
-    /// `siblings` selects the pods of the same service and replica set, for spreading pods that do not ask for it.
+    /// `siblings` selects the pods of the same service and replica set, for spreading pods that do not ask
+    /// for it.
     pub(crate) fn new(pod: Arc<Pod>, siblings: Option<LabelSelector>) -> Self {
         static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
@@ -135,7 +138,7 @@ impl PodInfo {
             requests,
             ports: ports_of(spec),
             node: api::pod::node_name(&pod).map(str::to_string),
-            wishes_key: format!("{wishes:?}"),
+            wishes_key: format!("{}|{wishes:?}", scheduler_name(&pod)),
             wishes,
             spread_hard,
             spread_soft,
@@ -148,7 +151,7 @@ impl PodInfo {
         }
     }
 
-    pub(crate) fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &str {
         &self.key.0
     }
 }
@@ -184,7 +187,13 @@ fn nonzero(spec: &PodSpec, requests: &Resources) -> (i64, i64) {
     )
 }
 
-fn ports_of(spec: &PodSpec) -> Vec<HostPort> {
+/// `spec.schedulerName`.
+pub(crate) fn scheduler_name(pod: &Pod) -> &str {
+    let name = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    name.filter(|name| !name.is_empty()).unwrap_or(api::pod::DEFAULT_SCHEDULER)
+}
+
+pub(crate) fn ports_of(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars =
         spec.init_containers.iter().flatten().filter(|container| resources::is_restartable_init(container));
     let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());

@@ -1,4 +1,5 @@
-//! Amounts of resources as the scheduler compares them: plain numbers for the common ones, a short list for the rest.
+//! Amounts of resources as the scheduler compares them: plain numbers for the common ones, a short list for
+//! the rest.
 
 use api::resources::{Amounts, CPU, EPHEMERAL_STORAGE, MEMORY, PODS};
 
@@ -51,6 +52,14 @@ impl Resources {
                 Err(at) => self.others.insert(at, (name.clone(), sign * amount)),
             }
         }
+    }
+
+    /// Some amount is smaller than the other's.
+    pub(crate) fn less_than(&self, other: &Resources) -> bool {
+        self.milli_cpu < other.milli_cpu
+            || self.memory < other.memory
+            || self.ephemeral < other.ephemeral
+            || other.others.iter().any(|(name, amount)| self.other(name) < *amount)
     }
 
     pub(crate) fn other(&self, name: &str) -> i64 {

@@ -1,12 +1,15 @@
 //! Builders of nodes and pods for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
 use crate::cache::Cache;
+use crate::framework::{Config, PluginSet, Profile, Profiles, Status};
 use crate::pod::PodInfo;
+
+pub(crate) mod cluster;
 
 /// A node of 4 CPUs and 8 GiB for 110 pods, in a zone.
 pub(crate) fn node(name: &str, zone: &str) -> Value {
@@ -47,4 +50,25 @@ pub(crate) fn info(pod: Value) -> Arc<PodInfo> {
 pub(crate) fn bound(cache: &mut Cache, mut pod: Value, node: &str) {
     pod["spec"]["nodeName"] = json!(node);
     cache.bound(info(pod));
+}
+
+/// The default profile, for tests that run nothing but its plugins. Its API is an empty cluster.
+pub(crate) fn default_profile() -> Arc<Profile> {
+    static PROFILE: LazyLock<Arc<Profile>> = LazyLock::new(|| {
+        // The recorder wants to start a task; nothing is recorded.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let stage = supervisor::Supervisor::new().stage("test");
+        let api: Arc<dyn client::ObjectApi> = Arc::new(cluster::Cluster::default());
+        let profiles = Profiles::new(&Config::default(), &api, &Arc::default(), &stage).unwrap();
+        profiles.get(api::pod::DEFAULT_SCHEDULER).unwrap().clone()
+    });
+    PROFILE.clone()
+}
+
+/// A set of the default profile's plugins.
+pub(crate) fn set(plugins: &[&'static str]) -> PluginSet {
+    let profile = default_profile();
+    let one = |plugin: &&'static str| profile.set_of(&Status::unschedulable("").by(plugin));
+    plugins.iter().map(one).fold(PluginSet::NONE, |all, one| all | one)
 }

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use tokio::time::Instant;
 
 use crate::Shared;
-use crate::filter::{Plugin, Plugins, node_resources_fit};
-use crate::pod::{Key, PodInfo};
-use crate::profile;
+use crate::framework::{Actions, Happening};
+use crate::node::{NodeChange, NodeInfo};
+use crate::plugins::{node_resources_fit, node_unschedulable};
+use crate::pod::{Key, PodInfo, scheduler_name};
 
 /// Where the selectors of a pod's siblings come from.
 pub(crate) struct Siblings {
@@ -47,10 +48,27 @@ fn key_of(pod: &Pod) -> Key {
     (pod.metadata.namespace.clone().unwrap_or_default(), pod.metadata.name.clone().unwrap_or_default())
 }
 
-fn is_ours(pod: &Pod) -> bool {
-    let name =
-        pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref()).filter(|name| !name.is_empty());
-    name.unwrap_or(api::pod::DEFAULT_SCHEDULER) == api::pod::DEFAULT_SCHEDULER
+impl NodeChange {
+    fn actions(self) -> Actions {
+        if self.new {
+            return Actions::ADD;
+        }
+        Actions::UPDATE_NODE_LABEL.when(self.labels)
+            | Actions::UPDATE_NODE_TAINT.when(self.taints)
+            | Actions::UPDATE_NODE_ALLOCATABLE.when(self.allocatable)
+    }
+}
+
+/// The node alone would take the pod: looked at before hints, because a rejected pod may wait for several
+/// things at once.
+fn would_take(node: &NodeInfo, pod: &PodInfo) -> bool {
+    let wishes = &pod.wishes;
+    let effects = [api::taints::NO_SCHEDULE, api::taints::NO_EXECUTE];
+    node_unschedulable::borne(&wishes.tolerations, node)
+        && wishes.node_name.as_ref().is_none_or(|name| *name == node.name)
+        && wishes.required.matches(&node.name, &node.labels)
+        && api::taints::first_untolerated(&node.taints, &wishes.tolerations, &effects).is_none()
+        && node_resources_fit::fits(&pod.requests, &node.requested, &node.allocatable)
 }
 
 impl Shared {
@@ -58,10 +76,12 @@ impl Shared {
         let now = Instant::now();
         let mut state = self.state.lock();
         let state = &mut *state;
+        let old = change.old.as_deref();
         let Some(node) = &change.new else {
             state.cache.remove_node(change.latest().metadata.name.as_deref().unwrap_or(""));
             // The emptiest domain may have gone.
-            state.queue.wake(Plugins::of(&[Plugin::PodTopologySpread]), now, |_| true);
+            let happening = Happening::to_nodes(&state.cache, Actions::DELETE, old, None);
+            state.queue.wake(&happening, now, |_| true);
             self.wake.notify_one();
             return;
         };
@@ -70,28 +90,12 @@ impl Shared {
         if !change.matters() {
             return;
         }
-        let mut plugins = Plugins::of(&[Plugin::PodTopologySpread, Plugin::InterPodAffinity]);
-        for (happened, plugin) in [
-            (change.new || change.labels, Plugin::NodeAffinity),
-            (change.new || change.taints, Plugin::TaintToleration),
-            (change.new || change.taints, Plugin::NodeUnschedulable),
-            (change.new, Plugin::NodeName),
-            (change.new, Plugin::NodePorts),
-            (change.new || change.allocatable, Plugin::NodeResourcesFit),
-        ] {
-            if happened {
-                plugins = plugins.with(plugin);
-            }
-        }
         let Some(index) = state.cache.index(&name) else { return };
         let node = &state.cache.nodes[index as usize];
-        let helps = |pod: &PodInfo| {
-            // A change of labels may also move domains, which helps on other nodes.
-            change.labels
-                || (profile::reject(node, &pod.wishes).is_none()
-                    && node_resources_fit::fits(&pod.requests, &node.requested, &node.allocatable))
-        };
-        state.queue.wake(plugins, now, helps);
+        // A change of labels may also move domains, which helps on other nodes.
+        let helps = |pod: &PodInfo| change.labels || would_take(node, pod);
+        let happening = Happening::to_nodes(&state.cache, change.actions(), old, Some(node));
+        state.queue.wake(&happening, now, helps);
         self.wake.notify_one();
     }
 
@@ -107,7 +111,9 @@ impl Shared {
             self.pod_gone(&key_of(pod));
         } else if api::pod::node_name(pod).is_some() {
             self.pod_bound(pod, change.old.as_deref());
-        } else if is_ours(pod) && !api::pod::is_terminating(pod) {
+        } else if let Some(profile) =
+            self.profiles.get(scheduler_name(pod)).filter(|_| !api::pod::is_terminating(pod))
+        {
             let info = Arc::new(PodInfo::new(pod.clone(), siblings.selector(pod)));
             let mut state = self.state.lock();
             // An assumed pod's own status changes must not queue it again.
@@ -117,7 +123,7 @@ impl Shared {
                 if let Some(node) = nominated.filter(|node| !node.is_empty() && change.old.is_none()) {
                     state.cache.nominate(&info, node);
                 }
-                state.queue.put(info, Instant::now());
+                state.queue.put(info, profile, Instant::now());
                 drop(state);
                 self.wake.notify_one();
             }
@@ -127,27 +133,28 @@ impl Shared {
     }
 
     fn pod_bound(&self, pod: &Arc<Pod>, old: Option<&Pod>) {
-        let news = old.is_none_or(|old| {
-            api::pod::node_name(old).is_none() || old.metadata.labels != pod.metadata.labels
-        });
+        let was_bound = old.filter(|old| api::pod::node_name(old).is_some());
         let terminating =
             api::pod::is_terminating(pod) && old.is_some_and(|old| !api::pod::is_terminating(old));
+        let mut actions = Actions::UPDATE_POD_TERMINATING.when(terminating);
+        match was_bound {
+            None => actions = actions | Actions::ADD,
+            Some(old) => {
+                let labels = old.metadata.labels != pod.metadata.labels;
+                actions = actions | Actions::UPDATE_POD_LABEL.when(labels);
+            }
+        }
         if !self.state.lock().cache.confirm(pod, old) {
             let info = Arc::new(PodInfo::new(pod.clone(), None));
-            self.state.lock().cache.bound(info);
+            let smaller = self.state.lock().cache.bound(info);
+            actions = actions | Actions::UPDATE_POD_SCALE_DOWN.when(smaller && was_bound.is_some());
         }
         let mut state = self.state.lock();
+        let state = &mut *state;
         state.queue.remove(&key_of(pod));
-        let mut plugins = Plugins::NONE;
-        if news {
-            plugins = plugins.with(Plugin::InterPodAffinity).with(Plugin::PodTopologySpread);
-        }
-        if terminating {
-            plugins = plugins.with(Plugin::PodTopologySpread);
-        }
-        if !plugins.is_empty() {
-            state.queue.wake(plugins, Instant::now(), |_| true);
-            drop(state);
+        if !actions.is_empty() {
+            let happening = Happening::to_pods(&state.cache, actions, was_bound, Some(pod));
+            state.queue.wake(&happening, Instant::now(), |_| true);
             self.wake.notify_one();
         }
     }
@@ -155,24 +162,16 @@ impl Shared {
     /// A pod does not take anything any more (or not yet).
     fn pod_gone(&self, key: &Key) {
         let mut state = self.state.lock();
+        let state = &mut *state;
         state.queue.remove(key);
         let promised = state.cache.end_nomination(key);
-        let Some(gone) = state.cache.remove(key) else {
-            if promised {
-                // Room that was promised is free again.
-                state.queue.wake(Plugins::of(&[Plugin::NodeResourcesFit]), Instant::now(), |_| true);
-                drop(state);
-                self.wake.notify_one();
-            }
-            return;
-        };
-        let mut plugins =
-            Plugins::of(&[Plugin::NodeResourcesFit, Plugin::PodTopologySpread, Plugin::InterPodAffinity]);
-        if !gone.ports.is_empty() {
-            plugins = plugins.with(Plugin::NodePorts);
+        // Room that was promised is free again as well.
+        let Some(gone) = state.cache.remove(key).or(promised) else { return };
+        if let Some(waiting) = self.waiting.get(&gone.uid) {
+            waiting.reject("", "removed");
         }
-        state.queue.wake(plugins, Instant::now(), |_| true);
-        drop(state);
+        let happening = Happening::to_pods(&state.cache, Actions::DELETE, Some(&gone.pod), None);
+        state.queue.wake(&happening, Instant::now(), |_| true);
         self.wake.notify_one();
     }
 }

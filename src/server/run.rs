@@ -231,7 +231,7 @@ async fn start(
     let settings = settings(plan, &pki);
     let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
     publish::start(own_api, settings.clone(), &upkeep_stage);
-    start_control_loops(plan, &server, &pki, supervisor);
+    start_control_loops(plan, &server, &pki, supervisor)?;
     if !plan.arguments.disable_agent {
         let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
         let _ = node.set(source);
@@ -349,7 +349,12 @@ fn apiserver_config(
     }
 }
 
-fn start_control_loops(plan: &Plan, server: &Arc<ApiServer>, pki: &Pki, supervisor: &Supervisor) {
+fn start_control_loops(
+    plan: &Plan,
+    server: &Arc<ApiServer>,
+    pki: &Pki,
+    supervisor: &Supervisor,
+) -> Result<(), Problem> {
     if plan.arguments.runs("controllers") {
         let stage = supervisor.stage("controllers");
         let signer = Signer {
@@ -368,8 +373,11 @@ fn start_control_loops(plan: &Plan, server: &Arc<ApiServer>, pki: &Pki, supervis
     if plan.arguments.runs("scheduler") {
         let stage = supervisor.stage("scheduler");
         let api = server.as_user(Identity::user(USER_SCHEDULER, []));
-        scheduler::start(api.clone(), Informers::new(api, stage.clone()), &stage);
+        let config = scheduler::framework::Config::default();
+        let started = scheduler::start(&config, &api, &Informers::new(api.clone(), stage.clone()), &stage);
+        started.map_err(|error| Problem::plain(format!("cannot start the scheduler: {error}")))?;
     }
+    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{add_node, bound, info, node, pod, requests};
+use crate::testing::{add_node, bound, default_profile, info, node, pod, requests};
 
 const HOST: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -22,13 +22,14 @@ fn cluster(zones: &[(&str, &str)]) -> Cache {
 /// The node, or why not.
 fn placed(cache: &mut Cache, pod: Value) -> Result<String, String> {
     let mut start = 0;
-    match place(cache, &info(pod), &mut start, |_| 1) {
-        Ok(index) => Ok(cache.nodes[index as usize].name.clone()),
-        Err(unfit) => {
-            let reasons: Vec<_> =
-                unfit.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            Err(reasons.join(", "))
+    match place(&default_profile(), cache, &info(pod), &mut start, |_| 1) {
+        Ok(found) => Ok(cache.nodes[found.node as usize].name.clone()),
+        Err(NotFound::Unfit(unfit)) => {
+            let message = unfit.1.message();
+            let (_, reasons) = message.split_once(": ").unwrap();
+            Err(reasons.trim_end_matches('.').to_string())
         }
+        Err(NotFound::Error(status)) => panic!("{status:?}"),
     }
 }
 
@@ -67,7 +68,6 @@ fn nodes_that_are_not_wished_for() {
     cordoned["spec"]["unschedulable"] = json!(true);
     add_node(&mut cache, cordoned);
     let in_b = json!({"nodeSelector": {ZONE: "z2"}});
-    let reason = "2 node(s) didn't match Pod's node affinity/selector";
     assert!(
         placed(&mut cache, pod("p", in_b.clone()))
             .unwrap_err()
@@ -79,7 +79,8 @@ fn nodes_that_are_not_wished_for() {
     let nowhere =
         json!({"nodeSelector": {ZONE: "z9"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]});
     let told = placed(&mut cache, pod("p", nowhere)).unwrap_err();
-    assert_eq!(told, format!("{reason}, 1 node(s) were unschedulable"));
+    let reasons = "1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector";
+    assert_eq!(told, reasons);
     // The answers kept for a wish follow the node.
     tainted["spec"]["taints"] = json!([]);
     add_node(&mut cache, tainted);
@@ -302,19 +303,12 @@ fn check(
     }
     for (value, own_rule) in [(spread_pod, true), (apart, false)] {
         let pod = info(value);
-        let constraints = constraints(cache, &pod);
         for (node, zone) in zones {
             let Some(index) = cache.index(&format!("n{node}")) else { panic!("n{node} is unknown") };
             let repelled = in_zone(*zone, &|_, repels| repels) > 0;
             let matching = in_zone(*zone, &|app, _| app);
             let free = !repelled && if own_rule { matching < least + 1 } else { matching == 0 };
-            prop_assert_eq!(
-                check_others(cache, &constraints, index).is_none(),
-                free,
-                "n{} in z{}",
-                node,
-                zone
-            );
+            prop_assert_eq!(fits(&default_profile(), cache, &pod, index), free, "n{} in z{}", node, zone);
         }
     }
     Ok(())

@@ -6,19 +6,36 @@ use serde_json::json;
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::filter::Plugin;
-use crate::testing::{info, pod};
+use crate::cache::Cache;
+use crate::framework::Actions;
+use crate::testing::{default_profile, info, pod, set};
 
 fn key(name: &str) -> Key {
     ("ns".to_string(), name.to_string())
 }
 
 fn popped(queue: &mut Queue) -> Option<String> {
-    queue.pop(Instant::now()).map(|pod| pod.key.1.clone())
+    queue.pop(Instant::now()).map(|(pod, _)| pod.key.1.clone())
 }
 
 fn put(queue: &mut Queue, name: &str, more: serde_json::Value) {
-    queue.put(info(pod(name, more)), Instant::now());
+    queue.put(info(pod(name, more)), &default_profile(), Instant::now());
+}
+
+fn reject(queue: &mut Queue, name: &str, plugins: &[&'static str]) {
+    queue.unschedulable(&info(pod(name, json!({}))), set(plugins), PluginSet::NONE, Instant::now());
+}
+
+fn fail(queue: &mut Queue, name: &str) {
+    queue.failed(&info(pod(name, json!({}))), Instant::now());
+}
+
+/// A bound pod of the namespace changes.
+fn happens(queue: &mut Queue, actions: Actions, helps: bool) {
+    let cache = Cache::default();
+    let other = info(pod("other", json!({})));
+    let happening = Happening::to_pods(&cache, actions, Some(&other.pod), None);
+    queue.wake(&happening, Instant::now(), |_| helps);
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,15 +54,15 @@ async fn an_unschedulable_pod_waits_for_what_may_help() {
     let mut queue = Queue::default();
     put(&mut queue, "a", json!({}));
     popped(&mut queue);
-    queue.unschedulable(&key("a"), Plugins::of(&[Plugin::NodeResourcesFit]), Instant::now());
+    reject(&mut queue, "a", &["NodeResourcesFit"]);
     assert_eq!(popped(&mut queue), None);
-    queue.wake(Plugins::of(&[Plugin::NodePorts]), Instant::now(), |_| true);
-    assert_eq!(popped(&mut queue), None, "another plugin");
-    queue.wake(Plugins::of(&[Plugin::NodeResourcesFit]), Instant::now(), |_| false);
+    happens(&mut queue, Actions::UPDATE_POD_LABEL, true);
+    assert_eq!(popped(&mut queue), None, "its plugin did not register for that");
+    happens(&mut queue, Actions::DELETE, false);
     assert_eq!(popped(&mut queue), None, "it would not help");
     put(&mut queue, "a", json!({}));
     assert_eq!(popped(&mut queue), None, "nothing but the status changed");
-    queue.wake(Plugins::of(&[Plugin::NodeResourcesFit]), Instant::now(), |_| true);
+    happens(&mut queue, Actions::DELETE, true);
     assert_eq!(popped(&mut queue).as_deref(), Some("a"), "nothing else to do: its back-off does not matter");
 }
 
@@ -54,9 +71,8 @@ async fn backing_off_pods_come_after_active_ones() {
     let mut queue = Queue::default();
     put(&mut queue, "a", json!({"priority": 10}));
     popped(&mut queue);
-    let plugins = Plugins::of(&[Plugin::NodeResourcesFit]);
-    queue.unschedulable(&key("a"), plugins, Instant::now());
-    queue.wake(plugins, Instant::now(), |_| true);
+    reject(&mut queue, "a", &["NodeResourcesFit"]);
+    happens(&mut queue, Actions::DELETE, true);
     put(&mut queue, "b", json!({}));
     assert_eq!(popped(&mut queue).as_deref(), Some("b"));
     put(&mut queue, "c", json!({}));
@@ -70,7 +86,7 @@ async fn after_an_error_the_back_off_counts() {
     put(&mut queue, "a", json!({}));
     for seconds in [1, 2, 4, 8, 10, 10] {
         popped(&mut queue);
-        queue.failed(&key("a"), Instant::now());
+        fail(&mut queue, "a");
         assert_eq!(popped(&mut queue), None);
         let deadline = queue.deadline().unwrap();
         assert_eq!(deadline - Instant::now(), Duration::from_secs(seconds));
@@ -85,7 +101,7 @@ async fn nobody_waits_for_ever() {
     let mut queue = Queue::default();
     put(&mut queue, "a", json!({}));
     popped(&mut queue);
-    queue.unschedulable(&key("a"), Plugins::of(&[Plugin::NodeName]), Instant::now());
+    reject(&mut queue, "a", &["NodeName"]);
     assert_eq!(queue.deadline(), Some(Instant::now() + LONGEST_WAIT));
     advance(LONGEST_WAIT).await;
     assert_eq!(popped(&mut queue).as_deref(), Some("a"));
@@ -101,6 +117,69 @@ async fn gates_hold_and_removal_removes() {
     queue.remove(&key("b"));
     assert_eq!(popped(&mut queue).as_deref(), Some("a"));
     queue.remove(&key("a"));
-    queue.failed(&key("a"), Instant::now());
+    fail(&mut queue, "a");
     assert_eq!((popped(&mut queue), queue.deadline()), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_look_closer_than_events() {
+    let mut queue = Queue::default();
+    put(
+        &mut queue,
+        "a",
+        json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}),
+    );
+    popped(&mut queue);
+    reject(&mut queue, "a", &["NodePorts"]);
+    happens(&mut queue, Actions::DELETE, true);
+    assert_eq!(popped(&mut queue), None, "the pod that went held no port");
+    let cache = Cache::default();
+    let holder = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
+    let holder = info(pod("holder", holder));
+    let happening = Happening::to_pods(&cache, Actions::DELETE, Some(&holder.pod), None);
+    queue.wake(&happening, Instant::now(), |_| true);
+    assert_eq!(popped(&mut queue).as_deref(), Some("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_in_flight_is_not_missed() {
+    let mut queue = Queue::default();
+    put(&mut queue, "a", json!({}));
+    popped(&mut queue);
+    happens(&mut queue, Actions::DELETE, true);
+    reject(&mut queue, "a", &["NodeResourcesFit"]);
+    assert_eq!(popped(&mut queue).as_deref(), Some("a"));
+    happens(&mut queue, Actions::UPDATE_POD_LABEL, true);
+    reject(&mut queue, "a", &["NodeResourcesFit"]);
+    assert_eq!(popped(&mut queue), None, "nothing that its plugin registered for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_only_waited_does_not_back_off() {
+    let mut queue = Queue::default();
+    for (name, pending) in [("a", true), ("b", false)] {
+        put(&mut queue, name, json!({}));
+        popped(&mut queue);
+        let fit = set(&["NodeResourcesFit"]);
+        let pending = if pending { fit } else { PluginSet::NONE };
+        queue.unschedulable(&info(pod(name, json!({}))), fit, pending, Instant::now());
+    }
+    happens(&mut queue, Actions::DELETE, true);
+    put(&mut queue, "c", json!({}));
+    let order: Vec<_> = std::iter::from_fn(|| popped(&mut queue)).collect();
+    assert_eq!(order, ["a", "c", "b"], "b is in back-off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_and_errors_are_counted_apart() {
+    let mut queue = Queue::default();
+    put(&mut queue, "a", json!({}));
+    for _ in 0..3 {
+        popped(&mut queue);
+        reject(&mut queue, "a", &["NodeResourcesFit"]);
+        happens(&mut queue, Actions::DELETE, true);
+    }
+    popped(&mut queue);
+    fail(&mut queue, "a");
+    assert_eq!(queue.deadline(), Some(Instant::now() + Duration::from_secs(1)), "the first error");
 }

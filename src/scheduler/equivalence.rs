@@ -1,0 +1,59 @@
+//! The equivalence cache: what nodes are to pods that wish the same, other pods apart. Computed once per wish
+//! and node, and again when the node changes: pods of one template, however many, share the answers.
+//!
+//! It keeps what plugins answer that look at nothing else (`only_node`): the first rejection among the
+//! filters at the head of the profile's list, or else the raw scores.
+
+use crate::framework::{Cycle, PluginSet, Profile, Status};
+
+/// One node in the eyes of one wish.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    /// The node's version this was computed for, plus one; 0 for never.
+    seen: u64,
+    rejection: Option<(PluginSet, Status)>,
+    scores: Vec<Result<i64, Status>>,
+}
+
+/// The rows of one wish.
+#[derive(Debug, Default)]
+pub(crate) struct Equivalence {
+    rows: Vec<Row>,
+    pub(crate) used: u64,
+}
+
+impl Equivalence {
+    /// Brings the node's row up to date.
+    pub(crate) fn refresh(&mut self, profile: &Profile, cycle: &Cycle<'_>, node: u32) {
+        let (at, version) = (node as usize, cycle.cache.nodes[node as usize].version);
+        if self.rows.len() <= at {
+            self.rows.resize(at + 1, Row::default());
+        }
+        let row = &mut self.rows[at];
+        if row.seen == version + 1 {
+            return;
+        }
+        row.seen = version + 1;
+        row.scores.clear();
+        row.rejection = profile.run_kept_filters(cycle, node);
+        if row.rejection.is_none() {
+            profile.run_kept_scores(cycle, node, &mut row.scores);
+        }
+    }
+
+    pub(crate) fn rejection(&self, node: u32) -> Option<&(PluginSet, Status)> {
+        self.rows.get(node as usize)?.rejection.as_ref()
+    }
+
+    /// What the plugin gave that is `at` in the order of the kept scores.
+    pub(crate) fn score(&self, node: u32, at: usize) -> Result<i64, Status> {
+        self.rows.get(node as usize).and_then(|row| row.scores.get(at).cloned()).unwrap_or(Ok(0))
+    }
+
+    /// The index now belongs to another node.
+    pub(crate) fn forget(&mut self, node: u32) {
+        if let Some(row) = self.rows.get_mut(node as usize) {
+            *row = Row::default();
+        }
+    }
+}
