@@ -62,6 +62,16 @@ impl Cidr {
         let index = u32::try_from(offset.checked_shr(u32::from(width - prefix)).unwrap_or(0)).ok()?;
         (index < self.subnets(prefix)).then_some(index)
     }
+
+    /// The indices of the subranges of `prefix` bits that share an address with `other`.
+    pub fn indices_touched(&self, prefix: u8, other: &Cidr) -> std::ops::Range<u32> {
+        if Cidr::new(self.address, other.prefix) == Some(*other) && other.prefix <= self.prefix {
+            return 0..self.subnets(prefix);
+        }
+        let Some(first) = self.index_of(prefix, other) else { return 0..0 };
+        let count = 1u32.checked_shl(u32::from(prefix.saturating_sub(other.prefix))).unwrap_or(u32::MAX);
+        first..first.saturating_add(count).min(self.subnets(prefix))
+    }
 }
 
 fn width(address: IpAddr) -> u8 {

@@ -109,7 +109,8 @@ impl Controller {
         let nodes = self.nodes.list(None);
         let mut taken: HashSet<u32> = given.pending.values().copied().collect();
         for cidr in nodes.iter().flat_map(|node| pod_cidrs(node)) {
-            taken.extend(cidr.parse().ok().and_then(|cidr| self.range.index_of(self.mask, &cidr)));
+            let Ok(cidr) = cidr.parse() else { continue };
+            taken.extend(self.range.indices_touched(self.mask, &cidr));
         }
         let index = choose(self.range.subnets(self.mask), given.next, &taken)?;
         given.next = index + 1;

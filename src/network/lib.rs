@@ -154,7 +154,9 @@ impl State {
             self.routes = Some(routes::Routes::open(&self.config.state_dir, stage)?);
         }
         let Some(routes) = &mut self.routes else { return Ok(()) };
-        routes.reconcile(&routes::wanted(peers, &self.config.node_name)).await
+        let (wanted, refused) = routes::wanted(peers, &self.config.node_name, &self.config.cluster_cidr)?;
+        routes.tell_refused(refused);
+        routes.reconcile(&wanted).await
     }
 }
 

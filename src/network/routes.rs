@@ -2,6 +2,9 @@
 //!
 //! Routes carry no name, so those that were made are noted in a file before they are made: a later start takes back what is no
 //! longer wanted, and uninstalling what is left, without touching anyone else's.
+//!
+//! A Node object's range is not taken on trust: whoever could write one would draw others' traffic to itself. Only ranges
+//! within the cluster's get a route, and of two that overlap the one whose node has been there longer keeps its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, RouteMessageBuilder};
 use supervisor::{OnExit, Stage};
@@ -22,6 +26,7 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) pod_cidr: Option<String>,
     pub(crate) address: Option<IpAddr>,
+    pub(crate) created: Option<Timestamp>,
 }
 
 impl Peer {
@@ -32,6 +37,7 @@ impl Peer {
             name: node.metadata.name.clone()?,
             pod_cidr: node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone()),
             address: internal.and_then(|address| address.address.parse().ok()),
+            created: node.metadata.creation_timestamp.as_ref().map(|time| time.0),
         })
     }
 }
@@ -39,17 +45,75 @@ impl Peer {
 /// Destination range to gateway.
 pub(crate) type Table = BTreeMap<String, Ipv4Addr>;
 
+/// By node, why its range gets no route.
+pub(crate) type Refusals = BTreeMap<String, String>;
+
 /// The routes that a node wants, given all nodes. A node on the same address (a second one in a test) needs none.
-pub(crate) fn wanted(peers: &[Peer], own_name: &str) -> Table {
+pub(crate) fn wanted(
+    peers: &[Peer],
+    own_name: &str,
+    cluster_cidr: &str,
+) -> Result<(Table, Refusals), NetworkError> {
+    let cluster = Range::parse(cluster_cidr)?;
     let own_address = peers.iter().find(|peer| peer.name == own_name).and_then(|own| own.address);
-    peers
-        .iter()
-        .filter(|peer| peer.name != own_name && peer.address != own_address)
-        .filter_map(|peer| match (&peer.pod_cidr, peer.address) {
-            (Some(cidr), Some(IpAddr::V4(address))) => Some((cidr.clone(), address)),
-            _ => None,
-        })
-        .collect()
+    let mut peers: Vec<&Peer> = peers.iter().collect();
+    // The own range first, then the oldest node's: who comes later can take nothing away.
+    peers.sort_by_key(|peer| (peer.name != own_name, peer.created.is_none(), peer.created, &peer.name));
+    let (mut routes, mut refused) = (Table::new(), Refusals::new());
+    let mut taken: Vec<(Range, &str)> = Vec::new();
+    for peer in peers {
+        let Some(cidr) = &peer.pod_cidr else { continue };
+        let is_own = peer.name == own_name;
+        let range = match Range::parse(cidr) {
+            Ok(range) => range,
+            Err(error) => {
+                refused.extend((!is_own).then(|| (peer.name.clone(), error.to_string())));
+                continue;
+            }
+        };
+        if !is_own && !cluster.contains(range) {
+            let why = format!("{cidr} is not within the cluster's {cluster_cidr}");
+            refused.insert(peer.name.clone(), why);
+            continue;
+        }
+        if let Some((_, holder)) = taken.iter().find(|(other, _)| other.overlaps(range)) {
+            refused.insert(peer.name.clone(), format!("{cidr} overlaps the range of node {holder}"));
+            continue;
+        }
+        taken.push((range, &peer.name));
+        match peer.address {
+            Some(IpAddr::V4(address)) if !is_own && peer.address != own_address => {
+                routes.insert(cidr.clone(), address);
+            }
+            _ => {}
+        }
+    }
+    Ok((routes, refused))
+}
+
+/// First and last address of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range(u32, u32);
+
+impl Range {
+    /// Bits beyond the prefix must be zero, as the kernel demands.
+    fn parse(cidr: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = parse(cidr)?;
+        let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+        let first = address.to_bits();
+        if first & hosts != 0 {
+            return Err(NetworkError::Range(cidr.to_string()));
+        }
+        Ok(Range(first, first | hosts))
+    }
+
+    fn contains(self, other: Range) -> bool {
+        self.0 <= other.0 && other.1 <= self.1
+    }
+
+    fn overlaps(self, other: Range) -> bool {
+        self.0 <= other.1 && other.0 <= self.1
+    }
 }
 
 fn parse(cidr: &str) -> Result<(Ipv4Addr, u8), NetworkError> {
@@ -67,6 +131,8 @@ pub(crate) struct Routes {
     noted: Table,
     /// Made by this process.
     made: Table,
+    /// Told of in the log.
+    refused: Refusals,
 }
 
 fn note_file(state_dir: &Path) -> PathBuf {
@@ -85,7 +151,17 @@ impl Routes {
         stage.spawn_cancellable("netlink", OnExit::Done, connection);
         let file = note_file(state_dir);
         let noted = read_note(&file);
-        Ok(Routes { handle, file, noted, made: Table::new() })
+        Ok(Routes { handle, file, noted, made: Table::new(), refused: Refusals::new() })
+    }
+
+    /// Tells once of each range that gets no route.
+    pub(crate) fn tell_refused(&mut self, refused: Refusals) {
+        for (node, why) in &refused {
+            if self.refused.get(node) != Some(why) {
+                tracing::warn!(%node, why, "no route to the pods of this node: its range cannot be right");
+            }
+        }
+        self.refused = refused;
     }
 
     pub(crate) async fn reconcile(&mut self, wanted: &Table) -> Result<(), NetworkError> {

@@ -221,6 +221,35 @@ async fn a_node_sees_and_changes_what_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_node_is_given_its_pod_range_and_never_takes_one() {
+    let h = Harness::start().await;
+    let node = Identity::node("n");
+    for spec in [json!({"podCIDR": "10.99.0.7/32"}), json!({"podCIDRs": ["10.99.0.7/32"]})] {
+        let body = json!({"metadata": {"name": "n"}, "spec": spec});
+        let refused = create_as(&h, &node, &NODE, None, body).await.unwrap_err();
+        assert_eq!(refused.code(), 403);
+        assert!(refused.message().contains("is not allowed to modify podCIDR"), "{refused}");
+    }
+    create_as(&h, &node, &NODE, None, json!({"metadata": {"name": "n"}})).await.unwrap();
+    let patch = |user: &Identity, spec: Value| {
+        let (api, patch) = (h.server.as_user(user.clone()), Patch::merge(json!({"spec": spec})));
+        async move { api.patch(&NODE, ObjectRef::new(None, "n"), patch, &UpdateOptions::default()).await }
+    };
+    let refused = patch(&node, json!({"podCIDR": "10.42.7.0/24"})).await.unwrap_err();
+    assert!(refused.message().contains("is not allowed to modify podCIDR"), "{refused}");
+    let controller = Identity::service_account("kube-system", "node-controller");
+    let given = json!({"podCIDR": "10.42.1.0/24", "podCIDRs": ["10.42.1.0/24"]});
+    patch(&controller, given).await.unwrap();
+    // What else it may change, it still may.
+    patch(&node, json!({"providerID": "minik8s://n"})).await.unwrap();
+    for user in [&node, &controller] {
+        let moved = json!({"podCIDR": "10.42.2.0/24", "podCIDRs": ["10.42.2.0/24"]});
+        patch(user, moved).await.unwrap_err();
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_deletes_its_own_pods_only() {
     let h = Harness::start().await;
     account(&h, json!({})).await;

@@ -22,6 +22,17 @@ fn subnets_of_a_cluster_range() {
 }
 
 #[test]
+fn parts_that_a_range_touches_are_known() {
+    let cluster = cidr("10.42.0.0/16");
+    assert_eq!(cluster.indices_touched(24, &cidr("10.42.7.0/24")), 7..8);
+    assert_eq!(cluster.indices_touched(24, &cidr("10.42.7.128/25")), 7..8);
+    assert_eq!(cluster.indices_touched(24, &cidr("10.42.4.0/22")), 4..8);
+    assert_eq!(cluster.indices_touched(24, &cidr("10.0.0.0/8")), 0..256);
+    assert_eq!(cluster.indices_touched(24, &cidr("10.99.0.7/32")), 0..0);
+    assert_eq!(cluster.indices_touched(24, &cidr("fd00::/64")), 0..0);
+}
+
+#[test]
 fn host_bits_are_dropped_and_nonsense_is_refused() {
     assert_eq!(cidr("10.42.3.4/16").to_string(), "10.42.0.0/16");
     assert_eq!(cidr("::1/0").to_string(), "::/0");
