@@ -8,7 +8,7 @@
 # `minik8s uninstall` takes everything back.
 #
 # Variables:
-#   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one
+#   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one; the token is not kept once it has joined
 #   MINIK8S_*                        any flag of theirs, as `minik8s server --help` names it
 #   INSTALL_MINIK8S_EXEC             further flags for `minik8s server` or `minik8s agent`
 #   INSTALL_MINIK8S_BASE_URL         where releases are: minik8s-linux-ARCH and minik8s-linux-ARCH.sha256
@@ -54,6 +54,27 @@ write_environment() {
   remember "$environment"
 }
 
+# An agent takes its token out of the environment's file once it has joined. In the service's own file it would stay.
+take_token() {
+  rest=
+  previous=
+  for word in $flags; do
+    case $previous in
+      --token | -t) MINIK8S_TOKEN=$word; previous=; continue ;;
+    esac
+    previous=
+    case $word in
+      --token=*) MINIK8S_TOKEN=${word#*=} ;;
+      --token | -t) previous=$word ;;
+      *) rest="$rest $word" ;;
+    esac
+  done
+  rest=${rest# }
+  [ "$rest" != "$flags" ] || return 0
+  flags=$rest
+  export MINIK8S_TOKEN INSTALL_MINIK8S_EXEC="$flags"
+}
+
 # A setting, as the program finds it: a flag, else the variable, else the configuration file, else $2. $3: the flag's letter.
 setting() {
   previous=
@@ -97,10 +118,14 @@ check() {
   command=server
   if [ -n "${MINIK8S_URL:-}" ]; then
     command=agent
-    [ -n "${MINIK8S_TOKEN:-}" ] || die "MINIK8S_URL is set but MINIK8S_TOKEN is not; copy it from the server's DATA/server/token"
+    take_token
   fi
   config=$(setting config "$etc/config.yaml")
   data_dir=$(setting data-dir /var/lib/minik8s d)
+  if [ "$command" = agent ] && [ ! -e "$data_dir/agent/kubelet-client.crt" ]; then
+    [ -n "$(setting token "" t)" ] ||
+      die "MINIK8S_URL is set but MINIK8S_TOKEN is not; have one made on the server ('minik8s token create'), or copy its DATA/server/agent-token"
+  fi
   node_name=$(setting node-name "$(uname -n | tr A-Z a-z)")
   here=
   case $0 in
@@ -353,6 +378,9 @@ agent_is_ready() {
 wait_until_ready() {
   if [ "$command" = agent ]; then
     wait_for "joining $MINIK8S_URL" agent_is_ready
+    # The agent removes it too; this is for one that was started by something else.
+    unset MINIK8S_TOKEN
+    write_environment
     say "this machine is a Ready node of $MINIK8S_URL"
     return 0
   fi
@@ -381,9 +409,14 @@ wait_until_ready() {
   kubectl create deployment web --image=IMAGE --replicas=3
   kubectl get pods -o wide
 
-Join another machine with what is in $data_dir/server/token:
+Join another machine with a token of 'minik8s token create$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")', good for a day:
   MINIK8S_URL=https://ADDRESS:$(setting https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
 Remove everything: minik8s uninstall$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")
+TEXT
+  [ -n "$had_seal_key" ] || cat <<TEXT
+
+Keep this key elsewhere, snapshots are restored with it; it is shown once, and lies in $data_dir/server/seal-key:
+  $(head -n 1 "$data_dir/server/seal-key")
 TEXT
 }
 
@@ -393,6 +426,8 @@ main() {
   install_program
   write_environment
   [ "${INSTALL_MINIK8S_SKIP_START:-false}" = true ] && { say "installed; not started"; return 0; }
+  had_seal_key=
+  [ ! -e "$data_dir/server/seal-key" ] || had_seal_key=yes
   start
   wait_until_ready
 }

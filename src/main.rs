@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Some("server") => server::main(&rest),
         Some("agent") => agent::command::main(&rest),
         Some("snapshot") => server::snapshot::main(&rest),
+        Some("token") => server::token_command::main(&rest),
+        Some("kubeconfig") => server::kubeconfig::main(&rest),
         Some("status") => agent::status::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
         Some("kubectl") => kubectl(rest),
@@ -52,6 +54,8 @@ fn command() -> Command {
         .subcommand(agent::command::clap_command("agent"))
         .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
         .subcommand(server::snapshot::clap_command("snapshot"))
+        .subcommand(server::token_command::clap_command("token"))
+        .subcommand(server::kubeconfig::clap_command("kubeconfig"))
         .subcommand(agent::status::clap_command("status"))
         .subcommand(agent::uninstall::clap_command("uninstall"))
         .subcommand(Command::new("version").about("Print the version"))

@@ -22,7 +22,7 @@ use crate::node::{self, NodeConfig};
 use crate::notify::notify;
 use crate::status::collect::{NodeSource, ProcessSource, settle};
 use crate::status::report::{Api, Finding, Report, Request};
-use crate::{Instance, Problem, addresses, admin, files, logging, machine};
+use crate::{Instance, Problem, addresses, admin, files, logging, machine, token};
 
 /// Where flags' file is looked for if no `--config` names one.
 pub const DEFAULT_CONFIG: &str = "/etc/minik8s/config.yaml";
@@ -128,7 +128,7 @@ pub struct AgentArgs {
     /// Server to join, such as https://192.0.2.1:6443
     #[arg(long, short = 's', env = "MINIK8S_URL", value_name = "URL")]
     server: Option<String>,
-    /// Token of the cluster, from the server's DATA/server/token
+    /// Token that lets it join: the server's DATA/server/agent-token, or one of 'minik8s token create'
     #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     #[command(flatten)]
@@ -243,6 +243,9 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         membership = join::join(&instance, &server, token.as_deref(), &node_name, &stage) => membership?,
         stopped = serve_until_stopped(&failing) => return stopped,
     };
+    if let Some(token) = &token {
+        forget_token(token, arguments.common.config.as_deref());
+    }
     let address_stage = supervisor.stage("addresses");
     let addresses = addresses::follow(arguments.node.node_ip, node_ip, &instance.bridge(), &address_stage);
     let config = NodeConfig {
@@ -261,6 +264,11 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         seccomp_default: arguments.node.seccomp_default,
         client_ca: keys::first_certificate(&membership.settings.client_ca_pem)
             .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?,
+        serving_ca: membership
+            .settings
+            .kubelet_ca_pem
+            .as_deref()
+            .and_then(|pem| keys::first_certificate(pem).ok()),
     };
     let running = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
         Ok(running) => running,
@@ -277,6 +285,22 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         notify("READY=1");
     });
     serve_until_stopped(&supervisor).await
+}
+
+/// The machine has certificates of its own now: the token only lies there for others to find.
+fn forget_token(token: &str, config: Option<&Path>) {
+    match token::forget(Path::new(token::ENVIRONMENT_FILE), token) {
+        Ok(true) => {
+            tracing::info!(file = token::ENVIRONMENT_FILE, "the token is removed: it has done its work")
+        }
+        Ok(false) => {}
+        Err(problem) => tracing::warn!(%problem, "the token is not removed"),
+    }
+    // An administrator's own file is not for us to change.
+    let config = config.unwrap_or(Path::new(DEFAULT_CONFIG));
+    if std::fs::read_to_string(config).is_ok_and(|text| text.lines().any(|line| line.starts_with("token:"))) {
+        tracing::warn!(file = %config.display(), "the token is not needed any more: remove it from this file");
+    }
 }
 
 /// What an agent can tell of itself.

@@ -1,5 +1,6 @@
 //! How a machine becomes a node of a cluster: trust the server by the token's hash, prove itself by the token's secret once,
-//! and from then on by certificates of its own, which it renews while it runs.
+//! and from then on by certificates of its own, which it renews while it runs. A token lets no machine become a node that is
+//! there: one whose certificate has ended shows the old one with a signature by its key.
 //!
 //! What was learned is kept, so a node starts without its server being there.
 
@@ -38,20 +39,23 @@ pub struct ClusterSettings {
     /// CA of client certificates, which the kubelet checks the API server's against.
     #[serde(rename = "client-ca.crt")]
     pub client_ca_pem: String,
+    /// CA of kubelets' serving certificates; a certificate of another is asked for anew. Servers of earlier versions have none.
+    #[serde(rename = "kubelet-ca.crt", default)]
+    pub kubelet_ca_pem: Option<String>,
 }
 
 impl ClusterSettings {
     /// As the data of a ConfigMap.
     pub fn to_data(&self) -> std::collections::BTreeMap<String, String> {
         let dns: Vec<String> = self.cluster_dns.iter().map(IpAddr::to_string).collect();
-        [
-            ("cluster-cidr", self.cluster_cidr.clone()),
-            ("cluster-dns", dns.join(",")),
-            ("cluster-domain", self.cluster_domain.clone()),
-            ("client-ca.crt", self.client_ca_pem.clone()),
-        ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
+        let mut data = std::collections::BTreeMap::from([
+            ("cluster-cidr".to_string(), self.cluster_cidr.clone()),
+            ("cluster-dns".to_string(), dns.join(",")),
+            ("cluster-domain".to_string(), self.cluster_domain.clone()),
+            ("client-ca.crt".to_string(), self.client_ca_pem.clone()),
+        ]);
+        data.extend(self.kubelet_ca_pem.clone().map(|pem| ("kubelet-ca.crt".to_string(), pem)));
+        data
     }
 
     fn from_data(map: &ConfigMap) -> Option<Self> {
@@ -62,6 +66,7 @@ impl ClusterSettings {
             cluster_dns: dns.map(str::parse).collect::<Result<_, _>>().ok()?,
             cluster_domain: data.get("cluster-domain")?.clone(),
             client_ca_pem: data.get("client-ca.crt")?.clone(),
+            kubelet_ca_pem: data.get("kubelet-ca.crt").cloned(),
         })
     }
 }
@@ -223,8 +228,8 @@ impl Site {
     /// The pair that is kept and still good, or a new one.
     async fn pair(&self, place: &PairFiles, who: Who, node_api: Option<&HttpsApi>) -> Result<Pair, Problem> {
         let kept = place.load()?;
-        if let Some(pair) = kept.filter(|pair| self.is_good(pair, who)) {
-            return Ok(pair);
+        if let Some(pair) = kept.as_ref().filter(|pair| self.is_good(pair, who)) {
+            return Ok(pair.clone());
         }
         let api = match node_api {
             Some(api) => api.clone(),
@@ -236,7 +241,8 @@ impl Site {
                 self.api(None, Some(&token.secret))?
             }
         };
-        let pair = patiently("obtain a certificate", async || self.ask(&api, who).await).await?;
+        let pair =
+            patiently("obtain a certificate", async || self.ask(&api, who, kept.as_ref()).await).await?;
         place.store(&pair)?;
         Ok(pair)
     }
@@ -267,7 +273,8 @@ impl Site {
         }
     }
 
-    async fn ask(&self, api: &HttpsApi, who: Who) -> Result<Pair, Attempt> {
+    /// Asks for a certificate; `previous` is the one before, which proves an existing node.
+    async fn ask(&self, api: &HttpsApi, who: Who, previous: Option<&Pair>) -> Result<Pair, Attempt> {
         let again = |error: &dyn std::error::Error| Attempt::Again(chain(error));
         let key_pem = keys::new_key().map_err(|error| again(&error))?;
         let (prefix, signer, group) = match who {
@@ -276,16 +283,15 @@ impl Site {
         };
         let request_pem =
             keys::request_for(&key_pem, &self.user(who), group, &[]).map_err(|error| again(&error))?;
-        let ask = Ask { prefix, signer, usages: &["digital signature", "client auth"], request_pem };
+        let previous = previous.filter(|_| matches!(who, Who::Node));
+        let usages = &["digital signature", "client auth"];
+        let ask = Ask { prefix, signer, usages, request_pem, previous };
         match keys::obtain(Arc::new(api.clone()), &ask, SIGNING_PATIENCE).await {
             Ok(certificate_pem) => Ok(Pair { certificate_pem, key_pem }),
             Err(RequestError::Api(error)) if error.code() == 401 => {
                 let why = "the server does not accept the token";
-                Err(Attempt::Final(Problem::new(
-                    format!("join {}", self.server),
-                    why,
-                    "copy it from the server's DATA/server/token",
-                )))
+                let advice = "copy it from the server's DATA/server/agent-token, or have one made there ('minik8s token create')";
+                Err(Attempt::Final(Problem::new(format!("join {}", self.server), why, advice)))
             }
             Err(error) => Err(again(&error)),
         }
@@ -342,7 +348,7 @@ async fn renew(
 ) {
     loop {
         until_due(&mut clock, &pair).await;
-        let fresh = match site.ask(&site.asking_api(&node_api, &pair, who), who).await {
+        let fresh = match site.ask(&site.asking_api(&node_api, &pair, who), who, Some(&pair)).await {
             Ok(fresh) => fresh,
             Err(Attempt::Again(why)) => {
                 tracing::warn!(why, ?who, "client certificate is not renewed yet");
@@ -379,9 +385,16 @@ mod tests {
             cluster_dns: vec!["10.43.0.10".parse().unwrap()],
             cluster_domain: "cluster.local".into(),
             client_ca_pem: "PEM".into(),
+            kubelet_ca_pem: Some("OTHER PEM".into()),
         };
         let map = ConfigMap { data: Some(settings.to_data()), ..ConfigMap::default() };
-        assert_eq!(ClusterSettings::from_data(&map), Some(settings));
+        assert_eq!(ClusterSettings::from_data(&map), Some(settings.clone()));
         assert_eq!(ClusterSettings::from_data(&ConfigMap::default()), None);
+        // As a server of an earlier version publishes them, and as an agent of one has kept them.
+        let older = ClusterSettings { kubelet_ca_pem: None, ..settings };
+        let map = ConfigMap { data: Some(older.to_data()), ..ConfigMap::default() };
+        assert_eq!(ClusterSettings::from_data(&map), Some(older));
+        let kept = r#"{"cluster-cidr":"c","cluster-dns":[],"cluster-domain":"d","client-ca.crt":"PEM"}"#;
+        assert_eq!(serde_json::from_str::<ClusterSettings>(kept).unwrap().kubelet_ca_pem, None);
     }
 }

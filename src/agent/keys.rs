@@ -8,7 +8,8 @@ mod tls;
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use base64::Engine;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, SigningKey};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -92,6 +93,14 @@ pub fn request_for(
     params.distinguished_name = subject;
     params.subject_alt_names = names.to_vec();
     Ok(params.serialize_request(&key)?.pem()?)
+}
+
+/// The key's signature (base64) over a request (PEM), which shows that whoever makes the request has that key too.
+pub fn signature_over(key_pem: &str, request_pem: &str) -> Result<String, KeyError> {
+    let wrong = || KeyError::Certificate("the request".to_string());
+    let (_, pem) = x509_parser::pem::parse_x509_pem(request_pem.as_bytes()).map_err(|_| wrong())?;
+    let signature = KeyPair::from_pem(key_pem)?.sign(&pem.contents)?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(signature))
 }
 
 /// A fresh key as PKCS#8 PEM.

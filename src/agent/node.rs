@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub seccomp_default: bool,
     /// CA of the API server's client certificate.
     pub client_ca: CertificateDer<'static>,
+    /// CA that the kubelet's own certificate must be of; none if the server does not say.
+    pub serving_ca: Option<CertificateDer<'static>>,
 }
 
 /// A node that was started.
@@ -223,8 +225,9 @@ fn keep_serving_certificate(
     stage: &Stage,
 ) -> Result<(), Problem> {
     let (name, mut address) = (config.node_name.clone(), config.node_ip.clone());
+    let authority = config.serving_ca.as_ref();
     let place = PairFiles::in_directory(&config.instance.agent_dir(), "kubelet-serving");
-    let current = place.load()?.filter(|pair| serves(pair, &name, *address.borrow()));
+    let current = place.load()?.filter(|pair| serves(pair, &name, *address.borrow(), authority));
     if let Some(pair) = &current {
         let _ = slot.replace(pair);
     }
@@ -288,10 +291,17 @@ pub(crate) async fn until_due(clock: &mut Clock, pair: &Pair) {
     }
 }
 
-/// Whether a certificate is for this name and address and still good for a while.
-fn serves(pair: &Pair, name: &str, address: IpAddr) -> bool {
+/// Whether a certificate is for this name and address, of this authority, and still good for a while.
+fn serves(pair: &Pair, name: &str, address: IpAddr, authority: Option<&CertificateDer<'_>>) -> bool {
     let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
+    if let Some(authority) = authority {
+        let Ok((_, authority)) = x509_parser::parse_x509_certificate(authority) else { return false };
+        // Authorities of different clusters and times have different names.
+        if parsed.issuer().as_raw() != authority.subject().as_raw() {
+            return false;
+        }
+    }
     let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
     let wanted = match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -322,6 +332,7 @@ async fn fresh_serving_pair(api: &Arc<dyn ObjectApi>, name: &str, address: IpAdd
         signer: "kubernetes.io/kubelet-serving",
         usages: &["digital signature", "server auth"],
         request_pem: request.map_err(|error| failed(&error))?,
+        previous: None,
     };
     let signed = keys::obtain(api.clone(), &ask, Duration::from_secs(60)).await;
     Ok(Pair { certificate_pem: signed.map_err(|error| failed(&error))?, key_pem })
@@ -337,8 +348,17 @@ mod tests {
         let names = vec!["one".to_string(), "192.0.2.1".to_string()];
         let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         let pair = Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() };
-        assert!(serves(&pair, "one", "192.0.2.1".parse().unwrap()));
-        assert!(!serves(&pair, "two", "192.0.2.1".parse().unwrap()));
-        assert!(!serves(&pair, "one", "192.0.2.2".parse().unwrap()));
+        let serves = |name: &str, address: &str, authority: Option<&CertificateDer<'_>>| {
+            super::serves(&pair, name, address.parse().unwrap(), authority)
+        };
+        assert!(serves("one", "192.0.2.1", None));
+        assert!(!serves("two", "192.0.2.1", None));
+        assert!(!serves("one", "192.0.2.2", None));
+        // Signed by itself, so it is of its own authority; a certificate of an earlier authority is asked for anew.
+        assert!(serves("one", "192.0.2.1", Some(certificate.der())));
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "another authority");
+        let other = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert!(!serves("one", "192.0.2.1", Some(other.der())));
     }
 }

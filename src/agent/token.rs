@@ -1,13 +1,15 @@
-//! The token that joins nodes: `K10<SHA-256 of the CA's PEM>::server:<secret>`.
+//! Tokens: `K10<SHA-256 of the CA's PEM>::<kind>:<secret>`, and `K10<hash>::<id>.<secret>` for those that end.
 //!
 //! The hash lets a machine that has nothing but the token know that it talks to the right server; the secret lets the server know the
-//! machine. A bare secret is accepted where trust on first use is accepted.
+//! machine. A bare secret is accepted where trust on first use is accepted. A machine that has joined needs no token any more:
+//! [`forget`] takes it out of where the installer has put it.
 
 use std::fmt;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::Problem;
+use crate::{Problem, files};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
@@ -33,7 +35,7 @@ impl Token {
             Problem::new(
                 "use the token",
                 why,
-                "copy it whole from the server's DATA/server/token (it begins with K10)",
+                "copy it whole from the server's DATA/server/agent-token (it begins with K10)",
             )
         };
         let text = text.trim();
@@ -54,10 +56,45 @@ impl Token {
         Ok(Token { ca_hash: Some(hash.to_ascii_lowercase()), secret: secret.to_string() })
     }
 
-    /// The form that is handed out.
-    pub fn full(&self, ca_pem: &str) -> String {
-        format!("K10{}::server:{}", hash_of(ca_pem), self.secret)
+    /// The form that is handed out. `kind` says whose it is: `server` or `node`.
+    pub fn full(&self, ca_pem: &str, kind: &str) -> String {
+        format!("K10{}::{kind}:{}", hash_of(ca_pem), self.secret)
     }
+
+    /// The same of a token in the form `abcdef.0123456789abcdef`, whose first half is no secret.
+    pub fn full_bootstrap(ca_pem: &str, token: &str) -> String {
+        format!("K10{}::{token}", hash_of(ca_pem))
+    }
+}
+
+/// Where the installer keeps what the service is started with.
+pub const ENVIRONMENT_FILE: &str = "/etc/minik8s/minik8s.env";
+const VARIABLE: &str = "MINIK8S_TOKEN";
+
+/// Takes this token out of the installer's file, if it is in it. Another one, a server's for instance, stays.
+pub fn forget(file: &Path, token: &str) -> Result<bool, Problem> {
+    let Some(text) = files::read(file)? else { return Ok(false) };
+    let is_it = |line: &str| {
+        let value = line.split_once('=').filter(|(name, _)| *name == VARIABLE).map(|(_, value)| value);
+        value.is_some_and(|value| unquoted(value) == token.trim())
+    };
+    if !text.lines().any(is_it) {
+        return Ok(false);
+    }
+    let kept: String = text.lines().filter(|line| !is_it(line)).map(|line| format!("{line}\n")).collect();
+    files::write(file, kept.as_bytes(), 0o600)?;
+    Ok(true)
+}
+
+/// A value as the installer has quoted it.
+fn unquoted(value: &str) -> String {
+    let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    let mut plain = String::new();
+    let mut letters = value.chars();
+    while let Some(letter) = letters.next() {
+        plain.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    plain
 }
 
 #[cfg(test)]

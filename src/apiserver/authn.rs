@@ -1,9 +1,10 @@
 //! Authentication: who makes a request.
 //!
 //! Three kinds of credentials: a client certificate (verified by the TLS layer against the client CA), a service account
-//! token signed by this cluster, and the join token, which is good for asking for a node's certificate only. No header
-//! means anonymous, for whom authorization then decides. A refusal never says why: the reason goes to the log.
+//! token signed by this cluster, and tokens that are good for asking for a new node's certificate only: the agents' one, and
+//! bootstrap tokens, which end. No header means anonymous, for whom authorization then decides. A refusal never says why: the reason goes to the log.
 
+mod bootstrap;
 mod certificate;
 mod jwt;
 mod service_account;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api::{ApiError, Identity, Object};
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::Config;
 use crate::cache::Caches;
@@ -28,7 +30,7 @@ pub struct Authenticator {
     keys: jwt::Keys,
     issuer: String,
     audiences: Vec<String>,
-    join_token: Option<String>,
+    join_token: Option<watch::Receiver<String>>,
     extend_expiration: bool,
     /// Uses of service account tokens, by whether they should have been replaced.
     pub(crate) uses: TokenUses,
@@ -56,7 +58,7 @@ impl Authenticator {
             audiences,
             extend_expiration: config.service_account_keys.extend_expiration,
             uses: TokenUses::default(),
-            join_token: config.join_token.as_deref().map(|token| secret_part(token).to_string()),
+            join_token: config.join_token.clone(),
         })
     }
 
@@ -110,6 +112,9 @@ impl Authenticator {
             return Ok((identity, Vec::new()));
         }
         let now = Timestamp::now();
+        if let Some((id, secret)) = bootstrap::halves(secret_part(token)) {
+            return Ok((bootstrap::identity(&self.caches, id, secret, now)?, Vec::new()));
+        }
         let claims = self.keys.verify(token)?;
         claims.check(&self.issuer, audiences, now)?;
         let identity = service_account::identity(&claims, &self.caches, now)?;
@@ -122,9 +127,10 @@ impl Authenticator {
         Ok((identity, audiences.iter().filter(|one| claims.aud.contains(one)).cloned().collect()))
     }
 
-    /// The machine that shows the join token.
+    /// The machine that shows the agents' token.
     fn join_identity(&self, token: &str) -> Option<Identity> {
-        let known = self.join_token.as_deref().filter(|known| !known.is_empty())?;
+        let known = self.join_token.as_ref()?.borrow();
+        let known = Some(secret_part(&known)).filter(|known| !known.is_empty())?;
         let shown = secret_part(token);
         // The lengths of tokens are no secret; their bytes are compared in constant time.
         #[expect(deprecated, reason = "ring offers no other constant-time comparison")]

@@ -22,8 +22,11 @@ pub struct Config {
     pub client_ca_pem: String,
     /// The CA of the serving certificate, as `/cacerts` hands it out.
     pub ca_pem: String,
-    /// Bearer token that lets a machine ask for a node's certificate.
-    pub join_token: Option<String>,
+    /// Bearer token that lets a machine ask for a node's certificate; it may change.
+    pub join_token: Option<watch::Receiver<String>>,
+    /// Whether requests without credentials are authorized as `system:anonymous`. If not, they get the health endpoints and
+    /// `/cacerts`, which need no authorization, and 401 for everything else.
+    pub anonymous_auth: bool,
     /// The way to nodes' kubelets, for logs and the node proxy.
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,

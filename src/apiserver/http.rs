@@ -167,18 +167,22 @@ async fn dispatch(
     }
 }
 
-/// A certificate counts before a token; with neither the caller is anonymous.
+/// A certificate counts before a token; with neither the caller is anonymous, if that is allowed.
 fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Arc<Identity>, ApiError> {
     if let Some(identity) = &peer.certificate {
         return Ok(identity.clone());
     }
-    match parts.headers.get(http::header::AUTHORIZATION) {
-        None => Ok(Arc::new(Identity::anonymous())),
+    let identity = match parts.headers.get(http::header::AUTHORIZATION) {
+        None => Identity::anonymous(),
         Some(value) => {
             let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
-            server.registry.authenticator.authorization(value).map(Arc::new)
+            server.registry.authenticator.authorization(value)?
         }
+    };
+    if identity.name == api::identity::USER_ANONYMOUS && !server.registry.config.anonymous_auth {
+        return Err(ApiError::unauthorized());
     }
+    Ok(Arc::new(identity))
 }
 
 fn authorize_path(server: &ApiServer, head: &Head<'_>) -> Result<(), ApiError> {

@@ -62,6 +62,7 @@ pub(crate) fn config() -> Config {
         client_ca_pem: String::new(),
         ca_pem: "the CA\n".into(),
         join_token: None,
+        anonymous_auth: true,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
         more_metrics: None,

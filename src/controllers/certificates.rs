@@ -1,7 +1,8 @@
 //! Certificate signing requests: approves those of nodes, signs what is approved, and forgets old ones.
 //!
 //! Approved by itself is what a node may ask for: its client certificate, its serving certificate (only for addresses that its
-//! Node object has), and that of its pod network. Whether the author may have that is asked of authorization, as upstream
+//! Node object has, and that are not the API server's), and that of its pod network. A client certificate of a node that exists is
+//! for who has its key: the token that lets machines join does not let them become others. Whether the author may have that is asked of authorization, as upstream
 //! does, by a SubjectAccessReview for a subresource of `certificatesigningrequests`: bindings decide, and administrators can
 //! change them. Everything else waits for `kubectl certificate approve`.
 
@@ -89,9 +90,17 @@ impl Controller {
     }
 
     async fn approve(&self, request: &CertificateSigningRequest) -> Result<(), ApiError> {
-        for kind in plan::recognize(request, |name: &str| self.nodes.get(None, name)) {
+        let node = |name: &str| self.nodes.get(None, name);
+        let known = plan::Known { node: &node, signer: &*self.signer };
+        let (recognized, unproved) = (plan::recognize(request, &known), plan::unproved(request, &known));
+        for kind in recognized {
             if !self.is_allowed(request, kind.subresource).await? {
                 continue;
+            }
+            if let Some(node) = unproved.filter(|_| kind.is_for_any_node()) {
+                let condition =
+                    plan::condition("Denied", "NodeExists", &plan::exists(&node), Timestamp::now());
+                return self.write(request, "approval", |status| status.push(condition), None).await;
             }
             let condition = plan::condition("Approved", "AutoApproved", kind.message, Timestamp::now());
             return self.write(request, "approval", |status| status.push(condition), None).await;

@@ -4,6 +4,7 @@
 //! audit and managed fields name the one who wrote. Informers are shared and read as `system:kube-controller-manager`.
 //! A controller is a pure `plan` (what should change, given what is there) and a thin `reconcile` (do it).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ mod service_account;
 mod service_pods;
 mod slice_mirroring;
 mod taint_eviction;
+mod token_cleaner;
 
 pub use cidr::{Cidr, CidrError};
 
@@ -58,6 +60,16 @@ pub trait CertificateSigner: Send + Sync {
         usages: &'a [String],
         duration: Option<Duration>,
     ) -> BoxFuture<'a, Result<String, String>>;
+
+    /// Whether one of these is a name or an address of the API server, for which this node gets no serving certificate.
+    fn is_reserved(&self, node: &str, dns_names: &[String], addresses: &[IpAddr]) -> bool;
+
+    /// Whether a server runs this node itself: its name is taken even before it has registered.
+    fn is_own_node(&self, node: &str) -> bool;
+
+    /// Whether the certificate (PEM, ended or not) is one that was given to this node, and its key has made the signature
+    /// (base64) over the request.
+    fn is_proved(&self, node: &str, csr_pem: &str, certificate_pem: &str, signature: &str) -> bool;
 }
 
 /// Starts all controllers in tasks of `stage`.
@@ -77,4 +89,5 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     taint_eviction::start(&context);
     pod_gc::start(&context);
     certificates::start(&context);
+    token_cleaner::start(&context);
 }

@@ -1,12 +1,18 @@
 //! What the server does for commands on the same machine, which reach it through its admin socket.
 
+use std::time::Duration;
+
+use agent::admin::{AskError, ask};
 use agent::status::report::Report;
-use agent::{Problem, admin};
+use agent::{Instance, Problem, admin};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use supervisor::Stage;
 
+use crate::kubeconfig::{self, Kubeconfigs};
 use crate::snapshot::{Saved, Wish};
 use crate::status::Source;
+use crate::tokens::{self, Tokens};
 
 /// [`agent::status::report::Request`] with what only a server can do; the same words mean the same.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,6 +20,8 @@ use crate::status::Source;
 pub(crate) enum Request {
     Status,
     SaveSnapshot(Box<Wish>),
+    Token(tokens::Wish),
+    Kubeconfig(kubeconfig::Wish),
 }
 
 /// What was asked for, as the asker knows it.
@@ -22,17 +30,50 @@ pub(crate) enum Request {
 enum Done {
     Status(Box<Report>),
     Saved(Saved),
+    Token(tokens::Done),
+    Kubeconfig(String),
+}
+
+/// Who does it.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) source: Source,
+    pub(crate) tokens: Tokens,
+    pub(crate) kubeconfigs: Kubeconfigs,
 }
 
 /// Serves the socket until the stage stops.
-pub(crate) fn start(source: Source, stage: &Stage) -> Result<(), Problem> {
-    let folder = source.process.instance.server_dir();
-    admin::serve(&folder, stage, move |request| carry_out(request, source.clone()))
+pub(crate) fn start(served: Served, stage: &Stage) -> Result<(), Problem> {
+    let folder = served.source.process.instance.server_dir();
+    admin::serve(&folder, stage, move |request| carry_out(request, served.clone()))
 }
 
-async fn carry_out(request: Request, source: Source) -> Result<Done, Problem> {
+async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
     match request {
-        Request::Status => source.report().await.map(|report| Done::Status(Box::new(report))),
-        Request::SaveSnapshot(wish) => source.saver.save(*wish).await.map(Done::Saved),
+        Request::Status => served.source.report().await.map(|report| Done::Status(Box::new(report))),
+        Request::SaveSnapshot(wish) => served.source.saver.save(*wish).await.map(Done::Saved),
+        Request::Token(wish) => served.tokens.carry_out(wish).await.map(Done::Token),
+        Request::Kubeconfig(wish) => served.kubeconfigs.make(&wish).map(Done::Kubeconfig),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the server of this instance for something that takes no time.
+pub(crate) async fn ask_server<A: DeserializeOwned>(
+    instance: &Instance,
+    request: &Request,
+) -> Result<A, Problem> {
+    ask(&instance.server_dir(), request, PATIENCE).await.map_err(|error| unreached(instance, error))
+}
+
+/// Why there is no answer, for the command's user.
+pub(crate) fn unreached(instance: &Instance, error: AskError) -> Problem {
+    match error {
+        AskError::Failed(why) => Problem::plain(why),
+        error => {
+            let what = format!("reach the server of {}", instance.data_dir().display());
+            Problem::new(what, error, "start it, run this as the user it runs as, or give its --data-dir")
+        }
     }
 }

@@ -33,9 +33,24 @@ pub(crate) struct ServerArgs {
     /// Mode of that file
     #[arg(long, env = "MINIK8S_WRITE_KUBECONFIG_MODE", value_name = "MODE", default_value = "600")]
     pub(crate) write_kubeconfig_mode: String,
-    /// Secret that lets nodes join [default: a random one, kept in DATA/server/token]
+    /// Secret of servers [default: a random one, kept in DATA/server/token]
     #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// Secret that lets agents join [default: a random one, kept in DATA/server/agent-token]
+    #[arg(long, env = "MINIK8S_AGENT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) agent_token: Option<String>,
+    /// Authorize requests without credentials as system:anonymous; else they get /healthz, /livez, /readyz and /cacerts only
+    #[arg(
+        long,
+        env = "MINIK8S_ANONYMOUS_AUTH",
+        value_name = "BOOL",
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true
+    )]
+    pub(crate) anonymous_auth: bool,
     /// Addresses of pods
     #[arg(long, env = "MINIK8S_CLUSTER_CIDR", value_name = "CIDR", default_value = "10.42.0.0/16")]
     pub(crate) cluster_cidr: String,

@@ -16,7 +16,7 @@ use rcgen::SanType;
 use supervisor::{OnExit, Stage};
 use tokio::net::TcpListener;
 
-use crate::pki::{Authority, Purpose, Subject, current};
+use crate::pki::{Authority, LEAF_LIFE, Purpose, Subject, current};
 
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2379);
 
@@ -78,9 +78,15 @@ impl EtcdPki {
             organization: None,
             names: &self.names,
             purpose: Purpose::Server,
+            life: LEAF_LIFE,
         };
-        let client =
-            Subject { common_name: "etcd-client", organization: None, names: &[], purpose: Purpose::Client };
+        let client = Subject {
+            common_name: "etcd-client",
+            organization: None,
+            names: &[],
+            purpose: Purpose::Client,
+            life: LEAF_LIFE,
+        };
         let pair: Pair = current(&folder, &self.authority, "server", &server, now)?;
         current(&folder, &self.authority, "client", &client, now)?;
         self.slot.replace(&pair).map_err(|error| {

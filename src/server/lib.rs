@@ -7,14 +7,18 @@ mod admin;
 mod args;
 mod dialer;
 mod etcd;
+pub mod kubeconfig;
 mod listen;
 mod pki;
 mod plan;
 mod publish;
 mod role;
 mod run;
+mod secrets;
 pub mod snapshot;
 mod status;
+pub mod token_command;
+mod tokens;
 mod upkeep;
 
 pub use args::clap_command;

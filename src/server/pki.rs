@@ -1,10 +1,11 @@
-//! The cluster's keys: two certificate authorities, the certificates they issue for this server, the service accounts' key.
+//! The cluster's keys: three certificate authorities, the certificates they issue for this server, the service accounts' key.
 //!
-//! The server's authority vouches for what is dialled (API servers, kubelets), the clients' for who dials: so a kubelet's or a
-//! user's certificate can never pass for a server's. All keys are ECDSA P-256 in `DATA/server/tls`, mode 0600, each file
-//! whole or absent. Certificates are renewed while the server runs.
+//! The server's authority vouches for API servers, the kubelets' for kubelets, the clients' for who dials: so a certificate
+//! that a node obtains for an address it claims can never pass for an API server's. All keys are ECDSA P-256 in
+//! `DATA/server/tls`, mode 0600, each file whole or absent. Certificates are renewed while the server runs.
 
 mod authority;
+mod proof;
 mod signer;
 
 use std::net::IpAddr;
@@ -18,12 +19,14 @@ use base64::Engine;
 use parking_lot::Mutex;
 use rcgen::SanType;
 
-pub(crate) use authority::{Authority, Purpose, Subject};
+pub(crate) use authority::{Authority, DAY, LEAF_LIFE, Purpose, Subject};
 use authority::{is_current, san_set};
 pub(crate) use signer::Signer;
 
-/// A certificate this close to its end is renewed.
-pub(crate) const RENEW_WITHIN: i64 = 90 * 24 * 3600;
+/// A certificate of a year that is this close to its end is renewed; one of another life at the same part of it.
+const RENEW_WITHIN: i64 = 90 * DAY;
+/// Life of the administrator's certificate: nothing can call it back, so a copy that is lost must end by itself.
+pub(crate) const ADMIN_LIFE: i64 = 90 * DAY;
 
 /// The names and addresses that the serving certificate is for.
 #[derive(Clone, Debug)]
@@ -79,6 +82,8 @@ pub(crate) struct Pki {
     folder: PathBuf,
     pub(crate) server_ca: Arc<Authority>,
     pub(crate) client_ca: Arc<Authority>,
+    /// Signs kubelets' serving certificates and nothing else.
+    pub(crate) kubelet_ca: Arc<Authority>,
     pub(crate) service_account_key_pem: String,
     names: Mutex<ServingNames>,
     /// What the API server shows.
@@ -97,12 +102,15 @@ impl Pki {
         files::private_directory(folder)?;
         let server_ca = Arc::new(Authority::open(folder, "server-ca", now)?);
         let client_ca = Arc::new(Authority::open(folder, "client-ca", now)?);
+        // Older data directories have none: their kubelets' certificates are of the server's authority.
+        let kubelet_ca = Arc::new(Authority::open(folder, "kubelet-ca", now)?);
         let service_account_key_pem = service_account_key(folder)?;
         let serving = Arc::new(CertificateSlot::default());
         let pki = Pki {
             folder: folder.to_path_buf(),
             server_ca,
             client_ca,
+            kubelet_ca,
             service_account_key_pem,
             names: Mutex::new(names),
             serving,
@@ -116,6 +124,36 @@ impl Pki {
         *self.names.lock() = names;
     }
 
+    /// Whether a serving certificate with this name or address would be one of the API server's.
+    fn is_served_as(&self, san: &SanType) -> bool {
+        let lower = |san: &SanType| match san {
+            SanType::DnsName(name) => Some(name.as_str().trim_end_matches('.').to_ascii_lowercase()),
+            SanType::IpAddress(address) => Some(address.to_canonical().to_string()),
+            _ => None,
+        };
+        let wanted = lower(san);
+        wanted.is_none() || self.names.lock().0.iter().any(|own| lower(own) == wanted)
+    }
+
+    /// What a kubelet's certificate must lead to. In a cluster from before there was an authority for them, the server's counts too
+    /// until the last certificate it can have signed for a kubelet has ended.
+    pub(crate) fn kubelet_roots(&self, now: i64) -> String {
+        let mut roots = self.kubelet_ca.certificate_pem.clone();
+        let came_later = self.kubelet_ca.made > self.server_ca.made;
+        if came_later && now < self.kubelet_ca.made + LEAF_LIFE {
+            roots.push_str(&self.server_ca.certificate_pem);
+        }
+        roots
+    }
+
+    /// A fresh certificate of the administrator's, good for `life` seconds.
+    pub(crate) fn administrator(&self, life: i64, now: i64) -> Result<Pair, Problem> {
+        self.client_ca.issue(&administrator(life), now).map_err(|error| {
+            let advice = format!("check the files in {}", self.folder.display());
+            Problem::new("make the administrator's certificate", chain(&error), advice)
+        })
+    }
+
     /// Renews what is due; the serving certificate changes for connections from now on.
     pub(crate) fn renew(&self, now: i64) -> Result<ClientPairs, Problem> {
         let names = self.names.lock().clone();
@@ -124,6 +162,7 @@ impl Pki {
             organization: None,
             names: &names.0,
             purpose: Purpose::Server,
+            life: LEAF_LIFE,
         };
         let pair = current(&self.folder, &self.server_ca, "serving-kube-apiserver", &serving, now)?;
         self.serving.replace(&pair).map_err(|error| {
@@ -133,14 +172,8 @@ impl Pki {
                 format!("remove {}/serving-*", self.folder.display()),
             )
         })?;
-        let client = |common_name, organization| Subject {
-            common_name,
-            organization,
-            names: &[],
-            purpose: Purpose::Client,
-        };
-        let admin = client("system:admin", Some(api::identity::GROUP_MASTERS));
-        let kubelet_client = client(agent::node::KUBELET_CLIENT, Some(api::identity::GROUP_MASTERS));
+        let admin = administrator(ADMIN_LIFE);
+        let kubelet_client = Subject { common_name: agent::node::KUBELET_CLIENT, life: LEAF_LIFE, ..admin };
         Ok(ClientPairs {
             admin: current(&self.folder, &self.client_ca, "client-admin", &admin, now)?,
             kubelet_client: current(
@@ -154,6 +187,26 @@ impl Pki {
     }
 }
 
+fn administrator(life: i64) -> Subject<'static> {
+    Subject {
+        common_name: "system:admin",
+        organization: Some(api::identity::GROUP_MASTERS),
+        names: &[],
+        purpose: Purpose::Client,
+        life,
+    }
+}
+
+/// Whether a certificate was not made for a longer life than it would be now.
+fn is_of_life(validity: keys::Validity, life: i64) -> bool {
+    validity.not_after - validity.not_before <= life + authority::BACKDATE
+}
+
+/// How long before its end a certificate of this life is renewed.
+fn renew_within(life: i64) -> i64 {
+    if life == LEAF_LIFE { RENEW_WITHIN } else { life / 2 }
+}
+
 /// The certificate `NAME.crt` below `folder`, made anew if it is missing, of another authority, for other names or near its end.
 pub(crate) fn current(
     folder: &Path,
@@ -164,7 +217,8 @@ pub(crate) fn current(
 ) -> Result<Pair, Problem> {
     let place = PairFiles::in_directory(folder, name);
     if let Some(pair) = place.load()?
-        && is_current(&pair, authority, &san_set(subject.names), now, now + RENEW_WITHIN)
+        && is_current(&pair, authority, &san_set(subject.names), now, now + renew_within(subject.life))
+        && keys::validity(&pair.certificate_pem).is_ok_and(|validity| is_of_life(validity, subject.life))
     {
         return Ok(pair);
     }

@@ -1,5 +1,10 @@
-//! What the server tells the nodes of its cluster: a ConfigMap that they, and machines that are about to join, may read.
+//! What the server tells of its cluster: to its nodes and machines that are about to join, the settings; to everyone in it,
+//! the authority of kubelets' serving certificates, for whoever scrapes them.
+//!
+//! Both are ConfigMaps in `kube-public` with a role and a binding of the same name. The authority of kubelets is in no kubeconfig and
+//! not in `kube-root-ca.crt`: what it signs must never pass for an API server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +20,35 @@ use supervisor::{OnExit, Stage};
 /// Group of machines that show the join token.
 const GROUP_BOOTSTRAPPERS: &str = "system:bootstrappers";
 
+const GROUP_AUTHENTICATED: &str = "system:authenticated";
+
+/// The authorities that kubelets' serving certificates lead to, as `ca.crt`.
+const KUBELET_SERVING_CA: &str = "kubelet-serving-ca";
+
 /// Publishes the settings in a task of `stage`, and tries again until it has worked.
-pub(crate) fn start(api: Arc<dyn ObjectApi>, settings: ClusterSettings, stage: &Stage) {
+pub(crate) fn start(
+    api: Arc<dyn ObjectApi>,
+    settings: ClusterSettings,
+    kubelet_roots_pem: String,
+    stage: &Stage,
+) {
     stage.spawn_cancellable("publication of the cluster's settings", OnExit::Done, async move {
         let mut delay = Duration::from_millis(100);
-        while let Err(error) = publish(&api, &settings).await {
+        let told = [
+            Told {
+                name: SETTINGS_NAME,
+                data: settings.to_data(),
+                groups: &[GROUP_NODES, GROUP_BOOTSTRAPPERS],
+                verbs: &["get"],
+            },
+            Told {
+                name: KUBELET_SERVING_CA,
+                data: [("ca.crt".to_string(), kubelet_roots_pem)].into(),
+                groups: &[GROUP_AUTHENTICATED],
+                verbs: &["get", "list", "watch"],
+            },
+        ];
+        while let Err(error) = publish(&api, &told).await {
             tracing::warn!(%error, retry = ?delay, "the cluster's settings are not published yet: no node can join");
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_secs(30));
@@ -27,23 +56,39 @@ pub(crate) fn start(api: Arc<dyn ObjectApi>, settings: ClusterSettings, stage: &
     });
 }
 
-fn metadata() -> ObjectMeta {
+/// A ConfigMap and who may read it.
+struct Told {
+    name: &'static str,
+    data: BTreeMap<String, String>,
+    groups: &'static [&'static str],
+    verbs: &'static [&'static str],
+}
+
+async fn publish(api: &Arc<dyn ObjectApi>, told: &[Told]) -> Result<(), ApiError> {
+    for one in told {
+        publish_one(api, one).await?;
+    }
+    Ok(())
+}
+
+fn metadata(name: &str) -> ObjectMeta {
     ObjectMeta {
-        name: Some(SETTINGS_NAME.to_string()),
+        name: Some(name.to_string()),
         namespace: Some(SETTINGS_NAMESPACE.to_string()),
         ..ObjectMeta::default()
     }
 }
 
-async fn publish(api: &Arc<dyn ObjectApi>, settings: &ClusterSettings) -> Result<(), ApiError> {
+async fn publish_one(api: &Arc<dyn ObjectApi>, told: &Told) -> Result<(), ApiError> {
+    let metadata = || metadata(told.name);
     let config_map =
-        ConfigMap { metadata: metadata(), data: Some(settings.to_data()), ..ConfigMap::default() };
+        ConfigMap { metadata: metadata(), data: Some(told.data.clone()), ..ConfigMap::default() };
     ensure(api, &config_map, |old, new| old.data == new.data).await?;
     let rule = PolicyRule {
         api_groups: Some(vec![String::new()]),
         resources: Some(vec!["configmaps".to_string()]),
-        resource_names: Some(vec![SETTINGS_NAME.to_string()]),
-        verbs: vec!["get".to_string()],
+        resource_names: Some(vec![told.name.to_string()]),
+        verbs: told.verbs.iter().map(|verb| verb.to_string()).collect(),
         non_resource_urls: None,
     };
     let role = Role { metadata: metadata(), rules: Some(vec![rule]) };
@@ -59,9 +104,9 @@ async fn publish(api: &Arc<dyn ObjectApi>, settings: &ClusterSettings) -> Result
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_string()),
             kind: "Role".to_string(),
-            name: SETTINGS_NAME.to_string(),
+            name: told.name.to_string(),
         },
-        subjects: Some(vec![group(GROUP_NODES), group(GROUP_BOOTSTRAPPERS)]),
+        subjects: Some(told.groups.iter().map(|name| group(name)).collect()),
     };
     ensure(api, &binding, |old, new| old.subjects == new.subjects).await
 }
@@ -73,7 +118,7 @@ async fn ensure<K: Kinded>(
     same: impl Fn(&K, &K) -> bool,
 ) -> Result<(), ApiError> {
     let api: Api<K> = Api::namespaced(api.clone(), SETTINGS_NAMESPACE);
-    match api.find(SETTINGS_NAME).await? {
+    match api.find(wanted.metadata().name.as_deref().unwrap_or_default()).await? {
         None => api.create(wanted).await.map(|_| ()),
         Some(old) if same(&old, wanted) => Ok(()),
         Some(old) => {

@@ -20,8 +20,7 @@ use agent::notify::notify;
 use agent::problem::chain;
 use agent::status::collect::{NodeSource, ProcessSource};
 use agent::status::report::Etcd;
-use agent::token::Token;
-use agent::{Instance, Problem, VERSION, files, logging};
+use agent::{Instance, Problem, VERSION, logging};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER, USER_SCHEDULER};
 use apiserver::{ApiServer, ServiceAccountKeys, VersionInfo};
@@ -31,7 +30,6 @@ use client::https::{ClientCertificate, TlsNodeDialer};
 use client::{ApiFor, Informers};
 use embedded_store::{EmbeddedStore, OpenError, Recovery};
 use k8s_openapi::api::core::v1::ObjectReference;
-use rand::RngCore;
 use supervisor::{OnExit, Stage, Supervisor};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,9 +37,12 @@ use tokio::sync::watch;
 use crate::args::{ServerArgs, clap_command};
 use crate::dialer::Dialer;
 use crate::etcd::{self, Bound, EtcdPki, Listen};
-use crate::pki::{self, ClientPairs, Pki, Signer};
+use crate::kubeconfig::{self, Kubeconfigs};
+use crate::pki::{ClientPairs, Pki, Signer};
 use crate::plan::Plan;
+use crate::secrets::{self, AgentToken};
 use crate::snapshot::{Client, Past, Saver};
+use crate::tokens::Tokens;
 use crate::{admin, publish, role, snapshot, status, upkeep};
 
 /// Runs `minik8s server`.
@@ -90,49 +91,11 @@ fn open_store(instance: &Instance) -> Result<(Arc<EmbeddedStore>, Recovery), Pro
     Ok((store, recovery))
 }
 
-/// The secret that lets nodes join: given, kept, or new. Kept in the form that pins the CA.
-fn join_secret(plan: &Plan, ca_pem: &str) -> Result<String, Problem> {
-    let path = plan.instance.server_dir().join("token");
-    let kept = files::read(&path)?.map(|text| Token::parse(&text)).transpose().map_err(|problem| {
-        let advice = "restore it from a backup, or remove it to have a new one made";
-        Problem::new(format!("read {}", path.display()), problem, advice)
-    })?;
-    let given = plan.arguments.token.as_deref().map(Token::parse).transpose()?;
-    let token = given.or(kept).unwrap_or_else(|| {
-        let mut bytes = [0u8; 16];
-        rand::rng().fill_bytes(&mut bytes);
-        Token { ca_hash: None, secret: bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
-    });
-    let text = format!("{}\n", token.full(ca_pem));
-    if files::read(&path)?.as_deref() != Some(&text) {
-        files::write(&path, text.as_bytes(), 0o600)?;
-    }
-    Ok(token.secret)
-}
-
 pub(crate) fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
     ClientCertificate {
         certificate_pem: pair.certificate_pem.clone().into_bytes(),
         key_pem: pair.key_pem.clone().into_bytes(),
     }
-}
-
-fn write_kubeconfig(plan: &Plan, url: &str, pki: &Pki, clients: &ClientPairs) -> Result<(), Problem> {
-    let text = pki::kubeconfig(url, &pki.server_ca.certificate_pem, &clients.admin);
-    if let Some(folder) = plan.kubeconfig.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            Problem::new(
-                format!("create {}", folder.display()),
-                error,
-                "choose a writable place with --write-kubeconfig",
-            )
-        })?;
-    }
-    files::write(&plan.kubeconfig, text.as_bytes(), plan.kubeconfig_mode)?;
-    // Uninstalling removes the file where it was written.
-    let note = plan.instance.server_dir().join("kubeconfig-path");
-    let place = std::path::absolute(&plan.kubeconfig).unwrap_or_else(|_| plan.kubeconfig.clone());
-    files::write(&note, place.as_os_str().as_encoded_bytes(), 0o600)
 }
 
 async fn run(arguments: ServerArgs) -> Result<(), Problem> {
@@ -172,7 +135,7 @@ async fn start(
     let names = plan.serving_names(&addresses.borrow())?;
     let (pki, clients) = Pki::open(&tls_dir, names, keys::now())?;
     let pki = Arc::new(pki);
-    let secret = join_secret(plan, &pki.server_ca.certificate_pem)?;
+    let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
     let opening = opening.await;
     let (store, recovery) =
         opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
@@ -182,7 +145,8 @@ async fn start(
     let dialer = node_dialer(&pki, &clients)?;
     let api_stage = supervisor.stage("apiserver");
     let advertised = plan.advertised(&addresses, &api_stage);
-    let mut config = apiserver_config(plan, advertised.clone(), port, &pki, secret, dialer.clone());
+    let mut config =
+        apiserver_config(plan, advertised.clone(), port, &pki, agents.subscribe(), dialer.clone());
     let measured = store.clone();
     config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
     let server = ApiServer::start(config, store.clone(), &api_stage)
@@ -190,7 +154,7 @@ async fn start(
         .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))?;
     server.serve(listener, serving_tls(&pki)?, &supervisor.stage("port"));
     let url = plan.local_url(port);
-    write_kubeconfig(plan, &url, &pki, &clients)?;
+    kubeconfig::write(plan, &url, &pki, &clients)?;
     tracing::info!(%url, kubeconfig = %plan.kubeconfig.display(), after = ?began.elapsed(), "the API is served");
 
     let upkeep_stage = supervisor.stage("upkeep");
@@ -216,7 +180,7 @@ async fn start(
             supervisor: supervisor.clone(),
         },
         server: server.clone(),
-        url,
+        url: url.clone(),
         advertised,
         port,
         kubeconfig: plan.kubeconfig.clone(),
@@ -227,10 +191,16 @@ async fn start(
         saver,
         node: node.clone(),
     };
-    admin::start(source, &upkeep_stage)?;
     let settings = settings(plan, &pki);
     let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
-    publish::start(own_api, settings.clone(), &upkeep_stage);
+    let ca_pem = pki.server_ca.certificate_pem.clone();
+    let served = admin::Served {
+        source,
+        tokens: Tokens { api: own_api.clone(), agents: Arc::new(agents), ca_pem },
+        kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
+    };
+    admin::start(served, &upkeep_stage)?;
+    publish::start(own_api, settings.clone(), pki.kubelet_roots(keys::now()), &upkeep_stage);
     start_control_loops(plan, &server, &pki, supervisor)?;
     if !plan.arguments.disable_agent {
         let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
@@ -240,6 +210,13 @@ async fn start(
     Ok(())
 }
 
+/// Makes what is missing of the secrets in files, and answers with the one that lets machines join.
+fn kept_secrets(plan: &Plan, ca_pem: &str) -> Result<AgentToken, Problem> {
+    secrets::server_token(&plan.instance, plan.arguments.token.as_deref(), ca_pem)?;
+    secrets::ensure_seal_key(&plan.instance)?;
+    AgentToken::open(&plan.instance, plan.arguments.agent_token.as_deref(), ca_pem)
+}
+
 /// What nodes are told of the cluster.
 fn settings(plan: &Plan, pki: &Pki) -> ClusterSettings {
     ClusterSettings {
@@ -247,6 +224,7 @@ fn settings(plan: &Plan, pki: &Pki) -> ClusterSettings {
         cluster_dns: vec![plan.network.cluster_dns],
         cluster_domain: plan.arguments.cluster_domain.clone(),
         client_ca_pem: pki.client_ca.certificate_pem.clone(),
+        kubelet_ca_pem: Some(pki.kubelet_ca.certificate_pem.clone()),
     }
 }
 
@@ -258,7 +236,7 @@ fn serving_tls(pki: &Pki) -> Result<Arc<rustls::ServerConfig>, Problem> {
 
 fn node_dialer(pki: &Pki, clients: &ClientPairs) -> Result<Arc<Dialer>, Problem> {
     let certificate = client_certificate(&clients.kubelet_client);
-    let dialer = TlsNodeDialer::new(pki.server_ca.certificate_pem.as_bytes(), &certificate);
+    let dialer = TlsNodeDialer::new(pki.kubelet_roots(keys::now()).as_bytes(), &certificate);
     dialer.map(|dialer| Arc::new(Dialer::new(dialer))).map_err(|error| {
         Problem::new("set up the way to nodes", chain(&error), "remove DATA/server/tls/client-*")
     })
@@ -323,7 +301,7 @@ fn apiserver_config(
     advertised: watch::Receiver<IpAddr>,
     port: u16,
     pki: &Pki,
-    secret: String,
+    agents: watch::Receiver<String>,
     dialer: Arc<Dialer>,
 ) -> apiserver::Config {
     let issuer = format!("https://kubernetes.default.svc.{}", plan.arguments.cluster_domain);
@@ -342,7 +320,8 @@ fn apiserver_config(
         client_ca_der: pki.client_ca.certificate_der.to_vec(),
         client_ca_pem: pki.client_ca.certificate_pem.clone(),
         ca_pem: pki.server_ca.certificate_pem.clone(),
-        join_token: Some(secret),
+        join_token: Some(agents),
+        anonymous_auth: plan.arguments.anonymous_auth,
         node_dialer: dialer,
         version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
         more_metrics: None,
@@ -352,15 +331,15 @@ fn apiserver_config(
 fn start_control_loops(
     plan: &Plan,
     server: &Arc<ApiServer>,
-    pki: &Pki,
+    pki: &Arc<Pki>,
     supervisor: &Supervisor,
 ) -> Result<(), Problem> {
     if plan.arguments.runs("controllers") {
         let stage = supervisor.stage("controllers");
         let signer = Signer {
-            server_ca: pki.server_ca.clone(),
-            client_ca: pki.client_ca.clone(),
+            pki: pki.clone(),
             kubernetes_ip: plan.network.kubernetes_ip,
+            own_node: (!plan.arguments.disable_agent).then(|| plan.node_name.clone()),
         };
         let config = controllers::Config {
             cluster_cidr: plan.network.cluster_cidr,
@@ -407,6 +386,7 @@ async fn start_node(
         sysctls: node.sysctls()?,
         seccomp_default: node.seccomp_default,
         client_ca: pki.client_ca.certificate_der.clone(),
+        serving_ca: Some(pki.kubelet_ca.certificate_der.clone()),
     };
     let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
     role::start(own_api, &plan.node_name, &supervisor.stage("role"));

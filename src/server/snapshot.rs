@@ -2,7 +2,7 @@
 //! its nodes and users.
 //!
 //! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right secret opens:
-//! a passphrase, or by default the server token. It is written to a directory and, if flags say so, then uploaded.
+//! a passphrase, or by default the seal key of the data directory (in snapshots of earlier versions, the server token). It is written to a directory and, if flags say so, then uploaded.
 
 mod command;
 mod keys;
@@ -23,6 +23,8 @@ use embedded_store::snapshot::{SnapshotStatus, seal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::secrets;
+
 pub use command::{clap_command, main};
 pub(crate) use past::Past;
 pub(crate) use s3::{Client, S3Args, Target};
@@ -35,7 +37,7 @@ const KEYS: &str = "keys";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Secret {
-    Token,
+    SealKey,
     Passphrase,
 }
 
@@ -115,7 +117,7 @@ impl Saver {
         };
         let (secret, kind) = match passphrase {
             Some(passphrase) => (passphrase.to_string(), Secret::Passphrase),
-            None => (token_secret(&self.instance)?, Secret::Token),
+            None => (seal_key(&self.instance)?, Secret::SealKey),
         };
         let failed = |why: &dyn std::fmt::Display| {
             let advice = "check the place and the space of its disk";
@@ -130,18 +132,12 @@ impl Saver {
     }
 }
 
-/// The secret of the server's token, which seals by default.
-fn token_secret(instance: &Instance) -> Result<String, Problem> {
-    let path = instance.server_dir().join("token");
-    let missing = || {
-        Problem::new(
-            "seal the snapshot",
-            format!("there is no {}", path.display()),
-            "start the server once, or give --passphrase-file",
-        )
-    };
-    let text = files::read(&path)?.ok_or_else(missing)?;
-    Ok(agent::token::Token::parse(&text)?.secret)
+/// The key that seals by default.
+fn seal_key(instance: &Instance) -> Result<String, Problem> {
+    secrets::seal_keys(instance)?.into_iter().next().ok_or_else(|| {
+        let why = format!("there is no {}", secrets::seal_key_file(instance).display());
+        Problem::new("seal the snapshot", why, "start the server once, or give --passphrase-file")
+    })
 }
 
 const PREFIX: &str = "snapshot-";

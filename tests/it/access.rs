@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, eventually, run};
+use minik8s_tests::{Cluster, Options, eventually, run};
 
 #[test]
 fn strangers_see_health_and_nothing_else() {
@@ -14,6 +14,26 @@ fn strangers_see_health_and_nothing_else() {
     };
     assert_eq!(raw("/readyz").ok(), "ok");
     assert!(raw("/cacerts").ok().contains("BEGIN CERTIFICATE"));
+    assert!(raw("/livez").ok() == "ok" && raw("/healthz").ok() == "ok");
+    for path in ["/version", "/api/v1/namespaces", "/api", "/openapi/v3", "/metrics", "/", "/nowhere"] {
+        let refused = raw(path).json();
+        assert_eq!(
+            (&refused["reason"], &refused["code"]),
+            (&"Unauthorized".into(), &401.into()),
+            "{path}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn strangers_are_authorized_as_upstream_does_if_a_flag_says_so() {
+    let flags = vec!["--anonymous-auth".to_string()];
+    let cluster = Cluster::start_with(Options { node: false, flags });
+    let server = server_of(&cluster);
+    let raw = |path: &str| {
+        let mut curl = cluster.network.command(0, "curl".as_ref());
+        run(curl.args(["-sk", &format!("{server}{path}")]), "")
+    };
     assert!(raw("/version").ok().contains("gitVersion"));
     let refused = raw("/api/v1/namespaces").json();
     assert_eq!(refused["reason"], "Forbidden", "{refused}");

@@ -92,7 +92,7 @@ fn two_bare_machines_become_a_cluster_and_are_bare_again() {
     let server = Machine::boot(&distribution, &network, 0);
     let agent = Machine::boot(&distribution, &network, 1);
     let clean = install_from_a_clone(&network, &server);
-    let token = fs::read_to_string(server.path("/var/lib/minik8s/server/token")).unwrap();
+    let token = fs::read_to_string(server.path("/var/lib/minik8s/server/agent-token")).unwrap();
     let url = format!("https://{}:6443", network.address(0));
     let _served = serve(&network, 1, &site(&agent));
     let clean_agent = install_by_download(&agent, &url, token.trim());
@@ -181,6 +181,8 @@ fn install_by_download(machine: &Machine, url: &str, token: &str) -> BTreeSet<St
     fs::write(site.join(format!("{name}.sha256")), format!("{sum}  {name}\n")).unwrap();
     let said = machine.sh(&format!("{variables} sh /root/install.sh")).ok();
     assert!(said.contains("this machine is a Ready node of https://"), "{said}");
+    let kept = machine.sh("cat /etc/minik8s/minik8s.env").ok();
+    assert!(kept.contains("MINIK8S_URL=") && !kept.contains("MINIK8S_TOKEN"), "it has done its work: {kept}");
     clean
 }
 

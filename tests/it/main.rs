@@ -22,5 +22,6 @@ mod s3;
 mod snapshot;
 mod status;
 mod systemd_machine;
+mod trust;
 mod uninstall;
 mod walkthrough;

@@ -76,12 +76,12 @@ fn a_cluster_comes_back_from_s3_on_an_empty_machine() {
     assert!(!setup.store.object(&format!("one/{}", names[1])).exists() && !local.join(&names[1]).exists());
     assert!(setup.snapshot(&["delete", &names[1]]).failed().contains("NoSuchKey"));
 
-    let token = fs::read_to_string(setup.cluster.data_dir().join("server/token")).unwrap();
+    let key = fs::read_to_string(setup.cluster.data_dir().join("server/seal-key")).unwrap();
     setup.cluster.stop();
     fs::rename(setup.cluster.data_dir(), setup.cluster.folder().join("gone")).unwrap();
-    let absent = setup.snapshot(&["restore", "snapshot-none.db", "--token", token.trim()]).failed();
+    let absent = setup.snapshot(&["restore", "snapshot-none.db", "--seal-key", key.trim()]).failed();
     assert!(absent.contains("NoSuchKey") && absent.contains("snapshot list"), "{absent}");
-    setup.snapshot(&["restore", &names[2], "--token", token.trim()]).ok();
+    setup.snapshot(&["restore", &names[2], "--seal-key", key.trim()]).ok();
     setup.cluster.start();
     assert_eq!(setup.cluster.get("configmap", "kept"), before);
 }

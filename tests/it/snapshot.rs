@@ -31,12 +31,31 @@ fn a_restored_cluster_is_the_saved_one_to_its_users() {
     cluster.kubectl(&["delete", "configmap", "kept"]).ok();
     cluster.kubectl(&["create", "configmap", "later"]).ok();
     let authority = fs::read(cluster.data_dir().join("server/tls/server-ca.crt")).unwrap();
-    let token = fs::read_to_string(cluster.data_dir().join("server/token")).unwrap();
+    let read = |name: &str| fs::read_to_string(cluster.data_dir().join("server").join(name)).unwrap();
+    let (key, token, agents) = (read("seal-key"), read("token"), read("agent-token"));
+    // Rotated afterwards: what was sealed before is opened by the key of that time.
+    let fresh = snapshot(&cluster, &cluster.data_dir(), &["rotate-key"]).ok();
+    assert_eq!(read("seal-key"), format!("{fresh}{key}"));
+    let sealed_anew = save(&cluster, &[]);
     cluster.stop();
     fs::rename(cluster.data_dir(), cluster.folder().join("old")).unwrap();
     let file = cluster.folder().join("old").join(file.strip_prefix(cluster.data_dir()).unwrap());
 
-    snapshot(&cluster, &cluster.data_dir(), &["restore", text(&file), "--token", token.trim()]).ok();
+    let old = |file: &Path| cluster.folder().join("old").join(file.strip_prefix(cluster.data_dir()).unwrap());
+    let with = |file: &Path, flag: &str, secret: &str| {
+        snapshot(&cluster, &cluster.data_dir(), &["restore", text(file), flag, secret.trim()])
+    };
+    let refused = with(&file, "--token", &token).failed();
+    assert!(
+        refused.contains("was not sealed with this secret"),
+        "the token opens old snapshots only: {refused}"
+    );
+    assert!(
+        with(&old(&sealed_anew), "--seal-key", &key).failed().contains("was not sealed with this secret")
+    );
+    with(&file, "--seal-key", &key).ok();
+    let read = |name: &str| fs::read_to_string(cluster.data_dir().join("server").join(name)).unwrap();
+    assert_eq!((read("seal-key"), read("token"), read("agent-token")), (key, token, agents));
     cluster.start();
     assert_eq!(cluster.get("configmap", "kept"), before);
     assert!(!cluster.kubectl(&["get", "configmap", "later"]).success);

@@ -1,5 +1,6 @@
 //! Asking the cluster for a certificate: create a CertificateSigningRequest, wait until it is signed or refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Pair, signature_over};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -20,6 +23,22 @@ pub struct Ask<'a> {
     /// In the API's words, such as `client auth`.
     pub usages: &'a [&'a str],
     pub request_pem: String,
+    /// The certificate that came before, with its key: proves the same machine where the certificate itself has ended.
+    pub previous: Option<&'a Pair>,
+}
+
+/// Annotations with which a request carries that proof; the approving controller knows them.
+const PREVIOUS_CERTIFICATE: &str = "node.minik8s.io/previous-certificate";
+const PREVIOUS_KEY_SIGNATURE: &str = "node.minik8s.io/previous-key-signature";
+
+impl Ask<'_> {
+    fn annotations(&self) -> Option<BTreeMap<String, String>> {
+        let previous = self.previous?;
+        let signature = signature_over(&previous.key_pem, &self.request_pem).ok()?;
+        let proof =
+            [(PREVIOUS_CERTIFICATE, previous.certificate_pem.clone()), (PREVIOUS_KEY_SIGNATURE, signature)];
+        Some(proof.map(|(name, value)| (name.to_string(), value)).into())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +59,11 @@ pub async fn obtain(
 ) -> Result<String, RequestError> {
     let api: Api<CertificateSigningRequest> = Api::all(api);
     let object = CertificateSigningRequest {
-        metadata: ObjectMeta { generate_name: Some(ask.prefix.to_string()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            generate_name: Some(ask.prefix.to_string()),
+            annotations: ask.annotations(),
+            ..ObjectMeta::default()
+        },
         spec: CertificateSigningRequestSpec {
             request: ByteString(ask.request_pem.clone().into_bytes()),
             signer_name: ask.signer.to_string(),

@@ -53,6 +53,7 @@ fn config() -> Config {
         client_ca_pem: String::new(),
         ca_pem: String::new(),
         join_token: None,
+        anonymous_auth: true,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
         more_metrics: None,

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 
 use super::request::{self, Request};
+use crate::CertificateSigner;
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -38,6 +39,21 @@ pub(super) struct Recognized {
     pub(super) subresource: &'static str,
     /// Message of the approval.
     pub(super) message: &'static str,
+}
+
+impl Recognized {
+    /// Whether it lets the author have any node's certificate, rather than its own.
+    pub(super) fn is_for_any_node(self) -> bool {
+        self == NODE_CLIENT
+    }
+}
+
+/// Why such a request is denied, and what to do.
+pub(super) fn exists(node: &str) -> String {
+    format!(
+        "node {node} exists, and the request is not proved by its key; if this machine is to take its place, delete the node \
+         first (kubectl delete node {node}), else give it another name (--node-name)"
+    )
 }
 
 /// Upstream's two, in its order.
@@ -118,11 +134,38 @@ pub(super) fn expiry(request: &CertificateSigningRequest) -> Option<Timestamp> {
     settled.or(created)
 }
 
+/// With these a node whose certificate has ended proves, to who shows a token, that it has its key: the old certificate (PEM), and the
+/// signature (base64) over the request by its key.
+const PREVIOUS_CERTIFICATE: &str = "node.minik8s.io/previous-certificate";
+const PREVIOUS_KEY_SIGNATURE: &str = "node.minik8s.io/previous-key-signature";
+
+/// What the cluster's authority says of nodes.
+pub(super) struct Known<'a> {
+    pub(super) node: &'a (dyn Fn(&str) -> Option<Arc<Node>> + Sync),
+    pub(super) signer: &'a dyn CertificateSigner,
+}
+
+/// The node for which this request must not be granted to who merely may ask for nodes: it is there, and neither is the request
+/// its own nor is it proved by its key. A token that many know is no proof of being one node.
+pub(super) fn unproved(request: &CertificateSigningRequest, known: &Known<'_>) -> Option<String> {
+    let asked = request::parse(&request.spec.request.0).ok()?;
+    let name = node_of(&asked)?;
+    if request.spec.username.as_deref() == Some(&asked.common_name) {
+        return None;
+    }
+    let exists = known.signer.is_own_node(name) || (known.node)(name).is_some();
+    let proof = request.metadata.annotations.as_ref().and_then(|annotations| {
+        Some((annotations.get(PREVIOUS_CERTIFICATE)?, annotations.get(PREVIOUS_KEY_SIGNATURE)?))
+    });
+    let proved = proof.is_some_and(|(certificate, signature)| {
+        let pem = std::str::from_utf8(&request.spec.request.0).unwrap_or("");
+        known.signer.is_proved(name, pem, certificate, signature)
+    });
+    (exists && !proved).then(|| name.to_string())
+}
+
 /// The kinds that the request is of: any of them is enough.
-pub(super) fn recognize(
-    request: &CertificateSigningRequest,
-    node: impl Fn(&str) -> Option<Arc<Node>>,
-) -> Vec<Recognized> {
+pub(super) fn recognize(request: &CertificateSigningRequest, known: &Known<'_>) -> Vec<Recognized> {
     let spec = &request.spec;
     let Ok(asked) = request::parse(&spec.request.0) else { return Vec::new() };
     let user = spec.username.as_deref().unwrap_or("");
@@ -132,10 +175,14 @@ pub(super) fn recognize(
     match (spec.signer_name.as_str(), node_of(&asked)) {
         (KUBELET_CLIENT, Some(_)) if plain_client && itself => vec![SELF_CLIENT, NODE_CLIENT],
         (KUBELET_CLIENT, Some(_)) if plain_client => vec![NODE_CLIENT],
-        (KUBELET_SERVING, Some(name)) if itself && usages_are(&usages, "server auth") => match node(name) {
-            Some(node) if names_are_of(&asked, &node) => vec![SELF_SERVING],
-            _ => Vec::new(),
-        },
+        (KUBELET_SERVING, Some(name)) if itself && usages_are(&usages, "server auth") => {
+            // What a node reports as its address is its own word: never those by which the API server is known.
+            let is_reserved = || known.signer.is_reserved(name, &asked.dns_names, &asked.addresses);
+            match (known.node)(name) {
+                Some(node) if names_are_of(&asked, &node) && !is_reserved() => vec![SELF_SERVING],
+                _ => Vec::new(),
+            }
+        }
         (CLIENT, None) if plain_client && asked.common_name == NETWORK_USER => {
             let is_node = user.starts_with(NODE_USER) && asked.organizations.is_empty();
             if is_node { vec![NETWORK_CLIENT] } else { Vec::new() }

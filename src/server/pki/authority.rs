@@ -15,11 +15,11 @@ use rcgen::{
 };
 use x509_parser::extensions::GeneralName;
 
-pub(super) const DAY: i64 = 24 * 3600;
+pub(crate) const DAY: i64 = 24 * 3600;
 const AUTHORITY_LIFE: i64 = 3650 * DAY;
-pub(super) const LEAF_LIFE: i64 = 365 * DAY;
+pub(crate) const LEAF_LIFE: i64 = 365 * DAY;
 /// Certificates begin in the past, for clients whose clock is behind, and for when this machine's clock is set back.
-const BACKDATE: i64 = 30 * DAY;
+pub(super) const BACKDATE: i64 = 30 * DAY;
 const BACKDATE_AUTHORITY: i64 = 365 * DAY;
 
 /// When a certificate that is made now begins: short-lived ones not long before, for their age says when they are renewed.
@@ -41,12 +41,16 @@ pub(crate) struct Subject<'a> {
     pub(crate) organization: Option<&'a str>,
     pub(crate) names: &'a [SanType],
     pub(crate) purpose: Purpose,
+    /// How long it is good for, in seconds.
+    pub(crate) life: i64,
 }
 
 pub(crate) struct Authority {
     pub(crate) certificate_pem: String,
     pub(crate) certificate_der: rustls::pki_types::CertificateDer<'static>,
     pub(super) issuer: Issuer<'static, KeyPair>,
+    /// When it was made, in seconds since 1970.
+    pub(super) made: i64,
     pub(super) not_after: i64,
 }
 
@@ -95,9 +99,11 @@ impl Authority {
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err(KeyError::Certificate("the file, for its key,".to_string()));
         }
+        let made = parsed.validity().not_before.timestamp() + BACKDATE_AUTHORITY;
         let not_after = parsed.validity().not_after.timestamp();
         let issuer = Issuer::from_ca_cert_der(&certificate_der, key)?;
-        Ok(Authority { certificate_pem: pair.certificate_pem.clone(), issuer, not_after, certificate_der })
+        let certificate_pem = pair.certificate_pem.clone();
+        Ok(Authority { certificate_pem, issuer, made, not_after, certificate_der })
     }
 
     /// A new key and a certificate for it.
@@ -111,7 +117,7 @@ impl Authority {
             Purpose::Server => ExtendedKeyUsagePurpose::ServerAuth,
             Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
         }];
-        self.stamp(&mut params, now, LEAF_LIFE);
+        self.stamp(&mut params, now, subject.life);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }

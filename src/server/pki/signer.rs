@@ -18,15 +18,16 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer, X509Name};
 
-use super::Authority;
 use super::authority::LEAF_LIFE;
+use super::{Authority, Pki, proof};
 
 /// The cluster's authorities, as the signing controller sees them.
 pub(crate) struct Signer {
-    pub(crate) server_ca: Arc<Authority>,
-    pub(crate) client_ca: Arc<Authority>,
+    pub(crate) pki: Arc<Pki>,
     /// The `kubernetes` service's address.
     pub(crate) kubernetes_ip: IpAddr,
+    /// The node that this server runs, and that shares its name and addresses.
+    pub(crate) own_node: Option<String>,
 }
 
 impl CertificateSigner for Signer {
@@ -40,23 +41,46 @@ impl CertificateSigner for Signer {
         let outcome = self.signed(csr_pem, signer_name, usages, duration, agent::keys::now());
         Box::pin(async move { outcome })
     }
+
+    fn is_reserved(&self, node: &str, dns_names: &[String], addresses: &[IpAddr]) -> bool {
+        let names = dns_names.iter().map(|name| name.clone().try_into().map(SanType::DnsName));
+        // What is no name of the DNS is nobody's.
+        names.into_iter().any(|name| name.is_ok_and(|name| self.reserves(node, &name)))
+            || addresses.iter().any(|address| self.reserves(node, &SanType::IpAddress(*address)))
+    }
+
+    fn is_own_node(&self, node: &str) -> bool {
+        self.own_node.as_deref() == Some(node)
+    }
+
+    fn is_proved(&self, node: &str, csr_pem: &str, certificate_pem: &str, signature: &str) -> bool {
+        proof::holds(&self.pki.client_ca, node, csr_pem, certificate_pem, signature)
+    }
 }
 
 /// The shortest life upstream grants.
 const SHORTEST_LIFE: i64 = 600;
 
 impl Signer {
-    /// Names by which clients know the API server: whoever had a certificate for one could pass for it. (A node's own
-    /// address may be the API server's too: the server's own node shares it.)
-    fn is_reserved(&self, san: &SanType) -> bool {
-        match san {
+    /// Names and addresses by which clients know the API server: no kubelet's certificate has one. Only the server's own node
+    /// may have those that it shares with it.
+    fn reserves(&self, node: &str, san: &SanType) -> bool {
+        let always = match san {
             SanType::DnsName(name) => {
                 let name = name.as_str().to_ascii_lowercase();
-                name == "localhost" || name == "kubernetes" || name.starts_with("kubernetes.")
+                let name = name.trim_end_matches('.');
+                name == "localhost"
+                    || name == "kubernetes"
+                    || name.starts_with("kubernetes.")
+                    || name.contains('*')
             }
-            SanType::IpAddress(address) => address.is_loopback() || *address == self.kubernetes_ip,
+            SanType::IpAddress(address) => {
+                let address = address.to_canonical();
+                address.is_loopback() || address.is_unspecified() || address == self.kubernetes_ip
+            }
             _ => false,
-        }
+        };
+        always || (!self.is_own_node(node) && self.pki.is_served_as(san))
     }
 
     pub(super) fn signed(
@@ -193,7 +217,7 @@ fn check<'a>(
             if !allowed || !only(&["client auth", "digital signature", "key encipherment"]) {
                 return Err(format!("invalid usages: {usages:?}"));
             }
-            Ok(&signer.client_ca)
+            Ok(&signer.pki.client_ca)
         }
         "kubernetes.io/kubelet-serving" => {
             of_node()?;
@@ -204,14 +228,15 @@ fn check<'a>(
                         .to_string(),
                 );
             }
-            if sans.iter().any(|san| signer.is_reserved(san)) {
+            let node = common_name.trim_start_matches("system:node:");
+            if sans.iter().any(|san| signer.reserves(node, san)) {
                 return Err("a name or address in subjectAltNames is the API server's".to_string());
             }
             let allowed = has("server auth") && has("digital signature");
             if !allowed || !only(&["server auth", "digital signature", "key encipherment"]) {
                 return Err(format!("invalid usages: {usages:?}"));
             }
-            Ok(&signer.server_ca)
+            Ok(&signer.pki.kubelet_ca)
         }
         "kubernetes.io/kube-apiserver-client" => {
             if organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
@@ -220,7 +245,7 @@ fn check<'a>(
             if !has("client auth") || !only(&["client auth", "digital signature", "key encipherment"]) {
                 return Err(format!("invalid usages: {usages:?}"));
             }
-            Ok(&signer.client_ca)
+            Ok(&signer.pki.client_ca)
         }
         other => Err(format!("{other} is not signed here")),
     }

@@ -27,8 +27,9 @@ fn a_second_start_finds_what_the_first_has_made() {
     let folder = tempfile::tempdir().unwrap();
     let (first, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
     let certificate = serving(folder.path());
-    let (second, again) = Pki::open(folder.path(), names(&[]), NOW + 100 * DAY).unwrap();
+    let (second, again) = Pki::open(folder.path(), names(&[]), NOW + 30 * DAY).unwrap();
     assert_eq!(first.server_ca.certificate_pem, second.server_ca.certificate_pem);
+    assert_eq!(first.kubelet_ca.certificate_pem, second.kubelet_ca.certificate_pem);
     assert_eq!(first.service_account_key_pem, second.service_account_key_pem);
     assert_eq!(certificate, serving(folder.path()));
     assert_eq!(clients.admin, again.admin);
@@ -71,9 +72,132 @@ fn a_half_written_leaf_is_made_anew() {
 }
 
 fn signer(folder: &Path) -> Signer {
-    let (pki, _) = Pki::open(folder, names(&[]), NOW).unwrap();
+    let (pki, _) = Pki::open(folder, names(&["api.example", "198.51.100.7"]), NOW).unwrap();
     let kubernetes_ip = "10.43.0.1".parse().unwrap();
-    Signer { server_ca: pki.server_ca.clone(), client_ca: pki.client_ca.clone(), kubernetes_ip }
+    Signer { pki: Arc::new(pki), kubernetes_ip, own_node: Some("own".to_string()) }
+}
+
+#[test]
+fn the_administrators_certificate_is_short_lived_and_a_longer_one_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pki, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    assert_eq!(keys::validity(&clients.admin.certificate_pem).unwrap().not_after, NOW + ADMIN_LIFE);
+    let later = pki.renew(NOW + 46 * DAY).unwrap();
+    assert_ne!(later.admin, clients.admin, "renewed at half its life");
+    assert_eq!(later.kubelet_client, clients.kubelet_client);
+    // As earlier versions made it.
+    let long = pki.administrator(365 * DAY, NOW).unwrap();
+    PairFiles::in_directory(folder.path(), "client-admin").store(&long).unwrap();
+    let replaced = pki.renew(NOW).unwrap().admin;
+    assert_eq!(keys::validity(&replaced.certificate_pem).unwrap().not_after, NOW + ADMIN_LIFE);
+}
+
+#[test]
+fn an_older_data_directory_is_given_an_authority_for_kubelets_and_trusts_their_old_certificates_for_a_while()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (fresh, _) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
+    assert_eq!(fresh.kubelet_roots(NOW), fresh.kubelet_ca.certificate_pem, "nothing to wait for");
+    for file in ["kubelet-ca.crt", "kubelet-ca.key"] {
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+    }
+    let (upgraded, _) = Pki::open(folder.path(), names(&[]), NOW + 100 * DAY).unwrap();
+    assert_ne!(upgraded.kubelet_ca.certificate_pem, upgraded.server_ca.certificate_pem);
+    assert_eq!(upgraded.server_ca.certificate_pem, fresh.server_ca.certificate_pem);
+    let both = upgraded.kubelet_ca.certificate_pem.clone() + &upgraded.server_ca.certificate_pem;
+    assert_eq!(upgraded.kubelet_roots(NOW + 464 * DAY), both);
+    assert_eq!(upgraded.kubelet_roots(NOW + 466 * DAY), upgraded.kubelet_ca.certificate_pem);
+}
+
+#[test]
+fn a_kubelets_certificate_is_of_its_own_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let san = [SanType::IpAddress("192.0.2.9".parse().unwrap())];
+    let key = keys::new_key().unwrap();
+    let csr = keys::request_for(&key, "system:node:a", Some("system:nodes"), &san).unwrap();
+    let pem =
+        signer.signed(&csr, SERVING, &usages(&["digital signature", "server auth"]), None, NOW).unwrap();
+    let der = keys::first_certificate(&pem).unwrap();
+    let verify = |authority: &Authority| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate_der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let now = rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(NOW as u64 + 60));
+        let name = rustls::pki_types::ServerName::try_from("192.0.2.9").unwrap();
+        rustls::client::danger::ServerCertVerifier::verify_server_cert(&*verifier, &der, &[], &name, &[], now)
+            .is_ok()
+    };
+    assert!(verify(&signer.pki.kubelet_ca));
+    assert!(!verify(&signer.pki.server_ca), "no client of the API server may take it for one");
+}
+
+#[test]
+fn names_and_addresses_of_the_server_are_for_its_own_node_only() {
+    use controllers::CertificateSigner;
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let server = usages(&["digital signature", "server auth"]);
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let address = |text: &str| SanType::IpAddress(text.parse().unwrap());
+    let sign = |node: &str, san: SanType| {
+        let key = keys::new_key().unwrap();
+        let csr =
+            keys::request_for(&key, &format!("system:node:{node}"), Some("system:nodes"), &[san]).unwrap();
+        signer.signed(&csr, SERVING, &server, None, NOW)
+    };
+    for shared in
+        [address("192.0.2.1"), address("198.51.100.7"), dns("host"), dns("HOST"), dns("api.example")]
+    {
+        let refused = sign("a", shared.clone()).unwrap_err();
+        assert!(refused.contains("the API server's"), "{refused}");
+        sign("own", shared).unwrap();
+    }
+    for never in [dns("kubernetes.default.svc"), address("::1"), address("0.0.0.0"), dns("*.example")] {
+        sign("own", never).unwrap_err();
+    }
+    assert!(signer.is_reserved("a", &["host".to_string()], &[]));
+    assert!(signer.is_reserved("a", &[], &["::ffff:192.0.2.1".parse().unwrap()]));
+    assert!(!signer.is_reserved("own", &["host".to_string()], &["192.0.2.1".parse().unwrap()]));
+    assert!(!signer.is_reserved("a", &["a".to_string()], &["192.0.2.9".parse().unwrap()]));
+}
+
+#[test]
+fn an_ended_certificate_and_its_key_prove_a_node() {
+    use base64::Engine;
+    use controllers::CertificateSigner;
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let client = usages(&["digital signature", "client auth"]);
+    let request = |key: &str, node: &str| {
+        keys::request_for(key, &format!("system:node:{node}"), Some("system:nodes"), &[]).unwrap()
+    };
+    let old_key = keys::new_key().unwrap();
+    let brief = Some(Duration::from_secs(600));
+    let old =
+        signer.signed(&request(&old_key, "a"), KUBELET_CLIENT, &client, brief, NOW - 400 * DAY).unwrap();
+    let csr = request(&keys::new_key().unwrap(), "a");
+    let signature = keys::signature_over(&old_key, &csr).unwrap();
+    assert!(signer.is_proved("a", &csr, &old, &signature));
+    assert!(!signer.is_proved("b", &csr, &old, &signature), "another node's");
+    let other = request(&keys::new_key().unwrap(), "a");
+    assert!(!signer.is_proved("a", &other, &old, &signature), "another request");
+    let stranger = keys::new_key().unwrap();
+    assert!(!signer.is_proved("a", &csr, &old, &keys::signature_over(&stranger, &csr).unwrap()));
+    // A certificate that somebody made himself.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let forger = self::signer(elsewhere.path());
+    let forged = forger.signed(&request(&old_key, "a"), KUBELET_CLIENT, &client, brief, NOW).unwrap();
+    assert!(!signer.is_proved("a", &csr, &forged, &signature));
+    // A user's of the same name has not the group, and rubbish proves nothing.
+    let user = keys::request_for(&old_key, "system:node:a", Some("dev"), &[]).unwrap();
+    let user = signer.signed(&user, CLIENT, &client, None, NOW).unwrap();
+    assert!(!signer.is_proved("a", &csr, &user, &signature));
+    let rubbish = base64::engine::general_purpose::STANDARD.encode("rubbish");
+    assert!(!signer.is_proved("a", &csr, &old, &rubbish) && !signer.is_proved("a", "x", "y", "z"));
 }
 
 fn usages(texts: &[&str]) -> Vec<String> {
@@ -174,7 +298,7 @@ fn every_group_of_a_request_is_in_its_certificate() {
     assert!(parsed.extended_key_usage().unwrap().unwrap().value.client_auth);
     // The signature is good.
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(signer.client_ca.certificate_der.clone()).unwrap();
+    roots.add(signer.pki.client_ca.certificate_der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

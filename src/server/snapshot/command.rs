@@ -1,4 +1,4 @@
-//! `minik8s snapshot save | list | status | restore | delete | prune`.
+//! `minik8s snapshot save | list | status | restore | delete | prune | rotate-key`.
 //!
 //! Saving asks the running server; everything else works on files, and on the S3-compatible store that flags, environment
 //! or the server's configuration file name.
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::admin::{AskError, ask};
+use agent::admin::ask;
 use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
@@ -21,7 +21,8 @@ use embedded_store::snapshot as file;
 
 use super::s3::Client;
 use super::{KEYS, S3Args, Saved, Secret, Wish, check_name, default_folder, keys, list, prune, remove};
-use crate::admin::Request;
+use crate::admin::{Request, unreached};
+use crate::secrets;
 
 #[derive(Args, Clone, Debug)]
 struct SnapshotArgs {
@@ -46,7 +47,7 @@ enum Verb {
     Save {
         /// Where to; without it, under a name of its own in the folder of snapshots
         file: Option<PathBuf>,
-        /// Seal the cluster's keys with the first line of this file instead of the server token
+        /// Seal the cluster's keys with the first line of this file instead of the data directory's seal key
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
@@ -63,7 +64,10 @@ enum Verb {
     Restore {
         /// A file or, with --snapshot-s3, the name of a snapshot there
         file: PathBuf,
-        /// Token of the server that saved it
+        /// Seal key of the server that saved it [default: those in the data directory]
+        #[arg(long, env = "MINIK8S_SEAL_KEY", value_name = "KEY", hide_env_values = true)]
+        seal_key: Option<String>,
+        /// Token of the server that saved it, for snapshots from before there were seal keys
         #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
         token: Option<String>,
         /// File whose first line is the passphrase it was sealed with
@@ -81,6 +85,8 @@ enum Verb {
         #[arg(long, value_name = "N")]
         keep: usize,
     },
+    /// Seal from now on with a new key, and print it; the old ones stay in the file, for the snapshots that they have sealed
+    RotateKey,
 }
 
 /// The command's description, for parsing, help and completion.
@@ -113,13 +119,19 @@ fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
         }
         Verb::List => run_to_end(print_list(&folder, &s3)),
         Verb::Status { file, write_out } => print_status(&file, &write_out),
-        Verb::Restore { file, token, passphrase_file } => {
+        Verb::RotateKey => {
+            let _ = super::seal_key(&instance)?;
+            println!("{}", secrets::rotate_seal_key(&instance)?);
+            Ok(())
+        }
+        Verb::Restore { file, seal_key, token, passphrase_file } => {
             let mut file = file;
             run_to_end(async {
                 file = fetched(&instance, &file, &s3).await?;
                 Ok(())
             })?;
-            restore(&instance, &file, token.as_deref(), passphrase_file.as_deref())
+            let given = Given { seal_key, token, passphrase_file };
+            restore(&instance, &file, &given)
         }
         Verb::Delete { names } => run_to_end(delete(&folder, &names, &s3)),
         Verb::Prune { keep } => run_to_end(async {
@@ -210,24 +222,18 @@ async fn save(
     // Mistakes are told before anything is written.
     let s3 = s3.target()?.is_some().then_some(s3);
     let request = Request::SaveSnapshot(Box::new(Wish { path, passphrase, s3 }));
-    let saved: Saved = match ask(&instance.server_dir(), &request, SAVE_PATIENCE).await {
-        Ok(saved) => saved,
-        Err(AskError::Failed(why)) => return Err(Problem::plain(why)),
-        Err(error) => {
-            let what = format!("reach the server of {}", instance.data_dir().display());
-            let advice = "start it, run this as the user it runs as, or give its --data-dir";
-            return Err(Problem::new(what, error, advice));
-        }
-    };
+    let saved: Saved = ask(&instance.server_dir(), &request, SAVE_PATIENCE)
+        .await
+        .map_err(|error| unreached(instance, error))?;
     println!("{}", saved.path.display());
     if let Some(place) = &saved.uploaded {
         println!("{place}");
     }
     println!("hash {:x}, revision {}, {} keys, {} bytes", saved.hash, saved.revision, saved.keys, saved.size);
     match saved.secret {
-        Secret::Token => println!(
-            "The cluster's keys in it are sealed with the server token: keep {} too, restoring needs it.",
-            instance.server_dir().join("token").display()
+        Secret::SealKey => println!(
+            "The cluster's keys in it are sealed: keep {} too, restoring needs it.",
+            secrets::seal_key_file(instance).display()
         ),
         Secret::Passphrase => {
             println!("The cluster's keys in it are sealed with your passphrase: restoring needs it.");
@@ -301,42 +307,59 @@ fn human_size(bytes: u64) -> String {
     if unit == "B" || value >= 10.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
-/// The secret that opens the sealed keys: what is given, else the token that lies in the data directory.
-fn secret(instance: &Instance, token: Option<&str>, passphrase: Option<&Path>) -> Result<String, Problem> {
-    if let Some(path) = passphrase {
-        return first_line(path);
-    }
-    match token {
-        Some(token) => Token::parse(token).map(|token| token.secret),
-        None => super::token_secret(instance).map_err(|_| {
+/// Secrets that a user gives for opening the sealed keys.
+struct Given {
+    seal_key: Option<String>,
+    token: Option<String>,
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Given {
+    /// What may open them: what is given, else what lies in the data directory.
+    fn candidates(&self, instance: &Instance) -> Result<Vec<String>, Problem> {
+        if let Some(path) = &self.passphrase_file {
+            return first_line(path).map(|passphrase| vec![passphrase]);
+        }
+        // A whole file may have been copied: then every line of it counts.
+        let mut found: Vec<String> =
+            self.seal_key.iter().flat_map(|key| key.split_whitespace()).map(str::to_string).collect();
+        let token = self.token.as_deref().map(Token::parse).transpose()?;
+        found.extend(token.map(|token| token.secret));
+        if found.is_empty() {
+            found = secrets::seal_keys(instance)?;
+            let token = agent::files::read(&instance.server_dir().join("token"))?;
+            found.extend(token.and_then(|text| Token::parse(&text).ok()).map(|token| token.secret));
+        }
+        if found.is_empty() {
             let why = "the cluster's keys in it are sealed and no secret is given";
-            Problem::new(
-                "restore the snapshot",
-                why,
-                "give --token of the server that saved it, or --passphrase-file",
-            )
-        }),
+            let advice = "give the --seal-key of the server that saved it, its --token (for older snapshots), or --passphrase-file";
+            return Err(Problem::new("restore the snapshot", why, advice));
+        }
+        Ok(found)
+    }
+
+    fn open(&self, instance: &Instance, path: &Path, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
+        let mut outcome = Err(file::SealError::Wrong);
+        for secret in self.candidates(instance)? {
+            outcome = file::unseal(secret.as_bytes(), KEYS, sealed);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome.map_err(|error| {
+            let advice = "give the --seal-key, --token or --passphrase-file it was saved with";
+            Problem::new(format!("restore {}", path.display()), error, advice)
+        })
     }
 }
 
-fn restore(
-    instance: &Instance,
-    path: &Path,
-    token: Option<&str>,
-    passphrase: Option<&Path>,
-) -> Result<(), Problem> {
+fn restore(instance: &Instance, path: &Path, given: &Given) -> Result<(), Problem> {
     let _lock = instance.lock()?;
     let extras = file::extras(path).map_err(|error| unusable(path, &error))?;
     let sealed = extras.iter().find(|(name, _)| name == KEYS).map(|(_, content)| content);
     let keys = match sealed {
         Some(sealed) => {
-            let secret = secret(instance, token, passphrase)?;
-            let opened = file::unseal(secret.as_bytes(), KEYS, sealed);
-            let opened = opened.map_err(|error| {
-                let advice = "give the --token or --passphrase-file it was saved with";
-                Problem::new(format!("restore {}", path.display()), error, advice)
-            })?;
-            let keys = keys::parse(&opened)?;
+            let keys = keys::parse(&given.open(instance, path, sealed)?)?;
             keys::check_absent(instance, &keys)?;
             Some(keys)
         }
@@ -363,7 +386,39 @@ fn restore(
 
 #[cfg(test)]
 mod tests {
-    use super::human_size;
+    use super::*;
+
+    #[test]
+    fn old_snapshots_are_opened_by_the_token_and_new_ones_by_any_key_that_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = Instance::of(folder.path()).unwrap();
+        agent::files::private_directory(&instance.server_dir()).unwrap();
+        let given = |seal_key: Option<&str>, token: Option<&str>| Given {
+            seal_key: seal_key.map(str::to_string),
+            token: token.map(str::to_string),
+            passphrase_file: None,
+        };
+        let may_open = |seal_key, token| given(seal_key, token).candidates(&instance).unwrap();
+        let nothing = given(None, None).candidates(&instance).unwrap_err().to_string();
+        assert!(nothing.contains("no secret is given"), "{nothing}");
+        let token = Token { ca_hash: None, secret: "of-the-token".into() }.full("CA", "server");
+        assert_eq!(may_open(None, Some(&token)), ["of-the-token"]);
+        assert_eq!(may_open(Some("one\ntwo\n"), Some(&token)), ["one", "two", "of-the-token"]);
+        // From the data directory: all keys, and the token that sealed before there were any.
+        std::fs::write(instance.server_dir().join("token"), &token).unwrap();
+        assert_eq!(may_open(None, None), ["of-the-token"]);
+        let first = secrets::rotate_seal_key(&instance).unwrap();
+        let second = secrets::rotate_seal_key(&instance).unwrap();
+        assert_eq!(super::super::seal_key(&instance).unwrap(), second, "the newest seals");
+        assert_eq!(may_open(None, None), [second, first.clone(), "of-the-token".to_string()]);
+
+        // Deriving a key takes its time, so only this once: the right one need not be the first.
+        let old = file::seal(b"of-the-token", KEYS, b"keys").unwrap();
+        let open = |given: Given| given.open(&instance, Path::new("file"), &old);
+        assert_eq!(open(given(Some(&first), Some(&token))).unwrap(), b"keys");
+        let refused = open(given(Some(&first), None)).unwrap_err().to_string();
+        assert!(refused.contains("was not sealed with this secret"), "{refused}");
+    }
 
     #[test]
     fn sizes_are_printed_as_etcdctl_does() {

@@ -1,4 +1,5 @@
-//! What a restored cluster needs beside its objects to be itself: authorities, the service accounts' key, the token.
+//! What a restored cluster needs beside its objects to be itself: authorities, the service accounts' key, tokens, and the keys
+//! that seal its snapshots, so that what is kept of them elsewhere goes on being good.
 //!
 //! Certificates that are issued from these are left out: a restored server makes its own.
 
@@ -12,10 +13,14 @@ const FILES: &[&str] = &[
     "tls/server-ca.key",
     "tls/client-ca.crt",
     "tls/client-ca.key",
+    "tls/kubelet-ca.crt",
+    "tls/kubelet-ca.key",
     "tls/service.key",
     "tls/etcd/ca.crt",
     "tls/etcd/ca.key",
     "token",
+    "agent-token",
+    "seal-key",
 ];
 
 /// The files' contents by name, as JSON. A file that does not exist is left out.

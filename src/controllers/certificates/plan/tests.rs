@@ -37,11 +37,62 @@ fn node(name: &str) -> Option<Arc<Node>> {
     let node = json!({"metadata": {"name": name}, "status": {"addresses": [
         {"type": "InternalIP", "address": "10.0.0.5"}, {"type": "Hostname", "address": name},
     ]}});
-    (name == "one").then(|| Arc::new(serde_json::from_value(node).unwrap()))
+    (name == "one" || name == "thief").then(|| Arc::new(serde_json::from_value(node).unwrap()))
+}
+
+/// An authority that knows one server's node and address, and takes "proof" for one.
+struct Authority;
+
+impl CertificateSigner for Authority {
+    fn sign<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a [String],
+        _: Option<std::time::Duration>,
+    ) -> client::BoxFuture<'a, Result<String, String>> {
+        Box::pin(async { Err("this signs nothing".to_string()) })
+    }
+
+    fn is_reserved(&self, node: &str, dns_names: &[String], addresses: &[IpAddr]) -> bool {
+        let server: IpAddr = "10.0.0.5".parse().unwrap();
+        node == "thief" && (addresses.contains(&server) || dns_names.iter().any(|name| name == "api.example"))
+    }
+
+    fn is_own_node(&self, node: &str) -> bool {
+        node == "server"
+    }
+
+    fn is_proved(&self, _: &str, _: &str, certificate: &str, signature: &str) -> bool {
+        (certificate, signature) == ("old", "proof")
+    }
 }
 
 fn asked(request: &CertificateSigningRequest) -> Vec<&'static str> {
-    recognize(request, node).iter().map(|kind| kind.subresource).collect()
+    recognize(request, &Known { node: &node, signer: &Authority })
+        .iter()
+        .map(|kind| kind.subresource)
+        .collect()
+}
+
+#[test]
+fn a_node_that_exists_is_for_who_has_its_key() {
+    let of = |user: &str, name: &str, annotations: serde_json::Value| {
+        let pem = pem(&format!("system:node:{name}"), "system:nodes", &[], &[]);
+        let mut request = request(KUBELET_CLIENT, user, "system:bootstrappers", "client auth", pem);
+        request.metadata.annotations = serde_json::from_value(annotations).unwrap();
+        unproved(&request, &Known { node: &node, signer: &Authority })
+    };
+    let none = json!({});
+    let token = "system:bootstrap:abcdef";
+    assert_eq!(of(token, "fresh", none.clone()), None);
+    assert_eq!(of(token, "one", none.clone()).as_deref(), Some("one"));
+    assert_eq!(of(token, "server", none.clone()).as_deref(), Some("server"), "before it has registered");
+    assert_eq!(of("system:node:two", "one", none.clone()).as_deref(), Some("one"));
+    assert_eq!(of("system:node:one", "one", none), None, "it renews its own");
+    let proof = |signature: &str| json!({PREVIOUS_CERTIFICATE: "old", PREVIOUS_KEY_SIGNATURE: signature});
+    assert_eq!(of(token, "one", proof("proof")), None);
+    assert_eq!(of(token, "one", proof("forged")).as_deref(), Some("one"));
 }
 
 #[test]
@@ -71,6 +122,11 @@ fn serving_certificates_name_only_the_node() {
     assert!(!is_recognized("system:node:one", &["one", "kubernetes.default"], &["10.0.0.5"]));
     assert!(!is_recognized("system:node:one", &["one"], &["10.0.0.6"]));
     assert!(!is_recognized("system:node:one", &[], &[]));
+    assert!(is_recognized("system:node:thief", &["thief"], &[]));
+    assert!(
+        !is_recognized("system:node:thief", &["thief"], &["10.0.0.5"]),
+        "the API server's, whatever it reports"
+    );
     assert!(!is_recognized("system:node:two", &["two"], &[]), "no such node");
 }
 

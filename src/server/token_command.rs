@@ -1,0 +1,128 @@
+//! `minik8s token create | list | delete | rotate`: asks the running server, on its machine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::flags::{self, Stop};
+use agent::instance::DEFAULT_DATA_DIR;
+use agent::{Instance, Problem};
+use clap::{Args, Command, FromArgMatches, Subcommand};
+use jiff::Timestamp;
+
+use crate::admin::{Request, ask_server};
+use crate::tokens::{Done, Entry, Wish};
+
+#[derive(Args, Clone, Debug)]
+struct TokenArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The server's data directory
+    #[arg(long, short = 'd', global = true, env = "MINIK8S_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Verb {
+    /// Make a token that lets machines join for a while, and print it
+    Create {
+        /// A token of one's own, as abcdef.0123456789abcdef
+        token: Option<String>,
+        /// How long it lets machines join; 0 for ever
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        ttl: String,
+        /// What it is for
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        description: String,
+        /// Further group of whoever shows it, which must begin with system:bootstrappers:; may be repeated
+        #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+        groups: Vec<String>,
+    },
+    /// List such tokens, without their secret halves
+    List,
+    /// Delete such tokens, by their first halves
+    Delete {
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Replace the token in DATA/server/agent-token, and print the new one; the old one lets no machine join from then on
+    Rotate,
+}
+
+/// The command's description, for parsing, help and completion.
+pub fn clap_command(name: &'static str) -> Command {
+    TokenArgs::augment_args(Command::new(name))
+        .about("Make, list, delete and rotate tokens that let machines join")
+}
+
+/// Runs `minik8s token`.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let parsed = flags::parse(clap_command("minik8s token"), arguments, Path::new(DEFAULT_CONFIG));
+    let outcome = parsed.and_then(|matches| {
+        let arguments =
+            TokenArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
+        run_to_end(run(arguments)).map_err(Stop::from)
+    });
+    finish("minik8s token", outcome)
+}
+
+/// A length of time such as `24h` or `1h30m`; none for `0`.
+pub(crate) fn seconds(text: &str) -> Result<Option<i64>, Problem> {
+    if text == "0" || text == "0s" {
+        return Ok(None);
+    }
+    let wrong = |why: &dyn std::fmt::Display| {
+        Problem::new(format!("use {text:?} as a length of time"), why, "correct --ttl, such as 24h")
+    };
+    let length: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| wrong(&error))?;
+    match length.as_secs() {
+        1.. => Ok(Some(length.as_secs())),
+        _ => Err(wrong(&"it is less than a second")),
+    }
+}
+
+async fn run(arguments: TokenArgs) -> Result<(), Problem> {
+    let instance = Instance::of(&arguments.data_dir)?;
+    let wish = match arguments.verb {
+        Verb::Create { token, ttl, description, groups } => {
+            Wish::Create { token, seconds: seconds(&ttl)?, description, groups }
+        }
+        Verb::List => Wish::List,
+        Verb::Delete { ids } => Wish::Delete(ids),
+        Verb::Rotate => Wish::Rotate,
+    };
+    match ask_server(&instance, &Request::Token(wish)).await? {
+        Done::Token(token) => println!("{token}"),
+        Done::Deleted(ids) => ids.iter().for_each(|id| println!("deleted {id}")),
+        Done::List(entries) => print_list(&entries),
+    }
+    Ok(())
+}
+
+fn print_list(entries: &[Entry]) {
+    println!("{:<8} {:<21} {:<8} {:<40} DESCRIPTION", "ID", "EXPIRES", "VALID", "GROUPS");
+    for Entry { id, expires, description, groups } in entries {
+        let over = |end: &String| !end.parse::<Timestamp>().is_ok_and(|end| Timestamp::now() < end);
+        let valid = if expires.as_ref().is_some_and(over) { "no" } else { "yes" };
+        println!(
+            "{id:<8} {:<21} {valid:<8} {groups:<40} {description}",
+            expires.as_deref().unwrap_or("never")
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        assert_eq!(seconds("24h").unwrap(), Some(86_400));
+        assert_eq!(seconds("1h30m").unwrap(), Some(5_400));
+        assert_eq!(seconds("0").unwrap(), None);
+        for wrong in ["", "soon", "-1h", "5", "1ms"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
