@@ -5,7 +5,7 @@
 //! snapshots of earlier versions, which it used to seal. Seal keys are one a line: the first seals, all of them open.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent::token::Token;
 use agent::{Instance, Problem, files};
@@ -20,7 +20,7 @@ fn fresh() -> String {
 }
 
 /// The token in this file: given, kept, or new. Kept in the form that pins the CA.
-fn token(path: &PathBuf, given: Option<&str>, ca_pem: &str, kind: &str) -> Result<Token, Problem> {
+fn token(path: &Path, given: Option<&str>, ca_pem: &str, kind: &str) -> Result<Token, Problem> {
     let kept = files::read(path)?.map(|text| Token::parse(&text)).transpose().map_err(|problem| {
         let advice = "restore it from a backup, or remove it to have a new one made";
         Problem::new(format!("read {}", path.display()), problem, advice)
@@ -31,7 +31,7 @@ fn token(path: &PathBuf, given: Option<&str>, ca_pem: &str, kind: &str) -> Resul
     Ok(token)
 }
 
-fn keep(path: &PathBuf, token: &Token, ca_pem: &str, kind: &str) -> Result<(), Problem> {
+fn keep(path: &Path, token: &Token, ca_pem: &str, kind: &str) -> Result<(), Problem> {
     let text = format!("{}\n", token.full(ca_pem, kind));
     if files::read(path)?.as_deref() == Some(&text) {
         return Ok(());
