@@ -4,6 +4,7 @@
 //! an index over the cached roles and bindings that is rebuilt when one of them changes.
 
 pub mod bootstrap;
+pub mod cover;
 mod node;
 pub mod rbac;
 pub(crate) mod references;

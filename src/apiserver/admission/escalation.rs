@@ -9,11 +9,13 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use serde_json::Value;
 
 use super::{Operation, Request};
-use crate::authz::rbac::not_covered;
+use crate::authz::cover::not_covered;
 use crate::authz::{Attributes, Authorizer, Decision};
 use crate::printers::items;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
+/// Permissions that a refusal names.
+const MAX_TOLD: usize = 200;
 
 pub(super) fn validate(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
     let row = request.ctx.row;
@@ -79,7 +81,7 @@ fn holds_everything(authorizer: &Authorizer, user: &Identity) -> bool {
         },
         PolicyRule { non_resource_urls: Some(all("*")), verbs: all("*"), ..PolicyRule::default() },
     ];
-    not_covered(&authorizer.rbac().rules(user, None), &everything).is_empty()
+    not_covered(&authorizer.rbac().rules(user, None), &everything, 1).is_ok_and(|missing| missing.is_empty())
 }
 
 fn binding(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
@@ -124,30 +126,19 @@ fn may(
 
 fn check(authorizer: &Authorizer, request: &Request<'_>, wanted: &[PolicyRule]) -> Result<(), ApiError> {
     let user = request.ctx.user;
-    let missing = not_covered(&authorizer.rbac().rules(user, request.ctx.namespace), wanted);
+    let missing = not_covered(&authorizer.rbac().rules(user, request.ctx.namespace), wanted, MAX_TOLD)
+        .map_err(|error| request.forbidden(&error.to_string()))?;
     if missing.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = compact(missing).iter().map(printed).collect();
+    let mut lines: Vec<String> = missing.iter().map(printed).collect();
+    lines.sort_unstable();
     let groups = quoted(&user.groups, " ");
     Err(request.forbidden(&format!(
         "user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{}",
         user.name,
         lines.join("\n")
     )))
-}
-
-/// Joins the verbs of rules that are otherwise alike.
-fn compact(rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
-    let mut compact: Vec<PolicyRule> = Vec::new();
-    for mut rule in rules {
-        let verbs = std::mem::take(&mut rule.verbs);
-        match compact.iter_mut().find(|own| PolicyRule { verbs: Vec::new(), ..(*own).clone() } == rule) {
-            Some(own) => own.verbs.extend(verbs),
-            None => compact.push(PolicyRule { verbs, ..rule }),
-        }
-    }
-    compact
 }
 
 fn quoted(list: &[String], separator: &str) -> String {

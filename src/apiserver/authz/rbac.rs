@@ -4,7 +4,7 @@
 //! caches: it remembers the revisions of the four kinds and is built anew when one has moved. Aggregated roles are
 //! evaluated while it is built, so a new role with the right label counts at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
@@ -175,12 +175,13 @@ fn singular(row: &api::KindRow) -> String {
 /// itself (`edit` into `admin`) is followed, each role once.
 fn cluster_rules(caches: &Caches, object: &Arc<Object>) -> Vec<PolicyRule> {
     let mut rules = Vec::new();
-    let mut seen = vec![object.name().to_string()];
+    let mut known = HashSet::new();
+    let mut seen = HashSet::from([object.name().to_string()]);
     let mut open = vec![object.clone()];
     while let Some(object) = open.pop() {
         let Ok(role) = object.typed::<ClusterRole>() else { continue };
         for rule in role.rules.iter().flatten() {
-            if !rules.contains(rule) {
+            if known.insert(identity(rule)) {
                 rules.push(rule.clone());
             }
         }
@@ -188,15 +189,22 @@ fn cluster_rules(caches: &Caches, object: &Arc<Object>) -> Vec<PolicyRule> {
             role.aggregation_rule.iter().filter_map(|one| one.cluster_role_selectors.as_ref()).flatten();
         for selector in selectors.map(|one| LabelSelector::from_meta(Some(one))) {
             for other in caches.list(&CLUSTER_ROLE, None) {
-                let new = !seen.iter().any(|name| name == other.name());
-                if new && selector.matches(&other.metadata().labels) {
-                    seen.push(other.name().to_string());
+                if !seen.contains(other.name()) && selector.matches(&other.metadata().labels) {
+                    seen.insert(other.name().to_string());
                     open.push(other);
                 }
             }
         }
     }
     rules
+}
+
+type Words = Option<Vec<String>>;
+
+/// What makes a rule the same as another.
+fn identity(rule: &PolicyRule) -> (Vec<String>, [Words; 4]) {
+    let lists = [&rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls];
+    (rule.verbs.clone(), lists.map(Clone::clone))
 }
 
 /// Whether a rule allows a request.
@@ -239,67 +247,4 @@ fn url_matches(own: &str, path: &str) -> bool {
         Some(prefix) => path.starts_with(prefix),
         None => own == path,
     }
-}
-
-/// Which of `wanted` are not fully covered by `held`: what a user may not grant to others.
-pub fn not_covered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    let mut missing = Vec::new();
-    for one in wanted.iter().flat_map(atoms) {
-        if !held.iter().any(|rule| covers(rule, &one)) && !missing.contains(&one) {
-            missing.push(one);
-        }
-    }
-    missing
-}
-
-/// A rule taken apart: one verb on one resource, name or URL each.
-fn atoms(rule: &PolicyRule) -> Vec<PolicyRule> {
-    let mut atoms = Vec::new();
-    for verb in &rule.verbs {
-        for url in rule.non_resource_urls.iter().flatten() {
-            let non_resource_urls = Some(vec![url.clone()]);
-            atoms.push(PolicyRule { verbs: vec![verb.clone()], non_resource_urls, ..PolicyRule::default() });
-        }
-        for group in rule.api_groups.iter().flatten() {
-            for resource in rule.resources.iter().flatten() {
-                let atom = PolicyRule {
-                    verbs: vec![verb.clone()],
-                    api_groups: Some(vec![group.clone()]),
-                    resources: Some(vec![resource.clone()]),
-                    ..PolicyRule::default()
-                };
-                match rule.resource_names.as_deref() {
-                    None | Some([]) => atoms.push(atom),
-                    Some(names) => {
-                        atoms.extend(names.iter().map(|name| PolicyRule {
-                            resource_names: Some(vec![name.clone()]),
-                            ..atom.clone()
-                        }))
-                    }
-                }
-            }
-        }
-    }
-    atoms
-}
-
-fn covers(rule: &PolicyRule, atom: &PolicyRule) -> bool {
-    let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
-    if !atom.verbs.first().is_some_and(|verb| has(Some(&rule.verbs), verb)) {
-        return false;
-    }
-    if let Some(url) = first(&atom.non_resource_urls) {
-        return rule.non_resource_urls.iter().flatten().any(|own| own == &url || url_matches(own, &url));
-    }
-    let (Some(group), Some(resource)) = (first(&atom.api_groups), first(&atom.resources)) else {
-        return false;
-    };
-    let resource_held = |own: &String| {
-        own == "*"
-            || own == &resource
-            || resource.split_once('/').is_some_and(|(_, sub)| own.strip_prefix("*/") == Some(sub))
-    };
-    has(rule.api_groups.as_ref(), &group)
-        && rule.resources.iter().flatten().any(resource_held)
-        && name_matches(rule, first(&atom.resource_names).as_deref())
 }
