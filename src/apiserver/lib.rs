@@ -11,6 +11,7 @@ pub mod authz;
 mod bootstrap;
 pub mod cache;
 mod config;
+mod heavy;
 mod http;
 mod local;
 pub mod printers;

@@ -29,6 +29,14 @@ impl Local {
     }
 }
 
+impl Local {
+    /// A write of an object that is there; what is large leaves the reactor's threads.
+    async fn paced<F: Future>(&self, call: &Call<'_>, name: &str, work: F) -> F::Output {
+        let weight = self.registry.weight(call, Some(name), 0);
+        self.registry.turns.run(&self.identity.name, weight, work).await
+    }
+}
+
 /// Where a call goes.
 struct Place<'a> {
     namespace: Option<&'a str>,
@@ -168,12 +176,15 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "update", Some(at.name), None)?;
-            match at.subresource {
-                Some("scale") => {
-                    self.registry.update_scale(&call, at.name, ScaleSource::Body(body), options).await
+            let work = async {
+                match at.subresource {
+                    Some("scale") => {
+                        self.registry.update_scale(&call, at.name, ScaleSource::Body(body), options).await
+                    }
+                    _ => self.registry.update(&call, at.name, Source::Body(body, &[]), options).await,
                 }
-                _ => self.registry.update(&call, at.name, Source::Body(body, &[]), options).await,
-            }
+            };
+            self.paced(&call, at.name, work).await
         })
     }
 
@@ -187,12 +198,15 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "patch", Some(at.name), None)?;
-            match at.subresource {
-                Some("scale") => {
-                    self.registry.update_scale(&call, at.name, ScaleSource::Patch(&patch), options).await
+            let work = async {
+                match at.subresource {
+                    Some("scale") => {
+                        self.registry.update_scale(&call, at.name, ScaleSource::Patch(&patch), options).await
+                    }
+                    _ => self.registry.update(&call, at.name, Source::Patch(&patch), options).await,
                 }
-                _ => self.registry.update(&call, at.name, Source::Patch(&patch), options).await,
-            }
+            };
+            self.paced(&call, at.name, work).await
         })
     }
 
@@ -205,7 +219,8 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "delete", Some(at.name), None)?;
-            self.registry.delete(&call, at.name, options).await.map(|deleted| Some(deleted.object))
+            let work = self.registry.delete(&call, at.name, options);
+            self.paced(&call, at.name, work).await.map(|deleted| Some(deleted.object))
         })
     }
 

@@ -36,6 +36,7 @@ use crate::admission::Admission;
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::cache::{Caches, Entry};
+use crate::heavy::{HEAVY, Turns};
 use crate::strategy::{RequestContext, Strategy};
 
 pub(crate) use resources::{Resource, Resources, unknown};
@@ -52,9 +53,13 @@ pub(crate) struct Registry {
     pub(crate) resources: Resources,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) turns: Turns,
     admission: Admission,
     event_leases: leases::EventLeases,
 }
+
+/// Warnings of one call that are kept: more never fit into an answer's headers.
+const MAX_WARNINGS: usize = 1000;
 
 /// One call on one resource.
 pub(crate) struct Call<'a> {
@@ -99,7 +104,9 @@ impl<'a> Call<'a> {
 
     fn warn(&self, texts: Vec<String>) {
         if !texts.is_empty() {
-            self.warnings.lock().extend(texts);
+            let mut warnings = self.warnings.lock();
+            let room = MAX_WARNINGS.saturating_sub(warnings.len());
+            warnings.extend(texts.into_iter().take(room));
         }
     }
 
@@ -123,6 +130,7 @@ impl Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
             admission: Admission::new(authorizer.clone()),
             authorizer,
+            turns: Turns::new(),
             event_leases: leases::EventLeases::default(),
             config,
             store,
@@ -142,6 +150,17 @@ impl Registry {
             caches: &*self.caches,
             config: &self.config,
         }
+    }
+
+    /// About how many bytes a write works on: its body and the object that is there. Rules are compared with those that
+    /// the user holds, which a small body can make long.
+    pub(crate) fn weight(&self, call: &Call<'_>, name: Option<&str>, body: usize) -> usize {
+        if call.row().group == "rbac.authorization.k8s.io" {
+            return HEAVY.max(body);
+        }
+        let cache = call.resource.cache().ok();
+        let entry = name.zip(cache).and_then(|(name, cache)| cache.get(&call.key(name).ok()?));
+        body + entry.map_or(0, |entry| entry.object.stored_bytes().len())
     }
 
     /// The stored object, or 404.

@@ -8,6 +8,7 @@ use http::{Method, Response};
 
 use super::route::Target;
 use super::{Head, answer, body, connect, log, route, table, watch};
+use crate::heavy::HEAVY;
 use crate::registry::{Call, ScaleSource, Source, delete_options};
 use crate::server::ApiServer;
 
@@ -76,7 +77,7 @@ pub(super) async fn serve(
     };
     server.registry.authorize(&call, verb.name(), target.name.as_deref(), fields.as_ref())?;
     let timer = server.metrics.start(verb.name(), &target);
-    let outcome = act(server, head, &target, &call, verb, body).await;
+    let outcome = paced(server, head, &target, &call, verb, body).await;
     let code = match &outcome {
         Ok(response) => response.status().as_u16(),
         Err(error) => error.code(),
@@ -85,6 +86,29 @@ pub(super) async fn serve(
     let mut response = outcome?;
     answer::add_warnings(&mut response, &call.take_warnings());
     Ok(response)
+}
+
+/// Reads the body of a write, so that a heavy one can be carried out apart from the others.
+async fn paced(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    verb: Verb,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    if matches!(verb, Verb::Get | Verb::List | Verb::Watch) || target.subresource.as_deref() == Some("proxy")
+    {
+        return act(server, head, target, call, verb, body).await;
+    }
+    let bytes = body::read(body).await?;
+    let registry = &server.registry;
+    let weight = match verb {
+        Verb::DeleteCollection => HEAVY,
+        _ => registry.weight(call, target.name.as_deref(), bytes.len()),
+    };
+    let work = act(server, head, target, call, verb, Body::from(bytes));
+    registry.turns.run(&head.user.name, weight, work).await
 }
 
 async fn act(

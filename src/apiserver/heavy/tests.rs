@@ -1,0 +1,75 @@
+//! Heavy work holds nobody up, and nobody is held up by one user's.
+
+#![allow(clippy::disallowed_methods, reason = "the tasks of a test end with its runtime")]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn heavy_work_leaves_the_only_worker_to_others() {
+    let turns = Arc::new(Turns::with_places(1));
+    let (done, waiting) = mpsc::channel();
+    let (started, begun) = tokio::sync::oneshot::channel();
+    let heavy = {
+        let turns = turns.clone();
+        tokio::spawn(async move {
+            turns
+                .run("user", HEAVY, async move {
+                    started.send(()).unwrap();
+                    // As a long computation, this blocks its thread until another task has run.
+                    waiting.recv_timeout(PATIENCE)
+                })
+                .await
+        })
+    };
+    begun.await.unwrap();
+    tokio::spawn(async move { done.send(()).unwrap() }).await.unwrap();
+    heavy.await.unwrap().expect("the other task ran meanwhile");
+    assert!(turns.users.lock().is_empty(), "nobody is remembered");
+}
+
+#[tokio::test]
+async fn users_take_turns() {
+    let turns = Arc::new(Turns::with_places(1));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let held = turns.turn("first").await;
+    let mut tasks = Vec::new();
+    for (user, count) in [("greedy", 5), ("modest", 1)] {
+        for _ in 0..count {
+            let (turns, order) = (turns.clone(), order.clone());
+            tasks.push(tokio::spawn(async move {
+                turns.run(user, HEAVY, async { order.lock().push(user) }).await;
+            }));
+            // It is in the queue.
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(held);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(order.lock()[..2], ["greedy", "modest"]);
+    assert!(turns.users.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_gives_its_place_away() {
+    let turns = Turns::with_places(1);
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let waits = turns.run("one", HEAVY, async { receive.await.unwrap() });
+    let sends = turns.run("two", HEAVY, async { send.send(7).unwrap() });
+    let (got, ()) = tokio::time::timeout(PATIENCE, futures::future::join(waits, sends)).await.unwrap();
+    assert_eq!(got, 7);
+    // Whoever is dropped while it waits takes nothing along.
+    let held = turns.turn("one").await;
+    let waits = turns.run("two", HEAVY, async {});
+    assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
+    drop(held);
+    tokio::time::timeout(PATIENCE, turns.run("three", HEAVY, async {})).await.unwrap();
+    assert!(turns.users.lock().is_empty());
+}
