@@ -8,6 +8,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
 use crate::KindRow;
+use crate::bounds::{MAX_DETAIL, MAX_FAULTS, MAX_VALUE, Text, cut};
 
 /// A failed call. Cheap to move: the status is boxed.
 #[derive(Clone, Debug)]
@@ -76,7 +77,8 @@ impl FieldErrorKind {
 
 impl FieldError {
     fn new(kind: FieldErrorKind, field: impl Into<String>, value: String, detail: impl Into<String>) -> Self {
-        FieldError { kind, field: field.into(), value, detail: detail.into() }
+        // A fault may be one of a hundred: none says more than people read.
+        FieldError { kind, field: field.into(), value, detail: cut(detail.into(), MAX_DETAIL) }
     }
 
     pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -135,7 +137,10 @@ impl FieldError {
 }
 
 fn printed(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    let mut text = Text::new(MAX_VALUE);
+    // Stops where the text is full.
+    let _ = serde_json::to_writer(&mut text, value);
+    text.finish()
 }
 
 impl fmt::Display for FieldError {
@@ -190,8 +195,10 @@ impl ApiError {
         Self::conflict(row, name, why)
     }
 
-    /// `Pod "x" is invalid: spec.containers: Required value` with one cause per fault.
-    pub fn invalid(row: &KindRow, name: &str, errors: Vec<FieldError>) -> Self {
+    /// `Pod "x" is invalid: spec.containers: Required value` with one cause per fault, a hundred at most.
+    pub fn invalid(row: &KindRow, name: &str, errors: impl Into<Vec<FieldError>>) -> Self {
+        let mut errors = errors.into();
+        errors.truncate(MAX_FAULTS);
         let qualified =
             if row.group.is_empty() { row.kind.to_string() } else { format!("{}.{}", row.kind, row.group) };
         let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();

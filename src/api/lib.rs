@@ -4,6 +4,7 @@
 //! The crate is a leaf: every other crate may use it, it uses none of ours.
 
 pub mod affinity;
+pub mod bounds;
 pub mod error;
 pub mod identity;
 pub mod kinds;

@@ -3,19 +3,19 @@
 //! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a copy.
 //! Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
 
+mod json;
 mod strategic;
 #[cfg(test)]
 mod tests;
 
+pub use json::json_patch;
 pub use strategic::strategic_merge;
 
 use serde_json::Value;
 
+use crate::bounds::Spent;
 use crate::schema::Place;
 use crate::{ApiError, Patch, PatchKind};
-
-/// Operations that one JSON patch may have.
-const MAX_OPERATIONS: usize = 10_000;
 
 /// Why a patch could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,14 @@ pub enum PatchError {
     #[error("the server rejected our request due to an error in our request")]
     Rejected(String),
     /// More operations than one patch may have.
-    #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
-    TooLarge(usize),
+    #[error("The allowed maximum operations in a JSON patch is {allowed}, got {got}")]
+    TooLarge { allowed: usize, got: usize },
+    /// It would make too much of the object; the text names the bound.
+    #[error("the server rejected our request due to an error in our request")]
+    Spent(String),
+    /// What it makes would take too much memory.
+    #[error(transparent)]
+    Memory(#[from] Spent),
     /// The server does not take this kind of patch.
     #[error("{0}")]
     Unsupported(String),
@@ -39,7 +45,14 @@ impl From<PatchError> for ApiError {
         match error {
             PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
             PatchError::Rejected(_) => ApiError::new(422, "Invalid", error.to_string()),
-            PatchError::TooLarge(_) => ApiError::new(413, "RequestEntityTooLarge", error.to_string()),
+            PatchError::TooLarge { .. } => ApiError::too_large(error.to_string()),
+            PatchError::Memory(spent) => spent.into(),
+            // Upstream's message is as general; its cause is told in addition.
+            PatchError::Spent(ref why) => ApiError::new(422, "Invalid", error.to_string()).with_cause(
+                "FieldValueInvalid",
+                Some("patch"),
+                why,
+            ),
             PatchError::Unsupported(_) => ApiError::new(415, "UnsupportedMediaType", error.to_string()),
         }
     }
@@ -59,22 +72,6 @@ pub fn apply(root: impl Into<Place>, tree: &mut Value, patch: &Patch) -> Result<
             Err(PatchError::Unsupported("server-side apply is not supported by this server yet".to_string()))
         }
     }
-}
-
-/// RFC 6902.
-pub fn json_patch(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let Value::Array(operations) = patch else {
-        let found = if patch.is_object() { "object" } else { "value" };
-        let why = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
-        return Err(PatchError::Malformed(why));
-    };
-    if operations.len() > MAX_OPERATIONS {
-        return Err(PatchError::TooLarge(operations.len()));
-    }
-    // An operation that is none (unknown `op`, no `path`) is found upstream when it is applied.
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Rejected(error.to_string()))?;
-    json_patch::patch(tree, &patch).map_err(|error| PatchError::Rejected(error.to_string()))
 }
 
 /// RFC 7386.

@@ -16,6 +16,7 @@ pub use encode::{encode, encode_message, encode_watch_event};
 use jiff::Timestamp;
 
 use crate::ApiError;
+use crate::bounds::Spent;
 
 /// Media type of protobuf bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -34,11 +35,16 @@ pub enum ProtobufError {
     Malformed(String),
     #[error("no kind {kind:?} is registered for version {api_version:?}")]
     UnknownKind { api_version: String, kind: String },
+    #[error(transparent)]
+    Memory(#[from] Spent),
 }
 
 impl From<ProtobufError> for ApiError {
     fn from(error: ProtobufError) -> Self {
-        ApiError::bad_request(error.to_string())
+        match error {
+            ProtobufError::Memory(spent) => spent.into(),
+            other => ApiError::bad_request(other.to_string()),
+        }
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) mod random;
 mod table;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 pub use check::{check, check_kind};
+pub(crate) use decode::decode_inner;
 pub use decode::{decode_json, decode_yaml};
 pub use defaults::{apply_defaults, apply_type_defaults};
 pub use kind::{BuiltIn, Schema};

@@ -105,7 +105,7 @@ impl LabelSelector {
 impl Requirement {
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
-        let listed = || value.is_some_and(|value| self.values.iter().any(|one| one == value));
+        let listed = || value.is_some_and(|value| self.values.binary_search(value).is_ok());
         let compared = |greater: bool| {
             let own = value.and_then(|value| value.parse::<i64>().ok());
             let bound = self.values.first().and_then(|value| value.parse::<i64>().ok());

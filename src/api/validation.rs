@@ -4,6 +4,7 @@
 //! people match on them. Checks return faults; nothing here fails or panics on any input. What one kind demands of its
 //! own fields is the API server's strategy for it.
 
+mod faults;
 mod meta;
 mod names;
 mod path;
@@ -12,6 +13,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use faults::Faults;
 pub use meta::{
     FIELD_IMMUTABLE, immutable, validate_annotations, validate_labels, validate_object_meta,
     validate_object_meta_update,
@@ -21,9 +23,6 @@ pub use path::Path;
 pub use selector::validate_label_selector;
 
 use crate::FieldError;
-
-/// Collected faults of one object.
-pub type Faults = Vec<FieldError>;
 
 /// Adds one `Invalid value` fault per message.
 pub fn invalid_each(faults: &mut Faults, path: &Path<'_>, value: &str, messages: Vec<String>) {

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, DeleteOptions, FieldError, Identity, KindRow, Object};
+use api::validation::Faults;
+use api::{ApiError, DeleteOptions, Identity, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -91,13 +92,13 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Faults of a new object beyond its metadata, which the registry checks.
-    fn validate_create(&self, _ctx: &RequestContext<'_>, _object: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_create(&self, _ctx: &RequestContext<'_>, _object: &Value) -> Faults {
+        Faults::new()
     }
 
     /// Faults of an update; `ctx.subresource` tells which.
-    fn validate_update(&self, _ctx: &RequestContext<'_>, _new: &Value, _old: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_update(&self, _ctx: &RequestContext<'_>, _new: &Value, _old: &Value) -> Faults {
+        Faults::new()
     }
 
     /// Texts for `Warning` headers about a write that is accepted.

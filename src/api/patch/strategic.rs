@@ -3,6 +3,10 @@
 //! Directives in a patch: `$patch` (`replace`, `delete`) in a map or list element, `$retainKeys` in a map, and beside a
 //! list `$deleteFromPrimitiveList/NAME` and `$setElementOrder/NAME`. Order of merged lists follows upstream: elements the
 //! patch names come in the patch's order, others keep their place relative to those the server's list already had.
+//!
+//! Elements are found by an index of their keys: lists of ten thousands merge in about the time it takes to read them.
+
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -61,7 +65,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Merged<()> {
     let Some(listed) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || PatchError::Malformed("invalid patch format of retainKeys".to_string());
     let listed = listed.as_array().ok_or_else(bad)?;
-    let is_listed = |name: &str| listed.iter().any(|one| one.as_str() == Some(name));
+    let listed: HashSet<&str> = listed.iter().filter_map(Value::as_str).collect();
+    let is_listed = |name: &str| listed.contains(name);
     let is_directive = |name: &str| name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
     if patch.iter().any(|(name, value)| !value.is_null() && !is_directive(name) && !is_listed(name)) {
         return Err(bad());
@@ -88,18 +93,20 @@ fn merge_ordered(known: Place, original: &mut Object, patch: &mut Object) -> Mer
         if patch.get(&name).is_some_and(Value::is_null) {
             continue;
         }
-        let before = list_of(original.get(&name).cloned())?;
+        let before = list_of(original.remove(&name))?;
         let change = list_of(patch.remove(&name))?;
+        let order = Positions::of(&order, member.merge_key);
         // Items to delete do not have to be in the order list; all others must.
         for item in change.iter().flatten().filter(|item| item.get(PATCH).is_none()) {
-            if position(&order, item, member.merge_key).is_none() {
+            if order.find(item).is_none() {
                 return Err(rejected(format!(
                     "The order in patch list doesn't match $setElementOrder list: {name}"
                 )));
             }
         }
+        let places = Positions::of(before.as_deref().unwrap_or_default(), member.merge_key);
         let removals = patch.remove(&format!("{DELETE_FROM}{name}"));
-        let merged = match (before.clone(), change) {
+        let mut merged = match (before, change) {
             (None, None) => continue,
             (Some(before), None) => before,
             (None, Some(change)) => {
@@ -108,14 +115,17 @@ fn merge_ordered(known: Place, original: &mut Object, patch: &mut Object) -> Mer
             (Some(before), Some(change)) if member.merged_list => merge_list(&member, before, change)?,
             (_, Some(change)) => change,
         };
-        let merged = match removals {
-            Some(Value::Array(gone)) => merged.into_iter().filter(|item| !gone.contains(item)).collect(),
-            _ => merged,
-        };
-        let sorted = in_order(merged, &order, &before.unwrap_or_default(), member.merge_key);
-        original.insert(name, Value::Array(sorted));
+        if let Some(Value::Array(gone)) = &removals {
+            remove_all(&mut merged, gone);
+        }
+        original.insert(name, Value::Array(in_order(merged, &order, &places)));
     }
     Ok(())
+}
+
+fn remove_all(list: &mut Vec<Value>, gone: &[Value]) {
+    let gone: HashSet<&Value> = gone.iter().collect();
+    list.retain(|item| !gone.contains(item));
 }
 
 fn into_list(value: Value) -> Option<Vec<Value>> {
@@ -131,7 +141,7 @@ fn merge_member(known: Place, original: &mut Object, name: &str, value: Value) -
             return Err(PatchError::Malformed("invalid patch format of primitive list".to_string()));
         };
         if let Some(Value::Array(list)) = original.get_mut(name) {
-            list.retain(|item| !gone.contains(item));
+            remove_all(list, &gone);
         }
         return Ok(());
     }
@@ -161,38 +171,52 @@ fn merge_member(known: Place, original: &mut Object, name: &str, value: Value) -
 fn merge_list(member: &Member, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
     let maps = original.iter().chain(&patch).filter(|item| item.is_object()).count();
     if maps == 0 {
-        let mut merged = original.clone();
-        for item in &patch {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        return Ok(in_order(merged, &patch, &original, None));
+        return Ok(merge_scalars(original, patch));
     }
     if maps < original.len() + patch.len() {
         return Err(rejected("list element types are not identical"));
     }
     let Some(key) = member.merge_key else { return Err(rejected("cannot merge lists without merge key")) };
     let (original, patch) = apply_special(key, original, patch)?;
-    let mut merged = original.clone();
-    for item in &patch {
-        if item.get(key).is_none() {
+    let (order, places) = (Positions::of(&patch, Some(key)), Positions::of(&original, Some(key)));
+    let (mut merged, mut found) = (original, places.clone());
+    for item in patch {
+        let Some(value) = item.get(key) else {
             return Err(rejected(format!("map: {item} does not contain declared merge key: {key}")));
-        }
-        match position(&merged, item, Some(key)).and_then(|at| merged.get_mut(at)) {
-            Some(Value::Object(own)) => {
-                let change = item.as_object().cloned().unwrap_or_default();
-                merge_map(member.place, own, change)?;
+        };
+        match (found.at.get(value).and_then(|at| merged.get_mut(*at)), item) {
+            (Some(Value::Object(own)), Value::Object(change)) => merge_map(member.place, own, change)?,
+            (_, item) => {
+                let value = value_of(&item, key);
+                let Some(new) = without_directives(item) else { continue };
+                found.at.entry(value).or_insert(merged.len());
+                merged.push(new);
             }
-            _ => merged.extend(without_directives(item.clone())),
         }
     }
-    Ok(in_order(merged, &patch, &original, Some(key)))
+    Ok(in_order(merged, &order, &places))
+}
+
+fn value_of(item: &Value, key: &str) -> Value {
+    item.get(key).cloned().unwrap_or_default()
+}
+
+fn merge_scalars(original: Vec<Value>, patch: Vec<Value>) -> Vec<Value> {
+    let (order, places) = (Positions::of(&patch, None), Positions::of(&original, None));
+    let mut merged = original;
+    let mut seen = HashSet::new();
+    for item in patch {
+        if places.find(&item).is_none() && seen.insert(item.clone()) {
+            merged.push(item);
+        }
+    }
+    in_order(merged, &order, &places)
 }
 
 /// Elements with a `$patch`: deletes what they name, or replaces the list.
 fn apply_special(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Merged<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::with_capacity(patch.len());
+    let mut gone = HashSet::new();
     let mut replace = false;
     for item in patch {
         match item.get(PATCH).map(Value::as_str) {
@@ -201,7 +225,7 @@ fn apply_special(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Merg
                 let Some(value) = item.get(key) else {
                     return Err(rejected(format!("map: {item} does not contain declared merge key: {key}")));
                 };
-                original.retain(|own| own.get(key) != Some(value));
+                gone.insert(value.clone());
             }
             Some(Some("replace")) => replace = true,
             Some(other) => {
@@ -209,26 +233,49 @@ fn apply_special(key: &str, mut original: Vec<Value>, patch: Vec<Value>) -> Merg
             }
         }
     }
+    if !gone.is_empty() {
+        original.retain(|own| own.get(key).is_none_or(|value| !gone.contains(value)));
+    }
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }
 
-/// Where an element with the same key (or, without a key, the same value) stands.
-fn position(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    match key {
-        Some(key) => {
-            let wanted = item.get(key)?;
-            list.iter().position(|one| one.get(key) == Some(wanted))
+/// Where the first element with each key (or, without a key, of each value) stands in a list.
+#[derive(Clone)]
+struct Positions<'a> {
+    key: Option<&'a str>,
+    at: HashMap<Value, usize>,
+}
+
+impl<'a> Positions<'a> {
+    fn of(list: &[Value], key: Option<&'a str>) -> Self {
+        let mut at = HashMap::with_capacity(list.len());
+        for (index, item) in list.iter().enumerate() {
+            if let Some(value) = identity(item, key) {
+                at.entry(value.clone()).or_insert(index);
+            }
         }
-        None => list.iter().position(|one| one == item),
+        Positions { key, at }
+    }
+
+    fn find(&self, item: &Value) -> Option<usize> {
+        self.at.get(identity(item, self.key)?).copied()
+    }
+}
+
+/// What tells elements of a list apart.
+fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
+    match key {
+        Some(key) => item.get(key),
+        None => Some(item),
     }
 }
 
 /// Puts merged elements in order: those in `order` as there, the others as in `before`, the two interleaved by `before`.
-fn in_order(merged: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) -> Vec<Value> {
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(order, item, key).is_some());
-    named.sort_by_key(|item| position(order, item, key));
-    others.sort_by_key(|item| position(before, item, key).unwrap_or(usize::MAX));
+fn in_order(merged: Vec<Value>, order: &Positions<'_>, before: &Positions<'_>) -> Vec<Value> {
+    let placed = merged.into_iter().map(|item| (order.find(&item), before.find(&item), item));
+    let (mut named, mut others): (Vec<_>, Vec<_>) = placed.partition(|(place, ..)| place.is_some());
+    named.sort_by_key(|(place, ..)| *place);
+    others.sort_by_key(|(_, was, _)| was.unwrap_or(usize::MAX));
     let mut sorted = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {
@@ -236,11 +283,12 @@ fn in_order(merged: Vec<Value>, order: &[Value], before: &[Value], key: Option<&
             (None, None) => return sorted,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(other), Some(name)) => {
-                matches!((position(before, other, key), position(before, name, key)), (Some(a), Some(b)) if a < b)
+            (Some((_, other, _)), Some((_, name, _))) => {
+                matches!((other, name), (Some(a), Some(b)) if a < b)
             }
         };
-        sorted.extend(if other_first { others.next() } else { named.next() });
+        let next = if other_first { others.next() } else { named.next() };
+        sorted.extend(next.map(|(.., item)| item));
     }
 }
 

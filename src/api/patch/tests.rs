@@ -42,6 +42,125 @@ fn json_patch_and_merge_patch() {
     assert_eq!(ApiError::from(apply(None, &mut tree, &Patch::strategic(json!({}))).unwrap_err()).code(), 415);
 }
 
+fn patched(mut tree: Value, patch: Value) -> Result<Value, ApiError> {
+    json_patch(&mut tree, &patch)?;
+    Ok(tree)
+}
+
+#[test]
+fn json_patch_operations() {
+    let good = [
+        (
+            json!([]),
+            json!([{"op": "add", "path": "/-", "value": 1}, {"op": "add", "path": "/0", "value": 0}]),
+            json!([0, 1]),
+        ),
+        (
+            json!([1, 2, 3]),
+            json!([{"op": "remove", "path": "/-1"}, {"op": "add", "path": "/-1", "value": 4}]),
+            json!([1, 2, 4]),
+        ),
+        (
+            json!({"a/b": {"~": 1}}),
+            json!([{"op": "replace", "path": "/a~1b/~0", "value": 2}]),
+            json!({"a/b": {"~": 2}}),
+        ),
+        (
+            json!({"a": 1}),
+            json!([{"op": "move", "from": "/a", "path": "/b"}, {"op": "copy", "from": "/b", "path": "/c"}]),
+            json!({"b": 1, "c": 1}),
+        ),
+        (
+            json!({"a": 1}),
+            json!([{"op": "replace", "path": "", "value": {}}, {"op": "add", "path": "/x", "value": null}]),
+            json!({"x": null}),
+        ),
+        (json!({}), json!([{"op": "test", "path": "/absent", "value": null}]), json!({})),
+    ];
+    for (tree, patch, want) in good {
+        assert_eq!(patched(tree, patch.clone()).unwrap(), want, "{patch}");
+    }
+    let bad = [
+        json!([{"op": "remove", "path": "/absent"}]),
+        json!([{"op": "replace", "path": "/absent", "value": 1}]),
+        json!([{"op": "add", "path": "/absent/x", "value": 1}]),
+        json!([{"op": "add", "path": "/list/4", "value": 1}]),
+        json!([{"op": "add", "path": "/list/x", "value": 1}]),
+        json!([{"op": "remove", "path": "/list/3"}]),
+        json!([{"op": "remove", "path": "/list/-4"}]),
+        json!([{"op": "remove", "path": ""}]),
+        json!([{"op": "add", "path": "x", "value": 1}]),
+        json!([{"op": "add", "path": "/x"}]),
+        json!([{"op": "copy", "path": "/x"}]),
+        json!([{"op": "move", "from": "/map", "path": "/map/inside"}]),
+        json!([{"op": "test", "path": "/list/0", "value": 2}]),
+        json!([1]),
+    ];
+    for patch in bad {
+        let error = patched(json!({"list": [1, 2, 3], "map": {}}), patch.clone()).unwrap_err();
+        assert_eq!(error.code(), 422, "{patch}");
+    }
+}
+
+#[test]
+fn a_json_patch_makes_no_more_than_its_bounds() {
+    let cause = |error: ApiError| {
+        assert_eq!((error.code(), error.reason()), (422, "Invalid"));
+        let causes = error.status().details.clone().unwrap().causes.unwrap();
+        causes[0].message.clone().unwrap()
+    };
+    // Each copy holds all that was copied before.
+    let double: Vec<Value> =
+        (0..30).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/a/{n}")})).collect();
+    let error = patched(json!({"a": {"x": "y".repeat(1000)}}), Value::Array(double)).unwrap_err();
+    let text = cause(error);
+    assert!(
+        text.starts_with("Unable to complete the copy, the accumulated size increase of copy is "),
+        "{text}"
+    );
+    assert!(text.ends_with(", exceeding the limit 3145728"), "{text}");
+    // A level deeper with every third operation, which would overflow the stack of whoever walks the result.
+    let mut nest = vec![json!({"op": "add", "path": "/y", "value": {}})];
+    for _ in 0..3000 {
+        nest.push(json!({"op": "add", "path": "/x", "value": {}}));
+        nest.push(json!({"op": "move", "from": "/y", "path": "/x/y"}));
+        nest.push(json!({"op": "move", "from": "/x", "path": "/y"}));
+    }
+    assert_eq!(cause(patched(json!({}), Value::Array(nest)).unwrap_err()), "exceeded max depth 120");
+    let shift: Vec<Value> = vec![json!({"op": "add", "path": "/0", "value": 1}); 9_999];
+    let list = Value::Array(vec![json!(0); 100_000]);
+    assert_eq!(
+        cause(patched(list, Value::Array(shift)).unwrap_err()),
+        "the JSON patch moves more than 50000000 values"
+    );
+}
+
+/// Found by comparing each with each, this would take half a minute.
+#[test]
+fn long_lists_merge_by_index() {
+    let volumes = |from: usize, to: usize| -> Vec<Value> {
+        (from..to).map(|n| json!({"name": format!("v{n}"), "emptyDir": {}})).collect()
+    };
+    let order: Vec<Value> = (0..60_000).rev().map(|n| json!({"name": format!("v{n}")})).collect();
+    let start = std::time::Instant::now();
+    let plain = pod(json!({"volumes": volumes(0, 40_000)}), json!({"volumes": volumes(20_000, 60_000)}));
+    assert_eq!(plain["volumes"].as_array().unwrap().len(), 60_000);
+    let ordered = pod(
+        json!({"volumes": volumes(0, 40_000)}),
+        json!({"volumes": volumes(20_000, 60_000), "$setElementOrder/volumes": order}),
+    );
+    assert_eq!(ordered["volumes"][0]["name"], "v59999");
+    let names: Vec<Value> = (0..60_000).map(|n| json!(format!("f{n}"))).collect();
+    let meta = merged(
+        "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        json!({"finalizers": names}),
+        json!({"finalizers": names, "$deleteFromPrimitiveList/finalizers": names[..30_000]}),
+    );
+    assert_eq!(meta["finalizers"].as_array().unwrap().len(), 60_000);
+    // Quadratic, the three are 10^10 comparisons: minutes of an optimized build.
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
 #[test]
 fn lists_merge_by_key() {
     assert_eq!(

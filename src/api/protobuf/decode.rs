@@ -1,4 +1,6 @@
-//! Protobuf to the JSON tree.
+//! Protobuf to the JSON tree. Depth and memory of what is made are bounded as for JSON: two bytes can be an element.
+
+use std::cell::RefCell;
 
 use base64::Engine;
 use jiff::Timestamp;
@@ -6,20 +8,51 @@ use serde_json::{Map, Number, Value};
 
 use super::wire::{FIXED32, FIXED64, LENGTH, VARINT};
 use super::{MAGIC, ProtobufError, micro_time, time};
+use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, Spent};
 use crate::quantity::Quantity;
 use crate::schema::{self, Base, Field, Shape, TypeRef};
 
-/// How deep messages may nest. Built-in types nest less; a schema of a custom resource is the exception.
-const MAX_DEPTH: usize = 100;
-
 type Decoded<T> = Result<T, ProtobufError>;
+
+/// Where in the tree we are, and what it may still take.
+#[derive(Clone, Copy)]
+struct Limits<'a> {
+    depth: usize,
+    budget: &'a RefCell<Budget>,
+}
+
+impl Limits<'_> {
+    /// For what is in a value here. A message in a list or map is two levels of the tree, so levels are counted by twos.
+    fn deeper(self) -> Decoded<Self> {
+        let depth = self.depth + 2;
+        if depth > MAX_DEPTH {
+            return Err(ProtobufError::Malformed("message nests too deep".to_string()));
+        }
+        Ok(Limits { depth, ..self })
+    }
+
+    fn take(self, take: impl FnOnce(&mut Budget) -> Result<(), Spent>) -> Decoded<()> {
+        Ok(take(&mut self.budget.borrow_mut())?)
+    }
+
+    fn json(self, raw: &[u8]) -> Decoded<Value> {
+        let decoded = schema::decode_inner(raw, self.depth, &mut self.budget.borrow_mut());
+        decoded.map_err(ProtobufError::Malformed)
+    }
+
+    fn text(self, text: &str) -> Decoded<String> {
+        self.take(|budget| budget.text(text))?;
+        Ok(text.to_string())
+    }
+}
 
 /// Decodes a body (`k8s\0` and `runtime.Unknown`) to a tree with `apiVersion` and `kind`.
 pub fn decode(bytes: &[u8]) -> Decoded<Value> {
-    envelope(bytes, 0)
+    let budget = RefCell::new(Budget::for_body(bytes.len()));
+    envelope(bytes, Limits { depth: 0, budget: &budget })
 }
 
-fn envelope(bytes: &[u8], depth: usize) -> Decoded<Value> {
+fn envelope(bytes: &[u8], limits: Limits<'_>) -> Decoded<Value> {
     let body = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::NoPrefix)?;
     let (mut api_version, mut kind, mut raw, mut content_type) = (String::new(), String::new(), &[][..], "");
     let mut reader = Reader { rest: body };
@@ -41,12 +74,12 @@ fn envelope(bytes: &[u8], depth: usize) -> Decoded<Value> {
         }
     }
     let mut tree = if content_type == "application/json" {
-        serde_json::from_slice(raw).map_err(|error| ProtobufError::Malformed(error.to_string()))?
+        limits.json(raw)?
     } else {
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         let unknown = || ProtobufError::UnknownKind { api_version: api_version.clone(), kind: kind.clone() };
         let mut map = Map::new();
-        message(schema::for_gvk(group, version, &kind).ok_or_else(unknown)?, raw, &mut map, depth)?;
+        message(schema::for_gvk(group, version, &kind).ok_or_else(unknown)?, raw, &mut map, limits)?;
         Value::Object(map)
     };
     if let Value::Object(map) = &mut tree {
@@ -59,22 +92,20 @@ fn envelope(bytes: &[u8], depth: usize) -> Decoded<Value> {
 /// Decodes a bare message of a type.
 pub fn decode_message(ty: TypeRef, bytes: &[u8]) -> Decoded<Value> {
     let mut map = Map::new();
-    message(ty, bytes, &mut map, 0)?;
+    let budget = RefCell::new(Budget::for_body(bytes.len()));
+    message(ty, bytes, &mut map, Limits { depth: 0, budget: &budget })?;
     Ok(Value::Object(map))
 }
 
 /// Reads the fields of a message into `map`. Unknown numbers are skipped: a newer client may send them.
-fn message(ty: TypeRef, bytes: &[u8], map: &mut Map<String, Value>, depth: usize) -> Decoded<()> {
-    if depth > MAX_DEPTH {
-        return Err(ProtobufError::Malformed("message nests too deep".to_string()));
-    }
+fn message(ty: TypeRef, bytes: &[u8], map: &mut Map<String, Value>, limits: Limits<'_>) -> Decoded<()> {
     let mut reader = Reader { rest: bytes };
     while let Some((number, wire)) = reader.tag()? {
         if let Some(field) = ty.numbered(number) {
-            read_field(field, wire, &mut reader, map, depth)?;
+            read_field(field, wire, &mut reader, map, limits)?;
         } else if let Some((_, inline)) = ty.inline().iter().find(|(own, _)| *own == number && wire == LENGTH)
         {
-            message(*inline, reader.bytes()?, map, depth + 1)?;
+            message(*inline, reader.bytes()?, map, limits.deeper()?)?;
         } else {
             reader.skip(wire)?;
         }
@@ -87,14 +118,15 @@ fn read_field(
     wire: u8,
     reader: &mut Reader<'_>,
     map: &mut Map<String, Value>,
-    depth: usize,
+    limits: Limits<'_>,
 ) -> Decoded<()> {
     let base = field.ty.base;
     match field.ty.shape {
         Shape::One => {
-            let value = read_value(base, wire, reader, depth)?;
+            let value = read_value(base, wire, reader, limits)?;
             match value {
                 Some(value) if !(field.omit_zero && is_zero(&value)) => {
+                    limits.take(|budget| budget.member(map.len(), field.name))?;
                     merge_in(map, field.name, value);
                 }
                 _ => {}
@@ -108,11 +140,16 @@ fn read_field(
                 let wire = if base == Base::Number { FIXED64 } else { VARINT };
                 let mut inner = Reader { rest: reader.bytes()? };
                 while !inner.rest.is_empty() {
-                    elements.extend(read_value(base, wire, &mut inner, depth)?);
+                    limits.take(|budget| budget.take(ELEMENT))?;
+                    elements.extend(read_value(base, wire, &mut inner, limits)?);
                 }
             } else {
+                limits.take(|budget| budget.take(ELEMENT))?;
                 // The zero time has no JSON form; in a list it must keep its place.
-                elements.push(read_value(base, wire, reader, depth)?.unwrap_or(Value::Null));
+                elements.push(read_value(base, wire, reader, limits)?.unwrap_or(Value::Null));
+            }
+            if !map.contains_key(field.name) {
+                limits.take(|budget| budget.member(map.len(), field.name))?;
             }
             let list = map.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {
@@ -123,9 +160,10 @@ fn read_field(
             if wire != LENGTH {
                 return Err(wrong_wire(field.name, wire));
             }
-            let (key, value) = read_entry(field, reader.bytes()?, depth)?;
+            let (key, value) = read_entry(field, reader.bytes()?, limits)?;
             let entries = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(entries) = entries {
+                limits.take(|budget| budget.member(entries.len(), &key))?;
                 entries.insert(key, value);
             }
         }
@@ -148,7 +186,7 @@ fn wrong_wire(name: &str, wire: u8) -> ProtobufError {
 }
 
 /// One entry of a map: field 1 is the key, field 2 the value.
-fn read_entry(field: &Field, bytes: &[u8], depth: usize) -> Decoded<(String, Value)> {
+fn read_entry(field: &Field, bytes: &[u8], limits: Limits<'_>) -> Decoded<(String, Value)> {
     let mut reader = Reader { rest: bytes };
     let (mut key, mut value) = (String::new(), None);
     while let Some((number, wire)) = reader.tag()? {
@@ -159,14 +197,15 @@ fn read_entry(field: &Field, bytes: &[u8], depth: usize) -> Decoded<(String, Val
                 let mut inner = Reader { rest: reader.bytes()? };
                 while let Some((number, wire)) = inner.tag()? {
                     if number == 1 {
-                        list.extend(read_value(field.ty.base, wire, &mut inner, depth)?);
+                        limits.take(|budget| budget.take(ELEMENT))?;
+                        list.extend(read_value(field.ty.base, wire, &mut inner, limits)?);
                     } else {
                         inner.skip(wire)?;
                     }
                 }
                 value = Some(Value::Array(list));
             }
-            2 => value = read_value(field.ty.base, wire, &mut reader, depth)?,
+            2 => value = read_value(field.ty.base, wire, &mut reader, limits)?,
             _ => reader.skip(wire)?,
         }
     }
@@ -190,7 +229,7 @@ fn is_zero(value: &Value) -> bool {
 }
 
 /// One value; none for the zero time and for raw values without content.
-fn read_value(base: Base, wire: u8, reader: &mut Reader<'_>, depth: usize) -> Decoded<Option<Value>> {
+fn read_value(base: Base, wire: u8, reader: &mut Reader<'_>, limits: Limits<'_>) -> Decoded<Option<Value>> {
     let wanted = match base {
         Base::Int32 | Base::Int64 | Base::Bool => VARINT,
         Base::Number => FIXED64,
@@ -200,7 +239,7 @@ fn read_value(base: Base, wire: u8, reader: &mut Reader<'_>, depth: usize) -> De
         return Err(wrong_wire("", wire));
     }
     Ok(Some(match base {
-        Base::String => Value::String(reader.text()?.to_string()),
+        Base::String => Value::String(limits.text(reader.text()?)?),
         // Negative 32-bit numbers come in ten bytes: truncation is the meaning.
         Base::Int32 => Value::from(reader.varint()? as i32),
         Base::Int64 => Value::from(reader.varint()? as i64),
@@ -209,17 +248,18 @@ fn read_value(base: Base, wire: u8, reader: &mut Reader<'_>, depth: usize) -> De
             let number = f64::from_bits(u64::from_le_bytes(reader.array()?));
             Number::from_f64(number).map_or(Value::Null, Value::Number)
         }
+        // Four characters for three bytes are within what the body's size allows.
         Base::Bytes => Value::String(base64::engine::general_purpose::STANDARD.encode(reader.bytes()?)),
         Base::Time | Base::MicroTime => return read_time(base, reader.bytes()?),
         Base::Quantity => Value::String(read_quantity(reader.bytes()?)?),
         Base::IntOrString => read_int_or_string(reader.bytes()?)?,
-        Base::Raw | Base::Fields | Base::Json => return read_raw(reader.bytes()?, depth),
+        Base::Raw | Base::Fields | Base::Json => return read_raw(reader.bytes()?, limits),
         Base::SchemaOrArray | Base::SchemaOrBool | Base::SchemaOrStrings => {
-            read_schema_or(base, reader.bytes()?, depth)?
+            read_schema_or(base, reader.bytes()?, limits)?
         }
         Base::Object(ty) => {
             let mut map = Map::new();
-            message(ty, reader.bytes()?, &mut map, depth + 1)?;
+            message(ty, reader.bytes()?, &mut map, limits.deeper()?)?;
             Value::Object(map)
         }
     }))
@@ -275,7 +315,7 @@ fn read_int_or_string(bytes: &[u8]) -> Decoded<Value> {
 }
 
 /// Raw content is JSON, or an enveloped object again.
-fn read_raw(bytes: &[u8], depth: usize) -> Decoded<Option<Value>> {
+fn read_raw(bytes: &[u8], limits: Limits<'_>) -> Decoded<Option<Value>> {
     let mut raw = &[][..];
     let mut reader = Reader { rest: bytes };
     while let Some((number, wire)) = reader.tag()? {
@@ -288,12 +328,12 @@ fn read_raw(bytes: &[u8], depth: usize) -> Decoded<Option<Value>> {
         return Ok(None);
     }
     if raw.starts_with(MAGIC) {
-        return envelope(raw, depth + 1).map(Some);
+        return envelope(raw, limits.deeper()?).map(Some);
     }
-    serde_json::from_slice(raw).map(Some).map_err(|error| ProtobufError::Malformed(error.to_string()))
+    limits.json(raw).map(Some)
 }
 
-fn read_schema_or(base: Base, bytes: &[u8], depth: usize) -> Decoded<Value> {
+fn read_schema_or(base: Base, bytes: &[u8], limits: Limits<'_>) -> Decoded<Value> {
     let schema = schema::by_name("apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
     let (mut single, mut list, mut allows) = (None, Vec::new(), false);
     let mut reader = Reader { rest: bytes };
@@ -302,13 +342,13 @@ fn read_schema_or(base: Base, bytes: &[u8], depth: usize) -> Decoded<Value> {
     while let Some((number, wire)) = reader.tag()? {
         match (number, wire, schema) {
             (_, LENGTH, Some(ty)) if number == schema_number => {
-                single = read_value(Base::Object(ty), wire, &mut reader, depth)?;
+                single = read_value(Base::Object(ty), wire, &mut reader, limits)?;
             }
             (2, LENGTH, Some(ty)) if base == Base::SchemaOrArray => {
-                list.extend(read_value(Base::Object(ty), wire, &mut reader, depth)?);
+                list.extend(read_value(Base::Object(ty), wire, &mut reader, limits)?);
             }
             (2, LENGTH, _) if base == Base::SchemaOrStrings => {
-                list.push(Value::String(reader.text()?.to_string()));
+                list.push(Value::String(limits.text(reader.text()?)?));
             }
             (1, VARINT, _) => allows = reader.varint()? != 0,
             _ => reader.skip(wire)?,

@@ -79,7 +79,8 @@ fn envelopes_in_envelopes_end() {
         encode_length(&mut message, raw.len());
         message.extend(&raw);
         let decoded = decode_message(list, &message);
-        assert_eq!(decoded.is_ok(), depth < 100, "{depth}");
+        // Each is two levels of a tree, of which JSON's decoder reads 120 again.
+        assert_eq!(decoded.is_ok(), depth < 60, "{depth}");
         let mut outer = b"k8s\0\x0a\x0a\x0a\x02v1\x12\x04List\x12".to_vec();
         encode_length(&mut outer, message.len());
         outer.extend(&message);

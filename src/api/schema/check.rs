@@ -5,13 +5,15 @@
 //! omitted. The last two make two bodies that mean the same compare equal, on which generation and no-op updates rest.
 //! Raw parts (`RawExtension`, managed fields, JSON values) are left as they are.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
 use base64::Engine;
 use serde_json::{Map, Value};
 
 use super::table::{Base, Field, FieldType, Shape, TypeRef, by_name, for_gvk};
+use super::weight;
+use crate::bounds::{Budget, MAX_FAULTS, MAX_PATH, Spent, TYPED, Text};
 use crate::quantity::Quantity;
 use crate::{ApiError, FieldValidation, KindRow};
 
@@ -45,15 +47,20 @@ pub(super) fn check_type(
     let refuse = |why: &str| {
         ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     };
-    let mut checker = Checker::default();
+    let mut checker = Checker { unknown: Vec::new(), budget: Budget::of(TYPED), spent: None };
     if let Some(ty) = ty {
-        checker.root(ty, tree).map_err(|why| refuse(&why))?;
+        let checked = checker.root(ty, tree);
+        if let Some(spent) = checker.spent {
+            return Err(spent.into());
+        }
+        checked.map_err(|why| refuse(&why))?;
     }
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
     let mut faults: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     faults.extend(checker.unknown.iter().map(|path| format!("unknown field {path:?}")));
+    faults.truncate(MAX_FAULTS);
     if validation == FieldValidation::Strict && !faults.is_empty() {
         return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));
     }
@@ -84,20 +91,24 @@ impl<'a> Place<'a> {
 
     /// `spec.containers[0].image`.
     fn path(&self) -> String {
-        let mut out = self.parent.map(Place::path).unwrap_or_default();
+        let mut path = Text::new(MAX_PATH);
+        let _ = self.write(&mut path);
+        path.finish()
+    }
+
+    /// Stops where the text is full.
+    fn write(&self, out: &mut Text) -> fmt::Result {
+        let Some(parent) = self.parent else { return Ok(()) };
+        parent.write(out)?;
         match self.step {
-            Step::Root => {}
+            Step::Root => Ok(()),
+            Step::Field(name) | Step::Key(name) if matches!(parent.step, Step::Root) => out.write_str(name),
             Step::Field(name) | Step::Key(name) => {
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                out.push_str(name);
+                out.write_char('.')?;
+                out.write_str(name)
             }
-            Step::Index(index) => {
-                let _ = write!(out, "[{index}]");
-            }
+            Step::Index(index) => write!(out, "[{index}]"),
         }
-        out
     }
 
     /// `spec.containers.image`: struct fields only, as Go's decoder names a place.
@@ -135,9 +146,11 @@ fn found(value: &Value) -> &'static str {
     }
 }
 
-#[derive(Default)]
 struct Checker {
+    /// Each once, and the first [`MAX_FAULTS`].
     unknown: Vec<String>,
+    budget: Budget,
+    spent: Option<Spent>,
 }
 
 type Checked<T> = Result<T, String>;
@@ -163,6 +176,7 @@ impl Checker {
 
     fn object(&mut self, ty: TypeRef, value: &mut Value, place: &Place<'_>) -> Checked<()> {
         let Value::Object(map) = value else { return Err(place.mismatch(value, ty.go_name())) };
+        self.take(weight::defaults(ty))?;
         let mut fault = None;
         map.retain(|name, value| {
             if fault.is_some() {
@@ -170,7 +184,7 @@ impl Checker {
             }
             let here = place.child(Step::Field(name), ty);
             let Some(field) = ty.field(name) else {
-                self.unknown.push(here.path());
+                self.unknown(&here);
                 return false;
             };
             self.field(field, value, &here).unwrap_or_else(|why| {
@@ -179,6 +193,29 @@ impl Checker {
             })
         });
         fault.map_or(Ok(()), Err)
+    }
+
+    fn unknown(&mut self, place: &Place<'_>) {
+        if self.unknown.len() >= MAX_FAULTS {
+            return;
+        }
+        let path = place.path();
+        if !self.unknown.contains(&path) {
+            self.unknown.push(path);
+        }
+    }
+
+    /// Counts what an element of a list or map becomes: an empty one takes as much as a full one.
+    fn element(&mut self, base: Base) -> Checked<()> {
+        let Base::Object(ty) = base else { return Ok(()) };
+        self.take(weight::typed(ty))
+    }
+
+    fn take(&mut self, bytes: usize) -> Checked<()> {
+        self.budget.take(bytes).map_err(|spent| {
+            self.spent = Some(spent);
+            spent.to_string()
+        })
     }
 
     /// Whether the field stays.
@@ -205,6 +242,7 @@ impl Checker {
         };
         for (index, element) in list.iter_mut().enumerate() {
             let here = place.child(Step::Index(index), place.owner);
+            self.element(ty.base)?;
             fill_null(ty.base, element);
             self.base(ty.base, element, &here)?;
         }
@@ -225,6 +263,7 @@ impl Checker {
                 }
                 self.list(lists, value, &here)?;
             } else {
+                self.element(ty.base)?;
                 fill_null(ty.base, value);
                 self.base(ty.base, value, &here)?;
             }
@@ -259,9 +298,13 @@ impl Checker {
         let name = "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
         let Some(ty) = *SCHEMA.get_or_init(|| by_name(name)) else { return Ok(()) };
         match value {
-            Value::Object(_) => self.object(ty, value, place),
+            Value::Object(_) => {
+                self.element(Base::Object(ty))?;
+                self.object(ty, value, place)
+            }
             Value::Array(list) => {
                 for (index, one) in list.iter_mut().enumerate().filter(|(_, one)| one.is_object()) {
+                    self.element(Base::Object(ty))?;
                     self.object(ty, one, &place.child(Step::Index(index), ty))?;
                 }
                 Ok(())

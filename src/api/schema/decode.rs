@@ -1,17 +1,16 @@
 //! Bodies to trees, with the paths of keys that occur twice.
 //!
-//! serde_json alone would let the last one win silently; strict field validation has to name them.
+//! serde_json alone would let the last one win silently; strict field validation has to name them. What the tree takes is
+//! counted while it grows ([`crate::bounds`]), which also ends what YAML's aliases multiply.
 
 use std::cell::RefCell;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::ApiError;
-
-/// How deep a body may nest; upstream's decoder stops at 10,000, YAML and our recursion well before.
-const MAX_DEPTH: usize = 120;
+use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, MAX_FAULTS, MAX_PATH, Spent, Text};
 
 /// Where the decoder is: a list on the stack, turned into text only when there is something to report.
 struct Place<'a> {
@@ -28,19 +27,45 @@ enum Step<'a> {
 }
 
 impl Place<'_> {
-    fn write(&self, out: &mut String) {
-        if let Some(parent) = self.parent {
-            parent.write(out);
-        }
+    /// Stops where the text is full.
+    fn write(&self, out: &mut Text) -> fmt::Result {
+        let Some(parent) = self.parent else { return Ok(()) };
+        parent.write(out)?;
         match self.step {
-            Step::Root => {}
+            Step::Root => Ok(()),
+            Step::Key(key) if matches!(parent.step, Step::Root) => out.write_str(key),
             Step::Key(key) => {
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                out.push_str(key);
+                out.write_char('.')?;
+                out.write_str(key)
             }
-            Step::Index(index) => out.push_str(&format!("[{index}]")),
+            Step::Index(index) => write!(out, "[{index}]"),
+        }
+    }
+}
+
+/// What is gathered and counted on the way.
+struct Notes {
+    /// Paths of keys that occur twice: each once, and the first [`MAX_FAULTS`].
+    duplicates: Vec<String>,
+    budget: Budget,
+    spent: Option<Spent>,
+}
+
+impl Notes {
+    fn for_body(bytes: usize) -> RefCell<Notes> {
+        let budget = Budget::for_body(bytes);
+        RefCell::new(Notes { duplicates: Vec::new(), budget, spent: None })
+    }
+
+    fn duplicate(&mut self, place: &Place<'_>) {
+        if self.duplicates.len() >= MAX_FAULTS {
+            return;
+        }
+        let mut path = Text::new(MAX_PATH);
+        let _ = place.write(&mut path);
+        let path = path.finish();
+        if !self.duplicates.contains(&path) {
+            self.duplicates.push(path);
         }
     }
 }
@@ -49,17 +74,28 @@ struct Tree<'a> {
     place: Place<'a>,
     /// A whole float is an integer, as after YAML went through JSON upstream; JSON keeps `1.0` apart from `1`.
     whole_floats: bool,
-    duplicates: &'a RefCell<Vec<String>>,
+    notes: &'a RefCell<Notes>,
 }
 
 impl Tree<'_> {
     fn child<'b>(&'b self, step: Step<'b>) -> Tree<'b> {
         let place = Place { parent: Some(&self.place), step, depth: self.place.depth + 1 };
-        Tree { place, whole_floats: self.whole_floats, duplicates: self.duplicates }
+        Tree { place, whole_floats: self.whole_floats, notes: self.notes }
     }
 
     fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
         if self.place.depth > MAX_DEPTH { Err(E::custom("exceeded max depth")) } else { Ok(()) }
+    }
+
+    fn take<E: serde::de::Error>(
+        &self,
+        take: impl FnOnce(&mut Budget) -> Result<(), Spent>,
+    ) -> Result<(), E> {
+        let mut notes = self.notes.borrow_mut();
+        take(&mut notes.budget).map_err(|spent| {
+            notes.spent = Some(spent);
+            E::custom(spent)
+        })
     }
 }
 
@@ -98,11 +134,13 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.take(|budget| budget.text(value))?;
         Ok(Value::String(value.to_string()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.take(|budget| budget.text(&value))?;
         Ok(Value::String(value))
     }
 
@@ -122,6 +160,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         self.check_depth()?;
         let mut list = Vec::new();
         while let Some(value) = access.next_element_seed(self.child(Step::Index(list.len())))? {
+            self.take(|budget| budget.take(ELEMENT))?;
             list.push(value);
         }
         Ok(Value::Array(list))
@@ -133,9 +172,9 @@ impl<'de> Visitor<'de> for Tree<'_> {
         while let Some(key) = access.next_key::<String>()? {
             let child = self.child(Step::Key(&key));
             if map.contains_key(&key) {
-                let mut path = String::new();
-                child.place.write(&mut path);
-                self.duplicates.borrow_mut().push(path);
+                self.notes.borrow_mut().duplicate(&child.place);
+            } else {
+                self.take(|budget| budget.member(map.len(), &key))?;
             }
             let value = access.next_value_seed(child)?;
             map.insert(key, value);
@@ -144,25 +183,52 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-fn tree_with_duplicates<'de, D: Deserializer<'de>>(
+fn tree<'de, D: Deserializer<'de>>(
     decoder: D,
     whole_floats: bool,
-) -> Result<(Value, Vec<String>), D::Error> {
-    let duplicates = RefCell::new(Vec::new());
-    let place = Place { parent: None, step: Step::Root, depth: 0 };
-    let tree = Tree { place, whole_floats, duplicates: &duplicates }.deserialize(decoder)?;
-    Ok((tree, duplicates.into_inner()))
+    depth: usize,
+    notes: &RefCell<Notes>,
+) -> Result<Value, D::Error> {
+    let place = Place { parent: None, step: Step::Root, depth };
+    Tree { place, whole_floats, notes }.deserialize(decoder)
+}
+
+/// The tree with the duplicates, or the decoder's error as `refuse` words it unless the budget was spent.
+fn finished<E>(
+    tree: Result<Value, E>,
+    notes: RefCell<Notes>,
+    refuse: impl FnOnce(E) -> ApiError,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let notes = notes.into_inner();
+    match (tree, notes.spent) {
+        (Ok(tree), _) => Ok((tree, notes.duplicates)),
+        (Err(_), Some(spent)) => Err(spent.into()),
+        (Err(error), None) => Err(refuse(error)),
+    }
 }
 
 /// Parses a JSON body. Of keys that occur twice the last wins; their paths are returned for
 /// [`check_kind`](super::check_kind).
 pub fn decode_json(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
-    let mut decoder = serde_json::Deserializer::from_slice(bytes);
-    let decoded = tree_with_duplicates(&mut decoder, false);
-    decoded.and_then(|decoded| decoder.end().map(|()| decoded)).map_err(|error| {
+    let notes = Notes::for_body(bytes.len());
+    finished(json(bytes, 0, &notes), notes, |error| {
         let why = go_words(bytes, &error);
         ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
     })
+}
+
+fn json(bytes: &[u8], depth: usize, notes: &RefCell<Notes>) -> Result<Value, serde_json::Error> {
+    let mut decoder = serde_json::Deserializer::from_slice(bytes);
+    let tree = tree(&mut decoder, false, depth, notes)?;
+    decoder.end().map(|()| tree)
+}
+
+/// Parses JSON that stands inside something else: at its depth, from its budget. The error is the decoder's.
+pub(crate) fn decode_inner(bytes: &[u8], depth: usize, budget: &mut Budget) -> Result<Value, String> {
+    let notes = RefCell::new(Notes { duplicates: Vec::new(), budget: *budget, spent: None });
+    let tree = json(bytes, depth, &notes).map_err(|error| error.to_string());
+    *budget = notes.into_inner().budget;
+    tree
 }
 
 /// A syntax error as Go's decoder words it, with the character that it met.
@@ -204,8 +270,9 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
     };
-    serde_saphyr::with_deserializer_from_str_with_options(text, options, |decoder| {
-        tree_with_duplicates(decoder, true)
-    })
-    .map_err(|error| refuse(error.to_string()))
+    let notes = Notes::for_body(bytes.len());
+    let tree = serde_saphyr::with_deserializer_from_str_with_options(text, options, |decoder| {
+        tree(decoder, true, 0, &notes)
+    });
+    finished(tree, notes, |error| refuse(error.to_string()))
 }

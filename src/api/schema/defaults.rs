@@ -236,6 +236,13 @@ fn plans() -> &'static [Plan] {
     })
 }
 
+/// How many fields defaulting may add to an object of a type.
+pub(super) fn added(ty: TypeRef) -> u32 {
+    let plan = &plans()[ty.index()];
+    let count = plan.literals.iter().map(|list| list.len()).sum::<usize>() + plan.rules.len();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Sets what upstream's defaulting sets from the object alone. The tree has been through [`check`](super::check).
 pub fn apply_defaults(row: &KindRow, tree: &mut Value) {
     if let Some(ty) = for_gvk(&row.group, &row.version, &row.kind) {

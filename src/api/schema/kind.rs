@@ -6,7 +6,8 @@ use super::check::check_type;
 use super::defaults::apply_type_defaults;
 use super::place::Place;
 use super::table::{TypeRef, for_gvk};
-use crate::{ApiError, FieldError, FieldValidation, KindRow};
+use crate::validation::Faults;
+use crate::{ApiError, FieldValidation, KindRow};
 
 /// What the write path asks of a kind's schema, built in or from a definition.
 pub trait Schema: Send + Sync {
@@ -26,8 +27,8 @@ pub trait Schema: Send + Sync {
     fn prune(&self, tree: &mut Value);
 
     /// Faults of an object's values. Those of built-in kinds are found by their strategies.
-    fn validate(&self, _tree: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate(&self, _tree: &Value) -> Faults {
+        Faults::new()
     }
 
     /// Where a walk over an object begins: list types, merge keys, what is atomic.

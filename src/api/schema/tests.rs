@@ -193,6 +193,77 @@ fn duplicates_are_found() {
     assert!(decode_yaml(deep.as_bytes()).is_err());
 }
 
+/// One long key with thousands of duplicates below it: each path would hold the key again.
+#[test]
+fn faults_of_a_body_are_a_hundred_and_short() {
+    let below: Vec<String> = (0..20_000).map(|n| format!(r#""k{n}":1,"k{n}":2"#)).collect();
+    let body = format!(r#"{{"data":{{"{}":{{{}}}}}}}"#, "x".repeat(300_000), below.join(","));
+    let (mut tree, duplicates) = decode_json(body.as_bytes()).unwrap();
+    assert_eq!(duplicates.len(), 1, "cut to the same text they are the same fault");
+    assert!(duplicates[0].len() < 600 && duplicates[0].ends_with("..."), "{}", duplicates[0].len());
+    let error = check_kind("", "v1", "ConfigMap", &mut tree, &duplicates, FieldValidation::Warn).unwrap_err();
+    assert!(error.message().len() < 1000);
+
+    let many: Vec<String> = (0..20_000).map(|n| format!(r#""u{n}":1,"u{n}":2"#)).collect();
+    let (mut tree, duplicates) = decode_json(format!("{{{}}}", many.join(",")).as_bytes()).unwrap();
+    assert_eq!(duplicates.len(), 100);
+    let warnings = check_kind("", "v1", "ConfigMap", &mut tree, &duplicates, FieldValidation::Warn).unwrap();
+    assert_eq!(warnings.len(), 100);
+    let warnings = check_kind(
+        "",
+        "v1",
+        "ConfigMap",
+        &mut decode_json(format!("{{{}}}", many.join(",")).as_bytes()).unwrap().0,
+        &[],
+        FieldValidation::Warn,
+    )
+    .unwrap();
+    assert_eq!(warnings.len(), 100);
+    assert_eq!(warnings[0], r#"unknown field "u0""#);
+}
+
+#[test]
+fn what_becomes_large_is_refused() {
+    let too_large = |result: Result<(), crate::ApiError>| {
+        let error = result.unwrap_err();
+        assert_eq!((error.code(), error.reason()), (413, "RequestEntityTooLarge"), "{error}");
+        assert!(error.message().contains("bytes of memory"), "{error}");
+    };
+    let maps = format!("[{}]", vec![r#"{"a":0}"#; 300_000].join(","));
+    too_large(decode_json(maps.as_bytes()).map(drop));
+    // Ten references to ten references to ten …
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for n in 1..8 {
+        let references = vec![format!("*a{}", n - 1); 10].join(", ");
+        bomb.push_str(&format!("a{n}: &a{n} [{references}]\n"));
+    }
+    let error = decode_yaml(bomb.as_bytes()).unwrap_err();
+    assert!(matches!(error.code(), 400 | 413), "{error}");
+    // Typed, each of these would take two kilobytes.
+    let volumes = vec![json!({}); 100_000];
+    let mut pod = json!({"spec": {"volumes": volumes}});
+    too_large(check_kind("", "v1", "Pod", &mut pod, &[], FieldValidation::Warn).map(drop));
+    let volumes = vec![json!({}); 10_000];
+    let mut pod = json!({"spec": {"volumes": volumes}});
+    check_kind("", "v1", "Pod", &mut pod, &[], FieldValidation::Warn).unwrap();
+}
+
+#[test]
+fn weights_are_near_the_sizes_of_types() {
+    use k8s_openapi::api::core::v1;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+    let near = |name: &str, size: usize| {
+        let weight = super::weight::typed(by_name(name).unwrap());
+        assert!(weight * 2 > size && weight < size * 3, "{name}: {weight} for {size}");
+    };
+    near("api.core.v1.Volume", size_of::<v1::Volume>());
+    near("api.core.v1.Container", size_of::<v1::Container>());
+    near("api.core.v1.PodSpec", size_of::<v1::PodSpec>());
+    near("api.core.v1.EnvVar", size_of::<v1::EnvVar>());
+    near("api.core.v1.KeyToPath", size_of::<v1::KeyToPath>());
+    near("apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps", size_of::<JSONSchemaProps>());
+}
+
 #[test]
 fn syntax_errors_have_go_words() {
     let said = |body: &str| {

@@ -24,6 +24,11 @@ enum Token {
     Unknown,
 }
 
+/// Requirements of one selector: a list of many objects asks each of them of each.
+const MAX_REQUIREMENTS: usize = 500;
+/// Terms of one field selector; there are a dozen fields at most.
+const MAX_TERMS: usize = 100;
+
 /// A token with its text.
 type Item = (Token, String);
 
@@ -109,6 +114,9 @@ impl Parser {
                 Token::Word | Token::Not => {}
                 Token::End => return Ok(requirements),
                 _ => return Err(format!("found '{text}', expected: !, identifier, or 'end of string'")),
+            }
+            if requirements.len() == MAX_REQUIREMENTS {
+                return Err(format!("the selector has more than {MAX_REQUIREMENTS} requirements"));
             }
             let one = self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
             requirements.push(one);
@@ -341,6 +349,9 @@ impl FieldSelector {
         parts.sort_unstable();
         let mut terms = Vec::new();
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            if terms.len() == MAX_TERMS {
+                return Err(format!("the field selector has more than {MAX_TERMS} terms"));
+            }
             let misfit = || format!("invalid selector: '{text}'; can't understand '{part}'");
             let at = part.find('=').ok_or_else(misfit)?;
             let (path, equals, value) = match part[..at].strip_suffix('!') {

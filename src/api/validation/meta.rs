@@ -1,7 +1,7 @@
 //! Rules for `metadata`, on create and on update.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Faults, Path, dns1123_label, invalid_each, label_value, qualified_name};
 use crate::FieldError;
@@ -137,6 +137,7 @@ fn validate_owners(owners: &[OwnerReference], at: &Path<'_>, faults: &mut Faults
         if owner.controller == Some(true) {
             match controller {
                 None => controller = Some(&owner.name),
+                Some(_) if faults.is_full() => {}
                 Some(first) => {
                     let names = format!("Found \"true\" in references for {first} and {}", owner.name);
                     let message = format!("Only one reference can have Controller set to true. {names}");
@@ -163,11 +164,9 @@ fn validate_finalizers(finalizers: &[String], at: &Path<'_>, core: bool, faults:
 }
 
 fn no_new_finalizers(new: &ObjectMeta, old: &ObjectMeta, at: &Path<'_>, faults: &mut Faults) {
-    let known = old.finalizers.as_deref().unwrap_or(&[]);
-    let mut extra: Vec<&String> =
+    let known: BTreeSet<&String> = old.finalizers.iter().flatten().collect();
+    let extra: BTreeSet<&String> =
         new.finalizers.iter().flatten().filter(|one| !known.contains(one)).collect();
-    extra.sort();
-    extra.dedup();
     if !extra.is_empty() {
         let listed: Vec<String> = extra.iter().map(|one| format!("{one:?}")).collect();
         let found = format!("[]string{{{}}}", listed.join(", "));

@@ -2,7 +2,9 @@
 //!
 //! A chain of borrowed segments on the stack: walking a valid object builds no string.
 
-use std::fmt;
+use std::fmt::{self, Write};
+
+use crate::bounds::{MAX_PATH, Text};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Path<'a> {
@@ -52,14 +54,17 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// As faults print it: keys may be long, so the text is cut.
 impl From<&Path<'_>> for String {
     fn from(path: &Path<'_>) -> String {
-        path.to_string()
+        let mut text = Text::new(MAX_PATH);
+        let _ = write!(text, "{path}");
+        text.finish()
     }
 }
 
 impl From<Path<'_>> for String {
     fn from(path: Path<'_>) -> String {
-        path.to_string()
+        String::from(&path)
     }
 }

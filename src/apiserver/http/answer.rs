@@ -138,8 +138,25 @@ pub(super) fn deleted_status(row: &KindRow, object: &Object) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
+/// Characters of all warnings of an answer, beyond which each is cut to so many; upstream's figures.
+const MAX_WARNINGS: usize = 4 * 1024;
+const CUT_WARNING: usize = 256;
+
+/// Each warning once; those that would be too long together are cut, then left out.
 pub(super) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    let mut seen = std::collections::HashSet::new();
+    let mut warnings: Vec<&str> = warnings.iter().map(String::as_str).collect();
+    warnings.retain(|text| !text.is_empty() && seen.insert(*text));
+    let length = |text: &str| text.chars().count();
+    let all: usize = warnings.iter().map(|text| length(text)).sum();
+    let mut written = 0;
     for text in warnings {
+        if written >= MAX_WARNINGS {
+            break;
+        }
+        let end = text.char_indices().nth(CUT_WARNING).map_or(text.len(), |(at, _)| at);
+        let text = if all > MAX_WARNINGS { &text[..end] } else { text };
+        written += length(text);
         let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             response.headers_mut().append(WARNING, value);

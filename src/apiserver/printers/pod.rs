@@ -1,5 +1,7 @@
 //! Pods: the STATUS that people know is computed here from phase, conditions and container states.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -85,14 +87,13 @@ impl<'a> State<'a> {
     /// containers count only until the pod is initialized, those of sidecars always.
     fn add_init(&mut self, pod: &'a Value) -> bool {
         let specs = items(pod, "spec.initContainers");
-        let restartable = |container: &str| {
-            specs.iter().any(|one| text(one, "name") == container && text(one, "restartPolicy") == "Always")
-        };
-        self.total += specs.iter().filter(|one| text(one, "restartPolicy") == "Always").count();
+        let always = specs.iter().filter(|one| text(one, "restartPolicy") == "Always");
+        self.total += always.clone().count();
+        let restartable: HashSet<&str> = always.map(|one| text(one, "name")).collect();
         let mut sidecars = State::default();
         let mut initializing = false;
         for (index, status) in items(pod, "status.initContainerStatuses").iter().enumerate() {
-            let sidecar = restartable(text(status, "name"));
+            let sidecar = restartable.contains(text(status, "name"));
             self.count_restarts(status);
             if sidecar {
                 sidecars.count_restarts(status);
@@ -163,6 +164,9 @@ fn readiness_gates(pod: &Value) -> String {
     if gates.is_empty() {
         return String::new();
     }
-    let met = gates.iter().filter(|gate| condition(pod, text(gate, "conditionType"))).count();
+    let conditions = items(pod, "status.conditions").iter();
+    let hold: HashSet<&str> =
+        conditions.filter(|one| text(one, "status") == "True").map(|one| text(one, "type")).collect();
+    let met = gates.iter().filter(|gate| hold.contains(text(gate, "conditionType"))).count();
     format!("{met}/{}", gates.len())
 }

@@ -1,6 +1,6 @@
 //! The metadata that the server owns: set on create, kept on update, and its validation.
 
-use api::validation::{validate_object_meta, validate_object_meta_update};
+use api::validation::{Faults, validate_object_meta, validate_object_meta_update};
 use api::{FieldError, KindRow};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -95,12 +95,12 @@ pub(super) fn add_generation(tree: &mut Value) {
     tree["metadata"]["generation"] = json!(generation + 1);
 }
 
-fn typed(tree: &Value) -> Result<ObjectMeta, Vec<FieldError>> {
+fn typed(tree: &Value) -> Result<ObjectMeta, Faults> {
     ObjectMeta::deserialize(&tree["metadata"])
-        .map_err(|error| vec![FieldError::invalid("metadata", "", error.to_string())])
+        .map_err(|error| vec![FieldError::invalid("metadata", "", error.to_string())].into())
 }
 
-pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Value) -> Vec<FieldError> {
+pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Value) -> Faults {
     let metadata = match typed(tree) {
         Ok(metadata) => metadata,
         Err(faults) => return faults,
@@ -109,7 +109,7 @@ pub(super) fn validate_create(row: &KindRow, strategy: &dyn Strategy, tree: &Val
     validate_object_meta(&metadata, row.namespaced(), rule, row.group.is_empty())
 }
 
-pub(super) fn validate_update(row: &KindRow, new: &Value, old: &Value) -> Vec<FieldError> {
+pub(super) fn validate_update(row: &KindRow, new: &Value, old: &Value) -> Faults {
     match (typed(new), typed(old)) {
         (Ok(new), Ok(old)) => validate_object_meta_update(&new, &old, row.group.is_empty()),
         (Err(faults), _) | (_, Err(faults)) => faults,

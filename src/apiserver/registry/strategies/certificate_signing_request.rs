@@ -1,6 +1,7 @@
 //! Certificate signing requests: the API server writes down who asks, approvers and signers change one part each.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use api::validation::{Faults, Path, dns1123_subdomain};
 use api::{ApiError, FieldError};
@@ -58,15 +59,14 @@ fn validate_spec(tree: &Value) -> Faults {
     if usages.is_empty() {
         faults.push(FieldError::required(at.child("usages"), ""));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, usage) in usages.iter().map(|one| one.as_str().unwrap_or("")).enumerate() {
         if !USAGES.contains(&usage) {
             faults.push(FieldError::not_supported(at.child("usages").index(index), usage, &USAGES));
         }
-        if seen.contains(&usage) {
+        if !seen.insert(usage) {
             faults.push(FieldError::duplicate(at.child("usages").index(index), usage));
         }
-        seen.push(usage);
     }
     validate_signer(text(tree, "spec.signerName"), &at.child("signerName"), &mut faults);
     if let Some(seconds) = tree["spec"]["expirationSeconds"].as_i64().filter(|seconds| *seconds < MIN_SECONDS)
@@ -117,7 +117,7 @@ fn validate_conditions(tree: &Value) -> Faults {
     let mut faults = Faults::new();
     let at = Path::new("status");
     let at = at.child("conditions");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, condition) in items(tree, "status.conditions").iter().enumerate() {
         let at = at.index(index);
         let (kind, status) = (text(condition, "type"), text(condition, "status"));
@@ -132,14 +132,13 @@ fn validate_conditions(tree: &Value) -> Faults {
             other => faults.push(FieldError::not_supported(at.child("status"), other, allowed)),
         }
         let other = if kind == "Approved" { "Denied" } else { "Approved" };
-        if DECISIONS.contains(&kind) && seen.contains(&other) {
+        if DECISIONS.contains(&kind) && seen.contains(other) {
             let message = "Approved and Denied conditions are mutually exclusive";
             faults.push(FieldError::invalid(at.child("type"), kind, message));
         }
-        if seen.contains(&kind) {
+        if !seen.insert(kind) {
             faults.push(FieldError::duplicate(at.child("type"), kind));
         }
-        seen.push(kind);
     }
     faults
 }
@@ -183,8 +182,12 @@ fn validate_change(subresource: Option<&str>, new: &Value, old: &Value) -> Fault
 fn stamp(new: &mut Value, old: &Value, now: Timestamp) {
     let now = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let Some(status) = new.get_mut("status") else { return };
+    let mut known: HashMap<&str, &Value> = HashMap::new();
+    for one in items(old, "status.conditions") {
+        known.entry(text(one, "type")).or_insert(one);
+    }
     for condition in super::items_mut(status, "conditions") {
-        let was = items(old, "status.conditions").iter().find(|one| one["type"] == condition["type"]);
+        let was = known.get(text(condition, "type")).copied();
         let Some(condition) = condition.as_object_mut() else { continue };
         let same = was.is_some_and(|was| Some(&was["status"]) == condition.get("status"));
         super::default_to(condition, "lastUpdateTime", now.clone());
@@ -242,11 +245,11 @@ impl Strategy for Requests {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate_spec(tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         validate_change(ctx.subresource, new, old)
     }
 

@@ -44,11 +44,11 @@ pub(super) fn decoded_len(text: &str) -> usize {
 }
 
 impl Strategy for ConfigMaps {
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = immutable_data(new, old, &["data", "binaryData"]);
         faults.extend(validate(new));
         faults

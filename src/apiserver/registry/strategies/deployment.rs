@@ -118,11 +118,11 @@ impl Strategy for Deployments {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         if ctx.subresource == Some("status") {
             return status(new);
         }

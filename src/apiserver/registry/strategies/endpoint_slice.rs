@@ -1,5 +1,7 @@
 //! Endpoint slices.
 
+use std::collections::HashSet;
+
 use api::FieldError;
 use api::validation::{Faults, Path, dns1123_label, dns1123_subdomain, immutable, invalid_each};
 use jiff::Timestamp;
@@ -74,17 +76,16 @@ fn validate_ports(ports: &[EndpointPort], at: &Path<'_>, faults: &mut Faults) {
     if ports.len() > MAX_PORTS {
         return faults.push(too_many(at, ports.len(), MAX_PORTS));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let at = at.index(index);
         let name = port.name.as_deref().unwrap_or("");
         if !name.is_empty() {
             invalid_each(faults, &at.child("name"), name, dns1123_label(name));
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             faults.push(FieldError::duplicate(at.child("name"), name));
         }
-        seen.push(name);
         match port.protocol.as_deref().unwrap_or("") {
             "" => faults.push(FieldError::required(at.child("protocol"), "")),
             known if PROTOCOLS.contains(&known) => {}
@@ -94,11 +95,11 @@ fn validate_ports(ports: &[EndpointPort], at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointSlices {
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = validate(new);
         immutable(&mut faults, &Path::new("addressType"), &new["addressType"], &old["addressType"]);
         faults

@@ -88,11 +88,11 @@ pub(super) fn endpoint_ip(text: &str, at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointsStrategy {
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Faults {
         validate(new)
     }
 

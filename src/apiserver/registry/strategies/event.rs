@@ -71,14 +71,14 @@ fn validate(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
 }
 
 impl Strategy for Events {
-    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(ctx, tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, tree: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, tree: &Value, _old: &Value) -> Faults {
         // A series is counted by updates of events that older clients may have made.
         match &*ctx.row.group {
-            "events.k8s.io" => Vec::new(),
+            "events.k8s.io" => Faults::new(),
             _ => validate(ctx, tree),
         }
     }

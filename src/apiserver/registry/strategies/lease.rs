@@ -25,11 +25,11 @@ fn validate(tree: &Value) -> Faults {
 }
 
 impl Strategy for Leases {
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Faults {
         validate(new)
     }
 

@@ -56,7 +56,7 @@ impl Strategy for Namespaces {
         Ok(())
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = Faults::new();
         let at = Path::new("spec");
         let at = at.child("finalizers");

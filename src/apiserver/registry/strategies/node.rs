@@ -1,6 +1,7 @@
 //! Nodes.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use api::validation::{Faults, Path, invalid_each, label_value, qualified_name};
@@ -26,20 +27,19 @@ fn validate(tree: &Value) -> Faults {
     }
     let at = Path::new("status");
     if let Some(status) = typed::<NodeStatus>(&tree["status"], &at, &mut faults) {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         let at = at.child("addresses");
         for (index, address) in status.addresses.iter().flatten().enumerate() {
-            if seen.contains(&address) {
+            if !seen.insert((&address.type_, &address.address)) {
                 faults.push(FieldError::duplicate(at.index(index), address));
             }
-            seen.push(address);
         }
     }
     faults
 }
 
 fn taints(taints: &[Taint], at: &Path<'_>, faults: &mut Faults) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, taint) in taints.iter().enumerate() {
         let at = at.index(index);
         invalid_each(faults, &at.child("key"), &taint.key, qualified_name(&taint.key));
@@ -50,12 +50,11 @@ fn taints(taints: &[Taint], at: &Path<'_>, faults: &mut Faults) {
         } else if !EFFECTS.contains(&taint.effect.as_str()) {
             faults.push(FieldError::not_supported(at.child("effect"), &taint.effect, &EFFECTS));
         }
-        if seen.contains(&(&taint.key, &taint.effect)) {
+        if !seen.insert((&taint.key, &taint.effect)) {
             let mut fault = FieldError::duplicate(at, taint);
             fault.detail = "taints must be unique by key and effect pair".to_string();
             faults.push(fault);
         }
-        seen.push((&taint.key, &taint.effect));
     }
 }
 
@@ -90,11 +89,11 @@ impl Strategy for Nodes {
         mirror_pod_cidr(tree);
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = validate(new);
         if ctx.subresource.is_some() {
             return faults;

@@ -98,7 +98,7 @@ impl Strategy for Pods {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree);
         annotations::validate(tree, &mut faults);
         annotations::validate_match(tree, &mut faults);
@@ -109,7 +109,7 @@ impl Strategy for Pods {
         faults
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = Faults::new();
         annotations::validate_change(new, old, &mut faults);
         match ctx.subresource {
@@ -118,10 +118,8 @@ impl Strategy for Pods {
             Some("status") => faults.extend(update::validate_status(new, old)),
             Some("ephemeralcontainers") => {
                 if annotations::is_mirror(old) {
-                    return vec![FieldError::forbidden(
-                        "",
-                        "static pods do not support ephemeral containers",
-                    )];
+                    let message = "static pods do not support ephemeral containers";
+                    return vec![FieldError::forbidden("", message)].into();
                 }
                 faults.extend(update::validate_ephemeral(new, old));
                 faults.extend(validate(new));

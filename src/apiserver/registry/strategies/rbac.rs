@@ -130,11 +130,11 @@ fn validate_subject(subject: &Subject, namespaced: bool, at: &Path<'_>, faults: 
 }
 
 impl Strategy for Roles {
-    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate_role(ctx.row, tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, _old: &Value) -> Faults {
         validate_role(ctx.row, new)
     }
 
@@ -156,11 +156,11 @@ impl Strategy for Roles {
 }
 
 impl Strategy for Bindings {
-    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate_binding(ctx.row, tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = validate_binding(ctx.row, new);
         if new["roleRef"] != old["roleRef"] {
             faults.push(FieldError::invalid("roleRef", &new["roleRef"], "cannot change roleRef"));

@@ -102,11 +102,11 @@ impl Strategy for Secrets {
         Ok(())
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }
 
-    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         let mut faults = Faults::new();
         immutable(&mut faults, &Path::new("type"), &new["type"], &old["type"]);
         faults.extend(immutable_data(new, old, &["data"]));

@@ -9,7 +9,8 @@ mod tests;
 
 use std::borrow::Cow;
 
-use api::{ApiError, FieldError};
+use api::ApiError;
+use api::validation::Faults;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -72,13 +73,13 @@ impl Strategy for Services {
         allocate::reserve(ctx, new, old)
     }
 
-    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Vec<FieldError> {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate::service(tree)
     }
 
-    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         if ctx.subresource == Some("status") {
-            return Vec::new();
+            return Faults::new();
         }
         let mut faults = validate::service(new);
         faults.extend(validate::update(new, old));

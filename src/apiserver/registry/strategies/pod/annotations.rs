@@ -1,6 +1,9 @@
 //! Annotations of pods that mean something: the mirror of a node's own manifest, and the old forms of seccomp and
 //! AppArmor profiles. None of them changes once the pod is there.
 
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+
 use api::FieldError;
 use api::validation::{Faults, Path};
 use k8s_openapi::api::core::v1::AppArmorProfile;
@@ -27,6 +30,8 @@ fn of(tree: &Value) -> impl Iterator<Item = (&str, &str)> {
 pub(super) fn validate(tree: &Value, faults: &mut Faults) {
     let at = Path::new("metadata");
     let at = at.child("annotations");
+    let containers: OnceCell<HashSet<&str>> = OnceCell::new();
+    let names = || LISTS.iter().flat_map(|list| items(&tree["spec"], list)).map(|one| text(one, "name"));
     for (key, value) in of(tree) {
         if key == MIRROR && text(tree, "spec.nodeName").is_empty() {
             let message = "must set spec.nodeName if mirror pod annotation is set";
@@ -40,8 +45,7 @@ pub(super) fn validate(tree: &Value, faults: &mut Faults) {
             seccomp(value, &at.child(key), faults);
         }
         if let Some(container) = key.strip_prefix(APP_ARMOR) {
-            let known = LISTS.iter().flat_map(|list| items(&tree["spec"], list));
-            if !known.into_iter().any(|one| text(one, "name") == container) {
+            if !containers.get_or_init(|| names().collect()).contains(container) {
                 faults.push(FieldError::invalid(at.key(key), container, "container not found"));
             }
             let good =
@@ -113,16 +117,16 @@ fn app_armor(value: &str) -> Option<Value> {
 
 /// Copies AppArmor annotations to the fields that nodes go by, where these are not set.
 pub(super) fn to_fields(tree: &mut Value) {
-    let wanted: Vec<(String, Value)> = of(tree)
+    let wanted: HashMap<String, Value> = of(tree)
         .filter_map(|(key, value)| Some((key.strip_prefix(APP_ARMOR)?.to_string(), app_armor(value)?)))
         .filter(|(_, field)| tree["spec"]["securityContext"]["appArmorProfile"] != *field)
         .collect();
     let Some(spec) = tree.get_mut("spec").filter(|_| !wanted.is_empty()) else { return };
     for list in LISTS {
         for container in items_mut(spec, list) {
-            let field = wanted.iter().find(|(name, _)| text(container, "name") == name);
+            let field = wanted.get(text(container, "name"));
             let unset = container["securityContext"]["appArmorProfile"].is_null();
-            if let Some((_, field)) = field.filter(|_| unset)
+            if let Some(field) = field.filter(|_| unset)
                 && let Some(context) = object(container, "securityContext")
             {
                 context.insert("appArmorProfile".into(), field.clone());

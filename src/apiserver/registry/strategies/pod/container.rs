@@ -1,5 +1,7 @@
 //! Validation of containers: names, images, ports, mounts, probes, security.
 
+use std::collections::{BTreeSet, HashSet};
+
 use api::FieldError;
 use api::validation::{Faults, Path, dns1123_label, http_header_name, invalid_each, port_name, port_number};
 use k8s_openapi::api::core::v1::{
@@ -18,12 +20,12 @@ const MESSAGE_POLICIES: [&str; 2] = ["FallbackToLogsOnError", "File"];
 const PROPAGATION: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
 
 /// Checks containers and init containers; `volumes` are the pod's volume names.
-pub(super) fn validate_all(spec: &PodSpec, volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
+pub(super) fn validate_all(spec: &PodSpec, volumes: &HashSet<&str>, at: &Path<'_>, faults: &mut Faults) {
     let list = at.child("containers");
     if spec.containers.is_empty() {
         faults.push(FieldError::required(list, ""));
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = HashSet::new();
     for (index, container) in spec.containers.iter().enumerate() {
         let at = list.index(index);
         validate_common(container, volumes, &at, faults);
@@ -63,7 +65,12 @@ fn validate_context(spec: &PodSpec, context: Option<&SecurityContext>, at: &Path
 }
 
 /// What is joined to a running pod gets no ports, probes or resources of its own.
-fn validate_ephemeral(container: &EphemeralContainer, volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
+fn validate_ephemeral(
+    container: &EphemeralContainer,
+    volumes: &HashSet<&str>,
+    at: &Path<'_>,
+    faults: &mut Faults,
+) {
     environment::validate(container.env.as_deref().unwrap_or(&[]), &at.child("env"), faults);
     environment::validate_from(container.env_from.as_deref().unwrap_or(&[]), &at.child("envFrom"), faults);
     let mounts = container.volume_mounts.as_deref().unwrap_or(&[]);
@@ -99,11 +106,10 @@ fn validate_ephemeral(container: &EphemeralContainer, volumes: &[&str], at: &Pat
     }
 }
 
-fn duplicate<'a>(names: &mut Vec<&'a str>, name: &'a str, at: &Path<'_>, faults: &mut Faults) {
-    if !name.is_empty() && names.contains(&name) {
+fn duplicate<'a>(names: &mut HashSet<&'a str>, name: &'a str, at: &Path<'_>, faults: &mut Faults) {
+    if !names.insert(name) && !name.is_empty() {
         faults.push(FieldError::duplicate(at.child("name"), name));
     }
-    names.push(name);
 }
 
 fn validate_name(name: &str, at: &Path<'_>, faults: &mut Faults) {
@@ -124,7 +130,7 @@ pub(super) fn validate_image(image: Option<&str>, at: &Path<'_>, faults: &mut Fa
     }
 }
 
-fn validate_common(container: &Container, volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
+fn validate_common(container: &Container, volumes: &HashSet<&str>, at: &Path<'_>, faults: &mut Faults) {
     validate_name(&container.name, at, faults);
     validate_image(container.image.as_deref(), at, faults);
     if let Some(policy) = &container.termination_message_policy {
@@ -146,16 +152,15 @@ fn validate_common(container: &Container, volumes: &[&str], at: &Path<'_>, fault
 }
 
 fn validate_ports(ports: &[ContainerPort], at: &Path<'_>, faults: &mut Faults) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let at = at.index(index);
         if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
             let messages = port_name(name);
-            if messages.is_empty() && names.contains(&name) {
+            if !names.insert(name) && messages.is_empty() {
                 faults.push(FieldError::duplicate(at.child("name"), name));
             }
             invalid_each(faults, &at.child("name"), name, messages);
-            names.push(name);
         }
         match port.container_port {
             0 => faults.push(FieldError::required(at.child("containerPort"), "")),
@@ -176,7 +181,7 @@ fn valid_port(number: i32, at: &Path<'_>, faults: &mut Faults) {
 
 /// Two containers cannot have the same port of the host.
 fn conflicting_host_ports(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let list = at.child("containers");
     for (index, container) in spec.containers.iter().enumerate() {
         let at = list.index(index);
@@ -193,23 +198,22 @@ fn conflicting_host_ports(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-fn validate_mounts(mounts: &[VolumeMount], volumes: &[&str], at: &Path<'_>, faults: &mut Faults) {
-    let mut seen: Vec<&str> = Vec::new();
+fn validate_mounts(mounts: &[VolumeMount], volumes: &HashSet<&str>, at: &Path<'_>, faults: &mut Faults) {
+    let mut seen = HashSet::new();
     for (index, mount) in mounts.iter().enumerate() {
         let at = at.index(index);
         if mount.name.is_empty() {
             faults.push(FieldError::required(at.child("name"), ""));
         }
-        if !volumes.contains(&mount.name.as_str()) {
+        if !volumes.contains(mount.name.as_str()) {
             faults.push(FieldError::not_found(at.child("name"), &mount.name));
         }
         if mount.mount_path.is_empty() {
             faults.push(FieldError::required(at.child("mountPath"), ""));
         }
-        if seen.contains(&mount.mount_path.as_str()) {
+        if !seen.insert(mount.mount_path.as_str()) {
             faults.push(FieldError::invalid(at.child("mountPath"), &mount.mount_path, "must be unique"));
         }
-        seen.push(&mount.mount_path);
         let path = mount.sub_path.as_deref().unwrap_or("");
         let expression = mount.sub_path_expr.as_deref().unwrap_or("");
         local_path(path, &at.child("subPath"), faults);

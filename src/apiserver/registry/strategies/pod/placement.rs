@@ -1,5 +1,7 @@
 //! Validation of what tells the scheduler where a pod may go.
 
+use std::collections::HashSet;
+
 use api::FieldError;
 use api::validation::{
     Faults, Path, dns1123_label, invalid_each, label_value, qualified_name, validate_label_selector,
@@ -180,7 +182,7 @@ fn pod_term(term: &PodAffinityTerm, at: &Path<'_>, faults: &mut Faults) {
 }
 
 fn spread(constraints: &[TopologySpreadConstraint], at: &Path<'_>, faults: &mut Faults) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, one) in constraints.iter().enumerate() {
         let at = at.index(index);
         if one.max_skew <= 0 {
@@ -209,11 +211,10 @@ fn spread(constraints: &[TopologySpreadConstraint], at: &Path<'_>, faults: &mut 
             }
         }
         let pair = (one.topology_key.as_str(), one.when_unsatisfiable.as_str());
-        if seen.contains(&pair) {
+        if !seen.insert(pair) {
             let field = at.child("{topologyKey, whenUnsatisfiable}");
             faults.push(FieldError::duplicate(field, format!("{{{}, {}}}", pair.0, pair.1)));
         }
-        seen.push(pair);
         if let Some(selector) = &one.label_selector {
             validate_label_selector(selector, &at.child("labelSelector"), faults);
         }

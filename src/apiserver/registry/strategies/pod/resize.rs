@@ -42,10 +42,10 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
 
 pub(super) fn validate(new: &Value, old: &Value, mut faults: Faults) -> Faults {
     if annotations::is_mirror(old) {
-        return vec![FieldError::forbidden("", "static pods cannot be resized")];
+        return vec![FieldError::forbidden("", "static pods cannot be resized")].into();
     }
     if text(old, "spec.os.name") == "windows" {
-        return vec![FieldError::forbidden("", "windows pods cannot be resized")];
+        return vec![FieldError::forbidden("", "windows pods cannot be resized")].into();
     }
     let at = Path::new("spec");
     let class =

@@ -1,5 +1,6 @@
 //! Validation of a pod spec, in a pod or in a template of one.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use api::FieldError;
@@ -74,14 +75,13 @@ fn validate_names(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
         }
     }
     let list = at.child("schedulingGates");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
         let at = list.index(index);
         invalid_each(faults, &at.child("name"), &gate.name, qualified_name(&gate.name));
-        if seen.contains(&gate.name.as_str()) {
+        if !seen.insert(gate.name.as_str()) {
             faults.push(FieldError::duplicate(at, &gate.name));
         }
-        seen.push(&gate.name);
     }
     if !seen.is_empty() && spec.node_name.as_deref().is_some_and(|name| !name.is_empty()) {
         let message = "cannot be set until all schedulingGates have been cleared";

@@ -1,5 +1,7 @@
 //! What an update of a pod may change: images, a shorter deadline, more tolerations, fewer gates; and nothing else.
 
+use std::collections::{HashMap, HashSet};
+
 use api::FieldError;
 use api::validation::{Faults, Path, immutable, invalid_each, name_is_dns_subdomain, qualified_name};
 use serde_json::{Map, Value, json};
@@ -65,7 +67,7 @@ fn deadline(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
 }
 
 fn gates(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
-    let known = items(old, "spec.schedulingGates");
+    let known: HashSet<&Value> = items(old, "spec.schedulingGates").iter().collect();
     let added: Vec<&str> = items(new, "spec.schedulingGates")
         .iter()
         .filter(|gate| !known.contains(gate))
@@ -88,7 +90,7 @@ fn tolerations(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults) {
         }
         toleration
     };
-    let new: Vec<Value> = items(new, "spec.tolerations").iter().map(bare).collect();
+    let new: HashSet<Value> = items(new, "spec.tolerations").iter().map(bare).collect();
     if items(old, "spec.tolerations").iter().any(|one| !new.contains(&bare(one))) {
         let message = "existing toleration can not be modified except its tolerationSeconds";
         faults.push(FieldError::forbidden(at.child("tolerations"), message));
@@ -183,7 +185,7 @@ fn narrower_affinity(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Fault
 /// Lists the leaves in which two trees differ, as `-path: old` and `+path: new`.
 fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     match (old, new) {
-        _ if old == new => {}
+        _ if out.len() >= SHOWN || old == new => {}
         (Value::Object(a), Value::Object(b)) => {
             let added = b.keys().filter(|key| !a.contains_key(*key));
             for key in a.keys().chain(added) {
@@ -207,10 +209,10 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
     let at = Path::new("spec");
     let at = at.child("ephemeralContainers");
-    let now = items(new, "spec.ephemeralContainers");
+    let now = by_name(items(new, "spec.ephemeralContainers"));
     for was in items(old, "spec.ephemeralContainers") {
         let name = text(was, "name");
-        match now.iter().find(|one| text(one, "name") == name) {
+        match now.get(name).copied() {
             None => {
                 let message = format!("existing ephemeral containers {name:?} may not be removed\n");
                 faults.push(FieldError::forbidden(at, message));
@@ -255,21 +257,31 @@ fn ended_stay_ended(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Faults
     if policy == "Always" {
         return;
     }
-    for was in items(old, "status.containerStatuses") {
+    let restarted: HashSet<&str> = items(old, "spec.containers")
+        .iter()
+        .filter(|one| !one["restartPolicy"].is_null() || !one["restartPolicyRules"].is_null())
+        .map(|one| text(one, "name"))
+        .collect();
+    let is_final = |was: &&Value| {
         let ended = &was["state"]["terminated"];
-        let final_end = !ended.is_null() && (policy == "Never" || ended["exitCode"] == 0);
-        let rules = items(old, "spec.containers").iter().any(|one| {
-            one["name"] == was["name"]
-                && (!one["restartPolicy"].is_null() || !one["restartPolicyRules"].is_null())
-        });
-        if !final_end || rules {
-            continue;
-        }
-        for (index, is) in items(new, "status.containerStatuses").iter().enumerate() {
-            if is["name"] == was["name"] && is["state"]["terminated"].is_null() {
-                let message = "may not be transitioned to non-terminated state";
-                faults.push(FieldError::forbidden(at.index(index).child("state"), message));
-            }
+        !ended.is_null() && (policy == "Never" || ended["exitCode"] == 0)
+    };
+    let ended = items(old, "status.containerStatuses").iter().filter(is_final);
+    let ended: HashSet<&str> =
+        ended.map(|was| text(was, "name")).filter(|name| !restarted.contains(name)).collect();
+    for (index, is) in items(new, "status.containerStatuses").iter().enumerate() {
+        if ended.contains(text(is, "name")) && is["state"]["terminated"].is_null() {
+            let message = "may not be transitioned to non-terminated state";
+            faults.push(FieldError::forbidden(at.index(index).child("state"), message));
         }
     }
+}
+
+/// The first of each name.
+fn by_name(list: &[Value]) -> HashMap<&str, &Value> {
+    let mut named = HashMap::with_capacity(list.len());
+    for one in list {
+        named.entry(text(one, "name")).or_insert(one);
+    }
+    named
 }

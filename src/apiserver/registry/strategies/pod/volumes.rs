@@ -1,5 +1,7 @@
 //! Validation of volumes: one source each, and what the common sources need.
 
+use std::collections::HashSet;
+
 use api::FieldError;
 use api::validation::{Faults, Path, config_map_key, dns1123_label, invalid_each};
 use k8s_openapi::api::core::v1::{
@@ -15,8 +17,8 @@ const MIN_TOKEN_SECONDS: i64 = 600;
 const MODE: std::ops::RangeInclusive<i32> = 0..=0o777;
 
 /// Checks volumes and gives the names of the good ones.
-pub(super) fn validate<'a>(volumes: &'a [Volume], at: &Path<'_>, faults: &mut Faults) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
+pub(super) fn validate<'a>(volumes: &'a [Volume], at: &Path<'_>, faults: &mut Faults) -> HashSet<&'a str> {
+    let mut names = HashSet::new();
     for (index, volume) in volumes.iter().enumerate() {
         let at = at.index(index);
         let before = faults.len();
@@ -26,11 +28,11 @@ pub(super) fn validate<'a>(volumes: &'a [Volume], at: &Path<'_>, faults: &mut Fa
         } else {
             invalid_each(faults, &at.child("name"), &volume.name, dns1123_label(&volume.name));
         }
-        if names.contains(&volume.name.as_str()) {
+        if names.contains(volume.name.as_str()) {
             faults.push(FieldError::duplicate(at.child("name"), &volume.name));
         }
         if faults.len() == before {
-            names.push(&volume.name);
+            names.insert(volume.name.as_str());
         }
     }
     names

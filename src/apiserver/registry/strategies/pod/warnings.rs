@@ -1,6 +1,6 @@
 //! What is accepted and probably not meant: `Warning` headers for pods and pod templates.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use api::validation::dns1123_label;
 use serde_json::Value;
@@ -30,28 +30,26 @@ pub(in crate::registry::strategies) fn spec(spec: &Value, at: &str, warnings: &m
             ports(container, &at, warnings);
         }
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, secret) in items(spec, "imagePullSecrets").iter().enumerate() {
         let name = text(secret, "name");
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             warnings.push(format!("{at}.imagePullSecrets[{index}].name: duplicate name {name:?}"));
         }
-        seen.push(name);
     }
 }
 
 /// A later variable of the same name hides the earlier one, unless it is made from it.
 fn environment(container: &Value, at: &str, warnings: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, variable) in items(container, "env").iter().enumerate() {
         let name = text(variable, "name");
-        let extends = text(variable, "value").contains(&format!("$({name})"));
-        if seen.contains(&name) && !extends {
+        let extends = || text(variable, "value").contains(&format!("$({name})"));
+        if !seen.insert(name) && !extends() {
             let message =
                 format!("hides previous definition of {name:?}, which may be dropped when using apply");
             warnings.push(format!("{at}.env[{index}]: {message}"));
         }
-        seen.push(name);
     }
 }
 

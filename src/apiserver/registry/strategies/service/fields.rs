@@ -1,6 +1,8 @@
 //! Fields of a service that depend on each other: the two forms of the cluster IP, address families, and what
 //! an update keeps or drops when the type changes.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::{is_headless, needs_cluster_ip, needs_node_ports};
@@ -78,18 +80,19 @@ pub(super) fn keep_allocated(new: &mut Value, old: &Value) {
         }
     }
     if needs_node_ports(new) && needs_node_ports(old) {
-        let same = |a: &Value, b: &Value| a["port"] == b["port"] && a["protocol"] == b["protocol"];
-        let taken: Vec<Value> =
+        let mut given: HashMap<(&Value, &Value), &Value> = HashMap::new();
+        for port in items(old, "spec.ports") {
+            given.entry((&port["port"], &port["protocol"])).or_insert(&port["nodePort"]);
+        }
+        let taken: HashSet<Value> =
             items(new, "spec.ports").iter().map(|port| port["nodePort"].clone()).collect();
         let Some(spec) = new.get_mut("spec") else { return };
         for port in items_mut(spec, "ports") {
             if port["nodePort"].as_i64().unwrap_or(0) != 0 {
                 continue;
             }
-            let was = items(old, "spec.ports").iter().find(|was| same(was, port));
-            if let Some(number) =
-                was.map(|was| &was["nodePort"]).filter(|number| !number.is_null() && !taken.contains(number))
-            {
+            let was = given.get(&(&port["port"], &port["protocol"])).copied();
+            if let Some(number) = was.filter(|number| !number.is_null() && !taken.contains(*number)) {
                 port["nodePort"] = number.clone();
             }
         }
@@ -125,9 +128,9 @@ pub(super) fn drop_of_old_type(new: &mut Value, old: &Value) {
         drop(spec, &["externalTrafficPolicy", "healthCheckNodePort"]);
     }
     if had_ports && !has_ports {
-        let was = items(old, "spec.ports");
+        let was: HashSet<&Value> = items(old, "spec.ports").iter().map(|was| &was["nodePort"]).collect();
         for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            let known = was.iter().any(|was| was["nodePort"] == port["nodePort"]);
+            let known = was.contains(&port["nodePort"]);
             if let Some(port) = port.as_object_mut().filter(|_| known) {
                 port.remove("nodePort");
             }

@@ -1,5 +1,6 @@
 //! Faults of services.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use api::FieldError;
@@ -74,9 +75,9 @@ fn by_type(spec: &ServiceSpec, kind: &str, headless: bool, at: &Path<'_>, faults
 }
 
 fn validate_ports(ports: &[ServicePort], kind: &str, at: &Path<'_>, faults: &mut Faults) {
-    let mut names: Vec<&str> = Vec::new();
-    let mut numbers: Vec<(&str, i32)> = Vec::new();
-    let mut node_ports: Vec<(&str, i32)> = Vec::new();
+    let mut names = HashSet::new();
+    let mut numbers = HashSet::new();
+    let mut node_ports = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let at = at.index(index);
         let protocol = port.protocol.as_deref().unwrap_or("");
@@ -85,10 +86,9 @@ fn validate_ports(ports: &[ServicePort], kind: &str, at: &Path<'_>, faults: &mut
             "" => {}
             name => {
                 invalid_each(faults, &at.child("name"), name, dns1123_label(name));
-                if names.contains(&name) {
+                if !names.insert(name) {
                     faults.push(FieldError::duplicate(at.child("name"), name));
                 }
-                names.push(name);
             }
         }
         let valid = |number: i32, at: &Path<'_>, faults: &mut Faults| {
@@ -104,20 +104,18 @@ fn validate_ports(ports: &[ServicePort], kind: &str, at: &Path<'_>, faults: &mut
             }
             None => {}
         }
-        if numbers.contains(&(protocol, port.port)) {
+        if !numbers.insert((protocol, port.port)) {
             faults.push(FieldError::duplicate(at, json!({"protocol": protocol, "port": port.port})));
         }
-        numbers.push((protocol, port.port));
         let node_port = port.node_port.unwrap_or(0);
         if node_port != 0 {
             if kind == "ClusterIP" {
                 let message = "may not be used when `type` is 'ClusterIP'";
                 faults.push(FieldError::forbidden(at.child("nodePort"), message));
             }
-            if node_ports.contains(&(protocol, node_port)) {
+            if !node_ports.insert((protocol, node_port)) {
                 faults.push(FieldError::duplicate(at.child("nodePort"), node_port));
             }
-            node_ports.push((protocol, node_port));
         }
     }
 }
@@ -164,7 +162,7 @@ fn addresses(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
     }
     for (index, ip) in ips.iter().enumerate() {
         if ip == "None" {
-            if index > 0 || ips.len() > 1 {
+            if (index > 0 || ips.len() > 1) && !faults.is_full() {
                 faults.push(FieldError::invalid(at_ips, ips, "'None' must be the first and only value"));
             }
         } else if ip.parse::<IpAddr>().is_err() {
