@@ -28,12 +28,22 @@ pub(crate) const MAX_DETAIL: usize = 16 * 1024;
 /// How deep a body, and what a patch makes, may nest; upstream's decoder stops at 10,000, stored JSON is read up to 127.
 pub const MAX_DEPTH: usize = 120;
 
-/// Bytes of memory that any body may take as a tree.
-const BASE: usize = 16 * 1024 * 1024;
-/// And for each of its bytes. Objects with one short member, the worst of what is common, take about this.
-const PER_BYTE: usize = 12;
+/// Memory that a body may take as a tree: what the worst of JSON and protobuf take while it is small (an object with one
+/// short member is 700 bytes for eight of JSON or four of protobuf), and for large ones what common objects need.
+const fn tree_of(body: usize) -> usize {
+    let small = 64 * 1024 + 200 * body;
+    let large = 16 * 1024 * 1024 + 12 * body;
+    if small < large { small } else { large }
+}
+
 /// What the typed form and the defaults of one object may take.
 pub(crate) const TYPED: usize = 48 * 1024 * 1024;
+
+/// And what they take at most while the body is small: an empty volume is two kilobytes for three bytes.
+const fn typed_of(body: usize) -> usize {
+    let small = 64 * 1024 + 2000 * body;
+    if small < TYPED { small } else { TYPED }
+}
 
 /// A value in a list, with the room that a growing list keeps.
 pub(crate) const ELEMENT: usize = 48;
@@ -43,11 +53,16 @@ const MEMBER: usize = 112;
 /// What the allocator adds to a text.
 const TEXT: usize = 16;
 
-/// Upper bound of the memory that decoding, checking, defaulting and patching take for a body of a size: three trees, the
-/// typed form, and the body itself.
+/// Upper bound of the memory that decoding, checking, defaulting and patching take for a body of a size: three trees, and the
+/// typed form and defaults twice.
 pub const fn memory_of(body: usize) -> usize {
-    3 * (BASE + PER_BYTE * body) + 2 * TYPED
+    1024 * 1024 + 3 * tree_of(body) + 2 * typed_of(body)
 }
+
+/// Bytes of JSON that all `copy` operations of a JSON patch may add, upstream's `JSONPatchMaxCopyBytes`.
+pub(crate) const MAX_COPIED: usize = 3 * 1024 * 1024;
+/// What they may take of memory.
+pub const COPIES: usize = tree_of(MAX_COPIED);
 
 /// More would have been needed than may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +87,7 @@ pub struct Budget {
 impl Budget {
     /// For what a body of so many bytes becomes.
     pub const fn for_body(bytes: usize) -> Self {
-        Self::of(BASE + PER_BYTE * bytes)
+        Self::of(tree_of(bytes))
     }
 
     pub(crate) const fn of(allowed: usize) -> Self {

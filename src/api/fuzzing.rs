@@ -1,7 +1,20 @@
 //! Ways in for the fuzz targets: the decoders of request bodies. Kept here so that what the targets have found is tried
 //! by ordinary tests, too.
 
-use crate::{FieldValidation, kinds, patch, protobuf, schema};
+mod counting;
+
+use std::sync::Mutex;
+
+use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use counting::Counting;
+
+use crate::object::{Object, encode};
+use crate::validation::{name_is_dns_subdomain, validate_object_meta};
+use crate::{ApiError, FieldValidation, KindRow, Patch, PatchKind, bounds, kinds, patch, protobuf, schema};
 
 /// Protobuf bodies: no bytes panic, and what decodes once encodes to something that decodes to the same.
 ///
@@ -48,6 +61,72 @@ pub fn tree(input: &[u8]) {
     }
 }
 
+/// What one body and one patch may take of memory: [`bounds::memory_of`] their size. Does nothing in programs whose
+/// allocator is not [`Counting`].
+///
+/// Input: a byte that picks the kind, one that picks the form (JSON, YAML, protobuf), the body, then after a zero
+/// byte the patch; a protobuf body has no patch.
+///
+/// # Panics
+///
+/// If it is exceeded.
+pub fn memory(input: &[u8]) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let [pick, form, rest @ ..] = input else { return };
+    let row = kinds::ALL[usize::from(*pick) % kinds::ALL.len()];
+    let _alone = ALONE.lock();
+    // What is made once and stays is not this input's.
+    schema::apply_defaults(row, &mut Value::Object(serde_json::Map::new()));
+    let _ = schema::check(row, &mut Value::Object(serde_json::Map::new()), FieldValidation::Warn);
+    let before = counting::start();
+    write(row, *form, rest);
+    let taken = counting::peak().saturating_sub(before);
+    let allowed = bounds::memory_of(rest.len()) + bounds::COPIES;
+    assert!(taken <= allowed, "{taken} bytes taken for {} of a {}, {allowed} allowed", rest.len(), row.kind);
+}
+
+/// The way of a write: decoded, kept for another try, checked, defaulted, typed, validated, encoded, answered, patched.
+fn write(row: &KindRow, form: u8, rest: &[u8]) {
+    let mut parts = rest.splitn(2, |byte| *byte == 0);
+    let (body, change) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let decoded = match form % 3 {
+        0 => schema::decode_json(body),
+        1 => schema::decode_yaml(body),
+        _ => protobuf::decode(rest).map(|tree| (tree, Vec::new())).map_err(ApiError::from),
+    };
+    let Ok((source, duplicates)) = decoded else { return };
+    let mut tree = source.clone();
+    let (group, version, kind) = (&row.group, &row.version, &row.kind);
+    let checked = schema::check_kind(group, version, kind, &mut tree, &duplicates, FieldValidation::Warn);
+    if checked.is_err() {
+        return;
+    }
+    drop(source);
+    schema::apply_defaults(row, &mut tree);
+    drop(PodSpec::deserialize(&tree["spec"]));
+    if let Ok(meta) = ObjectMeta::deserialize(&tree["metadata"]) {
+        let faults = validate_object_meta(&meta, row.namespaced(), name_is_dns_subdomain, true);
+        drop(serde_json::to_vec(ApiError::invalid(row, "", faults).status()));
+    }
+    if let Some(ty) = schema::for_kind(row) {
+        drop(protobuf::encode_message(ty, &tree));
+    }
+    if let Ok((change, _)) = schema::decode_json(change) {
+        for kind in [PatchKind::Json, PatchKind::Merge, PatchKind::Strategic] {
+            let mut new = tree.clone();
+            let change = Patch { kind, body: change.clone() };
+            if patch::apply(schema::for_kind(row), &mut new, &change).is_ok() {
+                let _ = schema::check(row, &mut new, FieldValidation::Warn);
+            }
+        }
+    }
+    if let Ok(bytes) = encode(tree)
+        && let Ok(object) = Object::from_stored(bytes, 1)
+    {
+        drop(object.to_json());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -65,5 +144,7 @@ mod tests {
     fn seeds_of_the_fuzz_targets_pass() {
         seeds("protobuf").iter().for_each(|seed| super::protobuf(seed));
         seeds("tree").iter().for_each(|seed| super::tree(seed));
+        // The bound itself is tried where the allocator counts: in tests/memory.rs.
+        seeds("memory").iter().for_each(|seed| super::memory(seed));
     }
 }

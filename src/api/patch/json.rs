@@ -8,12 +8,10 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::bounds::{Budget, MAX_DEPTH, json_len};
+use crate::bounds::{Budget, COPIES, MAX_COPIED, MAX_DEPTH, json_len};
 
 /// Operations that one patch may have.
 const MAX_OPERATIONS: usize = 10_000;
-/// Bytes of JSON that all `copy` operations of a patch may add, upstream's `JSONPatchMaxCopyBytes`.
-const MAX_COPIED: usize = 3 * 1024 * 1024;
 /// Values that list operations may shift and moves may walk over: about half a second.
 const MAX_MOVED: usize = 50_000_000;
 
@@ -77,7 +75,7 @@ pub fn json_patch(tree: &mut Value, patch: &Value) -> Patched<()> {
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge { allowed: MAX_OPERATIONS, got: operations.len() });
     }
-    let mut cost = Cost { copied: 0, moved: 0, memory: Budget::for_body(MAX_COPIED) };
+    let mut cost = Cost { copied: 0, moved: 0, memory: Budget::of(COPIES) };
     operations.iter().try_for_each(|operation| {
         let operation = operation.as_object().ok_or_else(|| misfit("an operation is not an object"))?;
         apply(tree, operation, &mut cost)

@@ -438,3 +438,48 @@ async fn a_pod_without_a_node_has_an_empty_log_and_unclear_containers_are_refuse
     assert_eq!((empty.code, &empty.body[..]), (200, &b""[..]));
     h.stop().await;
 }
+
+#[tokio::test]
+async fn warnings_are_few_and_short() {
+    let h = Harness::start().await;
+    let mut body = json!({ "metadata": { "name": "a" } });
+    for n in 0..5_000 {
+        body[format!("unknown{n}")] = json!(1);
+    }
+    let created = post(&h, CONFIG_MAPS, body.clone()).await;
+    assert_eq!(created.code, 201);
+    let warnings: Vec<_> = created.headers.get_all("warning").iter().collect();
+    assert_eq!(warnings.len(), 100);
+    assert_eq!(warnings[0], "299 - \"unknown field \\\"unknown0\\\"\"");
+    // More than 4 KiB of them: each is cut to 256 characters, and the rest left out.
+    let mut body = json!({ "metadata": { "name": "b" } });
+    for n in 0..200 {
+        body[format!("{n:0400}")] = json!(1);
+    }
+    let created = post(&h, CONFIG_MAPS, body).await;
+    let warnings: Vec<_> = created.headers.get_all("warning").iter().collect();
+    assert_eq!(warnings.len(), 16);
+    assert!(warnings.iter().all(|one| one.len() < 280));
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_small_body_that_becomes_large_is_refused() {
+    let h = Harness::start().await;
+    let volumes: Vec<Value> = vec![json!({}); 200_000];
+    let body = json!({ "metadata": { "name": "a" }, "spec": { "volumes": volumes } });
+    let refused = post(&h, "/api/v1/namespaces/default/pods", body).await;
+    assert_eq!((refused.code, refused.json()["reason"].as_str()), (413, Some("RequestEntityTooLarge")));
+    assert!(refused.message().contains("more than 50331648 bytes of memory"), "{}", refused.message());
+    post(&h, CONFIG_MAPS, json!({ "metadata": { "name": "a", "annotations": { "x": "y".repeat(1000) } } }))
+        .await;
+    let copies: Vec<Value> = (0..30)
+        .map(|n| json!({ "op": "copy", "from": "/metadata/annotations", "path": format!("/metadata/annotations/{n}") }))
+        .collect();
+    let kind = [("content-type", "application/json-patch+json")];
+    let refused = send(&h, "PATCH", &format!("{CONFIG_MAPS}/a"), &kind, json!(copies).to_string()).await;
+    assert_eq!(refused.code, 422);
+    let cause = refused.json()["details"]["causes"][0]["message"].as_str().unwrap_or("").to_string();
+    assert!(cause.contains("exceeding the limit 3145728"), "{cause}");
+    h.stop().await;
+}

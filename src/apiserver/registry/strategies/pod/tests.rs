@@ -224,3 +224,35 @@ fn what_is_probably_not_meant_is_said() {
         ]
     );
 }
+
+/// Names that are looked for among all others take minutes in this form, and seconds in the released one.
+#[test]
+fn a_pod_of_many_names_is_checked_at_once() {
+    let names: Vec<String> = (0..15_000).map(|n| format!("v{n}")).collect();
+    let volumes: Vec<Value> = names.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect();
+    let mounts: Vec<Value> =
+        names.iter().map(|name| json!({"name": name, "mountPath": format!("/{name}")})).collect();
+    let ports: Vec<Value> = names.iter().map(|name| json!({"name": name, "containerPort": 1})).collect();
+    let env: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "x"})).collect();
+    let one = json!({"volumeMounts": mounts, "ports": ports, "env": env});
+    let mut spec = container(one);
+    spec["volumes"] = json!(volumes);
+    spec["imagePullSecrets"] = json!(names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>());
+    let tree = full(spec);
+    let start = std::time::Instant::now();
+    assert!(validate(&tree).is_empty());
+    let mut warned = Vec::new();
+    warnings::spec(&tree["spec"], "spec", &mut warned);
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+}
+
+/// A hundred faults say enough, however many there are and whatever they are about.
+#[test]
+fn faults_of_one_pod_are_a_hundred() {
+    let volumes: Vec<Value> = (0..5_000).map(|_| json!({"name": "-".repeat(5_000)})).collect();
+    let found = validate(&full(json!({"volumes": volumes})));
+    assert!(found.len() > 5_000, "all are counted");
+    let error = ApiError::invalid(&api::kinds::POD, "p", found);
+    assert_eq!(error.status().details.clone().unwrap().causes.unwrap().len(), 100);
+    assert!(error.message().len() < 1_000_000, "{}", error.message().len());
+}
