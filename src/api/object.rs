@@ -185,6 +185,14 @@ impl Object {
         out.put_slice(&self.bytes[at..]);
     }
 
+    /// The same in parts that share the stored bytes, for objects that are too large to be copied.
+    pub fn json_parts(&self) -> Vec<Bytes> {
+        let Some(at) = self.splice else { return vec![self.bytes.clone()] };
+        let end = if self.bytes.get(at) == Some(&b'}') { "\"" } else { "\"," };
+        let version = format!("\"resourceVersion\":\"{}{end}", self.resource_version);
+        vec![self.bytes.slice(..at), Bytes::from(version), self.bytes.slice(at..)]
+    }
+
     pub fn to_json(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.json_len());
         self.write_json(&mut out);

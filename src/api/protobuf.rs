@@ -11,7 +11,7 @@ mod tests;
 pub(crate) mod wire;
 
 pub use decode::{decode, decode_message};
-pub use encode::{encode, encode_message, encode_watch_event};
+pub use encode::{ListEncoder, encode, encode_message, encode_watch_event};
 
 use jiff::Timestamp;
 

@@ -14,13 +14,7 @@ type Encoded<T> = Result<T, ProtobufError>;
 
 /// Encodes a tree that has `apiVersion` and `kind` of a built-in kind (lists too) with its envelope.
 pub fn encode(tree: &Value) -> Encoded<Vec<u8>> {
-    let text = |name: &str| tree.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let ty = schema::for_gvk(group, version, kind).ok_or_else(|| ProtobufError::UnknownKind {
-        api_version: api_version.to_string(),
-        kind: kind.to_string(),
-    })?;
+    let (ty, api_version, kind) = type_of(tree)?;
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(MAGIC);
     nested(&mut out, 1, |out| {
@@ -33,6 +27,62 @@ pub fn encode(tree: &Value) -> Encoded<Vec<u8>> {
     put_bytes(&mut out, 3, b"");
     put_bytes(&mut out, 4, b"");
     Ok(out)
+}
+
+/// Encodes a list item by item, for those who do not want it in memory as a whole.
+pub struct ListEncoder {
+    api_version: String,
+    kind: String,
+    /// The field that the items are.
+    items: &'static Field,
+    /// What the list has beside its items, encoded.
+    rest: Vec<u8>,
+}
+
+impl ListEncoder {
+    /// What follows the items: an envelope's contentEncoding and contentType, which upstream writes even if empty.
+    pub const END: [u8; 4] = [0x1a, 0, 0x22, 0];
+
+    /// `list` has everything but the items.
+    pub fn new(list: &Value) -> Encoded<Self> {
+        let (ty, api_version, kind) = type_of(list)?;
+        let items = ty.field("items").ok_or_else(|| mismatch("items", "in a list"))?;
+        let (api_version, kind) = (api_version.to_string(), kind.to_string());
+        Ok(ListEncoder { api_version, kind, items, rest: encode_message(ty, list)? })
+    }
+
+    /// One item with what stands before it.
+    pub fn item(&self, tree: &Value) -> Encoded<Vec<u8>> {
+        let mut out = Vec::with_capacity(1024);
+        put_value(&mut out, self.items.number, self.items.ty.base, tree, self.items.name)?;
+        Ok(out)
+    }
+
+    /// What comes before the items, which are so many bytes.
+    pub fn start(&self, items: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(MAGIC);
+        let mut type_meta = Vec::with_capacity(64);
+        put_bytes(&mut type_meta, 1, self.api_version.as_bytes());
+        put_bytes(&mut type_meta, 2, self.kind.as_bytes());
+        put_bytes(&mut out, 1, &type_meta);
+        put_tag(&mut out, 2, LENGTH);
+        put_varint(&mut out, (self.rest.len() + items) as u64);
+        out.extend_from_slice(&self.rest);
+        out
+    }
+}
+
+/// The type that a tree says it is of, and its words.
+fn type_of(tree: &Value) -> Encoded<(TypeRef, &str, &str)> {
+    let text = |name: &str| tree.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let ty = schema::for_gvk(group, version, kind).ok_or_else(|| ProtobufError::UnknownKind {
+        api_version: api_version.to_string(),
+        kind: kind.to_string(),
+    })?;
+    Ok((ty, api_version, kind))
 }
 
 /// Encodes a bare message of a type.
