@@ -5,10 +5,12 @@
 //! Absent: authentication by user and role, member changes, learners; they answer `Unimplemented`.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -61,7 +63,18 @@ impl Tls {
     }
 }
 
-#[derive(Clone, Debug)]
+/// Decides which connections are taken. The caller brings it, because it has flags and other ports.
+pub type Gate = Arc<dyn Fn(IpAddr) -> Option<Box<dyn Place>> + Send + Sync>;
+
+/// The place of a connection; it is given back when this is dropped.
+pub trait Place: Send + Sync {
+    /// The client has shown a good certificate. False if the connection is to be closed nevertheless.
+    fn identified(&self) -> bool;
+    /// Completes when a connection that is not identified is to give way to another.
+    fn cut(&self) -> BoxFuture<'static, ()>;
+}
+
+#[derive(Clone)]
 pub struct Options {
     /// Name of this member.
     pub name: String,
@@ -73,6 +86,8 @@ pub struct Options {
     pub progress_interval: Duration,
     /// The version that `status` reports: the etcd release whose API this is.
     pub version: String,
+    /// None takes every connection.
+    pub gate: Option<Gate>,
 }
 
 impl Default for Options {
@@ -83,6 +98,7 @@ impl Default for Options {
             protected: vec![Bytes::from_static(b"/registry/")],
             progress_interval: Duration::from_secs(600),
             version: "3.6.0".to_string(),
+            gate: None,
         }
     }
 }

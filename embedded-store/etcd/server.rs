@@ -84,13 +84,15 @@ async fn accept(
 ) {
     let mut connections = JoinSet::new();
     {
-        let mut incoming = std::pin::pin!(transport::connections(listener, tls));
+        let gate = context.kv.front.options.gate.clone();
+        let mut incoming = std::pin::pin!(transport::connections(listener, tls, gate));
         let stopping = halted.clone();
         loop {
             tokio::select! {
                 _ = halted.changed() => break,
-                Some(socket) = incoming.next() => {
-                    connections.spawn(connection::serve(socket, Arc::clone(context), stopping.clone()));
+                Some((socket, place)) = incoming.next() => {
+                    let served = connection::serve(socket, Arc::clone(context), stopping.clone());
+                    connections.spawn(transport::while_placed(place, served));
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
             }

@@ -6,7 +6,7 @@
 //! help. So the three characters `://` are changed in passing to ones that an authority may have. Their replacements
 //! have Huffman codes of the same length: no length changes anywhere, and no header has to be decoded.
 
-use std::future::poll_fn;
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
@@ -25,10 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{ServeError, Tls};
+use super::{Gate, Place, ServeError, Tls};
 
-/// Handshakes under way at a time.
-const HANDSHAKES: usize = 64;
+/// Handshakes under way at a time. A gate has its own bound, in which the oldest gives way.
+const HANDSHAKES: usize = 1024;
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What TLS needs, from PEM.
@@ -60,17 +60,18 @@ pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeErro
 pub(crate) fn connections(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-) -> impl Stream<Item = Repaired<Socket>> {
+    gate: Option<Gate>,
+) -> impl Stream<Item = (Repaired<Socket>, Option<Box<dyn Place>>)> {
     let accepted = futures::stream::unfold(listener, |listener| async move {
-        let socket = listener.accept().await.map(|(socket, _)| socket);
+        let socket = listener.accept().await;
         Some((socket, listener))
     });
     accepted
         .map(move |socket| {
-            let tls = tls.clone();
+            let (tls, gate) = (tls.clone(), gate.clone());
             async move {
-                let socket = match socket {
-                    Ok(socket) => socket,
+                let (socket, address) = match socket {
+                    Ok(accepted) => accepted,
                     Err(e) => {
                         // Out of descriptors, most likely: give others time to close theirs.
                         tracing::warn!("cannot accept a connection of the etcd API: {e}");
@@ -78,10 +79,21 @@ pub(crate) fn connections(
                         return None;
                     }
                 };
+                let place = match gate {
+                    Some(gate) => Some(gate(address.ip())?),
+                    None => None,
+                };
                 let _ = socket.set_nodelay(true);
-                let Some(tls) = tls else { return Some(Repaired::new(Socket::Plain(socket))) };
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => Some(Repaired::new(Socket::Tls(Box::new(stream)))),
+                let Some(tls) = tls else { return Some((Repaired::new(Socket::Plain(socket)), place)) };
+                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket));
+                let cut = place.as_ref().map_or_else(|| pending().boxed(), |place| place.cut());
+                let done = tokio::select! {
+                    done = handshake => done,
+                    () = cut => return None,
+                };
+                match done {
+                    Ok(Ok(_)) if place.as_ref().is_some_and(|place| !place.identified()) => None,
+                    Ok(Ok(stream)) => Some((Repaired::new(Socket::Tls(Box::new(stream))), place)),
                     Ok(Err(e)) => {
                         tracing::debug!("handshake on the etcd API: {e}");
                         None
@@ -92,6 +104,15 @@ pub(crate) fn connections(
         })
         .buffer_unordered(HANDSHAKES)
         .filter_map(std::future::ready)
+}
+
+/// Serves a connection as long as it has its place.
+pub(super) async fn while_placed(place: Option<Box<dyn Place>>, served: impl Future<Output = ()>) {
+    let Some(place) = place else { return served.await };
+    tokio::select! {
+        () = served => {}
+        () = place.cut() => {}
+    }
 }
 
 pub(crate) enum Socket {

@@ -26,6 +26,8 @@ pub const SOCKET: &str = "admin.sock";
 const LONGEST_REQUEST: u64 = 64 * 1024;
 const LONGEST_ANSWER: u64 = 16 << 20;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may take to read its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that are served at the same time.
 const PLACES: usize = 16;
 
@@ -116,7 +118,10 @@ where
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
-    writer.write_all(&line).await
+    match tokio::time::timeout(ANSWER_TIMEOUT, writer.write_all(&line)).await {
+        Ok(written) => written,
+        Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
 }
 
 const BUSY: &str = "too many admin requests at once: try again";

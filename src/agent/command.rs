@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
 use kubelet::SysctlAllowlist;
-use supervisor::{OnExit, Supervisor};
+use supervisor::{ConnectionLimits, OnExit, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::flags::{self, Stop};
@@ -68,6 +68,51 @@ pub struct NodeArgs {
     /// Give containers without a seccomp profile the runtime's default one
     #[arg(long, env = "MINIK8S_SECCOMP_DEFAULT")]
     pub seccomp_default: bool,
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+}
+
+/// What each port (of the API, the kubelet and etcd's API) takes.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectionArgs {
+    /// Connections of a port at a time
+    #[arg(long, env = "MINIK8S_MAX_CONNECTIONS", value_name = "N", default_value_t = 8192)]
+    pub max_connections: usize,
+    /// Of these, those that only nodes and administrators get
+    #[arg(long, env = "MINIK8S_RESERVED_CONNECTIONS", value_name = "N", default_value_t = 512)]
+    pub reserved_connections: usize,
+    /// Connections from one address of which it is not known yet whose they are; the oldest gives way to a new one
+    #[arg(long, env = "MINIK8S_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 512)]
+    pub max_connections_per_address: usize,
+    /// Connections of one user
+    #[arg(long, env = "MINIK8S_MAX_CONNECTIONS_PER_USER", value_name = "N", default_value_t = 1024)]
+    pub max_connections_per_user: usize,
+}
+
+impl ConnectionArgs {
+    /// The bounds, once they are known to make sense.
+    pub fn limits(&self) -> Result<ConnectionLimits, Problem> {
+        let wrong =
+            |flag: &str, why: &str| Err(Problem::new("bound connections", why, format!("correct --{flag}")));
+        if self.max_connections_per_address == 0 {
+            return wrong("max-connections-per-address", "without a single connection nobody gets in");
+        }
+        if self.max_connections_per_user == 0 {
+            return wrong("max-connections-per-user", "without a single connection nobody gets in");
+        }
+        if self.reserved_connections >= self.max_connections {
+            return wrong(
+                "reserved-connections",
+                "no connection is left for anybody but nodes and administrators",
+            );
+        }
+        Ok(ConnectionLimits {
+            total: self.max_connections,
+            reserved: self.reserved_connections,
+            per_address: self.max_connections_per_address,
+            per_user: self.max_connections_per_user,
+        })
+    }
 }
 
 impl NodeArgs {
@@ -171,6 +216,7 @@ pub fn finish(command: &str, outcome: Result<(), Stop>) -> ExitCode {
 
 /// Runs a command's future on the runtime that everything shares.
 pub fn run_to_end(task: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+    machine::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Problem::new("start", error, "check the limits of threads and files"))?;
@@ -221,6 +267,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let node_ip = machine::node_address(arguments.node.node_ip)?;
     let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
     let sysctls = arguments.node.sysctls()?;
+    let connections = arguments.node.connections.limits()?;
     tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
 
     let supervisor = Supervisor::new();
@@ -256,6 +303,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         taints,
         bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         kubelet_port: arguments.node.kubelet_port,
+        connections,
         cluster_cidr: membership.settings.cluster_cidr.clone(),
         cluster_dns: membership.settings.cluster_dns.clone(),
         cluster_domain: membership.settings.cluster_domain.clone(),

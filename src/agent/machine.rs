@@ -81,6 +81,19 @@ pub fn check_node_name(name: &str) -> Result<String, Problem> {
     Err(Problem::new(format!("use {name:?} as the node's name"), why, "give another with --node-name"))
 }
 
+/// Lets this process have as many descriptors as the machine allows it: the usual soft limit of 1,024 is for programs that use
+/// `select`, and a server has one for each connection.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Whether this process may lower `oom_score_adj`. Where it may not (in containers, for one), runc must not try.
 pub fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;

@@ -15,7 +15,7 @@ use kubelet::SysctlAllowlist;
 use network::PluginDirectory;
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
-use supervisor::{Clock, OnExit, Stage, Supervisor};
+use supervisor::{Clock, ConnectionLimits, OnExit, Stage, Supervisor};
 use tokio::sync::watch;
 
 use crate::keys::{self, Ask, CertificateSlot, Pair, PairFiles};
@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub taints: Vec<Taint>,
     pub bind_address: IpAddr,
     pub kubelet_port: u16,
+    /// Of the kubelet's port.
+    pub connections: ConnectionLimits,
     pub cluster_cidr: String,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
@@ -213,6 +215,7 @@ fn kubelet_config(
         tls,
         bind_address: config.bind_address,
         port: config.kubelet_port,
+        connections: config.connections,
         version: VERSION.to_string(),
     }
 }

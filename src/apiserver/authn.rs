@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::{ApiError, Identity, Object};
+pub use certificate::Certificate;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -62,9 +63,12 @@ impl Authenticator {
         })
     }
 
-    /// The identity of a verified client certificate (DER, leaf first); asked once per connection.
-    pub fn certificate(&self, chain: &[rustls_pki_types::CertificateDer<'_>]) -> Result<Identity, ApiError> {
-        chain.first().and_then(|leaf| certificate::identity(leaf)).ok_or_else(ApiError::unauthorized)
+    /// Whose a verified client certificate is (DER, leaf first); read once per connection, its dates are for every request.
+    pub fn certificate(
+        &self,
+        chain: &[rustls_pki_types::CertificateDer<'_>],
+    ) -> Result<Certificate, ApiError> {
+        Certificate::of(chain).ok_or_else(ApiError::unauthorized)
     }
 
     /// The identity behind the value of an `Authorization` header. Schemes other than `Bearer` are no credentials here.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use client::NodeDialer;
 use tokio::sync::watch;
 
+use crate::Limits;
+
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
 pub struct Config {
@@ -30,6 +32,7 @@ pub struct Config {
     /// The way to nodes' kubelets, for logs and the node proxy.
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,
+    pub limits: Limits,
     /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.
     pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }

@@ -12,12 +12,15 @@ mod discovery;
 mod gather;
 mod health;
 mod impersonate;
+mod listing;
 mod log;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod peer;
 mod pretty;
 mod query;
+mod reply;
 mod resource;
 mod route;
 mod table;
@@ -31,34 +34,30 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::identity::USER_ANONYMOUS;
 use api::{ApiError, Identity};
 use axum::body::Body;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use serde_json::json;
-use supervisor::CancellationToken;
 
 pub(crate) use connection::serve;
 pub(crate) use health::readiness;
 pub(crate) use metrics::Metrics;
 pub(crate) use openapi::Documents;
+pub(crate) use peer::Peer;
+pub(crate) use reply::Reply;
 
 use crate::authz::{self, Attributes, Decision};
+use crate::fairness::{self, Seat};
 use crate::registry::Resource;
 use crate::server::ApiServer;
 
+/// The largest body that is read.
+pub(crate) const LARGEST_BODY: u64 = body::LIMIT as u64;
 /// How long a request that is not a stream may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Who is at the other end of a connection.
-pub(crate) struct Peer {
-    /// From the client certificate, if one was shown.
-    pub(crate) certificate: Option<Arc<Identity>>,
-    pub(crate) address: SocketAddr,
-    /// Cancelled when the port closes: streams end then.
-    pub(crate) stopping: CancellationToken,
-}
 
 /// How a client wants its answer.
 pub(crate) struct Wish {
@@ -93,7 +92,8 @@ pub(crate) async fn handle(
     server: Arc<ApiServer>,
     peer: Arc<Peer>,
     request: Request<Body>,
-) -> Response<Body> {
+) -> Response<Reply> {
+    let in_flight = peer.vitals.begin();
     let wish = Wish {
         accepted: negotiate::choose(&negotiate::accept_header(request.headers())),
         pretty: answer::wants_pretty(request.uri().query(), request.headers()),
@@ -102,7 +102,8 @@ pub(crate) async fn handle(
     let line =
         tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
     let start = std::time::Instant::now();
-    let work = AssertUnwindSafe(dispatch(&server, &peer, &wish, request)).catch_unwind();
+    let mut seat = None;
+    let work = AssertUnwindSafe(dispatch(&server, &peer, &wish, request, &mut seat)).catch_unwind();
     let response = match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &wish)),
         Ok(Err(_)) => {
@@ -119,7 +120,8 @@ pub(crate) async fn handle(
     if let Some(line) = line {
         tracing::debug!(peer = %peer.address, code = response.status().as_u16(), took = ?start.elapsed(), "{line}");
     }
-    response
+    let unhurried = response.extensions().get::<reply::Unhurried>().map(|_| peer.vitals.unhurried.clone());
+    response.map(|body| Reply::new(body, (in_flight, seat), unhurried))
 }
 
 async fn dispatch(
@@ -127,6 +129,7 @@ async fn dispatch(
     peer: &Peer,
     wish: &Wish,
     request: Request<Body>,
+    seat: &mut Option<Seat>,
 ) -> Result<Response<Body>, ApiError> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
@@ -145,8 +148,11 @@ async fn dispatch(
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer, wish };
     if let Some(target) = route::parse(&server.registry.resources, trimmed)? {
+        let length = http_body::Body::size_hint(&body).exact();
+        *seat = Some(resource::seat(server, &head, &target, length).await?);
         return resource::serve(server, &head, target, body).await;
     }
+    *seat = Some(seat_for_path(server, &head).await?);
     authorize_path(server, &head)?;
     if !head.reads() {
         return Err(route::unknown());
@@ -169,20 +175,37 @@ async fn dispatch(
 
 /// A certificate counts before a token; with neither the caller is anonymous, if that is allowed.
 fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Arc<Identity>, ApiError> {
-    if let Some(identity) = &peer.certificate {
-        return Ok(identity.clone());
+    if let Some(certified) = peer.certified() {
+        return certified;
     }
     let identity = match parts.headers.get(http::header::AUTHORIZATION) {
         None => Identity::anonymous(),
         Some(value) => {
             let value = value.to_str().map_err(|_| ApiError::unauthorized())?;
-            server.registry.authenticator.authorization(value)?
+            let identity = server.registry.authenticator.authorization(value)?;
+            if identity.name != USER_ANONYMOUS {
+                peer.identify(&identity)?;
+            }
+            identity
         }
     };
-    if identity.name == api::identity::USER_ANONYMOUS && !server.registry.config.anonymous_auth {
+    if identity.name == USER_ANONYMOUS && !server.registry.config.anonymous_auth {
         return Err(ApiError::unauthorized());
     }
     Ok(Arc::new(identity))
+}
+
+/// The turn of a path that is no resource.
+async fn seat_for_path(server: &ApiServer, head: &Head<'_>) -> Result<Seat, ApiError> {
+    let request = fairness::Request {
+        user: &head.user,
+        verb: head.parts.method.as_str(),
+        group: "",
+        resource: "",
+        subresource: None,
+        namespace: None,
+    };
+    server.fairness.admit(&request, fairness::Kind::Reads).await
 }
 
 fn authorize_path(server: &ApiServer, head: &Head<'_>) -> Result<(), ApiError> {

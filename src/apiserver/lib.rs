@@ -11,8 +11,10 @@ pub mod authz;
 mod bootstrap;
 pub mod cache;
 mod config;
+mod fairness;
 mod heavy;
 mod http;
+mod limits;
 mod local;
 pub mod printers;
 pub mod registry;
@@ -22,4 +24,5 @@ pub mod strategy;
 mod testing;
 
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
+pub use limits::{Limits, Patience};
 pub use server::{ApiServer, StartError};

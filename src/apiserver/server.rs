@@ -8,6 +8,7 @@ use client::{ApiFor, ObjectApi};
 use embedded_store::Store;
 use supervisor::{Latch, OnExit, Stage};
 
+use crate::fairness::Fairness;
 use crate::local::Local;
 use crate::registry::Registry;
 use crate::{Config, bootstrap, http};
@@ -35,6 +36,7 @@ pub struct ApiServer {
     pub(crate) stage: Stage,
     pub(crate) metrics: http::Metrics,
     pub(crate) documents: http::Documents,
+    pub(crate) fairness: Fairness,
 }
 
 impl ApiServer {
@@ -45,6 +47,7 @@ impl ApiServer {
         store: Arc<dyn Store>,
         stage: &Stage,
     ) -> Result<Arc<ApiServer>, StartError> {
+        let fairness = Fairness::new(&config.limits);
         let registry = Arc::new(Registry::new(config, store)?);
         let caches = registry.caches.clone();
         let announcing = caches.clone();
@@ -65,6 +68,7 @@ impl ApiServer {
             stage: stage.clone(),
             metrics: http::Metrics::default(),
             documents: http::Documents::default(),
+            fairness,
         });
         bootstrap::run(&server).await?;
         server.bootstrapped.open();
@@ -97,12 +101,8 @@ impl ApiServer {
         identity: Identity,
         request: ::http::Request<axum::body::Body>,
     ) -> ::http::Response<axum::body::Body> {
-        let peer = http::Peer {
-            certificate: Some(Arc::new(identity)),
-            address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-            stopping: self.stage.stopping(),
-        };
-        http::handle(self.clone(), Arc::new(peer), request).await
+        let peer = http::Peer::in_process(Some(identity), self.stage.stopping());
+        http::handle(self.clone(), Arc::new(peer), request).await.map(axum::body::Body::new)
     }
 }
 

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use supervisor::Supervisor;
 
-use crate::{ApiServer, Config, ServiceAccountKeys, VersionInfo};
+use crate::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
 
 /// Longer than anything in a test takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,6 +65,7 @@ pub(crate) fn config() -> Config {
         anonymous_auth: true,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
+        limits: Limits::default(),
         more_metrics: None,
     }
 }

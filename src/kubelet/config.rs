@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Taint;
+use supervisor::ConnectionLimits;
 use tokio::sync::watch;
 
 use crate::SysctlAllowlist;
@@ -51,6 +52,8 @@ pub struct Config {
     pub bind_address: IpAddr,
     /// 0 picks one; the choice is in [`crate::KubeletHandle::port`] and in the node's status.
     pub port: u16,
+    /// Bounds on the port's connections.
+    pub connections: ConnectionLimits,
     /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
     pub version: String,
 }

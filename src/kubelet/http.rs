@@ -10,17 +10,19 @@ mod tail;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use client::Informer;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
-use supervisor::OnExit;
+use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Standing};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::context::Context;
 use crate::{Config, StartError};
@@ -29,6 +31,11 @@ pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io
 
 /// Bytes in flight on an in-memory connection, each way.
 const DUPLEX: usize = 64 * 1024;
+/// How long a client may take for TLS, for the headers of a request, and to read something of what it asked for. Logs are paged
+/// through by people, behind the API server.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(32);
+const STALLED: Duration = Duration::from_secs(900);
 
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -43,7 +50,7 @@ impl Service {
 
     pub(crate) fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);
-        self.serve(ours);
+        self.serve(ours, None);
         theirs
     }
 
@@ -53,42 +60,62 @@ impl Service {
         let failed = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let acceptor = tokio_rustls::TlsAcceptor::from(config.tls.clone());
+        let acceptor = TlsAcceptor::from(config.tls.clone());
+        let limiter = ConnectionLimiter::new(config.connections);
         let service = self.clone();
         self.context.stage.spawn_cancellable("kubelet port", OnExit::Stop, async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else {
+                let Ok((stream, address)) = listener.accept().await else {
                     // Out of file descriptors: those who have some must get a chance to give them back.
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
-                let (service, acceptor) = (service.clone(), acceptor.clone());
-                service.context.stage.clone().spawn_cancellable(
-                    "kubelet handshake",
-                    OnExit::Done,
-                    async move {
-                        match acceptor.accept(stream).await {
-                            Ok(stream) => service.serve(stream),
-                            Err(error) => {
-                                tracing::debug!(%error, "TLS handshake with the kubelet's port failed")
-                            }
-                        }
-                    },
-                );
+                let Some(admission) = limiter.admit(address.ip()) else { continue };
+                let task = service.clone().accept(acceptor.clone(), stream, admission);
+                service.context.stage.spawn_cancellable("kubelet handshake", OnExit::Done, task);
             }
         });
         Ok(port)
     }
 
-    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    /// Lets in who proves to be the API server, in time.
+    async fn accept(self, acceptor: TlsAcceptor, stream: TcpStream, admission: Admission) {
+        let stream = Patient::new(stream, STALLED, Arc::default());
+        let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+        let done = tokio::select! {
+            done = handshake => done,
+            () = admission.cut() => return,
+        };
+        match done {
+            Ok(Ok(stream)) => {
+                if admission.identify("API server", Standing::Reserved) {
+                    self.serve(stream, Some(admission));
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the kubelet's port failed"),
+            Err(_) => tracing::debug!("TLS handshake with the kubelet's port took too long"),
+        }
+    }
+
+    /// Both doors speak HTTP/1.1: TLS offers nothing else.
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        admission: Option<Admission>,
+    ) {
         let service = self.clone();
         self.context.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
+            let _admission = admission;
             let handler = hyper::service::service_fn(move |request| {
                 let service = service.clone();
                 async move { Ok::<_, Infallible>(service.answer(request).await) }
             });
-            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).await {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS)
+                .serve_connection(TokioIo::new(stream), handler)
+                .with_upgrades();
+            if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to the kubelet ended");
             }
         });

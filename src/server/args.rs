@@ -103,6 +103,15 @@ pub(crate) struct ServerArgs {
         require_equals = true
     )]
     pub(crate) service_account_extend_token_expiration: bool,
+    /// Requests that only read, at a time; more of them wait for their turn
+    #[arg(long, env = "MINIK8S_MAX_REQUESTS_INFLIGHT", value_name = "N", default_value_t = 400)]
+    pub(crate) max_requests_inflight: usize,
+    /// Requests that change something, at a time; more of them wait for their turn
+    #[arg(long, env = "MINIK8S_MAX_MUTATING_REQUESTS_INFLIGHT", value_name = "N", default_value_t = 200)]
+    pub(crate) max_mutating_requests_inflight: usize,
+    /// Watches, logs and other requests without an end, of one user at a time
+    #[arg(long, env = "MINIK8S_MAX_STREAMS_PER_USER", value_name = "N", default_value_t = 2000)]
+    pub(crate) max_streams_per_user: usize,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -127,6 +136,23 @@ pub(crate) struct ClusterNetwork {
 const COMPONENTS: &[&str] = &["scheduler", "controllers"];
 
 impl ServerArgs {
+    /// Nothing works if nobody gets a turn.
+    pub(crate) fn check_in_flight(&self) -> Result<(), Problem> {
+        let numbers = [
+            (self.max_requests_inflight, "max-requests-inflight"),
+            (self.max_mutating_requests_inflight, "max-mutating-requests-inflight"),
+            (self.max_streams_per_user, "max-streams-per-user"),
+        ];
+        match numbers.into_iter().find(|(number, _)| *number < 10) {
+            Some((number, flag)) => Err(Problem::new(
+                format!("use --{flag} {number}"),
+                "a cluster cannot work with less than 10",
+                "give a larger number",
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn network(&self) -> Result<ClusterNetwork, Problem> {
         let parse = |text: &str, flag: &str| -> Result<Cidr, Problem> {
             text.parse().map_err(|error| {

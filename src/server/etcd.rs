@@ -11,9 +11,10 @@ use agent::keys::{CertificateSlot, Pair};
 use agent::problem::chain;
 use agent::{Problem, files};
 use embedded_store::EmbeddedStore;
-use embedded_store::etcd::{Options, serve};
+use embedded_store::etcd::{Options, Place, serve};
+use futures::future::{BoxFuture, FutureExt};
 use rcgen::SanType;
-use supervisor::{OnExit, Stage};
+use supervisor::{Admission, ConnectionLimiter, ConnectionLimits, OnExit, Stage, Standing};
 use tokio::net::TcpListener;
 
 use crate::pki::{Authority, LEAF_LIFE, Purpose, Subject, current};
@@ -128,6 +129,19 @@ pub(crate) fn bind(listen: Listen) -> Result<Bound, Problem> {
     }
 }
 
+/// The place of a connection. Every client has a certificate of the API's own authority, as only administrators do.
+struct Connection(Admission);
+
+impl Place for Connection {
+    fn identified(&self) -> bool {
+        self.0.identify("etcd-client", Standing::Reserved)
+    }
+
+    fn cut(&self) -> BoxFuture<'static, ()> {
+        self.0.cut().boxed()
+    }
+}
+
 /// Serves the API until the stage stops. Returns its URL.
 pub(crate) fn start(
     store: Arc<EmbeddedStore>,
@@ -135,6 +149,7 @@ pub(crate) fn start(
     pki: &EtcdPki,
     name: &str,
     write_registry: bool,
+    connections: ConnectionLimits,
     stage: &Stage,
 ) -> Result<String, Problem> {
     let failed = |why: &dyn std::fmt::Display| {
@@ -147,7 +162,12 @@ pub(crate) fn start(
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let tls = agent::keys::server_with_required_client(&pki.authority.certificate_der, pki.slot.clone())
         .map_err(|error| failed(&chain(&error)))?;
+    let limiter = ConnectionLimiter::new(connections);
     let mut options = Options {
+        gate: Some(Arc::new(move |address| {
+            let admission = limiter.admit(address)?;
+            Some(Box::new(Connection(admission)) as Box<dyn Place>)
+        })),
         name: name.to_string(),
         client_urls: vec![format!("https://{address}")],
         ..Options::default()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use agent::addresses::Addresses;
 use agent::instance::InstanceLock;
 use agent::{Instance, Problem, files, machine};
-use supervisor::Stage;
+use supervisor::{ConnectionLimits, Stage};
 use tokio::sync::watch;
 
 use crate::args::{ClusterNetwork, ServerArgs};
@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) upload: Option<Target>,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) kubeconfig_mode: u32,
+    /// Of each port.
+    pub(crate) connections: ConnectionLimits,
 }
 
 /// A system-wide place for the default instance, a place of its own for any other.
@@ -43,6 +45,8 @@ impl Plan {
         let network = arguments.network()?;
         let kubeconfig_mode = arguments.kubeconfig_mode()?;
         let node_name = arguments.node.name()?;
+        arguments.check_in_flight()?;
+        let connections = arguments.node.connections.limits()?;
         arguments.node.labels()?;
         arguments.node.taints()?;
         arguments.node.sysctls()?;
@@ -72,6 +76,7 @@ impl Plan {
             upload,
             kubeconfig,
             kubeconfig_mode,
+            connections,
         })
     }
 

@@ -23,7 +23,7 @@ use agent::status::report::Etcd;
 use agent::{Instance, Problem, VERSION, logging};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER, USER_SCHEDULER};
-use apiserver::{ApiServer, ServiceAccountKeys, VersionInfo};
+use apiserver::{ApiServer, Limits, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
 use client::events::Recorder;
 use client::https::{ClientCertificate, TlsNodeDialer};
@@ -292,7 +292,7 @@ fn start_etcd(
     let pki = EtcdPki::open(tls_dir, address, &plan.node_name, keys::now())?;
     let stage = supervisor.stage("etcd's API");
     let writes = plan.arguments.etcd_write_registry;
-    let url = etcd::start(store, listener, &pki, &plan.node_name, writes, &stage)?;
+    let url = etcd::start(store, listener, &pki, &plan.node_name, writes, plan.connections, &stage)?;
     Ok((Some(Arc::new(pki)), Etcd { url: Some(url), off: None }))
 }
 
@@ -324,6 +324,13 @@ fn apiserver_config(
         anonymous_auth: plan.arguments.anonymous_auth,
         node_dialer: dialer,
         version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
+        limits: Limits {
+            connections: plan.connections,
+            requests: plan.arguments.max_requests_inflight,
+            mutating_requests: plan.arguments.max_mutating_requests_inflight,
+            streams_per_user: plan.arguments.max_streams_per_user,
+            ..Limits::default()
+        },
         more_metrics: None,
     }
 }
@@ -379,6 +386,7 @@ async fn start_node(
         taints: node.taints()?,
         bind_address: plan.arguments.bind_address,
         kubelet_port: node.kubelet_port,
+        connections: plan.connections,
         cluster_cidr: settings.cluster_cidr.clone(),
         cluster_dns: settings.cluster_dns.clone(),
         cluster_domain: settings.cluster_domain.clone(),

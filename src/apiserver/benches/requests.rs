@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use api::kinds::{CONFIG_MAP, POD, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity, ListOptions, Object, Patch, UpdateOptions, WatchOptions};
-use apiserver::{ApiServer, Config, ServiceAccountKeys, VersionInfo};
+use apiserver::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
 use axum::body::Body;
 use client::{ApiFor, BoxFuture, ByteStream, NodeDialer, ObjectApi, ObjectRef};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -56,6 +56,7 @@ fn config() -> Config {
         anonymous_auth: true,
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
+        limits: Limits::default(),
         more_metrics: None,
     }
 }

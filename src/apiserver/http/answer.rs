@@ -1,28 +1,27 @@
 //! Answers: objects, lists, Status, texts.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use api::{ApiError, KindRow, Object, protobuf};
 use axum::body::Body;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use client::ObjectList;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Frame;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::listing::{self, Listing, Outline};
 use super::negotiate::{self, Encoding, Form};
 use super::pretty::indented;
 use super::{Head, Wish, table};
 
-/// Lists are written in pieces of about this size, so that a large one is never in memory as a whole.
-const PIECE: usize = 128 * 1024;
+/// A larger object is not copied for its reader.
+const LARGE: usize = 64 * 1024;
 
 pub(super) const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
 
 pub(super) fn wants_pretty(query: Option<&str>, headers: &HeaderMap) -> bool {
     for part in query.unwrap_or("").split('&') {
@@ -62,7 +61,7 @@ fn plain(code: u16, value: &impl Serialize, wish: &Wish) -> Response<Body> {
     if encoding == Encoding::Yaml
         && let Ok(text) = serde_yaml::to_string(value)
     {
-        return response(code, "application/yaml", text);
+        return response(code, YAML, text);
     }
     if encoding == Encoding::Protobuf
         && let Ok(tree) = serde_json::to_value(value)
@@ -173,6 +172,9 @@ pub(super) fn object(
 ) -> Result<Response<Body>, ApiError> {
     let accepted = accepted(head)?;
     if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
+        if object.json_len() > LARGE {
+            return Ok(response(code, JSON, listing::large(object, head.wish.pretty)));
+        }
         let mut bytes = BytesMut::with_capacity(object.json_len() + 1);
         object.write_json(&mut bytes);
         if head.wish.pretty {
@@ -210,7 +212,7 @@ pub(super) fn encoded(
         Encoding::Protobuf => Ok(response(code, protobuf::MEDIA_TYPE, protobuf::encode(tree)?)),
         Encoding::Yaml => {
             let text = serde_yaml::to_string(tree).map_err(ApiError::internal)?;
-            Ok(response(code, "application/yaml", text))
+            Ok(response(code, YAML, text))
         }
         Encoding::Json => {
             let mut bytes = serde_json::to_vec(tree).map_err(ApiError::internal)?;
@@ -235,102 +237,33 @@ fn list_meta(list: &ObjectList) -> Value {
 }
 
 /// A list in the form that the client accepts.
-pub(super) fn list(
+pub(super) async fn list(
     list: ObjectList,
     printer: &table::Printer<'_>,
     head: &Head<'_>,
 ) -> Result<Response<Body>, ApiError> {
     let accepted = accepted(head)?;
     let row = printer.row();
-    if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
-        let start = format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-            row.list_kind(),
-            row.api_version(),
-            list_meta(&list)
-        );
-        let mut pieces =
-            Pieces { start: Some(start), items: list.items.into_iter(), first: true, done: false };
-        if head.wish.pretty {
-            let mut whole = Vec::new();
-            while let Some(piece) = pieces.next_piece() {
-                whole.extend_from_slice(&piece);
-            }
-            let mut bytes = indented(&whole);
-            bytes.push(b'\n');
-            return Ok(response(200, JSON, bytes));
-        }
-        let only = pieces.next_piece().unwrap_or_default();
-        // A list of one piece is sent with its length.
-        let body =
-            if pieces.done { Body::from(only) } else { Body::new(Started { only: Some(only), pieces }) };
-        return Ok(response(200, JSON, body));
-    }
-    let meta = list_meta(&list);
-    let tree = match accepted.form {
-        Form::Table => printer.table(&list.items, meta, true)?,
-        Form::Metadata => {
-            let items: Result<Vec<Value>, ApiError> =
-                list.items.iter().map(|object| table::partial(object)).collect();
-            json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items? })
-        }
-        Form::Whole => {
-            let items: Result<Vec<Value>, _> = list.items.iter().map(|object| object.tree()).collect();
-            let items = items.map_err(ApiError::internal)?;
-            json!({ "kind": row.list_kind(), "apiVersion": row.api_version(), "metadata": meta, "items": items })
-        }
+    let (kind, api_version) = match accepted.form {
+        Form::Whole => (row.list_kind().to_string(), row.api_version().to_string()),
+        Form::Metadata => ("PartialObjectMetadataList".to_string(), "meta.k8s.io/v1".to_string()),
+        Form::Table => ("Table".to_string(), "meta.k8s.io/v1".to_string()),
     };
-    encoded(200, &tree, accepted.encoding, head.wish.pretty)
-}
-
-/// A JSON list, written piece by piece from shared objects.
-struct Pieces {
-    start: Option<String>,
-    items: std::vec::IntoIter<Arc<Object>>,
-    first: bool,
-    done: bool,
-}
-
-impl Pieces {
-    fn next_piece(&mut self) -> Option<Bytes> {
-        if self.done {
-            return None;
-        }
-        let left: usize = self.items.as_slice().iter().map(|object| object.json_len() + 1).take(256).sum();
-        let mut piece = BytesMut::with_capacity(PIECE.min(left + 512) + 4096);
-        if let Some(start) = self.start.take() {
-            piece.put_slice(start.as_bytes());
-        }
-        while piece.len() < PIECE {
-            let Some(object) = self.items.next() else {
-                piece.put_slice(b"]}\n");
-                self.done = true;
-                break;
-            };
-            if !std::mem::take(&mut self.first) {
-                piece.put_u8(b',');
-            }
-            object.write_json(&mut piece);
-        }
-        Some(piece.freeze())
-    }
-}
-
-/// [`Pieces`] whose first piece has been made.
-struct Started {
-    only: Option<Bytes>,
-    pieces: Pieces,
-}
-
-impl http_body::Body for Started {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let piece = self.only.take().or_else(|| self.pieces.next_piece());
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
-    }
+    let outline = Outline {
+        encoding: accepted.encoding,
+        form: accepted.form,
+        kind,
+        api_version,
+        meta: list_meta(&list),
+        columns: if accepted.form == Form::Table { printer.columns() } else { Value::Null },
+        rows: printer.rows(),
+    };
+    let listing = Listing::new(outline, list.items).await?;
+    let content_type = match accepted.encoding {
+        Encoding::Json => JSON,
+        Encoding::Yaml => YAML,
+        Encoding::Protobuf => protobuf::MEDIA_TYPE,
+    };
+    let pretty = head.wish.pretty && accepted.encoding == Encoding::Json;
+    Ok(response(200, content_type, listing::list(listing, pretty)?))
 }

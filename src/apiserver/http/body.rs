@@ -10,7 +10,7 @@ use super::Head;
 use super::negotiate::media_type;
 
 /// Upstream's limit.
-const LIMIT: usize = 3 * 1024 * 1024;
+pub(super) const LIMIT: usize = 3 * 1024 * 1024;
 
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \

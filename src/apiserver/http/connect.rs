@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::Node;
 use supervisor::{CancellationToken, OnExit};
 
 use super::Head;
+use super::reply::Unhurried;
 use super::route::Target;
 use crate::registry::Call;
 use crate::server::ApiServer;
@@ -108,6 +109,7 @@ pub(super) async fn proxy(
     let mut response = ask(server, &node, request).await?;
     response.headers_mut().remove(CONNECTION);
     response.headers_mut().remove(TRANSFER_ENCODING);
+    response.extensions_mut().insert(Unhurried);
     Ok(response)
 }
 

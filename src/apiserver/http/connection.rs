@@ -1,31 +1,45 @@
-//! Connections: accept, TLS, HTTP/1.1 or HTTP/2 as negotiated, and their orderly end.
+//! Connections: accept within bounds, TLS, HTTP/1.1 or HTTP/2 as negotiated, and their end: the client's, the server's, or
+//! because nothing comes of them.
 
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use supervisor::{OnExit, Stage};
+use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Stage, Standing};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::gather::{self, Gathered};
-use super::{Peer, handle};
+use super::handle;
+use super::peer::{Peer, Vitals, standing};
+use super::reply::Streams;
+use crate::limits::Patience;
 use crate::server::ApiServer;
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADERS: Duration = Duration::from_secs(30);
 /// A peer that vanished is noticed by unanswered pings.
 const PING: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(15);
-const STREAMS: u32 = 1000;
+/// Streams of a connection: nodes have one connection for all their watches.
+const STREAMS: u32 = 500;
+const STREAMS_RESERVED: u32 = 1000;
+/// What a client may send before it is read: a stream's share, and the connection's as a whole.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// What a stream may have waiting to be sent.
+const SEND_BUFFER: usize = 64 * 1024;
+/// What a client of HTTP/2 sends first.
+const PREFACE: usize = 24;
 /// How long a stopping server waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(5);
 /// After a failed accept (out of file descriptors) the next try waits for a connection to end, or this long.
@@ -39,13 +53,18 @@ pub(crate) fn serve(
 ) {
     let server = server.clone();
     let acceptor = TlsAcceptor::from(with_protocols(tls));
+    let limiter = ConnectionLimiter::new(server.registry.config.limits.connections);
     let connections = stage.clone();
     stage.spawn_cancellable("API server port", OnExit::Stop, async move {
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    let task =
-                        connection(server.clone(), acceptor.clone(), stream, address, connections.clone());
+                    let Some(admission) = limiter.admit(address.ip()) else {
+                        tracing::debug!(%address, "connection refused: every place is taken");
+                        continue;
+                    };
+                    let new = New { stream, address, admission, stage: connections.clone() };
+                    let task = connection(server.clone(), acceptor.clone(), new);
                     connections.spawn("API server connection", OnExit::Done, task);
                 }
                 Err(error) => {
@@ -66,18 +85,26 @@ fn with_protocols(tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
     Arc::new(tls)
 }
 
-async fn connection(
-    server: Arc<ApiServer>,
-    acceptor: TlsAcceptor,
+/// A connection as it was accepted.
+struct New {
     stream: TcpStream,
     address: SocketAddr,
+    admission: Admission,
     stage: Stage,
-) {
-    let stopping = stage.stopping();
+}
+
+async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
+    let New { stream, address, admission, stage } = new;
+    let (stopping, cut) = (stage.stopping(), admission.cut());
+    let patience = server.registry.config.limits.patience;
+    let vitals = Arc::new(Vitals::default());
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+    let stream = Patient::new(stream, patience.stalled, vitals.unhurried.clone());
+    let mut cut = std::pin::pin!(cut);
+    let handshake = tokio::time::timeout(patience.handshake, acceptor.accept(stream));
     let stream = tokio::select! {
         () = stopping.cancelled() => return,
+        () = &mut cut => return,
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -89,64 +116,141 @@ async fn connection(
     };
     let session = stream.get_ref().1;
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let certificate = match session.peer_certificates() {
-        Some(chain) => server.registry.authenticator.certificate(chain).ok().map(Arc::new),
-        None => None,
-    };
-    let peer = Arc::new(Peer { certificate, address, stopping: stopping.clone() });
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(handle(server, peer, request.map(Body::new)).await) }
+    let certificate =
+        session.peer_certificates().and_then(|chain| server.registry.authenticator.certificate(chain).ok());
+    if let Some(certificate) = &certificate {
+        let user = &certificate.identity;
+        if !admission.identify(&user.name, standing(user)) {
+            tracing::debug!(%address, user = user.name, "connection refused: its user has too many, or the port");
+            return;
+        }
+    }
+    let peer = Arc::new(Peer {
+        certificate,
+        address,
+        stopping: stopping.clone(),
+        admission: Some(admission),
+        vitals,
     });
-    if http2 {
-        let stream = Gathered::new(stream);
-        let connection = hyper::server::conn::http2::Builder::new(InStage(stage))
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING_ANSWER)
-            .max_send_buf_size(256 * 1024)
-            .serve_connection(TokioIo::new(stream.clone()), service);
-        tokio::pin!(connection);
-        tokio::select! {
-            done = gather::drive(connection.as_mut(), &stream) => return log_end(address, done),
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    // Who gives way is dropped as it stands.
+    tokio::select! {
+        () = &mut cut => tracing::debug!(%address, "connection gives way to others"),
+        () = async {
+            match http2 {
+                true => http_2(server, peer, stream, stage).await,
+                false => http_1(server, peer, stream).await,
+            }
+        } => {}
+    }
+}
+
+async fn http_2(
+    server: Arc<ApiServer>,
+    peer: Arc<Peer>,
+    stream: TlsStream<Patient<TcpStream>>,
+    stage: Stage,
+) {
+    let patience = server.registry.config.limits.patience;
+    let stream = Gathered::new(stream);
+    let known = peer.certificate.as_ref().map(|certificate| standing(&certificate.identity));
+    let streams = if known == Some(Standing::Reserved) { STREAMS_RESERVED } else { STREAMS };
+    let service = service_of(server, peer.clone());
+    let connection = hyper::server::conn::http2::Builder::new(Streams { stage, patience })
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING_ANSWER)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(TokioIo::new(stream.clone()), service);
+    let mut connection = std::pin::pin!(connection);
+    let received = stream.clone();
+    tokio::select! {
+        biased;
+        done = gather::drive(connection.as_mut(), &stream) => return log_end(peer.address, done),
+        () = peer.stopping.cancelled() => {}
+        end = over(&peer, patience, move || received.received() >= PREFACE) => match end {
+            End::Silent => return,
+            End::Idle | End::Expired => {}
+        },
+    }
+    connection.as_mut().graceful_shutdown();
+    if let Ok(done) = tokio::time::timeout(DRAIN, gather::drive(connection, &stream)).await {
+        log_end(peer.address, done);
+    }
+}
+
+async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<Patient<TcpStream>>) {
+    let patience = server.registry.config.limits.patience;
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.headers)
+        .serve_connection(TokioIo::new(stream), service_of(server, peer.clone()))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        done = connection.as_mut() => return log_end(peer.address, done),
+        () = peer.stopping.cancelled() => {}
+        _ = over(&peer, patience, || true) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if let Ok(done) = tokio::time::timeout(DRAIN, connection).await {
+        log_end(peer.address, done);
+    }
+}
+
+fn service_of(
+    server: Arc<ApiServer>,
+    peer: Arc<Peer>,
+) -> impl hyper::service::HttpService<
+    Incoming,
+    ResBody = super::reply::Reply,
+    Error = Infallible,
+    Future: Future<Output = Result<http::Response<super::reply::Reply>, Infallible>> + Send + 'static,
+> {
+    service_fn(move |request: Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(handle(server, peer, request.map(Body::new)).await) }
+    })
+}
+
+/// Why a connection is ended from this side.
+enum End {
+    /// TLS has agreed on HTTP/2, and nothing came of it.
+    Silent,
+    /// There has been no request for long.
+    Idle,
+    /// The certificate that the client showed is no longer good.
+    Expired,
+}
+
+/// Completes when a connection is to end. Looks rarely: when something can be due.
+async fn over(peer: &Peer, patience: Patience, has_begun: impl Fn() -> bool) -> End {
+    let begun = Instant::now();
+    tokio::time::sleep(patience.preface).await;
+    if !has_begun() {
+        return End::Silent;
+    }
+    loop {
+        let mut next = match peer.vitals.idle_for(begun.elapsed()) {
+            None => patience.idle,
+            Some(idle) if idle >= patience.idle => return End::Idle,
+            Some(idle) => patience.idle - idle,
+        };
+        if let Some(certificate) = &peer.certificate {
+            match certificate.remaining(SystemTime::now()) {
+                None => return End::Expired,
+                Some(left) => next = next.min(left),
+            }
         }
-        if let Ok(done) = tokio::time::timeout(DRAIN, gather::drive(connection, &stream)).await {
-            log_end(address, done);
-        }
-    } else {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        tokio::pin!(connection);
-        tokio::select! {
-            done = connection.as_mut() => return log_end(address, done),
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        if let Ok(done) = tokio::time::timeout(DRAIN, connection).await {
-            log_end(address, done);
-        }
+        tokio::time::sleep(next).await;
     }
 }
 
 fn log_end(address: SocketAddr, done: Result<(), impl std::fmt::Display>) {
     if let Err(error) = done {
         tracing::debug!(%address, %error, "connection ended");
-    }
-}
-
-/// Runs the streams of HTTP/2 connections as tasks of the stage.
-#[derive(Clone)]
-struct InStage(Stage);
-
-impl<F> hyper::rt::Executor<F> for InStage
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn("API server stream", OnExit::Done, stream);
     }
 }

@@ -31,6 +31,8 @@ struct Gathering<S> {
     waiting: Vec<u8>,
     /// How much of `waiting` has been written.
     written: usize,
+    /// Bytes that came in.
+    received: usize,
 }
 
 /// How a gathered connection ended badly.
@@ -74,7 +76,12 @@ where
 
 impl<S> Gathered<S> {
     pub(super) fn new(stream: S) -> Self {
-        Gathered(Arc::new(Mutex::new(Gathering { stream, waiting: Vec::new(), written: 0 })))
+        Gathered(Arc::new(Mutex::new(Gathering { stream, waiting: Vec::new(), written: 0, received: 0 })))
+    }
+
+    /// How many bytes have come in.
+    pub(super) fn received(&self) -> usize {
+        self.0.lock().received
     }
 }
 
@@ -122,7 +129,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().stream).poll_read(cx, buffer)
+        let mut gathering = self.0.lock();
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut gathering.stream).poll_read(cx, buffer);
+        gathering.received = gathering.received.saturating_add(buffer.filled().len() - before);
+        outcome
     }
 }
 

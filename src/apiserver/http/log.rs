@@ -9,6 +9,7 @@ use http::Response;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::reply::Unhurried;
 use super::{Head, answer, connect};
 use crate::registry::Call;
 use crate::server::ApiServer;
@@ -38,6 +39,7 @@ pub(super) async fn answer(
     if code.is_success() {
         let mut answer = answer::text(code.as_u16(), String::new());
         *answer.body_mut() = response.into_body();
+        answer.extensions_mut().insert(Unhurried);
         return Ok(answer);
     }
     let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();

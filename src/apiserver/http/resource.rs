@@ -8,6 +8,7 @@ use http::{Method, Response};
 
 use super::route::Target;
 use super::{Head, answer, body, connect, log, route, table, watch};
+use crate::fairness::{self, Kind, Seat};
 use crate::heavy::HEAVY;
 use crate::registry::{Call, ScaleSource, Source, delete_options};
 use crate::server::ApiServer;
@@ -58,6 +59,32 @@ impl Verb {
 
 fn not_allowed() -> ApiError {
     ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+/// A request's turn among the others. `body` is the size of its body if that is known.
+pub(super) async fn seat(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+    body: Option<u64>,
+) -> Result<Seat, ApiError> {
+    let verb = Verb::of(head, target)?;
+    let subresource = target.subresource.as_deref();
+    let kind = match subresource {
+        _ if verb == Verb::Watch => Kind::Endless,
+        Some("log" | "proxy" | "exec" | "attach" | "portforward") => Kind::Endless,
+        _ if head.reads() => Kind::Reads,
+        _ => Kind::Writes { body },
+    };
+    let request = fairness::Request {
+        user: &head.user,
+        verb: verb.name(),
+        group: &target.resource.row.group,
+        resource: &target.resource.row.plural,
+        subresource,
+        namespace: target.namespace.as_deref(),
+    };
+    server.fairness.admit(&request, kind).await
 }
 
 /// Serves one request on a resource or subresource.
@@ -206,7 +233,7 @@ async fn collection(
     match verb {
         Verb::List => {
             let list = registry.list(call, &head.query.list_options()?).await?;
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head)
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head).await
         }
         Verb::Watch => {
             let mut options = head.query.watch_options()?;
@@ -231,7 +258,7 @@ async fn collection(
                 .await?;
             let resource_version = registry.caches.revision();
             let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head)
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head).await
         }
         _ => Err(not_allowed()),
     }

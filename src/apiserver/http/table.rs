@@ -18,10 +18,17 @@ enum Include {
     Object,
 }
 
+/// Makes rows of one kind's tables.
+#[derive(Clone)]
+pub(crate) struct Rows {
+    strategy: Arc<dyn Strategy>,
+    include: Include,
+}
+
 /// Makes tables of one kind.
 pub(crate) struct Printer<'a> {
     row: &'a KindRow,
-    strategy: &'a dyn Strategy,
+    strategy: &'a Arc<dyn Strategy>,
     include: Include,
 }
 
@@ -42,7 +49,7 @@ impl<'a> Printer<'a> {
                 return Err(ApiError::bad_request(message));
             }
         };
-        Ok(Printer { row: &resource.row, strategy: &*resource.strategy, include })
+        Ok(Printer { row: &resource.row, strategy: &resource.strategy, include })
     }
 
     pub(crate) fn row(&self) -> &'a KindRow {
@@ -56,9 +63,8 @@ impl<'a> Printer<'a> {
         meta: Value,
         columns: bool,
     ) -> Result<Value, ApiError> {
-        let now = Timestamp::now();
-        let rows: Result<Vec<Value>, ApiError> =
-            objects.iter().map(|object| self.table_row(object, now)).collect();
+        let rows = self.rows();
+        let rows: Result<Vec<Value>, ApiError> = objects.iter().map(|object| rows.row(object)).collect();
         let columns = if columns { self.columns() } else { Value::Null };
         Ok(json!({
             "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
@@ -66,7 +72,11 @@ impl<'a> Printer<'a> {
         }))
     }
 
-    fn columns(&self) -> Value {
+    pub(crate) fn rows(&self) -> Rows {
+        Rows { strategy: Arc::clone(self.strategy), include: self.include }
+    }
+
+    pub(crate) fn columns(&self) -> Value {
         let column = |column: &Column| {
             json!({
                 "name": column.name, "type": column.kind, "format": column.format,
@@ -75,10 +85,12 @@ impl<'a> Printer<'a> {
         };
         self.strategy.columns().iter().map(column).collect()
     }
+}
 
-    fn table_row(&self, object: &Arc<Object>, now: Timestamp) -> Result<Value, ApiError> {
+impl Rows {
+    pub(crate) fn row(&self, object: &Arc<Object>) -> Result<Value, ApiError> {
         let tree = object.tree().map_err(ApiError::internal)?;
-        let cells = self.strategy.cells(&tree, now);
+        let cells = self.strategy.cells(&tree, Timestamp::now());
         Ok(match self.include {
             Include::None => json!({ "cells": cells }),
             Include::Metadata => json!({ "cells": cells, "object": partial_of(&tree) }),

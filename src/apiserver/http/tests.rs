@@ -1,6 +1,5 @@
 //! Requests as bytes in, answers as bytes out; and one real connection over TLS.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::Identity;
@@ -34,15 +33,11 @@ impl Answer {
 }
 
 fn peer(certificate: Option<Identity>) -> Arc<Peer> {
-    Arc::new(Peer {
-        certificate: certificate.map(Arc::new),
-        address: SocketAddr::from(([127, 0, 0, 1], 1)),
-        stopping: supervisor::CancellationToken::new(),
-    })
+    Arc::new(Peer::in_process(certificate, supervisor::CancellationToken::new()))
 }
 
 async fn raw(h: &Harness, request: Request<Body>) -> Response<Body> {
-    handle(h.server.clone(), peer(Some(master())), request).await
+    handle(h.server.clone(), peer(Some(master())), request).await.map(Body::new)
 }
 
 async fn send(

@@ -69,11 +69,7 @@ async fn start() -> Harness {
 }
 
 async fn get(h: &Harness, user: Identity, path: &str) -> (u16, String) {
-    let peer = Arc::new(Peer {
-        certificate: Some(Arc::new(user)),
-        address: ([127, 0, 0, 1], 1).into(),
-        stopping: Default::default(),
-    });
+    let peer = Arc::new(Peer::in_process(Some(user), Default::default()));
     let request = Request::builder().uri(path).body(Body::empty()).unwrap();
     let response = handle(h.server.clone(), peer, request).await;
     let code = response.status().as_u16();

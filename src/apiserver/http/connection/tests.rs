@@ -1,5 +1,9 @@
 //! Real connections: TLS, both protocols, client certificates, tokens, stopping.
 
+mod flood;
+mod patience;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +16,25 @@ use rustls_pki_types::PrivateKeyDer;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::testing::{Events, Harness};
+use crate::Limits;
+use crate::testing::{Events, Harness, config};
 
 const HERE: Option<&str> = Some("default");
 
 struct Served {
     harness: Harness,
     url: String,
+    address: SocketAddr,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Served {
     async fn start(protocols: &[&str]) -> Served {
-        let harness = Harness::start().await;
+        Self::within(protocols, Limits::default()).await
+    }
+
+    async fn within(protocols: &[&str], limits: Limits) -> Served {
+        let harness = Harness::with(crate::Config { limits, ..config() }).await;
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -48,9 +58,10 @@ impl Served {
             .unwrap();
         tls.alpn_protocols = protocols.iter().map(|one| one.as_bytes().to_vec()).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = format!("https://{address}");
         harness.server.serve(listener, Arc::new(tls), &harness.supervisor.stage("port"));
-        Served { harness, url, issuer }
+        Served { harness, url, address, issuer }
     }
 
     fn anonymous(&self) -> HttpsConfig {

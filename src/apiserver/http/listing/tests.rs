@@ -1,0 +1,118 @@
+//! Every form, written in pieces, is what it would be as a whole.
+
+use api::protobuf;
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::testing::Harness;
+
+const KINDS: [(Form, &str, &str); 3] = [
+    (Form::Whole, "ConfigMapList", "v1"),
+    (Form::Metadata, "PartialObjectMetadataList", "meta.k8s.io/v1"),
+    (Form::Table, "Table", "meta.k8s.io/v1"),
+];
+
+fn objects(count: usize) -> Vec<Arc<Object>> {
+    let object = |n: usize| {
+        let text = "line: one\n  two \"quoted\"\n".repeat(60);
+        let tree = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": format!("a{n}"), "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "data": { "k": text, "empty": "", "n": "12" },
+        });
+        Arc::new(Object::from_tree(tree, 7).unwrap())
+    };
+    (0..count).map(object).collect()
+}
+
+async fn written(
+    h: &Harness,
+    form: Form,
+    encoding: Encoding,
+    count: usize,
+    pretty: bool,
+) -> (Bytes, usize, Value) {
+    let resource = h.server.registry.resources.find("", "v1", "configmaps").unwrap();
+    let printer = table::Printer::including(resource, None).unwrap();
+    let (_, kind, api_version) = KINDS.into_iter().find(|one| one.0 == form).unwrap();
+    let outline = Outline {
+        encoding,
+        form,
+        kind: kind.to_string(),
+        api_version: api_version.to_string(),
+        meta: json!({ "resourceVersion": "7" }),
+        columns: printer.columns(),
+        rows: printer.rows(),
+    };
+    let rows = printer.rows();
+    let items = |key: &str| -> Value {
+        let tree = |object: &Arc<Object>| match key {
+            "rows" => rows.row(object).unwrap(),
+            _ if form == Form::Metadata => table::partial(object).unwrap(),
+            _ => object.tree().unwrap(),
+        };
+        objects(count).iter().map(tree).collect()
+    };
+    let mut whole =
+        json!({ "kind": kind, "apiVersion": api_version, "metadata": { "resourceVersion": "7" } });
+    if form == Form::Table {
+        whole["columnDefinitions"] = printer.columns();
+        whole["rows"] = items("rows");
+    } else {
+        whole["items"] = items("items");
+    }
+    let mut body = list(Listing::new(outline, objects(count)).await.unwrap(), pretty).unwrap();
+    let (mut all, mut pieces) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame.unwrap().into_data().unwrap();
+        assert!(data.len() < 4 * PIECE, "{}", data.len());
+        all.extend_from_slice(&data);
+        pieces += 1;
+    }
+    (all.into(), pieces, whole)
+}
+
+#[tokio::test]
+async fn pieces_make_up_the_whole_in_every_form() {
+    let h = Harness::start().await;
+    for (form, _, _) in KINDS {
+        for count in [0, 1, 600] {
+            for pretty in [false, true] {
+                let (json, pieces, whole) = written(&h, form, Encoding::Json, count, pretty).await;
+                assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), whole);
+                assert!(json.ends_with(b"}\n"));
+                assert_eq!(json.starts_with(b"{\n  \"kind\": "), pretty);
+                assert_eq!(pieces > 1, count == 600, "{form:?}");
+            }
+            let (yaml, pieces, whole) = written(&h, form, Encoding::Yaml, count, false).await;
+            assert_eq!(String::from_utf8(yaml.to_vec()).unwrap(), serde_yaml::to_string(&whole).unwrap());
+            assert_eq!(pieces > 1, yaml.len() > PIECE);
+            if form != Form::Table {
+                let (bytes, pieces, whole) = written(&h, form, Encoding::Protobuf, count, false).await;
+                assert_eq!(
+                    protobuf::decode(&bytes).unwrap(),
+                    protobuf::decode(&protobuf::encode(&whole).unwrap()).unwrap()
+                );
+                assert_eq!(pieces > 1, bytes.len() > PIECE);
+            }
+        }
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_object_is_shared_and_not_copied() {
+    let tree = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "x".repeat(500_000) },
+    });
+    let object = Object::from_tree(tree, 7).unwrap();
+    let plain = large(&object, false).collect().await.unwrap().to_bytes();
+    assert_eq!(plain, [&object.to_json()[..], b"\n"].concat());
+    let pretty = large(&object, true).collect().await.unwrap().to_bytes();
+    assert_eq!(serde_json::from_slice::<Value>(&pretty).unwrap(), object.tree().unwrap());
+    assert!(pretty.starts_with(b"{\n  \"apiVersion\"") && pretty.ends_with(b"\n}\n"));
+    let mut body = large(&object, false);
+    let stored = object.stored_bytes().as_ptr_range();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(stored.contains(&frame.as_ptr()));
+}
