@@ -105,9 +105,9 @@ fn large_snapshots_go_up_in_parts_and_broken_connections_are_tried_again() {
 
     // The download survives it, too.
     let target = setup.cluster.folder().join("restored");
-    let token = fs::read_to_string(setup.cluster.data_dir().join("server/token")).unwrap();
+    let key = fs::read_to_string(setup.cluster.data_dir().join("server/seal-key")).unwrap();
     setup.store.break_connections(2);
-    setup.snapshot_in(&target, &["restore", &name, "--token", token.trim()]).ok();
+    setup.snapshot_in(&target, &["restore", &name, "--seal-key", key.trim()]).ok();
 }
 
 #[test]

@@ -237,3 +237,73 @@ fn a_node_joins_by_a_token_that_ends_and_needs_none_afterwards() {
     });
     agent.remove(&cluster);
 }
+
+/// A certificate that ended a year ago, of the cluster's authority, in the place of the one that is there, for the same key.
+fn let_certificate_end(cluster: &Cluster, pair: &Path) {
+    let (request, tls) = (cluster.folder().join("ended.csr"), cluster.data_dir().join("server/tls"));
+    let (key, certificate) = (pair.with_extension("key"), pair.with_extension("crt"));
+    let subject = "/O=system:nodes/CN=system:node:two";
+    openssl(&["req", "-new", "-key", text(&key), "-subj", subject, "-out", text(&request)]).ok();
+    let mut signing = std::process::Command::new("openssl");
+    signing.env("LD_PRELOAD", crate::clock::library()).env("FAKETIME", "-400d");
+    signing.args([
+        "x509",
+        "-req",
+        "-days",
+        "30",
+        "-set_serial",
+        "77",
+        "-in",
+        text(&request),
+        "-out",
+        text(&certificate),
+    ]);
+    // Without an extension it would be of version 1, which TLS libraries refuse.
+    let extensions = cluster.folder().join("extensions");
+    fs::write(&extensions, "extendedKeyUsage=clientAuth\n").unwrap();
+    signing.arg("-extfile").arg(extensions);
+    signing.arg("-CA").arg(tls.join("client-ca.crt")).arg("-CAkey").arg(tls.join("client-ca.key"));
+    run(&mut signing, "").ok();
+    openssl(&["x509", "-noout", "-checkend", "0", "-in", text(&certificate)]).failed();
+}
+
+#[test]
+fn a_node_comes_back_with_its_key_and_a_new_machine_only_after_the_old_one_is_deleted() {
+    let cluster = Cluster::control_plane();
+    let token = minik8s(&cluster, &["token", "create", "--ttl", "1h"]).ok();
+    let mut agent = Agent::start_with_token(&cluster, "two", token.trim());
+    let client = agent.data_dir().join("agent/kubelet-client.crt");
+    eventually("the node is there", Duration::from_secs(60), || {
+        let outcome = cluster.kubectl(&["get", "node", "two"]);
+        if outcome.success { Ok(()) } else { Err(format!("{outcome}{}", agent.log())) }
+    });
+    agent.kill();
+    let_certificate_end(&cluster, &client);
+    agent.restart(&cluster);
+    eventually("the node has a certificate again", Duration::from_secs(60), || {
+        let outcome = openssl(&["x509", "-noout", "-checkend", "0", "-in", text(&client)]);
+        if outcome.success { Ok(()) } else { Err(format!("{outcome}{}", agent.log())) }
+    });
+
+    // The same machine without its keys is a stranger.
+    agent.kill();
+    for name in ["crt", "key"] {
+        fs::remove_file(client.with_extension(name)).unwrap();
+    }
+    agent.restart(&cluster);
+    eventually("the agent says what is wrong", Duration::from_secs(60), || {
+        let log = agent.log();
+        if log.contains("node two exists") && log.contains("kubectl delete node two") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    assert!(!client.exists());
+    cluster.kubectl(&["delete", "node", "two"]).ok();
+    eventually("it joins as a new node", Duration::from_secs(90), || {
+        let outcome = cluster.kubectl(&["get", "node", "two"]);
+        if outcome.success && client.exists() { Ok(()) } else { Err(format!("{outcome}{}", agent.log())) }
+    });
+    agent.remove(&cluster);
+}

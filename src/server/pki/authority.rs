@@ -118,6 +118,8 @@ impl Authority {
             Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
         }];
         self.stamp(&mut params, now, subject.life);
+        // These are renewed by what is left of their life, not by their age.
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - BACKDATE);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }

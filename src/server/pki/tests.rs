@@ -81,7 +81,9 @@ fn signer(folder: &Path) -> Signer {
 fn the_administrators_certificate_is_short_lived_and_a_longer_one_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let (pki, clients) = Pki::open(folder.path(), names(&[]), NOW).unwrap();
-    assert_eq!(keys::validity(&clients.admin.certificate_pem).unwrap().not_after, NOW + ADMIN_LIFE);
+    let validity = keys::validity(&clients.admin.certificate_pem).unwrap();
+    assert_eq!(validity.not_after, NOW + ADMIN_LIFE);
+    assert_eq!(validity.not_before, NOW - 30 * DAY, "a clock that is set back finds it good");
     let later = pki.renew(NOW + 46 * DAY).unwrap();
     assert_ne!(later.admin, clients.admin, "renewed at half its life");
     assert_eq!(later.kubelet_client, clients.kubelet_client);
