@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::Kinded;
+use crate::{Kinded, schema};
 
 /// Immutable; shared as `Arc<Object>`.
 pub struct Object {
@@ -237,8 +237,18 @@ impl Object {
         self.typed.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// The typed form once what upstream lets a body leave out is filled in; none if that is not what is wrong.
+    fn decode_completed<K: Kinded>(&self) -> Option<K> {
+        let mut tree = serde_json::from_slice(&self.bytes).ok()?;
+        let is_changed = schema::complete(schema::for_kind(K::row())?, &mut tree);
+        is_changed.then(|| serde_json::from_value(tree).ok())?
+    }
+
     fn decode<K: Kinded>(&self) -> Result<K, ObjectError> {
-        let mut typed: K = serde_json::from_slice(&self.bytes)?;
+        let mut typed: K = match serde_json::from_slice(&self.bytes) {
+            Ok(typed) => typed,
+            Err(error) => self.decode_completed().ok_or(error)?,
+        };
         if self.splice.is_some() {
             typed.metadata_mut().resource_version = Some(self.resource_version.to_string());
         }

@@ -5,6 +5,7 @@
 //! [`Schema`]: the table implements it for built-in kinds, a definition's own schema for custom resources.
 
 mod check;
+mod complete;
 mod decode;
 mod defaults;
 mod kind;
@@ -17,6 +18,7 @@ mod tests;
 mod weight;
 
 pub use check::{check, check_kind};
+pub use complete::complete;
 pub(crate) use decode::decode_inner;
 pub use decode::{decode_json, decode_yaml};
 pub use defaults::{apply_defaults, apply_type_defaults};

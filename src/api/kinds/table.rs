@@ -85,6 +85,11 @@ macro_rules! kinds {
 
         /// Every built-in row.
         pub static ALL: &[&KindRow] = &[$(&$name),*];
+
+        /// Whether an object decodes to the type of its row, by row: for what must hold for all kinds.
+        #[cfg(test)]
+        pub(crate) static DECODES: &[(&KindRow, fn(&crate::Object) -> Result<(), crate::object::ObjectError>)] =
+            &[$((&$name, |object| object.typed::<$ty>().map(drop))),*];
     };
 }
 

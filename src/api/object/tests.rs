@@ -1,7 +1,7 @@
 //! Tests of the splice, of the stored form and of typed decoding.
 
 use bytes::Bytes;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -116,5 +116,46 @@ proptest! {
     fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Object::from_stored(Bytes::from(bytes.clone()), 1);
         let _ = Object::from_wire(Bytes::from(bytes));
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    /// An informer passes over what does not decode, so nothing that the API accepts may fail to.
+    #[test]
+    fn what_is_accepted_decodes_to_its_type(seed in proptest::num::u64::ANY) {
+        let mut dice = crate::schema::random::Dice(seed);
+        for (row, decodes) in crate::kinds::DECODES {
+            let ty = crate::schema::for_kind(row).unwrap();
+            let mut tree = crate::schema::random::random_object(ty, &mut dice, 0);
+            tree["apiVersion"] = row.api_version().into();
+            tree["kind"] = row.kind.to_string().into();
+            if !tree["metadata"].is_object() {
+                tree["metadata"] = json!({});
+            }
+            crate::schema::check(row, &mut tree, crate::FieldValidation::Strict).unwrap();
+            crate::schema::apply_type_defaults(ty, &mut tree);
+            let object = Object::from_tree(tree.clone(), 7).unwrap();
+            let outcome = decodes(&object);
+            proptest::prop_assert!(outcome.is_ok(), "{}: {:?}: {}", row.kind, outcome, tree);
+        }
+    }
+}
+
+/// Upstream writes a time that a required field lacks as null, and accepts one that leaves it out.
+#[test]
+fn a_condition_without_a_time_decodes() {
+    for condition in [
+        json!({ "type": "Ready", "status": "True" }),
+        json!({ "type": "Ready", "status": "True", "lastTransitionTime": null }),
+    ] {
+        let tree = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
+            "status": { "conditions": [condition] },
+        });
+        let service = Object::from_tree(tree, 1).unwrap().typed::<Service>().unwrap();
+        let conditions = service.status.as_ref().unwrap().conditions.as_ref().unwrap();
+        assert_eq!(conditions[0].type_, "Ready");
     }
 }
