@@ -256,3 +256,215 @@ fn faults_of_one_pod_are_a_hundred() {
     assert_eq!(error.status().details.clone().unwrap().causes.unwrap().len(), 100);
     assert!(error.message().len() < 1_000_000, "{}", error.message().len());
 }
+
+#[test]
+fn security_contexts_ask_for_what_there_is() {
+    let at = "spec.securityContext";
+    let types = "supported values: \"Localhost\", \"RuntimeDefault\", \"Unconfined\"";
+    let pattern = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    let cases = [
+        (
+            json!({"seccompProfile": {"type": "Localhost"}}),
+            "seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost".into(),
+        ),
+        (
+            json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "/etc/x"}}),
+            "seccompProfile.localhostProfile: Invalid value: \"/etc/x\": must be a relative path".into(),
+        ),
+        (
+            json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "a/../../x"}}),
+            "seccompProfile.localhostProfile: Invalid value: \"a/../../x\": must not contain '..'".into(),
+        ),
+        (
+            json!({"seccompProfile": {"type": "Off"}}),
+            format!("seccompProfile.type: Unsupported value: \"Off\": {types}"),
+        ),
+        (
+            json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": " x"}}),
+            "appArmorProfile.localhostProfile: Invalid value: \" x\": must not be padded with whitespace".into(),
+        ),
+        (
+            json!({"appArmorProfile": {"type": "RuntimeDefault", "localhostProfile": "x"}}),
+            "appArmorProfile.localhostProfile: Invalid value: \"x\": can only be set when AppArmor type is Localhost"
+                .into(),
+        ),
+        (
+            json!({"appArmorProfile": {"type": "Some"}}),
+            format!("appArmorProfile.type: Unsupported value: \"Some\": {types}"),
+        ),
+        (
+            json!({"sysctls": [{"name": "kernel..x", "value": "1"}]}),
+            format!(
+                "sysctls[0].name: Invalid value: \"kernel..x\": must have at most 253 characters and match regex {pattern}"
+            ),
+        ),
+        (
+            json!({"sysctls": [{"name": "net.a", "value": "1"}, {"name": "net.a", "value": "2"}]}),
+            "sysctls[1].name: Duplicate value: \"net.a\"".into(),
+        ),
+        (
+            json!({"seLinuxChangePolicy": "Never"}),
+            "seLinuxChangePolicy: Unsupported value: \"Never\": supported values: \"MountOption\", \"Recursive\"".into(),
+        ),
+        (
+            json!({"fsGroupChangePolicy": "Never"}),
+            "fsGroupChangePolicy: Unsupported value: \"Never\": supported values: \"Always\", \"OnRootMismatch\"".into(),
+        ),
+    ];
+    for (context, want) in cases {
+        assert_eq!(faults(json!({"securityContext": context})), [format!("{at}.{want}")], "{context}");
+    }
+    for (shared, name) in [("hostNetwork", "net/ipv4/ip_forward"), ("hostIPC", "kernel.shmmax")] {
+        let sysctls = json!({"sysctls": [{"name": name, "value": "1"}]});
+        assert_eq!(faults(json!({"securityContext": sysctls})), [""; 0]);
+        let want = format!(
+            "{at}.sysctls[0].name: Invalid value: {name:?}: may not be specified when '{shared}' is true"
+        );
+        assert_eq!(faults(json!({"securityContext": sysctls, shared: true})), [want]);
+    }
+    let good = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/a.json"},
+        "appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s-a"}});
+    assert_eq!(faults(json!({"securityContext": good})), [""; 0]);
+    let unmasked = container(json!({"securityContext": {"procMount": "Unmasked"}}));
+    assert_eq!(
+        faults(unmasked),
+        [
+            "spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false to use `Unmasked`"
+        ]
+    );
+}
+
+#[test]
+fn app_armor_annotations_become_fields_and_stay() {
+    let key = "container.apparmor.security.beta.kubernetes.io/c";
+    let mut tree = full(json!({}));
+    tree["metadata"]["annotations"] = json!({key: "localhost/k8s-a"});
+    annotations::to_fields(&mut tree);
+    let field = &tree["spec"]["containers"][0]["securityContext"]["appArmorProfile"];
+    assert_eq!(*field, json!({"type": "Localhost", "localhostProfile": "k8s-a"}));
+    let texts = |faults: Faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let check = |tree: &Value| {
+        let mut faults = Faults::new();
+        annotations::validate(tree, &mut faults);
+        annotations::validate_match(tree, &mut faults);
+        texts(faults)
+    };
+    assert_eq!(check(&tree), [""; 0]);
+    let mut other = tree.clone();
+    other["metadata"]["annotations"][key] = json!("unconfined");
+    let at = "spec.containers[0].securityContext.appArmorProfile";
+    assert_eq!(
+        check(&other),
+        [format!("{at}.type: Forbidden: apparmor type in annotation and field must match")]
+    );
+    let mut faults = Faults::new();
+    annotations::validate_change(&other, &tree, &mut faults);
+    assert_eq!(
+        texts(faults),
+        [format!("metadata.annotations[{key}]: Forbidden: may not remove or update AppArmor annotations")]
+    );
+}
+
+fn resized(old: &Value, change: impl Fn(&mut Value)) -> (Value, Vec<String>) {
+    let mut new = old.clone();
+    change(&mut new);
+    resize::prepare(&mut new, old);
+    let faults = resize::validate(&new, old, validate(&new));
+    (new, faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_resize_changes_cpu_and_memory_and_nothing_else() {
+    let resources = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}});
+    let old = full(container(json!({"resources": resources})));
+    let (new, faults) = resized(&old, |new| {
+        let spec = &mut new["spec"];
+        spec["containers"][0]["resources"]["requests"]["cpu"] = json!("1500m");
+        spec["containers"][0]["image"] = json!("evil");
+        spec["containers"][0]["securityContext"] = json!({"privileged": true});
+        spec["volumes"] = json!([{"name": "h", "hostPath": {"path": "/"}}]);
+        spec["nodeName"] = json!("n");
+        spec["hostPID"] = json!(true);
+        new["metadata"]["labels"] = json!({"a": "b"});
+        new["metadata"]["annotations"] = json!({"a": "b"});
+        new["metadata"]["ownerReferences"] = json!([{"name": "x"}]);
+        new["status"] = json!({"phase": "Failed"});
+    });
+    assert_eq!(faults, [""; 0]);
+    let mut want = old.clone();
+    want["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("1500m");
+    assert_eq!(new, want);
+
+    let refused = |change: &dyn Fn(&mut Value)| resized(&old, change).1;
+    let list = |new: &mut Value| new["spec"]["containers"].as_array_mut().unwrap().clone();
+    assert_eq!(
+        refused(&|new| {
+            let mut two = list(new);
+            two.push(json!({"name": "d", "image": "i", "imagePullPolicy": "Always"}));
+            new["spec"]["containers"] = json!(two);
+        }),
+        ["spec.containers: Forbidden: containers may not be added or removed on resize"]
+    );
+    assert_eq!(
+        refused(&|new| new["spec"]["containers"][0]["name"] = json!("d")),
+        ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]
+    );
+    assert_eq!(
+        refused(&|new| {
+            new["spec"]["containers"][0]["resources"]["requests"].as_object_mut().unwrap().remove("memory");
+        }),
+        ["spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"]
+    );
+    assert_eq!(
+        refused(
+            &|new| new["spec"]["containers"][0]["resources"]["limits"]["ephemeral-storage"] = json!("1Gi")
+        ),
+        ["spec: Forbidden: only cpu and memory resources are mutable"]
+    );
+    assert_eq!(
+        refused(&|new| {
+            new["spec"]["containers"][0]["resources"] =
+                json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}});
+        }),
+        ["spec: Invalid value: \"\": Pod QOS Class may not change as a result of resizing"]
+    );
+    let mut running = old.clone();
+    running["status"] = json!({"containerStatuses": [{"name": "c", "state": {"running": {}}}]});
+    assert_eq!(
+        resized(&running, |_| {}).1,
+        ["spec: Forbidden: Pod running on node without support for resize"]
+    );
+    let mut mirror = old.clone();
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert!(resized(&mirror, |_| {}).1[0].ends_with("static pods cannot be resized"));
+}
+
+#[test]
+fn a_gated_pods_placement_becomes_narrower_only() {
+    let affinity = |expressions: Value| {
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}})
+    };
+    let one = json!({"key": "a", "operator": "Exists"});
+    let two = json!({"key": "b", "operator": "Exists"});
+    let old = full(json!({
+        "schedulingGates": [{"name": "example.com/a"}], "nodeSelector": {"a": "b"}, "affinity": affinity(json!([one])),
+    }));
+    let change = |change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new["spec"]);
+        update::validate(&new, &old).iter().map(|fault| fault.detail.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(change(&|spec| spec["nodeSelector"]["c"] = json!("d")), [""; 0]);
+    assert_eq!(change(&|spec| spec["affinity"] = affinity(json!([one, two]))), [""; 0]);
+    let only = "only additions are allowed (no mutations or deletions)";
+    assert_eq!(change(&|spec| spec["affinity"] = affinity(json!([two]))), [only]);
+    assert_eq!(
+        change(&|spec| spec["nodeSelector"] = json!({"c": "d"})),
+        ["only additions to spec.nodeSelector are allowed (no mutations or deletions)"]
+    );
+    let pods = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "a", "labelSelector": {"matchLabels": {"a": "b"}}}]});
+    let refused = change(&|spec| spec["affinity"]["podAffinity"] = pods.clone());
+    assert!(refused[0].starts_with("pod updates may not change fields other than"), "{refused:?}");
+}

@@ -1,14 +1,17 @@
 //! Addresses, ports and the fields that hang together.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use api::kinds::SERVICE;
-use api::{ApiError, CreateOptions, Patch, UpdateOptions};
+use api::{ApiError, CreateOptions, KindRow, Object, Patch, UpdateOptions};
 use client::ObjectRef;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::allocate::Range;
-use super::{fields, validate};
+use super::{allocate, fields, validate};
+use crate::strategy::{CachedObjects, RequestContext, Reservation};
 use crate::testing::Harness;
 
 const HERE: Option<&str> = Some("default");
@@ -190,4 +193,57 @@ fn faults_of_services() {
     for (spec, want) in cases {
         assert_eq!(faults(spec.clone()), [want], "{spec}");
     }
+}
+
+/// Caches into which another's write comes while they are read: its service is there and its ports are given back, but
+/// the reader's list is the one from before.
+#[derive(Default)]
+struct Racing {
+    services: Mutex<Vec<Arc<Object>>>,
+    ending: Mutex<Option<(Arc<Object>, Reservation)>>,
+}
+
+impl CachedObjects for Racing {
+    fn get(&self, _row: &KindRow, _namespace: Option<&str>, _name: &str) -> Option<Arc<Object>> {
+        None
+    }
+
+    fn list(&self, _row: &KindRow, _namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let before = self.services.lock().clone();
+        if let Some((service, reservation)) = self.ending.lock().take() {
+            self.services.lock().push(service);
+            drop(reservation);
+        }
+        before
+    }
+
+    fn indexed(&self, _row: &KindRow, _field: &str, _value: &str) -> Vec<Arc<Object>> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_node_port_is_given_once_though_a_write_ends_while_it_is_looked_for() {
+    let (caches, config, user) = (Racing::default(), crate::testing::config(), crate::testing::master());
+    let ctx = RequestContext {
+        row: &SERVICE,
+        namespace: HERE,
+        subresource: None,
+        user: &user,
+        now: jiff::Timestamp::now(),
+        dry_run: false,
+        caches: &caches,
+        config: &config,
+    };
+    let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
+    let mut first = service("first", spec.clone());
+    let reservation = allocate::reserve(&ctx, &mut first, None).unwrap().unwrap();
+    let stored = Arc::new(Object::from_tree(first, 1).unwrap());
+    *caches.ending.lock() = Some((stored, reservation));
+    let mut second = service("second", spec);
+    let Err(error) = allocate::reserve(&ctx, &mut second, None) else { panic!("30080 was given twice") };
+    assert!(error.message().ends_with("provided port is already allocated"), "{error}");
+    let mut third = service("third", json!({"type": "NodePort"}));
+    let held = allocate::reserve(&ctx, &mut third, None).unwrap();
+    assert!(held.is_some() && third["spec"]["ports"][0]["nodePort"].is_u64());
 }
