@@ -14,6 +14,8 @@ mod config;
 mod fairness;
 mod heavy;
 mod http;
+#[cfg(test)]
+mod isolation;
 mod limits;
 mod local;
 pub mod printers;
