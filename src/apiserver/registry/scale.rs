@@ -81,10 +81,15 @@ impl Registry {
         &self,
         call: &Call<'_>,
         name: &str,
-        source: ScaleSource<'_>,
+        mut source: ScaleSource<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
         let paths = paths(call)?;
+        if let ScaleSource::Body(scale) = &mut source {
+            // What is no Scale must not count as one of no replicas.
+            super::body::check_kind(&scale_row(), scale)?;
+            call.warn(schema::check_kind(GROUP, VERSION, KIND, scale, &[], options.field_validation)?);
+        }
         let change = |tree: &mut Value| -> Result<(), ApiError> {
             let scale = match &source {
                 ScaleSource::Body(scale) => scale.clone(),

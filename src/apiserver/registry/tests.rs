@@ -184,6 +184,11 @@ async fn scale_is_a_view_of_replicas() {
     let negative = Patch::merge(json!({ "spec": { "replicas": -1 } }));
     let refused = h.api.patch(&DEPLOYMENT, at("web").sub("scale"), negative, &options).await.unwrap_err();
     assert_eq!(refused.code(), 422);
+    for body in [json!({"spec": {"replicas": "7"}}), json!({"kind": "Deployment", "apiVersion": "apps/v1"})] {
+        let scale = at("web").sub("scale");
+        let refused = h.api.update(&DEPLOYMENT, scale, body.clone(), &options).await.unwrap_err();
+        assert_eq!(refused.code(), 400, "{body}: {refused}");
+    }
     h.stop().await;
 }
 
