@@ -1,6 +1,7 @@
 //! Real connections: TLS, both protocols, client certificates, tokens, stopping.
 
 mod flood;
+mod load;
 mod patience;
 
 use std::net::SocketAddr;
