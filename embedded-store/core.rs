@@ -12,7 +12,7 @@ use crate::history::HistoryLimits;
 use crate::record::Record;
 use crate::replica::{LogId, Membership, StateMachine};
 use crate::snapshot::Frozen;
-use crate::state::{Applied, Outcome, State};
+use crate::state::{Change, Outcome, State};
 use crate::types::{Event, LeaseId, LeaseInfo, Observer, StoreError, WatchRequest, WatchStream};
 use crate::watch::{Bell, Cursor, Hub};
 
@@ -59,13 +59,11 @@ impl Core {
 
     fn apply_ordered(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>> {
         let mut outcomes = Vec::with_capacity(records.len());
-        let mut changes: Vec<(Arc<[Event]>, u64)> = Vec::with_capacity(records.len());
+        let mut changes: Vec<Change> = Vec::with_capacity(records.len());
         let revision = {
             let mut state = self.state.write();
             for record in records {
-                let Applied { outcome, change } = state.apply(record);
-                outcomes.push(outcome);
-                changes.extend(change);
+                outcomes.push(state.apply_noting(record, &mut changes));
             }
             state.revision
         };

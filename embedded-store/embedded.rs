@@ -24,7 +24,8 @@ use crate::behind::checkpointer;
 use crate::check;
 use crate::checkpoint::{CheckpointError, Checkpoints, FEW, live, needed};
 use crate::clock::{Clock, Stamps, SystemClock};
-use crate::commit::{Limits, Place, Writer, commit_here, run};
+use crate::consensus::single::Single;
+use crate::consensus::{Consensus, ReadIndex};
 use crate::core::Core;
 use crate::desk::{Desk, Reply};
 use crate::disk::{Disk, RealDisk};
@@ -43,6 +44,7 @@ use crate::types::{
     TxnResult, WatchRequest, WatchStream,
 };
 use crate::watch::{Bell, Cursor};
+use crate::writer::{Limits, Place, Writer, commit_here, run};
 
 /// Where a store lives and how it behaves.
 #[derive(Clone)]
@@ -142,6 +144,8 @@ pub struct Status {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     pub(crate) writer: Arc<Place>,
+    /// How to find out what a current read has to see; `None` if what is here always is current.
+    reads: Option<Arc<dyn ReadIndex>>,
     store: u64,
     dir: PathBuf,
     disk: Arc<dyn Disk>,
@@ -168,12 +172,21 @@ impl EmbeddedStore {
         disk: Arc<dyn Disk>,
         lock: Option<DirectoryLock>,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
-        let Loaded { state, mut checkpoints, checkpointed, mut log, mut recovery } = load(&config, &disk)?;
+        let loaded = load(&config, &disk, true)?;
+        Self::start(config, disk, lock, loaded, Member::alone)
+    }
+
+    /// Starts what has been loaded, with the agreement that `join` makes.
+    pub(crate) fn start(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        lock: Option<DirectoryLock>,
+        loaded: Loaded,
+        join: impl FnOnce(Member) -> io::Result<Box<dyn Consensus>>,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let Loaded { state, mut checkpoints, checkpointed, log, mut recovery } = loaded;
         checkpoints.few_bytes = config.checkpoint_bytes * FEW;
-        let term =
-            lead(&mut log, state.term).map_err(|source| OpenError::Io { path: disk.path(), source })?;
         state.validate();
-        let skip = state.ceiling > state.revision;
         let since_checkpoint = log.bytes();
         let last_time = state.time;
         let leases: Vec<_> = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
@@ -191,21 +204,26 @@ impl EmbeddedStore {
         let store = log.store();
         let (jobs, todo) = sync_channel(1);
         let limits = Limits {
-            lazy_flush: config.lazy_flush,
             checkpoint_bytes: config.checkpoint_bytes,
             spare_bytes: config.spare_bytes,
             min_free: config.min_free_bytes,
         };
-        let mut writer = Writer {
+        let stamps = Arc::new(Stamps::new(Arc::clone(&config.clock), last_time));
+        let member = Member {
+            shared: Arc::clone(&shared),
+            log,
+            stamps: Arc::clone(&stamps),
+            lazy_flush: config.lazy_flush,
+        };
+        let consensus = join(member).map_err(|source| OpenError::Io { path: disk.path(), source })?;
+        let reads = consensus.reads();
+        let writer = Writer {
             shared: Arc::clone(&shared),
             store,
-            term,
-            log: Box::new(log),
-            machine: Arc::<Core>::clone(&shared.core),
+            consensus,
             limits,
-            stamps: Stamps::new(Arc::clone(&config.clock), last_time),
+            stamps,
             jobs,
-            lazy_due: None,
             since_checkpoint,
             unmaintained: 0,
             sync_time: Duration::ZERO,
@@ -214,14 +232,10 @@ impl EmbeddedStore {
             retry: None,
             renewed: None,
             free: 0,
-            last_time,
             crowd: 0,
             crowded: None,
             waiting: Vec::new(),
         };
-        if skip {
-            writer.skip_to_ceiling().map_err(|source| OpenError::Io { path: disk.path(), source })?;
-        }
         recovery.revision = shared.core.state.read().revision;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let path = config.dir.clone();
@@ -240,6 +254,7 @@ impl EmbeddedStore {
         let store = EmbeddedStore {
             shared,
             writer,
+            reads,
             store,
             dir: config.dir.clone(),
             disk,
@@ -391,6 +406,14 @@ impl EmbeddedStore {
         self.shared.core.follow(request, bell, id)
     }
 
+    /// As [`Store::read_barrier`].
+    pub(crate) async fn current(&self) -> Result<(), StoreError> {
+        match &self.reads {
+            None => Ok(()),
+            Some(reads) => reads.read_index().await.map(drop),
+        }
+    }
+
     async fn propose(&self, request: Request, size: usize) -> Answer {
         self.propose_at(None, request, size).await
     }
@@ -414,7 +437,7 @@ impl EmbeddedStore {
         self.shared.metrics.txns.fetch_add(1, Ordering::Relaxed);
         match self.propose_at(desk, Request::Txn(txn), size).await? {
             Outcome::Txn(result) => Ok(result),
-            Outcome::Done(_) => Err(StoreError::Stopped),
+            Outcome::Batch(_) | Outcome::Done(_) => Err(StoreError::Stopped),
         }
     }
 
@@ -440,7 +463,10 @@ pub(crate) struct Loaded {
 }
 
 /// Reads a directory: the applied state and the log after it.
-pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, OpenError> {
+///
+/// `alone` says that all of the log is committed, as it is for a single server; otherwise the state stays where the last
+/// checkpoint was, until the group says how far it may go.
+pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>, alone: bool) -> Result<Loaded, OpenError> {
     let path = config.dir.join("state");
     let mut recovery = Recovery::default();
     let opened = Checkpoints::open(&path).and_then(|mut c| c.load(config.history).map(|found| (c, found)));
@@ -475,8 +501,10 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
     let store = description.map(|d| d.store);
     let started = Instant::now();
     let replayed = Log::open(disk, config.segment_bytes, store, applied, |record| {
-        state.apply(&record);
-        recovery.replayed += 1;
+        if alone {
+            state.apply(&record);
+            recovery.replayed += 1;
+        }
     })?;
     let log = match replayed {
         Some(Opened { log, torn }) if log.state().last.index >= applied => {
@@ -499,6 +527,25 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>) -> Result<Loaded, Open
     };
     tracing::debug!(replayed = recovery.replayed, took = ?started.elapsed(), "the log is read");
     Ok(Loaded { state, checkpoints, checkpointed, log, recovery })
+}
+
+/// What a member brings into its group.
+pub(crate) struct Member {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Log,
+    pub(crate) stamps: Arc<Stamps>,
+    pub(crate) lazy_flush: Duration,
+}
+
+impl Member {
+    /// A group of one.
+    fn alone(mut self) -> io::Result<Box<dyn Consensus>> {
+        let newest = self.shared.core.state.read().term;
+        let term = lead(&mut self.log, newest)?;
+        let machine = Arc::<Core>::clone(&self.shared.core);
+        let Member { shared, log, stamps, lazy_flush } = self;
+        Ok(Box::new(Single::start(shared, term, Box::new(log), machine, stamps, lazy_flush)?))
+    }
 }
 
 /// The one member of the group votes for itself, once; returns the term it writes in.
@@ -539,6 +586,10 @@ impl Store for EmbeddedStore {
 
     fn watch(&self, request: &WatchRequest) -> Result<WatchStream, StoreError> {
         self.shared.core.watch(request)
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.current().boxed()
     }
 
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -582,13 +633,18 @@ impl Leases for EmbeddedStore {
     }
 
     fn keep_alive(&self, id: LeaseId) -> Result<i64, StoreError> {
+        self.shared.lessor.leads()?;
         let lease = self.shared.core.lease(id).ok_or(StoreError::LeaseNotFound)?;
         self.shared.lessor.renew(id, lease.granted_ttl)
     }
 
     fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
         let lease = self.shared.core.lease(id)?;
-        Some(LeaseInfo { remaining_ttl: self.shared.lessor.remaining(id)?, ..lease })
+        match self.shared.lessor.remaining(id) {
+            Some(remaining_ttl) => Some(LeaseInfo { remaining_ttl, ..lease }),
+            // Only the leader knows; what is left is at most all of it.
+            None => self.shared.lessor.leads().is_err().then_some(lease),
+        }
     }
 
     fn leases(&self) -> Vec<LeaseId> {

@@ -78,7 +78,7 @@ fn transaction(bytes: &[u8]) {
     assert_eq!(decoded, record);
     let (first, second) = (state.apply(&record), replayed.apply(&decoded));
     assert_eq!(first.outcome, second.outcome);
-    assert_eq!(first.change, second.change);
+    assert_eq!(first.changes, second.changes);
     state.validate();
     if let Ok(crate::state::Outcome::Txn(result)) = first.outcome {
         let _ = crate::etcd::txn_response(&request, result, None).encode_to_vec();

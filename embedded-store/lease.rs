@@ -20,6 +20,8 @@ pub(crate) fn checked_ttl(ttl: i64) -> Result<i64, StoreError> {
 
 #[derive(Default)]
 struct Deadlines {
+    /// Who leads, while that is not this member (or nobody, as far as it knows).
+    follows: Option<Option<u64>>,
     of: HashMap<LeaseId, Duration>,
     order: BTreeSet<(Duration, LeaseId)>,
 }
@@ -38,10 +40,38 @@ impl Lessor {
     pub(crate) fn start(&self, id: LeaseId, ttl: i64) {
         let deadline = self.clock.monotonic() + Duration::from_secs(ttl.max(0).cast_unsigned());
         let mut deadlines = self.deadlines.lock();
+        if deadlines.follows.is_some() {
+            return;
+        }
         if let Some(old) = deadlines.of.insert(id, deadline) {
             deadlines.order.remove(&(old, id));
         }
         deadlines.order.insert((deadline, id));
+    }
+
+    /// This member does not lead any more: the leader has the deadlines.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
+    )]
+    pub(crate) fn demote(&self, leader: Option<u64>) {
+        *self.deadlines.lock() = Deadlines { follows: Some(leader), ..Deadlines::default() };
+    }
+
+    /// This member leads now, and gives every lease its whole time.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
+    )]
+    pub(crate) fn promote(&self, leases: impl IntoIterator<Item = (LeaseId, i64)>) {
+        self.deadlines.lock().follows = None;
+        leases.into_iter().for_each(|(id, ttl)| self.start(id, ttl));
+    }
+
+    /// Whether the deadlines are here.
+    pub(crate) fn leads(&self) -> Result<(), StoreError> {
+        let follows = self.deadlines.lock().follows;
+        follows.map_or(Ok(()), |leader| Err(StoreError::NotLeader { leader }))
     }
 
     /// Renews a lease that has not run out and returns its new time to live.

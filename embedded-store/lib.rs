@@ -28,7 +28,9 @@ mod checkpoint;
 mod desk;
 mod inbox;
 
-mod commit;
+mod consensus;
+mod writer;
+
 mod embedded;
 mod lock;
 mod memory;

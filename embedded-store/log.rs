@@ -247,8 +247,13 @@ impl LogStorage for Log {
             let path = self.disk.path().join(name(segment.first));
             let bytes = self.disk.read(&name(segment.first));
             let bytes = bytes.map_err(|source| LogError::Io { path: path.clone(), source })?;
-            let (_, _, how) = frame::scan(&bytes, SEGMENT_HEADER, segment.first, &mut take);
-            if let End::Damaged(what) | End::Torn(what) = how {
+            let (_, reached, how) = frame::scan(&bytes, SEGMENT_HEADER, segment.first, &mut take);
+            // A seal may be torn. The records before it are all there.
+            if reached < end {
+                let what = match how {
+                    End::Damaged(what) | End::Torn(what) => what,
+                    End::Clean | End::Sealed => format!("records {reached} to {} are missing", end - 1),
+                };
                 return Err(LogError::Damaged { path, what });
             }
         }

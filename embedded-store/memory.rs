@@ -84,7 +84,7 @@ impl Store for MemoryStore {
             check::txn(&txn)?;
             match self.apply(Request::Txn(txn))? {
                 Outcome::Txn(result) => Ok(result),
-                Outcome::Done(_) => Err(StoreError::Stopped),
+                Outcome::Batch(_) | Outcome::Done(_) => Err(StoreError::Stopped),
             }
         }
         .boxed()

@@ -35,11 +35,17 @@ pub(crate) enum Request {
     Blank,
     /// Who is in the group from now on.
     Members(Membership),
+    /// Several, in this order, that a group agrees on together: one sync is for all of them. Never within one another.
+    Batch(Vec<Request>),
 }
 
 impl Request {
     pub(crate) fn is_lazy(&self) -> bool {
-        matches!(self, Request::Txn(txn) if txn.durability == Durability::Lazy)
+        match self {
+            Request::Txn(txn) => txn.durability == Durability::Lazy,
+            Request::Batch(requests) => requests.iter().all(Request::is_lazy),
+            _ => false,
+        }
     }
 }
 
@@ -65,7 +71,27 @@ impl Record {
         put_u64(out, self.term);
         put_u64(out, self.index);
         put_u64(out, self.time);
-        match &self.request {
+        self.request.encode(out);
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        LogId { term: self.term, index: self.index }
+    }
+
+    pub(crate) fn decode(input: &[u8]) -> Result<Record, DecodeError> {
+        let mut input = Input(input);
+        let (term, index, time) = (input.u64()?, input.u64()?, input.u64()?);
+        let request = Request::decode(&mut input, true)?;
+        if !input.0.is_empty() {
+            return Err(DecodeError("bytes are left over"));
+        }
+        Ok(Record { term, index, time, request })
+    }
+}
+
+impl Request {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
             Request::Txn(txn) => {
                 out.push(0);
                 encode_txn(out, txn);
@@ -93,31 +119,34 @@ impl Record {
                 out.push(7);
                 membership.encode(out);
             }
+            Request::Batch(requests) => {
+                out.push(8);
+                put_u64(out, requests.len() as u64);
+                requests.iter().for_each(|request| request.encode(out));
+            }
         }
     }
 
-    pub(crate) fn id(&self) -> LogId {
-        LogId { term: self.term, index: self.index }
-    }
-
-    pub(crate) fn decode(input: &[u8]) -> Result<Record, DecodeError> {
-        let mut input = Input(input);
-        let (term, index, time) = (input.u64()?, input.u64()?, input.u64()?);
-        let request = match input.u8()? {
-            0 => Request::Txn(decode_txn(&mut input, MAX_DEPTH)?),
+    /// `outermost` may be a batch.
+    fn decode(input: &mut Input<'_>, outermost: bool) -> Result<Request, DecodeError> {
+        Ok(match input.u8()? {
+            0 => Request::Txn(decode_txn(input, MAX_DEPTH)?),
             1 => Request::Compact { revision: input.u64()? },
             2 => Request::LeaseGrant { id: input.i64()?, ttl: input.i64()? },
             3 => Request::LeaseRevoke { id: input.i64()? },
             4 => Request::Ceiling { revision: input.u64()? },
             5 => Request::SkipToCeiling,
             6 => Request::Blank,
-            7 => Request::Members(Membership::decode(&mut input)?),
+            7 => Request::Members(Membership::decode(input)?),
+            8 if outermost => {
+                let mut requests = Vec::new();
+                for _ in 0..input.u64()? {
+                    requests.push(Request::decode(input, false)?);
+                }
+                Request::Batch(requests)
+            }
             _ => return Err(DecodeError("unknown kind of request")),
-        };
-        if !input.0.is_empty() {
-            return Err(DecodeError("bytes are left over"));
-        }
-        Ok(Record { term, index, time, request })
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::history::{History, HistoryLimits};
 use crate::record::{Group, Record, Request};
+use crate::replica::LogId;
 use crate::types::{
     Compare, CompareOp, CompareTarget, Event, KeyValue, LeaseId, RangeRequest, RangeResult, StoreError,
     TxnResult,
@@ -33,13 +34,18 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) outcome: Result<Outcome, StoreError>,
-    /// The changes and their revision, if there were any.
-    pub(crate) change: Option<(Arc<[Event]>, u64)>,
+    /// What it changed, in order.
+    pub(crate) changes: Vec<Change>,
 }
+
+/// Changes and their revision.
+pub(crate) type Change = (Arc<[Event]>, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Txn(TxnResult),
+    /// Of each request of a batch.
+    Batch(Vec<Result<Outcome, StoreError>>),
     /// Every other request; the revision after it.
     Done(u64),
 }
@@ -97,11 +103,37 @@ impl State {
     }
 
     pub(crate) fn apply(&mut self, record: &Record) -> Applied {
+        let mut changes = Vec::new();
+        let outcome = self.apply_noting(record, &mut changes);
+        Applied { outcome, changes }
+    }
+
+    /// As [`apply`](Self::apply), for many records one after the other.
+    pub(crate) fn apply_noting(
+        &mut self,
+        record: &Record,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, StoreError> {
         self.index = record.index;
         self.term = record.term;
         self.time = self.time.max(record.time);
+        match &record.request {
+            Request::Batch(requests) => {
+                let outcomes = requests.iter().map(|request| self.carry_out(record.id(), request, changes));
+                Ok(Outcome::Batch(outcomes.collect()))
+            }
+            request => self.carry_out(record.id(), request, changes),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        id: LogId,
+        request: &Request,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, StoreError> {
         let mut events = Vec::new();
-        let outcome = match &record.request {
+        let outcome = match request {
             Request::Txn(txn) => self.apply_txn(txn, &mut events),
             Request::Compact { revision } => self.apply_compact(*revision),
             Request::LeaseGrant { id, ttl } => self.apply_grant(*id, *ttl),
@@ -116,24 +148,23 @@ impl State {
             }
             Request::Blank => Ok(Outcome::Done(self.revision)),
             Request::Members(membership) => {
-                self.group = Group { since: record.id(), membership: membership.clone() };
+                self.group = Group { since: id, membership: membership.clone() };
                 Ok(Outcome::Done(self.revision))
             }
+            // The decoder lets none lie within another.
+            Request::Batch(_) => Ok(Outcome::Done(self.revision)),
         };
-        let change = if events.is_empty() {
-            None
-        } else {
+        if !events.is_empty() {
             self.revision += 1;
             let events: Arc<[Event]> = events.into();
             self.history.push(self.revision, self.time, Arc::clone(&events));
-            Some((events, self.revision))
-        };
-        let outcome = match outcome {
+            changes.push((events, self.revision));
+        }
+        match outcome {
             Ok(Outcome::Txn(result)) => Ok(Outcome::Txn(TxnResult { revision: self.revision, ..result })),
             Ok(Outcome::Done(_)) => Ok(Outcome::Done(self.revision)),
-            Err(e) => Err(e),
-        };
-        Applied { outcome, change }
+            other => other,
+        }
     }
 
     fn apply_compact(&mut self, revision: u64) -> Result<Outcome, StoreError> {

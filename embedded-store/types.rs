@@ -89,10 +89,12 @@ pub enum Op {
 /// When a write may be acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// After its record is on disk.
+    /// After its record is on disk, in a group on the disks of a majority.
     #[default]
     Synced,
-    /// At once; it is on disk within 10 s, and of consecutive lazy versions of a key only the newest need be kept.
+    /// It forces no sync of its own. A single server acknowledges it at once and has it on disk within 10 s: a crash of the
+    /// machine may lose the newest of these writes, but never one that a synced write has followed, and no revision is
+    /// given out twice. In a group it waits for the next sync, a second at most, and is then as durable as any other.
     Lazy,
 }
 
@@ -227,6 +229,12 @@ pub enum StoreError {
     Unwritable(String),
     #[error("the store is stopped")]
     Stopped,
+    /// Only the leader of the group takes writes and knows what is current. Nothing was done.
+    #[error("this server does not lead the group{}", leader.map_or(String::new(), |id| format!(", server {id} does")))]
+    NotLeader { leader: Option<u64> },
+    /// A majority of the group did not agree in time. A write that was under way may still take effect.
+    #[error("no quorum: a majority of the group's servers did not answer in time")]
+    NoQuorum,
 }
 
 /// The whole interface. Reads are served from memory; only writes wait for the disk.
@@ -239,6 +247,13 @@ pub trait Store: Leases + Send + Sync {
     /// Changes of a key or range from a revision on. Never skips one: a watcher that falls behind gets
     /// [`StoreError::Lagged`] or [`StoreError::Compacted`] and ends.
     fn watch(&self, request: &WatchRequest) -> Result<WatchStream, StoreError>;
+
+    /// Waits until everything that was acknowledged before the call, by whichever server of the group, can be read here.
+    /// [`StoreError::NotLeader`] or [`StoreError::NoQuorum`] if that cannot be found out.
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // What is acknowledged here can be read here.
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Forgets history before `revision`.
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>>;

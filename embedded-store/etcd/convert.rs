@@ -32,6 +32,8 @@ pub(crate) fn status(e: StoreError) -> Status {
         StoreError::NoSpace(_) => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
         StoreError::Lagged => (Code::Cancelled, "etcdserver: watch canceled"),
         StoreError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
+        StoreError::NotLeader { .. } => (Code::FailedPrecondition, "etcdserver: not leader"),
+        StoreError::NoQuorum => (Code::Unavailable, "etcdserver: request timed out, no quorum"),
         StoreError::Unwritable(why) => {
             return Status::unavailable(format!("etcdserver: the log cannot be written: {why}"));
         }

@@ -64,7 +64,11 @@ impl Kv {
 impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
-        let result = self.front.store.range(&convert::range(&request)?).map_err(status)?;
+        let range = convert::range(&request)?;
+        if !request.serializable {
+            self.front.store.current().await.map_err(status)?;
+        }
+        let result = self.front.store.range(&range).map_err(status)?;
         let header = self.front.header(result.revision);
         Ok(Response::new(convert::range_response(&request, result, header)))
     }

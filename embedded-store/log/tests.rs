@@ -166,3 +166,29 @@ fn any_part_of_the_log_can_be_read_back() {
     assert_eq!(read(&log, 0, 20), [18, 19]);
     assert!(log.truncate(17).is_err(), "what is purged is not cut off");
 }
+
+#[test]
+fn a_torn_seal_hides_no_record() {
+    // One whose seal lies in two sectors.
+    let (disk, log, segment) = (300..)
+        .find_map(|size| {
+            let disk = FakeDisk::default();
+            let mut log = Log::create(Arc::new(disk.clone()), size, 9, 1).unwrap();
+            fill(&mut log, 1, 30);
+            let sealed = log.segments.iter().take(log.segments.len() - 1);
+            let mut lengths = sealed.map(|segment| (segment.first, usize::try_from(segment.length).unwrap()));
+            let torn = lengths.find(|(_, length)| length / 512 < (length + frame::HEADER - 1) / 512)?;
+            Some((disk, log, torn))
+        })
+        .unwrap();
+    drop(log);
+    let (first, length) = segment;
+    let sector = (length / 512 + 1) * 512;
+    disk.tamper(&name(first), |bytes| bytes[sector..].fill(0));
+    let (log, records) = open(&disk, 0);
+    assert_eq!(records.len(), 30);
+    assert_eq!(log.read(1..31).unwrap(), records);
+    // Half of a record is another matter.
+    disk.tamper(&name(first), |bytes| bytes[length - 4..].fill(0));
+    assert!(matches!(log.read(1..31), Err(LogError::Damaged { .. })));
+}

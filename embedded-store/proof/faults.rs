@@ -184,7 +184,7 @@ fn a_damaged_state_is_rebuilt_from_a_whole_log_and_never_served() {
     let short = FakeDisk::default();
     {
         let whole: Arc<dyn Disk> = Arc::new(disk.copy());
-        let mut loaded = load(&config(dir.path()), &whole).unwrap();
+        let mut loaded = load(&config(dir.path()), &whole, true).unwrap();
         let store = loaded.log.store();
         loaded.checkpoints.write(Job::take(&mut loaded.state, store, false)).unwrap();
         Log::create(Arc::new(short.clone()), 16 << 10, store, loaded.state.index + 1).unwrap();

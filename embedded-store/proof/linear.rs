@@ -12,17 +12,27 @@ use crate::EmbeddedStore;
 use crate::types::{Compare, CompareOp, CompareTarget, Durability, Op, Store, Txn};
 
 #[derive(Clone, Debug)]
-enum Operation {
-    Read { saw: u64 },
-    Write { value: u64 },
-    Swap { from: u64, to: u64, done: bool },
+pub(super) enum Operation {
+    Read {
+        saw: u64,
+    },
+    Write {
+        value: u64,
+    },
+    /// Whether it was done is not known if it was not answered.
+    Swap {
+        from: u64,
+        to: u64,
+        done: Option<bool>,
+    },
 }
 
 #[derive(Clone, Debug)]
-struct Call {
-    operation: Operation,
-    began: Instant,
-    ended: Instant,
+pub(super) struct Call {
+    pub(super) operation: Operation,
+    pub(super) began: Instant,
+    /// `None` if there was no answer: it took effect at any time since it began, or never.
+    pub(super) ended: Option<Instant>,
 }
 
 /// The register after an operation, if the operation can have answered as it did.
@@ -31,17 +41,18 @@ fn step(value: u64, operation: &Operation) -> Option<u64> {
         Operation::Read { saw } => (*saw == value).then_some(value),
         Operation::Write { value } => Some(*value),
         Operation::Swap { from, to, done } => match (*from == value, done) {
-            (true, true) => Some(*to),
-            (false, false) => Some(value),
+            (true, Some(true) | None) => Some(*to),
+            (false, Some(false) | None) => Some(value),
             _ => None,
         },
     }
 }
 
 /// Whether the calls not in `taken` can follow in some order.
-fn explains(calls: &[Call], taken: u64, value: u64, dead: &mut HashSet<(u64, u64)>) -> bool {
+pub(super) fn explains(calls: &[Call], taken: u64, value: u64, dead: &mut HashSet<(u64, u64)>) -> bool {
     let open = |position: &usize| taken & (1 << position) == 0;
-    let Some(first_end) = (0..calls.len()).filter(open).map(|p| calls[p].ended).min() else { return true };
+    let ends = (0..calls.len()).filter(open).filter_map(|p| calls[p].ended);
+    let Some(first_end) = ends.min() else { return true };
     if !dead.insert((taken, value)) {
         return false;
     }
@@ -64,14 +75,22 @@ fn read(store: &EmbeddedStore) -> u64 {
 fn the_checker_finds_what_is_wrong() {
     let start = Instant::now();
     let at = |ms: u64| start + std::time::Duration::from_millis(ms);
-    let call = |operation, began, ended| Call { operation, began: at(began), ended: at(ended) };
+    let call = |operation, began, ended| Call { operation, began: at(began), ended: Some(at(ended)) };
     // A read after a write that does not see it.
     let stale = [call(Operation::Write { value: 1 }, 0, 1), call(Operation::Read { saw: 0 }, 2, 3)];
     assert!(!explains(&stale, 0, 0, &mut HashSet::new()));
     let concurrent = [call(Operation::Write { value: 1 }, 0, 3), call(Operation::Read { saw: 0 }, 1, 2)];
     assert!(explains(&concurrent, 0, 0, &mut HashSet::new()));
+    // A write without an answer may be seen later, or never, but not before it began and not for a while.
+    let lost = |began| Call { operation: Operation::Write { value: 1 }, began: at(began), ended: None };
+    let saw = |saw, began| call(Operation::Read { saw }, began, began + 1);
+    for (history, right) in [([0, 1], true), ([0, 0], true), ([1, 1], true), ([1, 0], false)] {
+        let calls = [lost(0), saw(history[0], 5), saw(history[1], 8)];
+        assert_eq!(explains(&calls, 0, 0, &mut HashSet::new()), right, "{history:?}");
+    }
+    assert!(!explains(&[saw(1, 0), lost(5)], 0, 0, &mut HashSet::new()));
     // Two swaps from the same value that both say they did it.
-    let swap = |to| Operation::Swap { from: 0, to, done: true };
+    let swap = |to| Operation::Swap { from: 0, to, done: Some(true) };
     let twice = [call(swap(1), 0, 3), call(swap(2), 1, 2)];
     assert!(!explains(&twice, 0, 0, &mut HashSet::new()));
 }
@@ -112,10 +131,11 @@ fn concurrent_histories_are_linearizable() {
                                 success: vec![register(to)],
                                 ..Txn::default()
                             };
-                            Operation::Swap { from, to, done: store.txn(txn).await.unwrap().succeeded }
+                            let done = Some(store.txn(txn).await.unwrap().succeeded);
+                            Operation::Swap { from, to, done }
                         }
                     };
-                    calls.push(Call { operation, began, ended: Instant::now() });
+                    calls.push(Call { operation, began, ended: Some(Instant::now()) });
                 }
                 calls
             })

@@ -3,6 +3,7 @@
 mod base;
 mod crash;
 mod faults;
+mod group;
 mod linear;
 mod model;
 mod power;

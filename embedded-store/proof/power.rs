@@ -109,3 +109,31 @@ fn lazy_writes_cost_no_sync() {
     assert!(recovery.revision >= seen && store.revision() == recovery.revision);
     assert_eq!(get(&store, "lease").unwrap(), "first");
 }
+
+#[test]
+fn lazy_writes_are_lost_from_the_end_only() {
+    let runtime = runtime();
+    let mut dice = Dice(5);
+    let mut lost = 0;
+    for round in 0..rounds(30, 1000) {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), FakeDisk::default());
+        let (store, _) = EmbeddedStore::open_on(config(dir.path()), Arc::new(disk.clone()), None).unwrap();
+        let (count, synced) = (2 + dice.roll(20), dice.roll(20));
+        runtime.block_on(async {
+            for number in 0..count {
+                let durability = if number == synced { Durability::Synced } else { Durability::Lazy };
+                let success = vec![put(&format!("key-{number}"), vec![1; 300])];
+                store.txn(Txn { success, durability, ..Txn::default() }).await.unwrap();
+            }
+        });
+        let cut = disk.lose_power(|| dice.roll(2) == 0);
+        store.close();
+        let (store, _) = EmbeddedStore::open_on(config(dir.path()), Arc::new(cut), None).unwrap();
+        let there =
+            (0..count).take_while(|number| get(&store, &format!("key-{number}")).is_some()).count() as u64;
+        assert_eq!(store.status().keys, there, "round {round}: none is there that follows one that is not");
+        assert!(synced >= count || there > synced, "round {round}: {there} of {count}, {synced} was synced");
+        lost += count - there;
+    }
+    assert!(lost > 0, "some of them were not on disk yet");
+}

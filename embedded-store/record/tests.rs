@@ -65,6 +65,13 @@ fn txn_of(op: BoxedStrategy<Op>) -> BoxedStrategy<Txn> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
+        6 => single(),
+        1 => prop::collection::vec(single(), 0..4).prop_map(Request::Batch),
+    ]
+}
+
+fn single() -> impl Strategy<Value = Request> {
+    prop_oneof![
         6 => txn().prop_map(Request::Txn),
         1 => any::<u64>().prop_map(|revision| Request::Compact { revision }),
         1 => (any::<i64>(), any::<i64>()).prop_map(|(id, ttl)| Request::LeaseGrant { id, ttl }),
@@ -108,4 +115,12 @@ fn transactions_that_lie_too_deep_are_an_error() {
         Record::decode(&out).is_ok()
     };
     assert!(deep(MAX_DEPTH) && !deep(MAX_DEPTH + 1));
+}
+
+#[test]
+fn batches_do_not_lie_in_one_another() {
+    let mut out = Vec::new();
+    let request = Request::Batch(vec![Request::Batch(Vec::new())]);
+    Record { term: 1, index: 1, time: 0, request }.encode(&mut out);
+    Record::decode(&out).unwrap_err();
 }

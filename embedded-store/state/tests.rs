@@ -24,10 +24,10 @@ fn a_key_belongs_to_its_last_lease_only() {
     apply(&mut state, put("b", 1));
     apply(&mut state, put("a", 2));
     let gone = apply(&mut state, Request::LeaseRevoke { id: 1 });
-    assert_eq!(gone.change.unwrap().0.len(), 1);
+    assert_eq!(gone.changes[0].0.len(), 1);
     assert_eq!(state.keys.keys().collect::<Vec<_>>(), ["a"]);
     apply(&mut state, put("a", 0));
-    assert!(apply(&mut state, Request::LeaseRevoke { id: 2 }).change.is_none());
+    assert!(apply(&mut state, Request::LeaseRevoke { id: 2 }).changes.is_empty());
     assert_eq!(state.keys.len(), 1);
 }
 
@@ -40,7 +40,7 @@ fn a_refused_transaction_changes_nothing() {
     ];
     let applied = apply(&mut state, Request::Txn(Txn { success: ops, ..Txn::default() }));
     assert_eq!(applied.outcome, Err(StoreError::LeaseNotFound));
-    assert!(applied.change.is_none() && state.keys.is_empty());
+    assert!(applied.changes.is_empty() && state.keys.is_empty());
     assert_eq!(state.revision, FIRST_REVISION);
 }
 
@@ -71,4 +71,24 @@ fn the_ring_is_bounded_by_count_bytes_and_age() {
     state.apply(&late);
     assert_eq!(state.history.floor(), 23);
     assert!(state.history.bytes() < 4000);
+}
+
+#[test]
+fn a_batch_is_its_requests_one_after_the_other() {
+    let requests = vec![
+        Request::LeaseGrant { id: 1, ttl: 10 },
+        put("a", 1),
+        put("b", 2),
+        put("c", 0),
+        Request::LeaseRevoke { id: 1 },
+    ];
+    let (mut one, mut many) = (State::new(HistoryLimits::default()), State::new(HistoryLimits::default()));
+    let together = apply(&mut one, Request::Batch(requests.clone()));
+    let alone: Vec<_> = requests.into_iter().map(|request| apply(&mut many, request)).collect();
+    assert_eq!((&one.keys, one.revision, one.index), (&many.keys, 4, 1));
+    let changes: Vec<_> = alone.iter().flat_map(|applied| applied.changes.clone()).collect();
+    assert_eq!(together.changes, changes);
+    let outcomes: Vec<_> = alone.into_iter().map(|applied| applied.outcome).collect();
+    assert_eq!(outcomes[2], Err(StoreError::LeaseNotFound), "one that fails stops no other");
+    assert_eq!(together.outcome, Ok(Outcome::Batch(outcomes)));
 }

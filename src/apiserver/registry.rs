@@ -194,9 +194,11 @@ pub(crate) fn store_error(error: StoreError) -> ApiError {
             ApiError::expired("The resourceVersion for the provided list is too old.")
         }
         StoreError::TooLarge { .. } => ApiError::too_large(format!("etcdserver: {error}")),
-        StoreError::NoSpace(_) | StoreError::Unwritable(_) | StoreError::Stopped => {
-            ApiError::unavailable(error.to_string())
-        }
+        StoreError::NoSpace(_)
+        | StoreError::Unwritable(_)
+        | StoreError::Stopped
+        | StoreError::NotLeader { .. }
+        | StoreError::NoQuorum => ApiError::unavailable(error.to_string()),
         other => ApiError::internal(other),
     }
 }

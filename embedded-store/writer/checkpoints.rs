@@ -56,7 +56,7 @@ impl Writer {
             }
             return;
         }
-        if let Err(e) = self.log.roll() {
+        if let Err(e) = self.consensus.roll() {
             tracing::warn!("cannot begin a new segment of the log, the old one grows: {e}");
         }
         if self.checkpointing {
@@ -74,7 +74,7 @@ impl Writer {
             }
         }
         let due = again || self.checkpoint_due() || !self.waiting.is_empty();
-        if !due || self.log.buffered() > 0 {
+        if !due || !self.consensus.is_settled() {
             if again {
                 self.retry = Some(Retry::after(self.retry));
             }
@@ -86,6 +86,7 @@ impl Writer {
         if afresh {
             self.renewed = Some(Instant::now());
         }
+        debug_assert!(self.shared.core.state.read().index <= self.consensus.committed().index);
         let mut job = Job::take(&mut self.shared.core.state.write(), self.store, afresh || all_due);
         job.afresh = afresh;
         self.checkpointing = true;
@@ -136,7 +137,7 @@ impl Writer {
     /// Whether everything can be written once more beside what is there.
     fn has_room(&self) -> bool {
         let (_, live) = self.sizes();
-        self.log.free().is_ok_and(|free| free > needed(live, self.limits.min_free))
+        self.consensus.free() > needed(live, self.limits.min_free)
     }
 
     /// Of the applied state's file, and of what is alive in it.
@@ -153,10 +154,10 @@ impl Writer {
                 if self.shared.trouble.lock().checkpoint.take().is_some() {
                     tracing::info!("the applied state is written again");
                 }
-                if let Err(e) = self.log.purge(*upto) {
+                if let Err(e) = self.consensus.purge(*upto) {
                     tracing::warn!("cannot delete old segments of the log: {e}");
                 }
-                self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
+                self.shared.log_bytes.store(self.consensus.bytes(), Ordering::Relaxed);
             }
             // What sled holds is not known any more, but the log and the memory have everything.
             Err(why) => {

@@ -1,15 +1,13 @@
-//! The one writer: collects waiting requests, puts them in the log with one sync, applies and answers them.
+//! The one writer: collects waiting requests, proposes them together, and sees to it that they are answered.
 //!
 //! It has a thread of its own, because a sync blocks; a thread that has a [desk](crate::desk) may write in its place.
 //! While the disk is waited for the next requests gather, so the number of syncs adapts to the load by itself; the
-//! writer's own thread even waits a little for a crowd. Requests that are all lazy are applied at once and stay in memory
-//! until the next sync, or their own after a few seconds; the revisions they show are covered by a ceiling that is on
-//! disk.
+//! writer's own thread even waits a little for a crowd. How a proposal is committed is the business of
+//! [`Consensus`](crate::consensus::Consensus).
 //!
-//! It also proposes what follows from time passing: the expiry of leases, and checkpoints, which a second thread
-//! writes.
+//! It also proposes what follows from time passing: the expiry of leases; and it starts checkpoints, which a second
+//! thread writes.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -21,38 +19,32 @@ use tokio::sync::oneshot;
 use crate::check;
 use crate::checkpoint::Job;
 use crate::clock::Stamps;
-use crate::desk::Post;
+use crate::consensus::Consensus;
+use crate::desk::{Post, Reply};
 use crate::inbox::{Answer, BATCH_BYTES, Gather, Proposal, Shared, answer};
-use crate::record::{Record, Request};
-use crate::replica::{LogStorage, StateMachine};
+use crate::record::Request;
 use crate::state::Outcome;
-use crate::types::{Durability, OpResult, StoreError};
+use crate::types::{Durability, LeaseId, OpResult, StoreError};
 
-mod upkeep;
+mod checkpoints;
 
-pub(crate) use upkeep::Retry;
+pub(crate) use checkpoints::Retry;
 
 /// A sync that a thread with other work may wait for.
 const QUICK_SYNC: Duration = Duration::from_millis(1);
 /// So much log on another thread, and the writer's own looks after segments and checkpoints.
 const MAINTENANCE: u64 = 512 << 10;
-/// Lazy records kept in memory; more of them go to disk before their time.
-const LAZY_BYTES: usize = 1 << 20;
 /// A burst is over when no crowd has written for so long.
 const CALM: Duration = Duration::from_millis(200);
 /// So many who write at the same time are a crowd, of which the writer's thread waits for most.
 const CROWD: usize = 8;
 /// It waits no longer than this, nor than so many syncs take.
-const PATIENCE: Duration = Duration::from_millis(1);
-const PATIENCE_SYNCS: u32 = 4;
-/// Revisions that lazy writes may show ahead of the disk.
-const CEILING_STEP: u64 = 10_000;
+const LONGEST_GATHERING: Duration = Duration::from_millis(1);
+const GATHERING_SYNCS: u32 = 4;
 
 /// How the writer behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Lazy writes are on disk after this.
-    pub(crate) lazy_flush: Duration,
     /// A checkpoint is due after this much log.
     pub(crate) checkpoint_bytes: u64,
     /// What the applied state's file may have too much.
@@ -61,19 +53,68 @@ pub(crate) struct Limits {
     pub(crate) min_free: u64,
 }
 
+/// Requests that are proposed together.
+pub(crate) struct Batch {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) waiting: Waiting,
+}
+
+/// Who waits for the answers to a batch, in the order of its requests. Dropped, it answers that the store is stopped.
+pub(crate) struct Waiting {
+    shared: Arc<Shared>,
+    replies: Vec<Option<Reply>>,
+    /// Leases that have run out: their revocations are the last requests of the batch.
+    expired: Vec<LeaseId>,
+}
+
+impl Waiting {
+    /// Gives everybody the outcome of his request.
+    pub(crate) fn answered(self, outcomes: Vec<Answer>) {
+        self.count(&outcomes);
+        let revocations = outcomes.iter().rev().zip(self.expired.iter().rev());
+        let failed = |outcome: &Answer| outcome.as_ref().is_err_and(|e| *e != StoreError::LeaseNotFound);
+        revocations
+            .filter(|(outcome, _)| failed(outcome))
+            .for_each(|(_, id)| self.shared.lessor.start(*id, 1));
+        let mut post = Post::default();
+        for (reply, outcome) in self.replies.into_iter().zip(outcomes) {
+            if let Some(reply) = reply {
+                post.add(reply, outcome);
+            }
+        }
+        post.send();
+    }
+
+    /// None of the requests was carried out.
+    pub(crate) fn refused(self, error: &StoreError) {
+        self.shared.metrics.failed_proposals.fetch_add(self.replies.len() as u64, Ordering::Relaxed);
+        // They are tried again, and may be renewed until then.
+        self.expired.iter().for_each(|id| self.shared.lessor.start(*id, 1));
+        for reply in self.replies.into_iter().flatten() {
+            reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Adds to the counters what the requests did.
+    fn count(&self, outcomes: &[Answer]) {
+        let (mut puts, mut deletes) = (0, 0);
+        for result in outcomes.iter().flatten() {
+            let Outcome::Txn(result) = result else { continue };
+            count_writes(&result.results, &mut puts, &mut deletes);
+        }
+        self.shared.metrics.puts.fetch_add(puts, Ordering::Relaxed);
+        self.shared.metrics.deletes.fetch_add(deletes, Ordering::Relaxed);
+    }
+}
+
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     /// Identifies the store, for checkpoints.
     pub(crate) store: u64,
-    /// Of the vote that lets this member write.
-    pub(crate) term: u64,
-    pub(crate) log: Box<dyn LogStorage>,
-    pub(crate) machine: Arc<dyn StateMachine>,
+    pub(crate) consensus: Box<dyn Consensus>,
     pub(crate) limits: Limits,
-    pub(crate) stamps: Stamps,
+    pub(crate) stamps: Arc<Stamps>,
     pub(crate) jobs: SyncSender<Job>,
-    /// When the oldest lazy record that is not on disk has to be.
-    pub(crate) lazy_due: Option<Instant>,
     /// Log written since the last checkpoint.
     pub(crate) since_checkpoint: u64,
     /// The same since segments and checkpoints were last looked after.
@@ -94,7 +135,6 @@ pub(crate) struct Writer {
     pub(crate) postponed: bool,
     /// When everything was last written anew, to give space back.
     pub(crate) renewed: Option<Instant>,
-    pub(crate) last_time: u64,
     /// Who waits for the checkpoint that is being written.
     pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
@@ -102,7 +142,7 @@ pub(crate) struct Writer {
 /// Where the writer is while it does not write; empty for good once it has stopped.
 pub(crate) type Place = Mutex<Option<Writer>>;
 
-/// Lets the writer work until it is told to stop; then flushes what is lazy and lowers the ceiling.
+/// Lets the writer work until it is told to stop; then brings to disk what is not there yet.
 pub(crate) fn run(place: &Place, shared: &Shared) {
     // Whoever waits must get an answer even if this thread panics.
     let _last = LastWord { place, shared };
@@ -117,7 +157,7 @@ pub(crate) fn run(place: &Place, shared: &Shared) {
         writer.turn(proposals);
         writer.count_crowd(batch);
         if stop {
-            writer.finish();
+            writer.consensus.finish();
             return;
         }
         writer.maintain();
@@ -151,18 +191,19 @@ impl Writer {
     fn turn(&mut self, mut proposals: Vec<Proposal>) {
         self.shared.core.hub.release(Some(Instant::now()));
         self.forget();
-        for id in self.shared.lessor.expired() {
+        let expired = self.shared.lessor.expired();
+        for id in expired.iter().copied() {
             self.shared.lessor.forget(id);
             proposals.push(Proposal { request: Request::LeaseRevoke { id }, size: 0, answer: None });
         }
         if !proposals.is_empty() {
             let batch = proposals.len();
-            self.commit(proposals);
+            self.propose(proposals, expired);
             if batch >= CROWD {
                 self.crowded = Some(Instant::now());
             }
         }
-        if self.lazy_due.is_some_and(|due| due <= Instant::now()) {
+        if self.consensus.due().is_some_and(|due| due <= Instant::now()) {
             self.flush();
         }
     }
@@ -182,105 +223,60 @@ impl Writer {
     fn due(&self) -> Option<Instant> {
         let now = Instant::now();
         let lease = self.shared.lessor.next_expiry();
-        let aged = self.shared.core.state.read().history.due(self.stamps.next(self.last_time));
+        let aged = {
+            let state = self.shared.core.state.read();
+            state.history.due(self.stamps.next(state.time))
+        };
         let after = lease.into_iter().chain(aged).min().map(|patience| now + patience);
         let calm = self.crowded.filter(|_| self.postponed).map(|at| at + CALM);
         let retry = self.retry.filter(|_| !self.checkpointing).map(|retry| retry.at);
         let hub = self.shared.core.hub.due();
-        self.lazy_due.into_iter().chain(hub).chain(after).chain(calm).chain(retry).min()
+        self.consensus.due().into_iter().chain(hub).chain(after).chain(calm).chain(retry).min()
     }
 
     /// Where many write at the same time, most of them are let come before the next sync. Each waits for all that are
     /// before him anyway, and a sync for a few costs the processor as much as one for many.
     fn gather(&self) -> Option<Gather> {
-        let patience = (self.sync_time * PATIENCE_SYNCS).min(PATIENCE);
+        let patience = (self.sync_time * GATHERING_SYNCS).min(LONGEST_GATHERING);
         (self.crowd >= CROWD).then(|| Gather { enough: self.crowd - self.crowd / 8, patience })
-    }
-
-    /// After a crash: goes on from the ceiling, so that no revision that was seen is given out again.
-    pub(crate) fn skip_to_ceiling(&mut self) -> io::Result<()> {
-        let skip = self.record(Request::SkipToCeiling);
-        self.sync()?;
-        self.machine.apply(&[skip]);
-        Ok(())
     }
 
     /// Lets go of history that has become too old although nothing was written.
     fn forget(&self) {
-        let now = self.stamps.next(self.last_time);
-        let due = self.shared.core.state.read().history.due(now);
+        let (now, due) = {
+            let state = self.shared.core.state.read();
+            let now = self.stamps.next(state.time);
+            (now, state.history.due(now))
+        };
         if due.is_some_and(|due| due.is_zero()) {
             self.shared.core.state.write().history.trim(now);
         }
     }
 
-    fn commit(&mut self, proposals: Vec<Proposal>) {
+    fn propose(&mut self, proposals: Vec<Proposal>, expired: Vec<LeaseId>) {
         self.shared.places.add_permits(proposals.iter().filter(|p| p.answer.is_some()).count());
         let proposals = self.refuse(proposals);
         if proposals.is_empty() {
             return;
         }
-        let revision = self.shared.core.state.read().revision;
-        let highest = revision + proposals.len() as u64;
-        let lazy = proposals.iter().all(|p| p.request.is_lazy());
-        let ceiling = self.shared.core.state.read().ceiling;
-        let first = self.log.state().last.index + 1;
-        let mut records = Vec::with_capacity(proposals.len() + 1);
-        let raise = lazy && highest > ceiling;
-        if raise {
-            records.push(self.record(Request::Ceiling { revision: highest + CEILING_STEP }));
-        }
-        let mut answers = Vec::with_capacity(proposals.len());
-        for proposal in proposals {
-            records.push(self.record(proposal.request));
-            answers.push(proposal.answer);
-        }
-        if lazy && !raise && self.log.buffered() < LAZY_BYTES {
-            self.lazy_due.get_or_insert_with(|| Instant::now() + self.limits.lazy_flush);
-        } else if let Err(e) = self.sync() {
-            let error = self.failed(&e);
-            // Nobody was told of them. After any other failure the log is not used again.
-            if matches!(error, StoreError::NoSpace(_))
-                && let Err(e) = self.log.truncate(first)
-            {
-                self.failed(&e);
-            }
-            self.shared.metrics.failed_proposals.fetch_add(answers.len() as u64, Ordering::Relaxed);
-            for reply in answers.into_iter().flatten() {
-                reply.send(Err(error.clone()));
-            }
-            return;
-        }
-        let outcomes = self.machine.apply(&records);
-        self.count(&outcomes);
-        let own = usize::from(raise);
-        let mut post = Post::default();
-        for (reply, outcome) in answers.into_iter().zip(outcomes.into_iter().skip(own)) {
-            if let Some(reply) = reply {
-                post.add(reply, outcome);
-            }
-        }
-        post.send();
+        let (requests, replies) = proposals.into_iter().map(|p| (p.request, p.answer)).unzip();
+        let waiting = Waiting { shared: Arc::clone(&self.shared), replies, expired };
+        self.consensus.propose(Batch { requests, waiting });
+        self.note_written();
     }
 
-    /// Adds to the counters what the requests did.
-    fn count(&self, outcomes: &[Answer]) {
-        let (mut puts, mut deletes) = (0, 0);
-        for result in outcomes.iter().flatten() {
-            let Outcome::Txn(result) = result else { continue };
-            count_writes(&result.results, &mut puts, &mut deletes);
-        }
-        self.shared.metrics.puts.fetch_add(puts, Ordering::Relaxed);
-        self.shared.metrics.deletes.fetch_add(deletes, Ordering::Relaxed);
+    fn flush(&mut self) {
+        self.consensus.flush();
+        self.note_written();
     }
 
-    /// Makes the next record and buffers it in the log.
-    fn record(&mut self, request: Request) -> Record {
-        self.last_time = self.stamps.next(self.last_time);
-        let index = self.log.state().last.index + 1;
-        let record = Record { term: self.term, index, time: self.last_time, request };
-        self.log.append(&record);
-        record
+    fn note_written(&mut self) {
+        let written = self.consensus.take_written();
+        self.since_checkpoint += written.bytes;
+        self.unmaintained += written.bytes;
+        if let Some(took) = written.sync {
+            self.sync_time = (self.sync_time * 7 + took) / 8;
+        }
     }
 
     /// Answers what cannot be accepted now and returns the rest.
@@ -292,7 +288,7 @@ impl Writer {
             }
             return Vec::new();
         }
-        let free = self.log.free().unwrap_or(u64::MAX);
+        let free = self.consensus.free();
         self.free = free;
         let low = free < self.limits.min_free;
         let message = low.then(|| {
@@ -316,58 +312,6 @@ impl Writer {
             answer(proposal, Err(StoreError::NoSpace(message.clone())));
         }
         accepted
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        let before = self.log.buffered() as u64;
-        self.log.sync()?;
-        let took = started.elapsed();
-        self.shared.metrics.wal_fsync.observe(took);
-        self.sync_time = (self.sync_time * 7 + took) / 8;
-        self.lazy_due = None;
-        self.since_checkpoint += before;
-        self.unmaintained += before;
-        self.shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Turns a failure of the log into the answer for those who waited for it.
-    fn failed(&mut self, e: &io::Error) -> StoreError {
-        if e.kind() == io::ErrorKind::StorageFull {
-            return StoreError::NoSpace("the disk of the store is full".to_string());
-        }
-        tracing::error!("the log cannot be written, all writes are refused from now on: {e}");
-        let why = e.to_string();
-        self.shared.trouble.lock().unwritable = Some(why.clone());
-        self.lazy_due = None;
-        StoreError::Unwritable(why)
-    }
-
-    /// Brings lazy records to disk.
-    fn flush(&mut self) {
-        if let Err(e) = self.sync() {
-            self.failed(&e);
-            // A full disk may have space later; what is lazy stays in the buffer.
-            if e.kind() == io::ErrorKind::StorageFull {
-                self.lazy_due = Some(Instant::now() + self.limits.lazy_flush);
-            }
-        }
-    }
-
-    /// A clean stop: everything is on disk and the next start need not skip revisions.
-    fn finish(&mut self) {
-        if self.shared.trouble.lock().unwritable.is_some() {
-            return;
-        }
-        if self.shared.core.state.read().ceiling > 0 {
-            let lowered = self.record(Request::Ceiling { revision: 0 });
-            if self.sync().is_ok() {
-                self.machine.apply(&[lowered]);
-            }
-        } else if let Err(e) = self.sync() {
-            self.failed(&e);
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! When a checkpoint waits for a burst to end, and that waiting for one that cannot come is no reason to stay awake.
 
-use super::upkeep::BURST;
+use super::checkpoints::BURST;
 use super::*;
 use crate::{Config, EmbeddedStore};
 
