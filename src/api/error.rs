@@ -110,6 +110,21 @@ impl FieldError {
         Self::new(FieldErrorKind::TooLong, field, String::new(), detail)
     }
 
+    pub fn too_many(field: impl Into<String>, actual: usize, max: i64) -> Self {
+        let items = if max == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {max} {items}");
+        Self::new(FieldErrorKind::TooMany, field, actual.to_string(), detail)
+    }
+
+    /// [`FieldError::invalid`] for a value of the wrong type.
+    pub fn wrong_type(
+        field: impl Into<String>,
+        value: impl serde::Serialize,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(FieldErrorKind::TypeInvalid, field, printed(&value), detail)
+    }
+
     /// `Unsupported value: "x": supported values: "a", "b"`.
     pub fn not_supported(field: impl Into<String>, value: impl serde::Serialize, supported: &[&str]) -> Self {
         let quoted: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();

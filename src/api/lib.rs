@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod bounds;
 pub mod error;
 pub mod identity;
+pub mod jsonpath;
 pub mod kinds;
 pub mod object;
 pub mod openapi;

@@ -25,24 +25,41 @@ const VERSION: &str = "v1.36.2";
 pub const V2_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash, by which
-/// clients cache. Takes `(group, version, document)`.
-pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str, &'a Bytes)>) -> Value {
-    let entries = documents.into_iter().map(|(group, version, document)| {
+/// clients cache. Takes `(group, version, hash of the document)`.
+pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Value {
+    let entries = documents.into_iter().map(|(group, version, hash)| {
         let path =
             if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-        let hash = format!("{:X}", Sha256::digest(document));
         let entry = json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") });
         (path, entry)
     });
     json!({ "paths": Map::from_iter(entries) })
 }
 
+/// The hash by which clients know a document.
+pub fn hash(document: &[u8]) -> String {
+    format!("{:X}", Sha256::digest(document))
+}
+
+/// A row to be described.
+pub struct Described<'a> {
+    pub row: &'a KindRow,
+    /// The `openAPIV3Schema` of a kind that is not built in.
+    pub schema: Option<Value>,
+}
+
+impl<'a> From<&'a KindRow> for Described<'a> {
+    fn from(row: &'a KindRow) -> Self {
+        Described { row, schema: None }
+    }
+}
+
 /// `/openapi/v3/apis/GROUP/VERSION` (`/openapi/v3/api/v1` for the core group). Built anew at each call.
-pub fn v3_document(group: &str, version: &str, rows: &[&KindRow]) -> Bytes {
+pub fn v3_document(group: &str, version: &str, kinds: &[Described<'_>]) -> Bytes {
     let mut schemas = Schemas::new(group, version);
     let mut paths = Map::new();
-    for row in rows {
-        operations::add_paths(row, &mut schemas, &mut paths);
+    for kind in kinds {
+        operations::add_paths(kind, &mut schemas, &mut paths);
     }
     operations::add_discovery(group, version, &mut schemas, &mut paths);
     let document = json!({
@@ -65,11 +82,11 @@ pub fn v3_document(group: &str, version: &str, rows: &[&KindRow]) -> Bytes {
 }
 
 /// `/openapi/v2` of all rows, in protobuf ([`V2_MEDIA_TYPE`]). Built anew at each call.
-pub fn v2_document(rows: &[&KindRow]) -> Bytes {
+pub fn v2_document(kinds: &[Described<'_>]) -> Bytes {
     let mut schemas = Schemas::new("", "v1");
     let mut paths = Map::new();
-    for row in rows {
-        operations::add_paths(row, &mut schemas, &mut paths);
+    for kind in kinds {
+        operations::add_paths(kind, &mut schemas, &mut paths);
     }
     let schemas = match schemas.finish() {
         Value::Object(map) => map,

@@ -60,7 +60,7 @@ impl From<PatchError> for ApiError {
 
 /// Applies a patch of any kind to an object whose schema begins at `root`. Where that is no built-in type (custom
 /// resources) strategic merge is unsupported, as upstream.
-pub fn apply(root: impl Into<Place>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
+pub fn apply<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
     match (patch.kind, root.into()) {
         (PatchKind::Json, _) => json_patch(tree, &patch.body),
         (PatchKind::Merge, _) => merge_patch(tree, &patch.body),

@@ -12,6 +12,7 @@ mod kind;
 mod place;
 #[cfg(test)]
 pub(crate) mod random;
+pub mod structural;
 mod table;
 #[cfg(test)]
 mod tests;

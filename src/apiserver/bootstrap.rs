@@ -19,7 +19,7 @@ const SERVICE_NAME: &str = "kubernetes";
 const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 
 /// As the API server itself, which is a master.
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity::user(api::identity::USER_APISERVER, [api::identity::GROUP_MASTERS])
 }
 

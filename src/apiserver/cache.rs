@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
 pub(crate) use kind::{KindCache, Selection};
-pub(crate) use topic::Lagged;
+pub(crate) use topic::{Cut, Lagged};
 pub(crate) use watcher::{Start, Watcher};
 
 use topic::Topic;
@@ -138,12 +138,50 @@ impl Caches {
     /// The cache of a row's storage path, made on first use; none if the row's objects are not stored. Kinds are
     /// registered before [`Caches::fill`].
     pub(crate) fn register(&self, row: &KindRow, strategy: Arc<dyn Strategy>) -> Option<Arc<KindCache>> {
-        let (path, prefix) = (row.storage.as_deref()?, row.storage_prefix(None)?);
-        let make = || {
-            let selectable = Selectable::of(strategy);
-            Arc::new(KindCache::new(row, prefix, selectable, self.revision.clone(), self.announcer.clone()))
-        };
-        Some(self.kinds.write().entry(path.into()).or_insert_with(make).clone())
+        let path = row.storage.as_deref()?;
+        let made = self.make(row, strategy)?;
+        Some(self.kinds.write().entry(path.into()).or_insert(made).clone())
+    }
+
+    fn make(&self, row: &KindRow, strategy: Arc<dyn Strategy>) -> Option<Arc<KindCache>> {
+        let selectable = Selectable::of(strategy);
+        let (progress, announcer) = (self.revision.clone(), self.announcer.clone());
+        Some(Arc::new(KindCache::new(row, row.storage_prefix(None)?, selectable, progress, announcer)))
+    }
+
+    /// The cache of a kind that comes while the server runs, if it is not there already (a kind's versions share it): its
+    /// objects are read from the store, and what is written meanwhile is taken in after them.
+    pub(crate) fn add(
+        &self,
+        row: &KindRow,
+        strategy: Arc<dyn Strategy>,
+        store: &dyn Store,
+    ) -> Result<Option<Arc<KindCache>>, StoreError> {
+        let Some(path) = row.storage.as_deref() else { return Ok(None) };
+        if let Some(kind) = self.kind(row) {
+            return Ok(Some(kind));
+        }
+        let Some(kind) = self.make(row, strategy) else { return Ok(None) };
+        kind.hold_back();
+        self.kinds.write().insert(path.into(), kind.clone());
+        let prefix = kind.prefix(None);
+        let present = store.range(&RangeRequest {
+            range_end: Some(format!("{}0", &prefix[..prefix.len() - 1]).into()),
+            key: prefix.into(),
+            ..RangeRequest::default()
+        })?;
+        let revision = present.revision;
+        present.kvs.into_iter().for_each(|kv| kind.load(kv));
+        kind.catch_up(revision);
+        Ok(Some(kind))
+    }
+
+    /// Forgets a kind. Its watches end once they have read what there is.
+    pub(crate) fn remove(&self, row: &KindRow) {
+        let removed = row.storage.as_deref().and_then(|path| self.kinds.write().remove(path));
+        if let Some(kind) = removed {
+            kind.close();
+        }
     }
 
     /// Reads everything from the store and follows it from then on.
@@ -203,6 +241,12 @@ impl Caches {
 
     fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
         self.kinds.read().get(row.storage.as_deref()?).cloned()
+    }
+
+    /// How many kinds are cached.
+    #[cfg(test)]
+    pub(crate) fn kinds(&self) -> usize {
+        self.kinds.read().len()
     }
 
     /// Drops history that nobody needs any more.

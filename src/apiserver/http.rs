@@ -45,13 +45,11 @@ use serde_json::json;
 pub(crate) use connection::serve;
 pub(crate) use health::readiness;
 pub(crate) use metrics::Metrics;
-pub(crate) use openapi::Documents;
 pub(crate) use peer::Peer;
 pub(crate) use reply::Reply;
 
 use crate::authz::{self, Attributes, Decision};
 use crate::fairness::{self, Seat};
-use crate::registry::Resource;
 use crate::server::ApiServer;
 
 /// The largest body that is read.
@@ -147,7 +145,7 @@ async fn dispatch(
     let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer, wish };
-    if let Some(target) = route::parse(&server.registry.resources, trimmed)? {
+    if let Some(target) = route::parse(&server.registry.resources.load(), trimmed)? {
         let length = http_body::Body::size_hint(&body).exact();
         *seat = Some(resource::seat(server, &head, &target, length).await?);
         return resource::serve(server, &head, target, body).await;
@@ -232,15 +230,12 @@ fn root_paths(server: &ApiServer) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(String::from).to_vec();
     let mut groups: Vec<String> = Vec::new();
-    for resource in server.registry.resources.all() {
-        let Resource { row, .. } = &**resource;
-        if !row.group.is_empty() {
-            groups.push(format!("/apis/{}", row.group));
-            groups.push(format!("/apis/{}/{}", row.group, row.version));
-        }
+    for group in server.registry.resources.load().groups().iter().filter(|group| !group.name.is_empty()) {
+        let name = &group.name;
+        groups.push(format!("/apis/{name}"));
+        groups.extend(group.versions().iter().map(|(version, _)| format!("/apis/{name}/{version}")));
     }
     groups.sort();
-    groups.dedup();
     paths.extend(groups);
     let rest = ["/healthz", "/livez", "/metrics", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
     paths.extend(rest.map(String::from));

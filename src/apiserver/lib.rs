@@ -11,6 +11,7 @@ pub mod authz;
 mod bootstrap;
 pub mod cache;
 mod config;
+mod definitions;
 mod fairness;
 mod heavy;
 mod http;

@@ -24,8 +24,8 @@ impl Local {
     }
 
     fn call<'a>(&'a self, row: &KindRow, at: Place<'a>) -> Result<Call<'a>, ApiError> {
-        let resource = self.registry.resources.of_row(row)?;
-        Ok(Call::new(resource, at.namespace, &self.identity).sub(at.subresource))
+        let resources = self.registry.resources.load();
+        Ok(Call::new(resources.of_row(row)?, at.namespace, &self.identity).sub(at.subresource))
     }
 }
 
@@ -133,8 +133,7 @@ impl ObjectApi for Local {
             let call = self.call(row, namespace.into())?;
             self.registry.authorize(&call, "watch", None, Some(&options.fields))?;
             let watch = self.registry.watch(&call, options).await?;
-            let resource = self.registry.resources.of_row(row)?.clone();
-            Ok(stream(watch, resource))
+            Ok(stream(watch, call.resource.clone()))
         })
     }
 

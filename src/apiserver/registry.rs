@@ -12,6 +12,7 @@ mod leases;
 mod metadata;
 pub mod names;
 mod read;
+mod resource;
 mod resources;
 mod reviews;
 mod scale;
@@ -39,8 +40,11 @@ use crate::cache::{Caches, Entry};
 use crate::heavy::{HEAVY, Turns};
 use crate::strategy::{RequestContext, Strategy};
 
-pub(crate) use resources::{Resource, Resources, unknown};
-pub(crate) use scale::ScaleSource;
+pub(crate) use conversion::Conversion;
+pub(crate) use metadata::time;
+pub(crate) use resource::Resource;
+pub(crate) use resources::{Group, ResourceSet, Resources, unknown};
+pub(crate) use scale::{FieldPath, ScalePaths, ScaleSource};
 pub(crate) use special::{delete_options, propagation};
 pub(crate) use update::Source;
 pub(crate) use watch::{Due, Watch};
@@ -50,7 +54,7 @@ pub(crate) struct Registry {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) caches: Arc<Caches>,
-    pub(crate) resources: Resources,
+    pub(crate) resources: ResourceSet,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) turns: Turns,
@@ -123,7 +127,7 @@ impl<'a> Call<'a> {
 impl Registry {
     pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, crate::StartError> {
         let caches = Caches::new();
-        let resources = Resources::built_in(&caches);
+        let resources = ResourceSet::new(Resources::built_in(&caches));
         caches.fill(store.as_ref())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
         Ok(Registry {

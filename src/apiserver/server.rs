@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Identity;
-use client::{ApiFor, ObjectApi};
+use client::{ApiFor, ObjectApi, ServedKinds};
 use embedded_store::Store;
 use supervisor::{Latch, OnExit, Stage};
 
 use crate::fairness::Fairness;
 use crate::local::Local;
 use crate::registry::Registry;
-use crate::{Config, bootstrap, http};
+use crate::{Config, bootstrap, definitions, http};
 
 /// How often old history is dropped.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -35,7 +35,6 @@ pub struct ApiServer {
     pub(crate) bootstrapped: Latch,
     pub(crate) stage: Stage,
     pub(crate) metrics: http::Metrics,
-    pub(crate) documents: http::Documents,
     pub(crate) fairness: Fairness,
 }
 
@@ -67,9 +66,9 @@ impl ApiServer {
             bootstrapped: Latch::new("bootstrap"),
             stage: stage.clone(),
             metrics: http::Metrics::default(),
-            documents: http::Documents::default(),
             fairness,
         });
+        definitions::start(&server.registry, server.as_user(bootstrap::identity()), stage);
         bootstrap::run(&server).await?;
         server.bootstrapped.open();
         stage.spawn_cancellable(
@@ -109,5 +108,9 @@ impl ApiServer {
 impl ApiFor for ApiServer {
     fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi> {
         Arc::new(Local::new(self.registry.clone(), identity))
+    }
+
+    fn served(&self) -> ServedKinds {
+        self.registry.resources.served()
     }
 }

@@ -128,6 +128,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether a change of the status counts too, as for kinds without a status subresource.
+    fn generation_counts_status(&self) -> bool {
+        false
+    }
+
     /// Whether a new object may come with its status, as a node's does from its kubelet.
     fn keeps_status_on_create(&self) -> bool {
         false

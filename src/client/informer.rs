@@ -4,16 +4,19 @@
 //! as changes, so no deletion is ever missed. In process the copy shares its objects with the watch cache. Handlers run on the
 //! informer's task and must only note what to look at (add a key to a queue). There is no periodic resync: controllers
 //! are level-triggered and retry what fails.
+//!
+//! An informer runs as long as somebody holds it: a handle, a [`Subscription`], or a handler that was registered for
+//! good. With the last of them it stops and lets go of its copy, so kinds that come and go leave nothing behind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use api::{FieldSelector, KindRow, Kinded, LabelSelector, ListOptions, Object, WatchEvent, WatchOptions};
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
-use supervisor::{Latch, OnExit, Stage};
+use supervisor::{CancellationToken, Latch, OnExit, Stage};
 
 use crate::ObjectApi;
 
@@ -25,12 +28,61 @@ pub struct Informers {
     shared: Arc<Mutex<ByKind>>,
 }
 
-type ByKind = HashMap<(String, String), Arc<Raw>>;
+/// What is listed and watched, and in which scope.
+type SharedKey = (String, String);
+type ByKind = HashMap<SharedKey, (Weak<Raw>, Weak<Hold>)>;
 
 /// The copy of one kind. Clones share it.
 pub struct Informer<K> {
     raw: Arc<Raw>,
+    hold: Arc<Hold>,
     kind: PhantomData<fn() -> K>,
+}
+
+/// Keeps an informer running; the last one that is dropped stops it.
+struct Hold {
+    stop: CancellationToken,
+    shared: Weak<Mutex<ByKind>>,
+    key: SharedKey,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut shared = shared.lock();
+        // Another informer of the same name may have begun since.
+        if shared.get(&self.key).is_some_and(|(_, hold)| hold.strong_count() == 0) {
+            shared.remove(&self.key);
+        }
+    }
+}
+
+/// A handler that can be taken away again: dropping this does.
+pub struct Subscription {
+    raw: Arc<Raw>,
+    id: u64,
+    _hold: Arc<Hold>,
+}
+
+impl Subscription {
+    /// Ends the subscription because the kind itself is gone: the handler is told that every object is.
+    pub fn end_of_kind(self) {
+        let mut handlers = self.raw.handlers.lock();
+        let Some(at) = handlers.list.iter().position(|(id, _)| *id == self.id) else { return };
+        let (_, handler) = handlers.list.swap_remove(at);
+        let gone: Vec<Arc<Object>> = self.raw.cache.read().values().cloned().collect();
+        drop(handlers);
+        for object in gone {
+            handler(&Change { old: Some(object), new: None });
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.raw.handlers.lock().list.retain(|(id, _)| *id != self.id);
+    }
 }
 
 /// What happened to one object: created (no `old`), changed, or deleted (no `new`).
@@ -56,8 +108,16 @@ type Handler = Box<dyn Fn(&Change<Object>) + Send>;
 struct Raw {
     row: KindRow,
     cache: RwLock<BTreeMap<Key, Arc<Object>>>,
-    handlers: Mutex<Vec<Handler>>,
+    handlers: Mutex<Handlers>,
     synced: Latch,
+}
+
+#[derive(Default)]
+struct Handlers {
+    list: Vec<(u64, Handler)>,
+    next: u64,
+    /// One of them was registered for good. The task that owns this ends with the stage.
+    kept: Option<Arc<Hold>>,
 }
 
 impl Informers {
@@ -82,27 +142,33 @@ impl Informers {
         labels: LabelSelector,
         fields: FieldSelector,
     ) -> Informer<K> {
-        Informer { raw: self.raw(K::row(), namespace, labels, fields), kind: PhantomData }
+        self.informer(K::row(), namespace, labels, fields)
     }
 
     /// The objects of a row without a Rust type, such as a custom resource; only metadata is decoded.
     pub fn untyped(&self, row: &KindRow) -> Informer<Object> {
-        let raw = self.raw(row, None, LabelSelector::everything(), FieldSelector::default());
-        Informer { raw, kind: PhantomData }
+        self.informer(row, None, LabelSelector::everything(), FieldSelector::default())
     }
 
-    fn raw(
+    /// How many kinds (and selections of a kind) are being followed.
+    pub fn running(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    fn informer<K>(
         &self,
         row: &KindRow,
         namespace: Option<&str>,
         labels: LabelSelector,
         fields: FieldSelector,
-    ) -> Arc<Raw> {
+    ) -> Informer<K> {
         let scope = format!("{}|{labels}|{fields}", namespace.unwrap_or(""));
         let key = (format!("{}/{}", row.api_version(), row.plural), scope);
         let mut shared = self.shared.lock();
-        if let Some(raw) = shared.get(&key) {
-            return raw.clone();
+        if let Some((raw, hold)) = shared.get(&key)
+            && let (Some(raw), Some(hold)) = (raw.upgrade(), hold.upgrade())
+        {
+            return Informer { raw, hold, kind: PhantomData };
         }
         let raw = Arc::new(Raw {
             row: row.clone(),
@@ -110,16 +176,20 @@ impl Informers {
             handlers: Mutex::default(),
             synced: Latch::new(&row.plural),
         });
-        shared.insert(key, raw.clone());
+        let stop = self.stage.stopping().child_token();
+        let hold =
+            Arc::new(Hold { stop: stop.clone(), shared: Arc::downgrade(&self.shared), key: key.clone() });
+        shared.insert(key, (Arc::downgrade(&raw), Arc::downgrade(&hold)));
+        drop(shared);
         let task = reflect(self.api.clone(), raw.clone(), namespace.map(str::to_string), labels, fields);
-        self.stage.spawn_cancellable(&format!("informer of {}", row.plural), OnExit::Stop, task);
-        raw
+        self.stage.spawn_until(&format!("informer of {}", row.plural), OnExit::Stop, stop, task);
+        Informer { raw, hold, kind: PhantomData }
     }
 }
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Informer { raw: self.raw.clone(), kind: PhantomData }
+        Informer { raw: self.raw.clone(), hold: self.hold.clone(), kind: PhantomData }
     }
 }
 
@@ -152,13 +222,28 @@ impl<K> Informer<K> {
         }
     }
 
-    /// Calls `handler` for every change from now on, after one call per object that is already there.
+    /// Calls `handler` for every change from now on, after one call per object that is already there. The informer runs
+    /// as long as its stage from then on; [`Informer::subscribe`] is for those who stop before.
     pub fn on_object_change(&self, handler: impl Fn(&Change<Object>) + Send + 'static) {
+        self.register(handler);
+        self.raw.handlers.lock().kept = Some(self.hold.clone());
+    }
+
+    /// [`Informer::on_object_change`] until the subscription is dropped.
+    pub fn subscribe(&self, handler: impl Fn(&Change<Object>) + Send + 'static) -> Subscription {
+        let id = self.register(handler);
+        Subscription { raw: self.raw.clone(), id, _hold: self.hold.clone() }
+    }
+
+    fn register(&self, handler: impl Fn(&Change<Object>) + Send + 'static) -> u64 {
         let mut handlers = self.raw.handlers.lock();
         for object in self.objects(None) {
             handler(&Change { old: None, new: Some(object) });
         }
-        handlers.push(Box::new(handler));
+        let id = handlers.next;
+        handlers.next += 1;
+        handlers.list.push((id, Box::new(handler)));
+        id
     }
 }
 
@@ -199,9 +284,9 @@ fn key_of(object: &Object) -> Key {
 }
 
 impl Raw {
-    fn dispatch(&self, handlers: &[Handler], old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
+    fn dispatch(&self, handlers: &Handlers, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
         let change = Change { old, new };
-        for handler in handlers {
+        for (_, handler) in &handlers.list {
             handler(&change);
         }
     }

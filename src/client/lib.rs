@@ -11,11 +11,13 @@ mod informer;
 pub mod kubeconfig;
 mod object_api;
 mod queue;
+mod served;
 mod typed;
 
 pub use dialer::{ByteStream, NodeDialer};
 pub use https::{HttpsApi, HttpsConfig, TlsNodeDialer};
-pub use informer::{Change, Informer, Informers};
+pub use informer::{Change, Informer, Informers, Subscription};
 pub use object_api::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
 pub use queue::{QueueConfig, WorkQueue};
+pub use served::{Served, ServedKinds};
 pub use typed::{Api, ApiStatus};

@@ -12,6 +12,8 @@ use api::{
 use futures::Stream;
 use serde_json::Value;
 
+use crate::ServedKinds;
+
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Ends after an error event, at the watch's timeout, or when the server goes away.
@@ -131,4 +133,7 @@ pub trait ObjectApi: Send + Sync {
 pub trait ApiFor: Send + Sync {
     /// The API as this user sees it: authorization and admission apply as they would over the network.
     fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi>;
+
+    /// The kinds that are served, as they come and go.
+    fn served(&self) -> ServedKinds;
 }

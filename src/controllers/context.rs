@@ -1,11 +1,14 @@
 //! What every controller is started with, and how its workers run.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, Identity};
+use api::{ApiError, Identity, KindRow, Object};
 use client::events::Recorder;
-use client::{ApiFor, Informers, ObjectApi, WorkQueue};
+use client::{
+    ApiFor, BoxFuture, Change, Informer, Informers, ObjectApi, Served, ServedKinds, Subscription, WorkQueue,
+};
 use supervisor::{OnExit, Stage};
 
 use crate::Config;
@@ -39,6 +42,36 @@ impl Context {
         Recorder::new(self.act_as(account), &self.stage, component, None)
     }
 
+    /// The kinds that are served now, for those who look one up.
+    pub(crate) fn served(&self) -> ServedKinds {
+        self.api.served()
+    }
+
+    /// Calls `handler` for every change of every object of the kinds that `wanted` picks, as kinds come and go: a kind
+    /// that goes takes its objects with it. Returns what is over once those that are there now are all known.
+    pub(crate) fn follow_kinds(
+        &self,
+        what: &str,
+        wanted: impl Fn(&KindRow) -> bool + Send + 'static,
+        handler: impl Fn(&Arc<KindRow>, &Change<Object>) + Clone + Send + 'static,
+    ) -> BoxFuture<'static, ()> {
+        let mut served = self.api.served();
+        let mut follower = KindFollower::new(self.informers.clone(), wanted, handler);
+        let first = served.borrow_and_update().clone();
+        let begun = follower.bring_to(&first);
+        self.stage.spawn_cancellable(&format!("kinds of the {what}"), OnExit::Done, async move {
+            while served.changed().await.is_ok() {
+                let now = served.borrow_and_update().clone();
+                follower.bring_to(&now);
+            }
+        });
+        Box::pin(async move {
+            for informer in begun {
+                informer.synced().await;
+            }
+        })
+    }
+
     /// Runs workers on the queue, once `ready` (the informers have their first list) is over.
     pub(crate) fn run<T, F, Fut>(
         &self,
@@ -56,6 +89,46 @@ impl Context {
             ready.await;
             queue.run(&stage, workers, reconcile);
         });
+    }
+}
+
+/// One informer per kind that is wanted and served.
+struct KindFollower<W, H> {
+    informers: Informers,
+    wanted: W,
+    handler: H,
+    followed: HashMap<(String, String), Subscription>,
+}
+
+impl<W, H> KindFollower<W, H>
+where
+    W: Fn(&KindRow) -> bool,
+    H: Fn(&Arc<KindRow>, &Change<Object>) + Clone + Send + 'static,
+{
+    fn new(informers: Informers, wanted: W, handler: H) -> Self {
+        KindFollower { informers, wanted, handler, followed: HashMap::new() }
+    }
+
+    /// Begins to follow the kinds that have come and lets go of those that have gone; returns the informers of the former.
+    fn bring_to(&mut self, served: &Served) -> Vec<Informer<Object>> {
+        let wanted: HashMap<(String, String), &Arc<KindRow>> = served
+            .rows()
+            .iter()
+            .filter(|row| (self.wanted)(row))
+            .map(|row| ((row.api_version(), row.plural.to_string()), row))
+            .collect();
+        let gone = self.followed.extract_if(|key, _| !wanted.contains_key(key));
+        gone.for_each(|(_, subscription)| subscription.end_of_kind());
+        let mut begun = Vec::new();
+        for (key, row) in wanted {
+            self.followed.entry(key).or_insert_with(|| {
+                let informer = self.informers.untyped(row);
+                let (row, handler) = (row.clone(), self.handler.clone());
+                begun.push(informer.clone());
+                informer.subscribe(move |change| handler(&row, change))
+            });
+        }
+        begun
     }
 }
 

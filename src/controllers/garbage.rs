@@ -12,7 +12,7 @@ use api::{
     UpdateOptions,
 };
 use client::events::{EventType, Recorder};
-use client::{Change, Informer, ObjectApi, ObjectRef, WorkQueue};
+use client::{Change, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 struct Controller {
     api: Arc<dyn ObjectApi>,
     recorder: Recorder,
+    served: ServedKinds,
     graph: Mutex<Graph>,
     queue: WorkQueue<Work>,
 }
@@ -40,21 +41,14 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
         recorder: context.recorder(ACCOUNT, "garbage-collector-controller"),
+        served: context.served(),
         graph: Mutex::default(),
         queue: queue.clone(),
     });
-    let mut informers: Vec<Informer<Object>> = Vec::new();
-    for row in collected_rows() {
-        let informer = context.informers.untyped(row);
-        let handler = controller.clone();
-        informer.on_object_change(move |change| handler.changed(row, change));
-        informers.push(informer);
-    }
-    let ready = async move {
-        for informer in informers {
-            informer.synced().await;
-        }
-    };
+    let handler = controller.clone();
+    let ready = context.follow_kinds("garbage collector", is_collected, move |row, change| {
+        handler.changed(row, change);
+    });
     context.run(&queue, WORKERS, ready, move |work| {
         let controller = controller.clone();
         async move {
@@ -66,14 +60,11 @@ pub(crate) fn start(context: &Context) {
     });
 }
 
-/// Kinds whose objects can be owned or own; events come and go by themselves.
-fn collected_rows() -> impl Iterator<Item = &'static KindRow> {
-    let collected = |row: &&&KindRow| {
-        row.stored_as.is_none()
-            && row.kind != "Event"
-            && ["list", "watch", "delete"].iter().all(|verb| row.allows(verb))
-    };
-    api::kinds::ALL.iter().filter(collected).copied()
+/// Whether objects of a kind can be owned or own; events come and go by themselves.
+fn is_collected(row: &KindRow) -> bool {
+    row.stored_as.is_none()
+        && !(row.kind == "Event" && row.storage.as_deref() == Some("events"))
+        && ["list", "watch", "delete"].iter().all(|verb| row.allows(verb))
 }
 
 /// What the object's owners come to.
@@ -87,7 +78,7 @@ struct Owners {
 }
 
 impl Controller {
-    fn changed(&self, row: &'static KindRow, change: &Change<Object>) {
+    fn changed(&self, row: &KindRow, change: &Change<Object>) {
         let mut work = Vec::new();
         let mut graph = self.graph.lock();
         let replaced = |old: &&Arc<Object>| change.new.as_ref().is_none_or(|new| new.uid() != old.uid());
@@ -109,9 +100,18 @@ impl Controller {
         }
     }
 
+    /// The kind of an object, if it is served.
+    fn row(&self, identity: &Identity) -> Option<Arc<KindRow>> {
+        self.served.borrow().by_kind(&identity.api_version, &identity.kind).cloned()
+    }
+
     /// The object itself, if it still is the one of this uid.
     async fn live(&self, identity: &Identity) -> Result<Option<Arc<Object>>, ApiError> {
-        let Some(row) = identity.row() else {
+        let Some(row) = self.row(identity) else {
+            // A kind takes its objects with it: what was seen to go is gone, whether the kind comes back or not.
+            if self.graph.lock().view(&identity.uid).is_some_and(|view| view.was_removed) {
+                return Ok(None);
+            }
             let (version, kind) = (&identity.api_version, &identity.kind);
             return Err(ApiError::internal(format!("no kind {kind:?} is registered for {version:?}")));
         };
@@ -120,7 +120,7 @@ impl Controller {
         if row.namespaced() && namespace.is_none() {
             return Ok(None);
         }
-        match self.api.get(row, ObjectRef::new(namespace, &identity.name)).await {
+        match self.api.get(&row, ObjectRef::new(namespace, &identity.name)).await {
             Ok(object) => Ok(Some(object).filter(|object| object.uid() == identity.uid)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -198,7 +198,7 @@ impl Controller {
         let mut owners = Owners::default();
         for reference in &object.metadata().owner_references {
             let identity = Identity::of_owner(reference, item.namespace.clone());
-            if identity.row().is_some_and(|row| row.namespaced()) && item.namespace.is_none() {
+            if self.row(&identity).is_some_and(|row| row.namespaced()) && item.namespace.is_none() {
                 tracing::warn!(?object, owner = %reference.kind, "a cluster-scoped object cannot have a namespaced owner");
                 return Ok(None);
             }
@@ -302,11 +302,11 @@ impl Controller {
     }
 
     async fn patch(&self, identity: &Identity, object: &Object, mut metadata: Value) -> Result<(), ApiError> {
-        let Some(row) = identity.row() else { return Ok(()) };
+        let Some(row) = self.row(identity) else { return Ok(()) };
         metadata["uid"] = json!(object.uid());
         metadata["resourceVersion"] = json!(object.resource_version().to_string());
         let patch = Patch::merge(json!({ "metadata": metadata }));
-        unless_gone(self.api.patch(row, ObjectRef::of(object), patch, &UpdateOptions::default()).await)
+        unless_gone(self.api.patch(&row, ObjectRef::of(object), patch, &UpdateOptions::default()).await)
     }
 
     async fn delete(
@@ -315,14 +315,14 @@ impl Controller {
         object: &Object,
         policy: PropagationPolicy,
     ) -> Result<(), ApiError> {
-        let Some(row) = identity.row() else { return Ok(()) };
+        let Some(row) = self.row(identity) else { return Ok(()) };
         let preconditions = Preconditions {
             uid: Some(object.uid().to_string()),
             resource_version: Some(object.resource_version().to_string()),
         };
         let options =
             DeleteOptions { preconditions, propagation_policy: Some(policy), ..DeleteOptions::default() };
-        unless_gone(self.api.delete(row, ObjectRef::of(object), &options).await)
+        unless_gone(self.api.delete(&row, ObjectRef::of(object), &options).await)
     }
 }
 

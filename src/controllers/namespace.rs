@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ApiError, DeleteOptions, KindRow, Kinded, ListOptions, PropagationPolicy, UpdateOptions};
-use client::{Api, Informer, ObjectApi, ObjectRef, WorkQueue};
+use client::{Api, Informer, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
 
@@ -23,6 +23,7 @@ const FINALIZER: &str = "kubernetes";
 struct Controller {
     api: Arc<dyn ObjectApi>,
     namespaces: Informer<Namespace>,
+    served: ServedKinds,
 }
 
 pub(crate) fn start(context: &Context) {
@@ -30,6 +31,7 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(Controller {
         api: context.act_as("namespace-controller"),
         namespaces: context.informers.of(),
+        served: context.served(),
     });
     let keys = queue.clone();
     controller.namespaces.on_object_change(move |change| {
@@ -37,16 +39,15 @@ pub(crate) fn start(context: &Context) {
             keys.add(namespace.name().to_string());
         }
     });
-    for row in content_rows() {
-        let (keys, namespaces) = (queue.clone(), controller.namespaces.clone());
-        context.informers.untyped(row).on_object_change(move |change| {
-            let gone = change.new.is_none();
-            let Some(name) = change.latest().namespace().filter(|_| gone) else { return };
-            if namespaces.object(None, name).is_some_and(|namespace| namespace.is_terminating()) {
-                keys.add(name.to_string());
-            }
-        });
-    }
+    let (keys, namespaces) = (queue.clone(), controller.namespaces.clone());
+    // Whether all kinds are known does not matter here: what is in a namespace is read from the API.
+    drop(context.follow_kinds("namespace controller", is_content, move |_, change| {
+        let gone = change.new.is_none();
+        let Some(name) = change.latest().namespace().filter(|_| gone) else { return };
+        if namespaces.object(None, name).is_some_and(|namespace| namespace.is_terminating()) {
+            keys.add(name.to_string());
+        }
+    }));
     let synced = controller.namespaces.clone();
     let ready = async move { synced.synced().await };
     context.run(&queue, 4, ready, move |key| {
@@ -55,16 +56,11 @@ pub(crate) fn start(context: &Context) {
     });
 }
 
-/// The kinds a namespace can hold, each in one version.
-fn content_rows() -> impl Iterator<Item = &'static KindRow> {
-    let content = |row: &&&KindRow| {
-        row.namespaced()
-            && row.stored_as.is_none()
-            && row.allows("delete")
-            && row.allows("list")
-            && row.allows("watch")
-    };
-    api::kinds::ALL.iter().filter(content).copied()
+/// Whether a namespace can hold objects of a kind: each kind in one version.
+fn is_content(row: &KindRow) -> bool {
+    row.namespaced()
+        && row.stored_as.is_none()
+        && ["delete", "list", "watch"].iter().all(|verb| row.allows(verb))
 }
 
 impl Controller {
@@ -107,15 +103,20 @@ impl Controller {
         if !remains.is_empty() {
             return remains;
         }
-        for row in content_rows().filter(|row| row.plural != "pods" || !row.group.is_empty()) {
+        let served = self.served.borrow().clone();
+        let others = |row: &&Arc<KindRow>| row.plural != "pods" || !row.group.is_empty();
+        for row in served.rows().iter().filter(|row| is_content(row)).filter(others) {
             self.delete_kind(row, namespace, &mut remains).await;
         }
         remains
     }
 
     async fn delete_kind(&self, row: &KindRow, namespace: &str, remains: &mut Remains) {
-        if let Err(error) = self.try_delete_kind(row, namespace, remains).await {
-            remains.failed(row, error);
+        match self.try_delete_kind(row, namespace, remains).await {
+            // The kind has gone meanwhile, and its objects with it.
+            Err(_) if self.served.borrow().by_kind(&row.api_version(), &row.kind).is_none() => {}
+            Err(error) => remains.failed(row, error),
+            Ok(()) => {}
         }
     }
 

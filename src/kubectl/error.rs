@@ -7,7 +7,7 @@ use api::ApiError;
 use client::https::{ConfigError, RequestError};
 use client::kubeconfig::KubeconfigError;
 
-use crate::jsonpath::JsonPathError;
+use api::jsonpath::JsonPathError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 

@@ -28,7 +28,6 @@ mod events;
 mod explain;
 mod expose;
 mod get;
-mod jsonpath;
 mod label;
 mod logs;
 mod manifest;

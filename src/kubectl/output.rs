@@ -10,9 +10,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::jsonpath::JsonPath;
 use crate::output::columns::Columns;
 use crate::output::template::Template;
+use api::jsonpath::JsonPath;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct OutputArgs {

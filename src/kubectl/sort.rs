@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::jsonpath::{JsonPath, JsonPathError};
+use api::jsonpath::{JsonPath, JsonPathError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SortError {

@@ -11,11 +11,11 @@ use crate::age;
 use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
 use crate::get::watch::{Lines, next_event};
-use crate::jsonpath::{JsonPath, text_of};
 use crate::manifest::FileArgs;
 use crate::output::OutputArgs;
 use crate::rest::JSON;
 use crate::selection::{SelectorArgs, Target, collection};
+use api::jsonpath::{JsonPath, text_of};
 
 /// Wait for a specific condition on one or many resources
 #[derive(Args)]

@@ -128,8 +128,16 @@ impl Stage {
     }
 
     /// Runs a task until it ends by itself; it is expected to watch [`Stage::stopping`].
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn<F>(&self, name: &str, on_exit: OnExit, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_stopped_by(name, on_exit, self.stop.clone(), task);
+    }
+
+    /// `stop` tells whether the task was meant to end.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn spawn_stopped_by<F>(&self, name: &str, on_exit: OnExit, stop: CancellationToken, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -141,7 +149,7 @@ impl Stage {
             if outcome.is_err() {
                 tracing::error!(stage = %stage.name, task = %name, "task panicked");
             }
-            if on_exit == OnExit::Stop && !stage.stop.is_cancelled() {
+            if on_exit == OnExit::Stop && !stop.is_cancelled() {
                 let why = format!("task {name} of {} ended unexpectedly", stage.name);
                 stage.failure.send_if_modified(|failure| {
                     let first = failure.is_none();
@@ -183,8 +191,15 @@ impl Stage {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stop = self.stop.clone();
-        self.spawn(name, on_exit, async move {
+        self.spawn_until(name, on_exit, self.stop.clone(), task);
+    }
+
+    /// [`Stage::spawn_cancellable`] for a task that can be stopped alone: `stop` is a child of [`Stage::stopping`].
+    pub fn spawn_until<F>(&self, name: &str, on_exit: OnExit, stop: CancellationToken, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_stopped_by(name, on_exit, stop.clone(), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = task => {}

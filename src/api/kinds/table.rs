@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api as k8s;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::{KindRow, Kinded, Scope, Str, Subresource};
 
@@ -184,6 +185,12 @@ kinds! {
         short &[], categories &[], verbs ALL_VERBS, storage "rolebindings", stored_as None, subresources &[];
     ROLE: k8s::rbac::v1::Role = "rbac.authorization.k8s.io" / "v1" "Role" ("roles", "role") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "roles", stored_as None, subresources &[];
+
+    CUSTOM_RESOURCE_DEFINITION: CustomResourceDefinition =
+        "apiextensions.k8s.io" / "v1" "CustomResourceDefinition" ("customresourcedefinitions", "customresourcedefinition") Cluster
+        short &[s("crd"), s("crds")], categories &[s("api-extensions")], verbs ALL_VERBS,
+        storage "apiextensions.k8s.io/customresourcedefinitions", stored_as None,
+        subresources &[sub("status", "CustomResourceDefinition", GET_PATCH_UPDATE)];
 
     LEASE: k8s::coordination::v1::Lease = "coordination.k8s.io" / "v1" "Lease" ("leases", "lease") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "leases", stored_as None, subresources &[];

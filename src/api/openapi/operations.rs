@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Described;
 use super::schemas::Schemas;
 use crate::schema::{TypeRef, for_gvk, for_kind};
 use crate::{KindRow, Subresource};
@@ -11,6 +12,9 @@ const PRODUCED: [&str; 3] = ["application/json", "application/yaml", "applicatio
 const PATCHES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
+/// Custom resources have no strategic merge.
+const CUSTOM_PATCHES: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
+
 /// What an operation is about: names that occur in its identifier and extensions.
 struct Subject<'a> {
     row: &'a KindRow,
@@ -19,17 +23,22 @@ struct Subject<'a> {
     version: &'a str,
     kind: &'a str,
     ty: Option<TypeRef>,
+    /// Schemas of the kind and its list, if they are not those of a built-in type.
+    custom: Option<(Value, Value)>,
     /// `Status`, `Scale`, … or nothing.
     suffix: String,
 }
 
-pub(super) fn add_paths(row: &KindRow, schemas: &mut Schemas<'_>, paths: &mut Map<String, Value>) {
+pub(super) fn add_paths(kind: &Described<'_>, schemas: &mut Schemas<'_>, paths: &mut Map<String, Value>) {
+    let row = kind.row;
+    let custom = kind.schema.as_ref().map(|schema| schemas.of_custom(row, schema));
     let subject = Subject {
         row,
         group: &row.group,
         version: &row.version,
         kind: &row.kind,
         ty: for_kind(row),
+        custom: custom.clone(),
         suffix: String::new(),
     };
     let collection = row.collection_path(row.namespaced().then_some("{namespace}"));
@@ -47,7 +56,7 @@ pub(super) fn add_paths(row: &KindRow, schemas: &mut Schemas<'_>, paths: &mut Ma
         paths.insert(item, with_parameters(operations, place_parameters(row, true)));
     }
     for sub in row.subresources.iter() {
-        let operations = subresource(row, sub, schemas);
+        let operations = subresource(row, sub, custom.as_ref(), schemas);
         let item = format!("{collection}/{{name}}/{}", sub.name);
         paths.insert(item, with_parameters(operations, place_parameters(row, true)));
     }
@@ -182,6 +191,9 @@ fn responses(codes: &[&str], schema: &Value) -> Value {
 
 impl Subject<'_> {
     fn schema(&self, schemas: &mut Schemas<'_>) -> Value {
+        if let Some((kind, _)) = &self.custom {
+            return kind.clone();
+        }
         match self.ty {
             Some(ty) => schemas.of(ty),
             None => json!({"type": "object"}),
@@ -189,6 +201,9 @@ impl Subject<'_> {
     }
 
     fn list_schema(&self, schemas: &mut Schemas<'_>) -> Value {
+        if let Some((_, list)) = &self.custom {
+            return list.clone();
+        }
         match for_gvk(&self.row.group, &self.row.version, &self.row.list_kind()) {
             Some(ty) => schemas.of(ty),
             None => json!({"type": "object"}),
@@ -280,7 +295,8 @@ impl Subject<'_> {
             let answers = responses(&["200", "201"], &schema);
             let mut patch = self.operation("patch", ("patch", &target), write_parameters(true), answers);
             let body = schemas.of_meta("Patch");
-            patch["requestBody"] = json!({"content": content(&PATCHES, &body), "required": true});
+            let types: &[&str] = if self.ty.is_some() { &PATCHES } else { &CUSTOM_PATCHES };
+            patch["requestBody"] = json!({"content": content(types, &body), "required": true});
             operations.insert("patch".into(), patch);
         }
         if allows("delete") {
@@ -294,7 +310,12 @@ impl Subject<'_> {
     }
 }
 
-fn subresource(row: &KindRow, sub: &Subresource, schemas: &mut Schemas<'_>) -> Map<String, Value> {
+fn subresource(
+    row: &KindRow,
+    sub: &Subresource,
+    custom: Option<&(Value, Value)>,
+    schemas: &mut Schemas<'_>,
+) -> Map<String, Value> {
     let (group, version) =
         if sub.version.is_empty() { (&row.group, &row.version) } else { (&sub.group, &sub.version) };
     let subject = Subject {
@@ -303,6 +324,7 @@ fn subresource(row: &KindRow, sub: &Subresource, schemas: &mut Schemas<'_>) -> M
         version,
         kind: &sub.kind,
         ty: for_gvk(group, version, &sub.kind),
+        custom: custom.filter(|_| sub.version.is_empty()).cloned(),
         suffix: capitalised(&sub.name),
     };
     let mut operations = Map::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::KindRow;
 use crate::schema::{Base, Field, ListType, PatchStrategy, Shape, TypeRef, by_name};
 
 /// Types met so far; their schemas are written at the end, with all that they refer to.
@@ -13,6 +14,8 @@ pub(super) struct Schemas<'a> {
     types: BTreeSet<TypeRef>,
     /// Types that are not objects of the table, by name.
     scalars: BTreeSet<&'static str>,
+    /// Schemas from definitions.
+    custom: Map<String, Value>,
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -23,7 +26,7 @@ fn reference(name: &str) -> Value {
 
 impl<'a> Schemas<'a> {
     pub(super) fn new(group: &'a str, version: &'a str) -> Self {
-        Schemas { group, version, types: BTreeSet::new(), scalars: BTreeSet::new() }
+        Schemas { group, version, types: BTreeSet::new(), scalars: BTreeSet::new(), custom: Map::new() }
     }
 
     /// A reference to a type, which is thereby wanted.
@@ -40,8 +43,41 @@ impl<'a> Schemas<'a> {
         }
     }
 
+    /// References to the schemas of a kind from a definition and of its list, which are thereby wanted.
+    pub(super) fn of_custom(&mut self, row: &KindRow, schema: &Value) -> (Value, Value) {
+        let text = json!({ "type": "string" });
+        let group: Vec<&str> = row.group.rsplit('.').collect();
+        let name = format!("{}.{}.{}", group.join("."), row.version, row.kind);
+        let kind = |kind: &str| json!([{ "group": row.group, "kind": kind, "version": row.version }]);
+        let mut own = schema.clone();
+        own["type"] = json!("object");
+        own["properties"]["apiVersion"] = text.clone();
+        own["properties"]["kind"] = text.clone();
+        own["properties"]["metadata"] = self.wrapped_meta("ObjectMeta");
+        own["x-kubernetes-group-version-kind"] = kind(&row.kind);
+        let list = json!({
+            "type": "object", "required": ["items"],
+            "properties": {
+                "apiVersion": text, "kind": text,
+                "items": { "type": "array", "items": { "allOf": [reference(&name)] } },
+                "metadata": self.wrapped_meta("ListMeta"),
+            },
+            "x-kubernetes-group-version-kind": kind(&row.list_kind()),
+        });
+        let list_name = format!("{name}List");
+        let references = (reference(&name), reference(&list_name));
+        self.custom.insert(name, own);
+        self.custom.insert(list_name, list);
+        references
+    }
+
+    fn wrapped_meta(&mut self, name: &str) -> Value {
+        let reference = self.of_meta(name);
+        self.wrapped(reference, None)
+    }
+
     pub(super) fn finish(mut self) -> Value {
-        let mut out = Map::new();
+        let mut out = std::mem::take(&mut self.custom);
         let mut done = BTreeSet::new();
         while let Some(ty) = self.types.iter().copied().find(|ty| !done.contains(ty)) {
             done.insert(ty);

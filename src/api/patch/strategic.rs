@@ -22,7 +22,7 @@ type Merged<T> = Result<T, PatchError>;
 type Object = Map<String, Value>;
 
 /// Merges `patch` into `tree`, an object whose schema begins at `root`.
-pub fn strategic_merge(root: impl Into<Place>, tree: &mut Value, patch: &Value) -> Merged<()> {
+pub fn strategic_merge<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Value) -> Merged<()> {
     let Value::Object(patch) = patch else {
         return Err(PatchError::Malformed("the patch is not a JSON object".to_string()));
     };
@@ -36,7 +36,7 @@ fn rejected(why: impl Into<String>) -> PatchError {
     PatchError::Rejected(why.into())
 }
 
-fn merge_map(known: Place, original: &mut Object, mut patch: Object) -> Merged<()> {
+fn merge_map(known: Place<'_>, original: &mut Object, mut patch: Object) -> Merged<()> {
     match patch.get(PATCH).map(Value::as_str) {
         None => {}
         Some(Some("replace")) => {
@@ -76,7 +76,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Merged<()> {
 }
 
 /// Lists with a `$setElementOrder` beside them: merged here and taken out of the patch.
-fn merge_ordered(known: Place, original: &mut Object, patch: &mut Object) -> Merged<()> {
+fn merge_ordered(known: Place<'_>, original: &mut Object, patch: &mut Object) -> Merged<()> {
     let ordered: Vec<String> =
         patch.keys().filter_map(|key| key.strip_prefix(SET_ORDER)).map(str::to_string).collect();
     for name in ordered {
@@ -135,7 +135,7 @@ fn into_list(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-fn merge_member(known: Place, original: &mut Object, name: &str, value: Value) -> Merged<()> {
+fn merge_member(known: Place<'_>, original: &mut Object, name: &str, value: Value) -> Merged<()> {
     if let Some(name) = name.strip_prefix(DELETE_FROM) {
         let Value::Array(gone) = value else {
             return Err(PatchError::Malformed("invalid patch format of primitive list".to_string()));
@@ -168,7 +168,7 @@ fn merge_member(known: Place, original: &mut Object, name: &str, value: Value) -
 }
 
 /// Merges two lists of maps by key, or of scalars as a set.
-fn merge_list(member: &Member, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
+fn merge_list(member: &Member<'_>, original: Vec<Value>, patch: Vec<Value>) -> Merged<Vec<Value>> {
     let maps = original.iter().chain(&patch).filter(|item| item.is_object()).count();
     if maps == 0 {
         return Ok(merge_scalars(original, patch));

@@ -6,6 +6,7 @@ use super::check::check_type;
 use super::defaults::apply_type_defaults;
 use super::place::Place;
 use super::table::{TypeRef, for_gvk};
+use crate::bounds::Spent;
 use crate::validation::Faults;
 use crate::{ApiError, FieldValidation, KindRow};
 
@@ -20,8 +21,9 @@ pub trait Schema: Send + Sync {
         validation: FieldValidation,
     ) -> Result<Vec<String>, ApiError>;
 
-    /// Sets the defaults that follow from the object alone. The tree has been checked.
-    fn default(&self, tree: &mut Value);
+    /// Sets the defaults that follow from the object alone. The tree has been checked. An error if they would take more
+    /// memory than one object may.
+    fn default(&self, tree: &mut Value) -> Result<(), Spent>;
 
     /// Drops fields that the schema does not know, of an object that was stored under another schema.
     fn prune(&self, tree: &mut Value);
@@ -32,7 +34,7 @@ pub trait Schema: Send + Sync {
     }
 
     /// Where a walk over an object begins: list types, merge keys, what is atomic.
-    fn root(&self) -> Place;
+    fn root(&self) -> Place<'_>;
 }
 
 /// The schema of a kind in the table of types.
@@ -64,16 +66,18 @@ impl Schema for BuiltIn {
         check_type(self.ty, &self.version, &self.kind, tree, duplicates, validation)
     }
 
-    fn default(&self, tree: &mut Value) {
+    // What these may take has been counted by the check.
+    fn default(&self, tree: &mut Value) -> Result<(), Spent> {
         if let Some(ty) = self.ty {
             apply_type_defaults(ty, tree);
         }
+        Ok(())
     }
 
     // Built-in types only ever gain fields: what is stored stays.
     fn prune(&self, _tree: &mut Value) {}
 
-    fn root(&self) -> Place {
+    fn root(&self) -> Place<'_> {
         Place::from(self.ty)
     }
 }

@@ -470,17 +470,17 @@ fn the_schema_of_a_kind_checks_defaults_and_is_walked() {
     let mut tree = json!({ "apiVersion": "v1", "kind": "Pod", "spec": { "containers": [container] } });
     let warnings = schema.check(&mut tree, &[], FieldValidation::Warn).unwrap();
     assert_eq!(warnings, [r#"unknown field "spec.containers[0].wrong""#]);
-    schema.default(&mut tree);
+    schema.default(&mut tree).unwrap();
     assert_eq!(tree["spec"]["restartPolicy"], "Always");
     let containers = schema.root().member("spec").place.member("containers");
-    assert_eq!((containers.merge_key, containers.map_keys), (Some("name"), &["name"][..]));
+    assert_eq!((containers.merge_key, &*containers.map_keys), (Some("name"), &["name"][..]));
     assert!(containers.place.member("ports").merged_list);
     assert!(schema.root().member("status").place.member("nothing").list_type.is_none());
 
     let unknown = BuiltIn::named("example.com", "v1", "Thing");
     let mut tree = json!({ "anything": 1 });
     assert!(unknown.check(&mut tree, &[], FieldValidation::Strict).unwrap().is_empty());
-    unknown.default(&mut tree);
+    unknown.default(&mut tree).unwrap();
     assert_eq!(tree, json!({ "anything": 1 }));
     assert!(matches!(unknown.root(), Place::Unknown));
 }

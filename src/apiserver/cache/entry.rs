@@ -108,6 +108,16 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Every object of a kind.
+    pub(crate) fn everything(selectable: Arc<Selectable>) -> Self {
+        Filter {
+            namespace: None,
+            labels: LabelSelector::everything(),
+            fields: FieldSelector::default(),
+            selectable,
+        }
+    }
+
     pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()
     }

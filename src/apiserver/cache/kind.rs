@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Change, Entry, Filter};
 use super::selectable::Selectable;
-use super::topic::{Topic, TopicKey};
+use super::topic::{Cut, Topic, TopicKey};
 use super::watcher::{Start, Watcher};
 use super::{Announcer, Progress, ROOT};
 use crate::strategy::Str;
@@ -27,10 +27,14 @@ pub(crate) struct KindCache {
     confined: Mutex<HashMap<TopicKey, Weak<Topic>>>,
     progress: Arc<Progress>,
     announcer: Arc<Announcer>,
+    /// Changes that arrive while the objects of a kind that has just come are read; none otherwise.
+    early: Mutex<Option<Vec<Event>>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Changes up to this revision were in what was read from the store.
+    loaded: u64,
     /// By storage key.
     objects: BTreeMap<Bytes, Arc<Entry>>,
     /// By position of the indexed field and value; no empty maps.
@@ -68,7 +72,27 @@ impl KindCache {
             confined: Mutex::default(),
             progress,
             announcer,
+            early: Mutex::new(None),
         }
+    }
+
+    /// Changes wait until [`KindCache::catch_up`].
+    pub(super) fn hold_back(&self) {
+        *self.early.lock() = Some(Vec::new());
+    }
+
+    /// The objects as of this revision are loaded: changes after it are taken in, and nothing waits any more.
+    pub(super) fn catch_up(&self, revision: u64) {
+        let mut early = self.early.lock();
+        self.loaded(revision);
+        self.state.write().loaded = revision;
+        early.take().into_iter().flatten().for_each(|event| self.take(&event));
+    }
+
+    /// The kind is gone.
+    pub(super) fn close(&self) {
+        self.all.close();
+        self.confined.lock().values().filter_map(Weak::upgrade).for_each(|topic| topic.close());
     }
 
     /// Takes an object in while the caches are filled.
@@ -86,8 +110,19 @@ impl KindCache {
     }
 
     pub(super) fn apply(&self, event: &Event) {
+        let mut early = self.early.lock();
+        match &mut *early {
+            Some(waiting) => waiting.push(event.clone()),
+            None => self.take(event),
+        }
+    }
+
+    fn take(&self, event: &Event) {
         let new = event.new.as_ref().and_then(decode);
         let mut state = self.state.write();
+        if event.revision <= state.loaded {
+            return;
+        }
         let old = match &new {
             Some(entry) => state.objects.insert(event.key.clone(), entry.clone()),
             None => state.objects.remove(&event.key),
@@ -277,7 +312,10 @@ impl KindCache {
                     watcher.cursor = from;
                 } else {
                     // A confined topic may be younger than the version asked for: what it lacks comes from the whole.
-                    self.all.read(from, usize::MAX, &mut watcher.backlog).map_err(|lagged| lagged.floor)?;
+                    match self.all.read(from, usize::MAX, &mut watcher.backlog) {
+                        Err(Cut::Lagged(lagged)) => return Err(lagged.floor),
+                        Ok(_) | Err(Cut::Closed) => {}
+                    }
                 }
             }
         }

@@ -71,6 +71,8 @@ struct Ring {
     bytes: usize,
     /// Every change after this revision is in the ring.
     floor: u64,
+    /// Nothing follows: the kind is gone.
+    closed: bool,
 }
 
 /// The cursor points at changes that are gone.
@@ -79,9 +81,23 @@ pub(crate) struct Lagged {
     pub(crate) floor: u64,
 }
 
+/// Why a watcher gets no further.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    Lagged(Lagged),
+    /// The kind is gone, and everything has been read.
+    Closed,
+}
+
+impl From<Lagged> for Cut {
+    fn from(lagged: Lagged) -> Self {
+        Cut::Lagged(lagged)
+    }
+}
+
 impl Topic {
     pub(crate) fn new(floor: u64) -> Self {
-        let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor };
+        let ring = Ring { changes: VecDeque::new(), first: 0, bytes: 0, floor, closed: false };
         Topic {
             ring: Mutex::new(ring),
             changed: Notify::new(),
@@ -93,6 +109,12 @@ impl Topic {
 
     pub(crate) fn set_floor(&self, floor: u64) {
         self.ring.lock().floor = floor;
+    }
+
+    /// Nothing follows any more: watchers end once they have read what is there.
+    pub(crate) fn close(&self) {
+        self.ring.lock().closed = true;
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn push(&self, change: Arc<Change>) {
@@ -146,7 +168,7 @@ impl Topic {
     /// Whether a watcher with this cursor has something to read, if only that it is too late.
     pub(crate) fn has_news(&self, cursor: u64) -> bool {
         let ring = self.ring.lock();
-        cursor != ring.first + ring.changes.len() as u64
+        ring.closed || cursor != ring.first + ring.changes.len() as u64
     }
 
     /// The changes from a cursor on in writing, up to about `most` bytes, and the new cursor; none if there are none. Those who
@@ -156,7 +178,7 @@ impl Topic {
         cursor: u64,
         most: usize,
         write: impl Fn(WatchEvent, &mut BytesMut),
-    ) -> Result<Option<(Bytes, u64)>, Lagged> {
+    ) -> Result<Option<(Bytes, u64)>, Cut> {
         let mut piece = self.piece.lock();
         if let Some(piece) = &*piece
             && piece.from == cursor
@@ -203,18 +225,16 @@ impl Topic {
     }
 
     /// Copies up to `most` changes from a cursor on and returns the new cursor.
-    pub(crate) fn read(
-        &self,
-        cursor: u64,
-        most: usize,
-        out: &mut VecDeque<Arc<Change>>,
-    ) -> Result<u64, Lagged> {
+    pub(crate) fn read(&self, cursor: u64, most: usize, out: &mut VecDeque<Arc<Change>>) -> Result<u64, Cut> {
         let ring = self.ring.lock();
         if cursor < ring.first {
-            return Err(Lagged { floor: ring.floor });
+            return Err(Lagged { floor: ring.floor }.into());
         }
         let skip = (cursor - ring.first) as usize;
         let available = ring.changes.len().saturating_sub(skip).min(most);
+        if available == 0 && ring.closed {
+            return Err(Cut::Closed);
+        }
         out.extend(ring.changes.range(skip..skip + available).cloned());
         Ok(cursor + available as u64)
     }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Progress;
 use super::entry::{Change, Filter};
-use super::topic::{Lagged, Topic};
+use super::topic::{Cut, Topic};
 
 /// Changes copied from the ring at a time: bounds what a watcher holds.
 const BATCH: usize = 256;
@@ -50,7 +50,7 @@ impl Watcher {
     }
 
     /// The next change that is at hand, without waiting.
-    pub(crate) fn try_next(&mut self) -> Result<Option<WatchEvent>, Lagged> {
+    pub(crate) fn try_next(&mut self) -> Result<Option<WatchEvent>, Cut> {
         loop {
             while let Some(change) = self.backlog.pop_front() {
                 if change.revision <= self.skip_to {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Head, answer, negotiate, route};
-use crate::registry::Resource;
+use crate::registry::{Group, Resource, Resources};
 use crate::server::ApiServer;
 
 const AGGREGATED: [(&str, &str); 2] = [
@@ -26,16 +26,17 @@ pub(super) fn answer(
     path: &str,
 ) -> Result<Response<Body>, ApiError> {
     let segments: Vec<&str> = path.split('/').collect();
+    let resources = server.registry.resources.load();
     let tree = match segments[..] {
         [root @ ("api" | "apis")] => {
             if let Some((version, media)) = aggregated_wanted(head) {
-                return Ok(aggregated(server, head, root == "api", version, media));
+                return Ok(aggregated(&resources, head, root == "api", version, media));
             }
-            if root == "api" { api_versions(server) } else { group_list(server) }
+            if root == "api" { api_versions(server) } else { group_list(&resources) }
         }
-        ["api", version] => resource_list(server, "", version)?,
-        ["apis", group] => group_of(server, group)?,
-        ["apis", group, version] => resource_list(server, group, version)?,
+        ["api", version] => resource_list(&resources, "", version)?,
+        ["apis", group] => group_of(&resources, group)?,
+        ["apis", group, version] => resource_list(&resources, group, version)?,
         _ => return Err(route::unknown()),
     };
     Ok(answer::json(200, &tree, head))
@@ -60,28 +61,9 @@ fn aggregated_wanted(head: &Head<'_>) -> Option<(&'static str, &'static str)> {
     None
 }
 
-/// Rows of a group, by version in order of preference.
-fn versions<'a>(server: &'a ApiServer, group: &str) -> Vec<(&'a str, Vec<&'a Resource>)> {
-    let mut versions: Vec<(&str, Vec<&Resource>)> = Vec::new();
-    for resource in server.registry.resources.all().iter().filter(|one| one.row.group == group) {
-        match versions.iter_mut().find(|(version, _)| *version == resource.row.version) {
-            Some((_, resources)) => resources.push(resource),
-            None => versions.push((&resource.row.version, vec![resource])),
-        }
-    }
-    versions
-}
-
-/// Named groups, in the order of the table.
-fn groups(server: &ApiServer) -> Vec<&str> {
-    let mut groups: Vec<&str> = Vec::new();
-    for resource in server.registry.resources.all() {
-        let group = &*resource.row.group;
-        if !group.is_empty() && !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
-    groups
+/// Groups that have a name, in the order of discovery.
+fn named(resources: &Resources) -> impl Iterator<Item = &Group> {
+    resources.groups().iter().map(|group| &**group).filter(|group| !group.name.is_empty())
 }
 
 fn api_versions(server: &ApiServer) -> Value {
@@ -95,30 +77,29 @@ fn api_versions(server: &ApiServer) -> Value {
     })
 }
 
-fn group_list(server: &ApiServer) -> Value {
-    let groups: Vec<Value> = groups(server).into_iter().map(|group| group_tree(server, group)).collect();
+fn group_list(resources: &Resources) -> Value {
+    let groups: Vec<Value> = named(resources).map(group_tree).collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
-fn group_of(server: &ApiServer, group: &str) -> Result<Value, ApiError> {
-    if group.is_empty() || versions(server, group).is_empty() {
-        return Err(route::unknown());
-    }
+fn group_of(resources: &Resources, group: &str) -> Result<Value, ApiError> {
+    let group = resources.group(group).filter(|_| !group.is_empty()).ok_or_else(route::unknown)?;
     let mut tree = json!({ "kind": "APIGroup", "apiVersion": "v1" });
-    if let (Some(tree), Value::Object(members)) = (tree.as_object_mut(), group_tree(server, group)) {
+    if let (Some(tree), Value::Object(members)) = (tree.as_object_mut(), group_tree(group)) {
         tree.extend(members);
     }
     Ok(tree)
 }
 
-fn group_tree(server: &ApiServer, group: &str) -> Value {
-    let version = |version: &str| json!({ "groupVersion": format!("{group}/{version}"), "version": version });
-    let versions: Vec<Value> = versions(server, group).into_iter().map(|(one, _)| version(one)).collect();
-    json!({ "name": group, "versions": versions, "preferredVersion": versions.first() })
+fn group_tree(group: &Group) -> Value {
+    let name = &group.name;
+    let version = |version: &str| json!({ "groupVersion": format!("{name}/{version}"), "version": version });
+    let versions: Vec<Value> = group.versions().into_iter().map(|(one, _)| version(one)).collect();
+    json!({ "name": name, "versions": versions, "preferredVersion": versions.first() })
 }
 
-fn resource_list(server: &ApiServer, group: &str, version: &str) -> Result<Value, ApiError> {
-    let all = versions(server, group);
+fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, ApiError> {
+    let all = resources.group(group).ok_or_else(route::unknown)?.versions();
     let (_, resources) = all.into_iter().find(|(one, _)| *one == version).ok_or_else(route::unknown)?;
     // Clients do not care about the order; upstream's is alphabetical.
     let mut entries: BTreeMap<String, Value> = BTreeMap::new();
@@ -172,14 +153,16 @@ fn base64_of(bytes: &[u8]) -> String {
 }
 
 fn aggregated(
-    server: &ApiServer,
+    resources: &Resources,
     head: &Head<'_>,
     core: bool,
     version: &str,
     media: &'static str,
 ) -> Response<Body> {
-    let names = if core { vec![""] } else { groups(server) };
-    let items: Vec<Value> = names.into_iter().map(|group| aggregated_group(server, group)).collect();
+    let items: Vec<Value> = match core {
+        true => resources.group("").into_iter().map(|group| aggregated_group(group)).collect(),
+        false => named(resources).map(aggregated_group).collect(),
+    };
     let document = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items,
@@ -197,13 +180,13 @@ fn aggregated(
     response
 }
 
-fn aggregated_group(server: &ApiServer, group: &str) -> Value {
+fn aggregated_group(group: &Group) -> Value {
     let version = |(version, resources): (&str, Vec<&Resource>)| {
         let resources: Vec<Value> = resources.into_iter().map(|one| aggregated_resource(&one.row)).collect();
         json!({ "version": version, "resources": resources, "freshness": "Current" })
     };
-    let versions: Vec<Value> = versions(server, group).into_iter().map(version).collect();
-    let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+    let versions: Vec<Value> = group.versions().into_iter().map(version).collect();
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };
     json!({ "metadata": metadata, "versions": versions })
 }
 

@@ -79,7 +79,7 @@ impl Metrics {
         }
         text.push_str("# HELP apiserver_resource_objects Number of stored objects at the time of last check split by kind.\n");
         text.push_str("# TYPE apiserver_resource_objects gauge\n");
-        for resource in server.registry.resources.all() {
+        for resource in server.registry.resources.load().all() {
             let Ok(cache) = resource.cache() else { continue };
             let row = &resource.row;
             let _ = writeln!(

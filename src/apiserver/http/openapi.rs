@@ -1,48 +1,15 @@
-//! `/openapi/v3`: an index, and one document per group version, built when first asked for; `/openapi/v2` in protobuf.
+//! `/openapi/v3`: an index, and one document per group version, built when first asked for and kept as long as the group
+//! is what it was; `/openapi/v2` in protobuf.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use api::{ApiError, KindRow, openapi};
+use api::{ApiError, openapi};
 use axum::body::Body;
-use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response};
-use sha2::{Digest, Sha256};
 
 use super::{Head, answer, route};
 use crate::server::ApiServer;
-
-/// The documents; built once, all together, because the index holds the hash of each.
-#[derive(Default)]
-pub(crate) struct Documents(OnceLock<Vec<Document>>);
-
-struct Document {
-    group: String,
-    version: String,
-    bytes: Bytes,
-}
-
-impl Documents {
-    fn all(&self, server: &ApiServer) -> &[Document] {
-        self.0.get_or_init(|| {
-            let mut versions: Vec<(&str, &str)> = Vec::new();
-            for resource in server.registry.resources.all() {
-                let version = (&*resource.row.group, &*resource.row.version);
-                if !versions.contains(&version) {
-                    versions.push(version);
-                }
-            }
-            let document = |(group, version): (&str, &str)| {
-                let of = |row: &&KindRow| row.group == group && row.version == version;
-                let rows: Vec<&KindRow> =
-                    server.registry.resources.all().iter().map(|resource| &resource.row).filter(of).collect();
-                let bytes = openapi::v3_document(group, version, &rows);
-                Document { group: group.to_string(), version: version.to_string(), bytes }
-            };
-            versions.into_iter().map(document).collect()
-        })
-    }
-}
 
 pub(super) fn answer(
     server: &Arc<ApiServer>,
@@ -52,8 +19,12 @@ pub(super) fn answer(
     let segments: Vec<&str> = path.split('/').collect();
     let (group, version) = match segments[..] {
         ["openapi", "v3"] => {
-            let documents = server.documents.all(server);
-            let entries = documents.iter().map(|one| (&*one.group, &*one.version, &one.bytes));
+            let resources = server.registry.resources.load();
+            let documents = resources
+                .groups()
+                .iter()
+                .flat_map(|group| group.documents().iter().map(|one| (&*group.name, one)));
+            let entries = documents.map(|(group, one)| (group, &*one.version, &*one.hash));
             return Ok(answer::json(200, &openapi::v3_index(entries), head));
         }
         ["openapi", "v2"] => return version2(server, head),
@@ -61,10 +32,11 @@ pub(super) fn answer(
         ["openapi", "v3", "apis", group, version] => (group, version),
         _ => return Err(route::unknown()),
     };
-    let documents = server.documents.all(server);
-    let document = documents.iter().find(|one| one.group == group && one.version == version);
-    let bytes = document.map(|one| one.bytes.clone()).ok_or_else(route::unknown)?;
-    let etag = format!("\"{:X}\"", Sha256::digest(&bytes));
+    let resources = server.registry.resources.load();
+    let documents = resources.group(group).map(|group| group.documents()).unwrap_or_default();
+    let document = documents.iter().find(|one| one.version == version).ok_or_else(route::unknown)?;
+    let bytes = document.bytes.clone();
+    let etag = format!("\"{}\"", document.hash);
     let mut response = if head.header(IF_NONE_MATCH) == etag {
         answer::response(304, answer::JSON, Body::empty())
     } else {
@@ -82,6 +54,7 @@ fn version2(server: &Arc<ApiServer>, head: &Head<'_>) -> Result<Response<Body>, 
         let why = format!("only the following media types are accepted: {}", openapi::V2_MEDIA_TYPE);
         return Err(ApiError::new(406, "NotAcceptable", why));
     }
-    let rows: Vec<&KindRow> = server.registry.resources.all().iter().map(|resource| &resource.row).collect();
+    let resources = server.registry.resources.load();
+    let rows: Vec<_> = resources.all().map(|resource| resource.described()).collect();
     Ok(answer::response(200, openapi::V2_MEDIA_TYPE, openapi::v2_document(&rows)))
 }

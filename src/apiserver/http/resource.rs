@@ -272,7 +272,8 @@ async fn create_binding(
     call: &Call<'_>,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let pods = server.registry.resources.find("", "v1", "pods").ok_or_else(route::unknown)?;
+    let resources = server.registry.resources.load();
+    let pods = resources.find("", "v1", "pods").ok_or_else(route::unknown)?;
     let (tree, duplicates) = decoded(head, body).await?;
     let name = tree["metadata"]["name"].as_str().unwrap_or("").to_string();
     let call =

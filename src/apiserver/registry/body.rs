@@ -59,7 +59,7 @@ pub(super) fn decode(
     check_kind(row, tree)?;
     let schema = &call.resource.schema;
     call.warn(schema.check(tree, duplicates, validation)?);
-    schema.default(tree);
+    schema.default(tree)?;
     call.strategy().default(ctx, tree);
     set_namespace(call, tree)
 }

@@ -78,11 +78,12 @@ pub(super) fn tidy(tree: &mut Value) {
     });
 }
 
-/// Counts a change of anything but metadata and status.
-pub(super) fn bump_generation(new: &mut Value, old: &Value) {
+/// Counts a change of anything but metadata and, as a rule, status.
+pub(super) fn bump_generation(new: &mut Value, old: &Value, strategy: &dyn Strategy) {
+    let with_status = strategy.generation_counts_status();
     let counts = |tree: &Value, other: &Value| {
         let members = tree.as_object().into_iter().flatten();
-        let mut rest = members.filter(|(key, _)| !matches!(&***key, "metadata" | "status"));
+        let mut rest = members.filter(|(key, _)| *key != "metadata" && (with_status || *key != "status"));
         rest.any(|(key, value)| other.get(key) != Some(value))
     };
     if counts(new, old) || counts(old, new) {

@@ -1,144 +1,138 @@
-//! What is served: every kind in every version, with all that is its own, found by group, version and plural name.
+//! What is served: all resources, by group, version and plural name.
+//!
+//! A [`Resources`] is immutable; a request takes the one there is and keeps it until it is done. The set changes by putting
+//! another in its place ([`ResourceSet::change`]), which shares every group that has not changed, so adding a kind
+//! costs what its own group costs, however many there are. What is derived from a group (its OpenAPI documents) hangs
+//! on the group and goes with it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use api::schema::{BuiltIn, Schema};
-use api::{ApiError, KindRow, Object, WatchEvent, kinds};
-use serde_json::Value;
+use api::{ApiError, KindRow, kinds, openapi};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use client::{Served, ServedKinds};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::conversion::{Conversion, Events};
-use super::scale::ScalePaths;
-use super::strategies;
-use crate::cache::{Caches, KindCache};
-use crate::strategy::Strategy;
+use super::resource::{Resource, built_in};
+use crate::cache::Caches;
 
-/// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come and go at run
-/// time; whoever serves a request holds it until the request is over.
-pub(crate) struct Resource {
-    pub(crate) row: KindRow,
-    pub(crate) strategy: Arc<dyn Strategy>,
-    pub(crate) schema: Arc<dyn Schema>,
-    /// None where objects are stored in this row's version.
-    pub(crate) conversion: Option<Arc<dyn Conversion>>,
-    /// `apiVersion` of the row, which is compared with that of every object where there is a conversion.
+/// The resources of one API group.
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) resources: Vec<Arc<Resource>>,
+    documents: OnceLock<Vec<Document>>,
+}
+
+/// The OpenAPI document of one group version.
+pub(crate) struct Document {
     pub(crate) version: String,
-    /// `apiVersion` of the form that is stored.
-    pub(crate) stored_version: String,
-    /// Where the `scale` subresource finds its parts; none for kinds without it.
-    pub(crate) scale: Option<ScalePaths>,
-    /// None for kinds that are only posted, such as bindings.
-    pub(crate) cache: Option<Arc<KindCache>>,
+    pub(crate) bytes: Bytes,
+    pub(crate) hash: String,
 }
 
-impl Resource {
-    pub(crate) fn cache(&self) -> Result<&Arc<KindCache>, ApiError> {
-        self.cache.as_ref().ok_or_else(|| ApiError::method_not_supported(&self.row, "get"))
+impl Group {
+    fn new(name: &str, resources: Vec<Arc<Resource>>) -> Self {
+        Group { name: name.to_string(), resources, documents: OnceLock::new() }
     }
 
-    pub(crate) fn is_converted(&self) -> bool {
-        self.conversion.is_some()
-    }
-
-    /// What must be done to a stored object before it is shown; none if it is in this row's version already.
-    fn conversion_of(&self, object: &Object) -> Option<&dyn Conversion> {
-        self.conversion.as_deref().filter(|_| object.api_version() != Some(&self.version))
-    }
-
-    /// A stored object in this row's version.
-    pub(crate) async fn outward(&self, object: Arc<Object>) -> Result<Arc<Object>, ApiError> {
-        if self.conversion_of(&object).is_none() {
-            return Ok(object);
+    /// Versions in order of preference, with their resources.
+    pub(crate) fn versions(&self) -> Vec<(&str, Vec<&Resource>)> {
+        let mut versions: Vec<(&str, Vec<&Resource>)> = Vec::new();
+        for resource in &self.resources {
+            match versions.iter_mut().find(|(version, _)| *version == resource.row.version) {
+                Some((_, resources)) => resources.push(resource),
+                None => versions.push((&resource.row.version, vec![resource])),
+            }
         }
-        let tree = self.outward_tree(&object).await?;
-        Ok(Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?))
+        versions
     }
 
-    /// Stored objects in this row's version. Those that need it are converted together: a webhook is asked once.
-    pub(crate) async fn outward_all(
-        &self,
-        mut objects: Vec<Arc<Object>>,
-    ) -> Result<Vec<Arc<Object>>, ApiError> {
-        let Some(conversion) = &self.conversion else { return Ok(objects) };
-        let stale = |object: &Object| self.conversion_of(object).is_some();
-        let trees: Result<Vec<Value>, _> =
-            objects.iter().filter(|object| stale(object)).map(|object| object.tree()).collect();
-        let trees = trees.map_err(ApiError::internal)?;
-        let mut converted = conversion.convert(trees, &self.version).await?.into_iter();
-        for object in objects.iter_mut().filter(|object| stale(object)) {
-            let tree = converted.next().ok_or_else(|| ApiError::internal("a conversion lost an object"))?;
-            *object =
-                Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?);
-        }
-        Ok(objects)
-    }
-
-    /// A watch's message in this row's version.
-    pub(crate) async fn outward_event(&self, event: WatchEvent) -> WatchEvent {
-        if !self.is_converted() {
-            return event;
-        }
-        let converted = match event {
-            WatchEvent::Added(object) => self.outward(object).await.map(WatchEvent::Added),
-            WatchEvent::Modified(object) => self.outward(object).await.map(WatchEvent::Modified),
-            WatchEvent::Deleted(object) => self.outward(object).await.map(WatchEvent::Deleted),
-            other => Ok(other),
-        };
-        converted.unwrap_or_else(WatchEvent::Error)
-    }
-
-    /// A stored object's tree in this row's version.
-    pub(crate) async fn outward_tree(&self, object: &Object) -> Result<Value, ApiError> {
-        let tree = object.tree().map_err(ApiError::internal)?;
-        match self.conversion_of(object) {
-            Some(conversion) => one(conversion, tree, &self.version).await,
-            None => Ok(tree),
-        }
-    }
-
-    /// A tree in this row's version in the form that is stored.
-    pub(crate) async fn inward(&self, tree: Value) -> Result<Value, ApiError> {
-        match &self.conversion {
-            Some(conversion) => one(&**conversion, tree, &self.stored_version).await,
-            None => Ok(tree),
-        }
+    /// One document per version; made when first asked for.
+    pub(crate) fn documents(&self) -> &[Document] {
+        self.documents.get_or_init(|| {
+            let document = |(version, resources): (&str, Vec<&Resource>)| {
+                let kinds: Vec<_> = resources.iter().map(|resource| resource.described()).collect();
+                let bytes = openapi::v3_document(&self.name, version, &kinds);
+                Document { version: version.to_string(), hash: openapi::hash(&bytes), bytes }
+            };
+            self.versions().into_iter().map(document).collect()
+        })
     }
 }
 
-async fn one(conversion: &dyn Conversion, tree: Value, version: &str) -> Result<Value, ApiError> {
-    let converted = conversion.convert(vec![tree], version).await?;
-    converted.into_iter().next().ok_or_else(|| ApiError::internal("a conversion lost the object"))
-}
-
-/// All resources, in the order of discovery.
+/// All resources at one time, in the order of discovery: built-in groups as in the table, then others by name.
+#[derive(Clone)]
 pub(crate) struct Resources {
-    all: Vec<Arc<Resource>>,
-    by_plural: HashMap<String, Vec<Arc<Resource>>>,
+    groups: Vec<Arc<Group>>,
+    /// How many groups are built in.
+    built_in: usize,
 }
 
 impl Resources {
     /// The rows of the table.
     pub(crate) fn built_in(caches: &Caches) -> Self {
-        let mut resources = Resources { all: Vec::new(), by_plural: HashMap::new() };
+        let mut resources = Resources { groups: Vec::new(), built_in: 0 };
         for row in kinds::ALL {
-            resources.add(built_in(row, caches));
+            resources.built_in = usize::MAX;
+            resources.put(Arc::new(built_in(row, caches)));
         }
+        resources.built_in = resources.groups.len();
         resources
     }
 
-    fn add(&mut self, resource: Resource) {
-        let resource = Arc::new(resource);
-        self.by_plural.entry(resource.row.plural.to_string()).or_default().push(resource.clone());
-        self.all.push(resource);
+    fn position(&self, group: &str) -> Result<usize, usize> {
+        let own = self.built_in.min(self.groups.len());
+        if let Some(at) = self.groups[..own].iter().position(|one| one.name == group) {
+            return Ok(at);
+        }
+        let others = self.groups[own..].binary_search_by(|one| (*one.name).cmp(group));
+        others.map(|at| own + at).map_err(|at| own + at)
     }
 
-    pub(crate) fn all(&self) -> &[Arc<Resource>] {
-        &self.all
+    /// Puts a resource in the place of the one with its group, version and name, or adds it.
+    pub(crate) fn put(&mut self, resource: Arc<Resource>) {
+        let row = resource.row.clone();
+        match self.position(&row.group) {
+            Ok(at) => {
+                let mut all = self.groups[at].resources.clone();
+                match all.iter_mut().find(|one| same(&one.row, &row)) {
+                    Some(present) => *present = resource,
+                    None => all.push(resource),
+                }
+                self.groups[at] = Arc::new(Group::new(&row.group, all));
+            }
+            Err(at) => self.groups.insert(at, Arc::new(Group::new(&row.group, vec![resource]))),
+        }
+    }
+
+    /// Takes a resource away; a group goes with its last.
+    pub(crate) fn remove(&mut self, row: &KindRow) {
+        let Ok(at) = self.position(&row.group) else { return };
+        let group = &self.groups[at];
+        let left: Vec<_> = group.resources.iter().filter(|one| !same(&one.row, row)).cloned().collect();
+        if left.is_empty() {
+            self.groups.remove(at);
+        } else {
+            self.groups[at] = Arc::new(Group::new(&row.group, left));
+        }
+    }
+
+    pub(crate) fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    pub(crate) fn group(&self, name: &str) -> Option<&Arc<Group>> {
+        self.position(name).ok().map(|at| &self.groups[at])
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.groups.iter().flat_map(|group| &group.resources)
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        let candidates = self.by_plural.get(plural)?;
-        candidates.iter().find(|one| one.row.group == group && one.row.version == version)
+        let group = self.group(group)?;
+        group.resources.iter().find(|one| one.row.plural == plural && one.row.version == version)
     }
 
     /// The resource of a row, which may be any copy of it.
@@ -147,23 +141,46 @@ impl Resources {
     }
 }
 
-/// The resource of a row of the table.
-fn built_in(row: &KindRow, caches: &Caches) -> Resource {
-    let stored = match &row.stored_as {
-        Some(version) => kinds::by_kind(version, &row.kind).unwrap_or(row),
-        None => row,
-    };
-    let conversion = row.stored_as.is_some().then(|| Arc::new(Events) as Arc<dyn Conversion>);
-    Resource {
-        strategy: strategies::for_row(row),
-        schema: Arc::new(BuiltIn::of(row)),
-        conversion,
-        version: row.api_version(),
-        stored_version: stored.api_version(),
-        scale: row.subresource("scale").map(|_| ScalePaths::usual()),
-        cache: caches.register(stored, strategies::for_row(stored)),
-        row: row.clone(),
+fn same(one: &KindRow, other: &KindRow) -> bool {
+    one.plural == other.plural && one.version == other.version && one.group == other.group
+}
+
+/// The present set, and news of every other that takes its place.
+pub(crate) struct ResourceSet {
+    current: ArcSwap<Resources>,
+    served: watch::Sender<Arc<Served>>,
+    changing: Mutex<()>,
+}
+
+impl ResourceSet {
+    pub(crate) fn new(resources: Resources) -> Self {
+        let served = watch::Sender::new(Arc::new(served(1, &resources)));
+        ResourceSet { current: ArcSwap::from_pointee(resources), served, changing: Mutex::new(()) }
     }
+
+    /// The set as it is; whoever serves a request keeps it for as long as that takes.
+    pub(crate) fn load(&self) -> Arc<Resources> {
+        self.current.load_full()
+    }
+
+    /// Puts a changed copy in the place of the set. Changes do not overtake each other.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Resources)) {
+        let _changing = self.changing.lock();
+        let mut next = Resources::clone(&self.current.load());
+        change(&mut next);
+        let generation = self.served.borrow().generation() + 1;
+        let served = Arc::new(served(generation, &next));
+        self.current.store(Arc::new(next));
+        self.served.send_replace(served);
+    }
+
+    pub(crate) fn served(&self) -> ServedKinds {
+        self.served.subscribe()
+    }
+}
+
+fn served(generation: u64, resources: &Resources) -> Served {
+    Served::new(generation, resources.all().map(|resource| resource.row.clone()).collect())
 }
 
 /// The answer to paths and kinds that do not exist.

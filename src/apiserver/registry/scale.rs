@@ -30,6 +30,10 @@ impl FieldPath {
         FieldPath(text.split('.').filter(|step| !step.is_empty()).map(str::to_string).collect())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn get<'a>(&self, tree: &'a Value) -> &'a Value {
         self.0.iter().fold(tree, |at, step| &at[step.as_str()])
     }

@@ -5,6 +5,7 @@
 
 mod certificate_signing_request;
 mod config_map;
+mod custom_resource_definition;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
@@ -54,6 +55,9 @@ pub fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => Arc::new(rbac::Bindings),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             Arc::new(certificate_signing_request::Requests)
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            Arc::new(custom_resource_definition::Definitions)
         }
         _ => Arc::new(Plain),
     }

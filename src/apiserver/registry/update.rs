@@ -212,7 +212,7 @@ impl Registry {
         strategy.prepare_for_update(ctx, new, old)?;
         metadata::tidy(new);
         if strategy.has_generation() && call.subresource != Some("status") {
-            metadata::bump_generation(new, old);
+            metadata::bump_generation(new, old, strategy);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::read::parse_version;
 use super::{Call, Registry};
-use crate::cache::{Lagged, Start, Watcher};
+use crate::cache::{Cut, Lagged, Start, Watcher};
 
 /// How often a watch that allows bookmarks gets one.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -138,7 +138,9 @@ impl Watch {
                     self.state = State::Following(watcher);
                     event
                 }
-                Err(lagged) => Some(fell_behind(&lagged)),
+                Err(Cut::Lagged(lagged)) => Some(fell_behind(&lagged)),
+                // The kind is gone: the watch is over.
+                Err(Cut::Closed) => None,
             },
         }
     }

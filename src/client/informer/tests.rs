@@ -200,10 +200,48 @@ async fn a_late_handler_sees_what_is_already_there() {
     script.lists.lock().push_back(list(&[("a", 1)], 1));
     let supervisor = supervisor::Supervisor::new();
     let informers = Informers::new(Arc::new(script), supervisor.stage("test"));
-    informers.of::<ConfigMap>().synced().await;
+    let early = informers.of::<ConfigMap>();
+    early.synced().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
     informers.of::<ConfigMap>().on_change(move |change| sink.lock().push(describe(change)));
     assert_eq!(*seen.lock(), ["+a"]);
     supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_informer_runs_as_long_as_somebody_holds_it() {
+    let script = Script::default();
+    script.lists.lock().push_back(list(&[("a", 1), ("b", 2)], 2));
+    script.lists.lock().push_back(list(&[("c", 3)], 3));
+    let supervisor = supervisor::Supervisor::new();
+    let stage = supervisor.stage("test");
+    let informers = Informers::new(Arc::new(script), stage.clone());
+    let informer = informers.of::<ConfigMap>();
+    informer.synced().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let subscription = informer.subscribe(move |change| {
+        let sign = if change.new.is_some() { "+" } else { "-" };
+        sink.lock().push(format!("{sign}{}", change.latest().name()));
+    });
+    drop(informer);
+    assert_eq!(informers.running(), 1, "the subscription holds it");
+    subscription.end_of_kind();
+    assert_eq!(*seen.lock(), ["+a", "+b", "-a", "-b"], "a kind takes its objects with it");
+    assert_eq!(informers.running(), 0);
+    let again = informers.of::<ConfigMap>();
+    again.synced().await;
+    let names: Vec<String> = again.objects(None).iter().map(|object| object.name().to_string()).collect();
+    assert_eq!(names, ["c"], "it begins anew");
+    assert_eq!(Arc::strong_count(&seen), 1, "the handler is gone");
+    again.on_object_change(|_| {});
+    drop(again);
+    assert_eq!(informers.running(), 1, "a handler for good holds it, too");
+    supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+    assert_eq!(stage_tasks(&supervisor), 0);
+}
+
+fn stage_tasks(supervisor: &supervisor::Supervisor) -> usize {
+    supervisor.report().iter().map(|stage| stage.tasks.len()).sum()
 }

@@ -41,10 +41,6 @@ impl Identity {
         }
     }
 
-    pub(super) fn row(&self) -> Option<&'static KindRow> {
-        api::kinds::by_kind(&self.api_version, &self.kind)
-    }
-
     /// Whether a reference from `namespace` points here. Versions of a kind are one.
     fn is_pointed_at(&self, reference: &OwnerReference, namespace: Option<&str>) -> bool {
         let group =
@@ -89,6 +85,8 @@ impl Seen {
 struct Node {
     identity: Identity,
     is_virtual: bool,
+    /// Virtual because it was seen to go, not because it has never been seen.
+    was_removed: bool,
     owners: Vec<OwnerReference>,
     dependents: HashSet<String>,
     being_deleted: bool,
@@ -102,6 +100,7 @@ struct Node {
 pub(super) struct View {
     pub(super) identity: Identity,
     pub(super) is_virtual: bool,
+    pub(super) was_removed: bool,
     pub(super) being_deleted: bool,
     pub(super) deleting_dependents: bool,
     pub(super) has_dependents: bool,
@@ -124,7 +123,7 @@ impl Graph {
             Some(node) => {
                 let was_virtual = node.is_virtual;
                 node.identity = seen.identity.clone();
-                node.is_virtual = false;
+                (node.is_virtual, node.was_removed) = (false, false);
                 node.being_deleted = seen.terminating;
                 let before = (std::mem::take(&mut node.owners), node.orphaning, node.deleting_dependents);
                 if was_virtual {
@@ -136,6 +135,7 @@ impl Graph {
                 let node = Node {
                     identity: seen.identity.clone(),
                     is_virtual: false,
+                    was_removed: false,
                     owners: Vec::new(),
                     dependents: HashSet::new(),
                     being_deleted: seen.terminating,
@@ -231,6 +231,9 @@ impl Graph {
         let Some(node) = self.nodes.get_mut(uid) else { return Vec::new() };
         let owners = std::mem::take(&mut node.owners);
         let mut work = self.absent(uid);
+        if let Some(node) = self.nodes.get_mut(uid) {
+            node.was_removed = true;
+        }
         for owner in owners {
             self.unlink(&owner.uid, uid);
             work.extend(self.owner_waits(&owner.uid));
@@ -264,6 +267,7 @@ impl Graph {
         Some(View {
             identity: node.identity.clone(),
             is_virtual: node.is_virtual,
+            was_removed: node.was_removed,
             being_deleted: node.being_deleted,
             deleting_dependents: node.deleting_dependents,
             has_dependents: !node.dependents.is_empty(),
@@ -319,6 +323,7 @@ impl Node {
         Node {
             identity,
             is_virtual: true,
+            was_removed: false,
             owners: Vec::new(),
             dependents: HashSet::from([dependent.to_string()]),
             being_deleted: false,

@@ -360,7 +360,7 @@ fn environment(sheet: &mut Sheet, container: &Value, pod: Option<&Value>, level:
 
 /// The value of a downward API path, where it is one of the object's own fields.
 fn field_value(pod: &Value, path: &str) -> String {
-    crate::jsonpath::JsonPath::parse_relaxed(path)
+    api::jsonpath::JsonPath::parse_relaxed(path)
         .and_then(|path| path.values(pod))
         .ok()
         .and_then(|values| values.first().map(|value| str_of(value).to_string()))

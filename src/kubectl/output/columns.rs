@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::jsonpath::{JsonPath, text_of};
 use crate::output::text_table;
+use api::jsonpath::{JsonPath, text_of};
 
 pub(crate) struct Columns(Vec<(String, JsonPath)>);
 

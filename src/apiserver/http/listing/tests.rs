@@ -32,7 +32,8 @@ async fn written(
     count: usize,
     pretty: bool,
 ) -> (Bytes, usize, Value) {
-    let resource = h.server.registry.resources.find("", "v1", "configmaps").unwrap();
+    let resources = h.server.registry.resources.load();
+    let resource = resources.find("", "v1", "configmaps").unwrap();
     let printer = table::Printer::including(resource, None).unwrap();
     let (_, kind, api_version) = KINDS.into_iter().find(|one| one.0 == form).unwrap();
     let outline = Outline {

@@ -100,13 +100,25 @@ fn a_reference_into_another_namespace_is_found_out() {
 }
 
 #[test]
-fn an_object_knows_its_row() {
+fn an_owner_that_was_seen_to_go_is_told_from_one_never_seen() {
+    let mut graph = Graph::default();
+    graph.observe(seen("pod", &["set", "unseen"]));
+    graph.observe(seen("set", &[]));
+    graph.removed("set");
+    assert!(graph.view("set").unwrap().was_removed);
+    assert!(!graph.view("unseen").unwrap().was_removed);
+    graph.observe(seen("set", &[]));
+    assert!(!graph.view("set").unwrap().was_removed, "it is back");
+}
+
+#[test]
+fn an_object_knows_its_kind() {
     let object = api::Object::from_tree(
         serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"}}),
         1,
     )
     .unwrap();
-    assert_eq!(Seen::of(&kinds::POD, &object).identity.row().unwrap().plural, "pods");
+    assert_eq!(Seen::of(&kinds::POD, &object).identity.kind, "Pod");
 }
 
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! kubectl's JSONPath dialect: text with `{…}` actions, fields, indices, slices, wildcards, unions, filters, recursion,
+//! The JSONPath dialect of kubectl and of printer columns: text with `{…}` actions, fields, indices, slices, wildcards, unions, filters, recursion,
 //! `{range}…{end}` and quoted literals.
 //!
 //! Follows `k8s.io/client-go/util/jsonpath`, with its oddities: `$` and `@` both mean the current object, several results
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct JsonPath {
+pub struct JsonPath {
     nodes: Vec<Part>,
     source: String,
 }
@@ -49,16 +49,16 @@ pub(super) enum Step {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct JsonPathError(String);
+pub struct JsonPathError(String);
 
 impl JsonPath {
-    pub(crate) fn parse(template: &str) -> Result<Self, JsonPathError> {
+    pub fn parse(template: &str) -> Result<Self, JsonPathError> {
         let nodes = parse::template(template)?;
         Ok(JsonPath { nodes, source: template.to_string() })
     }
 
     /// `.a.b`, `a.b` and `{.a.b}` alike: columns, `--sort-by` and `wait` take all three.
-    pub(crate) fn parse_relaxed(expression: &str) -> Result<Self, JsonPathError> {
+    pub fn parse_relaxed(expression: &str) -> Result<Self, JsonPathError> {
         let trimmed = expression.trim();
         let inner =
             trimmed.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(trimmed).trim();
@@ -71,25 +71,25 @@ impl JsonPath {
         Self::parse(&if dotted { format!("{{{inner}}}") } else { format!("{{.{inner}}}") })
     }
 
-    pub(crate) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         &self.source
     }
 
     /// The text for an object. Missing fields print nothing; an index out of bounds is an error.
-    pub(crate) fn render(&self, object: &Value) -> Result<String, JsonPathError> {
+    pub fn render(&self, object: &Value) -> Result<String, JsonPathError> {
         let mut out = String::new();
         eval::render(&self.nodes, object, &mut out)?;
         Ok(out)
     }
 
     /// The values of the template's expressions, in order.
-    pub(crate) fn values(&self, object: &Value) -> Result<Vec<Value>, JsonPathError> {
+    pub fn values(&self, object: &Value) -> Result<Vec<Value>, JsonPathError> {
         eval::values(&self.nodes, object)
     }
 }
 
 /// How a value prints: text bare, objects and lists as JSON, null as Go prints it.
-pub(crate) fn text_of(value: &Value) -> String {
+pub fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "<nil>".to_string(),

@@ -1,0 +1,51 @@
+//! Defaulting: what is absent, or null where null is no value, gets the schema's default; then what is inside of it.
+//!
+//! A default is copied for every element of a list that lacks it, so what is copied is counted.
+
+use serde_json::Value;
+
+use super::Structural;
+use crate::bounds::{Budget, Spent};
+
+impl Structural {
+    /// Sets the defaults of an object of this schema.
+    pub(crate) fn default_values(&self, value: &mut Value, budget: &mut Budget) -> Result<(), Spent> {
+        match value {
+            Value::Object(members) => {
+                for (name, child) in &self.properties {
+                    if let Some(default) = child.default.as_ref().filter(|_| !members.contains_key(name)) {
+                        budget.member(members.len(), name)?;
+                        budget.tree(default)?;
+                        members.insert(name.clone(), default.clone());
+                    }
+                }
+                for (name, value) in members.iter_mut() {
+                    if let Some(child) = self.member(name) {
+                        fill(value, child, budget)?;
+                        child.default_values(value, budget)?;
+                    }
+                }
+            }
+            Value::Array(list) => {
+                let Some(items) = &self.items else { return Ok(()) };
+                for one in list {
+                    fill(one, items, budget)?;
+                    items.default_values(one, budget)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn fill(value: &mut Value, schema: &Structural, budget: &mut Budget) -> Result<(), Spent> {
+    if value.is_null()
+        && !schema.nullable
+        && let Some(default) = &schema.default
+    {
+        budget.tree(default)?;
+        *value = default.clone();
+    }
+    Ok(())
+}

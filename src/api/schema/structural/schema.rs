@@ -1,0 +1,77 @@
+//! [`Schema`] for custom resources.
+
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use super::Structural;
+use crate::bounds::{Budget, MAX_FAULTS, Spent, TYPED};
+use crate::schema::check::check_type;
+use crate::schema::{Place, Schema, TypeRef, by_name};
+use crate::validation::Faults;
+use crate::{ApiError, FieldValidation};
+
+/// The schema of a kind from a definition.
+pub struct CustomSchema {
+    kind: String,
+    version: String,
+    root: Structural,
+}
+
+impl CustomSchema {
+    pub fn new(version: &str, kind: &str, root: Structural) -> Self {
+        CustomSchema { kind: kind.to_string(), version: version.to_string(), root }
+    }
+}
+
+impl Schema for CustomSchema {
+    fn check(
+        &self,
+        tree: &mut Value,
+        duplicates: &[String],
+        validation: FieldValidation,
+    ) -> Result<Vec<String>, ApiError> {
+        // Metadata is the same for all kinds, and so are the faults of its types.
+        let mut metadata = json!({ "metadata": tree["metadata"].take() });
+        let (kind, version) = (&self.kind, &self.version);
+        let found = check_type(metadata_only(), version, kind, &mut metadata, &[], FieldValidation::Warn)?;
+        tree["metadata"] = match metadata["metadata"].take() {
+            Value::Null => json!({}),
+            metadata => metadata,
+        };
+        let gone = self.root.prune(tree);
+        let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
+        let unknown = gone.iter().map(|path| format!("unknown field {path:?}"));
+        let faults: Vec<String> = duplicates.chain(found).chain(unknown).take(MAX_FAULTS).collect();
+        match validation {
+            FieldValidation::Ignore => Ok(Vec::new()),
+            FieldValidation::Strict if !faults.is_empty() => Err(ApiError::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+                faults.join(", ")
+            ))),
+            FieldValidation::Strict | FieldValidation::Warn => Ok(faults),
+        }
+    }
+
+    fn default(&self, tree: &mut Value) -> Result<(), Spent> {
+        self.root.default_values(tree, &mut Budget::of(TYPED))
+    }
+
+    fn prune(&self, tree: &mut Value) {
+        self.root.prune(tree);
+    }
+
+    fn validate(&self, tree: &Value) -> Faults {
+        self.root.faults(tree, "")
+    }
+
+    fn root(&self) -> Place<'_> {
+        Place::Structural(&self.root)
+    }
+}
+
+/// A type of the table that has nothing but metadata.
+fn metadata_only() -> Option<TypeRef> {
+    static TYPE: OnceLock<Option<TypeRef>> = OnceLock::new();
+    *TYPE.get_or_init(|| by_name("apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"))
+}

@@ -1,0 +1,237 @@
+//! What a definition defines: rows, schema, strategy and conversion of its kind, one resource per version served.
+//!
+//! A custom resource takes the same way through the registry as a built-in kind; only these parts differ. Absent: pruning
+//! and defaults of objects that were stored under an earlier schema, until they are written again.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use api::jsonpath::{JsonPath, text_of};
+use api::schema::structural::{CustomSchema, Structural};
+use api::{ApiError, KindRow, Scope, Subresource};
+use client::BoxFuture;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::printers::{items, since, text};
+use crate::registry::{Conversion, FieldPath, Resource, ScalePaths};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy};
+
+const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
+
+/// The resources of a definition whose names have been accepted. They have no cache yet.
+pub(super) fn resources(definition: &Value) -> Result<Vec<Resource>, ApiError> {
+    let versions = items(definition, "spec.versions");
+    let storage = versions.iter().find(|version| version["storage"] == true);
+    let Some(storage) = storage.map(|version| text(version, "name")) else {
+        return Err(ApiError::internal("the definition has no storage version"));
+    };
+    let served = versions.iter().filter(|version| version["served"] == true);
+    served.map(|version| resource(definition, version, storage, versions.len() > 1)).collect()
+}
+
+fn resource(
+    definition: &Value,
+    version: &Value,
+    storage: &str,
+    converted: bool,
+) -> Result<Resource, ApiError> {
+    let row = row(definition, version, storage);
+    let schema = &version["schema"]["openAPIV3Schema"];
+    let parsed = Structural::parse(schema, "openAPIV3Schema")
+        .map_err(|faults| ApiError::internal(format!("schema of {}: {} faults", row.kind, faults.len())))?;
+    let scale = &version["subresources"]["scale"];
+    let path = |name: &str| FieldPath::parse(text(scale, name));
+    let scale = scale.is_object().then(|| ScalePaths {
+        spec_replicas: path("specReplicasPath"),
+        status_replicas: path("statusReplicasPath"),
+        selector: Some(path("labelSelectorPath")).filter(|path| !path.is_empty()),
+    });
+    Ok(Resource {
+        strategy: Arc::new(CustomResources::new(definition, version)),
+        schema: Arc::new(CustomSchema::new(&row.version, &row.kind, parsed)),
+        conversion: converted.then(|| Arc::new(Relabel) as Arc<dyn Conversion>),
+        version: row.api_version(),
+        stored_version: format!("{}/{storage}", row.group),
+        scale,
+        cache: None,
+        openapi: Some(schema.to_string().into()),
+        row: Arc::new(row),
+    })
+}
+
+fn owned(text: &str) -> Str {
+    Cow::Owned(text.to_string())
+}
+
+fn row(definition: &Value, version: &Value, storage: &str) -> KindRow {
+    let names = &definition["status"]["acceptedNames"];
+    let group = text(definition, "spec.group");
+    let list =
+        |name: &str| -> Vec<Str> { items(names, name).iter().filter_map(Value::as_str).map(owned).collect() };
+    let verbs = |verbs: &[&'static str]| verbs.iter().copied().map(Cow::Borrowed).collect::<Vec<Str>>();
+    let (kind, plural) = (text(names, "kind"), text(names, "plural"));
+    let mut subresources = Vec::new();
+    let mut part = |name: &str, group: &str, version: &str, kind: &str| {
+        subresources.push(Subresource {
+            name: owned(name),
+            group: owned(group),
+            version: owned(version),
+            kind: owned(kind),
+            verbs: Cow::Owned(verbs(&PART_VERBS)),
+        });
+    };
+    if version["subresources"]["status"].is_object() {
+        part("status", "", "", kind);
+    }
+    if version["subresources"]["scale"].is_object() {
+        part("scale", "autoscaling", "v1", "Scale");
+    }
+    let own = text(version, "name");
+    KindRow {
+        group: owned(group),
+        version: owned(own),
+        kind: owned(kind),
+        plural: owned(plural),
+        singular: owned(text(names, "singular")),
+        scope: if text(definition, "spec.scope") == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
+        short_names: Cow::Owned(list("shortNames")),
+        categories: Cow::Owned(list("categories")),
+        verbs: Cow::Owned(verbs(&VERBS)),
+        subresources: Cow::Owned(subresources),
+        storage: Some(Cow::Owned(format!("{group}/{plural}"))),
+        stored_as: (own != storage).then(|| Cow::Owned(format!("{group}/{storage}"))),
+    }
+}
+
+/// Versions that differ in nothing but their name: conversion strategy `None`.
+struct Relabel;
+
+impl Conversion for Relabel {
+    fn convert<'a>(
+        &'a self,
+        mut objects: Vec<Value>,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Value>, ApiError>> {
+        objects.iter_mut().for_each(|object| object["apiVersion"] = json!(version));
+        Box::pin(std::future::ready(Ok(objects)))
+    }
+}
+
+/// What is special about a kind from a definition.
+struct CustomResources {
+    columns: Vec<Column>,
+    /// One per column after the name; none where the expression cannot be read.
+    cells: Vec<Option<JsonPath>>,
+    status: bool,
+    /// The definition is being deleted: nothing new is taken.
+    terminating: bool,
+    deprecation: Option<String>,
+}
+
+impl CustomResources {
+    fn new(definition: &Value, version: &Value) -> Self {
+        let age = [json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" })];
+        let given = items(version, "additionalPrinterColumns");
+        let given = if given.is_empty() { &age[..] } else { given };
+        let mut columns = vec![crate::printers::NAME];
+        columns.extend(given.iter().map(column));
+        let parsed = |column: &Value| JsonPath::parse(&format!("{{{}}}", text(column, "jsonPath"))).ok();
+        let deprecation = (version["deprecated"] == true).then(|| {
+            let (group, name) = (text(definition, "spec.group"), text(version, "name"));
+            let kind = text(definition, "spec.names.kind");
+            match text(version, "deprecationWarning") {
+                "" => format!("{group}/{name} {kind} is deprecated"),
+                given => given.to_string(),
+            }
+        });
+        CustomResources {
+            columns,
+            cells: given.iter().map(parsed).collect(),
+            status: version["subresources"]["status"].is_object(),
+            terminating: !text(definition, "metadata.deletionTimestamp").is_empty(),
+            deprecation,
+        }
+    }
+}
+
+fn column(given: &Value) -> Column {
+    let description = match text(given, "description") {
+        "" => format!("Custom resource definition column (in JSONPath format): {}", text(given, "jsonPath")),
+        given => given.to_string(),
+    };
+    Column {
+        name: owned(text(given, "name")),
+        kind: owned(text(given, "type")),
+        format: owned(text(given, "format")),
+        description: Cow::Owned(description),
+        priority: given["priority"].as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0),
+    }
+}
+
+impl Strategy for CustomResources {
+    fn prepare_for_create(&self, ctx: &RequestContext<'_>, _tree: &mut Value) -> Result<(), ApiError> {
+        if self.terminating {
+            return Err(ApiError::method_not_supported(ctx.row, "create"));
+        }
+        Ok(())
+    }
+
+    fn prepare_for_update(
+        &self,
+        ctx: &RequestContext<'_>,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        if ctx.subresource == Some("status") {
+            let version = new["metadata"]["resourceVersion"].take();
+            new["metadata"] = old["metadata"].clone();
+            new["metadata"]["resourceVersion"] = version;
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, _ctx: &RequestContext<'_>, _tree: &Value, _old: Option<&Value>) -> Vec<String> {
+        self.deprecation.iter().cloned().collect()
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn generation_counts_status(&self) -> bool {
+        !self.status
+    }
+
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    fn cells(&self, tree: &Value, now: Timestamp) -> Vec<Cell> {
+        let mut cells = vec![crate::printers::name(tree)];
+        let others = self.cells.iter().zip(&self.columns[1..]);
+        cells.extend(others.map(|(path, column)| cell(path.as_ref(), &column.kind, tree, now)));
+        cells
+    }
+}
+
+fn cell(path: Option<&JsonPath>, kind: &str, tree: &Value, now: Timestamp) -> Cell {
+    let found = path.and_then(|path| path.values(tree).ok()).unwrap_or_default();
+    let Some(value) = found.into_iter().next() else { return Value::Null };
+    match (kind, &value) {
+        (_, Value::Null) => Value::Null,
+        ("string", value) => json!(text_of(value)),
+        ("date", Value::String(time)) => json!(since(time, now)),
+        ("integer", Value::Number(number)) => match number.as_i64() {
+            Some(number) => json!(number),
+            None => json!(number.as_f64().map(|number| number as i64)),
+        },
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value,
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,256 @@
+//! Custom resources from their definition to their end, through the API in process.
+
+use api::kinds::{CUSTOM_RESOURCE_DEFINITION as DEFINITION, NAMESPACE};
+use api::{CreateOptions, ListOptions, UpdateOptions, WatchEvent, WatchOptions};
+use client::{ApiFor, ServedKinds};
+use futures::StreamExt;
+
+use super::*;
+use crate::testing::Harness;
+
+fn definition(plural: &str, kind: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.example.com") },
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": { "plural": plural, "kind": kind, "shortNames": [&plural[..2]] },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": {
+                    "type": "object",
+                    "properties": {
+                        "spec": { "type": "object", "properties": {
+                            "replicas": { "type": "integer", "default": 1 }, "selector": { "type": "string" } } },
+                        "status": { "type": "object", "properties": {
+                            "replicas": { "type": "integer" }, "selector": { "type": "string" } } },
+                    },
+                } },
+                "subresources": { "status": {}, "scale": {
+                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+                    "labelSelectorPath": ".status.selector" } },
+                "additionalPrinterColumns": [
+                    { "name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas" },
+                    { "name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status" },
+                    { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }],
+            }],
+        },
+    })
+}
+
+impl Harness {
+    async fn define(&self, body: Value) {
+        self.create(&DEFINITION, None, body).await;
+    }
+
+    /// Waits until a definition's condition has a status.
+    async fn condition(&self, name: &str, kind: &str, status: &str) -> Value {
+        let options = WatchOptions {
+            fields: api::FieldSelector::equals("metadata.name", name),
+            ..WatchOptions::default()
+        };
+        let mut events = self.api.watch(&DEFINITION, None, &options).await.unwrap();
+        let reached = async {
+            while let Some(event) = events.next().await {
+                let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+                let tree = object.tree().unwrap();
+                if condition(&tree, kind).is_some_and(|one| one["status"] == status) {
+                    return tree;
+                }
+            }
+            panic!("the watch ended");
+        };
+        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("the condition in time")
+    }
+
+    async fn served(&self, kind: &str, wanted: bool) -> Option<Arc<KindRow>> {
+        let mut served: ServedKinds = self.server.served();
+        let reached = served.wait_for(|set| set.by_kind("example.com/v1", kind).is_some() == wanted);
+        let set = tokio::time::timeout(Duration::from_secs(20), reached).await.expect("in time").unwrap();
+        set.by_kind("example.com/v1", kind).cloned()
+    }
+
+    async fn widgets(&self) -> Arc<KindRow> {
+        self.define(definition("widgets", "Widget")).await;
+        self.condition("widgets.example.com", "Established", "True").await;
+        self.served("Widget", true).await.unwrap()
+    }
+}
+
+fn widget(name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": name }, "spec": spec })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_is_accepted_and_served() {
+    let h = Harness::start().await;
+    let row = h.widgets().await;
+    let tree = h.get(&DEFINITION, None, "widgets.example.com").await.unwrap();
+    let accepted = condition(&tree, "NamesAccepted").unwrap();
+    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("True"), &json!("NoConflicts")));
+    assert_eq!(condition(&tree, "Established").unwrap()["reason"], "InitialNamesAccepted");
+    assert_eq!(tree["status"]["storedVersions"], json!(["v1"]));
+    assert_eq!(tree["status"]["acceptedNames"]["listKind"], "WidgetList");
+    assert_eq!((&*row.plural, &*row.singular, &*row.short_names[0]), ("widgets", "widget", "wi"));
+
+    let created = h.create(&row, Some("default"), widget("w", json!({ "odd": 1 }))).await.tree().unwrap();
+    assert_eq!(created["spec"], json!({ "replicas": 1 }), "pruned and defaulted");
+    assert_eq!(created["metadata"]["generation"], 1);
+    let mut events = h.watch(&row, &WatchOptions::default()).await;
+    assert_eq!(events.next().await, "ADDED w");
+    let at = ObjectRef::new(Some("default"), "w");
+    let patch = Patch::merge(json!({ "spec": { "replicas": 5 }, "status": { "replicas": 9 } }));
+    let patched = h.api.patch(&row, at, patch, &UpdateOptions::default()).await.unwrap().tree().unwrap();
+    assert_eq!((&patched["metadata"]["generation"], patched.get("status")), (&json!(2), None));
+    assert_eq!(events.next().await, "MODIFIED w");
+    let wrong = Patch::merge(json!({ "spec": { "replicas": "five" } }));
+    let error = h.api.patch(&row, at, wrong, &UpdateOptions::default()).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.message()),
+        (
+            422,
+            r#"Widget.example.com "w" is invalid: spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#
+        )
+    );
+    let strategic = Patch { kind: api::PatchKind::Strategic, body: json!({}) };
+    assert_eq!(h.api.patch(&row, at, strategic, &UpdateOptions::default()).await.unwrap_err().code(), 415);
+    h.delete(&row, Some("default"), "w").await.unwrap();
+    assert_eq!(events.next().await, "DELETED w");
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_scale_are_parts_of_their_own() {
+    let h = Harness::start().await;
+    let row = h.widgets().await;
+    h.create(&row, Some("default"), widget("w", json!({ "replicas": 2 }))).await;
+    let at = ObjectRef::new(Some("default"), "w");
+    let status = json!({ "spec": { "replicas": 9 }, "status": { "replicas": 2, "selector": "a=b" } });
+    let patched =
+        h.api.patch(&row, at.sub("status"), Patch::merge(status), &UpdateOptions::default()).await.unwrap();
+    let tree = patched.tree().unwrap();
+    assert_eq!((&tree["spec"]["replicas"], &tree["status"]["replicas"]), (&json!(2), &json!(2)));
+    assert_eq!(tree["metadata"]["generation"], 1);
+    let scale = h.api.get(&row, at.sub("scale")).await.unwrap().tree().unwrap();
+    assert_eq!(
+        (&scale["spec"], &scale["status"]),
+        (&json!({ "replicas": 2 }), &json!({ "replicas": 2, "selector": "a=b" }))
+    );
+    let change = Patch::merge(json!({ "spec": { "replicas": 7 } }));
+    h.api.patch(&row, at.sub("scale"), change, &UpdateOptions::default()).await.unwrap();
+    let tree = h.get(&row, Some("default"), "w").await.unwrap();
+    assert_eq!((&tree["spec"]["replicas"], &tree["metadata"]["generation"]), (&json!(7), &json!(2)));
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_taken_are_refused_until_they_are_free() {
+    let h = Harness::start().await;
+    h.widgets().await;
+    let mut second = definition("wisps", "Widget");
+    second["spec"]["names"]["listKind"] = json!("WispList");
+    h.define(second).await;
+    let tree = h.condition("wisps.example.com", "NamesAccepted", "False").await;
+    let refused = condition(&tree, "NamesAccepted").unwrap();
+    // The last of several conflicts is told: kinds are looked at after short names upstream, too.
+    assert!(
+        ["KindConflict", "ShortNamesConflict"].contains(&refused["reason"].as_str().unwrap()),
+        "{refused}"
+    );
+    assert!(!is_true(&tree, "Established"));
+    h.delete(&DEFINITION, None, "widgets.example.com").await.unwrap();
+    h.condition("wisps.example.com", "Established", "True").await;
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_that_are_wrong_are_told_why() {
+    let h = Harness::start().await;
+    let mut body = definition("widgets", "Widget");
+    body["metadata"]["name"] = json!("others.example.com");
+    body["spec"]["scope"] = json!("Everywhere");
+    body["spec"]["versions"][0]["storage"] = json!(false);
+    body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["type"] = json!("thing");
+    let error = h.api.create(&DEFINITION, None, body, &CreateOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), 422);
+    for part in [
+        r#"spec.scope: Unsupported value: "Everywhere": supported values: "Cluster", "Namespaced""#,
+        "must have exactly one version marked as storage version",
+        r#"spec.versions[0].schema.openAPIV3Schema.properties[spec].type: Unsupported value: "thing""#,
+        r#"metadata.name: Invalid value: "others.example.com": must be spec.names.plural+"."+spec.group"#,
+    ] {
+        assert!(error.message().contains(part), "{part} is not in {error}");
+    }
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_go_with_their_definition() {
+    let h = Harness::start().await;
+    let row = h.widgets().await;
+    h.create(&NAMESPACE, None, json!({ "metadata": { "name": "other" } })).await;
+    h.create(&row, Some("other"), widget("free", json!({}))).await;
+    let mut held = widget("held", json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    h.create(&row, Some("default"), held).await;
+    let mut events = h.watch(&row, &WatchOptions::default()).await;
+    assert_eq!(events.next().await, "ADDED held");
+    let marked = h.delete(&DEFINITION, None, "widgets.example.com").await.unwrap();
+    assert_eq!(marked["metadata"]["finalizers"], json!([CLEANUP]));
+    assert_eq!(condition(&marked, "Terminating").unwrap()["reason"], "InstanceDeletionPending");
+    assert_eq!(events.next().await, "MODIFIED held");
+    let refused =
+        h.api.create(&row, Some("default"), widget("late", json!({})), &CreateOptions::default()).await;
+    assert_eq!(refused.unwrap_err().code(), 405, "nothing new while it ends");
+    assert!(h.get(&DEFINITION, None, "widgets.example.com").await.is_ok(), "it waits for the instance");
+    let release = Patch::merge(json!({ "metadata": { "finalizers": null } }));
+    let at = ObjectRef::new(Some("default"), "held");
+    h.api.patch(&row, at, release, &UpdateOptions::default()).await.unwrap();
+    assert_eq!(events.next().await, "DELETED held");
+    assert_eq!(events.next().await, "the end", "the watch ends with its kind");
+    h.served("Widget", false).await;
+    assert!(h.get(&DEFINITION, None, "widgets.example.com").await.unwrap_err().is_not_found());
+    let error = h.api.list(&row, None, &ListOptions::default()).await.unwrap_err();
+    assert_eq!(error.message(), "the server could not find the requested resource");
+    // The same definition again begins with nothing.
+    let row = h.widgets().await;
+    assert!(h.api.list(&row, None, &ListOptions::default()).await.unwrap().items.is_empty());
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_and_instances_survive_a_restart() {
+    let h = Harness::start().await;
+    let row = h.widgets().await;
+    h.create(&row, Some("default"), widget("w", json!({ "replicas": 4 }))).await;
+    let supervisor = supervisor::Supervisor::new();
+    let stage = supervisor.stage("second");
+    let second = crate::ApiServer::start(crate::testing::config(), h.store.clone(), &stage).await.unwrap();
+    let api = second.as_user(crate::testing::master());
+    let again =
+        second.served().borrow().by_kind("example.com/v1", "Widget").cloned().expect("served at once");
+    let object = api.get(&again, ObjectRef::new(Some("default"), "w")).await.unwrap();
+    assert_eq!(object.tree().unwrap()["spec"]["replicas"], 4);
+    supervisor.shutdown(Duration::from_secs(10)).await;
+    h.stop().await;
+}
+
+/// What comes and goes leaves nothing: neither kinds nor caches nor objects.
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_come_and_go_leave_nothing_behind() {
+    let h = Harness::start().await;
+    let registry = &h.server.registry;
+    let count = || (registry.resources.load().all().count(), registry.resources.load().groups().len());
+    let (before, caches) = (count(), registry.caches.kinds());
+    for round in 0..20 {
+        let row = h.widgets().await;
+        h.create(&row, Some("default"), widget(&format!("w{round}"), json!({}))).await;
+        h.delete(&DEFINITION, None, "widgets.example.com").await.unwrap();
+        h.served("Widget", false).await;
+    }
+    // The cache goes right after the kind: the next definition's turn proves that it has.
+    h.widgets().await;
+    assert_eq!((count().0, count().1), (before.0 + 1, before.1 + 1));
+    assert_eq!(registry.caches.kinds(), caches + 1);
+    h.stop().await;
+}

@@ -1,0 +1,140 @@
+//! One kind in one version, with all that is its own.
+
+use std::sync::Arc;
+
+use api::openapi::Described;
+use api::schema::{BuiltIn, Schema};
+use api::{ApiError, KindRow, Object, WatchEvent, kinds};
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::conversion::{Conversion, Events};
+use super::scale::ScalePaths;
+use super::strategies;
+use crate::cache::{Caches, KindCache};
+use crate::strategy::Strategy;
+
+/// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come and go at run
+/// time; whoever serves a request holds it until the request is over.
+pub(crate) struct Resource {
+    pub(crate) row: Arc<KindRow>,
+    pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) schema: Arc<dyn Schema>,
+    /// None where objects are stored in this row's version.
+    pub(crate) conversion: Option<Arc<dyn Conversion>>,
+    /// `apiVersion` of the row, which is compared with that of every object where there is a conversion.
+    pub(crate) version: String,
+    /// `apiVersion` of the form that is stored.
+    pub(crate) stored_version: String,
+    /// Where the `scale` subresource finds its parts; none for kinds without it.
+    pub(crate) scale: Option<ScalePaths>,
+    /// None for kinds that are only posted, such as bindings.
+    pub(crate) cache: Option<Arc<KindCache>>,
+    /// The schema as the definition has it, in JSON; none for built-in kinds.
+    pub(crate) openapi: Option<Bytes>,
+}
+
+impl Resource {
+    pub(crate) fn cache(&self) -> Result<&Arc<KindCache>, ApiError> {
+        self.cache.as_ref().ok_or_else(|| ApiError::method_not_supported(&self.row, "get"))
+    }
+
+    /// The resource as OpenAPI documents describe it.
+    pub(crate) fn described(&self) -> Described<'_> {
+        let schema = self.openapi.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        Described { row: &self.row, schema }
+    }
+
+    pub(crate) fn is_converted(&self) -> bool {
+        self.conversion.is_some()
+    }
+
+    /// What must be done to a stored object before it is shown; none if it is in this row's version already.
+    fn conversion_of(&self, object: &Object) -> Option<&dyn Conversion> {
+        self.conversion.as_deref().filter(|_| object.api_version() != Some(&self.version))
+    }
+
+    /// A stored object in this row's version.
+    pub(crate) async fn outward(&self, object: Arc<Object>) -> Result<Arc<Object>, ApiError> {
+        if self.conversion_of(&object).is_none() {
+            return Ok(object);
+        }
+        let tree = self.outward_tree(&object).await?;
+        Ok(Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?))
+    }
+
+    /// Stored objects in this row's version. Those that need it are converted together: a webhook is asked once.
+    pub(crate) async fn outward_all(
+        &self,
+        mut objects: Vec<Arc<Object>>,
+    ) -> Result<Vec<Arc<Object>>, ApiError> {
+        let Some(conversion) = &self.conversion else { return Ok(objects) };
+        let stale = |object: &Object| self.conversion_of(object).is_some();
+        let trees: Result<Vec<Value>, _> =
+            objects.iter().filter(|object| stale(object)).map(|object| object.tree()).collect();
+        let trees = trees.map_err(ApiError::internal)?;
+        let mut converted = conversion.convert(trees, &self.version).await?.into_iter();
+        for object in objects.iter_mut().filter(|object| stale(object)) {
+            let tree = converted.next().ok_or_else(|| ApiError::internal("a conversion lost an object"))?;
+            *object =
+                Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?);
+        }
+        Ok(objects)
+    }
+
+    /// A watch's message in this row's version.
+    pub(crate) async fn outward_event(&self, event: WatchEvent) -> WatchEvent {
+        if !self.is_converted() {
+            return event;
+        }
+        let converted = match event {
+            WatchEvent::Added(object) => self.outward(object).await.map(WatchEvent::Added),
+            WatchEvent::Modified(object) => self.outward(object).await.map(WatchEvent::Modified),
+            WatchEvent::Deleted(object) => self.outward(object).await.map(WatchEvent::Deleted),
+            other => Ok(other),
+        };
+        converted.unwrap_or_else(WatchEvent::Error)
+    }
+
+    /// A stored object's tree in this row's version.
+    pub(crate) async fn outward_tree(&self, object: &Object) -> Result<Value, ApiError> {
+        let tree = object.tree().map_err(ApiError::internal)?;
+        match self.conversion_of(object) {
+            Some(conversion) => one(conversion, tree, &self.version).await,
+            None => Ok(tree),
+        }
+    }
+
+    /// A tree in this row's version in the form that is stored.
+    pub(crate) async fn inward(&self, tree: Value) -> Result<Value, ApiError> {
+        match &self.conversion {
+            Some(conversion) => one(&**conversion, tree, &self.stored_version).await,
+            None => Ok(tree),
+        }
+    }
+}
+
+async fn one(conversion: &dyn Conversion, tree: Value, version: &str) -> Result<Value, ApiError> {
+    let converted = conversion.convert(vec![tree], version).await?;
+    converted.into_iter().next().ok_or_else(|| ApiError::internal("a conversion lost the object"))
+}
+
+/// The resource of a row of the table.
+pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
+    let stored = match &row.stored_as {
+        Some(version) => kinds::by_kind(version, &row.kind).unwrap_or(row),
+        None => row,
+    };
+    let conversion = row.stored_as.is_some().then(|| Arc::new(Events) as Arc<dyn Conversion>);
+    Resource {
+        strategy: strategies::for_row(row),
+        schema: Arc::new(BuiltIn::of(row)),
+        conversion,
+        version: row.api_version(),
+        stored_version: stored.api_version(),
+        scale: row.subresource("scale").map(|_| ScalePaths::usual()),
+        cache: caches.register(stored, strategies::for_row(stored)),
+        openapi: None,
+        row: Arc::new(row.clone()),
+    }
+}
