@@ -212,10 +212,12 @@ fn kubelet_config(
         sysctls: config.sysctls.clone(),
         seccomp_default: config.seccomp_default,
         sandbox_image: SANDBOX_IMAGE.to_string(),
-        tls,
-        bind_address: config.bind_address,
-        port: config.kubelet_port,
-        connections: config.connections,
+        endpoint: Some(kubelet::Endpoint {
+            tls,
+            bind_address: config.bind_address,
+            port: config.kubelet_port,
+            connections: config.connections,
+        }),
         version: VERSION.to_string(),
     }
 }

@@ -5,16 +5,18 @@
 //! memory protection (`memory.min`), resizing.
 
 mod systemd;
-mod tree;
+pub(crate) mod tree;
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::qos::QosClass;
 use k8s_openapi::api::core::v1::Pod;
 
 use self::systemd::{Slices, SystemdError};
-use self::tree::{Hierarchy, MIN_SHARES};
+use self::tree::MIN_SHARES;
+use crate::files;
+use crate::host::Host;
 use crate::spec::PodExt;
 use crate::spec::resources::{self, PodLimits};
 
@@ -37,7 +39,7 @@ pub(crate) enum CgroupError {
 }
 
 pub(crate) struct Cgroups {
-    hierarchy: Hierarchy,
+    host: Arc<dyn Host>,
     /// Such as `kubepods`.
     parent: String,
     /// Slices if systemd is the driver. Unset until the runtime has said so, which is before the first pod.
@@ -54,17 +56,12 @@ impl Name {
 }
 
 impl Cgroups {
-    pub(crate) fn new(parent: &str) -> Self {
-        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        Cgroups {
-            hierarchy: tree::detect(&mountinfo),
-            parent: parent.trim_matches('/').to_string(),
-            slices: OnceLock::new(),
-        }
+    pub(crate) fn new(host: Arc<dyn Host>, parent: &str) -> Self {
+        Cgroups { host, parent: parent.trim_matches('/').to_string(), slices: OnceLock::new() }
     }
 
     pub(crate) fn is_v2(&self) -> bool {
-        matches!(self.hierarchy, Hierarchy::V2(_))
+        self.host.has_cgroups_v2()
     }
 
     /// Follows the runtime's choice; what is chosen first stays.
@@ -98,12 +95,11 @@ impl Cgroups {
         if let Some(slices) = self.slices() {
             return Ok(slices.ensure(&systemd::unit(&name.0), limits).await?);
         }
-        let path = name.path();
-        match self.hierarchy.create(&path) {
-            Ok(()) => self.hierarchy.limit(&path, limits),
-            Err(source) => return Err(CgroupError::Files { cgroup: path, source }),
-        }
-        Ok(())
+        let (host, cgroup) = (self.host.clone(), name.path());
+        files::blocking(move || {
+            host.ensure_cgroup(&cgroup, limits).map_err(|source| CgroupError::Files { cgroup, source })
+        })
+        .await
     }
 
     /// Makes the parents of all pods' cgroups.
@@ -142,34 +138,41 @@ impl Cgroups {
     pub(crate) async fn remove_pod(&self, uid: &str) -> Result<(), CgroupError> {
         for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
             let name = self.pod(qos, uid);
+            let (host, slice) = (self.host.clone(), systemd::path(&name.0));
             if let Some(slices) = self.slices()
-                && self.exists(&systemd::path(&name.0))
+                && files::blocking(move || host.cgroup_exists(&slice)).await
             {
                 slices.remove(&systemd::unit(&name.0)).await?;
             }
-            let cgroup = name.path();
-            self.hierarchy.remove(&cgroup).map_err(|source| CgroupError::Files { cgroup, source })?;
+            let (host, cgroup) = (self.host.clone(), name.path());
+            files::blocking(move || {
+                host.remove_cgroup(&cgroup).map_err(|source| CgroupError::Files { cgroup, source })
+            })
+            .await?;
         }
         Ok(())
     }
 
-    fn exists(&self, path: &str) -> bool {
-        self.hierarchy.directories(path, false).iter().any(|directory| directory.exists())
-    }
-
     /// Uids of pods that have a cgroup.
-    pub(crate) fn present(&self) -> Vec<String> {
-        let mut uids = Vec::new();
-        for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-            let name = self.class(qos);
-            let directories = self.hierarchy.below(&name.path());
-            uids.extend(directories.iter().filter_map(|name| name.strip_prefix("pod").map(str::to_string)));
-            let slices = self.hierarchy.below(&systemd::path(&name.0));
-            uids.extend(slices.iter().filter_map(|unit| systemd::pod_uid(unit)));
-        }
-        uids.sort();
-        uids.dedup();
-        uids
+    pub(crate) async fn present(&self) -> Vec<String> {
+        let classes = [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort];
+        let names = classes.map(|qos| self.class(qos));
+        let host = self.host.clone();
+        files::blocking(move || {
+            let mut uids = Vec::new();
+            for name in names {
+                let directories = host.cgroups_below(&name.path());
+                uids.extend(
+                    directories.iter().filter_map(|name| name.strip_prefix("pod").map(str::to_string)),
+                );
+                let slices = host.cgroups_below(&systemd::path(&name.0));
+                uids.extend(slices.iter().filter_map(|unit| systemd::pod_uid(unit)));
+            }
+            uids.sort();
+            uids.dedup();
+            uids
+        })
+        .await
     }
 }
 

@@ -47,6 +47,15 @@ pub struct Config {
     pub seccomp_default: bool,
     /// Name of the sandbox image as containerd's configuration has it. The kubelet makes and imports it.
     pub sandbox_image: String,
+    /// Where the kubelet's own HTTPS endpoint is; a hollow node has none.
+    pub endpoint: Option<Endpoint>,
+    /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
+    pub version: String,
+}
+
+/// A kubelet's HTTPS endpoint.
+#[derive(Clone)]
+pub struct Endpoint {
     /// Must ask for and verify a client certificate: whoever passes it is the API server.
     pub tls: Arc<rustls::ServerConfig>,
     pub bind_address: IpAddr,
@@ -54,6 +63,11 @@ pub struct Config {
     pub port: u16,
     /// Bounds on the port's connections.
     pub connections: ConnectionLimits,
-    /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
-    pub version: String,
+}
+
+impl Config {
+    /// Value of the label that marks what this node made in the runtime.
+    pub(crate) fn instance_label(&self) -> String {
+        format!("{}.{}", self.instance, self.node_name).trim_matches('.').to_string()
+    }
 }

@@ -19,13 +19,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
-use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Standing};
+use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Stage, Standing};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::context::Context;
-use crate::{Config, StartError};
+use crate::runtime::Runtime;
+use crate::status::sender::StatusSender;
+use crate::{Endpoint, StartError};
 
 pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -37,17 +38,16 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(32);
 const STALLED: Duration = Duration::from_secs(900);
 
+/// What the service answers from. Clones are the same service.
 #[derive(Clone)]
 pub(crate) struct Service {
-    context: Arc<Context>,
-    pods: Informer<Pod>,
+    pub(crate) stage: Stage,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) status: StatusSender,
+    pub(crate) pods: Informer<Pod>,
 }
 
 impl Service {
-    pub(crate) fn new(context: Arc<Context>, pods: Informer<Pod>) -> Self {
-        Service { context, pods }
-    }
-
     pub(crate) fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);
         self.serve(ours, None);
@@ -55,15 +55,15 @@ impl Service {
     }
 
     /// Opens the TLS door and accepts until the stage stops.
-    pub(crate) async fn listen(&self, config: &Config) -> Result<u16, StartError> {
-        let address = SocketAddr::new(config.bind_address, config.port);
+    pub(crate) async fn listen(&self, endpoint: &Endpoint) -> Result<u16, StartError> {
+        let address = SocketAddr::new(endpoint.bind_address, endpoint.port);
         let failed = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
-        let acceptor = TlsAcceptor::from(config.tls.clone());
-        let limiter = ConnectionLimiter::new(config.connections);
+        let acceptor = TlsAcceptor::from(endpoint.tls.clone());
+        let limiter = ConnectionLimiter::new(endpoint.connections);
         let service = self.clone();
-        self.context.stage.spawn_cancellable("kubelet port", OnExit::Stop, async move {
+        self.stage.spawn_cancellable("kubelet port", OnExit::Stop, async move {
             loop {
                 let Ok((stream, address)) = listener.accept().await else {
                     // Out of file descriptors: those who have some must get a chance to give them back.
@@ -72,7 +72,7 @@ impl Service {
                 };
                 let Some(admission) = limiter.admit(address.ip()) else { continue };
                 let task = service.clone().accept(acceptor.clone(), stream, admission);
-                service.context.stage.spawn_cancellable("kubelet handshake", OnExit::Done, task);
+                service.stage.spawn_cancellable("kubelet handshake", OnExit::Done, task);
             }
         });
         Ok(port)
@@ -104,7 +104,7 @@ impl Service {
         admission: Option<Admission>,
     ) {
         let service = self.clone();
-        self.context.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
+        self.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
             let _admission = admission;
             let handler = hyper::service::service_fn(move |request| {
                 let service = service.clone();
@@ -129,7 +129,7 @@ impl Service {
             ("GET", ["pods"]) => self.list_pods(),
             ("GET", ["containerLogs", namespace, pod, container]) => {
                 let query = request.uri().query().unwrap_or("");
-                logs::answer(&self.context, &self.pods, [*namespace, *pod, *container], query).await
+                logs::answer(self, [*namespace, *pod, *container], query).await
             }
             (_, ["healthz" | "pods"] | ["containerLogs", _, _, _]) => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
@@ -144,7 +144,7 @@ impl Service {
             .pods
             .list(None)
             .into_iter()
-            .map(|pod| Pod { status: Some((*self.context.status.latest(&pod)).clone()), ..(*pod).clone() })
+            .map(|pod| Pod { status: Some((*self.status.latest(&pod)).clone()), ..(*pod).clone() })
             .collect();
         let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
         let mut response = Response::new(full(list.to_string()));

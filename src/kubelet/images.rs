@@ -1,9 +1,9 @@
 //! Images: pulled for containers ([`pull`]), imported from archives ([`import`]), made by us ([`pause`]), and removed when the
 //! disk is full and nothing uses them ([`collect`]).
 
-mod archive;
+pub(crate) mod archive;
 pub(crate) mod collect;
-mod content;
+pub(crate) mod content;
 pub(crate) mod credentials;
 pub(crate) mod import;
 pub(crate) mod name;

@@ -6,9 +6,10 @@
 
 mod cgroups;
 mod config;
-mod context;
 mod dirwatch;
 mod files;
+pub mod hollow;
+mod host;
 mod http;
 mod images;
 mod node;
@@ -18,7 +19,10 @@ mod runtime;
 mod sources;
 mod spec;
 mod status;
+#[cfg(test)]
+mod testing;
 mod volumes;
+mod wake;
 
 use std::sync::Arc;
 
@@ -31,16 +35,25 @@ use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
 use cgroups::Cgroups;
-use context::{Context, RuntimeHealth, Wakers};
+use host::{Host, Linux};
 use images::ImageManager;
-use node::machine::Machine;
-use probes::ProbeManager;
-use runtime::Cri;
+use node::NodeAgent;
+use pods::admit::Admission;
+use pods::events::PodEvents;
+use pods::execute::{LaunchSettings, Launcher};
+use pods::inputs::Inputs;
+use pods::kill::Killer;
+use pods::manager::PodManager;
+use pods::worker::WorkerDeps;
+use probes::prober::Prober;
+use probes::{NodeProber, ProbeManager};
+use runtime::{Cri, Runtime, RuntimeHealth};
 use sources::Sources;
 use status::sender::StatusSender;
 use volumes::Volumes;
+use wake::{Owners, Wakers};
 
-pub use config::Config;
+pub use config::{Config, Endpoint};
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
 
 /// Why a kubelet cannot start. What can heal later (runtime down, API unreachable) is no such reason.
@@ -65,7 +78,7 @@ pub enum StartError {
 /// A running kubelet.
 #[derive(Clone)]
 pub struct KubeletHandle {
-    /// Port of the HTTPS endpoint.
+    /// Port of the HTTPS endpoint; 0 if there is none.
     pub port: u16,
     /// Opens when the node's status has been Ready once.
     pub ready: Latch,
@@ -85,78 +98,180 @@ pub async fn start(
     api: Arc<dyn ObjectApi>,
     stage: &Stage,
 ) -> Result<KubeletHandle, StartError> {
-    let ready = Latch::new("kubelet");
     for directory in [&config.data_dir, &config.data_dir.join("pods"), &config.log_dir] {
         std::fs::create_dir_all(directory)
             .map_err(|source| StartError::Directory { path: directory.clone(), source })?;
     }
     let cri =
         Cri::new(&config.cri_socket).ok_or_else(|| StartError::Socket { path: config.cri_socket.clone() })?;
+    let runtime: Arc<dyn Runtime> = Arc::new(cri);
+    let ground = Ground {
+        prober: Arc::new(NodeProber(runtime.clone())),
+        runtime: runtime.clone(),
+        host: Arc::new(Linux::new()),
+    };
+    let (handle, node) = start_on(ground, config, api, stage).await?;
+    let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
+    let sandbox_image = node.sandbox_image.clone();
+    run("images", boxed(bring_images(node.importer, node.config.sandbox_image.clone(), sandbox_image)));
+    run("image collector", boxed(images::collect::run(node.collector)));
+    let (log_dir, label) = (node.config.log_dir.clone(), node.config.instance_label());
+    run("log rotation", boxed(http::rotate::run(runtime, log_dir, label)));
+    Ok(handle)
+}
+
+/// What a kubelet stands on: a real machine with a real runtime, or neither.
+struct Ground {
+    runtime: Arc<dyn Runtime>,
+    host: Arc<dyn Host>,
+    prober: Arc<dyn Prober>,
+}
+
+/// What only a node with a disk and images of its own goes on with.
+struct RealNode {
+    config: Arc<Config>,
+    importer: images::import::Importer,
+    collector: images::collect::Collector,
+    sandbox_image: Latch,
+}
+
+/// Starts everything that a kubelet is on any ground.
+async fn start_on(
+    ground: Ground,
+    config: Config,
+    api: Arc<dyn ObjectApi>,
+    stage: &Stage,
+) -> Result<(KubeletHandle, RealNode), StartError> {
+    let Ground { runtime, host, prober } = ground;
+    let config = Arc::new(config);
+    let ready = Latch::new("kubelet");
     let informers = Informers::new(api.clone(), stage.clone());
     let pods = pods::manager::pods_of(&informers, &config.node_name);
-    let context = Arc::new(context(config, api, stage, cri, &informers));
-    let service = http::Service::new(context.clone(), pods.clone());
-    let port = service.listen(&context.config).await?;
+    let recorder = Recorder::new(api.clone(), stage, "kubelet", Some(&config.node_name));
+    let (machine_host, data_dir) = (host.clone(), config.data_dir.clone());
+    let (machine, apparmor) =
+        files::blocking(move || (machine_host.machine(&data_dir), machine_host.enforces_apparmor())).await;
+    let agent = NodeAgent {
+        config: config.clone(),
+        api: api.clone(),
+        stage: stage.clone(),
+        runtime: runtime.clone(),
+        host: host.clone(),
+        recorder: recorder.clone(),
+        wakers: Wakers::default(),
+        allocatable: machine.allocatable(config.max_pods),
+        machine: Arc::new(machine),
+        node: watch::Sender::new(None),
+        health: watch::Sender::new(RuntimeHealth::Unknown),
+    };
+    let deps = Arc::new(worker_deps(&agent, prober, apparmor, &informers, PodEvents::new(recorder.clone())));
+    let images = deps.launcher.images.clone();
+    let importer = images::import::Importer {
+        runtime: runtime.clone(),
+        images: images.clone(),
+        wakers: agent.wakers.clone(),
+        recorder,
+        node_name: config.node_name.clone(),
+        images_dir: config.images_dir.clone(),
+        data_dir: config.data_dir.clone(),
+    };
+    let collector = images::collect::Collector {
+        runtime: runtime.clone(),
+        host,
+        images,
+        data_dir: config.data_dir.clone(),
+        sandbox_image: config.sandbox_image.clone(),
+    };
+    let service =
+        http::Service { stage: stage.clone(), runtime, status: deps.status.clone(), pods: pods.clone() };
+    let port = match &config.endpoint {
+        Some(endpoint) => Some(service.listen(endpoint).await?),
+        None => None,
+    };
+    let sandbox_image = Latch::new("sandbox image");
+    let manager = PodManager { deps, stage: stage.clone(), sandbox_image: sandbox_image.clone() };
     let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
-    run("node status", boxed(node::run(context.clone(), port, ready.clone())));
-    run("pods", boxed(pods::manager::run(context.clone(), pods)));
-    run("images", boxed(bring_images(context.clone())));
-    run("image collector", boxed(images::collect::run(context.clone())));
-    run("log rotation", boxed(http::rotate::run(context)));
-    Ok(KubeletHandle { port, ready, service })
+    run("node status", boxed(node::run(agent, port, ready.clone())));
+    run("pods", boxed(pods::manager::run(manager, pods)));
+    let handle = KubeletHandle { port: port.unwrap_or(0), ready, service };
+    Ok((handle, RealNode { config, importer, collector, sandbox_image }))
 }
 
 fn boxed<'a>(task: impl Future<Output = ()> + Send + 'a) -> client::BoxFuture<'a, ()> {
     Box::pin(task)
 }
 
-fn context(
-    config: Config,
-    api: Arc<dyn ObjectApi>,
-    stage: &Stage,
-    cri: Cri,
+/// What the node's pod workers share.
+fn worker_deps(
+    agent: &NodeAgent,
+    prober: Arc<dyn Prober>,
+    apparmor: bool,
     informers: &Informers,
-) -> Context {
-    let wakers = Wakers::default();
-    let recorder = Recorder::new(api.clone(), stage, "kubelet", Some(&config.node_name));
+    events: PodEvents,
+) -> WorkerDeps {
+    let NodeAgent { config, api, stage, runtime, host, wakers, .. } = agent;
     let sources = Sources::new(api.clone(), stage.clone(), wakers.clone());
-    let machine = Machine::read(&config.data_dir);
-    Context {
-        stage: stage.clone(),
-        status: StatusSender::new(api.clone()),
-        probes: ProbeManager::new(cri.clone(), stage.clone(), wakers.clone(), recorder.clone()),
-        volumes: Volumes::new(config.data_dir.join("pods"), api.clone(), sources.clone()),
-        images: ImageManager::default(),
+    let pods_dir = config.data_dir.join("pods");
+    let allocatable = agent.allocatable.clone();
+    let inputs = Inputs {
+        host: host.clone(),
+        sources: sources.clone(),
         services: informers.of::<Service>(),
-        cgroups: Cgroups::new(&config.cgroup_parent),
-        allocatable: machine.allocatable(config.max_pods),
-        machine,
-        apparmor: pods::admit::apparmor::is_enabled(),
-        node: watch::Sender::new(None),
-        sandbox_image: Latch::new("sandbox image"),
-        runtime: watch::Sender::new(RuntimeHealth::Unknown),
+        allocatable: allocatable.clone(),
+        pods_dir: pods_dir.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        node_ip: config.node_ip.clone(),
+    };
+    let settings = LaunchSettings {
+        instance_label: config.instance_label(),
+        log_dir: config.log_dir.clone(),
+        seccomp_dir: config.data_dir.join("seccomp"),
+        seccomp_default: config.seccomp_default,
+        cluster_dns: config.cluster_dns.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        node_memory: agent.machine.memory,
+    };
+    let launcher = Launcher {
+        runtime: runtime.clone(),
+        health: agent.health.subscribe(),
+        host: host.clone(),
+        events: events.clone(),
+        killer: Killer::new(runtime.clone(), events.clone()),
+        images: ImageManager::new(runtime.clone(), stage.clone(), events.clone(), sources.clone()),
+        cgroups: Cgroups::new(host.clone(), &config.cgroup_parent),
+        inputs,
         restarts: Mutex::default(),
-        turns: pods::turns::Turns::of_this_machine(),
-        owners: Mutex::default(),
-        config,
-        api,
-        cri,
-        recorder,
-        wakers,
+        owners: Owners::default(),
+        settings,
+    };
+    let admission = Admission {
+        node: agent.node.subscribe(),
+        allocatable,
+        sysctls: config.sysctls.clone(),
+        apparmor,
+        wakers: wakers.clone(),
+    };
+    WorkerDeps {
+        api: api.clone(),
+        runtime: runtime.clone(),
+        host: host.clone(),
+        wakers: wakers.clone(),
+        admission,
+        status: StatusSender::new(api.clone()),
+        probes: ProbeManager::new(prober, stage.clone(), wakers.clone(), events.clone()),
+        volumes: Volumes::new(pods_dir, host.clone(), api.clone(), sources.clone()),
+        events,
         sources,
+        launcher,
+        turns: pods::turns::Turns::of_this_machine(),
     }
 }
 
 /// The sandbox image first, for nothing runs without it; then the archives.
-async fn bring_images(context: Arc<Context>) {
-    images::import::sandbox_image(&context.cri, &context.config.sandbox_image).await;
-    context.sandbox_image.open();
-    images::import::run(context).await;
-}
-
-/// Unmounts the volumes of all pods below a kubelet's data directory: what has to happen before it can be removed.
-pub fn unmount_volumes(data_dir: &std::path::Path) -> std::io::Result<()> {
-    volumes::unmount_all(&data_dir.join("pods"))
+async fn bring_images(importer: images::import::Importer, name: String, there: Latch) {
+    images::import::sandbox_image(&*importer.runtime, &name).await;
+    there.open();
+    images::import::run(importer).await;
 }
 
 /// Removes a directory with everything in it. What is still mounted in it is left, and is an error.

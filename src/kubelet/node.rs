@@ -5,4 +5,4 @@ pub(crate) mod machine;
 mod register;
 mod status;
 
-pub(crate) use status::run;
+pub(crate) use status::{NodeAgent, run};

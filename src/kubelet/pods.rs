@@ -2,9 +2,10 @@
 
 pub(crate) mod admit;
 pub(crate) mod backoff;
+pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod hooks;
-mod inputs;
+pub(crate) mod inputs;
 pub(crate) mod kill;
 pub(crate) mod manager;
 pub(crate) mod plan;

@@ -1,18 +1,19 @@
 //! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by container id.
 
 mod manager;
-mod prober;
+pub(crate) mod prober;
 
 pub(crate) use manager::ProbeManager;
+pub(crate) use prober::NodeProber;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum ProbeKind {
     Startup,
     Liveness,
     Readiness,
 }
 
-impl Kind {
+impl ProbeKind {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Startup => "Startup",
@@ -23,7 +24,7 @@ impl Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ProbeOutcome {
     Success,
     Failure,
 }
@@ -31,7 +32,7 @@ pub(crate) enum Outcome {
 /// What probes found so far.
 pub(crate) trait ProbeView: Sync {
     /// `None` while nothing is known, or where there is no such probe.
-    fn outcome(&self, kind: Kind, container: &str) -> Option<Outcome>;
+    fn outcome(&self, kind: ProbeKind, container: &str) -> Option<ProbeOutcome>;
 }
 
 /// The HTTP request of a lifecycle hook: any answer below 400 is good.

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use supervisor::{CancellationToken, OnExit, Stage};
 
-use crate::context::Wakers;
+use crate::wake::{WakeReason, Wakers};
 
 /// Resource, namespace and name.
 type Key = (String, String, String);
@@ -134,7 +134,7 @@ impl Sources {
             if same { Vec::new() } else { entry.users.iter().cloned().collect() }
         };
         for user in users {
-            self.wakers.wake(&user);
+            self.wakers.wake(&user, WakeReason::Source);
         }
     }
 }

@@ -2,39 +2,48 @@
 //! pod calls it again, which is how changed config maps, secrets, labels and tokens reach running containers. Files that
 //! containers may have written are never touched again: a volume is given to the pod's group once, when it is made.
 
-mod atomic;
+pub(crate) mod atomic;
 mod cleanup;
 mod content;
 mod emptydir;
-mod hostpath;
+pub(crate) mod hostpath;
+mod plugin;
 pub(crate) mod subpath;
-mod tmpfs;
+pub(crate) mod tmpfs;
 mod tokens;
 
-use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::ObjectApi;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
+use parking_lot::Mutex;
 
-pub(crate) use cleanup::{unmount_all, unmount_below};
+pub(crate) use atomic::Files;
+pub(crate) use cleanup::unmount_below;
 
+use crate::files;
 use crate::files::tree::GroupChange;
-use crate::files::{self, tree};
+use crate::host::Host;
 use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::spec::amount::Resources;
-use tokens::Tokens;
+use plugin::{VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 
+/// Uids of pods by plugin and staging key.
+type Staged = HashMap<(&'static str, String), HashSet<String>>;
+
+/// The volumes of a node's pods. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Volumes {
     /// `DATA/pods`.
     root: PathBuf,
-    sources: Sources,
-    tokens: Tokens,
+    host: Arc<dyn Host>,
+    plugins: Arc<[Box<dyn VolumePlugin>]>,
+    /// Pods that use what is staged on the node, by plugin and key.
+    staged: Arc<Mutex<Staged>>,
 }
 
 /// A volume on the host.
@@ -57,20 +66,38 @@ pub(crate) struct Mounted {
 #[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
 pub(crate) struct MountError {
     pub(crate) volume: String,
-    pub(crate) why: String,
+    pub(crate) why: VolumeError,
 }
 
 impl Volumes {
-    pub(crate) fn new(root: PathBuf, api: Arc<dyn ObjectApi>, sources: Sources) -> Self {
-        Volumes { root, sources, tokens: Tokens::new(api) }
+    pub(crate) fn new(root: PathBuf, host: Arc<dyn Host>, api: Arc<dyn ObjectApi>, sources: Sources) -> Self {
+        let tokens = tokens::Tokens::new(api);
+        let mut plugins: Vec<Box<dyn VolumePlugin>> = vec![
+            Box::new(emptydir::EmptyDir { host: host.clone() }),
+            Box::new(hostpath::HostPath { host: host.clone() }),
+        ];
+        for kind in content::ContentKind::ALL {
+            let (host, sources, tokens) = (host.clone(), sources.clone(), tokens.clone());
+            plugins.push(Box::new(content::ContentPlugin { kind, host, sources, tokens }));
+        }
+        Self::with_plugins(root, host, plugins)
+    }
+
+    fn with_plugins(root: PathBuf, host: Arc<dyn Host>, plugins: Vec<Box<dyn VolumePlugin>>) -> Self {
+        Volumes { root, host, plugins: plugins.into(), staged: Arc::default() }
     }
 
     pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root.join(uid)
     }
 
-    fn volume_dir(&self, pod: &Pod, plugin: &str, name: &str) -> PathBuf {
-        self.pod_dir(pod.uid()).join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
+    fn place(&self, uid: &str, plugin: &str, name: &str) -> VolumePlace {
+        let pod = self.pod_dir(uid);
+        let folder = format!("kubernetes.io~{plugin}");
+        VolumePlace {
+            path: pod.join("volumes").join(&folder).join(name),
+            notes: pod.join("plugins").join(&folder).join(name),
+        }
     }
 
     /// Brings all volumes of a pod to what they should be.
@@ -82,9 +109,10 @@ impl Volumes {
     ) -> Result<Mounted, MountError> {
         let mut mounted = Mounted::default();
         for volume in pod.spec_ref().volumes.iter().flatten() {
-            let one = self.mount_one(pod, volume, allocatable, now, &mut mounted.refresh).await;
-            let one = one.map_err(|why| MountError { volume: volume.name.clone(), why })?;
+            let one = self.mount_one(pod, volume, allocatable, now).await;
+            let (one, refresh) = one.map_err(|why| MountError { volume: volume.name.clone(), why })?;
             mounted.volumes.insert(volume.name.clone(), one);
+            mounted.refresh = mounted.refresh.into_iter().chain(refresh).min();
         }
         Ok(mounted)
     }
@@ -95,80 +123,87 @@ impl Volumes {
         volume: &Volume,
         allocatable: &Resources,
         now: Timestamp,
-        refresh: &mut Option<Timestamp>,
-    ) -> Result<MountedVolume, String> {
-        let group = pod.spec_ref().security_context.as_ref().and_then(|context| context.fs_group);
-        if let Some(source) = &volume.empty_dir {
-            let place = emptydir::Place {
-                path: self.volume_dir(pod, "empty-dir", &volume.name),
-                ready: self.pod_dir(pod.uid()).join("plugins/kubernetes.io~empty-dir").join(&volume.name),
-            };
-            let (source, change) = (source.clone(), group_change(pod, false));
-            return files::blocking(move || {
-                emptydir::set_up(&place, &source, group_of(group), change)?;
-                Ok(MountedVolume { path: place.path, read_only: false })
-            })
-            .await;
-        }
-        if let Some(source) = &volume.host_path {
-            let source = source.clone();
-            return files::blocking(move || {
-                let path = hostpath::check(&source.path, source.type_.as_deref().unwrap_or(""))?;
-                Ok(MountedVolume { path, read_only: false })
-            })
-            .await;
-        }
-        let needs =
-            content::Needs { pod, sources: &self.sources, tokens: &self.tokens, allocatable, now, group };
-        let (plugin, in_memory, files) = if let Some(source) = &volume.config_map {
-            ("configmap", false, content::config_map(&needs, source).await?)
-        } else if let Some(source) = &volume.secret {
-            ("secret", true, content::secret(&needs, source).await?)
-        } else if let Some(source) = &volume.downward_api {
-            ("downward-api", true, content::downward(&needs, source)?)
-        } else if let Some(source) = &volume.projected {
-            ("projected", true, content::projected(&needs, &volume.name, source, refresh).await?)
-        } else {
-            return Err("no volume plugin matched".to_string());
-        };
-        let path = self.volume_dir(pod, plugin, &volume.name);
-        files::blocking(move || {
-            make_dir(&path, 0o755)?;
-            if in_memory {
-                tmpfs::ensure(&path, None, 0o755)?;
+    ) -> Result<(MountedVolume, Option<Timestamp>), VolumeError> {
+        let plugin = self.plugins.iter().find(|plugin| plugin.supports(volume));
+        let plugin = plugin.ok_or(VolumeError::NoPlugin)?;
+        if let Some(key) = plugin.staging_key(volume) {
+            // Staging is idempotent, so that a restarted kubelet finds its way back; a second pod needs none.
+            let known = (plugin.name(), key.clone());
+            if !self.staged.lock().contains_key(&known) {
+                plugin.stage(&key, volume).await?;
             }
-            atomic::write(&path, &files, group_of(group), now).map_err(|error| error.to_string())?;
-            Ok(MountedVolume { path, read_only: true })
-        })
-        .await
+            self.staged.lock().entry(known).or_default().insert(pod.uid().to_string());
+        }
+        let context = pod.spec_ref().security_context.as_ref();
+        let group = context.and_then(|context| context.fs_group);
+        let request = VolumeRequest {
+            pod,
+            volume,
+            place: self.place(pod.uid(), plugin.name(), &volume.name),
+            allocatable,
+            now,
+            group: group.and_then(|group| u32::try_from(group).ok()),
+            change: group_change(pod, plugin.outlives_pods()),
+        };
+        plugin.set_up(request).await
     }
 
-    /// Unmounts and removes everything of a pod.
-    pub(crate) async fn remove(&self, uid: &str) -> std::io::Result<()> {
-        self.tokens.forget(uid);
-        let path = self.pod_dir(uid);
-        files::blocking(move || {
-            unmount_below(&path)?;
+    /// Tears all volumes of a pod down and removes its directory. Goes by what is on the disk, for the pod may be known no
+    /// more.
+    pub(crate) async fn remove(&self, uid: &str) -> Result<(), VolumeError> {
+        let pod = self.pod_dir(uid);
+        // Parts of volumes are bound elsewhere, and hold the volumes.
+        self.on_host(&pod, |host, pod| host.unmount_below(&pod.join("volume-subpaths"))).await?;
+        for plugin in self.plugins.iter() {
+            let folder = self.place(uid, plugin.name(), "").path;
+            for name in self.on_host(&folder, |host, folder| host.list(folder)).await {
+                plugin.tear_down(uid, &self.place(uid, plugin.name(), &name)).await?;
+            }
+            plugin.forget_pod(uid);
+            self.unstage(&**plugin, uid).await?;
+        }
+        let removed = self.on_host(&pod, |host, pod| {
+            host.unmount_below(pod)?;
             // What stays mounted stops it: nobody's data is removed through a mount.
-            tree::remove(&path)
-        })
-        .await
+            host.remove_tree(pod)
+        });
+        Ok(removed.await?)
+    }
+
+    /// Takes back what the pod was the last to use.
+    async fn unstage(&self, plugin: &dyn VolumePlugin, uid: &str) -> Result<(), VolumeError> {
+        let unused: Vec<String> = {
+            let staged = self.staged.lock();
+            let mine = staged.iter().filter(|((name, _), users)| {
+                *name == plugin.name() && users.len() == 1 && users.contains(uid)
+            });
+            mine.map(|((_, key), _)| key.clone()).collect()
+        };
+        for key in unused {
+            plugin.unstage(&key).await?;
+            self.staged.lock().remove(&(plugin.name(), key));
+        }
+        for ((name, _), users) in self.staged.lock().iter_mut() {
+            if *name == plugin.name() {
+                users.remove(uid);
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_host<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&dyn Host, &Path) -> T + Send + 'static,
+    ) -> T {
+        let (host, path) = (self.host.clone(), path.to_path_buf());
+        files::blocking(move || work(&*host, &path)).await
     }
 
     /// Uids that have a directory.
-    pub(crate) fn present(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    pub(crate) async fn present(&self) -> Vec<String> {
+        self.on_host(&self.root, |host, root| host.list(root)).await
     }
-}
-
-fn make_dir(path: &Path, mode: u32) -> Result<(), String> {
-    let said = |error: std::io::Error| format!("cannot create {}: {error}", path.display());
-    if path.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(path).map_err(said)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(said)
 }
 
 /// When a volume's files are given to the pod's group. `fsGroupChangePolicy` is for volumes that outlive their pods; others
@@ -179,11 +214,6 @@ fn group_change(pod: &Pod, outlives_pods: bool) -> GroupChange {
         Some("OnRootMismatch") if outlives_pods => GroupChange::OnRootMismatch,
         _ => GroupChange::Always,
     }
-}
-
-/// The pod's `fsGroup` as the kernel takes it.
-fn group_of(group: Option<i64>) -> Option<u32> {
-    group.and_then(|group| u32::try_from(group).ok())
 }
 
 #[cfg(test)]

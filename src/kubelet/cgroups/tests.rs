@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::tree::{detect, v2_weight};
+use super::tree::{Hierarchy, detect, v2_weight};
 use super::*;
 
 #[test]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::spec::resources::PodLimits;
 
 const PERIOD: i64 = 100_000;
-pub(super) const MIN_SHARES: i64 = 2;
+pub(crate) const MIN_SHARES: i64 = 2;
 
 /// The mounted hierarchies.
 #[derive(Clone, Debug)]
-pub(super) enum Hierarchy {
+pub(crate) enum Hierarchy {
     /// Mount point by controller.
     V1(HashMap<String, PathBuf>),
     V2(PathBuf),
@@ -22,7 +22,7 @@ pub(super) enum Hierarchy {
 const V1_CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const V2_CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"];
 
-pub(super) fn detect(mountinfo: &str) -> Hierarchy {
+pub(crate) fn detect(mountinfo: &str) -> Hierarchy {
     let mut v1 = HashMap::new();
     let mut v2 = None;
     for line in mountinfo.lines() {
@@ -51,7 +51,7 @@ pub(super) fn detect(mountinfo: &str) -> Hierarchy {
 }
 
 /// Shares of version 1 as a weight of version 2, as the runtime converts them.
-pub(super) fn v2_weight(shares: i64) -> i64 {
+pub(crate) fn v2_weight(shares: i64) -> i64 {
     1 + (shares.max(MIN_SHARES) - 2) * 9999 / 262_142
 }
 
@@ -64,7 +64,7 @@ fn set(directory: &Path, file: &str, value: &str) {
 
 impl Hierarchy {
     /// The directories of a cgroup: in the hierarchies where its limits are, or in all.
-    pub(super) fn directories(&self, cgroup: &str, limited_only: bool) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self, cgroup: &str, limited_only: bool) -> Vec<PathBuf> {
         let cgroup = cgroup.trim_start_matches('/');
         match self {
             Hierarchy::V2(root) => vec![root.join(cgroup)],
@@ -81,7 +81,7 @@ impl Hierarchy {
         }
     }
 
-    pub(super) fn create(&self, cgroup: &str) -> io::Result<()> {
+    pub(crate) fn create(&self, cgroup: &str) -> io::Result<()> {
         for directory in self.directories(cgroup, true) {
             if let Hierarchy::V2(root) = self {
                 enable_controllers(root, &directory);
@@ -91,7 +91,7 @@ impl Hierarchy {
         Ok(())
     }
 
-    pub(super) fn limit(&self, cgroup: &str, limits: PodLimits) {
+    pub(crate) fn limit(&self, cgroup: &str, limits: PodLimits) {
         for directory in self.directories(cgroup, true) {
             if matches!(self, Hierarchy::V2(_)) {
                 set(&directory, "cpu.weight", &v2_weight(limits.shares).to_string());
@@ -117,12 +117,12 @@ impl Hierarchy {
     }
 
     /// Removes a cgroup with those below it.
-    pub(super) fn remove(&self, cgroup: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, cgroup: &str) -> io::Result<()> {
         self.directories(cgroup, false).iter().try_for_each(|directory| remove_tree(directory))
     }
 
     /// Names of the cgroups directly below one.
-    pub(super) fn below(&self, cgroup: &str) -> Vec<String> {
+    pub(crate) fn below(&self, cgroup: &str) -> Vec<String> {
         let directories = self.directories(cgroup, false);
         let entries = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten();
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()

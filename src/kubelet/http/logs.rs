@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Informer;
 use futures::StreamExt;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
@@ -17,9 +16,9 @@ use tokio::sync::mpsc;
 
 use super::cri_log::{LogOptions, Writer};
 use super::tail::{LogFile, Watch};
-use super::{Body, query, text};
-use crate::context::Context;
+use super::{Body, Service, query, text};
 use crate::files;
+use crate::runtime::Runtime;
 use crate::runtime::state::PodRuntime;
 use crate::spec::PodExt;
 
@@ -31,8 +30,7 @@ fn refuse(status: StatusCode, message: String) -> Response<Body> {
 }
 
 pub(super) async fn answer(
-    context: &Arc<Context>,
-    pods: &Informer<Pod>,
+    service: &Service,
     [namespace, name, container]: [&str; 3],
     query_text: &str,
 ) -> Response<Body> {
@@ -40,24 +38,24 @@ pub(super) async fn answer(
         Ok(options) => options,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
     };
-    let Some(pod) = pods.get(Some(namespace), name) else {
+    let Some(pod) = service.pods.get(Some(namespace), name) else {
         return refuse(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
     };
     if pod.find_container(container).is_none() {
         return refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {name:?}"));
     }
-    let status = context.status.latest(&pod);
+    let status = service.status.latest(&pod);
     let id = match instance(&status, name, container, options.previous) {
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
     };
-    let path = match log_path(context, &pod, &id).await {
+    let path = match log_path(&*service.runtime, &pod, &id).await {
         Ok(path) => path,
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
     let (sender, receiver) = mpsc::channel(8);
-    let task = stream(context.clone(), path, id, options, sender);
-    context.stage.spawn_cancellable("log stream", OnExit::Done, task);
+    let task = stream(service.runtime.clone(), path, id, options, sender);
+    service.stage.spawn_cancellable("log stream", OnExit::Done, task);
     let frames = tokio_stream::wrappers::ReceiverStream::new(receiver).map(|chunk| chunk.map(Frame::data));
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     let kind = http::HeaderValue::from_static("text/plain");
@@ -155,15 +153,14 @@ fn current(
     })
 }
 
-async fn log_path(context: &Context, pod: &Pod, id: &str) -> Result<PathBuf, String> {
-    let status = context.cri.container(id).await;
+async fn log_path(runtime: &dyn Runtime, pod: &Pod, id: &str) -> Result<PathBuf, String> {
+    let status = runtime.container(id).await;
     match status {
         Ok(status) => Ok(PathBuf::from(status.log_path)),
         // Gone from the runtime; the file may be there still, but only the runtime knew which it was.
         Err(_) => {
-            let runtime =
-                PodRuntime::read(&context.cri, pod.uid()).await.map_err(|error| error.to_string())?;
-            let known = runtime.containers.into_iter().find(|one| one.id == id);
+            let state = PodRuntime::read(runtime, pod.uid()).await.map_err(|error| error.to_string())?;
+            let known = state.containers.into_iter().find(|one| one.id == id);
             known
                 .map(|one| PathBuf::from(one.log_path))
                 .ok_or_else(|| format!("unable to retrieve container logs for containerd://{id}"))
@@ -175,7 +172,7 @@ type Chunk = Result<Bytes, std::io::Error>;
 
 /// Sends the log; ends at its end, or when a followed container has ended, or when nobody listens.
 async fn stream(
-    context: Arc<Context>,
+    runtime: Arc<dyn Runtime>,
     path: PathBuf,
     id: String,
     options: LogOptions,
@@ -213,7 +210,7 @@ async fn stream(
             // What was written before the container ended has been read since it was seen to have ended.
             Ok(false) if !follow || ended => return,
             Ok(false) => {
-                ended = wait(&context, &id, watch.as_ref(), &sender).await;
+                ended = wait(&*runtime, &id, watch.as_ref(), &sender).await;
             }
         }
     }
@@ -235,7 +232,7 @@ impl Reader {
 }
 
 /// Waits for more; true once the container has ended or nobody listens.
-async fn wait(context: &Context, id: &str, watch: Option<&Watch>, sender: &mpsc::Sender<Chunk>) -> bool {
+async fn wait(runtime: &dyn Runtime, id: &str, watch: Option<&Watch>, sender: &mpsc::Sender<Chunk>) -> bool {
     let changed = async {
         match watch {
             Some(watch) => watch.changed(CHECK).await,
@@ -253,7 +250,7 @@ async fn wait(context: &Context, id: &str, watch: Option<&Watch>, sender: &mpsc:
         return false;
     }
     let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
-    !context.cri.container(id).await.is_ok_and(|status| status.state == running)
+    !runtime.container(id).await.is_ok_and(|status| status.state == running)
 }
 
 #[cfg(test)]

@@ -8,30 +8,30 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::context::Context;
 use crate::files;
-use crate::runtime::labels;
+use crate::runtime::{Runtime, labels};
 
 const PERIOD: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 10 * 1024 * 1024;
 const KEPT: usize = 5;
 
-pub(crate) async fn run(context: Arc<Context>) {
+/// Rotates the logs of the containers that carry this node's label.
+pub(crate) async fn run(runtime: Arc<dyn Runtime>, log_dir: PathBuf, instance_label: String) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        let directory = context.config.log_dir.clone();
+        let directory = log_dir.clone();
         let large = files::blocking(move || large_logs(&directory)).await;
         if large.is_empty() {
             continue;
         }
-        let mine = [(labels::INSTANCE.to_string(), context.instance_label())].into();
-        let Ok(containers) = context.cri.containers(mine).await else { continue };
+        let mine = [(labels::INSTANCE.to_string(), instance_label.clone())].into();
+        let Ok(containers) = runtime.containers(mine).await else { continue };
         let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
         for one in containers.into_iter().filter(|one| one.state == running) {
-            let Ok(status) = context.cri.container(&one.id).await else { continue };
+            let Ok(status) = runtime.container(&one.id).await else { continue };
             let path = PathBuf::from(status.log_path);
             if large.contains(&path) {
-                rotate(&context, &one.id, &path).await;
+                rotate(&*runtime, &one.id, &path).await;
             }
         }
     }
@@ -50,7 +50,7 @@ fn large_logs(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-async fn rotate(context: &Context, id: &str, path: &Path) {
+async fn rotate(runtime: &dyn Runtime, id: &str, path: &Path) {
     let stamp = Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
     let mut aside = path.as_os_str().to_os_string();
     aside.push(format!(".{stamp}"));
@@ -59,7 +59,7 @@ async fn rotate(context: &Context, id: &str, path: &Path) {
         tracing::warn!(path = %path.display(), %error, "log cannot be rotated");
         return;
     }
-    if let Err(error) = context.cri.reopen_log(id).await {
+    if let Err(error) = runtime.reopen_log(id).await {
         tracing::warn!(container = %id, %error, "the runtime does not open a new log");
         // Better one large log than one that nobody finds.
         let _ = std::fs::rename(&aside, path);

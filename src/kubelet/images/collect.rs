@@ -1,13 +1,17 @@
 //! Image garbage collection: above 85 % of the disk, images that no container uses go, oldest use first, until 80 %.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::context::Context;
+use super::ImageManager;
+use crate::files;
+use crate::host::Host;
 use crate::node::machine;
+use crate::runtime::Runtime;
 
 const PERIOD: Duration = Duration::from_secs(300);
 const HIGH: u64 = 85;
@@ -15,23 +19,33 @@ const LOW: u64 = 80;
 /// Younger ones may be about to be used.
 const MIN_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
 
-pub(crate) async fn run(context: Arc<Context>) {
+/// What is collected, and where.
+pub(crate) struct Collector {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) images: ImageManager,
+    /// A directory on the disk that images are on.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) sandbox_image: String,
+}
+
+pub(crate) async fn run(collector: Collector) {
     let mut last_used: HashMap<String, Timestamp> = HashMap::new();
     loop {
         tokio::time::sleep(PERIOD).await;
-        if let Err(error) = sweep(&context, &mut last_used).await {
+        if let Err(error) = sweep(&collector, &mut last_used).await {
             tracing::debug!(%error, "image garbage collection failed");
         }
     }
 }
 
 async fn sweep(
-    context: &Context,
+    collector: &Collector,
     last_used: &mut HashMap<String, Timestamp>,
 ) -> Result<(), crate::runtime::RuntimeError> {
     let now = Timestamp::now();
-    let images = context.cri.images().await?;
-    let containers = context.cri.containers(HashMap::new()).await?;
+    let images = collector.runtime.images().await?;
+    let containers = collector.runtime.containers(HashMap::new()).await?;
     let used: HashSet<&str> = containers.iter().map(|one| one.image_ref.as_str()).collect();
     for image in &images {
         let seen = last_used.entry(image.id.clone()).or_insert(now);
@@ -41,11 +55,11 @@ async fn sweep(
     }
     last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
     let percent = |disk: machine::Disk| (disk.usable - disk.available) * 100 / disk.usable.max(1);
-    let Some(disk) = machine::disk(&context.config.data_dir).filter(|disk| percent(*disk) > HIGH) else {
-        return Ok(());
-    };
+    let (host, place) = (collector.host.clone(), collector.data_dir.clone());
+    let disk = files::blocking(move || host.disk(&place)).await;
+    let Some(disk) = disk.filter(|disk| percent(*disk) > HIGH) else { return Ok(()) };
     let mut excess = (disk.usable - disk.available).saturating_sub(disk.usable / 100 * LOW);
-    let sandbox = context.cri.image(&context.config.sandbox_image).await?.map(|image| image.id);
+    let sandbox = collector.runtime.image(&collector.sandbox_image).await?.map(|image| image.id);
     let mut candidates: Vec<_> = images
         .into_iter()
         .filter(|image| {
@@ -59,8 +73,8 @@ async fn sweep(
             break;
         }
         tracing::info!(image = %image.repo_tags.join(", "), bytes = image.size, "removing an unused image: the disk is full");
-        context.cri.remove_image(&image.id).await?;
-        context.images.removed(&image.id);
+        collector.runtime.remove_image(&image.id).await?;
+        collector.images.removed(&image.id);
         excess = excess.saturating_sub(image.size);
     }
     Ok(())

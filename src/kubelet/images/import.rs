@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::events::EventType;
+use client::events::{EventType, Recorder};
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde::{Deserialize, Serialize};
 
 use super::archive::{self, Bundle};
-use super::{content, pause};
-use crate::context::Context;
+use super::{ImageManager, content, pause};
 use crate::dirwatch::{Changes, DirWatch};
 use crate::files;
-use crate::runtime::Cri;
+use crate::runtime::Runtime;
+use crate::wake::{WakeReason, Wakers};
 
 /// What was imported from a file, so that a restart need not do it again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ struct Stamp {
 type Stamps = BTreeMap<String, Stamp>;
 
 /// Makes sure that the sandbox image is there; tries for as long as the runtime does not answer.
-pub(crate) async fn sandbox_image(cri: &Cri, name: &str) {
+pub(crate) async fn sandbox_image(runtime: &dyn Runtime, name: &str) {
     let Some((canonical, bundle)) = sandbox_bundle(name) else {
         let architecture = archive::architecture();
         tracing::warn!(
@@ -40,13 +40,13 @@ pub(crate) async fn sandbox_image(cri: &Cri, name: &str) {
     };
     let mut delay = Duration::from_millis(20);
     loop {
-        let stored = match cri.image(name).await {
+        let stored = match runtime.image(name).await {
             Ok(Some(_)) => return,
-            Ok(None) => content::store(cri, &bundle).await,
+            Ok(None) => runtime.import(&bundle).await,
             Err(error) => Err(error.into()),
         };
         match stored {
-            Ok(()) => return await_visible(cri, &[canonical]).await,
+            Ok(()) => return await_visible(runtime, &[canonical]).await,
             Err(error) => tracing::debug!(%error, "the sandbox image is not there yet, will retry"),
         }
         tokio::time::sleep(delay).await;
@@ -61,12 +61,12 @@ fn sandbox_bundle(name: &str) -> Option<(String, Bundle)> {
 }
 
 /// The CRI side of containerd learns of images by event, a moment later.
-async fn await_visible(cri: &Cri, names: &[String]) {
+async fn await_visible(runtime: &dyn Runtime, names: &[String]) {
     let mut delay = Duration::from_millis(2);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     for name in names {
         while tokio::time::Instant::now() < deadline {
-            if matches!(cri.image(name).await, Ok(Some(_))) {
+            if matches!(runtime.image(name).await, Ok(Some(_))) {
                 break;
             }
             tokio::time::sleep(delay).await;
@@ -75,10 +75,21 @@ async fn await_visible(cri: &Cri, names: &[String]) {
     }
 }
 
+/// What archives are imported with.
+pub(crate) struct Importer {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) images: ImageManager,
+    pub(crate) wakers: Wakers,
+    pub(crate) recorder: Recorder,
+    pub(crate) node_name: String,
+    pub(crate) images_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+}
+
 /// Imports what is there, then what comes, for ever.
-pub(crate) async fn run(context: Arc<Context>) {
-    let directory = context.config.images_dir.clone();
-    let stamps = context.config.data_dir.join("imported-images.json");
+pub(crate) async fn run(importer: Importer) {
+    let directory = importer.images_dir.clone();
+    let stamps = importer.data_dir.join("imported-images.json");
     if let Err(error) = std::fs::create_dir_all(&directory) {
         tracing::warn!(directory = %directory.display(), %error, "the images directory cannot be made");
         return std::future::pending().await;
@@ -88,18 +99,18 @@ pub(crate) async fn run(context: Arc<Context>) {
     if let Err(error) = &watch {
         tracing::warn!(%error, "new image archives will not be noticed until the next start");
     }
-    import_all(&context, &directory, &stamps).await;
+    import_all(&importer, &directory, &stamps).await;
     let Ok(watch) = watch else { return std::future::pending().await };
     loop {
         if let Err(error) = watch.changed().await {
             tracing::warn!(%error, "the watch of the images directory failed");
             return std::future::pending().await;
         }
-        import_all(&context, &directory, &stamps).await;
+        import_all(&importer, &directory, &stamps).await;
     }
 }
 
-async fn import_all(context: &Context, directory: &Path, stamps_file: &Path) {
+async fn import_all(importer: &Importer, directory: &Path, stamps_file: &Path) {
     let (place, note) = (directory.to_path_buf(), stamps_file.to_path_buf());
     let (before, found) = files::blocking(move || (read_stamps(&note), archives(&place))).await;
     let mut stamps = before.clone();
@@ -108,11 +119,11 @@ async fn import_all(context: &Context, directory: &Path, stamps_file: &Path) {
         let known = stamps.get(&file_name(&file));
         if let Some(known) = known
             && (known.size, known.modified) == (stamp.size, stamp.modified)
-            && all_present(&context.cri, &known.names).await
+            && all_present(&*importer.runtime, &known.names).await
         {
             continue;
         }
-        let names = import_one(context, &file).await;
+        let names = import_one(importer, &file).await;
         stamps.insert(file_name(&file), Stamp { names, ..stamp });
     }
     if stamps != before
@@ -155,9 +166,9 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
     })
 }
 
-async fn all_present(cri: &Cri, names: &[String]) -> bool {
+async fn all_present(runtime: &dyn Runtime, names: &[String]) -> bool {
     for name in names {
-        if !matches!(cri.image(name).await, Ok(Some(_))) {
+        if !matches!(runtime.image(name).await, Ok(Some(_))) {
             return false;
         }
     }
@@ -165,16 +176,16 @@ async fn all_present(cri: &Cri, names: &[String]) -> bool {
 }
 
 /// The names that were imported; none from a bad file, which is reported.
-async fn import_one(context: &Context, file: &Path) -> Vec<String> {
+async fn import_one(importer: &Importer, file: &Path) -> Vec<String> {
     let path = file.to_path_buf();
     let read = files::blocking(move || archive::read(&path)).await;
     let why = match read {
-        Ok(bundles) => match store_all(&context.cri, &bundles).await {
+        Ok(bundles) => match store_all(&*importer.runtime, &bundles).await {
             Ok(names) => {
                 tracing::info!(file = %file_name(file), images = %names.join(", "), "image archive imported");
                 // Containers may be waiting for one of these.
-                context.images.forget_failures();
-                context.wakers.wake_all();
+                importer.images.forget_failures();
+                importer.wakers.wake_all(WakeReason::Images);
                 return names;
             }
             Err(error) => error.to_string(),
@@ -186,8 +197,8 @@ async fn import_one(context: &Context, file: &Path) -> Vec<String> {
     };
     tracing::warn!(file = %file_name(file), %why, "image archive cannot be imported");
     let message = format!("Failed to import image archive {:?}: {why}", file_name(file));
-    context.recorder.event(
-        &node_reference(&context.config.node_name),
+    importer.recorder.event(
+        &node_reference(&importer.node_name),
         EventType::Warning,
         "ImageImportFailed",
         message,
@@ -195,13 +206,13 @@ async fn import_one(context: &Context, file: &Path) -> Vec<String> {
     Vec::new()
 }
 
-async fn store_all(cri: &Cri, bundles: &[Bundle]) -> Result<Vec<String>, content::ImportError> {
+async fn store_all(runtime: &dyn Runtime, bundles: &[Bundle]) -> Result<Vec<String>, content::ImportError> {
     let mut names = Vec::new();
     for bundle in bundles {
-        content::store(cri, bundle).await?;
+        runtime.import(bundle).await?;
         names.extend(bundle.names.iter().cloned());
     }
-    await_visible(cri, &names).await;
+    await_visible(runtime, &names).await;
     Ok(names)
 }
 

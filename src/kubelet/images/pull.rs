@@ -7,19 +7,26 @@ use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use parking_lot::Mutex;
+use supervisor::Stage;
 
 use super::credentials;
 use super::name::ImageName;
 use super::settle::Settled;
-use crate::context::Context;
 use crate::pods::backoff::Backoff;
+use crate::pods::events::PodEvents;
 use crate::pods::turns::Turn;
-use crate::runtime::RuntimeError;
+use crate::runtime::{Runtime, RuntimeError};
+use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::spec::security::ImageUser;
 
-#[derive(Clone, Default)]
+/// Clones share what is known.
+#[derive(Clone)]
 pub(crate) struct ImageManager {
+    runtime: Arc<dyn Runtime>,
+    stage: Stage,
+    events: PodEvents,
+    sources: Sources,
     state: Arc<Mutex<State>>,
     settled: Settled,
 }
@@ -61,14 +68,19 @@ fn found(image: cri::Image) -> PulledImage {
 }
 
 impl ImageManager {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, stage: Stage, events: PodEvents, sources: Sources) -> Self {
+        let (state, settled) = (Arc::default(), Settled::default());
+        ImageManager { runtime, stage, events, sources, state, settled }
+    }
+
     /// Pulls that failed may be tried at once, as after an import.
     pub(crate) fn forget_failures(&self) {
         *self.state.lock() = State::default();
     }
 
     /// A container has been made of the image with this reference.
-    pub(crate) fn used(&self, context: &Context, reference: &str) {
-        self.settled.used(&context.cri, &context.stage, reference);
+    pub(crate) fn used(&self, reference: &str) {
+        self.settled.used(&self.runtime, &self.stage, reference);
     }
 
     /// The image with this reference was removed.
@@ -78,7 +90,6 @@ impl ImageManager {
 
     pub(crate) async fn ensure(
         &self,
-        context: &Context,
         pod: &Pod,
         container: &Container,
         sandbox: &cri::PodSandboxConfig,
@@ -86,14 +97,14 @@ impl ImageManager {
     ) -> Result<PulledImage, NotPulled> {
         let image = container.image.as_deref().unwrap_or("");
         let event = |kind, reason: &str, message: String| {
-            context.container_event(pod, &container.name, kind, reason, message);
+            self.events.container(pod, &container.name, kind, reason, message);
         };
         let name = ImageName::parse(image).map_err(|error| {
             let message = format!("Failed to apply default image tag {image:?}: {error}");
             event(EventType::Warning, "InspectFailed", message.clone());
             NotPulled { reason: "InvalidImageName", message, retry: None }
         })?;
-        let present = context.cri.image(image).await.map_err(|error| {
+        let present = self.runtime.image(image).await.map_err(|error| {
             let message = format!("Failed to inspect image {image:?}: {error}");
             event(EventType::Warning, "InspectFailed", message.clone());
             let retry = Some(Timestamp::now() + jiff::SignedDuration::from_secs(2));
@@ -120,12 +131,11 @@ impl ImageManager {
         if let Some(turn) = turn {
             turn.give_up();
         }
-        self.pull(context, pod, container, image, &name, sandbox).await
+        self.pull(pod, container, image, &name, sandbox).await
     }
 
     async fn pull(
         &self,
-        context: &Context,
         pod: &Pod,
         container: &Container,
         image: &str,
@@ -133,7 +143,7 @@ impl ImageManager {
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<PulledImage, NotPulled> {
         let event = |kind, reason: &str, message: String| {
-            context.container_event(pod, &container.name, kind, reason, message);
+            self.events.container(pod, &container.name, kind, reason, message);
         };
         let key = format!("{}_{image}", pod.uid());
         let now = Timestamp::now();
@@ -150,10 +160,10 @@ impl ImageManager {
         }
         event(EventType::Normal, "Pulling", format!("Pulling image {image:?}"));
         let began = std::time::Instant::now();
-        match self.pull_with_credentials(context, pod, image, name, sandbox).await {
+        match self.pull_with_credentials(pod, image, name, sandbox).await {
             Ok(reference) => {
                 self.succeeded(&key);
-                let pulled = context.cri.image(image).await.ok().flatten();
+                let pulled = self.runtime.image(image).await.ok().flatten();
                 let size = pulled.as_ref().map_or(0, |one| one.size);
                 let took = go_duration(began.elapsed());
                 event(
@@ -193,7 +203,6 @@ impl ImageManager {
     /// Tries each credential that fits, then none; the last failure counts.
     async fn pull_with_credentials(
         &self,
-        context: &Context,
         pod: &Pod,
         image: &str,
         name: &ImageName,
@@ -201,14 +210,14 @@ impl ImageManager {
     ) -> Result<String, RuntimeError> {
         let mut secrets = Vec::new();
         for reference in pod.spec_ref().image_pull_secrets.iter().flatten() {
-            match context.sources.get::<Secret>(pod.uid(), pod.namespace(), &reference.name).await {
+            match self.sources.get::<Secret>(pod.uid(), pod.namespace(), &reference.name).await {
                 Ok(Some(secret)) => secrets.push(secret),
                 _ => {
                     let message = format!(
                         "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
                         reference.name
                     );
-                    context.pod_event(pod, EventType::Warning, "FailedToRetrieveImagePullSecret", message);
+                    self.events.pod(pod, EventType::Warning, "FailedToRetrieveImagePullSecret", message);
                 }
             }
         }
@@ -220,7 +229,7 @@ impl ImageManager {
         }
         let mut outcome = Err(RuntimeError::from(tonic::Status::internal("no pull was tried")));
         for auth in credentials {
-            outcome = context.cri.pull_image(image, auth, Some(sandbox.clone())).await;
+            outcome = self.runtime.pull_image(image, auth, Some(sandbox.clone())).await;
             if outcome.is_ok() {
                 break;
             }

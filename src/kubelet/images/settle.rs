@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use supervisor::{OnExit, Stage};
 
-use crate::runtime::Cri;
+use crate::runtime::Runtime;
 
 /// Images whose files are known to be on the disk.
 #[derive(Clone, Default)]
@@ -19,13 +19,13 @@ pub(super) struct Settled(Arc<Mutex<HashSet<String>>>);
 
 impl Settled {
     /// To be called after a container was made of an image; the work is done beside.
-    pub(super) fn used(&self, cri: &Cri, stage: &Stage, image: &str) {
+    pub(super) fn used(&self, runtime: &Arc<dyn Runtime>, stage: &Stage, image: &str) {
         if !self.0.lock().insert(image.to_string()) {
             return;
         }
-        let (known, cri, image) = (self.clone(), cri.clone(), image.to_string());
+        let (known, runtime, image) = (self.clone(), runtime.clone(), image.to_string());
         stage.spawn_cancellable("image sync", OnExit::Done, async move {
-            if let Err(error) = sync(&cri).await {
+            if let Err(error) = sync(&*runtime).await {
                 tracing::warn!(image, %error, "an image's files are not synced to the disk; the next container tries again");
                 known.0.lock().remove(&image);
             }
@@ -48,8 +48,8 @@ enum SyncError {
     Ended(#[from] tokio::task::JoinError),
 }
 
-async fn sync(cri: &Cri) -> Result<(), SyncError> {
-    for path in cri.image_file_systems().await? {
+async fn sync(runtime: &dyn Runtime) -> Result<(), SyncError> {
+    for path in runtime.image_file_systems().await? {
         let synced = path.clone();
         let done = tokio::task::spawn_blocking(move || {
             let folder = File::open(&synced)?;

@@ -4,27 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ApiError, Patch};
-use client::Api;
+use client::{Api, ObjectApi};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use serde_json::json;
 
-use crate::context::Context;
-
 const NAMESPACE: &str = "kube-node-lease";
 const DURATION: i32 = 40;
 pub(crate) const RENEW: Duration = Duration::from_secs(10);
 
 /// Renews for ever; what fails is tried again sooner.
-pub(crate) async fn run(context: Arc<Context>, node: Arc<Node>) {
-    let leases: Api<Lease> = Api::namespaced(context.api.clone(), NAMESPACE);
+pub(crate) async fn run(api: Arc<dyn ObjectApi>, node: Arc<Node>) {
+    let name = node.metadata.name.clone().unwrap_or_default();
+    let leases: Api<Lease> = Api::namespaced(api, NAMESPACE);
     let mut known = false;
     let mut delay = Duration::from_millis(200);
     loop {
-        let done =
-            if known { renew(&context, &leases).await } else { acquire(&context, &leases, &node).await };
+        let done = if known { renew(&name, &leases).await } else { acquire(&name, &leases, &node).await };
         match done {
             Ok(()) => {
                 known = true;
@@ -41,22 +39,21 @@ pub(crate) async fn run(context: Arc<Context>, node: Arc<Node>) {
     }
 }
 
-async fn renew(context: &Context, leases: &Api<Lease>) -> Result<(), ApiError> {
+async fn renew(name: &str, leases: &Api<Lease>) -> Result<(), ApiError> {
     let body = json!({"spec": {"renewTime": MicroTime(Timestamp::now())}});
-    leases.patch(&context.config.node_name, Patch::merge(body)).await.map(|_| ())
+    leases.patch(name, Patch::merge(body)).await.map(|_| ())
 }
 
-async fn acquire(context: &Context, leases: &Api<Lease>, node: &Node) -> Result<(), ApiError> {
-    let name = &context.config.node_name;
+async fn acquire(name: &str, leases: &Api<Lease>, node: &Node) -> Result<(), ApiError> {
     let owner = OwnerReference {
         api_version: "v1".to_string(),
         kind: "Node".to_string(),
-        name: name.clone(),
+        name: name.to_string(),
         uid: node.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
     };
     let spec = LeaseSpec {
-        holder_identity: Some(name.clone()),
+        holder_identity: Some(name.to_string()),
         lease_duration_seconds: Some(DURATION),
         renew_time: Some(MicroTime(Timestamp::now())),
         ..LeaseSpec::default()
@@ -66,7 +63,7 @@ async fn acquire(context: &Context, leases: &Api<Lease>, node: &Node) -> Result<
         return leases.patch(name, Patch::merge(body)).await.map(|_| ());
     }
     let metadata = ObjectMeta {
-        name: Some(name.clone()),
+        name: Some(name.to_string()),
         namespace: Some(NAMESPACE.to_string()),
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ApiError, Patch};
-use client::Api;
+use client::{Api, ObjectApi};
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::machine::Machine;
 use crate::Config;
-use crate::context::Context;
 
 fn labels(config: &Config) -> BTreeMap<String, String> {
     let mut labels = config.labels.clone();
@@ -25,13 +24,13 @@ fn labels(config: &Config) -> BTreeMap<String, String> {
 }
 
 /// Registers for as long as it takes.
-pub(crate) async fn register(context: &Context, status: &NodeStatus) -> Arc<Node> {
+pub(crate) async fn register(api: &Arc<dyn ObjectApi>, config: &Config, status: &NodeStatus) -> Arc<Node> {
     let mut delay = Duration::from_millis(100);
     loop {
-        match try_register(context, status).await {
+        match try_register(api, config, status).await {
             Ok(node) => return node,
             Err(error) => {
-                tracing::warn!(node = %context.config.node_name, %error, "node not registered yet, will retry")
+                tracing::warn!(node = %config.node_name, %error, "node not registered yet, will retry")
             }
         }
         tokio::time::sleep(delay).await;
@@ -39,9 +38,12 @@ pub(crate) async fn register(context: &Context, status: &NodeStatus) -> Arc<Node
     }
 }
 
-async fn try_register(context: &Context, status: &NodeStatus) -> Result<Arc<Node>, ApiError> {
-    let config = &context.config;
-    let nodes: Api<Node> = Api::all(context.api.clone());
+async fn try_register(
+    api: &Arc<dyn ObjectApi>,
+    config: &Config,
+    status: &NodeStatus,
+) -> Result<Arc<Node>, ApiError> {
+    let nodes: Api<Node> = Api::all(api.clone());
     let annotations =
         [("volumes.kubernetes.io/controller-managed-attach-detach".to_string(), "true".to_string())];
     let node = Node {
@@ -59,18 +61,18 @@ async fn try_register(context: &Context, status: &NodeStatus) -> Result<Arc<Node
         status: Some(status.clone()),
     };
     match nodes.create(&node).await {
-        Err(error) if error.is_already_exists() => adopt(context, &nodes).await,
+        Err(error) if error.is_already_exists() => adopt(config, &nodes).await,
         other => other,
     }
 }
 
-async fn adopt(context: &Context, nodes: &Api<Node>) -> Result<Arc<Node>, ApiError> {
-    let name = &context.config.node_name;
+async fn adopt(config: &Config, nodes: &Api<Node>) -> Result<Arc<Node>, ApiError> {
+    let name = &config.node_name;
     let node = nodes.get(name).await?;
     let have = node.metadata.labels.clone().unwrap_or_default();
     let missing: BTreeMap<String, String> =
-        labels(&context.config).into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
-    let provider = context.config.provider_id.as_ref().filter(|_| {
+        labels(config).into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+    let provider = config.provider_id.as_ref().filter(|_| {
         node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()).is_none_or(str::is_empty)
     });
     if missing.is_empty() && provider.is_none() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Patch;
-use client::Api;
-use client::events::EventType;
+use client::events::{EventType, Recorder};
+use client::{Api, ObjectApi};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
@@ -14,35 +14,58 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
-use supervisor::{Latch, OnExit};
+use supervisor::{Latch, OnExit, Stage};
+use tokio::sync::watch;
 
-use super::machine::{self, Machine};
+use super::machine::Machine;
 use super::{lease, register};
-use crate::context::{Context, RuntimeHealth};
+use crate::Config;
+use crate::files;
+use crate::host::Host;
 use crate::images::import::node_reference;
-use crate::runtime::Cri;
+use crate::runtime::{Runtime, RuntimeHealth};
+use crate::spec::amount::Resources;
+use crate::wake::{WakeReason, Wakers};
 
 /// A full report at least this often.
 const REPORT: Duration = Duration::from_secs(300);
 /// Upstream's `nodeStatusMaxImages`.
 const MOST_IMAGES: usize = 50;
 
-pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
-    let reference = node_reference(&context.config.node_name);
-    context.recorder.event(&reference, EventType::Normal, "Starting", "Starting kubelet.");
-    watch_health(&context).await;
-    let mut reporter = Reporter { context: context.clone(), port, last: NodeStatus::default(), sent: None };
+/// What a node is told with.
+#[derive(Clone)]
+pub(crate) struct NodeAgent {
+    pub(crate) config: Arc<Config>,
+    pub(crate) api: Arc<dyn ObjectApi>,
+    pub(crate) stage: Stage,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) recorder: Recorder,
+    pub(crate) wakers: Wakers,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) allocatable: Resources,
+    /// The node's own object, once it is known.
+    pub(crate) node: watch::Sender<Option<Arc<Node>>>,
+    pub(crate) health: watch::Sender<RuntimeHealth>,
+}
+
+/// Registers the node and keeps its status, its lease and what is known of it current. `port` is the kubelet's, if it has
+/// one.
+pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
+    let name = &agent.config.node_name;
+    agent.recorder.event(&node_reference(name), EventType::Normal, "Starting", "Starting kubelet.");
+    watch_health(&agent).await;
+    let mut reporter = Reporter { agent: agent.clone(), port, last: NodeStatus::default(), sent: None };
     let first = reporter.status().await;
-    let node = register::register(&context, &first).await;
+    let node = register::register(&agent.api, &agent.config, &first).await;
     // Pods must not be judged by a node that is not known yet.
-    context.node.send_replace(Some(node.clone()));
+    agent.node.send_replace(Some(node.clone()));
     reporter.last = node.status.clone().unwrap_or_default();
-    tell_reboot(&context, &reporter.last);
-    follow_node(&context);
-    let leasing = lease::run(context.clone(), node);
-    context.stage.spawn_cancellable("node lease", OnExit::Stop, leasing);
-    let mut health = context.runtime.subscribe();
-    let mut address = context.config.node_ip.clone();
+    tell_reboot(&agent, &reporter.last);
+    follow_node(&agent);
+    agent.stage.spawn_cancellable("node lease", OnExit::Stop, lease::run(agent.api.clone(), node));
+    let mut health = agent.health.subscribe();
+    let mut address = agent.config.node_ip.clone();
     loop {
         address.mark_unchanged();
         let well = *health.borrow_and_update() == RuntimeHealth::Ready;
@@ -61,7 +84,7 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
                 let now = *address.borrow_and_update();
                 tracing::info!(address = %now, "the node has another address");
                 // Pods on the host's network have its address in their status.
-                context.wakers.wake_all();
+                agent.wakers.wake_all(WakeReason::Address);
             }
             () = tokio::time::sleep(lease::RENEW) => {}
         }
@@ -69,38 +92,38 @@ pub(crate) async fn run(context: Arc<Context>, port: u16, ready: Latch) {
 }
 
 /// The node is known from before, but the machine has been started anew since.
-fn tell_reboot(context: &Context, known: &NodeStatus) {
+fn tell_reboot(agent: &NodeAgent, known: &NodeStatus) {
     let before = known.node_info.as_ref().map_or("", |info| info.boot_id.as_str());
-    let now = &context.machine.boot_id;
+    let now = &agent.machine.boot_id;
     if !before.is_empty() && before != now {
-        let name = &context.config.node_name;
+        let name = &agent.config.node_name;
         let message = format!("Node {name} has been rebooted, boot id: {now}");
-        context.recorder.event(&node_reference(name), EventType::Warning, "Rebooted", message);
+        agent.recorder.event(&node_reference(name), EventType::Warning, "Rebooted", message);
     }
 }
 
-/// Keeps `context.node` current.
-fn follow_node(context: &Arc<Context>) {
-    let fields = api::FieldSelector::equals("metadata.name", &context.config.node_name);
-    let informers = client::Informers::new(context.api.clone(), context.stage.clone());
+/// Keeps the node's own object current.
+fn follow_node(agent: &NodeAgent) {
+    let fields = api::FieldSelector::equals("metadata.name", &agent.config.node_name);
+    let informers = client::Informers::new(agent.api.clone(), agent.stage.clone());
     let nodes = informers.selected::<Node>(None, api::LabelSelector::everything(), fields);
-    let shared = context.clone();
+    let known = agent.node.clone();
     nodes.on_change(move |change| {
         if let Some(node) = &change.new {
-            shared.node.send_replace(Some(node.clone()));
+            known.send_replace(Some(node.clone()));
         }
     });
 }
 
 /// Asks the runtime how it is: first at once, then every lease period, quickly while it is not ready.
-async fn watch_health(context: &Arc<Context>) {
-    let first = health(&context.cri).await;
-    context.runtime.send_replace(first);
-    let shared = context.clone();
-    context.stage.spawn_cancellable("runtime health", OnExit::Stop, async move {
+async fn watch_health(agent: &NodeAgent) {
+    let first = health(&*agent.runtime).await;
+    agent.health.send_replace(first);
+    let shared = agent.clone();
+    agent.stage.spawn_cancellable("runtime health", OnExit::Stop, async move {
         let mut delay = Duration::from_millis(20);
         loop {
-            let is_ready = *shared.runtime.borrow() == RuntimeHealth::Ready;
+            let is_ready = *shared.health.borrow() == RuntimeHealth::Ready;
             if is_ready {
                 delay = Duration::from_millis(20);
                 tokio::time::sleep(lease::RENEW).await;
@@ -108,18 +131,18 @@ async fn watch_health(context: &Arc<Context>) {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 3 / 2).min(Duration::from_secs(2));
             }
-            let now = health(&shared.cri).await;
+            let now = health(&*shared.runtime).await;
             let became_ready = now == RuntimeHealth::Ready && !is_ready;
-            shared.runtime.send_if_modified(|health| std::mem::replace(health, now.clone()) != now);
+            shared.health.send_if_modified(|health| std::mem::replace(health, now.clone()) != now);
             if became_ready {
-                shared.wakers.wake_all();
+                shared.wakers.wake_all(WakeReason::Runtime);
             }
         }
     });
 }
 
-async fn health(cri: &Cri) -> RuntimeHealth {
-    let conditions = match cri.status().await {
+async fn health(runtime: &dyn Runtime) -> RuntimeHealth {
+    let conditions = match runtime.status().await {
         Ok(conditions) => conditions,
         Err(_) => return RuntimeHealth::Down("container runtime is down".to_string()),
     };
@@ -141,8 +164,8 @@ async fn health(cri: &Cri) -> RuntimeHealth {
 }
 
 struct Reporter {
-    context: Arc<Context>,
-    port: u16,
+    agent: NodeAgent,
+    port: Option<u16>,
     /// As the API has it.
     last: NodeStatus,
     sent: Option<tokio::time::Instant>,
@@ -157,8 +180,8 @@ impl Reporter {
         }
         let patch = difference(&self.last, &status);
         let Some(patch) = patch else { return Ok(()) };
-        let nodes: Api<Node> = Api::all(self.context.api.clone());
-        let name = &self.context.config.node_name;
+        let nodes: Api<Node> = Api::all(self.agent.api.clone());
+        let name = &self.agent.config.node_name;
         match nodes.patch_status(name, Patch::strategic(json!({"status": patch}))).await {
             Ok(node) => {
                 self.tell(&status);
@@ -168,7 +191,7 @@ impl Reporter {
             }
             Err(error) if error.is_not_found() => {
                 // Someone deleted the node while it runs: it comes back, as upstream's does after a restart.
-                let node = register::register(&self.context, &status).await;
+                let node = register::register(&self.agent.api, &self.agent.config, &status).await;
                 self.last = node.status.clone().unwrap_or_default();
                 Ok(())
             }
@@ -178,8 +201,8 @@ impl Reporter {
 
     /// Events for conditions that changed.
     fn tell(&self, status: &NodeStatus) {
-        let reference = node_reference(&self.context.config.node_name);
-        let name = &self.context.config.node_name;
+        let reference = node_reference(&self.agent.config.node_name);
+        let name = &self.agent.config.node_name;
         for condition in status.conditions.iter().flatten() {
             let old = self.last.conditions.iter().flatten().find(|one| one.type_ == condition.type_);
             if self.sent.is_some() && old.is_some_and(|old| old.status == condition.status) {
@@ -197,33 +220,33 @@ impl Reporter {
                 _ => continue,
             };
             let message = format!("Node {name} status is now: {event}");
-            self.context.recorder.event(&reference, EventType::Normal, event, message);
+            self.agent.recorder.event(&reference, EventType::Normal, event, message);
         }
     }
 
     async fn status(&self) -> NodeStatus {
-        let context = &self.context;
-        let config = &context.config;
+        let agent = &self.agent;
+        let config = &agent.config;
         let own = config.node_ip.borrow().to_string();
         let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
         NodeStatus {
-            capacity: Some(context.machine.capacity(config.max_pods)),
-            allocatable: Some(context.allocatable.clone()),
-            conditions: Some(self.conditions()),
+            capacity: Some(agent.machine.capacity(config.max_pods)),
+            allocatable: Some(agent.allocatable.clone()),
+            conditions: Some(self.conditions().await),
             addresses: Some(vec![address("InternalIP", own), address("Hostname", config.node_name.clone())]),
-            daemon_endpoints: Some(NodeDaemonEndpoints {
-                kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(self.port) }),
+            daemon_endpoints: self.port.map(|port| NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
             }),
             node_info: Some(self.info().await),
-            images: Some(images(&context.cri).await),
+            images: Some(images(&*agent.runtime).await),
             ..NodeStatus::default()
         }
     }
 
     async fn info(&self) -> NodeSystemInfo {
-        let machine = &self.context.machine;
+        let machine = &self.agent.machine;
         // While the runtime is down, the version it had is the best answer.
-        let runtime = match self.context.cri.version().await {
+        let runtime = match self.agent.runtime.version().await {
             Ok(version) => format!("{}://{}", version.runtime_name, version.runtime_version),
             Err(_) => {
                 let last = self.last.node_info.as_ref().map(|info| info.container_runtime_version.clone());
@@ -236,7 +259,7 @@ impl Reporter {
             container_runtime_version: runtime,
             kernel_version: machine.kernel.clone(),
             kube_proxy_version: String::new(),
-            kubelet_version: self.context.config.version.clone(),
+            kubelet_version: self.agent.config.version.clone(),
             machine_id: machine.machine_id.clone(),
             operating_system: "linux".to_string(),
             os_image: machine.os_image.clone(),
@@ -246,16 +269,18 @@ impl Reporter {
         }
     }
 
-    fn conditions(&self) -> Vec<NodeCondition> {
-        let disk = machine::disk(&self.context.config.data_dir);
+    async fn conditions(&self) -> Vec<NodeCondition> {
+        let (host, place) = (self.agent.host.clone(), self.agent.config.data_dir.clone());
+        let (disk, available_memory, processes) =
+            files::blocking(move || (host.disk(&place), host.available_memory(), host.processes())).await;
         let low = |part: u64, of: u64, percent: u64| of > 0 && part * 100 < of * percent;
         let disk_pressure = disk.is_some_and(|disk| {
             low(disk.available, disk.usable, 10) || low(disk.inodes_free, disk.inodes, 5)
         });
-        let memory_pressure = machine::available_memory() < 100 * 1024 * 1024;
+        let memory_pressure = available_memory < 100 * 1024 * 1024;
         let pid_pressure =
-            machine::processes().is_some_and(|(running, most)| low(most.saturating_sub(running), most, 10));
-        let (ready, why) = match &*self.context.runtime.borrow() {
+            processes.is_some_and(|(running, most)| low(most.saturating_sub(running), most, 10));
+        let (ready, why) = match &*self.agent.health.borrow() {
             RuntimeHealth::Ready => (true, "kubelet is posting ready status".to_string()),
             RuntimeHealth::Unknown => {
                 (false, "container runtime status check may not have completed yet".to_string())
@@ -305,8 +330,8 @@ impl Reporter {
 }
 
 /// Largest first, as upstream lists them.
-async fn images(cri: &Cri) -> Vec<ContainerImage> {
-    let mut images = cri.images().await.unwrap_or_default();
+async fn images(runtime: &dyn Runtime) -> Vec<ContainerImage> {
+    let mut images = runtime.images().await.unwrap_or_default();
     images.sort_by(|one, other| other.size.cmp(&one.size).then_with(|| one.id.cmp(&other.id)));
     images.truncate(MOST_IMAGES);
     let names = |image: k8s_cri::v1::Image| {

@@ -4,16 +4,54 @@
 pub(crate) mod apparmor;
 pub(crate) mod sysctls;
 
+use std::sync::Arc;
+
 use api::affinity::RequiredNodes;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use tokio::sync::watch;
 
 use self::sysctls::SysctlAllowlist;
 use crate::spec::PodExt;
 use crate::spec::amount::{self, Resources};
 use crate::spec::resources::requested;
+use crate::wake::{Mail, Wakers};
 
 /// Reason and message of a refusal; the pod becomes Failed.
 pub(crate) type Refusal = (String, String);
+
+/// Who is let in on this node.
+pub(crate) struct Admission {
+    /// The node's own object; nobody is refused before it is known.
+    pub(crate) node: watch::Receiver<Option<Arc<Node>>>,
+    pub(crate) allocatable: Resources,
+    pub(crate) sysctls: SysctlAllowlist,
+    pub(crate) apparmor: bool,
+    /// Those who are in.
+    pub(crate) wakers: Wakers,
+}
+
+impl Admission {
+    /// Judges a pod by what is here now.
+    pub(crate) fn judge(&self, pod: &Pod) -> Result<(), Refusal> {
+        let Some(node) = self.node.borrow().clone() else { return Ok(()) };
+        let mails: Vec<Mail> = self.wakers.all().iter().map(|mailbox| mailbox.read()).collect();
+        let others: Vec<&Pod> = mails
+            .iter()
+            .filter_map(|mail| mail.pod.as_deref())
+            .filter(|other| other.uid() != pod.uid() && !other.is_finished() && came_before(other, pod))
+            .collect();
+        let rules = Rules { allocatable: &self.allocatable, sysctls: &self.sysctls, apparmor: self.apparmor };
+        admit(pod, &node, &rules, &others)
+    }
+}
+
+/// Order in which pods claim the node's room: older first.
+fn came_before(other: &Pod, pod: &Pod) -> bool {
+    let running = other.status.as_ref().is_some_and(|status| status.container_statuses.is_some());
+    let key =
+        |pod: &Pod| (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.uid().to_string());
+    running || key(other) < key(pod)
+}
 
 /// What a node lets in, beside what its object says.
 pub(crate) struct Rules<'a> {

@@ -1,29 +1,39 @@
 //! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the reason for which the
 //! container waits.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::events::EventType;
 use jiff::{SignedDuration, Timestamp};
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::backoff::go_duration;
-use super::plan::{Plan, Slot};
+use super::backoff::{Backoff, go_duration};
+use super::events::PodEvents;
+use super::hooks;
+use super::inputs::Inputs;
+use super::kill::{self, Killer};
+use super::plan::{PodActions, Slot};
 use super::turns::Turn;
-use super::{hooks, kill};
-use crate::context::{Context, RuntimeHealth};
+use crate::cgroups::Cgroups;
 use crate::files;
-use crate::probes::Kind;
+use crate::host::Host;
+use crate::images::ImageManager;
+use crate::probes::ProbeKind;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, time};
-use crate::spec::amount;
+use crate::runtime::{Runtime, RuntimeHealth};
 use crate::spec::container::ContainerInput;
 use crate::spec::sandbox::SandboxInput;
 use crate::spec::security::SeccompRules;
 use crate::spec::{PodExt, container, dns, sandbox, security};
 use crate::status::generate::Reasons;
 use crate::volumes::Mounted;
+use crate::wake::Owners;
 
 /// What came of carrying out a plan.
 #[derive(Debug, Default)]
@@ -40,9 +50,43 @@ impl Done {
     }
 }
 
+/// What starting containers takes, for all pods of a node.
+pub(crate) struct Launcher {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) health: watch::Receiver<RuntimeHealth>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) events: PodEvents,
+    pub(crate) killer: Killer,
+    pub(crate) images: ImageManager,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) inputs: Inputs,
+    pub(crate) restarts: Mutex<Backoff>,
+    pub(crate) owners: Owners,
+    pub(crate) settings: LaunchSettings,
+}
+
+/// The node's settings that sandboxes and containers are made with.
+pub(crate) struct LaunchSettings {
+    /// Value of the label that marks what this node made in the runtime.
+    pub(crate) instance_label: String,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) seccomp_dir: PathBuf,
+    pub(crate) seccomp_default: bool,
+    pub(crate) cluster_dns: Vec<IpAddr>,
+    pub(crate) cluster_domain: String,
+    /// Bytes.
+    pub(crate) node_memory: u64,
+}
+
+impl LaunchSettings {
+    pub(crate) fn log_directory(&self, pod: &Pod) -> PathBuf {
+        self.log_dir.join(format!("{}_{}_{}", pod.namespace(), pod.name(), pod.uid()))
+    }
+}
+
 /// One pod's run through a plan.
 pub(crate) struct Execution<'a> {
-    pub(crate) context: &'a Context,
+    pub(crate) launcher: &'a Launcher,
     pub(crate) pod: &'a Pod,
     pub(crate) status: &'a PodStatus,
     pub(crate) runtime: &'a PodRuntime,
@@ -68,15 +112,15 @@ impl Failure {
 }
 
 impl Execution<'_> {
-    pub(crate) async fn run(mut self, plan: Plan) -> Done {
+    pub(crate) async fn run(mut self, plan: PodActions) -> Done {
         let mut done = Done::default();
         if plan.kill_pod && !self.runtime.is_empty() {
             if plan.create_sandbox && plan.attempt > 0 {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
-                self.context.pod_event(self.pod, EventType::Normal, "SandboxChanged", message);
+                self.launcher.events.pod(self.pod, EventType::Normal, "SandboxChanged", message);
             }
             if let Err(error) = self.kill_pod(&mut done).await {
-                self.context.pod_event(
+                self.launcher.events.pod(
                     self.pod,
                     EventType::Warning,
                     "FailedKillPod",
@@ -103,7 +147,7 @@ impl Execution<'_> {
                 }
                 Err((reason, message)) => {
                     *self.sandbox_failures += 1;
-                    self.context.pod_event(self.pod, EventType::Warning, reason, message);
+                    self.launcher.events.pod(self.pod, EventType::Warning, reason, message);
                     let wait = (1i64 << (*self.sandbox_failures).min(4)).min(10);
                     done.retry_at(Timestamp::now() + SignedDuration::from_secs(wait));
                     return done;
@@ -111,7 +155,7 @@ impl Execution<'_> {
             },
             None => return done,
         };
-        let ips = if self.pod.host_network() { self.context.host_ips() } else { ips };
+        let ips = if self.pod.host_network() { self.launcher.inputs.host_ips() } else { ips };
         for slot in plan.start {
             if self.ending.is_cancelled() {
                 break;
@@ -123,20 +167,20 @@ impl Execution<'_> {
 
     async fn kill_pod(&self, done: &mut Done) -> Result<(), crate::runtime::RuntimeError> {
         let alive = self.runtime.running().next().is_some();
-        kill::containers(self.context, Some(self.pod), self.runtime, kill::grace_of(Some(self.pod), None))
-            .await?;
+        let killer = &self.launcher.killer;
+        killer.containers(Some(self.pod), self.runtime, kill::grace_of(Some(self.pod), None)).await?;
         if alive || self.runtime.sandboxes.iter().any(|one| one.ready) {
             done.changed = true;
         }
-        kill::sandboxes(&self.context.cri, self.runtime).await
+        killer.sandboxes(self.runtime).await
     }
 
     async fn kill_one(&self, kill: &super::plan::Kill, done: &mut Done) {
         let Some(record) = self.runtime.containers.iter().find(|one| one.id == kill.id) else { return };
         let definition = self.pod.find_container(&kill.name);
         let probe = definition.and_then(|one| match kill.probe {
-            Some(Kind::Liveness) => one.liveness_probe.as_ref(),
-            Some(Kind::Startup) => one.startup_probe.as_ref(),
+            Some(ProbeKind::Liveness) => one.liveness_probe.as_ref(),
+            Some(ProbeKind::Startup) => one.startup_probe.as_ref(),
             _ => None,
         });
         let grace = probe
@@ -144,27 +188,24 @@ impl Execution<'_> {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or_else(|| kill::grace_of(Some(self.pod), None), Duration::from_secs);
         done.changed = true;
-        let outcome =
-            kill::container(self.context, Some(self.pod), self.runtime, record, &kill.message, grace).await;
+        let killer = &self.launcher.killer;
+        let outcome = killer.container(Some(self.pod), self.runtime, record, &kill.message, grace).await;
         if let Err(error) = outcome {
             tracing::warn!(pod = %self.pod.described(), container = %kill.name, %error, "container not stopped");
         }
     }
 
-    pub(crate) fn log_directory(context: &Context, pod: &Pod) -> PathBuf {
-        context.config.log_dir.join(format!("{}_{}_{}", pod.namespace(), pod.name(), pod.uid()))
-    }
-
     async fn sandbox_config(&self, attempt: u32) -> cri::PodSandboxConfig {
-        let config = &self.context.config;
-        let node_dns = dns::parse(&files::blocking(node_resolv_conf).await);
-        let directory = Self::log_directory(self.context, self.pod);
+        let settings = &self.launcher.settings;
+        let host = self.launcher.host.clone();
+        let node_dns = dns::parse(&files::blocking(move || node_resolv_conf(&*host)).await);
+        let directory = settings.log_directory(self.pod);
         let input = SandboxInput {
-            instance: &self.context.instance_label(),
+            instance: &settings.instance_label,
             log_directory: &directory,
-            cgroup_parent: &self.context.cgroups.of_pod(self.pod),
-            dns: dns::of_pod(self.pod, &node_dns, &config.cluster_dns, &config.cluster_domain),
-            cluster_domain: &config.cluster_domain,
+            cgroup_parent: &self.launcher.cgroups.of_pod(self.pod),
+            dns: dns::of_pod(self.pod, &node_dns, &settings.cluster_dns, &settings.cluster_domain),
+            cluster_domain: &settings.cluster_domain,
             attempt,
         };
         sandbox::config(self.pod, input)
@@ -175,7 +216,7 @@ impl Execution<'_> {
         &self,
         config: &cri::PodSandboxConfig,
     ) -> Result<(String, Vec<String>), (&'static str, String)> {
-        if let RuntimeHealth::NetworkNotReady(why) = &*self.context.runtime.borrow()
+        if let RuntimeHealth::NetworkNotReady(why) = &*self.launcher.health.borrow()
             && !self.pod.host_network()
         {
             return Err(("NetworkNotReady", format!("network is not ready: {why}")));
@@ -184,21 +225,21 @@ impl Execution<'_> {
             let message = "Failed to create pod sandbox: user namespaces are not supported by this node";
             return Err(("FailedCreatePodSandBox", message.to_string()));
         }
-        self.context.cgroups.create_pod(self.pod).await.map_err(|error| {
+        self.launcher.cgroups.create_pod(self.pod).await.map_err(|error| {
             ("FailedCreatePodContainer", format!("unable to ensure pod container exists: {error}"))
         })?;
-        make_directory(PathBuf::from(&config.log_directory)).await.map_err(|error| {
+        self.make_directory(PathBuf::from(&config.log_directory)).await.map_err(|error| {
             ("FailedCreatePodSandBox", format!("Failed to create pod log directory: {error}"))
         })?;
         let failed = |error: crate::runtime::RuntimeError| {
             ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"))
         };
-        let id = self.context.cri.run_sandbox(config.clone()).await.map_err(failed)?;
-        self.context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
+        let id = self.launcher.runtime.run_sandbox(config.clone()).await.map_err(failed)?;
+        self.launcher.owners.note(&id, self.pod.uid());
         if self.pod.host_network() {
             return Ok((id, Vec::new()));
         }
-        let status = self.context.cri.sandbox(&id).await.map_err(failed)?;
+        let status = self.launcher.runtime.sandbox(&id).await.map_err(failed)?;
         let network = status.network.unwrap_or_default();
         let more = network.additional_ips.into_iter().map(|one| one.ip);
         Ok((id, std::iter::once(network.ip).chain(more).filter(|ip| !ip.is_empty()).collect()))
@@ -230,7 +271,7 @@ impl Execution<'_> {
                     _ => &failure.message,
                 };
                 if !crash {
-                    self.context.slot_event(
+                    self.launcher.events.slot(
                         self.pod,
                         slot,
                         EventType::Warning,
@@ -255,9 +296,9 @@ impl Execution<'_> {
         config: &cri::PodSandboxConfig,
     ) -> Result<(), Failure> {
         self.check_backoff(slot, definition)?;
-        let context = self.context;
+        let launcher = self.launcher;
         let pulled = tokio::select! {
-            pulled = context.images.ensure(context, self.pod, definition, config, self.turn) => pulled,
+            pulled = launcher.images.ensure(self.pod, definition, config, self.turn) => pulled,
             () = self.ending.cancelled() => return Err(Failure::soon("ErrImagePull", "the pod is being deleted".into())),
         };
         let pulled = pulled.map_err(|error| Failure {
@@ -270,40 +311,49 @@ impl Execution<'_> {
             return Err(Failure::soon("CreateContainerConfigError", refusal));
         }
         let config_error = |message| Failure::soon("CreateContainerConfigError", message);
-        let environment = self.environment(definition, ips).await.map_err(config_error)?;
-        let mounts = self.mounts(definition, ips, &environment, restart_count).await.map_err(config_error)?;
+        let environment =
+            launcher.inputs.environment(self.pod, definition, ips).await.map_err(config_error)?;
+        let inputs = &launcher.inputs;
+        let mounts =
+            inputs.mounts(self.pod, self.mounted, definition, ips, &environment, restart_count).await;
+        let mounts = mounts.map_err(config_error)?;
         let input = ContainerInput {
-            instance: &context.instance_label(),
+            instance: &launcher.settings.instance_label,
             image_ref: &pulled.reference,
             image_user: &pulled.user,
             env: environment,
             mounts,
             restart_count,
-            node_memory: i64::try_from(context.machine.memory).unwrap_or(i64::MAX),
-            no_swap: context.cgroups.is_v2(),
+            node_memory: i64::try_from(launcher.settings.node_memory).unwrap_or(i64::MAX),
+            no_swap: launcher.cgroups.is_v2(),
             seccomp: SeccompRules {
-                directory: &context.config.data_dir.join("seccomp"),
-                is_default: context.config.seccomp_default,
+                directory: &launcher.settings.seccomp_dir,
+                is_default: launcher.settings.seccomp_default,
             },
         };
         let wanted = container::config(self.pod, definition, input);
         let wanted = wanted.map_err(|error| config_error(error.to_string()))?;
-        let _ = make_directory(Path::new(&config.log_directory).join(&definition.name)).await;
-        let id = context
-            .cri
+        let _ = self.make_directory(Path::new(&config.log_directory).join(&definition.name)).await;
+        let id = launcher
+            .runtime
             .create_container(sandbox, wanted, config.clone())
             .await
             .map_err(|error| Failure::soon("CreateContainerError", error.message().to_string()))?;
-        context.images.used(context, &pulled.reference);
-        context.owners.lock().insert(id.clone(), self.pod.uid().to_string());
-        context.slot_event(self.pod, slot, EventType::Normal, "Created", "Container created");
-        context
-            .cri
+        launcher.images.used(&pulled.reference);
+        launcher.owners.note(&id, self.pod.uid());
+        launcher.events.slot(self.pod, slot, EventType::Normal, "Created", "Container created");
+        launcher
+            .runtime
             .start_container(&id)
             .await
             .map_err(|error| Failure::soon("RunContainerError", error.message().to_string()))?;
-        context.slot_event(self.pod, slot, EventType::Normal, "Started", "Container started");
+        launcher.events.slot(self.pod, slot, EventType::Normal, "Started", "Container started");
         self.post_start(slot, definition, &id, ips).await
+    }
+
+    async fn make_directory(&self, path: PathBuf) -> std::io::Result<()> {
+        let host = self.launcher.host.clone();
+        files::blocking(move || host.make_directory(&path, 0o755)).await
     }
 
     fn check_backoff(&self, slot: Slot, definition: &Container) -> Result<(), Failure> {
@@ -314,12 +364,12 @@ impl Execution<'_> {
         let Some(ended) = last.and_then(|one| time(one.finished_at)) else { return Ok(()) };
         let key = format!("{}_{}_{}", self.pod.uid(), definition.name, container::hash(definition));
         let now = Timestamp::now();
-        let mut restarts = self.context.restarts.lock();
+        let mut restarts = self.launcher.restarts.lock();
         if let Some(left) = restarts.remaining(&key, ended, now) {
             let delay = go_duration(restarts.delay(&key));
             let (pod, name) = (self.pod.described(), &definition.name);
             let event = format!("Back-off restarting failed container {name} in pod {pod}");
-            self.context.slot_event(self.pod, slot, EventType::Warning, "BackOff", event);
+            self.launcher.events.slot(self.pod, slot, EventType::Warning, "BackOff", event);
             let message = format!("back-off {delay} restarting failed container={name} pod={pod}");
             return Err(Failure { reason: "CrashLoopBackOff", message, retry: Some(now + left) });
         }
@@ -352,46 +402,33 @@ impl Execution<'_> {
         let Some(hook) = hook else { return Ok(()) };
         let ip = ips.first().and_then(|ip| ip.parse().ok()).filter(|_| !self.pod.host_network());
         let ran = tokio::select! {
-            ran = hooks::run(&self.context.cri, hook, definition, id, ip, Duration::ZERO) => ran,
+            ran = hooks::run(&*self.launcher.runtime, hook, definition, id, ip, Duration::ZERO) => ran,
             () = self.ending.cancelled() => return Ok(()),
         };
         let Err(error) = ran else { return Ok(()) };
         let message = format!("PostStartHook failed: {error}");
-        self.context.slot_event(self.pod, slot, EventType::Warning, "FailedPostStartHook", message.clone());
-        if let Ok(state) = PodRuntime::read(&self.context.cri, self.pod.uid()).await
+        self.launcher.events.slot(self.pod, slot, EventType::Warning, "FailedPostStartHook", message.clone());
+        if let Ok(state) = PodRuntime::read(&*self.launcher.runtime, self.pod.uid()).await
             && let Some(record) = state.containers.iter().find(|one| one.id == id)
         {
-            let _ = kill_after_hook(self.context, self.pod, &state, record).await;
+            let (pod, grace) = (Some(self.pod), kill::grace_of(Some(self.pod), None));
+            let killer = &self.launcher.killer;
+            // What is not stopped is found and stopped at the next look.
+            let _ = killer.container(pod, &state, record, "FailedPostStartHook", grace).await;
         }
         Err(Failure::soon("PostStartHookError", message))
     }
 }
 
-async fn kill_after_hook(
-    context: &Context,
-    pod: &Pod,
-    state: &PodRuntime,
-    record: &ContainerRecord,
-) -> Result<(), crate::runtime::RuntimeError> {
-    let message = "FailedPostStartHook";
-    kill::container(context, Some(pod), state, record, message, kill::grace_of(Some(pod), None)).await
-}
-
 /// The node's `resolv.conf`; where systemd-resolved puts a stub there, the file behind it. Blocks.
-fn node_resolv_conf() -> String {
-    let text = files::read_text("/etc/resolv.conf");
+fn node_resolv_conf(host: &dyn Host) -> String {
+    let text = host.read_text("/etc/resolv.conf");
     if text.lines().any(|line| line.trim() == "nameserver 127.0.0.53") {
-        let behind = files::read_text("/run/systemd/resolve/resolv.conf");
+        let behind = host.read_text("/run/systemd/resolve/resolv.conf");
         return if behind.is_empty() { text } else { behind };
     }
     text
 }
 
-async fn make_directory(path: PathBuf) -> std::io::Result<()> {
-    files::blocking(move || std::fs::create_dir_all(path)).await
-}
-
-/// Milli-CPUs that the node can give.
-pub(crate) fn allocatable_cpu(context: &Context) -> i64 {
-    amount::milli_cpu(Some(&context.allocatable)).unwrap_or(0)
-}
+#[cfg(test)]
+mod tests;

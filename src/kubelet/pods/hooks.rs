@@ -6,11 +6,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 
 use crate::probes::hook_get;
-use crate::runtime::Cri;
+use crate::runtime::Runtime;
 
 /// Runs a hook to its end; the error is the text of upstream's event.
 pub(crate) async fn run(
-    cri: &Cri,
+    runtime: &dyn Runtime,
     handler: &LifecycleHandler,
     container: &Container,
     id: &str,
@@ -19,7 +19,7 @@ pub(crate) async fn run(
 ) -> Result<(), String> {
     if let Some(exec) = &handler.exec {
         let command = exec.command.clone().unwrap_or_default();
-        return match cri.exec(id, &command, limit).await {
+        return match runtime.exec(id, &command, limit).await {
             Ok(reply) if reply.exit_code == 0 => Ok(()),
             Ok(reply) => {
                 let mut output = reply.stdout;

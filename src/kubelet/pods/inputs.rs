@@ -1,44 +1,67 @@
 //! What a container is given besides its image: its environment, its volumes, its hosts file and a place for its last words.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use client::Informer;
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use tokio::sync::watch;
 
-use super::execute::Execution;
 use crate::files;
+use crate::host::Host;
+use crate::sources::Sources;
+use crate::spec::amount::Resources;
 use crate::spec::env::EnvInput;
 use crate::spec::fields::Addresses;
 use crate::spec::{PodExt, container, env, hosts};
-use crate::volumes::{MountedVolume, subpath};
+use crate::volumes::{Mounted, MountedVolume};
 
-impl Execution<'_> {
+/// Where containers' inputs come from.
+pub(crate) struct Inputs {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) sources: Sources,
+    pub(crate) services: Informer<Service>,
+    /// What the node can give to pods.
+    pub(crate) allocatable: Resources,
+    /// Directory of the pods' directories.
+    pub(crate) pods_dir: PathBuf,
+    pub(crate) cluster_domain: String,
+    pub(crate) node_ip: watch::Receiver<IpAddr>,
+}
+
+impl Inputs {
+    pub(crate) fn host_ips(&self) -> Vec<String> {
+        vec![self.node_ip.borrow().to_string()]
+    }
+
     pub(super) async fn environment(
         &self,
+        pod: &Pod,
         definition: &Container,
         ips: &[String],
     ) -> Result<std::collections::BTreeMap<String, String>, String> {
-        let (uid, namespace) = (self.pod.uid(), self.pod.namespace());
+        let (uid, namespace) = (pod.uid(), pod.namespace());
         let (config_maps, secrets) = env::referenced(definition);
         let mut sources = env::Sources::default();
         for name in config_maps {
-            let found = self.context.sources.get::<ConfigMap>(uid, namespace, &name).await;
+            let found = self.sources.get::<ConfigMap>(uid, namespace, &name).await;
             sources.config_maps.insert(name, found.map_err(|error| error.to_string())?);
         }
         for name in secrets {
-            let found = self.context.sources.get::<Secret>(uid, namespace, &name).await;
+            let found = self.sources.get::<Secret>(uid, namespace, &name).await;
             sources.secrets.insert(name, found.map_err(|error| error.to_string())?);
         }
-        let links = self.pod.spec_ref().enable_service_links.unwrap_or(true);
-        let mut services = self.context.services.list(Some(namespace));
-        services.extend(self.context.services.get(Some("default"), "kubernetes"));
+        let links = pod.spec_ref().enable_service_links.unwrap_or(true);
+        let mut services = self.services.list(Some(namespace));
+        services.extend(self.services.get(Some("default"), "kubernetes"));
         let services = env::service_variables(&services, namespace, links);
-        let addresses = Addresses { host: self.context.host_ips(), pod: ips.to_vec() };
+        let addresses = Addresses { host: self.host_ips(), pod: ips.to_vec() };
         let input = EnvInput {
-            pod: self.pod,
+            pod,
             addresses: &addresses,
-            allocatable: &self.context.allocatable,
+            allocatable: &self.allocatable,
             services: &services,
             sources: &sources,
         };
@@ -47,15 +70,17 @@ impl Execution<'_> {
 
     pub(super) async fn mounts(
         &self,
+        pod: &Pod,
+        mounted: &Mounted,
         definition: &Container,
         ips: &[String],
         env: &std::collections::BTreeMap<String, String>,
         restart_count: i32,
     ) -> Result<Vec<cri::Mount>, String> {
         let mut mounts = Vec::new();
-        let pod_dir = self.context.volumes.pod_dir(self.pod.uid());
+        let pod_dir = self.pods_dir.join(pod.uid());
         for (index, mount) in definition.volume_mounts.iter().flatten().enumerate() {
-            let volume = self.mounted.volumes.get(&mount.name);
+            let volume = mounted.volumes.get(&mount.name);
             let MountedVolume { path, read_only } = volume.cloned().ok_or_else(|| {
                 format!("cannot find volume {:?} to mount into container {:?}", mount.name, definition.name)
             })?;
@@ -71,7 +96,11 @@ impl Execution<'_> {
                     .join(&mount.name)
                     .join(&definition.name)
                     .join(index.to_string());
-                files::blocking(move || subpath::bind(&path, &sub, target)).await?
+                files::blocking({
+                    let host = self.host.clone();
+                    move || host.bind(&path, &sub, target)
+                })
+                .await?
             };
             let propagation = match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
@@ -86,13 +115,14 @@ impl Execution<'_> {
                 ..Default::default()
             });
         }
-        self.hosts_mount(definition, ips, &pod_dir, &mut mounts).await?;
+        self.hosts_mount(pod, definition, ips, &pod_dir, &mut mounts).await?;
         self.termination_mount(definition, &pod_dir, restart_count, &mut mounts).await?;
         Ok(mounts)
     }
 
     async fn hosts_mount(
         &self,
+        pod: &Pod,
         definition: &Container,
         ips: &[String],
         pod_dir: &Path,
@@ -102,10 +132,13 @@ impl Execution<'_> {
         if own {
             return Ok(());
         }
-        let node = files::blocking(|| files::read_text("/etc/hosts")).await;
-        let text = hosts::hosts_file(self.pod, ips, &self.context.config.cluster_domain, &node);
-        let path = pod_dir.join("etc-hosts");
-        write_file(&path, text.into_bytes(), 0o644).await?;
+        let (host, ips, pod) = (self.host.clone(), ips.to_vec(), pod.clone());
+        let (path, domain) = (pod_dir.join("etc-hosts"), self.cluster_domain.clone());
+        let path = files::blocking(move || {
+            let text = hosts::hosts_file(&pod, &ips, &domain, &host.read_text("/etc/hosts"));
+            write_file(&*host, &path, text.as_bytes(), 0o644).map(|()| path)
+        })
+        .await?;
         mounts.push(cri::Mount {
             container_path: "/etc/hosts".to_string(),
             host_path: path.to_string_lossy().into_owned(),
@@ -122,7 +155,8 @@ impl Execution<'_> {
         mounts: &mut Vec<cri::Mount>,
     ) -> Result<(), String> {
         let path = pod_dir.join("containers").join(&definition.name).join(restart_count.to_string());
-        write_file(&path, Vec::new(), 0o666).await?;
+        let host = self.host.clone();
+        let path = files::blocking(move || write_file(&*host, &path, b"", 0o666).map(|()| path)).await?;
         mounts.push(cri::Mount {
             container_path: container::termination_path(definition).to_string(),
             host_path: path.to_string_lossy().into_owned(),
@@ -139,17 +173,6 @@ fn absolute(path: &str, working_dir: Option<&str>) -> String {
     format!("{}/{path}", working_dir.unwrap_or("").trim_end_matches('/'))
 }
 
-async fn write_file(path: &Path, data: Vec<u8>, mode: u32) -> Result<(), String> {
-    let path = path.to_path_buf();
-    let written = files::blocking(move || {
-        let write = || {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            std::fs::write(&path, data)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
-        };
-        write().map_err(|error: std::io::Error| format!("cannot write {}: {error}", path.display()))
-    });
-    written.await
+fn write_file(host: &dyn Host, path: &Path, data: &[u8], mode: u32) -> Result<(), String> {
+    host.write_file(path, data, mode).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

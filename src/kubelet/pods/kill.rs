@@ -1,6 +1,7 @@
 //! Stopping containers and sandboxes, with grace: preStop hook, stop signal, and the end when the time is over. Sidecars
 //! stop after the containers they serve, last started first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::events::EventType;
@@ -8,10 +9,10 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
+use super::events::PodEvents;
 use super::hooks;
-use crate::context::Context;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
-use crate::runtime::{Cri, RuntimeError};
+use crate::runtime::{Runtime, RuntimeError};
 use crate::spec::{PodExt, is_sidecar};
 
 /// A container has at least this long to end after its stop signal.
@@ -30,106 +31,117 @@ pub(crate) fn grace_of(pod: Option<&Pod>, record: Option<&ContainerRecord>) -> D
     Duration::from_secs(u64::try_from(seconds.unwrap_or(30)).unwrap_or(0).max(1))
 }
 
-fn is_gone(error: &RuntimeError) -> bool {
-    error.is_not_found()
+fn unless_gone(outcome: Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+    match outcome {
+        Err(error) if error.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
 }
 
-/// Stops one container; no error if it is gone.
-pub(crate) async fn container(
-    context: &Context,
-    pod: Option<&Pod>,
-    runtime: &PodRuntime,
-    record: &ContainerRecord,
-    message: &str,
-    grace: Duration,
-) -> Result<(), RuntimeError> {
-    if let Some(pod) = pod {
-        context.container_event(pod, &record.name, EventType::Normal, "Killing", message);
+/// Stops and removes what runs. Clones do the same.
+#[derive(Clone)]
+pub(crate) struct Killer {
+    runtime: Arc<dyn Runtime>,
+    events: PodEvents,
+}
+
+impl Killer {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: PodEvents) -> Self {
+        Killer { runtime, events }
     }
-    let began = Instant::now();
-    let definition = pod.and_then(|pod| pod.find_container(&record.name));
-    let hook = definition.and_then(|one| one.lifecycle.as_ref()).and_then(|one| one.pre_stop.as_ref());
-    if let (Some(pod), Some(definition), Some(hook)) = (pod, definition, hook)
-        && record.phase == ContainerPhase::Running
-    {
+
+    /// Stops one container; no error if it is gone.
+    pub(crate) async fn container(
+        &self,
+        pod: Option<&Pod>,
+        state: &PodRuntime,
+        record: &ContainerRecord,
+        message: &str,
+        grace: Duration,
+    ) -> Result<(), RuntimeError> {
+        if let Some(pod) = pod {
+            self.events.container(pod, &record.name, EventType::Normal, "Killing", message);
+        }
+        let began = Instant::now();
+        self.pre_stop(pod, state, record, grace).await;
+        let left = grace.saturating_sub(began.elapsed()).max(LEAST);
+        unless_gone(self.runtime.stop_container(&record.id, left).await)
+    }
+
+    /// Runs the container's preStop hook, which has the pod's grace. What it fails with is told and stops nothing.
+    async fn pre_stop(
+        &self,
+        pod: Option<&Pod>,
+        state: &PodRuntime,
+        record: &ContainerRecord,
+        grace: Duration,
+    ) {
+        let Some(pod) = pod.filter(|_| record.phase == ContainerPhase::Running) else { return };
+        let Some(definition) = pod.find_container(&record.name) else { return };
+        let hook = definition.lifecycle.as_ref().and_then(|one| one.pre_stop.as_ref());
+        let Some(hook) = hook else { return };
         let ip =
-            runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).and_then(|ip| ip.parse().ok());
-        let run = hooks::run(&context.cri, hook, definition, &record.id, ip, grace);
+            state.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).and_then(|ip| ip.parse().ok());
+        let run = hooks::run(&*self.runtime, hook, definition, &record.id, ip, grace);
         let failed = match tokio::time::timeout(grace, run).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some("the grace period is over".to_string()),
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => "the grace period is over".to_string(),
         };
-        if let Some(error) = failed {
-            let message = format!("PreStopHook failed: {error}");
-            context.container_event(pod, &record.name, EventType::Warning, "FailedPreStopHook", message);
-        }
+        let message = format!("PreStopHook failed: {failed}");
+        self.events.container(pod, &record.name, EventType::Warning, "FailedPreStopHook", message);
     }
-    let left = grace.saturating_sub(began.elapsed()).max(LEAST);
-    match context.cri.stop_container(&record.id, left).await {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
+
+    /// Stops all containers of a pod, together but for sidecars.
+    pub(crate) async fn containers(
+        &self,
+        pod: Option<&Pod>,
+        state: &PodRuntime,
+        grace: Duration,
+    ) -> Result<(), RuntimeError> {
+        let began = Instant::now();
+        let (mut sidecars, main): (Vec<&ContainerRecord>, Vec<&ContainerRecord>) = state
+            .containers
+            .iter()
+            .filter(|one| matches!(one.phase, ContainerPhase::Running | ContainerPhase::Unknown))
+            .partition(|one| pod.and_then(|pod| pod.find_container(&one.name)).is_some_and(is_sidecar));
+        let stop = |record, grace| async move {
+            let record: &ContainerRecord = record;
+            let message = format!("Stopping container {}", record.name);
+            self.container(pod, state, record, &message, grace).await
+        };
+        let mut outcomes = join_all(main.into_iter().map(|record| stop(record, grace))).await;
+        let order = |record: &&ContainerRecord| {
+            pod.map_or(0, |pod| {
+                pod.init_containers().iter().position(|one| one.name == record.name).unwrap_or(0)
+            })
+        };
+        sidecars.sort_by_key(|record| std::cmp::Reverse(order(record)));
+        for record in sidecars {
+            outcomes.push(stop(record, grace.saturating_sub(began.elapsed())).await);
+        }
+        outcomes.into_iter().collect()
+    }
+
+    /// Stops a pod's sandboxes, which frees their network.
+    pub(crate) async fn sandboxes(&self, state: &PodRuntime) -> Result<(), RuntimeError> {
+        for sandbox in &state.sandboxes {
+            unless_gone(self.runtime.stop_sandbox(&sandbox.id).await)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything of a pod from the runtime.
+    pub(crate) async fn remove(&self, state: &PodRuntime) -> Result<(), RuntimeError> {
+        for record in &state.containers {
+            unless_gone(self.runtime.remove_container(&record.id).await)?;
+        }
+        for sandbox in &state.sandboxes {
+            unless_gone(self.runtime.remove_sandbox(&sandbox.id).await)?;
+        }
+        Ok(())
     }
 }
 
-/// Stops all containers of a pod, together but for sidecars.
-pub(crate) async fn containers(
-    context: &Context,
-    pod: Option<&Pod>,
-    runtime: &PodRuntime,
-    grace: Duration,
-) -> Result<(), RuntimeError> {
-    let began = Instant::now();
-    let (mut sidecars, main): (Vec<&ContainerRecord>, Vec<&ContainerRecord>) = runtime
-        .containers
-        .iter()
-        .filter(|one| {
-            matches!(one.phase, ContainerPhase::Running | ContainerPhase::Unknown | ContainerPhase::Created)
-        })
-        .partition(|one| pod.and_then(|pod| pod.find_container(&one.name)).is_some_and(is_sidecar));
-    let stop = |record, grace| async move {
-        let record: &ContainerRecord = record;
-        if record.phase == ContainerPhase::Created {
-            return Ok(());
-        }
-        let message = format!("Stopping container {}", record.name);
-        container(context, pod, runtime, record, &message, grace).await
-    };
-    let mut outcomes = join_all(main.into_iter().map(|record| stop(record, grace))).await;
-    let order = |record: &&ContainerRecord| {
-        pod.map_or(0, |pod| pod.init_containers().iter().position(|one| one.name == record.name).unwrap_or(0))
-    };
-    sidecars.sort_by_key(|record| std::cmp::Reverse(order(record)));
-    for record in sidecars {
-        outcomes.push(stop(record, grace.saturating_sub(began.elapsed())).await);
-    }
-    outcomes.into_iter().collect()
-}
-
-/// Stops a pod's sandboxes, which frees their network.
-pub(crate) async fn sandboxes(cri: &Cri, runtime: &PodRuntime) -> Result<(), RuntimeError> {
-    for sandbox in &runtime.sandboxes {
-        match cri.stop_sandbox(&sandbox.id).await {
-            Err(error) if !is_gone(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes everything of a pod from the runtime.
-pub(crate) async fn remove(cri: &Cri, runtime: &PodRuntime) -> Result<(), RuntimeError> {
-    for record in &runtime.containers {
-        match cri.remove_container(&record.id).await {
-            Err(error) if !is_gone(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    for sandbox in &runtime.sandboxes {
-        match cri.remove_sandbox(&sandbox.id).await {
-            Err(error) if !is_gone(&error) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::probes::{Outcome, ProbeView};
+use crate::probes::{ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
 use crate::spec::{PodExt, container, is_sidecar};
 
@@ -32,11 +32,11 @@ pub(crate) struct Kill {
     pub(crate) name: String,
     pub(crate) message: String,
     /// A failed startup or liveness probe has its own grace period.
-    pub(crate) probe: Option<crate::probes::Kind>,
+    pub(crate) probe: Option<crate::probes::ProbeKind>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct PodActions {
     /// Stop everything there is, first.
     pub(crate) kill_pod: bool,
     pub(crate) create_sandbox: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
     pub(crate) start: Vec<Slot>,
 }
 
-impl Plan {
+impl PodActions {
     pub(crate) fn starts_something(&self) -> bool {
         self.create_sandbox || !self.start.is_empty()
     }
@@ -83,7 +83,7 @@ fn may_restart(pod: &Pod, container: &Container) -> bool {
     container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) != "Never"
 }
 
-pub(crate) fn plan(pod: &Pod, runtime: &PodRuntime, probes: &dyn ProbeView) -> Plan {
+pub(crate) fn plan(pod: &Pod, runtime: &PodRuntime, probes: &dyn ProbeView) -> PodActions {
     match runtime.sandboxes.first() {
         None => fresh_sandbox(pod, runtime, 0),
         Some(newest) => {
@@ -99,8 +99,8 @@ pub(crate) fn plan(pod: &Pod, runtime: &PodRuntime, probes: &dyn ProbeView) -> P
     }
 }
 
-fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> Plan {
-    let mut plan = Plan { kill_pod: true, attempt, ..Plan::default() };
+fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> PodActions {
+    let mut plan = PodActions { kill_pod: true, attempt, ..PodActions::default() };
     if pod.restart_policy() == "Never" && attempt != 0 && !runtime.containers.is_empty() {
         return plan;
     }
@@ -124,8 +124,8 @@ fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> Plan {
     plan
 }
 
-fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn ProbeView) -> Plan {
-    let mut plan = Plan { sandbox: Some(sandbox.to_string()), ..Plan::default() };
+fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn ProbeView) -> PodActions {
+    let mut plan = PodActions { sandbox: Some(sandbox.to_string()), ..PodActions::default() };
     let mut kept = 0;
     match init_containers(pod, runtime, sandbox, probes, &mut plan) {
         Initialization::Failed => {
@@ -175,7 +175,7 @@ fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn Probe
 fn killing(
     record: &ContainerRecord,
     message: String,
-    probe: Option<crate::probes::Kind>,
+    probe: Option<crate::probes::ProbeKind>,
     restart: bool,
 ) -> Kill {
     let message = if restart { format!("{message}, will be restarted") } else { message };
@@ -187,17 +187,17 @@ fn fault(
     container: &Container,
     record: &ContainerRecord,
     probes: &dyn ProbeView,
-) -> Option<(String, Option<crate::probes::Kind>)> {
-    use crate::probes::Kind;
+) -> Option<(String, Option<crate::probes::ProbeKind>)> {
+    use crate::probes::ProbeKind;
     let name = &container.name;
     if record.hash != container::hash(container) {
         return Some((format!("Container {name} definition changed"), None));
     }
-    if probes.outcome(Kind::Liveness, &record.id) == Some(Outcome::Failure) {
-        return Some((format!("Container {name} failed liveness probe"), Some(Kind::Liveness)));
+    if probes.outcome(ProbeKind::Liveness, &record.id) == Some(ProbeOutcome::Failure) {
+        return Some((format!("Container {name} failed liveness probe"), Some(ProbeKind::Liveness)));
     }
-    if probes.outcome(Kind::Startup, &record.id) == Some(Outcome::Failure) {
-        return Some((format!("Container {name} failed startup probe"), Some(Kind::Startup)));
+    if probes.outcome(ProbeKind::Startup, &record.id) == Some(ProbeOutcome::Failure) {
+        return Some((format!("Container {name} failed startup probe"), Some(ProbeKind::Startup)));
     }
     None
 }
@@ -215,7 +215,7 @@ fn init_containers(
     runtime: &PodRuntime,
     sandbox: &str,
     probes: &dyn ProbeView,
-    plan: &mut Plan,
+    plan: &mut PodActions,
 ) -> Initialization {
     let here = |name: &str| runtime.containers.iter().find(|one| one.name == name && one.sandbox == sandbox);
     let done_before = pod.containers().iter().any(|one| here(&one.name).is_some());
@@ -251,7 +251,7 @@ fn sidecar(
     container: &Container,
     record: Option<&ContainerRecord>,
     probes: &dyn ProbeView,
-    plan: &mut Plan,
+    plan: &mut PodActions,
 ) -> bool {
     match record {
         Some(record) if record.phase == ContainerPhase::Running => {
@@ -261,7 +261,8 @@ fn sidecar(
                 return true;
             }
             container.startup_probe.is_some()
-                && probes.outcome(crate::probes::Kind::Startup, &record.id) != Some(Outcome::Success)
+                && probes.outcome(crate::probes::ProbeKind::Startup, &record.id)
+                    != Some(ProbeOutcome::Success)
         }
         _ => {
             plan.start.push(Slot::Init(index));

@@ -1,23 +1,32 @@
-//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left.
+//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left. What comes once its containers have
+//! ended is in [`giving_back`].
+
+mod giving_back;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::Api;
+use client::ObjectApi;
 use client::events::EventType;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::execute::{Done, Execution};
-use super::{admit, kill, plan};
-use crate::context::{Context, Mail, Mailbox};
-use crate::files;
-use crate::runtime::RuntimeError;
+use super::admit::Admission;
+use super::events::PodEvents;
+use super::execute::{Done, Execution, Launcher};
+use super::turns::Turns;
+use super::{kill, plan};
+use crate::host::Host;
+use crate::probes::ProbeManager;
 use crate::runtime::state::{ContainerPhase, PodRuntime};
+use crate::runtime::{Runtime, RuntimeError};
+use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::status::generate::{Reasons, StatusInput, generate};
-use crate::volumes::Mounted;
+use crate::status::sender::StatusSender;
+use crate::volumes::{Mounted, Volumes};
+use crate::wake::{Mail, Mailbox, Wakers};
 
 /// Where a pod is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +50,24 @@ enum Next {
     End,
 }
 
+/// What the workers of one node share.
+pub(crate) struct WorkerDeps {
+    pub(crate) api: Arc<dyn ObjectApi>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) events: PodEvents,
+    pub(crate) wakers: Wakers,
+    pub(crate) sources: Sources,
+    pub(crate) admission: Admission,
+    pub(crate) status: StatusSender,
+    pub(crate) probes: ProbeManager,
+    pub(crate) volumes: Volumes,
+    pub(crate) launcher: Launcher,
+    pub(crate) turns: Turns,
+}
+
 pub(crate) struct Worker {
-    context: Arc<Context>,
+    deps: Arc<WorkerDeps>,
     uid: String,
     mailbox: Arc<Mailbox>,
     state: State,
@@ -55,12 +80,14 @@ pub(crate) struct Worker {
     failures: u32,
     /// Volumes and cgroup have been given back.
     cleaned: bool,
+    /// The volumes as they were set up last, if nothing has happened since that could change them.
+    mounted: Option<Mounted>,
 }
 
 impl Worker {
-    pub(crate) fn new(context: Arc<Context>, uid: String, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(deps: Arc<WorkerDeps>, uid: String, mailbox: Arc<Mailbox>) -> Self {
         Worker {
-            context,
+            deps,
             uid,
             mailbox,
             state: State::Syncing,
@@ -71,11 +98,17 @@ impl Worker {
             sandbox_failures: 0,
             failures: 0,
             cleaned: false,
+            mounted: None,
         }
     }
 
     pub(crate) async fn run(mut self) {
         loop {
+            let reasons = self.mailbox.take_reasons();
+            if reasons.iter().any(|reason| reason.concerns_volumes()) {
+                self.mounted = None;
+            }
+            tracing::trace!(uid = %self.uid, ?reasons, state = ?self.state, "looking at a pod");
             let mail = self.mailbox.read();
             let next = match self.state {
                 State::Syncing => self.sync(&mail).await,
@@ -107,17 +140,17 @@ impl Worker {
                 }
             }
         }
-        self.context.wakers.remove(&self.uid);
-        self.context.sources.release(&self.uid);
-        self.context.status.forget(&self.uid);
-        self.context.restarts.lock().forget_all(&self.uid);
-        self.context.images.forget_pod(&self.uid);
-        self.context.owners.lock().retain(|_, owner| *owner != self.uid);
+        self.deps.wakers.remove(&self.uid);
+        self.deps.sources.release(&self.uid);
+        self.deps.status.forget(&self.uid);
+        self.deps.launcher.restarts.lock().forget_all(&self.uid);
+        self.deps.launcher.images.forget_pod(&self.uid);
+        self.deps.launcher.owners.forget_pod(&self.uid);
     }
 
     /// The runtime's view of the pod, in step with the events that have arrived.
     async fn look(&self, mail: &Mail) -> Result<PodRuntime, RuntimeError> {
-        let mut runtime = PodRuntime::read(&self.context.cri, &self.uid).await?;
+        let mut runtime = PodRuntime::read(&*self.deps.runtime, &self.uid).await?;
         let mut delay = Duration::from_millis(5);
         // An exit event reaches us and the CRI's own record at the same time: let the record catch up.
         for _ in 0..12 {
@@ -128,7 +161,7 @@ impl Worker {
             }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_millis(500));
-            runtime = PodRuntime::read(&self.context.cri, &self.uid).await?;
+            runtime = PodRuntime::read(&*self.deps.runtime, &self.uid).await?;
         }
         let present: HashSet<&str> = runtime
             .containers
@@ -138,13 +171,8 @@ impl Worker {
             .collect();
         // An event may be older than what was read, but not newer: ids are forgotten only once the runtime has.
         self.mailbox.forget_missing(&present);
-        {
-            let mut owners = self.context.owners.lock();
-            for id in present {
-                if !owners.contains_key(id) {
-                    owners.insert(id.to_string(), self.uid.clone());
-                }
-            }
+        for id in present {
+            self.deps.launcher.owners.note(id, &self.uid);
         }
         for record in &mut runtime.containers {
             if record.phase == ContainerPhase::Exited
@@ -175,18 +203,18 @@ impl Worker {
         let deadline = self.deadline(&pod);
         if deadline.is_some_and(|deadline| now >= deadline) {
             let message = "Pod was active on the node longer than the specified deadline";
-            self.context.pod_event(&pod, EventType::Normal, "DeadlineExceeded", message);
+            self.deps.events.pod(&pod, EventType::Normal, "DeadlineExceeded", message);
             self.failed = Some(("DeadlineExceeded".to_string(), message.to_string()));
             self.state = State::Terminating;
             return Next::Now;
         }
-        self.context.probes.update(&pod, &runtime, &self.context.status.latest(&pod));
+        self.deps.probes.update(&pod, &runtime, &self.deps.status.latest(&pod));
         let status = self.status(&pod, &runtime, false);
         if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
             self.state = State::Terminating;
             return Next::Now;
         }
-        let sender = self.context.status.clone();
+        let sender = self.deps.status.clone();
         let send = sender.send(&pod, &status);
         let act = self.act(&pod, &status, &runtime, now);
         let (sent, (done, refresh)) = futures::future::join(send, act).await;
@@ -208,27 +236,39 @@ impl Worker {
         runtime: &PodRuntime,
         now: Timestamp,
     ) -> (Done, Option<Timestamp>) {
-        let context = self.context.clone();
-        let mounted = match context.volumes.mount(pod, &context.allocatable, now).await {
+        let mounted = match self.mounted.take().filter(|one| one.refresh.is_none_or(|at| now < at)) {
+            Some(mounted) => mounted,
+            None => match self.mount(pod, now).await {
+                Ok(mounted) => mounted,
+                // Containers that run go on; nothing new starts.
+                Err(retry) => return (Done { changed: false, retry: Some(retry) }, None),
+            },
+        };
+        let actions = plan::plan(pod, runtime, &self.deps.probes);
+        let done = self.execute(pod, status, runtime, &mounted, actions).await;
+        giving_back::prune(&self.deps, runtime).await;
+        let refresh = mounted.refresh;
+        self.mounted = Some(mounted);
+        (done, refresh)
+    }
+
+    /// Sets the volumes up, or tells why not and when to try again.
+    async fn mount(&mut self, pod: &Pod, now: Timestamp) -> Result<Mounted, Timestamp> {
+        let deps = &self.deps;
+        match deps.volumes.mount(pod, &deps.admission.allocatable, now).await {
             Ok(mounted) => {
                 self.mount_failures = 0;
-                mounted
+                Ok(mounted)
             }
             Err(error) => {
-                context.pod_event(pod, EventType::Warning, "FailedMount", error.to_string());
+                deps.events.pod(pod, EventType::Warning, "FailedMount", error.to_string());
                 self.mount_failures = (self.mount_failures + 1).min(8);
                 // 500 ms doubling to about two minutes, as upstream retries volume operations.
                 let wait = SignedDuration::from_millis(500 << (self.mount_failures - 1))
                     .min(SignedDuration::from_secs(122));
-                // Containers that run go on; nothing new starts.
-                return (Done { changed: false, retry: Some(now + wait) }, None);
+                Err(now + wait)
             }
-        };
-        let refresh = mounted.refresh;
-        let plan = plan::plan(pod, runtime, &context.probes);
-        let done = self.execute(pod, status, runtime, &mounted, plan).await;
-        prune(&context, runtime).await;
-        (done, refresh)
+        }
     }
 
     async fn execute(
@@ -237,18 +277,18 @@ impl Worker {
         status: &k8s_openapi::api::core::v1::PodStatus,
         runtime: &PodRuntime,
         mounted: &Mounted,
-        plan: plan::Plan,
+        plan: plan::PodActions,
     ) -> Done {
         let turn = if plan.starts_something() {
             tokio::select! {
-                turn = self.context.turns.take() => Some(turn),
+                turn = self.deps.turns.take() => Some(turn),
                 () = self.mailbox.ending.cancelled() => return Done { changed: true, retry: None },
             }
         } else {
             None
         };
         let execution = Execution {
-            context: &self.context,
+            launcher: &self.deps.launcher,
             pod,
             status,
             runtime,
@@ -276,43 +316,27 @@ impl Worker {
         if ran || !runtime.is_empty() {
             return true;
         }
-        let Some(node) = self.context.node.borrow().clone() else { return true };
-        let mails: Vec<Mail> = self.context.wakers.all().iter().map(|mailbox| mailbox.read()).collect();
-        let others: Vec<&Pod> = mails
-            .iter()
-            .filter_map(|mail| mail.pod.as_deref())
-            .filter(|other| other.uid() != pod.uid() && !other.is_finished() && came_before(other, pod))
-            .collect();
-        let rules = admit::Rules {
-            allocatable: &self.context.allocatable,
-            sysctls: &self.context.config.sysctls,
-            apparmor: self.context.apparmor,
-        };
-        match admit::admit(pod, &node, &rules, &others) {
-            Ok(()) => true,
-            Err((reason, message)) => {
-                self.context.pod_event(pod, EventType::Warning, &reason, message.clone());
-                self.failed = Some((reason, format!("Pod was rejected: {message}")));
-                false
-            }
-        }
+        let Err((reason, message)) = self.deps.admission.judge(pod) else { return true };
+        self.deps.events.pod(pod, EventType::Warning, &reason, message.clone());
+        self.failed = Some((reason, format!("Pod was rejected: {message}")));
+        false
     }
 
     fn deadline(&self, pod: &Pod) -> Option<Timestamp> {
         let seconds = pod.spec_ref().active_deadline_seconds?;
-        let began = self.context.status.latest(pod).start_time.as_ref().map(|time| time.0)?;
+        let began = self.deps.status.latest(pod).start_time.as_ref().map(|time| time.0)?;
         Some(began + SignedDuration::from_secs(seconds))
     }
 
     fn status(&self, pod: &Pod, runtime: &PodRuntime, ended: bool) -> k8s_openapi::api::core::v1::PodStatus {
-        let old = self.context.status.latest(pod);
+        let old = self.deps.status.latest(pod);
         generate(&StatusInput {
             pod,
             old: &old,
             runtime,
             reasons: &self.reasons,
-            probes: &self.context.probes,
-            host_ips: &self.context.host_ips(),
+            probes: &self.deps.probes,
+            host_ips: &self.deps.launcher.inputs.host_ips(),
             now: Timestamp::now(),
             ended,
             failed: self.failed.as_ref(),
@@ -321,7 +345,7 @@ impl Worker {
 
     async fn terminate(&mut self, mail: &Mail) -> Next {
         let pod = mail.pod.as_deref();
-        self.context.probes.stop(&self.uid);
+        self.deps.probes.stop(&self.uid);
         let runtime = match self.look(mail).await {
             Ok(runtime) => runtime,
             Err(error) => return self.runtime_failed(&error),
@@ -329,15 +353,16 @@ impl Worker {
         // How it ended is told before its network is taken down; a final phase only once nothing runs.
         if let Some(pod) = pod.filter(|_| !mail.gone && runtime.running().next().is_none()) {
             let status = self.status(pod, &runtime, false);
-            if let Err(error) = self.context.status.send(pod, &status).await {
+            if let Err(error) = self.deps.status.send(pod, &status).await {
                 tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
                 return Next::Retry;
             }
         }
         let grace = kill::grace_of(pod, runtime.containers.first());
         let stop = async {
-            kill::containers(&self.context, pod, &runtime, grace).await?;
-            kill::sandboxes(&self.context.cri, &runtime).await
+            let killer = &self.deps.launcher.killer;
+            killer.containers(pod, &runtime, grace).await?;
+            killer.sandboxes(&runtime).await
         };
         let stopped = tokio::select! {
             stopped = stop => stopped,
@@ -348,7 +373,7 @@ impl Worker {
             return self.runtime_failed(&error);
         }
         let addresses = runtime.sandboxes.first().map(|one| one.ips.clone()).unwrap_or_default();
-        let mut runtime = match PodRuntime::read(&self.context.cri, &self.uid).await {
+        let mut runtime = match PodRuntime::read(&*self.deps.runtime, &self.uid).await {
             Ok(runtime) => runtime,
             Err(error) => return self.runtime_failed(&error),
         };
@@ -360,7 +385,7 @@ impl Worker {
         }
         if let Some(pod) = pod.filter(|_| !mail.gone) {
             let status = self.status(pod, &runtime, true);
-            if let Err(error) = self.context.status.send(pod, &status).await {
+            if let Err(error) = self.deps.status.send(pod, &status).await {
                 tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
                 return Next::Retry;
             }
@@ -383,105 +408,7 @@ impl Worker {
             }
         }
     }
-
-    /// Gives back what the pod used; once it is deleted, removes the rest and its object.
-    async fn finish(&mut self, mail: &Mail) -> Next {
-        if !self.cleaned {
-            if let Err(error) = self.context.volumes.remove(&self.uid).await {
-                tracing::debug!(uid = %self.uid, %error, "volumes not removed yet, will retry");
-                return Next::Retry;
-            }
-            if !self.remove_cgroup().await {
-                return Next::Retry;
-            }
-            self.context.sources.release(&self.uid);
-            self.cleaned = true;
-        }
-        match mail.pod.as_deref() {
-            Some(pod) if !mail.gone => {
-                if !pod.is_deleted() {
-                    return Next::Wait(None);
-                }
-                if let Err(error) = self.delete_object(pod).await {
-                    tracing::debug!(pod = %pod.described(), %error, "pod was not deleted, will retry");
-                    return Next::Retry;
-                }
-            }
-            _ => {}
-        }
-        self.remove_rest(mail).await
-    }
-
-    async fn delete_object(&self, pod: &Pod) -> Result<(), api::ApiError> {
-        let options = api::DeleteOptions {
-            grace_period_seconds: Some(0),
-            preconditions: api::Preconditions { uid: Some(self.uid.clone()), resource_version: None },
-            ..api::DeleteOptions::default()
-        };
-        let pods: Api<Pod> = Api::namespaced(self.context.api.clone(), pod.namespace());
-        match pods.delete(pod.name(), &options).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    async fn remove_cgroup(&self) -> bool {
-        let removed = self.context.cgroups.remove_pod(&self.uid).await;
-        if let Err(error) = &removed {
-            tracing::debug!(uid = %self.uid, %error, "cgroup not removed yet, will retry");
-        }
-        removed.is_ok()
-    }
-
-    async fn remove_rest(&self, mail: &Mail) -> Next {
-        let runtime = match PodRuntime::read(&self.context.cri, &self.uid).await {
-            Ok(runtime) => runtime,
-            Err(error) => return self.runtime_failed(&error),
-        };
-        if let Err(error) = kill::remove(&self.context.cri, &runtime).await {
-            return self.runtime_failed(&error);
-        }
-        // The runtime may have put something into the cgroup until its sandbox was removed.
-        if !self.remove_cgroup().await {
-            return Next::Retry;
-        }
-        if let Some(pod) = &mail.pod {
-            let logs = Execution::log_directory(&self.context, pod);
-            let _ = files::blocking(move || files::tree::remove(&logs)).await;
-        }
-        Next::End
-    }
 }
 
-/// Order in which pods claim the node's room: older first.
-fn came_before(other: &Pod, pod: &Pod) -> bool {
-    let running = other.status.as_ref().is_some_and(|status| status.container_statuses.is_some());
-    let key =
-        |pod: &Pod| (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.uid().to_string());
-    running || key(other) < key(pod)
-}
-
-/// Removes dead instances but the newest two of each container: the present one and the one whose logs `--previous` shows.
-async fn prune(context: &Context, runtime: &PodRuntime) {
-    let mut seen: std::collections::HashMap<&str, u32> = std::collections::HashMap::new();
-    for record in &runtime.containers {
-        let count = seen.entry(&record.name).or_insert(0);
-        *count += 1;
-        if *count > 2 && record.phase != ContainerPhase::Running {
-            if let Err(error) = context.cri.remove_container(&record.id).await {
-                tracing::debug!(container = %record.id, %error, "dead container not removed");
-                continue;
-            }
-            context.owners.lock().remove(&record.id);
-            let log = record.log_path.clone();
-            let _ = files::blocking(move || std::fs::remove_file(log)).await;
-        }
-    }
-    let current = runtime.sandboxes.first().map(|one| one.id.as_str());
-    for sandbox in &runtime.sandboxes {
-        let used = runtime.containers.iter().any(|one| one.sandbox == sandbox.id);
-        if Some(sandbox.id.as_str()) != current && !sandbox.ready && !used {
-            let _ = context.cri.remove_sandbox(&sandbox.id).await;
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

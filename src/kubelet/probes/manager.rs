@@ -5,19 +5,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::events::{EventType, Recorder};
+use client::events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodStatus, Probe};
 use parking_lot::Mutex;
 use supervisor::{CancellationToken, OnExit, Stage};
 use tokio::sync::Notify;
 
-use super::prober::{self, Finding, Target};
-use super::{Kind, Outcome, ProbeView};
-use crate::context::Wakers;
-use crate::runtime::Cri;
+use super::prober::{Finding, Prober, Target};
+use super::{ProbeKind, ProbeOutcome, ProbeView};
+use crate::pods::events::{PodEvents, reference_to_container};
 use crate::runtime::state::{ContainerRecord, PodRuntime, time};
 use crate::spec::{PodExt, is_sidecar};
+use crate::wake::{WakeReason, Wakers};
 
 #[derive(Clone)]
 pub(crate) struct ProbeManager {
@@ -25,11 +25,11 @@ pub(crate) struct ProbeManager {
 }
 
 struct Inner {
-    cri: Cri,
+    prober: Arc<dyn Prober>,
     stage: Stage,
     wakers: Wakers,
-    recorder: Recorder,
-    findings: Mutex<HashMap<(Kind, String), Outcome>>,
+    events: PodEvents,
+    findings: Mutex<HashMap<(ProbeKind, String), ProbeOutcome>>,
     /// By pod uid, then by container id.
     running: Mutex<HashMap<String, HashMap<String, Running>>>,
 }
@@ -40,25 +40,25 @@ struct Running {
 }
 
 impl ProbeView for ProbeManager {
-    fn outcome(&self, kind: Kind, container: &str) -> Option<Outcome> {
+    fn outcome(&self, kind: ProbeKind, container: &str) -> Option<ProbeOutcome> {
         self.inner.findings.lock().get(&(kind, container.to_string())).copied()
     }
 }
 
-fn probes(container: &Container) -> impl Iterator<Item = (Kind, &Probe)> {
+fn probes(container: &Container) -> impl Iterator<Item = (ProbeKind, &Probe)> {
     [
-        (Kind::Startup, container.startup_probe.as_ref()),
-        (Kind::Liveness, container.liveness_probe.as_ref()),
-        (Kind::Readiness, container.readiness_probe.as_ref()),
+        (ProbeKind::Startup, container.startup_probe.as_ref()),
+        (ProbeKind::Liveness, container.liveness_probe.as_ref()),
+        (ProbeKind::Readiness, container.readiness_probe.as_ref()),
     ]
     .into_iter()
     .filter_map(|(kind, probe)| Some((kind, probe?)))
 }
 
 impl ProbeManager {
-    pub(crate) fn new(cri: Cri, stage: Stage, wakers: Wakers, recorder: Recorder) -> Self {
+    pub(crate) fn new(prober: Arc<dyn Prober>, stage: Stage, wakers: Wakers, events: PodEvents) -> Self {
         let inner =
-            Inner { cri, stage, wakers, recorder, findings: Mutex::default(), running: Mutex::default() };
+            Inner { prober, stage, wakers, events, findings: Mutex::default(), running: Mutex::default() };
         ProbeManager { inner: Arc::new(inner) }
     }
 
@@ -117,15 +117,17 @@ impl ProbeManager {
         for (kind, probe) in probes(container) {
             // Until told otherwise a container is alive and not ready.
             let initially = match kind {
-                Kind::Liveness => Some(Outcome::Success),
-                Kind::Readiness if was.is_some_and(|was| was.ready) => Some(Outcome::Success),
-                Kind::Readiness => Some(Outcome::Failure),
-                Kind::Startup => was.filter(|was| was.started == Some(true)).map(|_| Outcome::Success),
+                ProbeKind::Liveness => Some(ProbeOutcome::Success),
+                ProbeKind::Readiness if was.is_some_and(|was| was.ready) => Some(ProbeOutcome::Success),
+                ProbeKind::Readiness => Some(ProbeOutcome::Failure),
+                ProbeKind::Startup => {
+                    was.filter(|was| was.started == Some(true)).map(|_| ProbeOutcome::Success)
+                }
             };
             if let Some(outcome) = initially {
                 self.inner.findings.lock().insert((kind, record.id.clone()), outcome);
             }
-            if (kind, initially) == (Kind::Startup, Some(Outcome::Success)) {
+            if (kind, initially) == (ProbeKind::Startup, Some(ProbeOutcome::Success)) {
                 continue;
             }
             let task = Task {
@@ -134,9 +136,9 @@ impl ProbeManager {
                 probe: probe.clone(),
                 uid: pod.uid().to_string(),
                 target: Target { container: container.clone(), id: record.id.clone(), ip },
-                reference: reference(pod, container),
+                reference: reference_to_container(pod, &container.name),
                 since: time(record.started_at),
-                waits_for_startup: container.startup_probe.is_some() && kind != Kind::Startup,
+                waits_for_startup: container.startup_probe.is_some() && kind != ProbeKind::Startup,
                 started: running.started.clone(),
             };
             let stop = running.stop.clone();
@@ -150,10 +152,10 @@ impl ProbeManager {
         running
     }
 
-    fn set(&self, kind: Kind, uid: &str, id: &str, outcome: Outcome) {
+    fn set(&self, kind: ProbeKind, uid: &str, id: &str, outcome: ProbeOutcome) {
         let before = self.inner.findings.lock().insert((kind, id.to_string()), outcome);
         if before != Some(outcome) {
-            self.inner.wakers.wake(uid);
+            self.inner.wakers.wake(uid, WakeReason::Probe);
         }
     }
 }
@@ -161,23 +163,15 @@ impl ProbeManager {
 impl Inner {
     fn forget(&self, id: &str) {
         let mut findings = self.findings.lock();
-        for kind in [Kind::Startup, Kind::Liveness, Kind::Readiness] {
+        for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
             findings.remove(&(kind, id.to_string()));
         }
     }
 }
 
-fn reference(pod: &Pod, container: &Container) -> ObjectReference {
-    let list = if is_sidecar(container) { "initContainers" } else { "containers" };
-    ObjectReference {
-        field_path: Some(format!("spec.{list}{{{}}}", container.name)),
-        ..client::events::reference_to(pod)
-    }
-}
-
 struct Task {
     manager: ProbeManager,
-    kind: Kind,
+    kind: ProbeKind,
     probe: Probe,
     uid: String,
     target: Target,
@@ -198,7 +192,7 @@ impl Task {
         if self.waits_for_startup {
             loop {
                 let started = self.started.notified();
-                if self.manager.outcome(Kind::Startup, &self.target.id) == Some(Outcome::Success) {
+                if self.manager.outcome(ProbeKind::Startup, &self.target.id) == Some(ProbeOutcome::Success) {
                     break;
                 }
                 started.await;
@@ -219,48 +213,43 @@ impl Task {
             streak = if last == Some(outcome) { streak + 1 } else { 1 };
             last = Some(outcome);
             let threshold = match outcome {
-                Outcome::Success => self.probe.success_threshold.unwrap_or(1),
-                Outcome::Failure => self.probe.failure_threshold.unwrap_or(3),
+                ProbeOutcome::Success => self.probe.success_threshold.unwrap_or(1),
+                ProbeOutcome::Failure => self.probe.failure_threshold.unwrap_or(3),
             };
             if streak < threshold.max(1) {
                 continue;
             }
             self.manager.set(self.kind, &self.uid, &self.target.id, outcome);
             match (self.kind, outcome) {
-                (Kind::Startup, Outcome::Success) => {
+                (ProbeKind::Startup, ProbeOutcome::Success) => {
                     self.started.notify_waiters();
                     return;
                 }
                 // The container is about to be restarted; its next instance has probes of its own.
-                (Kind::Startup | Kind::Liveness, Outcome::Failure) => return,
+                (ProbeKind::Startup | ProbeKind::Liveness, ProbeOutcome::Failure) => return,
                 _ => {}
             }
         }
     }
 
     /// `None` if the probe itself could not be made; that counts for nothing.
-    async fn probe_once(&self) -> Option<Outcome> {
+    async fn probe_once(&self) -> Option<ProbeOutcome> {
         let timeout = seconds(self.probe.timeout_seconds, 1);
-        let finding = prober::probe(&self.manager.inner.cri, &self.probe, &self.target, timeout).await;
+        let finding = self.manager.inner.prober.probe(&self.probe, &self.target, timeout).await;
         let title = self.kind.title();
         let warn = |message: String| {
-            self.manager.inner.recorder.event(&self.reference, EventType::Warning, "Unhealthy", message);
+            self.manager.inner.events.of(&self.reference, EventType::Warning, "Unhealthy", message);
         };
         match finding {
-            Finding::Success => Some(Outcome::Success),
+            Finding::Success => Some(ProbeOutcome::Success),
             Finding::Warning(output) => {
                 let message = format!("{title} probe warning: {output}");
-                self.manager.inner.recorder.event(
-                    &self.reference,
-                    EventType::Warning,
-                    "ProbeWarning",
-                    message,
-                );
-                Some(Outcome::Success)
+                self.manager.inner.events.of(&self.reference, EventType::Warning, "ProbeWarning", message);
+                Some(ProbeOutcome::Success)
             }
             Finding::Failure(output) => {
                 warn(format!("{title} probe failed: {output}"));
-                Some(Outcome::Failure)
+                Some(ProbeOutcome::Failure)
             }
             Finding::Unknown(error) => {
                 warn(format!("{title} probe errored and resulted in unknown state: {error}"));
@@ -272,3 +261,6 @@ impl Task {
 
 /// Where a probe of a pod in the node's network goes if it names no host.
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::BoxFuture;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::{
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::manager::LOOPBACK;
-use crate::runtime::Cri;
+use crate::runtime::Runtime;
 
 /// What is probed.
 #[derive(Clone)]
@@ -39,9 +40,29 @@ pub(crate) enum Finding {
 /// Bytes of output that are kept.
 const MOST_OUTPUT: usize = 10 * 1024;
 
-pub(crate) async fn probe(cri: &Cri, probe: &Probe, target: &Target, timeout: Duration) -> Finding {
+/// Who makes probes: the node, or a script.
+pub(crate) trait Prober: Send + Sync {
+    fn probe<'a>(&'a self, probe: &'a Probe, target: &'a Target, timeout: Duration)
+    -> BoxFuture<'a, Finding>;
+}
+
+/// Probes from the node: in the container through the runtime, else through the pod's network.
+pub(crate) struct NodeProber(pub(crate) Arc<dyn Runtime>);
+
+impl Prober for NodeProber {
+    fn probe<'a>(
+        &'a self,
+        probe: &'a Probe,
+        target: &'a Target,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Finding> {
+        Box::pin(make(&*self.0, probe, target, timeout))
+    }
+}
+
+async fn make(runtime: &dyn Runtime, probe: &Probe, target: &Target, timeout: Duration) -> Finding {
     if let Some(action) = &probe.exec {
-        return exec(cri, action, target, timeout).await;
+        return exec(runtime, action, target, timeout).await;
     }
     if let Some(action) = &probe.http_get {
         return match http_get(action, target, timeout).await {
@@ -62,9 +83,9 @@ pub(crate) async fn probe(cri: &Cri, probe: &Probe, target: &Target, timeout: Du
     Finding::Unknown(format!("missing probe handler for container {}", target.container.name))
 }
 
-async fn exec(cri: &Cri, action: &ExecAction, target: &Target, timeout: Duration) -> Finding {
+async fn exec(runtime: &dyn Runtime, action: &ExecAction, target: &Target, timeout: Duration) -> Finding {
     let command = action.command.clone().unwrap_or_default();
-    match cri.exec(&target.id, &command, timeout).await {
+    match runtime.exec(&target.id, &command, timeout).await {
         Ok(reply) if reply.exit_code == 0 => Finding::Success,
         Ok(reply) => {
             let mut output = reply.stdout;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use client::BoxFuture;
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1 as cri;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
@@ -15,7 +16,11 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
+use super::events::{self, ContainerEvent};
+use super::{Runtime, RuntimeCall};
 use crate::cgroups::Driver;
+use crate::images::archive::Bundle;
+use crate::images::content::{self, ImportError};
 
 /// Upstream's bound on a reply.
 const LARGEST_REPLY: usize = 16 * 1024 * 1024;
@@ -58,7 +63,7 @@ impl From<Status> for RuntimeError {
     }
 }
 
-pub(crate) type Outcome<T> = Result<T, RuntimeError>;
+type CriResult<T> = Result<T, RuntimeError>;
 type Labels = HashMap<String, String>;
 
 /// Clones share the connection.
@@ -110,19 +115,19 @@ impl Cri {
         self.channel.clone()
     }
 
-    pub(crate) async fn version(&self) -> Outcome<cri::VersionResponse> {
+    async fn version(&self) -> CriResult<cri::VersionResponse> {
         let request = timed(cri::VersionRequest { version: String::new() }, Duration::from_secs(10));
         Ok(self.runtime.clone().version(request).await?.into_inner())
     }
 
-    pub(crate) async fn status(&self) -> Outcome<Vec<cri::RuntimeCondition>> {
+    async fn status(&self) -> CriResult<Vec<cri::RuntimeCondition>> {
         let request = timed(cri::StatusRequest { verbose: false }, Duration::from_secs(10));
         let reply = self.runtime.clone().status(request).await?.into_inner();
         Ok(reply.status.unwrap_or_default().conditions)
     }
 
     /// Who makes cgroups, as the runtime is configured. What newer runtimes are asked for, older ones tell in passing.
-    pub(crate) async fn cgroup_driver(&self) -> Outcome<Driver> {
+    async fn cgroup_driver(&self) -> CriResult<Driver> {
         let request = timed(cri::RuntimeConfigRequest {}, Duration::from_secs(10));
         match self.runtime.clone().runtime_config(request).await {
             Ok(reply) => {
@@ -138,7 +143,7 @@ impl Cri {
         Ok(info.get("config").map_or(Driver::Cgroupfs, |config| driver_in(config)))
     }
 
-    pub(crate) async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Outcome<String> {
+    async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> CriResult<String> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
         Ok(self
             .runtime
@@ -149,48 +154,48 @@ impl Cri {
             .pod_sandbox_id)
     }
 
-    pub(crate) async fn stop_sandbox(&self, id: &str) -> Outcome<()> {
+    async fn stop_sandbox(&self, id: &str) -> CriResult<()> {
         let request = cri::StopPodSandboxRequest { pod_sandbox_id: id.to_string() };
         self.runtime.clone().stop_pod_sandbox(call(request)).await?;
         Ok(())
     }
 
-    pub(crate) async fn remove_sandbox(&self, id: &str) -> Outcome<()> {
+    async fn remove_sandbox(&self, id: &str) -> CriResult<()> {
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
         self.runtime.clone().remove_pod_sandbox(call(request)).await?;
         Ok(())
     }
 
-    pub(crate) async fn sandboxes(&self, labels: Labels) -> Outcome<Vec<cri::PodSandbox>> {
+    async fn sandboxes(&self, labels: Labels) -> CriResult<Vec<cri::PodSandbox>> {
         let filter = cri::PodSandboxFilter { label_selector: labels, ..Default::default() };
         let request = cri::ListPodSandboxRequest { filter: Some(filter) };
         Ok(self.runtime.clone().list_pod_sandbox(call(request)).await?.into_inner().items)
     }
 
-    pub(crate) async fn sandbox(&self, id: &str) -> Outcome<cri::PodSandboxStatus> {
+    async fn sandbox(&self, id: &str) -> CriResult<cri::PodSandboxStatus> {
         let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.to_string(), verbose: false };
         let reply = self.runtime.clone().pod_sandbox_status(call(request)).await?.into_inner();
         reply.status.ok_or_else(|| RuntimeError(Status::internal("the runtime sent no sandbox status")))
     }
 
-    pub(crate) async fn containers(&self, labels: Labels) -> Outcome<Vec<cri::Container>> {
+    async fn containers(&self, labels: Labels) -> CriResult<Vec<cri::Container>> {
         let filter = cri::ContainerFilter { label_selector: labels, ..Default::default() };
         let request = cri::ListContainersRequest { filter: Some(filter) };
         Ok(self.runtime.clone().list_containers(call(request)).await?.into_inner().containers)
     }
 
-    pub(crate) async fn container(&self, id: &str) -> Outcome<cri::ContainerStatus> {
+    async fn container(&self, id: &str) -> CriResult<cri::ContainerStatus> {
         let request = cri::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
         let reply = self.runtime.clone().container_status(call(request)).await?.into_inner();
         reply.status.ok_or_else(|| RuntimeError(Status::internal("the runtime sent no container status")))
     }
 
-    pub(crate) async fn create_container(
+    async fn create_container(
         &self,
         sandbox: &str,
         config: cri::ContainerConfig,
         sandbox_config: cri::PodSandboxConfig,
-    ) -> Outcome<String> {
+    ) -> CriResult<String> {
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: sandbox.to_string(),
             config: Some(config),
@@ -199,38 +204,38 @@ impl Cri {
         Ok(self.runtime.clone().create_container(call(request)).await?.into_inner().container_id)
     }
 
-    pub(crate) async fn start_container(&self, id: &str) -> Outcome<()> {
+    async fn start_container(&self, id: &str) -> CriResult<()> {
         let request = cri::StartContainerRequest { container_id: id.to_string() };
         self.runtime.clone().start_container(call(request)).await?;
         Ok(())
     }
 
     /// Sends the stop signal, kills after `grace`, returns when the container has ended.
-    pub(crate) async fn stop_container(&self, id: &str, grace: Duration) -> Outcome<()> {
+    async fn stop_container(&self, id: &str, grace: Duration) -> CriResult<()> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = cri::StopContainerRequest { container_id: id.to_string(), timeout };
         self.runtime.clone().stop_container(timed(request, TIMEOUT.saturating_add(grace))).await?;
         Ok(())
     }
 
-    pub(crate) async fn remove_container(&self, id: &str) -> Outcome<()> {
+    async fn remove_container(&self, id: &str) -> CriResult<()> {
         let request = cri::RemoveContainerRequest { container_id: id.to_string() };
         self.runtime.clone().remove_container(call(request)).await?;
         Ok(())
     }
 
-    pub(crate) async fn reopen_log(&self, id: &str) -> Outcome<()> {
+    async fn reopen_log(&self, id: &str) -> CriResult<()> {
         let request = cri::ReopenContainerLogRequest { container_id: id.to_string() };
         self.runtime.clone().reopen_container_log(call(request)).await?;
         Ok(())
     }
 
-    pub(crate) async fn exec(
+    async fn exec(
         &self,
         id: &str,
         command: &[String],
         timeout: Duration,
-    ) -> Outcome<cri::ExecSyncResponse> {
+    ) -> CriResult<cri::ExecSyncResponse> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
         let request =
             cri::ExecSyncRequest { container_id: id.to_string(), cmd: command.to_vec(), timeout: seconds };
@@ -239,7 +244,7 @@ impl Cri {
         Ok(self.runtime.clone().exec_sync(timed(request, limit)).await?.into_inner())
     }
 
-    pub(crate) async fn container_events(&self) -> Outcome<tonic::Streaming<cri::ContainerEventResponse>> {
+    pub(crate) async fn container_events(&self) -> CriResult<tonic::Streaming<cri::ContainerEventResponse>> {
         Ok(self
             .runtime
             .clone()
@@ -248,40 +253,149 @@ impl Cri {
             .into_inner())
     }
 
-    pub(crate) async fn images(&self) -> Outcome<Vec<cri::Image>> {
+    async fn images(&self) -> CriResult<Vec<cri::Image>> {
         let request = cri::ListImagesRequest { filter: None };
         Ok(self.images.clone().list_images(call(request)).await?.into_inner().images)
     }
 
-    pub(crate) async fn image(&self, name: &str) -> Outcome<Option<cri::Image>> {
+    async fn image(&self, name: &str) -> CriResult<Option<cri::Image>> {
         let spec = cri::ImageSpec { image: name.to_string(), ..Default::default() };
         let request = cri::ImageStatusRequest { image: Some(spec), verbose: false };
         Ok(self.images.clone().image_status(call(request)).await?.into_inner().image)
     }
 
     /// Directories of the file systems that images are unpacked to.
-    pub(crate) async fn image_file_systems(&self) -> Outcome<Vec<String>> {
+    async fn image_file_systems(&self) -> CriResult<Vec<String>> {
         let reply = self.images.clone().image_fs_info(call(cri::ImageFsInfoRequest {})).await?.into_inner();
         let places = reply.image_filesystems.into_iter().filter_map(|one| one.fs_id);
         Ok(places.map(|id| id.mountpoint).collect())
     }
 
     /// Pulls without a time limit: large images on slow lines take long, and the runtime has its own progress limit.
-    pub(crate) async fn pull_image(
+    async fn pull_image(
         &self,
         name: &str,
         auth: Option<cri::AuthConfig>,
         sandbox_config: Option<cri::PodSandboxConfig>,
-    ) -> Outcome<String> {
+    ) -> CriResult<String> {
         let spec = cri::ImageSpec { image: name.to_string(), ..Default::default() };
         let request = cri::PullImageRequest { image: Some(spec), auth, sandbox_config };
         Ok(self.images.clone().pull_image(Request::new(request)).await?.into_inner().image_ref)
     }
 
-    pub(crate) async fn remove_image(&self, name: &str) -> Outcome<()> {
+    async fn remove_image(&self, name: &str) -> CriResult<()> {
         let spec = cri::ImageSpec { image: name.to_string(), ..Default::default() };
         self.images.clone().remove_image(call(cri::RemoveImageRequest { image: Some(spec) })).await?;
         Ok(())
+    }
+}
+
+impl Runtime for Cri {
+    fn version(&self) -> RuntimeCall<'_, cri::VersionResponse> {
+        Box::pin(Cri::version(self))
+    }
+
+    fn status(&self) -> RuntimeCall<'_, Vec<cri::RuntimeCondition>> {
+        Box::pin(Cri::status(self))
+    }
+
+    fn cgroup_driver(&self) -> RuntimeCall<'_, Driver> {
+        Box::pin(Cri::cgroup_driver(self))
+    }
+
+    fn run_sandbox(&self, config: cri::PodSandboxConfig) -> RuntimeCall<'_, String> {
+        Box::pin(Cri::run_sandbox(self, config))
+    }
+
+    fn stop_sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::stop_sandbox(self, id))
+    }
+
+    fn remove_sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::remove_sandbox(self, id))
+    }
+
+    fn sandboxes(&self, labels: Labels) -> RuntimeCall<'_, Vec<cri::PodSandbox>> {
+        Box::pin(Cri::sandboxes(self, labels))
+    }
+
+    fn sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, cri::PodSandboxStatus> {
+        Box::pin(Cri::sandbox(self, id))
+    }
+
+    fn create_container<'a>(
+        &'a self,
+        sandbox: &'a str,
+        config: cri::ContainerConfig,
+        sandbox_config: cri::PodSandboxConfig,
+    ) -> RuntimeCall<'a, String> {
+        Box::pin(Cri::create_container(self, sandbox, config, sandbox_config))
+    }
+
+    fn start_container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::start_container(self, id))
+    }
+
+    fn stop_container<'a>(&'a self, id: &'a str, grace: Duration) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::stop_container(self, id, grace))
+    }
+
+    fn remove_container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::remove_container(self, id))
+    }
+
+    fn containers(&self, labels: Labels) -> RuntimeCall<'_, Vec<cri::Container>> {
+        Box::pin(Cri::containers(self, labels))
+    }
+
+    fn container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, cri::ContainerStatus> {
+        Box::pin(Cri::container(self, id))
+    }
+
+    fn reopen_log<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::reopen_log(self, id))
+    }
+
+    fn exec<'a>(
+        &'a self,
+        id: &'a str,
+        command: &'a [String],
+        timeout: Duration,
+    ) -> RuntimeCall<'a, cri::ExecSyncResponse> {
+        Box::pin(Cri::exec(self, id, command, timeout))
+    }
+
+    fn images(&self) -> RuntimeCall<'_, Vec<cri::Image>> {
+        Box::pin(Cri::images(self))
+    }
+
+    fn image<'a>(&'a self, name: &'a str) -> RuntimeCall<'a, Option<cri::Image>> {
+        Box::pin(Cri::image(self, name))
+    }
+
+    fn image_file_systems(&self) -> RuntimeCall<'_, Vec<String>> {
+        Box::pin(Cri::image_file_systems(self))
+    }
+
+    fn pull_image<'a>(
+        &'a self,
+        name: &'a str,
+        auth: Option<cri::AuthConfig>,
+        sandbox_config: Option<cri::PodSandboxConfig>,
+    ) -> RuntimeCall<'a, String> {
+        Box::pin(Cri::pull_image(self, name, auth, sandbox_config))
+    }
+
+    fn remove_image<'a>(&'a self, name: &'a str) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::remove_image(self, name))
+    }
+
+    fn import<'a>(&'a self, bundle: &'a Bundle) -> BoxFuture<'a, Result<(), ImportError>> {
+        Box::pin(content::store(self, bundle))
+    }
+
+    fn follow<'a>(&'a self, deliver: &'a (dyn Fn(ContainerEvent) + Send + Sync)) -> RuntimeCall<'a, ()> {
+        Box::pin(events::stream(self, deliver))
     }
 }
 

@@ -9,7 +9,7 @@ use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
 use k8s_cri::v1 as cri;
 
-use super::{Cri, RuntimeError, labels};
+use super::{Cri, Runtime, RuntimeError, labels};
 
 /// How often the relist runs: a safety net only.
 const RELIST: Duration = Duration::from_secs(60);
@@ -36,16 +36,12 @@ pub(crate) enum ContainerEvent {
 }
 
 /// Delivers events to `deliver` for ever.
-pub(crate) async fn follow(cri: &Cri, deliver: impl Fn(ContainerEvent)) {
+pub(crate) async fn follow(runtime: &dyn Runtime, deliver: impl Fn(ContainerEvent) + Send + Sync) {
     let mut delay = Duration::from_millis(50);
     loop {
         let began = tokio::time::Instant::now();
-        if let Err(error) = follow_cri(cri, &deliver).await {
-            if !error.is_unimplemented() {
-                tracing::debug!(%error, "the runtime's event stream failed");
-            } else if let Err(error) = follow_containerd(cri, &deliver).await {
-                tracing::debug!(%error, "containerd's event stream failed");
-            }
+        if let Err(error) = runtime.follow(&deliver).await {
+            tracing::debug!(%error, "the runtime's event stream failed");
         }
         if began.elapsed() > Duration::from_secs(10) {
             delay = Duration::from_millis(50);
@@ -55,7 +51,17 @@ pub(crate) async fn follow(cri: &Cri, deliver: impl Fn(ContainerEvent)) {
     }
 }
 
-async fn follow_cri(cri: &Cri, deliver: &impl Fn(ContainerEvent)) -> Result<(), RuntimeError> {
+type Deliver<'a> = &'a (dyn Fn(ContainerEvent) + Send + Sync);
+
+/// The events of a CRI runtime until its stream ends.
+pub(super) async fn stream(cri: &Cri, deliver: Deliver<'_>) -> Result<(), RuntimeError> {
+    match follow_cri(cri, deliver).await {
+        Err(error) if error.is_unimplemented() => follow_containerd(cri, deliver).await,
+        ended => ended,
+    }
+}
+
+async fn follow_cri(cri: &Cri, deliver: Deliver<'_>) -> Result<(), RuntimeError> {
     let mut stream = cri.container_events().await?;
     deliver(ContainerEvent::Resumed);
     while let Some(event) = stream.message().await? {
@@ -73,7 +79,7 @@ async fn follow_cri(cri: &Cri, deliver: &impl Fn(ContainerEvent)) -> Result<(), 
     Ok(())
 }
 
-async fn follow_containerd(cri: &Cri, deliver: &impl Fn(ContainerEvent)) -> Result<(), RuntimeError> {
+async fn follow_containerd(cri: &Cri, deliver: Deliver<'_>) -> Result<(), RuntimeError> {
     let filters = vec![r#"topic~="^/tasks/(start|exit|oom)$",namespace==k8s.io"#.to_string()];
     let mut stream =
         EventsClient::new(cri.channel()).subscribe(SubscribeRequest { filters }).await?.into_inner();
@@ -109,12 +115,12 @@ fn decode(topic: &str, bytes: &[u8]) -> Option<ContainerEvent> {
 type Seen = HashMap<String, Vec<(String, i32)>>;
 
 /// Compares the list of containers with the previous one, once a minute.
-pub(crate) async fn relist(cri: &Cri, instance: &str, deliver: impl Fn(ContainerEvent)) {
+pub(crate) async fn relist(runtime: &dyn Runtime, instance: &str, deliver: impl Fn(ContainerEvent)) {
     let mut seen = Seen::new();
     loop {
         tokio::time::sleep(RELIST).await;
         let Ok(containers) =
-            cri.containers([(labels::INSTANCE.to_string(), instance.to_string())].into()).await
+            runtime.containers([(labels::INSTANCE.to_string(), instance.to_string())].into()).await
         else {
             continue;
         };

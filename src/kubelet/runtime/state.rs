@@ -7,8 +7,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 
-use super::cri::Outcome;
-use super::{Cri, labels};
+use super::{Runtime, RuntimeError, labels};
 use crate::files;
 
 #[derive(Clone, Debug, Default)]
@@ -81,11 +80,12 @@ impl PodRuntime {
     }
 
     /// Reads a pod's state.
-    pub(crate) async fn read(cri: &Cri, uid: &str) -> Outcome<PodRuntime> {
+    pub(crate) async fn read(runtime: &dyn Runtime, uid: &str) -> Result<PodRuntime, RuntimeError> {
         let selector: HashMap<String, String> = [(labels::POD_UID.to_string(), uid.to_string())].into();
         let (sandboxes, containers) =
-            futures::future::try_join(cri.sandboxes(selector.clone()), cri.containers(selector)).await?;
-        let statuses = try_join_all(containers.iter().map(|one| status_of(cri, &one.id)));
+            futures::future::try_join(runtime.sandboxes(selector.clone()), runtime.containers(selector))
+                .await?;
+        let statuses = try_join_all(containers.iter().map(|one| status_of(runtime, &one.id)));
         let newest = sandboxes
             .iter()
             .max_by_key(|one| {
@@ -94,7 +94,7 @@ impl PodRuntime {
             .map(|one| one.id.clone());
         let sandboxes = try_join_all(sandboxes.into_iter().map(|one| {
             let newest = newest.as_deref() == Some(one.id.as_str());
-            read_sandbox(cri, one, newest)
+            read_sandbox(runtime, one, newest)
         }));
         let (statuses, mut sandboxes) = futures::future::try_join(statuses, sandboxes).await?;
         sandboxes.sort_by_key(|one| std::cmp::Reverse(newest_key(one.attempt, one.created_at)));
@@ -145,15 +145,19 @@ impl ContainerRecord {
 }
 
 /// `None` for a container that was removed since it was listed.
-async fn status_of(cri: &Cri, id: &str) -> Outcome<Option<cri::ContainerStatus>> {
-    match cri.container(id).await {
+async fn status_of(runtime: &dyn Runtime, id: &str) -> Result<Option<cri::ContainerStatus>, RuntimeError> {
+    match runtime.container(id).await {
         Ok(status) => Ok(Some(status)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn read_sandbox(cri: &Cri, listed: cri::PodSandbox, newest: bool) -> Outcome<Sandbox> {
+async fn read_sandbox(
+    runtime: &dyn Runtime,
+    listed: cri::PodSandbox,
+    newest: bool,
+) -> Result<Sandbox, RuntimeError> {
     let mut sandbox = Sandbox {
         id: listed.id,
         ready: listed.state == cri::PodSandboxState::SandboxReady as i32,
@@ -163,7 +167,7 @@ async fn read_sandbox(cri: &Cri, listed: cri::PodSandbox, newest: bool) -> Outco
         host_network: false,
     };
     if newest && sandbox.ready {
-        match cri.sandbox(&sandbox.id).await {
+        match runtime.sandbox(&sandbox.id).await {
             Ok(status) => fill_network(&mut sandbox, status),
             Err(error) if error.is_not_found() => sandbox.ready = false,
             Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::generate::StatusInput;
 use crate::pods::plan::should_run;
-use crate::probes::{Kind, Outcome};
+use crate::probes::{ProbeKind, ProbeOutcome};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, time};
 use crate::spec::{PodExt, is_sidecar};
 
@@ -200,7 +200,7 @@ fn judge(
     let running = latest.filter(|_| status.state.as_ref().is_some_and(|state| state.running.is_some()));
     let started = running.is_some_and(|record| {
         container.startup_probe.is_none()
-            || input.probes.outcome(Kind::Startup, &record.id) == Some(Outcome::Success)
+            || input.probes.outcome(ProbeKind::Startup, &record.id) == Some(ProbeOutcome::Success)
     });
     status.started = Some(started);
     status.ready = if init && !is_sidecar(container) {
@@ -210,7 +210,7 @@ fn judge(
         started
             && running.is_some_and(|record| {
                 container.readiness_probe.is_none()
-                    || input.probes.outcome(Kind::Readiness, &record.id) == Some(Outcome::Success)
+                    || input.probes.outcome(ProbeKind::Readiness, &record.id) == Some(ProbeOutcome::Success)
             })
     };
 }

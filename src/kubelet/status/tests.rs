@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::generate::{Reasons, StatusInput, generate};
 use super::sender::difference;
-use crate::probes::{Kind, Outcome, ProbeView};
+use crate::probes::{ProbeKind, ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, Sandbox};
 
 struct NoProbes;
 
 impl ProbeView for NoProbes {
-    fn outcome(&self, _: Kind, _: &str) -> Option<Outcome> {
+    fn outcome(&self, _: ProbeKind, _: &str) -> Option<ProbeOutcome> {
         None
     }
 }
@@ -224,4 +224,54 @@ fn a_rejected_pod_says_why_and_nothing_of_containers() {
     input.old = &first;
     input.failed = None;
     assert_eq!(generate(&input), first);
+}
+
+mod sending {
+    //! What the sender does with the API's answers.
+
+    use api::ApiError;
+    use serde_json::json;
+
+    use crate::spec::PodExt;
+    use crate::status::sender::StatusSender;
+    use crate::testing::{TestNode, containers, pod};
+
+    fn status(phase: &str) -> super::PodStatus {
+        super::PodStatus { phase: Some(phase.to_string()), ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn only_what_differs_from_the_last_answer_is_sent() {
+        let node = TestNode::new();
+        let sender = StatusSender::new(node.api.clone());
+        let pod = pod(json!({"containers": containers(&["a"])}));
+        node.api.put(&pod);
+        sender.send(&pod, &status("Running")).await.unwrap();
+        sender.send(&pod, &status("Running")).await.unwrap();
+        assert_eq!(node.journal.count("status"), 1, "the answer counts before the informer shows it");
+        assert_eq!(sender.latest(&pod).phase.as_deref(), Some("Running"));
+        // Somebody else changed it since: the newer version is what is compared with.
+        let newer = node.api.change("p", |tree| tree["status"]["phase"] = json!("Pending"));
+        assert_eq!(sender.latest(&newer).phase.as_deref(), Some("Pending"));
+        sender.send(&newer, &status("Running")).await.unwrap();
+        assert_eq!(node.journal.count("status"), 2);
+        sender.forget(pod.uid());
+        assert!(sender.latest(&pod).phase.is_none());
+    }
+
+    #[tokio::test]
+    async fn refusals_that_last_end_it_and_others_are_handed_on() {
+        let node = TestNode::new();
+        let sender = StatusSender::new(node.api.clone());
+        let pod = pod(json!({"containers": []}));
+        // The pod is gone, or another one has its name.
+        sender.send(&pod, &status("Running")).await.unwrap();
+        let row = <super::Pod as api::Kinded>::row();
+        node.api.fail("patch", ApiError::conflict(row, "p", "another uid"));
+        sender.send(&pod, &status("Running")).await.unwrap();
+        for code in [429, 500, 503] {
+            node.api.fail("patch", ApiError::new(code, "x", "y"));
+            assert_eq!(sender.send(&pod, &status("Running")).await.unwrap_err().code(), code);
+        }
+    }
 }

@@ -17,11 +17,6 @@ pub(crate) fn unmount_below(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for all pods of a node, for uninstalling.
-pub(crate) fn unmount_all(pods: &Path) -> io::Result<()> {
-    unmount_below(pods)
-}
-
 fn mount_points(mountinfo: &str, directory: &Path) -> Vec<PathBuf> {
     let point = |line: &str| line.split(' ').nth(4).map(|field| PathBuf::from(unescape(field)));
     mountinfo.lines().filter_map(point).filter(|point| point.starts_with(directory)).collect()

@@ -1,17 +1,122 @@
-//! What the files of configMap, secret, downwardAPI and projected volumes hold.
+//! What the files of configMap, secret, downwardAPI and projected volumes hold, and these four kinds of volumes.
 
+use std::sync::Arc;
+
+use client::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, Pod,
-    ProjectedVolumeSource, Secret, SecretVolumeSource,
+    ProjectedVolumeSource, Secret, SecretVolumeSource, Volume,
 };
 
+use super::MountedVolume;
 use super::atomic::{File, Files};
+use super::emptydir::take_away;
+use super::plugin::{SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 use super::tokens::Tokens;
+use crate::files;
+use crate::host::Host;
 use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::spec::amount::Resources;
 use crate::spec::fields::{self, Addresses};
+
+/// Where a volume's files come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContentKind {
+    ConfigMap,
+    Secret,
+    DownwardApi,
+    Projected,
+}
+
+impl ContentKind {
+    pub(super) const ALL: [ContentKind; 4] =
+        [ContentKind::ConfigMap, ContentKind::Secret, ContentKind::DownwardApi, ContentKind::Projected];
+}
+
+/// Volumes that the kubelet fills with files; containers only read them.
+pub(super) struct ContentPlugin {
+    pub(super) kind: ContentKind,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) sources: Sources,
+    pub(super) tokens: Tokens,
+}
+
+impl ContentPlugin {
+    async fn bring(&self, request: VolumeRequest<'_>) -> Result<SetUp, VolumeError> {
+        let volume = request.volume;
+        let needs = Needs {
+            pod: request.pod,
+            sources: &self.sources,
+            tokens: &self.tokens,
+            allocatable: request.allocatable,
+            now: request.now,
+            group: request.group,
+        };
+        let mut refresh = None;
+        let content = match self.kind {
+            ContentKind::ConfigMap => {
+                config_map(&needs, &volume.config_map.clone().unwrap_or_default()).await?
+            }
+            ContentKind::Secret => secret(&needs, &volume.secret.clone().unwrap_or_default()).await?,
+            ContentKind::DownwardApi => downward(&needs, &volume.downward_api.clone().unwrap_or_default())?,
+            ContentKind::Projected => {
+                projected(&needs, &volume.projected.clone().unwrap_or_default(), &mut refresh).await?
+            }
+        };
+        // What is secret never reaches a disk.
+        let in_memory = self.kind != ContentKind::ConfigMap;
+        let (host, path, group, now) = (self.host.clone(), request.place.path, request.group, request.now);
+        let path = files::blocking(move || -> Result<_, VolumeError> {
+            let failed = |source| VolumeError::File { verb: "create", path: path.clone(), source };
+            host.make_directory(&path, 0o755).map_err(failed)?;
+            if in_memory {
+                host.mount_memory(&path, None, 0o755)?;
+            }
+            host.write_volume(&path, &content, group, now)?;
+            Ok(path)
+        })
+        .await?;
+        Ok((MountedVolume { path, read_only: true }, refresh))
+    }
+}
+
+impl VolumePlugin for ContentPlugin {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            ContentKind::ConfigMap => "configmap",
+            ContentKind::Secret => "secret",
+            ContentKind::DownwardApi => "downward-api",
+            ContentKind::Projected => "projected",
+        }
+    }
+
+    fn supports(&self, volume: &Volume) -> bool {
+        match self.kind {
+            ContentKind::ConfigMap => volume.config_map.is_some(),
+            ContentKind::Secret => volume.secret.is_some(),
+            ContentKind::DownwardApi => volume.downward_api.is_some(),
+            ContentKind::Projected => volume.projected.is_some(),
+        }
+    }
+
+    fn set_up<'a>(&'a self, request: VolumeRequest<'a>) -> BoxFuture<'a, Result<SetUp, VolumeError>> {
+        Box::pin(self.bring(request))
+    }
+
+    fn tear_down<'a>(
+        &'a self,
+        _uid: &'a str,
+        place: &'a VolumePlace,
+    ) -> BoxFuture<'a, Result<(), VolumeError>> {
+        Box::pin(take_away(&self.host, place))
+    }
+
+    fn forget_pod(&self, uid: &str) {
+        self.tokens.forget(uid);
+    }
+}
 
 pub(crate) struct Needs<'a> {
     pub(crate) pod: &'a Pod,
@@ -20,7 +125,7 @@ pub(crate) struct Needs<'a> {
     pub(crate) allocatable: &'a Resources,
     pub(crate) now: Timestamp,
     /// The pod's `fsGroup`.
-    pub(crate) group: Option<i64>,
+    pub(crate) group: Option<u32>,
 }
 
 fn mode(mode: i32) -> u32 {
@@ -128,7 +233,6 @@ fn from_downward(needs: &Needs<'_>, items: &[DownwardAPIVolumeFile], default: i3
 
 pub(crate) async fn projected(
     needs: &Needs<'_>,
-    _volume: &str,
     source: &ProjectedVolumeSource,
     refresh: &mut Option<Timestamp>,
 ) -> Result<Files, String> {

@@ -2,6 +2,46 @@
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use client::BoxFuture;
+use k8s_openapi::api::core::v1::Volume;
+
+use super::MountedVolume;
+use super::plugin::{SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
+use crate::files;
+use crate::host::Host;
+
+pub(super) struct HostPath {
+    pub(super) host: Arc<dyn Host>,
+}
+
+impl VolumePlugin for HostPath {
+    fn name(&self) -> &'static str {
+        "host-path"
+    }
+
+    fn supports(&self, volume: &Volume) -> bool {
+        volume.host_path.is_some()
+    }
+
+    fn set_up<'a>(&'a self, request: VolumeRequest<'a>) -> BoxFuture<'a, Result<SetUp, VolumeError>> {
+        let (host, source) = (self.host.clone(), request.volume.host_path.clone().unwrap_or_default());
+        Box::pin(files::blocking(move || {
+            let path = host.host_path(&source.path, source.type_.as_deref().unwrap_or(""))?;
+            Ok((MountedVolume { path, read_only: false }, None))
+        }))
+    }
+
+    /// It is the node's, and stays.
+    fn tear_down<'a>(
+        &'a self,
+        _uid: &'a str,
+        _place: &'a VolumePlace,
+    ) -> BoxFuture<'a, Result<(), VolumeError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
 
 pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(path);

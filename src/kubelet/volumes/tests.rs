@@ -1,11 +1,14 @@
 //! Atomic updates, host paths, refresh times, and what is done to a volume only once.
 
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
 
 use super::atomic::{File, Files, write};
 use super::*;
+use crate::host::Linux;
+use crate::host::recorder::RecordingHost;
+use crate::testing::Journal;
 
 fn files(list: &[(&str, &str)]) -> Files {
     let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o640, owner: None };
@@ -81,19 +84,24 @@ fn a_volume_is_given_to_the_group_once_and_then_left_to_the_containers() {
     std::fs::write(&outside, "").unwrap();
     set_mode(&outside, 0o600);
     let place =
-        emptydir::Place { path: pod.path().join("volumes/empty-dir/v"), ready: pod.path().join("plugins/v") };
-    emptydir::set_up(&place, &EmptyDirVolumeSource::default(), group, GroupChange::Always).unwrap();
+        VolumePlace { path: pod.path().join("volumes/empty-dir/v"), notes: pod.path().join("plugins/v") };
+    let host = Linux::new();
+    let set_up = || {
+        let source = EmptyDirVolumeSource::default();
+        emptydir::set_up(&host, &place, &source, group, GroupChange::Always).unwrap();
+    };
+    set_up();
     assert_eq!(mode(&place.path), 0o2777);
     // What a container does while the next sync looks at the same volume.
     let own = place.path.join("own");
     std::fs::write(&own, "").unwrap();
     set_mode(&own, 0o600);
     symlink(&outside, place.path.join("link")).unwrap();
-    emptydir::set_up(&place, &EmptyDirVolumeSource::default(), group, GroupChange::Always).unwrap();
+    set_up();
     assert_eq!((mode(&own), mode(&outside)), (0o600, 0o600));
     // A set-up that was cut short is done again.
-    std::fs::remove_file(place.ready.join("ready")).unwrap();
-    emptydir::set_up(&place, &EmptyDirVolumeSource::default(), group, GroupChange::Always).unwrap();
+    std::fs::remove_file(place.notes.join("ready")).unwrap();
+    set_up();
     assert_eq!((mode(&own), mode(&outside)), (0o660, 0o600));
 }
 
@@ -129,4 +137,201 @@ fn a_host_path_that_is_a_link_to_nowhere_makes_no_file() {
     symlink(&target, &link).unwrap();
     assert!(hostpath::check(link.to_str().unwrap(), "FileOrCreate").is_err());
     assert!(!target.exists());
+}
+
+/// A plugin that stages, writes down what it does and fails where it is told to.
+struct StagingPlugin {
+    journal: Journal,
+    fails: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl StagingPlugin {
+    fn call(&self, what: &str, about: &str) -> Result<(), VolumeError> {
+        self.journal.note(format!("{what} {about}"));
+        let fails = self.fails.lock().take_if(|fails| *fails == what).is_some();
+        if fails { Err(VolumeError::Content(format!("{what} fails"))) } else { Ok(()) }
+    }
+}
+
+impl VolumePlugin for StagingPlugin {
+    fn name(&self) -> &'static str {
+        "staging"
+    }
+
+    fn supports(&self, volume: &Volume) -> bool {
+        volume.nfs.is_some()
+    }
+
+    fn outlives_pods(&self) -> bool {
+        true
+    }
+
+    fn staging_key(&self, volume: &Volume) -> Option<String> {
+        volume.nfs.as_ref().map(|nfs| nfs.server.clone())
+    }
+
+    fn stage<'a>(&'a self, key: &'a str, _: &'a Volume) -> client::BoxFuture<'a, Result<(), VolumeError>> {
+        Box::pin(async move { self.call("stage", key) })
+    }
+
+    fn set_up<'a>(
+        &'a self,
+        request: VolumeRequest<'a>,
+    ) -> client::BoxFuture<'a, Result<plugin::SetUp, VolumeError>> {
+        let path = request.place.path;
+        let (uid, change) = (request.pod.uid(), request.change);
+        Box::pin(async move {
+            self.call("set_up", &format!("{uid} {change:?}"))?;
+            Ok((MountedVolume { path, read_only: false }, None))
+        })
+    }
+
+    fn tear_down<'a>(
+        &'a self,
+        uid: &'a str,
+        place: &'a VolumePlace,
+    ) -> client::BoxFuture<'a, Result<(), VolumeError>> {
+        let name = place.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Box::pin(async move { self.call("tear_down", &format!("{uid} {name}")) })
+    }
+
+    fn unstage<'a>(&'a self, key: &'a str) -> client::BoxFuture<'a, Result<(), VolumeError>> {
+        Box::pin(async move { self.call("unstage", key) })
+    }
+}
+
+struct StagingBench {
+    volumes: Volumes,
+    host: Arc<RecordingHost>,
+    journal: Journal,
+    fails: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl StagingBench {
+    fn new() -> Self {
+        let (host, fails) = (Arc::new(RecordingHost::default()), Arc::default());
+        let journal = host.journal.clone();
+        let plugin = StagingPlugin { journal: journal.clone(), fails: Arc::clone(&fails) };
+        let volumes = Volumes::with_plugins("/pods".into(), host.clone(), vec![Box::new(plugin)]);
+        StagingBench { volumes, host, journal, fails }
+    }
+
+    async fn mount(&self, uid: &str) -> Result<Mounted, MountError> {
+        let pod = crate::testing::named_pod(
+            uid,
+            uid,
+            serde_json::json!({
+                "containers": [],
+                "securityContext": {"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"},
+                "volumes": [{"name": "v", "nfs": {"server": "disk", "path": "/"}}],
+            }),
+        );
+        let mounted = self.volumes.mount(&pod, &Resources::new(), now()).await;
+        // What the plugin would have made.
+        let place = self.volumes.place(uid, "staging", "v");
+        self.host.make_directory(&place.path, 0o755).unwrap();
+        mounted
+    }
+
+    fn journal(&self) -> Vec<String> {
+        let mine = ["stage", "set_up", "tear_down", "unstage", "unmount_below", "remove_tree"];
+        let lines = self.journal.take().into_iter();
+        lines.filter(|line| mine.iter().any(|one| line.starts_with(one))).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_several_pods_use_is_staged_once_and_until_the_last_has_gone() {
+    let staged = StagingBench::new();
+    staged.mount("one").await.unwrap();
+    assert_eq!(staged.journal(), ["stage disk", "set_up one OnRootMismatch"]);
+    staged.mount("two").await.unwrap();
+    staged.mount("one").await.unwrap();
+    assert_eq!(staged.journal(), ["set_up two OnRootMismatch", "set_up one OnRootMismatch"]);
+    staged.volumes.remove("one").await.unwrap();
+    assert_eq!(
+        staged.journal(),
+        [
+            "unmount_below /pods/one/volume-subpaths",
+            "tear_down one v",
+            "unmount_below /pods/one",
+            "remove_tree /pods/one",
+        ]
+    );
+    staged.volumes.remove("two").await.unwrap();
+    assert_eq!(staged.journal()[1..3], ["tear_down two v", "unstage disk"]);
+    staged.mount("three").await.unwrap();
+    assert_eq!(staged.journal()[0], "stage disk");
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_named_and_the_next_is_not_taken() {
+    let staged = StagingBench::new();
+    *staged.fails.lock() = Some("stage");
+    let error = staged.mount("one").await.unwrap_err();
+    assert_eq!(error.to_string(), "MountVolume.SetUp failed for volume \"v\" : stage fails");
+    assert_eq!(staged.journal(), ["stage disk"]);
+    staged.mount("one").await.unwrap();
+    assert_eq!(staged.journal(), ["stage disk", "set_up one OnRootMismatch"], "it is tried again");
+    for step in ["tear_down", "unstage"] {
+        *staged.fails.lock() = Some(step);
+        assert_eq!(staged.volumes.remove("one").await.unwrap_err().to_string(), format!("{step} fails"));
+        let journal = staged.journal();
+        assert!(!journal.iter().any(|line| line.starts_with("remove_tree")), "{journal:?}");
+    }
+    staged.volumes.remove("one").await.unwrap();
+    assert!(staged.journal().iter().any(|line| line == "unstage disk"));
+}
+
+#[tokio::test]
+async fn a_volume_of_no_plugin_is_said_so() {
+    let staged = StagingBench::new();
+    let spec = serde_json::json!({"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]});
+    let error = staged.volumes.mount(&crate::testing::pod(spec), &Resources::new(), now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "MountVolume.SetUp failed for volume \"v\" : no volume plugin matched");
+}
+
+#[tokio::test]
+async fn real_plugins_make_their_volumes_in_order() {
+    let node = crate::testing::TestNode::new();
+    let pod = crate::testing::pod(serde_json::json!({
+        "containers": [],
+        "securityContext": {"fsGroup": 7},
+        "volumes": [
+            {"name": "disk", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            {"name": "machine", "hostPath": {"path": "/etc", "type": "Directory"}},
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+        ],
+    }));
+    let volumes = &node.deps.volumes;
+    let mounted = volumes.mount(&pod, &Resources::new(), now()).await.unwrap();
+    assert!(mounted.refresh.is_some() && mounted.volumes["token"].read_only);
+    let of = |plugin: &str, name: &str| format!("/data/pods/u/volumes/kubernetes.io~{plugin}/{name}");
+    let (disk, memory, token) =
+        (of("empty-dir", "disk"), of("empty-dir", "memory"), of("projected", "token"));
+    let notes = "/data/pods/u/plugins/kubernetes.io~empty-dir";
+    let made = [
+        format!("make_directory {disk} 777"),
+        format!("give {disk} to 7, Write, Always"),
+        format!("write_file {notes}/disk/ready 600"),
+        format!("make_directory {memory} 777"),
+        format!("mount_memory {memory} of 1048576 777"),
+        format!("give {memory} to 7, Write, Always"),
+        format!("write_file {notes}/memory/ready 600"),
+        "host_path /etc Directory".to_string(),
+        format!("make_directory {token} 755"),
+        format!("mount_memory {token} 755"),
+        format!("write_volume {token} [token] for 7"),
+    ];
+    assert_eq!(node.host.journal.take(), made);
+    volumes.mount(&pod, &Resources::new(), now()).await.unwrap();
+    let again = ["host_path /etc Directory".to_string(), format!("write_volume {token} [token] for 7")];
+    assert_eq!(node.host.journal.take(), again, "what containers write to is left alone");
+    assert_eq!(node.journal.count("create token of default"), 1, "a token is used until it is due");
+    volumes.remove("u").await.unwrap();
+    let gone = node.host.journal.take();
+    assert_eq!(gone.iter().filter(|line| line.starts_with("remove_tree")).count(), 4, "{gone:#?}");
+    assert_eq!(gone.last().unwrap(), "remove_tree /data/pods/u");
+    assert!(!gone.iter().any(|line| line.contains("/etc")), "a path of the machine stays: {gone:#?}");
 }

@@ -20,7 +20,7 @@ pub(crate) fn ensure(path: &Path, size: Option<i64>, mode: u32) -> Result<(), St
 }
 
 /// A directory on another device than its parent.
-pub(super) fn is_mount_point(path: &Path) -> bool {
+pub(crate) fn is_mount_point(path: &Path) -> bool {
     let device = |path: &Path| std::fs::metadata(path).map(|one| one.dev()).ok();
     match path.parent() {
         Some(parent) => device(path) != device(parent),

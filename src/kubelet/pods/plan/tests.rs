@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::*;
-use crate::probes::Kind;
+use crate::probes::ProbeKind;
 use crate::runtime::state::Sandbox;
 
 #[derive(Default)]
-struct Probes(HashMap<(Kind, String), Outcome>);
+struct Probes(HashMap<(ProbeKind, String), ProbeOutcome>);
 
 impl ProbeView for Probes {
-    fn outcome(&self, kind: Kind, container: &str) -> Option<Outcome> {
+    fn outcome(&self, kind: ProbeKind, container: &str) -> Option<ProbeOutcome> {
         self.0.get(&(kind, container.to_string())).copied()
     }
 }
@@ -138,7 +138,7 @@ fn sidecars_start_before_and_stay() {
     let running = vec![record(&pod, "s", "s", ContainerPhase::Running, 0)];
     let state = runtime(vec![sandbox("s", true, 0)], running);
     assert_eq!(plan(&pod, &state, &Probes::default()).start, []);
-    let started = Probes([((Kind::Startup, "s-s".to_string()), Outcome::Success)].into());
+    let started = Probes([((ProbeKind::Startup, "s-s".to_string()), ProbeOutcome::Success)].into());
     assert_eq!(plan(&pod, &state, &started).start, [Slot::Init(1)]);
     let later = runtime(
         vec![sandbox("s", true, 0)],
@@ -155,7 +155,7 @@ fn failed_probes_and_changed_definitions_restart() {
     let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
     let state =
         runtime(vec![sandbox("s", true, 0)], vec![record(&pod, "a", "s", ContainerPhase::Running, 0)]);
-    let failed = Probes([((Kind::Liveness, "a-s".to_string()), Outcome::Failure)].into());
+    let failed = Probes([((ProbeKind::Liveness, "a-s".to_string()), ProbeOutcome::Failure)].into());
     let restart = plan(&pod, &state, &failed);
     assert_eq!(restart.kill[0].message, "Container a failed liveness probe, will be restarted");
     assert_eq!(restart.start, [Slot::Main(0)]);
