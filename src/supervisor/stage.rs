@@ -1,4 +1,6 @@
 //! Stages and their tasks: spawning, what an exit means, stop in reverse order of creation.
+//!
+//! A stage can have children, which stop before it, and can stop by itself while the process goes on.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -40,6 +42,15 @@ pub struct Stage {
     failure: watch::Sender<Option<String>>,
     clock: watch::Sender<u64>,
     tasks: Arc<Mutex<BTreeMap<Arc<str>, Tasks>>>,
+    children: Arc<Mutex<Children>>,
+}
+
+/// The children of a stage, oldest first.
+#[derive(Default)]
+struct Children {
+    stages: Vec<Stage>,
+    /// The stage is being stopped: a child that comes now is stopped from the beginning.
+    closed: bool,
 }
 
 /// How many tasks of one name there are.
@@ -71,25 +82,18 @@ impl Supervisor {
 
     /// Adds a stage; it will be stopped before all stages added earlier.
     pub fn stage(&self, name: &str) -> Stage {
-        let stage = Stage {
-            name: name.into(),
-            stop: CancellationToken::new(),
-            tracker: TaskTracker::new(),
-            failure: self.failure.clone(),
-            clock: self.clock.clone(),
-            tasks: Arc::default(),
-        };
+        let stage = Stage::new(name, &self.failure, &self.clock);
         self.stages.lock().push(stage.clone());
         stage
     }
 
-    /// Every stage that has not been stopped, oldest first, with its tasks.
+    /// Every stage that has not been stopped, oldest first, with its tasks; children follow their parent.
     pub fn report(&self) -> Vec<StageReport> {
-        let stages = self.stages.lock();
-        let tasks = |stage: &Stage| {
-            stage.tasks.lock().iter().map(|(name, tasks)| (name.to_string(), *tasks)).collect()
-        };
-        stages.iter().map(|stage| StageReport { name: stage.name.to_string(), tasks: tasks(stage) }).collect()
+        let mut reports = Vec::new();
+        for stage in self.stages.lock().iter() {
+            stage.report(&mut reports);
+        }
+        reports
     }
 
     /// Returns, with a sentence, when a task that must not end has ended.
@@ -101,14 +105,12 @@ impl Supervisor {
         }
     }
 
-    /// Stops every stage, newest first, and waits for each; a stage that takes longer than `grace` is named in the
-    /// log and left behind.
+    /// Stops every stage, newest first, and waits for each; a stage that takes longer than `grace` is named
+    /// in the log and left behind.
     pub async fn shutdown(&self, grace: Duration) {
         loop {
             let Some(stage) = self.stages.lock().pop() else { return };
-            stage.stop.cancel();
-            stage.tracker.close();
-            if tokio::time::timeout(grace, stage.tracker.wait()).await.is_err() {
+            if !stage.stop(grace).await {
                 let left = stage.tracker.len();
                 tracing::warn!(stage = %stage.name, left, "tasks did not stop in time and are abandoned");
             }
@@ -117,6 +119,65 @@ impl Supervisor {
 }
 
 impl Stage {
+    fn new(name: &str, failure: &watch::Sender<Option<String>>, clock: &watch::Sender<u64>) -> Self {
+        Stage {
+            name: name.into(),
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            failure: failure.clone(),
+            clock: clock.clone(),
+            tasks: Arc::default(),
+            children: Arc::default(),
+        }
+    }
+
+    /// Adds a stage that stops before this one, and before its older siblings; or by itself, with
+    /// [`Stage::stop`].
+    pub fn child(&self, name: &str) -> Stage {
+        let child = Stage::new(name, &self.failure, &self.clock);
+        let mut children = self.children.lock();
+        children.stages.retain(|stage| !stage.has_stopped());
+        if children.closed {
+            child.stop.cancel();
+        } else {
+            children.stages.push(child.clone());
+        }
+        child
+    }
+
+    /// Stops the stage's children, newest first, and then its own tasks, each joined for at most `grace`.
+    /// Tells whether all tasks have ended; those that have not are still waited for by the next call.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        let children = {
+            let mut children = self.children.lock();
+            children.closed = true;
+            children.stages.clone()
+        };
+        let mut ended = true;
+        for child in children.iter().rev() {
+            ended &= Box::pin(child.stop(grace)).await;
+        }
+        self.stop.cancel();
+        self.tracker.close();
+        ended & tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+
+    /// The stage was stopped, and all its tasks have ended.
+    fn has_stopped(&self) -> bool {
+        self.stop.is_cancelled() && self.tracker.is_empty()
+    }
+
+    fn report(&self, into: &mut Vec<StageReport>) {
+        if self.has_stopped() {
+            return;
+        }
+        let tasks = self.tasks.lock().iter().map(|(name, tasks)| (name.to_string(), *tasks)).collect();
+        into.push(StageReport { name: self.name.to_string(), tasks });
+        for child in &self.children.lock().stages {
+            child.report(into);
+        }
+    }
+
     /// Cancelled when the stage is to stop; tasks select on it.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
@@ -186,7 +247,8 @@ impl Stage {
         }
     }
 
-    /// Runs a task that is dropped at its next await point when the stage stops: for loops that hold nothing to tidy.
+    /// Runs a task that is dropped at its next await point when the stage stops: for loops that hold nothing
+    /// to tidy.
     pub fn spawn_cancellable<F>(&self, name: &str, on_exit: OnExit, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -201,6 +263,8 @@ impl Stage {
     {
         self.spawn_stopped_by(name, on_exit, stop.clone(), async move {
             tokio::select! {
+                // A stage that has been stopped begins nothing.
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }

@@ -55,6 +55,75 @@ async fn a_task_that_ignores_the_stop_does_not_hang_it() {
     assert_eq!(start.elapsed(), GRACE);
 }
 
+/// A task that notes its name when it has been stopped.
+fn note(stage: &super::Stage, name: &'static str, order: &Arc<Mutex<Vec<&'static str>>>) {
+    let (order, stopping) = (order.clone(), stage.stopping());
+    stage.spawn("task", OnExit::Stop, async move {
+        stopping.cancelled().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        order.lock().push(name);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_stop_before_their_parent_and_newest_first() {
+    let supervisor = Supervisor::new();
+    let order = Arc::default();
+    let parent = supervisor.stage("parent");
+    note(&parent, "parent", &order);
+    let first = parent.child("first");
+    note(&first, "first", &order);
+    note(&first.child("grandchild"), "grandchild", &order);
+    note(&parent.child("second"), "second", &order);
+    let names: Vec<String> = supervisor.report().into_iter().map(|stage| stage.name).collect();
+    assert_eq!(names, ["parent", "first", "grandchild", "second"]);
+    supervisor.shutdown(GRACE).await;
+    assert_eq!(*order.lock(), ["second", "grandchild", "first", "parent"]);
+    assert!(tokio::time::timeout(GRACE, supervisor.failed()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_stops_alone_and_may_be_followed_by_another() {
+    let supervisor = Supervisor::new();
+    let order = Arc::default();
+    let parent = supervisor.stage("parent");
+    note(&parent, "parent", &order);
+    for name in ["once", "again"] {
+        let child = parent.child("child");
+        note(&child, name, &order);
+        assert_eq!(supervisor.report().len(), 2);
+        assert!(child.stop(GRACE).await);
+        assert_eq!(supervisor.report().len(), 1);
+    }
+    assert_eq!(*order.lock(), ["once", "again"]);
+    assert!(!parent.stopping().is_cancelled());
+    assert!(tokio::time::timeout(GRACE, supervisor.failed()).await.is_err(), "nothing has failed");
+    supervisor.shutdown(GRACE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_does_not_end_is_told() {
+    let supervisor = Supervisor::new();
+    let child = supervisor.stage("parent").child("child");
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    child.spawn("stubborn", OnExit::Done, async move {
+        let _ = ended.await;
+    });
+    assert!(!child.stop(GRACE).await);
+    drop(end);
+    assert!(child.stop(GRACE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_of_a_stage_that_stops_does_not_begin() {
+    let supervisor = Supervisor::new();
+    let parent = supervisor.stage("parent");
+    supervisor.shutdown(GRACE).await;
+    let child = parent.child("late");
+    child.spawn_cancellable("loop", OnExit::Stop, std::future::pending());
+    assert!(child.stop(GRACE).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_latch_wakes_all_and_stays_open() {
     let latch = crate::Latch::new("caches");
