@@ -6,7 +6,8 @@ use api::{
     ApiError, CreateOptions, DeleteOptions, FieldSelector, Identity, KindRow, ListOptions, Object, Patch,
     UpdateOptions, WatchOptions,
 };
-use client::{BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
+use client::leader::Fence;
+use client::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef, ServedKinds};
 use serde_json::Value;
 
 use crate::authz::{self, Attributes, Decision};
@@ -16,16 +17,35 @@ use crate::registry::{Call, Registry, Resource, ScaleSource, Source, Watch};
 pub(crate) struct Local {
     registry: Arc<Registry>,
     identity: Identity,
+    fence: Option<Arc<Fence>>,
+}
+
+/// The API for any identity, under one fence: reads are as ever, writes take effect only during the fence's
+/// term.
+pub(crate) struct Fenced {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) fence: Arc<Fence>,
+}
+
+impl ApiFor for Fenced {
+    fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi> {
+        Arc::new(Local { registry: self.registry.clone(), identity, fence: Some(self.fence.clone()) })
+    }
+
+    fn served(&self) -> ServedKinds {
+        self.registry.resources.served()
+    }
 }
 
 impl Local {
     pub(crate) fn new(registry: Arc<Registry>, identity: Identity) -> Self {
-        Local { registry, identity }
+        Local { registry, identity, fence: None }
     }
 
     fn call<'a>(&'a self, row: &KindRow, at: Place<'a>) -> Result<Call<'a>, ApiError> {
         let resources = self.registry.resources.load();
-        Ok(Call::new(resources.of_row(row)?, at.namespace, &self.identity).sub(at.subresource))
+        let call = Call::new(resources.of_row(row)?, at.namespace, &self.identity);
+        Ok(call.sub(at.subresource).fenced(self.fence.as_deref()))
     }
 }
 

@@ -8,6 +8,7 @@ mod body;
 mod conversion;
 mod create;
 mod delete;
+mod fence;
 mod leases;
 mod metadata;
 pub mod names;
@@ -27,6 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 use api::{ApiError, DryRun, Identity, KindRow, Object};
+use client::leader::Fence;
 use embedded_store::{Store, StoreError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -72,6 +74,8 @@ pub(crate) struct Call<'a> {
     pub(crate) subresource: Option<&'a str>,
     pub(crate) user: &'a Identity,
     pub(crate) dry_run: DryRun,
+    /// The term that its writes stand under, if it is a component's that leads.
+    pub(crate) fence: Option<&'a Fence>,
     /// Texts for `Warning` headers, gathered on the way.
     pub(crate) warnings: Mutex<Vec<String>>,
 }
@@ -84,6 +88,7 @@ impl<'a> Call<'a> {
             subresource: None,
             user,
             dry_run: DryRun::No,
+            fence: None,
             warnings: Mutex::default(),
         }
     }
@@ -95,6 +100,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn dry(mut self, dry_run: DryRun) -> Self {
         self.dry_run = dry_run;
+        self
+    }
+
+    pub(crate) fn fenced(mut self, fence: Option<&'a Fence>) -> Self {
+        self.fence = fence;
         self
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Identity;
+use client::leader::Fence;
 use client::{ApiFor, ObjectApi, ServedKinds};
 use embedded_store::Store;
 use supervisor::{Latch, OnExit, Stage};
 
 use crate::fairness::Fairness;
-use crate::local::Local;
+use crate::local::{Fenced, Local};
 use crate::registry::Registry;
 use crate::{Config, bootstrap, definitions, http};
 
@@ -92,6 +93,11 @@ impl ApiServer {
         stage: &Stage,
     ) {
         http::serve(self, listener, tls, stage);
+    }
+
+    /// The API for components that lead: what they write takes effect only during the fence's term.
+    pub fn fenced(&self, fence: Arc<Fence>) -> Arc<dyn ApiFor> {
+        Arc::new(Fenced { registry: self.registry.clone(), fence })
     }
 
     /// Answers one HTTP request of somebody who is known already, without a connection.

@@ -9,6 +9,7 @@ pub mod events;
 pub mod https;
 mod informer;
 pub mod kubeconfig;
+pub mod leader;
 mod object_api;
 mod queue;
 mod served;

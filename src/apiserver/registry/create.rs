@@ -7,7 +7,8 @@ use bytes::Bytes;
 use embedded_store::{Compare, Durability, Op, StoreError, Txn};
 use serde_json::{Value, json};
 
-use super::{Call, Registry, body, meta_str, metadata, names, store_error};
+use super::fence::Refused;
+use super::{Call, Registry, body, meta_str, metadata, names};
 use crate::admission::{Operation, Request};
 
 /// How often a generated name is tried.
@@ -114,10 +115,10 @@ impl Registry {
                 failure: Vec::new(),
                 durability,
             };
-            match self.store.txn(txn).await {
+            match self.txn(call, txn).await {
                 Ok(result) => return Ok(result.succeeded.then_some(result.revision)),
-                Err(StoreError::LeaseNotFound) if !last => self.event_leases.forget().await,
-                Err(error) => return Err(store_error(error)),
+                Err(Refused::Store(StoreError::LeaseNotFound)) if !last => self.event_leases.forget().await,
+                Err(refused) => return Err(refused.into()),
             }
         }
         Ok(None)

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::create::encode;
-use super::{Call, Registry, meta, metadata, store_error};
+use super::{Call, Registry, meta, metadata};
 use crate::admission::{Operation, Request};
 use crate::strategy::RequestContext;
 
@@ -93,7 +93,7 @@ impl Registry {
             failure: Vec::new(),
             durability: Durability::Synced,
         };
-        Ok(self.store.txn(txn).await.map_err(store_error)?.succeeded)
+        Ok(self.txn(call, txn).await?.succeeded)
     }
 
     /// Deletes everything that a list with these options finds; returns what was deleted.
@@ -105,7 +105,8 @@ impl Registry {
     ) -> Result<Vec<Arc<Object>>, ApiError> {
         let found = self.list(call, &ListOptions { limit: 0, continue_token: None, ..list.clone() }).await?;
         let deletions = found.items.into_iter().map(|object| async move {
-            let one = Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run);
+            let one =
+                Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run).fenced(call.fence);
             match self.delete(&one, object.name(), options).await {
                 Ok(done) => Ok(Some(done.object)),
                 Err(error) if error.is_not_found() => Ok(None),

@@ -107,7 +107,7 @@ impl Registry {
             };
             apply(call, paths, name, &scale, tree)
         };
-        let whole = Call::new(&call.resource, call.namespace, call.user).dry(call.dry_run);
+        let whole = Call::new(&call.resource, call.namespace, call.user).dry(call.dry_run).fenced(call.fence);
         let object = self.update(&whole, name, Source::Change(&change), options).await?;
         call.warn(whole.take_warnings());
         view(paths, &object.tree().map_err(ApiError::internal)?, object.resource_version())

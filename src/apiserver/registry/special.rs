@@ -67,8 +67,10 @@ impl Registry {
             return Err(ApiError::invalid(row, name, faults));
         }
         let change = |pod: &mut Value| assign(call, name, binding, node, pod);
-        let whole =
-            Call::new(&call.resource, call.namespace, call.user).dry(call.dry_run).sub(Some("binding"));
+        let whole = Call::new(&call.resource, call.namespace, call.user)
+            .dry(call.dry_run)
+            .fenced(call.fence)
+            .sub(Some("binding"));
         self.update(&whole, name, Source::Change(&change), &UpdateOptions::default()).await?;
         Ok(success(201))
     }
@@ -83,7 +85,7 @@ impl Registry {
             Some(options) => delete_options(options)?,
             None => DeleteOptions::default(),
         };
-        let mut whole = Call::new(&call.resource, call.namespace, call.user);
+        let mut whole = Call::new(&call.resource, call.namespace, call.user).fenced(call.fence);
         whole.dry_run = if options.dry_run == DryRun::All { DryRun::All } else { call.dry_run };
         self.delete(&whole, name, &options).await?;
         Ok(success(201))
