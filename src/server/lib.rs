@@ -9,6 +9,7 @@ mod dialer;
 mod etcd;
 pub mod kubeconfig;
 mod listen;
+mod loops;
 mod pki;
 mod plan;
 mod publish;

@@ -22,12 +22,12 @@ use agent::status::collect::{NodeSource, ProcessSource};
 use agent::status::report::Etcd;
 use agent::{Instance, Problem, VERSION, logging};
 use api::Identity;
-use api::identity::{GROUP_MASTERS, USER_APISERVER, USER_SCHEDULER};
+use api::identity::{GROUP_MASTERS, USER_APISERVER};
 use apiserver::{ApiServer, Limits, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
+use client::ApiFor;
 use client::events::Recorder;
 use client::https::{ClientCertificate, TlsNodeDialer};
-use client::{ApiFor, Informers};
 use embedded_store::{EmbeddedStore, OpenError, Recovery};
 use k8s_openapi::api::core::v1::ObjectReference;
 use supervisor::{OnExit, Stage, Supervisor};
@@ -38,12 +38,12 @@ use crate::args::{ServerArgs, clap_command};
 use crate::dialer::Dialer;
 use crate::etcd::{self, Bound, EtcdPki, Listen};
 use crate::kubeconfig::{self, Kubeconfigs};
-use crate::pki::{ClientPairs, Pki, Signer};
+use crate::pki::{ClientPairs, Pki};
 use crate::plan::Plan;
 use crate::secrets::{self, AgentToken};
 use crate::snapshot::{Client, Past, Saver};
 use crate::tokens::Tokens;
-use crate::{admin, publish, role, snapshot, status, upkeep};
+use crate::{admin, loops, publish, role, snapshot, status, upkeep};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
@@ -201,7 +201,7 @@ async fn start(
     };
     admin::start(served, &upkeep_stage)?;
     publish::start(own_api, settings.clone(), pki.kubelet_roots(keys::now()), &upkeep_stage);
-    start_control_loops(plan, &server, &pki, supervisor)?;
+    loops::start(plan, &server, &pki, supervisor)?;
     if !plan.arguments.disable_agent {
         let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
         let _ = node.set(source);
@@ -333,37 +333,6 @@ fn apiserver_config(
         },
         more_metrics: None,
     }
-}
-
-fn start_control_loops(
-    plan: &Plan,
-    server: &Arc<ApiServer>,
-    pki: &Arc<Pki>,
-    supervisor: &Supervisor,
-) -> Result<(), Problem> {
-    if plan.arguments.runs("controllers") {
-        let stage = supervisor.stage("controllers");
-        let signer = Signer {
-            pki: pki.clone(),
-            kubernetes_ip: plan.network.kubernetes_ip,
-            own_node: (!plan.arguments.disable_agent).then(|| plan.node_name.clone()),
-        };
-        let config = controllers::Config {
-            cluster_cidr: plan.network.cluster_cidr,
-            node_cidr_mask: if plan.network.cluster_cidr.address().is_ipv4() { 24 } else { 64 },
-            root_ca_pem: pki.server_ca.certificate_pem.clone(),
-            signer: Arc::new(signer),
-        };
-        controllers::start(config, server.clone(), &stage);
-    }
-    if plan.arguments.runs("scheduler") {
-        let stage = supervisor.stage("scheduler");
-        let api = server.as_user(Identity::user(USER_SCHEDULER, []));
-        let config = scheduler::framework::Config::default();
-        let started = scheduler::start(&config, &api, &Informers::new(api.clone(), stage.clone()), &stage);
-        started.map_err(|error| Problem::plain(format!("cannot start the scheduler: {error}")))?;
-    }
-    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]

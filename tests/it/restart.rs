@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minik8s_tests::{Cluster, eventually, run};
+use serde_json::Value;
 
 fn container_id(cluster: &Cluster, pod: &str) -> String {
     let path =
@@ -108,4 +109,62 @@ fn pods_come_back_after(what_happens: impl Fn(&mut Cluster)) {
         });
         if running.count() == 2 { Ok(()) } else { Err(format!("{outcome}\n{}", cluster.log())) }
     });
+}
+
+/// A Lease's spec; the holder is the server's kept identity.
+fn lease(cluster: &Cluster, name: &str) -> Value {
+    cluster.kubectl(&["get", "lease", "-n", "kube-system", name, "-o", "jsonpath={.spec}"]).json()
+}
+
+#[test]
+fn a_server_leads_at_once_and_takes_its_own_leases_back_after_a_kill() {
+    const LEASES: [&str; 2] = ["kube-scheduler", "kube-controller-manager"];
+    let mut cluster = Cluster::control_plane();
+    let holders = |cluster: &Cluster, transitions: u64| {
+        eventually("both leases are held", Duration::from_secs(10), || {
+            let table = cluster.kubectl(&["get", "lease", "-n", "kube-system"]);
+            let held = LEASES.map(|name| lease(cluster, name));
+            let right = |spec: &Value| {
+                spec["holderIdentity"]
+                    .as_str()
+                    .is_some_and(|holder| table.stdout.contains(holder) && !holder.is_empty())
+                    && spec["leaseDurationSeconds"] == 15
+                    && spec["leaseTransitions"] == transitions
+            };
+            if held.iter().all(right) {
+                Ok(held.map(|spec| spec["holderIdentity"].clone()))
+            } else {
+                Err(table.stdout)
+            }
+        })
+    };
+    // Loops work: a namespace gets its service account, a pod is told why it has no node.
+    let loops_work = |cluster: &Cluster, namespace: &str| {
+        cluster.kubectl(&["create", "namespace", namespace]).ok();
+        eventually("the controllers work", Duration::from_secs(8), || {
+            let account = cluster.kubectl(&["get", "serviceaccount", "default", "-n", namespace]);
+            if account.success { Ok(()) } else { Err(account.stderr) }
+        });
+        cluster.kubectl(&["run", "p", "--image=x", "-n", namespace]).ok();
+        eventually("the scheduler works", Duration::from_secs(8), || {
+            let path = "jsonpath={.status.conditions[0].message}";
+            let told = cluster.kubectl(&["get", "pod", "p", "-n", namespace, "-o", path]).stdout;
+            if told == "no nodes available to schedule pods" { Ok(()) } else { Err(told) }
+        });
+    };
+    let first = holders(&cluster, 0);
+    assert_eq!(first[0], first[1], "one identity for both");
+    loops_work(&cluster, "one");
+
+    // Nobody waits for the fifteen seconds that the leases would be good for.
+    cluster.kill();
+    cluster.start();
+    loops_work(&cluster, "two");
+    assert_eq!(holders(&cluster, 0), first);
+
+    cluster.stop();
+    cluster.start();
+    loops_work(&cluster, "three");
+    assert_eq!(holders(&cluster, 1), first, "it had let go of them");
+    assert!(cluster.log().contains("the lease is released"), "{}", cluster.log());
 }
