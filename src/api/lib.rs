@@ -9,6 +9,7 @@ pub mod error;
 pub mod identity;
 pub mod jsonpath;
 pub mod kinds;
+pub mod managed;
 pub mod object;
 pub mod openapi;
 pub mod options;

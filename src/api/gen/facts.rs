@@ -146,13 +146,78 @@ const MEANINGFUL_EMPTY: &[&str] = &[
     "JSONSchemaProps.title",
 ];
 
+/// Optional objects and times that upstream holds as plain values: they are there even if nothing is in them, so whoever
+/// fills one in has not added it. Objects named `metadata`, `spec` and `status` are, with the exceptions below.
+const EMBEDDED: &[&str] = &[
+    "APIGroup.preferredVersion",
+    "AllocationResult.devices",
+    "CertificateSigningRequestCondition.lastUpdateTime",
+    "Container.resources",
+    "ContainerStateRunning.startedAt",
+    "ContainerStateTerminated.finishedAt",
+    "ContainerStateTerminated.startedAt",
+    "ContainerStatus.lastState",
+    "ContainerStatus.state",
+    "CustomResourceDefinitionStatus.acceptedNames",
+    "DaemonSetSpec.updateStrategy",
+    "DeploymentCondition.lastUpdateTime",
+    "DeploymentSpec.strategy",
+    "Endpoint.conditions",
+    "EphemeralContainer.resources",
+    "Event.deprecatedFirstTimestamp",
+    "Event.deprecatedLastTimestamp",
+    "Event.deprecatedSource",
+    "Event.eventTime",
+    "Event.firstTimestamp",
+    "Event.lastTimestamp",
+    "Event.regarding",
+    "Event.source",
+    "EventSeries.lastObservedTime",
+    "IngressServiceBackend.port",
+    "IngressStatus.loadBalancer",
+    "JobCondition.lastProbeTime",
+    "LimitedPriorityLevelConfiguration.limitResponse",
+    "NetworkPolicySpec.podSelector",
+    "NodeCondition.lastHeartbeatTime",
+    "NodeDaemonEndpoints.kubeletEndpoint",
+    "NodeStatus.daemonEndpoints",
+    "NodeStatus.nodeInfo",
+    "PersistentVolumeClaimCondition.lastProbeTime",
+    "PersistentVolumeClaimSpec.resources",
+    "PodCondition.lastProbeTime",
+    "PodTemplate.template",
+    "ReplicaSetSpec.template",
+    "ResourceClaimSpec.devices",
+    "SelfSubjectReviewStatus.userInfo",
+    "ServiceStatus.loadBalancer",
+    "StatefulSetSpec.updateStrategy",
+    "TokenReviewStatus.user",
+    "VolumeError.time",
+    "*.lastTransitionTime",
+];
+
+/// Objects named as the parts of every kind that are pointers all the same.
+const POINTERS: &[&str] = &["CustomResourceSubresources.status", "ResourcePoolStatusRequest.status"];
+
+/// Whether an optional object or time is there even if it is empty.
+pub(crate) fn is_embedded(owner: &str, field: &str, ty: &str) -> bool {
+    let listed = |list: &[&str]| is_listed(list, owner, field);
+    match ty {
+        "time" | "microtime" => listed(EMBEDDED),
+        _ if !ty.starts_with('@') => false,
+        _ if matches!(field, "metadata" | "spec" | "status") => !listed(POINTERS),
+        _ => listed(EMBEDDED),
+    }
+}
+
+fn is_listed(list: &[&str], owner: &str, field: &str) -> bool {
+    list.iter()
+        .any(|one| one.split_once('.').is_some_and(|(ty, name)| name == field && (ty == "*" || ty == owner)))
+}
+
 /// Whether the zero value of an optional field is left out.
 pub(crate) fn is_omitted_when_zero(owner: &str, field: &str, kind: Option<&str>) -> bool {
-    let listed = |list: &[&str]| {
-        list.iter().any(|one| {
-            one.split_once('.').is_some_and(|(ty, name)| name == field && (ty == "*" || ty == owner))
-        })
-    };
+    let listed = |list: &[&str]| is_listed(list, owner, field);
     match kind {
         Some("boolean" | "integer" | "number") => listed(VALUES),
         Some("string") => !listed(MEANINGFUL_EMPTY),

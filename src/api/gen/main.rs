@@ -131,11 +131,12 @@ fn described(
         let number = numbers.get(&folded(field)).filter(|_| !is_type_meta).map_or(0, |(number, _)| *number);
         used.insert(folded(field));
         let owner = name.rsplit('.').next().unwrap_or_default();
+        let ty = json_type(property).with_context(|| format!("{name}.{field}"))?;
         fields.push(Field {
             name: field.clone(),
             number,
-            ty: json_type(property).with_context(|| format!("{name}.{field}"))?,
-            attributes: attributes(owner, field, property, definition.required.contains(field)),
+            attributes: attributes(owner, field, &ty, property, definition.required.contains(field)),
+            ty,
         });
     }
     let inline = numbers
@@ -177,12 +178,14 @@ fn json_type(property: &Property) -> Result<String> {
     })
 }
 
-fn attributes(owner: &str, field: &str, property: &Property, required: bool) -> Vec<String> {
+fn attributes(owner: &str, field: &str, ty: &str, property: &Property, required: bool) -> Vec<String> {
     let mut attributes = Vec::new();
     if required {
         attributes.push("required".to_string());
     } else if facts::is_omitted_when_zero(owner, field, property.kind.as_deref()) {
         attributes.push("zero".to_string());
+    } else if facts::is_embedded(owner, field, ty) {
+        attributes.push("embedded".to_string());
     }
     if let Some(list_type) = &property.list_type {
         attributes.push(format!("list={list_type}"));

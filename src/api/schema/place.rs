@@ -25,6 +25,8 @@ pub struct Member<'a> {
     pub map_keys: Vec<&'a str>,
     /// `x-kubernetes-map-type: atomic`: applied as a whole.
     pub atomic_map: bool,
+    /// Upstream's form of the object has it even if it says nothing.
+    pub always_there: bool,
     /// Strategic merge replaces it as a whole.
     pub replaced: bool,
     /// Strategic merge merges it as a list, by `merge_key` if the elements are maps.
@@ -66,6 +68,7 @@ impl<'a> Place<'a> {
                 list_type: field.list_type,
                 map_keys: field.map_keys().to_vec(),
                 atomic_map: field.atomic_map,
+                always_there: field.always_there(),
                 replaced: field.patch.replace,
                 merged_list: field.patch.merge,
                 merge_key: field.merge_key(),
@@ -76,16 +79,35 @@ impl<'a> Place<'a> {
             _ => Member::plain(Place::Unknown),
         }
     }
+
+    /// Whether an object here is owned as a whole.
+    pub fn is_atomic(self) -> bool {
+        match self {
+            Place::Object(ty) => ty.atomic(),
+            Place::Structural(node) => node.atomic_map,
+            _ => false,
+        }
+    }
+
+    /// Members that upstream's form of an object here has even if they say nothing.
+    pub fn always_there(self) -> impl Iterator<Item = &'static str> {
+        let fields = match self {
+            Place::Object(ty) => ty.fields(),
+            _ => &[],
+        };
+        fields.iter().filter(|field| field.always_there()).map(|field| field.name)
+    }
 }
 
 impl<'a> Member<'a> {
     /// A member of which nothing but its place is known.
-    fn plain(place: Place<'a>) -> Self {
+    pub(crate) fn plain(place: Place<'a>) -> Self {
         Member {
             place,
             list_type: None,
             map_keys: Vec::new(),
             atomic_map: false,
+            always_there: false,
             replaced: false,
             merged_list: false,
             merge_key: None,

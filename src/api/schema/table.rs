@@ -76,6 +76,8 @@ pub struct Field {
     pub required: bool,
     /// Upstream leaves the zero value (0, false, "", [], {}) out of its JSON.
     pub omit_zero: bool,
+    /// Upstream holds an optional object or time as a plain value: it is there even if nothing is in it.
+    pub embedded: bool,
     /// `x-kubernetes-map-type: atomic`: applied as a whole.
     pub atomic_map: bool,
     pub list_type: Option<ListType>,
@@ -101,6 +103,11 @@ impl Field {
     /// `x-kubernetes-list-map-keys`.
     pub fn map_keys(&self) -> &[&'static str] {
         self.keys.as_ref().map_or(&[], |keys| &keys.map)
+    }
+
+    /// Whether upstream's form of an object has this field even if it says nothing.
+    pub fn always_there(&self) -> bool {
+        self.required || self.embedded
     }
 
     /// `patchMergeKey`.
@@ -296,6 +303,7 @@ fn read_field(line: &'static str, types: &[ObjectType]) -> Option<Field> {
         number,
         required: false,
         omit_zero: false,
+        embedded: false,
         atomic_map: false,
         list_type: None,
         patch: PatchStrategy::default(),
@@ -306,6 +314,7 @@ fn read_field(line: &'static str, types: &[ObjectType]) -> Option<Field> {
         match word.split_once('=').unwrap_or((word, "")) {
             ("required", _) => field.required = true,
             ("zero", _) => field.omit_zero = true,
+            ("embedded", _) => field.embedded = true,
             ("map", kind) => field.atomic_map = kind == "atomic",
             ("list", kind) => {
                 field.list_type = match kind {
