@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::state::in_range;
-use crate::types::{Compare, CompareTarget, LeaseId, Op, StoreError, Txn};
+use crate::types::{Compare, CompareTarget, LeaseId, MAX_DEPTH, Op, StoreError, Txn, in_range};
 
 /// The largest request, as in etcd.
-pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
-/// How many transactions may lie in one another; etcd's limit of operations comes to the same.
-pub(crate) const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_REQUEST_BYTES: usize = 1536 * 1024;
 
 /// Returns the size of the request.
 pub(crate) fn txn(txn: &Txn) -> Result<usize, StoreError> {
@@ -81,8 +78,8 @@ impl<'a> Written<'a> {
     }
 }
 
-/// A key may be written once in a transaction: the order of its operations must not matter to the outcome. The two
-/// branches of one within it may write the same, because only one of them is taken.
+/// A key may be written once in a transaction: the order of its operations must not matter to the outcome.
+/// The two branches of one within it may write the same, because only one of them is taken.
 fn written(ops: &[Op]) -> Result<Written<'_>, StoreError> {
     let mut all = Written::default();
     for op in ops {

@@ -1,16 +1,17 @@
-//! The applied state on disk: a base with every key and, after it, what changed from checkpoint to checkpoint, all of
-//! it in sled and written behind the log.
+//! The applied state on disk, in sled: a base with every key, followed by the changes of each checkpoint
+//! since.
 //!
-//! Base and changes are streams of entries cut into pieces; a piece is a value of sled's (see [`stream`]). An entry of
-//! its own for every key would cost ten times as much: sled copies a node with all its entries for each one that is
-//! put into it. A checkpoint is written piece by piece and is on disk before the description names it, so it counts wholly
-//! or not at all. Once more is dead than alive a checkpoint is a new base, and what it replaces is removed after that; once
-//! the file is far larger than what is alive the new base begins a new file (see [`afresh`]).
+//! Base and changes are streams of entries, cut into pieces; each piece is one value in sled (see
+//! [`stream`]). One sled entry per key would cost ten times as much, because sled copies a node with all its
+//! entries for every entry that is put into it. A checkpoint is written piece by piece and is on disk before
+//! the description names it, so it counts completely or not at all. When more entries are dead than alive,
+//! the next checkpoint is a new base, and what it replaces is removed afterwards. When the file is far larger
+//! than the live data, the new base goes into a new file (see [`rewrite`]).
 //!
-//! sled's flush is followed by a sync of our own handle of its file, only then may log be deleted; and what sled itself
-//! waits for before it writes over an old place is made to reach the disk, too (see [`crate::barrier`]). Reading checks
-//! every piece against its checksum and the whole against the description: what sled dropped or brought back from an
-//! older time is noticed.
+//! sled's flush is followed by a sync of our own handle of its file; only then may log be deleted. What sled
+//! itself waits for before it overwrites an old place is made to reach the disk too (see [`barrier`]).
+//! Reading checks every piece against its checksum and the whole against the description, so data that sled
+//! dropped, or brought back from an older time, is noticed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,41 +20,43 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::history::{History, HistoryLimits};
-use crate::record::Group;
+use crate::log::record::Group;
+use crate::state::history::{History, HistoryLimits};
 use crate::state::{Changes, State};
 use crate::types::{KeyValue, LeaseId};
 
-mod afresh;
+pub(crate) mod barrier;
+pub(crate) mod checkpointer;
 mod description;
 mod error;
-mod row;
+mod pieces;
+mod rewrite;
 mod stream;
 
-pub(crate) use afresh::{bloated, close, needed};
 pub(crate) use description::Description;
 use description::Layout;
 pub(crate) use error::{CheckpointError, damaged};
 use error::{failed, is_busy, is_of_the_disk};
-use row::Row;
+use pieces::PieceWriter;
+pub(crate) use rewrite::{close, needed, oversized};
 use stream::{Decoder, Encoder, Item};
 
 const DESCRIPTION: &[u8] = b"m";
 const GROUP: &[u8] = b"g";
-/// First byte of the keys of pieces: of a base, of changes.
+/// First byte of a piece's key: part of a base, part of the changes.
 const BASE: u8 = b'b';
 const CHANGES: u8 = b'd';
-/// Dead entries of so many checkpoints are kept however few live ones there are.
-pub(crate) const FEW: u64 = 4;
-/// What an entry takes beside its key and value, and what a lease takes.
+/// However little is alive, the dead entries of this many checkpoints may stay.
+pub(crate) const GARBAGE_CHECKPOINTS: u64 = 4;
+/// Bytes that an entry takes beside its key and value, and bytes of a lease.
 const ENTRY: u64 = 41;
 const LEASE: u64 = 17;
-/// Pieces that are removed from sled at a time.
+/// How many pieces are removed from sled at a time.
 const TOGETHER: usize = 128;
 
-/// What a checkpoint has to bring to disk.
+/// The entries that a checkpoint writes.
 pub(crate) enum Entries {
-    /// Current entries of the keys that changed; `None` for those that are gone.
+    /// The current entries of the keys that changed; `None` for deleted keys.
     Changes(Changes),
     All(Vec<KeyValue>),
 }
@@ -68,7 +71,7 @@ pub(crate) struct Job {
     /// Bytes that all current entries would take.
     live: u64,
     /// Everything goes into a new file.
-    pub(crate) afresh: bool,
+    pub(crate) rewrite: bool,
 }
 
 /// Bytes that all current entries would take in a base.
@@ -89,19 +92,19 @@ impl Job {
             leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
             group: state.group.clone(),
             live: live(state),
-            afresh: false,
+            rewrite: false,
             description: Description::of(state, store),
         }
     }
 }
 
-/// What every checkpoint replaces as a whole.
-struct Head {
+/// The part that every checkpoint replaces as a whole.
+struct Header {
     description: Description,
     group: Group,
 }
 
-impl Head {
+impl Header {
     fn add_to(&self, batch: &mut sled::Batch, layout: Layout) {
         let group = self.group.encode();
         let checksum = crc32fast::hash(&group);
@@ -115,23 +118,23 @@ pub(crate) struct Checkpoints {
     file: File,
     path: PathBuf,
     layout: Layout,
-    /// The highest number that a base ever had, finished or not.
+    /// The highest number of any base, complete or not.
     bases: u64,
-    /// What [`FEW`] checkpoints have.
-    pub(crate) few_bytes: u64,
-    /// A new file could not take the place of this one.
-    pub(crate) kept: bool,
-    /// Bytes of the pieces that count, and of the entries in them that are current, as of the last checkpoint.
+    /// Bytes of [`GARBAGE_CHECKPOINTS`] checkpoints.
+    pub(crate) garbage_allowance: u64,
+    /// The last attempt to replace the file by a smaller one failed.
+    pub(crate) rewrite_failed: bool,
+    /// As of the last checkpoint: bytes of the pieces that count, and bytes of the live entries in them.
     stored: u64,
     live: u64,
-    /// Leases and times to live as they are stored.
+    /// Leases with their times to live, as stored.
     leases: BTreeMap<LeaseId, i64>,
 }
 
 impl Checkpoints {
-    /// Opens sled in `path`. It may still be closing in this process: waits a little for its lock.
+    /// Opens sled in `path`. Waits a moment for its lock, because sled may still be closing in this process.
     pub(crate) fn open(path: &Path) -> Result<Checkpoints, CheckpointError> {
-        afresh::recover(path)?;
+        rewrite::recover(path)?;
         Checkpoints::open_sled(path)
     }
 
@@ -145,7 +148,7 @@ impl Checkpoints {
             .cache_capacity(4 << 20)
             .flush_every_ms(None);
         let db = loop {
-            // sled asserts on some damage instead of returning an error.
+            // On some damage sled panics instead of returning an error.
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
                 Ok(Ok(db)) => break db,
                 Ok(Err(sled::Error::Io(e))) if is_busy(&e) && Instant::now() < patience => {
@@ -160,7 +163,7 @@ impl Checkpoints {
         };
         let file = File::open(path.join("db"))
             .map_err(|source| CheckpointError::Io { path: path.join("db"), source })?;
-        // That the files are there must be on disk before log is deleted for what is in them.
+        // The directory entries must be on disk before log that these files replace is deleted.
         for folder in [Some(path), path.parent()].into_iter().flatten() {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|source| CheckpointError::Io { path: folder.to_path_buf(), source })?;
@@ -171,37 +174,43 @@ impl Checkpoints {
             path: path.to_path_buf(),
             layout: Layout::default(),
             bases: 0,
-            few_bytes: 0,
-            kept: false,
+            garbage_allowance: 0,
+            rewrite_failed: false,
             stored: 0,
             live: 0,
             leases: BTreeMap::new(),
         })
     }
 
-    /// Opens the applied state after a failed checkpoint and writes one that holds everything. What was there before
-    /// counts until that is complete. If sled cannot read it any more, the new one takes its place.
-    pub(crate) fn write_again(path: &Path, few_bytes: u64, job: Job) -> Result<Checkpoints, CheckpointError> {
+    /// Opens the applied state after a failed checkpoint and writes a full one. The previous checkpoint
+    /// counts until the new one is complete. If sled can no longer open its files, new files take their
+    /// place.
+    pub(crate) fn write_again(
+        path: &Path,
+        garbage_allowance: u64,
+        job: Job,
+    ) -> Result<Checkpoints, CheckpointError> {
         let Entries::All(all) = &job.entries else {
             return Err(damaged(path, "only a checkpoint of everything can follow a failed one"));
         };
         let leases: BTreeMap<LeaseId, i64> = job.leases.iter().copied().collect();
-        let head = Head { description: job.description, group: job.group.clone() };
+        let header = Header { description: job.description, group: job.group.clone() };
         let mut checkpoints = match Checkpoints::open(path) {
             Ok(mut checkpoints) => {
                 checkpoints.find_bases();
-                checkpoints.few_bytes = few_bytes;
+                checkpoints.garbage_allowance = garbage_allowance;
                 checkpoints.write(job)?;
                 return Ok(checkpoints);
             }
-            Err(CheckpointError::Damaged { .. }) => afresh::write_in_place_of(path, &head, all, &leases)?,
+            Err(CheckpointError::Damaged { .. }) => rewrite::write_in_place_of(path, &header, all, &leases)?,
             Err(e) => return Err(e),
         };
-        (checkpoints.few_bytes, checkpoints.live, checkpoints.leases) = (few_bytes, job.live, leases);
+        (checkpoints.garbage_allowance, checkpoints.live, checkpoints.leases) =
+            (garbage_allowance, job.live, leases);
         Ok(checkpoints)
     }
 
-    /// Learns which pieces there are, without reading them: enough to put a base beside them.
+    /// Finds out which pieces exist without reading them, which is enough to write a base beside them.
     fn find_bases(&mut self) {
         let description = self.db.get(DESCRIPTION).ok().flatten();
         if let Some(Ok((_, layout, _))) = description.map(|description| Description::decode(&description)) {
@@ -214,7 +223,7 @@ impl Checkpoints {
         &self.path
     }
 
-    /// The state of the last checkpoint, verified; `None` if there never was one.
+    /// Returns the verified state of the last checkpoint, or `None` if there never was one.
     pub(crate) fn load(
         &mut self,
         limits: HistoryLimits,
@@ -224,7 +233,7 @@ impl Checkpoints {
             Err(_) => return Err(damaged(&self.path, "sled cannot read it")),
         };
         if found.is_some() {
-            afresh::remove_replaced(&self.path);
+            rewrite::remove_replaced(&self.path);
         }
         Ok(found)
     }
@@ -252,7 +261,7 @@ impl Checkpoints {
         self.live = live(&state);
         self.leases = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
         self.bases = layout.base.max(self.last_base());
-        // What a crash has left: it is in nobody's way, so a failure is no harm.
+        // Left over from a crash. A failure to remove them does no harm.
         let _ = self.remove_unused();
         state.revision = description.revision;
         state.compacted = description.compacted;
@@ -269,7 +278,7 @@ impl Checkpoints {
         Ok(Some((state, description)))
     }
 
-    /// Applies a base or the changes of a checkpoint and returns how many bytes they have.
+    /// Applies a base, or the changes of one checkpoint, and returns its bytes.
     fn replay(&self, kind: u8, number: u64, state: &mut State) -> Result<u64, String> {
         let name = || format!("{} {number}", if kind == BASE { "base" } else { "checkpoint" });
         let mut decoder = Decoder::default();
@@ -296,25 +305,25 @@ impl Checkpoints {
         Err(format!("the end of {} is missing", name()))
     }
 
-    /// Whether the next checkpoint should be a new base: once more is dead than alive.
+    /// Whether the next checkpoint should be a new base, because more is dead than alive.
     pub(crate) fn wants_all(&self) -> bool {
-        self.stored > 2 * self.live + self.few_bytes
+        self.stored > 2 * self.live + self.garbage_allowance
     }
 
-    /// Writes a checkpoint; on return it is on disk.
+    /// Writes a checkpoint. It is on disk when this returns.
     pub(crate) fn write(&mut self, job: Job) -> Result<(), CheckpointError> {
         let path = self.path.clone();
         let leases: BTreeMap<LeaseId, i64> = job.leases.into_iter().collect();
-        let head = Head { description: job.description, group: job.group };
+        let header = Header { description: job.description, group: job.group };
         self.live = job.live;
         match job.entries {
             Entries::All(all) => {
-                if !(job.afresh && self.write_afresh(&head, &all, &leases)?) {
-                    self.write_base(&head, &all, &leases).map_err(|e| failed(&path, e))?;
+                if !(job.rewrite && self.rewrite(&header, &all, &leases)?) {
+                    self.write_base(&header, &all, &leases).map_err(|e| failed(&path, e))?;
                 }
             }
             Entries::Changes(changes) => {
-                self.write_changes(&head, changes, &leases).map_err(|e| failed(&path, e))?;
+                self.write_changes(&header, changes, &leases).map_err(|e| failed(&path, e))?;
             }
         }
         self.leases = leases;
@@ -323,68 +332,68 @@ impl Checkpoints {
 
     fn write_changes(
         &mut self,
-        head: &Head,
+        header: &Header,
         changes: Changes,
         leases: &BTreeMap<LeaseId, i64>,
     ) -> sled::Result<()> {
         let number = self.layout.next;
         let mut encoder = Encoder::new(|part| piece_key(CHANGES, number, part));
-        let mut row = Row::new(&self.db);
+        let mut pieces = PieceWriter::new(&self.db);
         for (id, ttl) in leases.iter().filter(|(id, ttl)| self.leases.get(id) != Some(ttl)) {
             encoder.add(&Item::Lease(*id, *ttl));
         }
         for (key, now) in changes {
             encoder.add(&now.map_or(Item::Gone(key), Item::Put));
-            encoder.full().try_for_each(|piece| row.add(piece))?;
+            encoder.full().try_for_each(|piece| pieces.add(piece))?;
         }
         for id in self.leases.keys().filter(|id| !leases.contains_key(id)) {
             encoder.add(&Item::LeaseGone(*id));
         }
-        encoder.end().try_for_each(|piece| row.add(piece))?;
-        let bytes = row.end()?;
-        self.conclude(head, Layout { next: number + 1, ..self.layout })?;
+        encoder.end().try_for_each(|piece| pieces.add(piece))?;
+        let bytes = pieces.end()?;
+        self.commit(header, Layout { next: number + 1, ..self.layout })?;
         self.stored += bytes;
         Ok(())
     }
 
     fn write_base(
         &mut self,
-        head: &Head,
+        header: &Header,
         all: &[KeyValue],
         leases: &BTreeMap<LeaseId, i64>,
     ) -> sled::Result<()> {
         self.bases += 1;
         let number = self.bases;
         let mut encoder = Encoder::new(|part| piece_key(BASE, number, part));
-        let mut row = Row::new(&self.db);
+        let mut pieces = PieceWriter::new(&self.db);
         for (id, ttl) in leases {
             encoder.add(&Item::Lease(*id, *ttl));
         }
         for kv in all {
             encoder.add(&Item::Put(kv.clone()));
-            encoder.full().try_for_each(|piece| row.add(piece))?;
+            encoder.full().try_for_each(|piece| pieces.add(piece))?;
         }
-        encoder.end().try_for_each(|piece| row.add(piece))?;
-        let bytes = row.end()?;
-        self.conclude(head, Layout { base: number, first: self.layout.next, next: self.layout.next })?;
+        encoder.end().try_for_each(|piece| pieces.add(piece))?;
+        let bytes = pieces.end()?;
+        self.commit(header, Layout { base: number, first: self.layout.next, next: self.layout.next })?;
         self.stored = bytes;
         self.remove_unused()
     }
 
-    /// Lets pieces count that were put into sled, once they are on disk.
-    fn conclude(&mut self, head: &Head, layout: Layout) -> sled::Result<()> {
-        self.settle()?;
+    /// Makes the pieces in sled count, once they are on disk.
+    fn commit(&mut self, header: &Header, layout: Layout) -> sled::Result<()> {
+        self.flush()?;
         let mut batch = sled::Batch::default();
-        head.add_to(&mut batch, layout);
+        header.add_to(&mut batch, layout);
         self.db.apply_batch(batch)?;
-        self.settle()?;
+        self.flush()?;
         self.layout = layout;
         Ok(())
     }
 
-    /// Brings to disk what sled was given.
-    fn settle(&self) -> sled::Result<()> {
-        if self.db.flush()? > 0 && crate::barrier::count() == 0 {
+    /// Brings everything that sled was given to disk.
+    fn flush(&self) -> sled::Result<()> {
+        if self.db.flush()? > 0 && crate::checkpoint::barrier::count() == 0 {
             return Err(sled::Error::Unsupported(
                 "sled does not wait for the disk in this build".to_string(),
             ));
@@ -392,7 +401,7 @@ impl Checkpoints {
         Ok(self.file.sync_data()?)
     }
 
-    /// Removes the pieces that do not count (any more).
+    /// Removes the pieces that do not count.
     fn remove_unused(&self) -> sled::Result<()> {
         let Layout { base, first, next } = self.layout;
         let unused = [
@@ -416,7 +425,7 @@ impl Checkpoints {
         self.db.flush().map(|_| ())
     }
 
-    /// The highest number of a base of which there is a piece.
+    /// The highest number of a base that has any piece.
     fn last_base(&self) -> u64 {
         let last = self.db.range([BASE]..[BASE + 1]).keys().next_back();
         last.and_then(Result::ok).and_then(|key| key.get(1..9)?.try_into().ok()).map_or(0, u64::from_be_bytes)
@@ -428,7 +437,8 @@ impl Checkpoints {
     }
 }
 
-/// While it opens sled writes down what it has found, and takes the half of that, if it was killed meanwhile, for the whole.
+/// While sled opens, it writes a file with what it has found. If it is killed meanwhile, the next open would
+/// take the incomplete file for a complete one, so such files are removed first.
 fn remove_half_written(path: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -443,7 +453,7 @@ fn remove_half_written(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Beginning of the keys of a base or of the changes of a checkpoint.
+/// Key prefix of a base, or of the changes of one checkpoint.
 fn numbered(kind: u8, number: u64) -> Vec<u8> {
     [&[kind], number.to_be_bytes().as_slice()].concat()
 }

@@ -1,8 +1,8 @@
 //! Time as the store sees it: a monotonic clock for deadlines, and a wall clock read once.
 //!
-//! A jump of the machine's clock must not expire leases or history, so the time in records is the wall clock at open
-//! plus what has passed since on the monotonic clock; a clock that was ahead at an earlier start and is not any more must
-//! not stop time, so it goes on from the newest record.
+//! A jump of the machine's clock must not expire leases or history, so the time in records is the wall clock
+//! at open plus what has passed since on the monotonic clock; a clock that was ahead at an earlier start and
+//! is not any more must not stop time, so it goes on from the newest record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ pub trait Clock: Send + Sync {
 
 /// The machine's clocks.
 #[derive(Debug)]
-pub struct SystemClock(Instant);
+pub(crate) struct SystemClock(Instant);
 
 impl Default for SystemClock {
     fn default() -> Self {

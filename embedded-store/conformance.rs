@@ -1,7 +1,8 @@
-//! One suite for every back end: what [`Store`](crate::Store) and [`Leases`](crate::Leases) promise, asserted.
+//! One suite for every back end: what [`Store`](crate::Store) and [`Leases`](crate::Leases) promise,
+//! asserted.
 //!
-//! A back end that passes [`run_all`] can stand where another one stood. Each case gets a store of its own. Failures
-//! are panics, as in tests, which is the only place to call this.
+//! A back end that passes [`run_all`] can stand where another one stood. Each case gets a store of its own.
+//! Failures are panics, as in tests, which is the only place to call this.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ type Shared = Arc<dyn Backend>;
 /// # Panics
 ///
 /// If the store breaks a promise.
-pub async fn run_all<F, R>(make: F)
+pub(crate) async fn run_all<F, R>(make: F)
 where
     F: Fn() -> R,
     R: Future<Output = Shared>,
@@ -52,7 +53,7 @@ where
 /// # Panics
 ///
 /// If the store breaks a promise.
-pub async fn run_local<F, R>(make: F)
+pub(crate) async fn run_local<F, R>(make: F)
 where
     F: Fn() -> R,
     R: Future<Output = Shared>,

@@ -1,12 +1,12 @@
-//! Agreement on the next records: what makes a request a committed record, and tells how far that has come.
+//! Agreement on the next records: turns requests into committed records, and tells how far that has come.
 //!
-//! The writer proposes batches and sees to it that they are answered; it does not know how many members agree. A group
-//! of one is [`single::Single`]. A group of several is driven by an engine that calls the log and the state machine
-//! behind [`crate::replica`]; the proof of that is `proof::group`, where openraft drives three stores.
+//! The writer proposes batches and makes sure that they are answered. It does not know how many members
+//! agree. A group of one is [`single::Single`]. In a group of several an engine drives the log and the state
+//! machine through the traits in [`storage`]; `proof::group` proves that with openraft and three stores.
 //!
-//! A batch whose requests are all lazy forces no sync of its own. In a group of several it waits for the next one, a
-//! second at most, because nothing that a member could forget may be acknowledged. A group of one may commit it in
-//! memory; what it promises then is written down in `docs/decisions/0011-agreement.md`.
+//! A batch of lazy requests forces no sync of its own. In a group of several it waits for the next sync, at
+//! most a second, because nothing that a member could forget may be acknowledged. A group of one may commit
+//! it in memory. `docs/decisions/0011-agreement.md` says what that promises.
 
 use std::io;
 use std::sync::Arc;
@@ -14,40 +14,43 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use crate::replica::LogId;
+use crate::consensus::ids::LogId;
 use crate::types::StoreError;
-use crate::writer::Batch;
+use crate::writer::batch::Batch;
 
+pub(crate) mod ids;
 pub(crate) mod single;
+pub(crate) mod storage;
 
 /// Decides on the order of records, alone or with others.
 pub(crate) trait Consensus: Send {
-    /// Takes requests in this order. They are answered once their records are committed and applied, or once it is
-    /// known that they will not be, or not in time. May block for the disk, never for another member.
+    /// Proposes requests in this order. Each is answered once its record is committed and applied, or once it
+    /// is clear that this will not happen, or not in time. May block for the disk, but never for another
+    /// member.
     fn propose(&mut self, batch: Batch);
 
-    /// The newest record known to be committed. What is applied is never beyond it.
+    /// The newest record known to be committed. Nothing beyond it is applied.
     fn committed(&self) -> LogId;
 
-    /// How to find out what a current read has to see; `None` if this member's own state always is current.
+    /// How current reads find their read index; `None` if this member's state is always current.
     fn reads(&self) -> Option<Arc<dyn ReadIndex>>;
 
-    /// When it has something to do without a proposal: then it wants to be [flushed](Self::flush).
+    /// When [`flush`](Self::flush) is due without a further proposal.
     fn due(&self) -> Option<Instant>;
 
-    /// Brings what it has taken to disk, as far as that is possible.
+    /// Brings everything proposed to disk, as far as possible.
     fn flush(&mut self);
 
-    /// Whether everything that is applied will be there after a crash: only that may be in a checkpoint.
+    /// Whether everything that is applied would survive a crash. Only then may a checkpoint be taken.
     fn is_settled(&self) -> bool;
 
-    /// What went to the log since the last call.
+    /// What was written to the log since the last call.
     fn take_written(&mut self) -> Written;
 
-    /// Begins a new file of the log if the present one is full.
+    /// Begins a new segment of the log if the present one is full.
     fn roll(&mut self) -> io::Result<()>;
 
-    /// A durable state stands for the records up to this one.
+    /// A durable checkpoint covers the records up to this one, so the log may forget them.
     fn purge(&mut self, up_to: LogId) -> io::Result<()>;
 
     /// Bytes that the log takes on disk.
@@ -56,17 +59,17 @@ pub(crate) trait Consensus: Send {
     /// Bytes that can still be written.
     fn free(&self) -> u64;
 
-    /// A clean stop: everything taken is on disk afterwards, if that is possible.
+    /// Stops cleanly: everything proposed is on disk afterwards, if possible.
     fn finish(&mut self);
 }
 
-/// Tells where current reads stand.
+/// Finds the read index of current reads.
 pub(crate) trait ReadIndex: Send + Sync {
-    /// Resolves once this member's state has everything that was acknowledged anywhere in the group before the call.
+    /// Resolves once this member has applied everything that any member acknowledged before the call.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
 
-/// What has been brought to disk lately.
+/// What has been written to disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     pub(crate) bytes: u64,

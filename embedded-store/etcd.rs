@@ -1,8 +1,9 @@
 //! etcd's v3 gRPC API in front of the store: KV, Watch, Lease, Cluster and Maintenance.
 //!
-//! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because clients
-//! match on them. `/metrics`, `/health` and `/version` are on the same port. Writing under protected prefixes is refused unless allowed: it would bypass the owner of those keys.
-//! Absent: authentication by user and role, member changes, learners; they answer `Unimplemented`.
+//! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because
+//! clients match on them. `/metrics`, `/health` and `/version` are on the same port. Writing under protected
+//! prefixes is refused unless allowed: it would bypass the owner of those keys. Absent: authentication by
+//! user and role, member changes, learners; they answer `Unimplemented`.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-use crate::MAX_REQUEST_BYTES;
+use crate::check::MAX_REQUEST_BYTES;
 use crate::embedded::EmbeddedStore;
 
 mod bridge;
@@ -33,18 +34,7 @@ mod watch;
 pub(crate) use convert::{range, range_response, transaction, txn_response};
 pub(crate) use transport::fuzz_connection;
 
-/// Messages and services of the wire.
-#[allow(unreachable_pub, missing_docs, clippy::all, reason = "generated")]
-pub mod wire {
-    pub mod mvccpb {
-        tonic::include_proto!("mvccpb");
-    }
-    pub mod etcdserverpb {
-        tonic::include_proto!("etcdserverpb");
-    }
-}
-
-use wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb as pb;
 
 /// Mutual TLS: clients without a certificate of the CA are refused.
 #[derive(Clone, Debug)]
@@ -57,7 +47,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A configuration for [`serve`]; callers that renew their certificate while they run bring one of their own.
+    /// A configuration for [`serve`]; callers that renew their certificate while they run bring one of their
+    /// own.
     pub fn server_config(&self) -> Result<rustls::ServerConfig, ServeError> {
         transport::server_config(self)
     }
@@ -138,9 +129,9 @@ impl Front {
 /// With the room that gRPC and the encoding need on top of the largest request, as in etcd.
 const LARGEST_MESSAGE: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
-/// Serves the API on `listener` until `stop` completes. The TLS configuration must offer `h2`. Connections live on a
-/// thread of their own; streams and large answers are tasks of the caller's runtime. If the future is dropped the thread,
-/// and with it the store, lives on for up to a second.
+/// Serves the API on `listener` until `stop` completes. The TLS configuration must offer `h2`. Connections
+/// live on a thread of their own; streams and large answers are tasks of the caller's runtime. If the future
+/// is dropped the thread, and with it the store, lives on for up to a second.
 pub async fn serve(
     store: Arc<EmbeddedStore>,
     listener: TcpListener,
@@ -155,7 +146,7 @@ pub async fn serve(
 
 /// Everything that is offered, by path.
 fn services(front: &Arc<Front>) -> axum::Router {
-    let kv = pb::kv_server::KvServer::new(kv::Kv { front: Arc::clone(front), desk: None });
+    let kv = pb::kv_server::KvServer::new(kv::Kv { front: Arc::clone(front), submissions: None });
     let services = Routes::new(kv.max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(pb::watch_server::WatchServer::new(watch::Watch(Arc::clone(front))))
         .add_service(pb::lease_server::LeaseServer::new(lease::Lease(Arc::clone(front))))

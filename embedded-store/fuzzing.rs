@@ -1,15 +1,15 @@
-//! Ways in for the fuzz targets: the decoders of what comes from disk and from clients. Kept here so that what the targets
-//! have found is tried by ordinary tests, too.
+//! Ways in for the fuzz targets: the decoders of what comes from disk and from clients. Kept here so that
+//! what the targets have found is tried by ordinary tests, too.
 
 use prost::Message;
 
 use crate::check;
-use crate::etcd::wire::etcdserverpb::{RangeRequest, TxnRequest};
-use crate::frame::{self, End};
-use crate::history::HistoryLimits;
-use crate::record::{Group, Record, Request};
+use crate::log::frame::{self, End};
+use crate::log::record::{Group, Record, Request};
 use crate::state::State;
+use crate::state::history::HistoryLimits;
 use crate::types::{Op, Txn};
+use crate::wire::etcdserverpb::{RangeRequest, TxnRequest};
 
 /// Reads bytes as a segment, and as one record; a record that is read encodes to what it was.
 ///

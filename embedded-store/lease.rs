@@ -1,5 +1,5 @@
-//! When leases run out. Deadlines are the leader's own and on the monotonic clock; only grant, revocation and expiry
-//! are records. After a restart every lease gets its whole time to live again, as in etcd.
+//! When leases run out. Deadlines are the leader's own and on the monotonic clock; only grant, revocation and
+//! expiry are records. After a restart every lease gets its whole time to live again, as in etcd.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,37 +1,36 @@
 //! The log: append-only segment files with a contiguous index, one sync for everything buffered.
 //!
-//! A segment is named after its first index and preallocated. It is only followed by another once all of it is on
-//! disk, so a torn write can only be at the end of the last one. Segments go once their records are in a durable
-//! checkpoint, which is noted before they go: whichever of them a power cut brings back is known to be superfluous.
+//! A segment is named after its first index and preallocated. It is only followed by another once all of it
+//! is on disk, so a torn write can only be at the end of the last one. Segments go once their records are in
+//! a durable checkpoint, which is noted before they go: whichever of them a power cut brings back is known to
+//! be superfluous.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{Disk, LogFile};
-use crate::frame::{self, End};
-use crate::hard::{self, HardState};
-use crate::record::Record;
-use crate::replica::{LogId, LogState, LogStorage, Vote};
+use crate::consensus::ids::{LogId, Vote};
+use crate::consensus::storage::{LogState, LogStorage};
+use crate::log::disk::{Disk, LogFile};
+use crate::log::frame::End;
+use crate::log::hard_state::HardState;
+use crate::log::record::Record;
 
+pub(crate) mod disk;
+pub(crate) mod error;
+pub(crate) mod frame;
+mod hard_state;
+pub(crate) mod record;
 mod segments;
 
+use error::LogError;
 use segments::{Read, read_segments};
 
 const MAGIC: &[u8; 8] = b"mk8s-log";
 const VERSION: u32 = 1;
 /// Magic, version, first index, store, checksum.
 const SEGMENT_HEADER: usize = 32;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LogError {
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{path}: {what}")]
-    Damaged { path: PathBuf, what: String },
-}
 
 struct Segment {
     first: u64,
@@ -69,8 +68,8 @@ fn name(first: u64) -> String {
 }
 
 impl Log {
-    /// Makes the log of a new store, or goes on after a checkpoint with nothing else left: its first record will be
-    /// `first`.
+    /// Makes the log of a new store, or goes on after a checkpoint with nothing else left: its first record
+    /// will be `first`.
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
@@ -87,7 +86,8 @@ impl Log {
         Ok(Log { disk, store, segment_bytes, segments, file, next, synced, buffer, terms, hard })
     }
 
-    /// Reads all records after `applied`, in order, and makes the log ready to go on. `None` if there is no log.
+    /// Reads all records after `applied`, in order, and makes the log ready to go on. `None` if there is no
+    /// log.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         segment_bytes: u64,
@@ -150,8 +150,8 @@ impl Log {
         LogId { term: self.terms.range(..=index).next_back().map_or(0, |(_, term)| *term), index }
     }
 
-    /// Cuts the files off before a record that is in one of them. What a power cut may leave on the way is longer than
-    /// asked for, but never has a gap.
+    /// Cuts the files off before a record that is in one of them. What a power cut may leave on the way is
+    /// longer than asked for, but never has a gap.
     fn cut(&mut self, since: u64) -> io::Result<()> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         while self.segments.back().is_some_and(|newest| newest.first > since) {
@@ -355,7 +355,7 @@ fn reopen(
 }
 
 fn open_hard(disk: &dyn Disk) -> Result<HardState, LogError> {
-    let path = disk.path().join(hard::NAME);
+    let path = disk.path().join(hard_state::NAME);
     match HardState::open(disk) {
         Ok(Ok(hard)) => Ok(hard),
         Ok(Err(what)) => Err(LogError::Damaged { path, what }),
@@ -363,8 +363,8 @@ fn open_hard(disk: &dyn Disk) -> Result<HardState, LogError> {
     }
 }
 
-/// The segments there are, without those that were purged and came back with a power cut. If the state that they were
-/// purged for is gone, they are all there is.
+/// The segments there are, without those that were purged and came back with a power cut. If the state that
+/// they were purged for is gone, they are all there is.
 fn present(disk: &dyn Disk, purged: LogId, applied: u64) -> io::Result<Vec<u64>> {
     let mut firsts = segments(disk)?;
     if applied < purged.index {

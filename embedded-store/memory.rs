@@ -1,5 +1,5 @@
-//! A store without a disk: the same state machine, watches and leases, nothing kept. For tests of what sits on a
-//! store, and the back end to compare the durable one with.
+//! A store without a disk: the same state machine, watches and leases, nothing kept. For tests of what sits
+//! on a store, and the back end to compare the durable one with.
 //!
 //! Leases expire when somebody looks: there is no thread.
 
@@ -11,11 +11,11 @@ use futures::future::BoxFuture;
 
 use crate::check;
 use crate::clock::{Clock, Stamps, SystemClock};
-use crate::core::Core;
-use crate::history::HistoryLimits;
 use crate::lease::Lessor;
-use crate::record::{Record, Request};
+use crate::log::record::{Record, Request};
 use crate::state::Outcome;
+use crate::state::core::Core;
+use crate::state::history::HistoryLimits;
 use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
     TxnResult, WatchRequest, WatchStream,
@@ -37,13 +37,9 @@ impl Default for MemoryStore {
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self::with(HistoryLimits::default(), Arc::new(SystemClock::default()))
-    }
-
-    /// With other limits of history or a clock of one's own.
-    pub fn with(limits: HistoryLimits, clock: Arc<dyn Clock>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         MemoryStore {
-            core: Core::new(limits),
+            core: Core::new(HistoryLimits::default()),
             stamps: Stamps::new(Arc::clone(&clock), 0),
             lessor: Lessor::new(clock),
             next_lease: AtomicI64::new(1),

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets: 0.1 ms doubled, up to 6.5536 s. etcd begins at 1 ms, which is more than our usual sync.
+/// Upper bounds of the buckets: 0.1 ms doubled, up to 6.5536 s. etcd begins at 1 ms, which is more than our
+/// usual sync.
 const BUCKETS: usize = 17;
 
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     count: AtomicU64,
     nanos: AtomicU64,
@@ -27,7 +28,8 @@ impl Histogram {
         self.nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub fn count(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
@@ -39,7 +41,7 @@ impl Histogram {
             let bound = 0.0001 * f64::from(1u32 << position);
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {total}");
         }
-        let (count, nanos) = (self.count(), self.nanos.load(Ordering::Relaxed));
+        let (count, nanos) = (self.count.load(Ordering::Relaxed), self.nanos.load(Ordering::Relaxed));
         let seconds = Duration::from_nanos(nanos).as_secs_f64();
         let _ =
             writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {seconds}\n{name}_count {count}");
@@ -48,36 +50,36 @@ impl Histogram {
 
 /// What the store counts itself; sizes and revisions are read from it when they are asked for.
 #[derive(Debug, Default)]
-pub struct Metrics {
-    pub wal_fsync: Histogram,
-    pub backend_commit: Histogram,
-    pub puts: AtomicU64,
-    pub deletes: AtomicU64,
-    pub txns: AtomicU64,
-    pub ranges: AtomicU64,
-    pub failed_proposals: AtomicU64,
-    pub failed_checkpoints: AtomicU64,
+pub(crate) struct Metrics {
+    pub(crate) wal_fsync: Histogram,
+    pub(crate) backend_commit: Histogram,
+    pub(crate) puts: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+    pub(crate) txns: AtomicU64,
+    pub(crate) ranges: AtomicU64,
+    pub(crate) failed_proposals: AtomicU64,
+    pub(crate) failed_checkpoints: AtomicU64,
 }
 
 /// Values of the moment that go with the counters.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Gauges {
-    pub revision: u64,
-    pub compacted_revision: u64,
-    pub keys: u64,
-    pub watchers: u64,
-    pub size_in_use: u64,
-    pub size_on_disk: u64,
-    pub applied_index: u64,
+pub(crate) struct Gauges {
+    pub(crate) revision: u64,
+    pub(crate) compacted_revision: u64,
+    pub(crate) keys: u64,
+    pub(crate) watchers: u64,
+    pub(crate) size_in_use: u64,
+    pub(crate) size_on_disk: u64,
+    pub(crate) applied_index: u64,
     /// Requests that wait for the log.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// The last attempt to write the applied state failed.
-    pub checkpoint_failing: bool,
+    pub(crate) checkpoint_failing: bool,
 }
 
 impl Metrics {
     /// The Prometheus text format.
-    pub fn render(&self, gauges: &Gauges) -> String {
+    pub(crate) fn render(&self, gauges: &Gauges) -> String {
         let mut out = String::with_capacity(8192);
         self.wal_fsync.render(
             "etcd_disk_wal_fsync_duration_seconds",

@@ -1,11 +1,11 @@
 //! Snapshots: the whole store at one revision in one file, which etcd's own tools read.
 //!
-//! The file is a bbolt database in etcd's schema followed by the SHA-256 of it, so nobody is locked in: `etcdctl
-//! snapshot restore` makes a real etcd of it. What a cluster needs beside its keys (its CA, say) goes into one more
-//! bucket that etcd ignores; sealing it is the caller's business.
+//! The file is a bbolt database in etcd's schema followed by the SHA-256 of it, so nobody is locked in:
+//! `etcdctl snapshot restore` makes a real etcd of it. What a cluster needs beside its keys (its CA, say)
+//! goes into one more bucket that etcd ignores; sealing it is the caller's business.
 //!
-//! Restoring makes a new store: another identity, and revisions that begin far above all that were ever given out, so
-//! that no client's cache can go back in time.
+//! Restoring makes a new store: another identity, and revisions that begin far above all that were ever given
+//! out, so that no client's cache can go back in time.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -18,14 +18,15 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Job};
-use crate::disk::RealDisk;
 use crate::embedded::EmbeddedStore;
-use crate::etcd::wire::mvccpb;
-use crate::history::HistoryLimits;
 use crate::log::Log;
-use crate::record::Group;
+use crate::log::disk::RealDisk;
+use crate::log::record::Group;
+use crate::state::frozen::Frozen;
+use crate::state::history::HistoryLimits;
 use crate::state::{Lease, State};
-use crate::types::{KeyValue, LeaseId};
+use crate::types::KeyValue;
+use crate::wire::mvccpb;
 
 mod bolt;
 mod seal;
@@ -39,7 +40,7 @@ const OURS: &[u8] = b"minik8s";
 /// Bucket for what is not etcd's.
 const EXTRAS: &[u8] = b"minik8s";
 /// How far revisions are set forward by a restore.
-pub const REVISION_BUMP: u64 = 1_000_000_000;
+pub(crate) const REVISION_BUMP: u64 = 1_000_000_000;
 const SHA256: u64 = 32;
 
 #[derive(Debug, thiserror::Error)]
@@ -63,31 +64,7 @@ pub struct SnapshotStatus {
     pub total_size: u64,
 }
 
-/// A consistent view of a store.
-pub(crate) struct Frozen {
-    kvs: Vec<KeyValue>,
-    leases: Vec<(LeaseId, i64)>,
-    revision: u64,
-    index: u64,
-    term: u64,
-    /// Time, ceiling and compacted revision.
-    words: [u64; 3],
-    group: Group,
-}
-
 impl Frozen {
-    pub(crate) fn of(state: &State) -> Frozen {
-        Frozen {
-            kvs: state.keys.values().cloned().collect(),
-            leases: state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect(),
-            revision: state.revision,
-            index: state.index,
-            term: state.term,
-            words: [state.time, state.ceiling, state.compacted],
-            group: state.group.clone(),
-        }
-    }
-
     /// Writes the database and its hash; returns the length of both.
     pub(crate) fn write(
         mut self,
@@ -173,8 +150,8 @@ fn append_hash(file: &mut File) -> io::Result<()> {
 }
 
 impl EmbeddedStore {
-    /// Saves a snapshot, with `extras` beside the keys, while the store goes on. The file appears whole or not at all.
-    /// Blocks.
+    /// Saves a snapshot, with `extras` beside the keys, while the store goes on. The file appears whole or
+    /// not at all. Blocks.
     pub fn save_snapshot(
         &self,
         path: &Path,
@@ -214,8 +191,8 @@ impl EmbeddedStore {
     }
 }
 
-/// Reads a snapshot into memory and checks its hash. A file without one (a copy of an etcd's database) is taken only
-/// if `unsealed` allows it.
+/// Reads a snapshot into memory and checks its hash. A file without one (a copy of an etcd's database) is
+/// taken only if `unsealed` allows it.
 fn read(path: &Path, unsealed: bool) -> Result<Vec<u8>, SnapshotError> {
     let io = |source| SnapshotError::Io { path: path.to_path_buf(), source };
     let damaged = |what: &str| SnapshotError::Damaged { path: path.to_path_buf(), what: what.to_string() };
@@ -284,8 +261,8 @@ pub fn extras(path: &Path) -> Result<Vec<(String, Bytes)>, SnapshotError> {
     Ok(extras)
 }
 
-/// Makes a new store in `dir` (which must not hold one) from a snapshot of this store or of etcd's. Returns the
-/// revision it begins at.
+/// Makes a new store in `dir` (which must not hold one) from a snapshot of this store or of etcd's. Returns
+/// the revision it begins at.
 pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
     let bytes = read(path, false)?;
     let mut state = contents(path, &bytes)?;
@@ -349,7 +326,8 @@ pub(crate) fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError
                 (b"key", Some(main)) if entry.key.len() >= 17 => {
                     revision = revision.max(main);
                     match mvccpb::KeyValue::decode(entry.value) {
-                        // Revisions come in order, so the last one of a key is its newest; a tombstone ends in "t".
+                        // Revisions come in order, so the last one of a key is its newest; a tombstone ends
+                        // in "t".
                         Ok(kv) if entry.key.get(17) == Some(&b't') => {
                             newest.insert(kv.key, None);
                         }

@@ -1,7 +1,7 @@
 //! The state machine: all current keys, leases and the ring of events; `apply` is the only way it changes.
 //!
-//! Pure: no clock, no file, no randomness. The same records in the same order give the same keys and revisions. What
-//! is member-local is only how much history the ring still holds.
+//! Pure: no clock, no file, no randomness. The same records in the same order give the same keys and
+//! revisions. What is member-local is only how much history the ring still holds.
 
 use std::collections::btree_map::{self, BTreeMap};
 use std::collections::{BTreeSet, HashMap};
@@ -10,15 +10,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::history::{History, HistoryLimits};
-use crate::record::{Group, Record, Request};
-use crate::replica::LogId;
+use crate::consensus::ids::LogId;
+use crate::log::record::{Group, Record, Request};
+use crate::state::history::{History, HistoryLimits};
 use crate::types::{
     Compare, CompareOp, CompareTarget, Event, KeyValue, LeaseId, RangeRequest, RangeResult, StoreError,
-    TxnResult,
+    TxnResult, in_range,
 };
 
+pub(crate) mod core;
+pub(crate) mod frozen;
+pub(crate) mod history;
 mod txn;
+pub(crate) mod watch;
 
 /// The revision of a store that was never written to, as in etcd.
 pub(crate) const FIRST_REVISION: u64 = 1;
@@ -67,15 +71,16 @@ pub(crate) struct State {
     pub(crate) group: Group,
     /// Bytes of keys and values.
     pub(crate) bytes: u64,
-    /// A sum over all entries that does not depend on their order; what is read back from disk must have the same.
+    /// A sum over all entries that does not depend on their order; what is read back from disk must have the
+    /// same.
     pub(crate) checksum: u64,
-    /// What the keys changed since the last checkpoint are now, `None` for a key that is gone; not kept at all while
-    /// nobody writes checkpoints.
+    /// What the keys changed since the last checkpoint are now, `None` for a key that is gone; not kept at
+    /// all while nobody writes checkpoints.
     pub(crate) dirty: Option<Changes>,
 }
 
-/// Keys and what they are now. Every write hashes one, so not with the standard library's slower hasher; this one is
-/// seeded at random as well.
+/// Keys and what they are now. Every write hashes one, so not with the standard library's slower hasher; this
+/// one is seeded at random as well.
 pub(crate) type Changes = HashMap<Bytes, Option<KeyValue>, foldhash::fast::RandomState>;
 
 impl State {
@@ -338,8 +343,8 @@ impl State {
         self.range_within(request, &[])
     }
 
-    /// A range inside a transaction that has already made the changes in `pending`: it sees them unless it asks for
-    /// an older revision.
+    /// A range inside a transaction that has already made the changes in `pending`: it sees them unless it
+    /// asks for an older revision.
     fn range_within(&self, request: &RangeRequest, pending: &[Event]) -> Result<RangeResult, StoreError> {
         if request.key.is_empty() {
             return Err(StoreError::EmptyKey);
@@ -437,15 +442,6 @@ pub(crate) fn select<'a>(
         Some(end) => (Bound::Included(key.clone()), Bound::Excluded(end.clone())),
     };
     keys.range((from, to))
-}
-
-/// Whether `key` is in `[start, end)`, or is `start` if there is no end.
-pub(crate) fn in_range(key: &[u8], start: &[u8], end: Option<&Bytes>) -> bool {
-    match end {
-        None => key == start,
-        Some(end) if end.as_ref() == [0] => key >= start,
-        Some(end) => key >= start && key < end.as_ref(),
-    }
 }
 
 fn compare_one(compare: &Compare, kv: &KeyValue) -> bool {

@@ -1,7 +1,7 @@
 //! The store's interface: requests, results, errors and the trait.
 //!
-//! Semantics are etcd v3's: one revision per transaction that changes something; create revision, mod revision and
-//! version per key; a read at a revision sees everything up to it.
+//! Semantics are etcd v3's: one revision per transaction that changes something; create revision, mod
+//! revision and version per key; a read at a revision sees everything up to it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,8 +81,8 @@ pub enum Op {
         range_end: Option<Bytes>,
     },
     Range(RangeRequest),
-    /// A transaction within a transaction: one revision for all, and its compares look at what was there before the
-    /// outermost began. Its durability is the outermost's.
+    /// A transaction within a transaction: one revision for all, and its compares look at what was there
+    /// before the outermost began. Its durability is the outermost's.
     Txn(Box<Txn>),
 }
 
@@ -92,11 +92,15 @@ pub enum Durability {
     /// After its record is on disk, in a group on the disks of a majority.
     #[default]
     Synced,
-    /// It forces no sync of its own. A single server acknowledges it at once and has it on disk within 10 s: a crash of the
-    /// machine may lose the newest of these writes, but never one that a synced write has followed, and no revision is
-    /// given out twice. In a group it waits for the next sync, a second at most, and is then as durable as any other.
+    /// It forces no sync of its own. A single server acknowledges it at once and has it on disk within 10 s:
+    /// a crash of the machine may lose the newest of these writes, but never one that a synced write has
+    /// followed, and no revision is given out twice. In a group it waits for the next sync, a second at most,
+    /// and is then as durable as any other.
     Lazy,
 }
+
+/// How many transactions may lie in one another; etcd's limit of operations comes to the same.
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// If all compares hold, `success` is carried out, else `failure`; at one revision, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,8 +135,8 @@ pub enum OpResult {
     Txn(TxnResult),
 }
 
-/// Keys `[key, range_end)`, or just `key`. A `range_end` of one zero byte means everything from `key` on (etcd's
-/// convention).
+/// Keys `[key, range_end)`, or just `key`. A `range_end` of one zero byte means everything from `key` on
+/// (etcd's convention).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeRequest {
     pub key: Bytes,
@@ -143,6 +147,15 @@ pub struct RangeRequest {
     pub revision: u64,
     pub keys_only: bool,
     pub count_only: bool,
+}
+
+/// Whether `key` is in `[start, end)`, or is `start` if there is no end.
+pub(crate) fn in_range(key: &[u8], start: &[u8], end: Option<&Bytes>) -> bool {
+    match end {
+        None => key == start,
+        Some(end) if end.as_ref() == [0] => key >= start,
+        Some(end) => key >= start && key < end.as_ref(),
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,16 +243,21 @@ pub enum StoreError {
     #[error("the store is stopped")]
     Stopped,
     /// Only the leader of the group takes writes and knows what is current. Nothing was done.
-    #[error("this server does not lead the group{}", leader.map_or(String::new(), |id| format!(", server {id} does")))]
+    #[error("this server does not lead the group{}", known(*leader))]
     NotLeader { leader: Option<u64> },
     /// A majority of the group did not agree in time. A write that was under way may still take effect.
     #[error("no quorum: a majority of the group's servers did not answer in time")]
     NoQuorum,
 }
 
+fn known(leader: Option<u64>) -> String {
+    leader.map_or(String::new(), |id| format!(", server {id} does"))
+}
+
 /// The whole interface. Reads are served from memory; only writes wait for the disk.
 pub trait Store: Leases + Send + Sync {
-    /// Carries out a transaction; returns once it is as durable as it asked to be and visible to reads and watches.
+    /// Carries out a transaction; returns once it is as durable as it asked to be and visible to reads and
+    /// watches.
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>>;
 
     fn range(&self, request: &RangeRequest) -> Result<RangeResult, StoreError>;
@@ -248,8 +266,8 @@ pub trait Store: Leases + Send + Sync {
     /// [`StoreError::Lagged`] or [`StoreError::Compacted`] and ends.
     fn watch(&self, request: &WatchRequest) -> Result<WatchStream, StoreError>;
 
-    /// Waits until everything that was acknowledged before the call, by whichever server of the group, can be read here.
-    /// [`StoreError::NotLeader`] or [`StoreError::NoQuorum`] if that cannot be found out.
+    /// Waits until everything that was acknowledged before the call, by whichever server of the group, can be
+    /// read here. [`StoreError::NotLeader`] or [`StoreError::NoQuorum`] if that cannot be found out.
     fn read_barrier(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         // What is acknowledged here can be read here.
         Box::pin(std::future::ready(Ok(())))
@@ -264,8 +282,8 @@ pub trait Store: Leases + Send + Sync {
     /// The oldest revision that can be read or watched.
     fn compacted_revision(&self) -> u64;
 
-    /// Calls `observer` for every revision after the one returned, without a gap: range at that revision, then
-    /// follow. Observers stay for the life of the store.
+    /// Calls `observer` for every revision after the one returned, without a gap: range at that revision,
+    /// then follow. Observers stay for the life of the store.
     fn observe(&self, observer: Observer) -> u64;
 }
 
@@ -305,11 +323,14 @@ pub trait Leases: Send + Sync {
     fn leases(&self) -> Vec<LeaseId>;
 }
 
-/// Everything that the conformance suite and the etcd front ask of a back end.
-pub trait Backend: Store + Leases {}
+/// Everything that the conformance suite asks of a back end.
+#[cfg(test)]
+pub(crate) trait Backend: Store + Leases {}
 
+#[cfg(test)]
 impl<T: Store + Leases> Backend for T {}
 
-/// Called with every revision's events, in order, before the write is acknowledged: lets a reader that keeps its own
-/// index (the API server's watch cache) be current by the time a writer gets its answer. Must be quick and not block.
+/// Called with every revision's events, in order, before the write is acknowledged: lets a reader that keeps
+/// its own index (the API server's watch cache) be current by the time a writer gets its answer. Must be
+/// quick and not block.
 pub type Observer = Arc<dyn Fn(&Arc<[Event]>, u64) + Send + Sync>;

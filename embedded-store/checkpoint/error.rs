@@ -19,7 +19,8 @@ pub(crate) fn damaged(path: &Path, what: impl ToString) -> CheckpointError {
     CheckpointError::Damaged { path: path.to_path_buf(), what: what.to_string() }
 }
 
-/// Whether it says something of the disk or the process and nothing of what is on the disk: then nothing is damaged.
+/// Whether the error is about the disk or the process, and not about the data on the disk: then nothing is
+/// damaged.
 pub(super) fn is_of_the_disk(e: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let descriptors = [nix::libc::EMFILE, nix::libc::ENFILE].map(Some).contains(&e.raw_os_error());

@@ -1,8 +1,9 @@
 //! Entries as a stream of bytes, cut into pieces that suit sled. Pure.
 //!
-//! sled keeps up to 17 values together in a node, 19 after it has merged two, and writes the node anew after a few changes;
-//! what is larger than a quarter of its segment goes into a file of its own, which it neither syncs nor gives back. So a
-//! piece is small enough for 19 of them to stay below that, and an entry is cut wherever a piece ends.
+//! sled keeps up to 17 values together in a node, 19 after it has merged two, and writes the node anew after
+//! a few changes; what is larger than a quarter of its segment goes into a file of its own, which it neither
+//! syncs nor gives back. So a piece is small enough for 19 of them to stay below that, and an entry is cut
+//! wherever a piece ends.
 
 use bytes::Bytes;
 
@@ -170,9 +171,9 @@ fn item(rest: &mut &[u8]) -> Result<Item, Unread> {
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], Unread> {
-    let (head, tail) = rest.split_at_checked(length).ok_or(Unread::More)?;
+    let (header, tail) = rest.split_at_checked(length).ok_or(Unread::More)?;
     *rest = tail;
-    Ok(head)
+    Ok(header)
 }
 
 fn length(rest: &mut &[u8]) -> Result<usize, Unread> {

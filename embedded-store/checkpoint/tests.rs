@@ -1,8 +1,8 @@
 //! Whatever sled does to what it holds is noticed: its own checksums are not what we rely on.
 
 use super::*;
-use crate::record::{Record, Request};
-use crate::replica::Membership;
+use crate::consensus::ids::Membership;
+use crate::log::record::{Record, Request};
 use crate::types::{Op, Txn};
 
 fn apply(state: &mut State, request: Request) {

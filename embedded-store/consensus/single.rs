@@ -1,8 +1,10 @@
-//! A group of one: a record is committed when it is on this member's disk, a lazy one when it is in its memory.
+//! A group of one: a record is committed once it is on this member's disk, a lazy record once it is in
+//! memory.
 //!
-//! That a lazy record may be forgotten is bounded in two ways. It goes to disk with the next sync, or with one of its own
-//! after a few seconds, and never before what was proposed before it. And the revisions it shows are below a ceiling that
-//! is on disk: after a crash revisions go on from the ceiling, so none is ever given to two different changes.
+//! Two rules bound what a crash can make this member forget. A lazy record goes to disk with the next sync,
+//! or after a few seconds with one of its own, and never before the records in front of it. And the revisions
+//! that it shows lie below a ceiling that is on disk: after a crash the store continues from the ceiling, so
+//! no revision is given to two changes.
 
 use std::io;
 use std::sync::Arc;
@@ -11,27 +13,28 @@ use std::time::{Duration, Instant};
 
 use super::{Consensus, ReadIndex, Written};
 use crate::clock::Stamps;
-use crate::inbox::Shared;
-use crate::record::{Record, Request};
-use crate::replica::{LogId, LogStorage, StateMachine};
+use crate::consensus::ids::LogId;
+use crate::consensus::storage::{LogStorage, StateMachine};
+use crate::log::record::{Record, Request};
 use crate::types::StoreError;
-use crate::writer::Batch;
+use crate::writer::batch::Batch;
+use crate::writer::queue::Shared;
 
-/// Lazy records kept in memory; more of them go to disk before their time.
+/// Bytes of lazy records that stay in memory. More than that are synced early.
 const LAZY_BYTES: usize = 1 << 20;
-/// Revisions that lazy writes may show ahead of the disk.
+/// How many revisions lazy writes may show ahead of the disk.
 const CEILING_STEP: u64 = 10_000;
 
 pub(crate) struct Single {
     pub(crate) shared: Arc<Shared>,
-    /// Of the vote that lets this member write.
+    /// Term of the vote that lets this member write.
     pub(crate) term: u64,
     pub(crate) log: Box<dyn LogStorage>,
     pub(crate) machine: Arc<dyn StateMachine>,
     pub(crate) stamps: Arc<Stamps>,
     /// Lazy writes are on disk after this.
     pub(crate) lazy_flush: Duration,
-    /// When the oldest lazy record that is not on disk has to be.
+    /// When the oldest lazy record in memory has to be on disk.
     lazy_due: Option<Instant>,
     last_time: u64,
     committed: LogId,
@@ -39,7 +42,7 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    /// Goes on behind what the log and the state hold. After a crash that means from the ceiling.
+    /// Continues after what the log and the state hold, after a crash from the ceiling.
     pub(crate) fn start(
         shared: Arc<Shared>,
         term: u64,
@@ -83,7 +86,7 @@ impl Single {
         record
     }
 
-    fn apply(&mut self, records: &[Record]) -> Vec<crate::inbox::Answer> {
+    fn apply(&mut self, records: &[Record]) -> Vec<crate::writer::queue::Answer> {
         if let Some(last) = records.last() {
             self.committed = last.id();
         }
@@ -109,7 +112,7 @@ impl Single {
         }
         tracing::error!("the log cannot be written, all writes are refused from now on: {e}");
         let why = e.to_string();
-        self.shared.trouble.lock().unwritable = Some(why.clone());
+        self.shared.alarms.lock().unwritable = Some(why.clone());
         self.lazy_due = None;
         StoreError::Unwritable(why)
     }
@@ -137,7 +140,7 @@ impl Consensus for Single {
             self.lazy_due.get_or_insert_with(|| Instant::now() + self.lazy_flush);
         } else if let Err(e) = self.sync() {
             let error = self.failed(&e);
-            // Nobody was told of them. After any other failure the log is not used again.
+            // Nothing was acknowledged. After any other failure the log is not used again.
             if matches!(error, StoreError::NoSpace(_))
                 && let Err(e) = self.log.truncate(first)
             {
@@ -154,7 +157,7 @@ impl Consensus for Single {
         self.committed
     }
 
-    /// A write is applied here before it is acknowledged, and nobody else acknowledges any.
+    /// Writes are applied here before they are acknowledged, and no other member acknowledges any.
     fn reads(&self) -> Option<Arc<dyn ReadIndex>> {
         None
     }
@@ -166,7 +169,7 @@ impl Consensus for Single {
     fn flush(&mut self) {
         if let Err(e) = self.sync() {
             self.failed(&e);
-            // A full disk may have space later; what is lazy stays in the buffer.
+            // A full disk may have space later, so the lazy records stay in memory.
             if e.kind() == io::ErrorKind::StorageFull {
                 self.lazy_due = Some(Instant::now() + self.lazy_flush);
             }
@@ -197,9 +200,9 @@ impl Consensus for Single {
         self.log.free().unwrap_or(u64::MAX)
     }
 
-    /// The next start need not skip revisions.
+    /// Lowers the ceiling, so that the next start need not skip revisions.
     fn finish(&mut self) {
-        if self.shared.trouble.lock().unwritable.is_some() {
+        if self.shared.alarms.lock().unwritable.is_some() {
             return;
         }
         if self.shared.core.state.read().ceiling > 0 {

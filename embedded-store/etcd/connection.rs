@@ -1,7 +1,7 @@
 //! One connection: HTTP/2 with its calls, or HTTP/1.1 for `/metrics` and its like.
 //!
-//! The task of the connection answers the calls of the KV service itself: no task, no lock and no switch of threads for
-//! each of them. All other calls are tasks of the shared runtime, and end with their connection.
+//! The task of the connection answers the calls of the KV service itself: no task, no lock and no switch of
+//! threads for each of them. All other calls are tasks of the shared runtime, and end with their connection.
 
 use std::pin::Pin;
 use std::sync::Arc;

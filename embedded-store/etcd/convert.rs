@@ -4,11 +4,11 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use super::pb;
-use super::wire::mvccpb;
 use crate::types::{
     Compare, CompareOp, CompareTarget, Durability, Event, KeyValue, Op, OpResult, RangeRequest, RangeResult,
     StoreError, Txn, TxnResult,
 };
+use crate::wire::mvccpb;
 
 /// Operations in one branch of a transaction, as in etcd.
 const MAX_OPS: usize = 128;
@@ -124,7 +124,8 @@ pub(crate) fn range(request: &pb::RangeRequest) -> Result<RangeRequest, Status> 
         limit: match limit {
             0 => 0,
             _ if needs_all(request) => 0,
-            // Sorted by something but in no order: etcd takes the first keys and one more, and sorts just these.
+            // Sorted by something but in no order: etcd takes the first keys and one more, and sorts just
+            // these.
             _ if !by_key(request) => limit.saturating_add(1),
             _ => limit,
         },
@@ -195,9 +196,9 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
     };
     // What is not given is zero, as ever in proto3; then the target says what is meant.
     use pb::compare::CompareTarget as Wanted;
-    let wanted = Wanted::try_from(compare.target)
+    let checkpoint_requests = Wanted::try_from(compare.target)
         .map_err(|_| Status::invalid_argument("etcdserver: unknown target of a comparison"))?;
-    let given = match (wanted, &compare.target_union) {
+    let given = match (checkpoint_requests, &compare.target_union) {
         (Wanted::Version, Some(TargetUnion::Version(v)))
         | (Wanted::Create, Some(TargetUnion::CreateRevision(v)))
         | (Wanted::Mod, Some(TargetUnion::ModRevision(v)))
@@ -210,7 +211,7 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
         (Err(_), CompareOp::Greater | CompareOp::NotEqual) => (CompareOp::NotEqual, u64::MAX),
         (Err(_), CompareOp::Less | CompareOp::Equal) => (CompareOp::Equal, u64::MAX),
     };
-    let (op, target) = match (wanted, &compare.target_union) {
+    let (op, target) = match (checkpoint_requests, &compare.target_union) {
         (Wanted::Version, _) => (numeric, CompareTarget::Version(number)),
         (Wanted::Create, _) => (numeric, CompareTarget::CreateRevision(number)),
         (Wanted::Mod, _) => (numeric, CompareTarget::ModRevision(number)),
@@ -288,8 +289,8 @@ fn changes(results: &[OpResult]) -> bool {
     })
 }
 
-/// Goes through the answers of a transaction's operations. Of their headers only the revision is filled in: the one
-/// before the transaction, until something changes.
+/// Goes through the answers of a transaction's operations. Of their headers only the revision is filled in:
+/// the one before the transaction, until something changes.
 struct Answer {
     before: u64,
     changed: bool,

@@ -1,5 +1,5 @@
-//! What etcd serves beside gRPC on the same port: `/metrics`, `/health` and `/version`, and a plain answer to calls that are
-//! not offered.
+//! What etcd serves beside gRPC on the same port: `/metrics`, `/health` and `/version`, and a plain answer to
+//! calls that are not offered.
 
 use std::sync::Arc;
 
@@ -52,8 +52,8 @@ impl Front {
 
     /// As etcd: well if writes are taken.
     fn health(&self) -> Response {
-        let trouble = self.store.status().trouble;
-        let reason = match (trouble.unwritable, trouble.no_space) {
+        let alarms = self.store.status().alarms;
+        let reason = match (alarms.unwritable, alarms.no_space) {
             (Some(_), _) => "the log cannot be written",
             (None, Some(_)) => "ALARM NOSPACE",
             (None, None) => return json(StatusCode::OK, r#"{"health":"true","reason":""}"#.to_string()),

@@ -7,13 +7,13 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, deleted, key_value, status, unsigned};
 use super::{Front, pb};
-use crate::desk::Desk;
 use crate::types::{Durability, KeyValue, Op, OpResult, Store, StoreError, Txn};
+use crate::writer::submission::SubmissionQueue;
 
 pub(crate) struct Kv {
     pub(crate) front: Arc<Front>,
     /// Of the thread whose tasks call it, if that has one.
-    pub(crate) desk: Option<Arc<Desk>>,
+    pub(crate) submissions: Option<Arc<SubmissionQueue>>,
 }
 
 impl Kv {
@@ -55,7 +55,7 @@ impl Kv {
 
     async fn one(&self, op: Op) -> Result<(Option<OpResult>, u64), StoreError> {
         let txn = Txn { success: vec![op], durability: Durability::Synced, ..Txn::default() };
-        let mut result = self.front.store.txn_at(self.desk.as_ref(), txn).await?;
+        let mut result = self.front.store.txn_via(self.submissions.as_ref(), txn).await?;
         Ok((result.results.pop(), result.revision))
     }
 }
@@ -106,7 +106,7 @@ impl pb::kv_server::Kv for Kv {
         self.may_do(&request.success)?;
         self.may_do(&request.failure)?;
         let txn = convert::transaction(&request)?;
-        let result = self.front.store.txn_at(self.desk.as_ref(), txn).await.map_err(status)?;
+        let result = self.front.store.txn_via(self.submissions.as_ref(), txn).await.map_err(status)?;
         let header = self.front.header(result.revision);
         Ok(Response::new(convert::txn_response(&request, result, header)))
     }

@@ -78,7 +78,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         if action == Ok(AlarmAction::Activate) {
             return Err(Status::unimplemented("alarms follow the state of the disk and cannot be raised"));
         }
-        let no_space = self.0.store.status().trouble.no_space.is_some();
+        let no_space = self.0.store.status().alarms.no_space.is_some();
         let alarm = pb::AlarmMember { member_id: self.0.member(), alarm: pb::AlarmType::Nospace.into() };
         let alarms = no_space.then_some(alarm).into_iter().collect();
         Ok(Response::new(pb::AlarmResponse { header: self.0.here(), alarms }))
@@ -89,11 +89,11 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.0.store.status();
-        let trouble = status.trouble;
+        let alarms = status.alarms;
         let errors = [
-            trouble.no_space.map(|why| format!("memberID:{} alarm:NOSPACE {why}", self.0.member())),
-            trouble.unwritable.map(|why| format!("the log cannot be written: {why}")),
-            trouble.checkpoint.map(|why| format!("the applied state cannot be written: {why}")),
+            alarms.no_space.map(|why| format!("memberID:{} alarm:NOSPACE {why}", self.0.member())),
+            alarms.unwritable.map(|why| format!("the log cannot be written: {why}")),
+            alarms.checkpoint.map(|why| format!("the applied state cannot be written: {why}")),
         ];
         Ok(Response::new(pb::StatusResponse {
             header: self.0.header(status.revision),

@@ -1,7 +1,8 @@
 //! The answer to a range, made piece by piece as the client takes it.
 //!
-//! A page of an answer easily has megabytes. Encoded as a whole it would be written to memory that no cache holds, and
-//! would wait there for its client. A piece is encoded, passed on and forgotten while the client reads the one before.
+//! A page of an answer easily has megabytes. Encoded as a whole it would be written to memory that no cache
+//! holds, and would wait there for its client. A piece is encoded, passed on and forgotten while the client
+//! reads the one before.
 
 use std::vec::IntoIter;
 
@@ -11,7 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, i
 
 use super::pb;
 use super::unary::{PREFIX, put_prefix};
-use super::wire::mvccpb::KeyValue;
+use crate::wire::mvccpb::KeyValue;
 
 /// Of the repeated field `kvs` in a `RangeResponse`.
 const KVS: u32 = 2;
@@ -79,8 +80,8 @@ fn encoded_len(kv: &KeyValue) -> usize {
     key_len(KVS) + encoded_len_varint(length as u64) + length
 }
 
-/// Encodes one key and value. By hand because prost counts one more reference to each of them, in memory that is read
-/// for nothing else.
+/// Encodes one key and value. By hand because prost counts one more reference to each of them, in memory that
+/// is read for nothing else.
 fn put_key_value(kv: &KeyValue, out: &mut BytesMut) {
     encode_key(KVS, WireType::LengthDelimited, out);
     encode_varint(kv.encoded_len() as u64, out);

@@ -1,8 +1,8 @@
 //! The thread of the API's connections.
 //!
-//! One thread for all of them: what a put costs is mostly HTTP/2 and switching between threads, and on the small machines
-//! this is for, one thread that is busy beats several that wake each other. What may take long, streams and large
-//! answers, runs on the caller's runtime.
+//! One thread for all of them: what a put costs is mostly HTTP/2 and switching between threads, and on the
+//! small machines this is for, one thread that is busy beats several that wake each other. What may take
+//! long, streams and large answers, runs on the caller's runtime.
 
 use std::future::Future;
 use std::io;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::kv::Kv;
 use super::{Front, ServeError, connection, transport};
-use crate::desk::Desk;
+use crate::writer::submission::SubmissionQueue;
 
 /// How long calls under way may take once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ pub(super) async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let listener = listener.into_std()?;
-    let desk = Arc::new(Desk::default());
-    let kv = Arc::new(Kv { front: Arc::clone(&front), desk: Some(Arc::clone(&desk)) });
-    let elsewhere = Arc::new(Kv { front: Arc::clone(&front), desk: None });
+    let submissions = Arc::new(SubmissionQueue::default());
+    let kv = Arc::new(Kv { front: Arc::clone(&front), submissions: Some(Arc::clone(&submissions)) });
+    let elsewhere = Arc::new(Kv { front: Arc::clone(&front), submissions: None });
     let context = Arc::new(Context { kv, elsewhere, services, runtime: Handle::current() });
     let (halt, halted) = watch::channel(());
     let (ended, mut end) = oneshot::channel();
@@ -55,8 +55,8 @@ pub(super) async fn run(
         let served = runtime.and_then(|runtime| {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener)?;
-                let mut attendant = JoinSet::new();
-                attendant.spawn(async move { front.store.attend(&desk).await });
+                let mut driver = JoinSet::new();
+                driver.spawn(async move { front.store.drive(&submissions).await });
                 accept(listener, tls, &context, halted).await;
                 Ok(())
             })

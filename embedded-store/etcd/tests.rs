@@ -16,9 +16,9 @@ use tonic::transport::Channel;
 use super::pb::kv_client::KvClient;
 use super::pb::lease_client::LeaseClient;
 use super::pb::watch_client::WatchClient;
-use super::wire::mvccpb;
 use super::{Options, ServeError, Tls, pb, serve};
 use crate::types::{self, Leases, Store, StoreError};
+use crate::wire::mvccpb;
 use crate::{Config, EmbeddedStore, conformance};
 
 struct Server {
@@ -313,9 +313,9 @@ fn changed_bytes_are_an_error_or_another_request() {
     let txn = super::transaction(&pb::TxnRequest::decode(request.as_slice()).unwrap()).unwrap();
     let mut segment = Vec::new();
     for index in 1..4 {
-        let request = crate::record::Request::Txn(txn.clone());
-        crate::frame::encode(
-            &crate::record::Record { term: 1, index, time: 0, request },
+        let request = crate::log::record::Request::Txn(txn.clone());
+        crate::log::frame::encode(
+            &crate::log::record::Record { term: 1, index, time: 0, request },
             index - 1,
             &mut segment,
         );
@@ -328,7 +328,7 @@ fn changed_bytes_are_an_error_or_another_request() {
             let mut changed = segment.clone();
             changed[position] ^= change;
             crate::fuzzing::log(&changed);
-            crate::fuzzing::log(&changed[crate::frame::HEADER..]);
+            crate::fuzzing::log(&changed[crate::log::frame::HEADER..]);
             if let Some(byte) = changed.get(position..).and(request.get(position)) {
                 let mut changed = request.clone();
                 changed[position] = byte ^ change;

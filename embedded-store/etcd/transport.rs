@@ -1,10 +1,11 @@
-//! Connections: TLS with client certificates, few system calls, and a repair for clients that send a URL as their
-//! authority.
+//! Connections: TLS with client certificates, few system calls, and a repair for clients that send a URL as
+//! their authority.
 //!
-//! etcd's own client up to 3.5 dials one endpoint by its URL (`endpoint status`, `snapshot save`) and then sends
-//! `:authority: http://127.0.0.1:2379`. etcd takes it; our HTTP/2 library resets the stream, and nothing behind it can
-//! help. So the three characters `://` are changed in passing to ones that an authority may have. Their replacements
-//! have Huffman codes of the same length: no length changes anywhere, and no header has to be decoded.
+//! etcd's own client up to 3.5 dials one endpoint by its URL (`endpoint status`, `snapshot save`) and then
+//! sends `:authority: http://127.0.0.1:2379`. etcd takes it; our HTTP/2 library resets the stream, and
+//! nothing behind it can help. So the three characters `://` are changed in passing to ones that an authority
+//! may have. Their replacements have Huffman codes of the same length: no length changes anywhere, and no
+//! header has to be decoded.
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -352,9 +353,10 @@ const KEPT: usize = 4 * 1024;
 
 /// Output on its way to the socket.
 ///
-/// The HTTP/2 library flushes after every data frame that is not tiny, which would make a system call, a segment and
-/// a wake-up of the client of each message to each of many watches. It writes such a frame in two parts, the head and
-/// the payload; a flush after that is put off until the connection has had its turn. Every other flush is carried out.
+/// The HTTP/2 library flushes after every data frame that is not tiny, which would make a system call, a
+/// segment and a wake-up of the client of each message to each of many watches. It writes such a frame in two
+/// parts, the head and the payload; a flush after that is put off until the connection has had its turn.
+/// Every other flush is carried out.
 #[derive(Default)]
 struct Outgoing {
     bytes: Vec<u8>,

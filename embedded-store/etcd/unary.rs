@@ -1,8 +1,8 @@
 //! The calls of the KV service, answered by the task of their connection.
 //!
-//! The shortest way that gRPC allows: one message in, one message or status out. Deadlines that a client sends along are
-//! its own to keep, as it resets a call that takes too long. Calls with anything unusual about them, such as
-//! compression, take the long way (see [`super::bridge`]).
+//! The shortest way that gRPC allows: one message in, one message or status out. Deadlines that a client
+//! sends along are its own to keep, as it resets a call that takes too long. Calls with anything unusual
+//! about them, such as compression, take the long way (see [`super::bridge`]).
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, LazyLock};
@@ -115,7 +115,8 @@ async fn receive(body: &mut RecvStream) -> Result<Bytes, NoRequest> {
         let size = declared.max(length.saturating_sub(PREFIX));
         if size > LARGEST_MESSAGE {
             return Err(NoRequest::Refused(Status::out_of_range(format!(
-                "Error, decoded message length too large: found {size} bytes, the limit is: {LARGEST_MESSAGE} bytes"
+                "Error, decoded message length too large: found {size} bytes, \
+                 the limit is: {LARGEST_MESSAGE} bytes"
             ))));
         }
     }

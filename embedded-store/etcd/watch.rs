@@ -1,7 +1,7 @@
 //! The Watch service: many watches on one stream.
 //!
-//! One state machine per stream, polled by the connection: what the client does not read is not made, so a client
-//! that never reads holds nothing but its place in the history.
+//! One state machine per stream, polled by the connection: what the client does not read is not made, so a
+//! client that never reads holds nothing but its place in the history.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{event, own, range_end, unsigned};
 use super::{Front, pb};
-use crate::MAX_REQUEST_BYTES;
+use crate::check::MAX_REQUEST_BYTES;
+use crate::state::watch::{Chunk, Cursor, Notifier};
 use crate::types::{Event, Store, StoreError};
-use crate::watch::{Bell, Chunk, Cursor};
 
 /// Says that the store chooses the id; also the id of answers that concern no watch.
 const NO_WATCH: i64 = -1;
@@ -43,7 +43,7 @@ struct Session {
     requests: Streaming<pb::WatchRequest>,
     watches: HashMap<i64, Open>,
     /// Rings for watches that may have something new.
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     /// Watches to be looked at; a chunk of each in turn.
     ripe: VecDeque<i64>,
     next_id: i64,
@@ -69,7 +69,7 @@ impl pb::watch_server::Watch for Watch {
             front: Arc::clone(&self.0),
             requests: request.into_inner(),
             watches: HashMap::new(),
-            bell: Arc::default(),
+            notifier: Arc::default(),
             ripe: VecDeque::new(),
             next_id: 0,
             ready: VecDeque::new(),
@@ -99,7 +99,7 @@ impl Stream for Session {
                 this.ready.push_back(this.response(NO_WATCH, revision));
                 continue;
             }
-            this.bell.listen(cx, &mut this.ripe);
+            this.notifier.listen(cx, &mut this.ripe);
             this.turn = this.turn.wrapping_add(1);
             // A client may cancel what keeps its stream busy.
             if !this.ripe.is_empty() && !this.turn.is_multiple_of(PATIENCE) {
@@ -188,7 +188,7 @@ impl Session {
             start_revision: unsigned(create.start_revision),
         };
         self.ready.push_back(pb::WatchResponse { created: true, ..self.response(id, revision) });
-        let cursor = match self.front.store.follow(&request, &self.bell, id) {
+        let cursor = match self.front.store.follow(&request, &self.notifier, id) {
             Ok(cursor) => cursor,
             Err(e) => {
                 self.ready.push_back(self.ended(id, &e));
@@ -219,8 +219,8 @@ impl Session {
     /// The last message of a watch that cannot go on.
     fn ended(&self, id: i64, e: &StoreError) -> pb::WatchResponse {
         let (oldest, reason) = match e {
-            // A watch that was cut off may go on from where it was, if that is still there: etcd has no other way to
-            // say so than the oldest revision that is.
+            // A watch that was cut off may go on from where it was, if that is still there: etcd has no other
+            // way to say so than the oldest revision that is.
             StoreError::Compacted { oldest } => (*oldest, String::new()),
             StoreError::Lagged => (self.front.store.compacted_revision(), String::new()),
             other => (0, other.to_string()),

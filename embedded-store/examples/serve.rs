@@ -1,5 +1,5 @@
-//! A store with nothing but the etcd API in front of it, for trying it out and for measuring. With a number of nodes
-//! it also renews a lease of each every 10 seconds, as an idle cluster does.
+//! A store with nothing but the etcd API in front of it, for trying it out and for measuring. With a number
+//! of nodes it also renews a lease of each every 10 seconds, as an idle cluster does.
 //!
 //!     cargo run --release -p minik8s-embedded-store --example serve -- DIRECTORY ADDRESS:PORT [NODES]
 

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{LogError, MAGIC, SEGMENT_HEADER, Segment, VERSION, name};
-use crate::disk::Disk;
-use crate::frame::{self, End};
-use crate::record::Record;
+use super::error::LogError;
+use super::{MAGIC, SEGMENT_HEADER, Segment, VERSION, name};
+use crate::log::disk::Disk;
+use crate::log::frame::{self, End};
+use crate::log::record::Record;
 
 /// What the segments of a directory hold.
 pub(super) struct Read {

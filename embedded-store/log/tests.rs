@@ -1,9 +1,9 @@
 //! Cutting off and purging, with the power going at every single step.
 
 use super::*;
-use crate::disk::fake::{FakeDisk, Faults};
+use crate::log::disk::fake::{FakeDisk, Faults};
+use crate::log::record::Request;
 use crate::proof::{Dice, rounds};
-use crate::record::Request;
 use crate::types::{Op, Txn};
 
 const SEGMENT: u64 = 400;
@@ -135,14 +135,14 @@ fn a_vote_is_kept_whatever_happens_to_one_copy_of_it() {
         assert!(found == vote(3) || !done && found == vote(2), "{steps}: {found:?}");
         for copy in [0, 4096] {
             let disk = disk.copy();
-            disk.tamper(hard::NAME, |bytes| bytes[copy + 20] ^= 4);
+            disk.tamper(hard_state::NAME, |bytes| bytes[copy + 20] ^= 4);
             if done {
                 assert_eq!(open(&disk, 0).0.vote(), Some(vote(3)), "copy at {copy}");
             }
-            disk.tamper(hard::NAME, |bytes| bytes[4096 - copy + 30] ^= 1);
+            disk.tamper(hard_state::NAME, |bytes| bytes[4096 - copy + 30] ^= 1);
             let disk: Arc<dyn Disk> = Arc::new(disk);
             let refused = Log::open(&disk, SEGMENT, Some(9), 0, |_| ()).err().unwrap().to_string();
-            assert!(refused.contains(hard::NAME), "{refused}");
+            assert!(refused.contains(hard_state::NAME), "{refused}");
         }
     }
 }

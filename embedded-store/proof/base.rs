@@ -1,8 +1,9 @@
-//! A power cut at every write of a series of checkpoints: what a description names is there, whenever the power goes.
+//! A power cut at every write of a series of checkpoints: what a description names is there, whenever the
+//! power goes.
 //!
-//! Cuts at random moments hardly ever meet the few writes between the pieces of a new base and the description that names
-//! it, so here none is left out: a child writes checkpoints once, with the journal of [`unsynced`] preloaded, and each
-//! of its writes is then taken for its last.
+//! Cuts at random moments hardly ever meet the few writes between the pieces of a new base and the
+//! description that names it, so here none is left out: a child writes checkpoints once, with the journal of
+//! [`unsynced`] preloaded, and each of its writes is then taken for its last.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -12,9 +13,9 @@ use std::process::{Command, Stdio};
 use super::unsynced::{self, Cut, Rewind};
 use super::{Dice, put, rounds};
 use crate::checkpoint::{Checkpoints, Description, Job};
-use crate::history::HistoryLimits;
-use crate::record::{Record, Request};
+use crate::log::record::{Record, Request};
 use crate::state::State;
+use crate::state::history::HistoryLimits;
 use crate::types::Txn;
 
 const DIRECTORY: &str = "MINIK8S_STORE_BASE_DIR";
@@ -23,8 +24,8 @@ const STORE: u64 = 5;
 const ACKNOWLEDGED: &str = "acknowledged";
 const KEYS: u64 = 40;
 
-/// What is checkpointed: small keys and large ones, of which each checkpoint changes a part, in all more than sled writes
-/// at a time. The same in every process.
+/// What is checkpointed: small keys and large ones, of which each checkpoint changes a part, in all more than
+/// sled writes at a time. The same in every process.
 struct Contents {
     state: State,
     dice: Dice,
@@ -84,8 +85,8 @@ fn child() {
 
 /// Cuts that had several writes to choose from; fewer prove nothing about the order of writes.
 const ENOUGH: usize = 10;
-/// Milliseconds that a sync waits for another write. sled writes from several threads, but it depends on the machine
-/// how often two of them write at the same time; where that was too seldom, the disk is made slower.
+/// Milliseconds that a sync waits for another write. sled writes from several threads, but it depends on the
+/// machine how often two of them write at the same time; where that was too seldom, the disk is made slower.
 const HOLDS: [&str; 5] = ["5", "20", "80", "320", "1280"];
 
 #[test]

@@ -1,5 +1,6 @@
-//! kill -9 under load: this test binary runs itself as a child that writes and says what was acknowledged, and kills
-//! it in the middle. Everything said must be there, every transaction whole, no revision given out twice.
+//! kill -9 under load: this test binary runs itself as a child that writes and says what was acknowledged,
+//! and kills it in the middle. Everything said must be there, every transaction whole, no revision given out
+//! twice.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -125,8 +126,9 @@ fn power_cuts(prepare: impl Fn(&mut Command)) {
 /// Rounds are repeated up to so many times if none of them has met what it is about.
 const REPEAT: usize = 10;
 
-/// Runs the child, kills it at some moment, lets `damage` do its part, and checks what is there; again and again. What
-/// `damage` counts depends on the moment: goes on for a while as long as that is nothing. Returns the sum.
+/// Runs the child, kills it at some moment, lets `damage` do its part, and checks what is there; again and
+/// again. What `damage` counts depends on the moment: goes on for a while as long as that is nothing. Returns
+/// the sum.
 fn crashes(
     dir: &Path,
     rounds: usize,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{Dice, config, get, put, rounds, run, runtime};
 use crate::checkpoint::Job;
-use crate::disk::Disk;
-use crate::disk::fake::{FakeDisk, Faults};
+use crate::consensus::storage::LogStorage;
 use crate::embedded::load;
 use crate::log::Log;
-use crate::record::{Record, Request};
-use crate::replica::LogStorage;
+use crate::log::disk::Disk;
+use crate::log::disk::fake::{FakeDisk, Faults};
+use crate::log::record::{Record, Request};
 use crate::types::{Op, StoreError};
 use crate::{Config, EmbeddedStore, OpenError};
 
@@ -43,7 +43,7 @@ fn a_failure_is_final(faults: &Faults) {
         assert!(matches!(failed, Err(StoreError::Unwritable(_))), "{failed:?}");
     });
     assert_eq!(get(&store, "a").unwrap(), "1");
-    assert!(store.status().trouble.unwritable.is_some());
+    assert!(store.status().alarms.unwritable.is_some());
     drop(store);
     for kept in [false, true] {
         let store = open(dir.path(), &disk.copy().lose_power(|| kept));
@@ -88,12 +88,12 @@ fn a_nearly_full_disk_refuses_what_grows() {
         disk.set(Faults { free: Some(999), ..Faults::default() });
         let refused = run(&store, vec![put("b", "1")]).await;
         assert!(matches!(refused, Err(StoreError::NoSpace(_))), "{refused:?}");
-        assert!(store.status().trouble.no_space.is_some());
+        assert!(store.status().alarms.no_space.is_some());
         assert_eq!(get(&store, "a").unwrap(), "1");
         run(&store, vec![Op::Delete { key: "a".into(), range_end: None }]).await.unwrap();
         disk.set(Faults::default());
         run(&store, vec![put("b", "1")]).await.unwrap();
-        assert!(store.status().trouble.no_space.is_none());
+        assert!(store.status().alarms.no_space.is_none());
     });
 }
 

@@ -1,8 +1,8 @@
 //! Three stores in one process that openraft keeps alike, over a network in memory that can be cut.
 //!
-//! Everything but the agreement is what a single server runs: the writer, the log, checkpoints, watches, leases. So what
-//! is proved here is the seam: [`Consensus`](crate::consensus::Consensus) can be a group. It is not a server yet: there is
-//! no transport and no way to change the members.
+//! Everything but the agreement is what a single server runs: the writer, the log, checkpoints, watches,
+//! leases. So what is proved here is the seam: [`Consensus`](crate::consensus::Consensus) can be a group. It
+//! is not a server yet: there is no transport and no way to change the members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::raft::adapter::{Group, Machine, SharedLog, Storage};
-use crate::core::Core;
-use crate::disk::Disk;
-use crate::disk::fake::FakeDisk;
+use crate::consensus::storage::StateMachine;
 use crate::embedded::{self, Loaded};
-use crate::replica::StateMachine;
+use crate::log::disk::Disk;
+use crate::log::disk::fake::FakeDisk;
+use crate::state::core::Core;
 use crate::types::{Leases, Store, StoreError, Txn, TxnResult};
 use crate::{Config, EmbeddedStore};
 
@@ -52,14 +52,14 @@ struct Settings {
     /// A lazy write waits so long for a sync of others.
     lazy: Duration,
     /// A write that has not been agreed on by then is given up.
-    patience: Duration,
+    timeout: Duration,
     /// Records between two snapshots.
     snapshot: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { lazy: Duration::from_millis(20), patience: Duration::from_secs(20), snapshot: 1000 }
+        Settings { lazy: Duration::from_millis(20), timeout: Duration::from_secs(20), snapshot: 1000 }
     }
 }
 
@@ -91,7 +91,7 @@ impl Cluster {
             let log: SharedLog = Arc::new(Mutex::new(Box::new(member.log)));
             let (applied, ..) = member.shared.core.applied();
             let committed = Arc::new(Mutex::new(applied));
-            let reads = Arc::new(Reads { id, network, patience: settings.patience });
+            let reads = Arc::new(Reads { id, network, timeout: settings.timeout });
             let (agreement, proposals) =
                 Agreement::new(Arc::clone(&log), Arc::clone(&committed), Arc::clone(&reads), settings.lazy);
             parts = Some((member.shared, member.stamps, log, committed, proposals));
@@ -108,8 +108,8 @@ impl Cluster {
         let raft = Raft::new(id, config, self.network.from(id), storage, machine).await.unwrap();
         self.network.join(id, raft.clone());
         let mut tasks = JoinSet::new();
-        let patience = self.settings.patience;
-        tasks.spawn(agreement::propose_all(raft.clone(), proposals, stamps, patience));
+        let timeout = self.settings.timeout;
+        tasks.spawn(agreement::propose_all(raft.clone(), proposals, stamps, timeout));
         tasks.spawn(agreement::follow_leadership(raft.clone(), shared));
         self.members.insert(id, Member { store, raft, tasks });
     }

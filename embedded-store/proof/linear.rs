@@ -1,5 +1,6 @@
-//! Linearizability of concurrent reads, writes and compare-and-swaps of a register, checked after Wing and Gong: some
-//! order of the operations, in which each takes effect between its call and its answer, explains all answers.
+//! Linearizability of concurrent reads, writes and compare-and-swaps of a register, checked after Wing and
+//! Gong: some order of the operations, in which each takes effect between its call and its answer, explains
+//! all answers.
 
 use std::collections::HashSet;
 use std::sync::Arc;

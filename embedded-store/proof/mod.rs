@@ -1,4 +1,5 @@
-//! The proofs: suites that run whole stores, each in a short form by default and a long one with `MINIK8S_LONG=1`.
+//! The proofs: suites that run whole stores, each in a short form by default and a long one with
+//! `MINIK8S_LONG=1`.
 
 mod base;
 mod crash;
@@ -61,8 +62,8 @@ type Shared = Arc<EmbeddedStore>;
 
 const ALONE: &str = "MINIK8S_STORE_ALONE";
 
-/// Runs a test in a process of its own, where memory can be measured. `false` in the one that starts it, which then has
-/// nothing more to do.
+/// Runs a test in a process of its own, where memory can be measured. `false` in the one that starts it,
+/// which then has nothing more to do.
 fn alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::{Dice, config, get, put, rounds, run, runtime};
 use crate::EmbeddedStore;
-use crate::disk::fake::FakeDisk;
+use crate::log::disk::fake::FakeDisk;
 use crate::types::{Durability, Store, Txn};
 
 #[test]

@@ -1,5 +1,5 @@
-//! openraft's own test suite for storage, on our log and our state machine: replication can be put on these two seams as
-//! they are.
+//! openraft's own test suite for storage, on our log and our state machine: replication can be put on these
+//! two seams as they are.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,10 +9,10 @@ use openraft::testing::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 
 use crate::HistoryLimits;
-use crate::core::Core;
-use crate::record::{Record, Request};
-use crate::replica::StateMachine;
+use crate::consensus::storage::StateMachine;
+use crate::log::record::{Record, Request};
 use crate::snapshot;
+use crate::state::core::Core;
 
 pub(crate) mod adapter;
 

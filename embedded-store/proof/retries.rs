@@ -1,7 +1,7 @@
 //! A checkpoint that fails is tried again by itself, and says so meanwhile.
 //!
-//! The failures are real ones, of sled on a real file system: the process may write no more bytes, or open no more files.
-//! Both limits are the process's, so each test has one of its own.
+//! The failures are real ones, of sled on a real file system: the process may write no more bytes, or open no
+//! more files. Both limits are the process's, so each test has one of its own.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{alone, config, get, put, run, runtime};
-use crate::disk::fake::FakeDisk;
+use crate::log::disk::fake::FakeDisk;
 use crate::types::Store;
 use crate::{Config, EmbeddedStore, OpenError};
 
@@ -60,11 +60,11 @@ fn a_failed_checkpoint_is_reported_and_tried_again() {
     };
     write(0);
     runtime.block_on(store.checkpoint()).unwrap();
-    assert_eq!(store.status().trouble.checkpoint, None);
+    assert_eq!(store.status().alarms.checkpoint, None);
 
     limit(Resource::RLIMIT_FSIZE, 1);
     write(60);
-    eventually("a checkpoint fails", || store.status().trouble.checkpoint.is_some());
+    eventually("a checkpoint fails", || store.status().alarms.checkpoint.is_some());
     eventually("it is tried again", || metric(&store, "minik8s_store_checkpoint_failures_total") >= 2);
     assert_eq!(metric(&store, "minik8s_store_checkpoint_failing"), 1);
     let asked = runtime.block_on(store.checkpoint());
@@ -74,7 +74,7 @@ fn a_failed_checkpoint_is_reported_and_tried_again() {
     let grown = store.status().log_size;
 
     limit(Resource::RLIMIT_FSIZE, u64::MAX);
-    eventually("it is written in the end", || store.status().trouble.checkpoint.is_none());
+    eventually("it is written in the end", || store.status().alarms.checkpoint.is_none());
     assert_eq!(metric(&store, "minik8s_store_checkpoint_failing"), 0);
     eventually("and the log before it is gone", || store.status().log_size < grown);
     // From then on as always.
@@ -115,7 +115,7 @@ fn a_lack_of_descriptors_ends_nothing() {
         rewrites += usize::from(runtime.block_on(store.defragment()).is_err());
         drop(used);
         runtime.block_on(store.checkpoint()).unwrap();
-        assert_eq!(store.status().trouble.checkpoint, None);
+        assert_eq!(store.status().alarms.checkpoint, None);
 
         store.close();
         drop(store);

@@ -114,7 +114,7 @@ fn leases_survive_and_run_out() {
     let request = WatchRequest { key: "leased".into(), ..Default::default() };
     let mut watch = store.watch(&request).unwrap();
     *clock.0.lock() += Duration::from_secs(31);
-    store.nudge();
+    store.wake_now();
     let gone = runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap().unwrap()
     });
@@ -153,7 +153,7 @@ fn a_clock_that_jumps_loses_nothing() {
         let before = runtime.block_on(run(&store, vec![put("a", "before")])).unwrap().revision;
         *clock.wall.lock() = jump;
         *clock.passed.lock() += Duration::from_secs(10);
-        store.nudge();
+        store.wake_now();
         runtime.block_on(run(&store, vec![put("a", "after")])).unwrap();
         assert_eq!(store.lease(5).unwrap().remaining_ttl, 50, "life {life}: ten seconds have passed");
         // Neither is history older than it is, nor does it become immortal.
@@ -162,7 +162,7 @@ fn a_clock_that_jumps_loses_nothing() {
         assert_eq!(told.revision, before, "life {life}: history of ten seconds ago is there");
         *clock.passed.lock() += Duration::from_secs(400);
         store.keep_alive(5).unwrap_err();
-        store.nudge();
+        store.wake_now();
         runtime.block_on(run(&store, vec![put("a", "later")])).unwrap();
         runtime.block_on(run(&store, vec![put("a", "latest")])).unwrap();
         let old = store.watch(&request).map(|_| ());

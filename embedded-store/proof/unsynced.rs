@@ -1,6 +1,6 @@
-//! Power cuts for a whole process, sled included: a preloaded library keeps what every write replaced, and after the
-//! process is gone any part of what it had not synced is taken back, sector by sector: either as of its end, or as of
-//! any of its writes, one after the other from the last to the first.
+//! Power cuts for a whole process, sled included: a preloaded library keeps what every write replaced, and
+//! after the process is gone any part of what it had not synced is taken back, sector by sector: either as of
+//! its end, or as of any of its writes, one after the other from the last to the first.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -68,7 +68,8 @@ fn read(journal: &Path) -> Vec<Record> {
     records
 }
 
-/// What was done to files before they were moved, or before they made way, is not found under their names any more.
+/// What was done to files before they were moved, or before they made way, is not found under their names any
+/// more.
 fn renamed(records: &mut Vec<Record>, from: &Path, to: &Path) {
     records.retain(|record| !Path::new(&record.path).starts_with(to));
     for Record { path, .. } in records {
@@ -172,7 +173,8 @@ impl Rewind {
         false
     }
 
-    /// Makes a copy of the files in `to`, as they are after a power cut now. Returns how many writes that could hit.
+    /// Makes a copy of the files in `to`, as they are after a power cut now. Returns how many writes that
+    /// could hit.
     pub(crate) fn cut(&self, to: &Path, cut: Cut, dice: &mut Dice) -> usize {
         copy(&self.under, to);
         let pending = pending(&self.records);

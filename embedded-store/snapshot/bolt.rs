@@ -1,8 +1,8 @@
 //! Just enough of bbolt's file format: writing a fresh database of sorted buckets, and walking any database.
 //!
-//! Facts of the format: pages of 4 KiB (a header of 16 bytes: id, flags, count, overflow), two meta pages with an
-//! FNV-1a checksum, a free list (empty here), B+trees of branch and leaf pages whose elements point at their data,
-//! one tree of buckets. Written pages are full, in order, and never reused.
+//! Facts of the format: pages of 4 KiB (a header of 16 bytes: id, flags, count, overflow), two meta pages
+//! with an FNV-1a checksum, a free list (empty here), B+trees of branch and leaf pages whose elements point
+//! at their data, one tree of buckets. Written pages are full, in order, and never reused.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
@@ -279,8 +279,8 @@ impl<'a> Reader<'a> {
     fn open(bytes: &'a [u8]) -> Result<Self, String> {
         // The second meta page lies one page on, whatever the size of a page is.
         let sizes = [4096, 8192, 16384, 65536];
-        let places = std::iter::once(0).chain(sizes);
-        let valid = places.filter_map(|at| {
+        let slots = std::iter::once(0).chain(sizes);
+        let valid = slots.filter_map(|at| {
             let meta = bytes.get(at + PAGE_HEADER..at + PAGE_HEADER + 64)?;
             let whole =
                 word(meta, 0)? == MAGIC && word(meta, 4)? == VERSION && fnv(&meta[..56]) == long(meta, 56)?;

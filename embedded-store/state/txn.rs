@@ -1,5 +1,5 @@
-//! Transactions, and those within them: first it is decided which branches are taken, then whether all of it can be done,
-//! then it is done.
+//! Transactions, and those within them: first it is decided which branches are taken, then whether all of it
+//! can be done, then it is done.
 
 use super::{Outcome, State};
 use crate::types::{Event, LeaseId, Op, OpResult, RangeResult, StoreError, Txn, TxnResult};
@@ -27,8 +27,8 @@ impl State {
         }
     }
 
-    /// Whether the compares of a transaction hold; what those within it come to goes into `path`, in the order in which
-    /// they are met. All are decided on the state before the outermost, as in etcd.
+    /// Whether the compares of a transaction hold; what those within it come to goes into `path`, in the
+    /// order in which they are met. All are decided on the state before the outermost, as in etcd.
     fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> bool {
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         for op in txn.branch(succeeded) {
@@ -100,8 +100,9 @@ impl State {
                 }
                 Op::Range(range) => match self.range_within(range, events) {
                     Ok(result) => OpResult::Range(result),
-                    // The ring moved on since the request was checked. How far back it reaches differs from member
-                    // to member, so it must not decide about the writes: they stand, only the answer is an error.
+                    // The ring moved on since the request was checked. How far back it reaches differs from
+                    // member to member, so it must not decide about the writes: they stand, only the answer
+                    // is an error.
                     Err(e) => {
                         *late = Some(e);
                         OpResult::Range(RangeResult::default())

@@ -1,29 +1,30 @@
-//! When the applied state is written to disk, in which way, and what may go then.
+//! Decides when the applied state is written to disk, in which form, and which log may be deleted then.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
-use super::{CALM, Writer};
-use crate::checkpoint::{Job, bloated, live, needed};
-use crate::replica::LogId;
+use super::{BURST_END, Writer};
+use crate::checkpoint::{Job, live, needed, oversized};
+use crate::consensus::ids::LogId;
 
-/// Log after which the applied state is written, however large it is.
+/// After this much log the applied state is written, however large it is.
 const LONGEST_LOG: u64 = 32 << 20;
-/// So many times the log after which a checkpoint is due may there be while many write at the same time.
+/// During a burst the log may grow to this many times the size after which a checkpoint is due.
 pub(super) const BURST: u64 = 32;
-/// The applied state is written anew no more often than this, and seldom where that failed: each time everything is written.
-const PAUSE: Duration = Duration::from_secs(60);
-const LONG_PAUSE: Duration = Duration::from_secs(24 * 3600);
-/// Pauses after a failed checkpoint: the first, and the longest. Each attempt writes everything.
+/// Pauses between two rewrites, which write everything: the usual one, and the one after a rewrite that
+/// failed.
+const REWRITE_PAUSE: Duration = Duration::from_secs(60);
+const LONG_REWRITE_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// The first and the longest pause after a failed checkpoint. Each attempt writes everything.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
-/// When the next checkpoint is tried after one that failed.
+/// The next attempt after a failed checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
     pub(crate) at: Instant,
-    /// How long the writer waited for it.
+    /// How long the writer waits for it. Doubles with each failure.
     pause: Duration,
 }
 
@@ -39,19 +40,19 @@ impl Retry {
 }
 
 impl Writer {
-    /// Rolls segments, starts checkpoints and deletes what they made superfluous.
+    /// Rolls segments, starts checkpoints, and deletes log that they made superfluous.
     pub(super) fn maintain(&mut self) {
-        self.unmaintained = 0;
-        // Found out anew if a checkpoint is possible at all.
+        self.since_maintenance = 0;
+        // Set again below if a checkpoint is possible at all.
         self.postponed = false;
-        let done = self.shared.inbox.lock().checkpointed.take();
+        let done = self.shared.queue.lock().checkpointed.take();
         if let Some(done) = done {
             self.checkpointed(done);
         }
-        let unwritable = self.shared.trouble.lock().unwritable.clone();
+        let unwritable = self.shared.alarms.lock().unwritable.clone();
         if let Some(why) = unwritable {
             self.retry = None;
-            for waiting in std::mem::take(&mut self.shared.inbox.lock().wanted) {
+            for waiting in std::mem::take(&mut self.shared.queue.lock().checkpoint_requests) {
                 let _ = waiting.send(Err(why.clone()));
             }
             return;
@@ -62,12 +63,12 @@ impl Writer {
         if self.checkpointing {
             return;
         }
-        self.waiting.append(&mut self.shared.inbox.lock().wanted);
+        self.waiting.append(&mut self.shared.queue.lock().checkpoint_requests);
         let again = self.retry.is_some_and(|retry| retry.is_due());
         if again || !self.waiting.is_empty() {
-            // Only what is on disk in the log may be in a checkpoint.
+            // A checkpoint may hold only what the log on disk has.
             self.flush();
-            if let Some(why) = self.shared.trouble.lock().unwritable.clone() {
+            if let Some(why) = self.shared.alarms.lock().unwritable.clone() {
                 for waiting in self.waiting.drain(..) {
                     let _ = waiting.send(Err(why.clone()));
                 }
@@ -80,15 +81,15 @@ impl Writer {
             }
             return;
         }
-        let asked = std::mem::take(&mut self.shared.inbox.lock().afresh);
-        let all_due = self.shared.all_due.load(Ordering::Relaxed);
-        let afresh = (asked || self.bloated() || (all_due && self.would_bloat())) && self.has_room();
-        if afresh {
-            self.renewed = Some(Instant::now());
+        let asked = std::mem::take(&mut self.shared.queue.lock().rewrite);
+        let full_due = self.shared.full_due.load(Ordering::Relaxed);
+        let rewrite = (asked || self.oversized() || (full_due && self.would_oversize())) && self.has_room();
+        if rewrite {
+            self.last_rewrite = Some(Instant::now());
         }
         debug_assert!(self.shared.core.state.read().index <= self.consensus.committed().index);
-        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, afresh || all_due);
-        job.afresh = afresh;
+        let mut job = Job::take(&mut self.shared.core.state.write(), self.store, rewrite || full_due);
+        job.rewrite = rewrite;
         self.checkpointing = true;
         self.postponed = false;
         self.since_checkpoint = 0;
@@ -97,8 +98,9 @@ impl Writer {
         }
     }
 
-    /// A large store takes more log to read back for fewer writes of what changes again and again. And a burst has the
-    /// processors and the disk for itself, as long as there is space for its log.
+    /// The larger the store, the more log it collects before a checkpoint: keys that change often are then
+    /// written less often. A burst of writers has the processors and the disk to itself, as long as there is
+    /// space for its log.
     pub(super) fn checkpoint_due(&mut self) -> bool {
         if self.retry.is_some() {
             return false;
@@ -107,40 +109,41 @@ impl Writer {
         let enough = self.limits.checkpoint_bytes.max((live / 8).min(LONGEST_LOG));
         let most = enough.max(self.limits.checkpoint_bytes * BURST);
         let room = self.free.saturating_sub(self.limits.min_free) / 4 > most;
-        let burst = self.crowded.is_some_and(|at| at.elapsed() < CALM);
-        let due = self.since_checkpoint >= enough || self.bloated();
+        let burst = self.last_concurrent.is_some_and(|at| at.elapsed() < BURST_END);
+        let due = self.since_checkpoint >= enough || self.oversized();
         self.postponed = due && room && burst && self.since_checkpoint < most;
         due && !self.postponed
     }
 
-    /// Whether the applied state takes far more of the disk than it has to, and can be written anew.
-    pub(super) fn bloated(&self) -> bool {
+    /// Whether the applied state's file is far larger than it has to be and can be rewritten.
+    pub(super) fn oversized(&self) -> bool {
         let (file, live) = self.sizes();
-        // Without a change since then the last checkpoint has done what it could.
+        // If nothing has changed since the last checkpoint, another one would not help.
         self.since_checkpoint > 0
-            && bloated(file, live, self.limits.spare_bytes)
-            && self.renewed.is_none_or(|at| at.elapsed() > self.pause())
+            && oversized(file, live, self.limits.spare_bytes)
+            && self.last_rewrite.is_none_or(|at| at.elapsed() > self.pause())
             && self.has_room()
     }
 
-    /// Whether a base beside what is there would make the file far too large.
-    fn would_bloat(&self) -> bool {
+    /// Whether another base in the same file would make it far too large.
+    fn would_oversize(&self) -> bool {
         let (file, live) = self.sizes();
-        bloated(file + live, live, self.limits.spare_bytes) && !self.shared.kept.load(Ordering::Relaxed)
+        oversized(file + live, live, self.limits.spare_bytes)
+            && !self.shared.rewrite_failed.load(Ordering::Relaxed)
     }
 
-    /// Time between two attempts to give space back.
+    /// Time between two rewrites.
     fn pause(&self) -> Duration {
-        if self.shared.kept.load(Ordering::Relaxed) { LONG_PAUSE } else { PAUSE }
+        if self.shared.rewrite_failed.load(Ordering::Relaxed) { LONG_REWRITE_PAUSE } else { REWRITE_PAUSE }
     }
 
-    /// Whether everything can be written once more beside what is there.
+    /// Whether there is room for another copy of everything.
     fn has_room(&self) -> bool {
         let (_, live) = self.sizes();
         self.consensus.free() > needed(live, self.limits.min_free)
     }
 
-    /// Of the applied state's file, and of what is alive in it.
+    /// Size of the applied state's file, and of the live data in it.
     fn sizes(&self) -> (u64, u64) {
         let live = live(&self.shared.core.state.read());
         (self.shared.state_bytes.load(Ordering::Relaxed), live)
@@ -151,7 +154,7 @@ impl Writer {
         match &done {
             Ok(upto) => {
                 self.retry = None;
-                if self.shared.trouble.lock().checkpoint.take().is_some() {
+                if self.shared.alarms.lock().checkpoint.take().is_some() {
                     tracing::info!("the applied state is written again");
                 }
                 if let Err(e) = self.consensus.purge(*upto) {
@@ -159,7 +162,7 @@ impl Writer {
                 }
                 self.shared.log_bytes.store(self.consensus.bytes(), Ordering::Relaxed);
             }
-            // What sled holds is not known any more, but the log and the memory have everything.
+            // It is unknown what sled holds, but the log and the memory have everything.
             Err(why) => {
                 let retry = Retry::after(self.retry);
                 tracing::error!(
@@ -167,9 +170,9 @@ impl Writer {
                     retry.pause
                 );
                 self.retry = Some(retry);
-                self.shared.all_due.store(true, Ordering::Relaxed);
+                self.shared.full_due.store(true, Ordering::Relaxed);
                 self.shared.metrics.failed_checkpoints.fetch_add(1, Ordering::Relaxed);
-                self.shared.trouble.lock().checkpoint = Some(why.clone());
+                self.shared.alarms.lock().checkpoint = Some(why.clone());
             }
         }
         let done = done.map(|_| ());

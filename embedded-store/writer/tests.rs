@@ -1,4 +1,7 @@
-//! When a checkpoint waits for a burst to end, and that waiting for one that cannot come is no reason to stay awake.
+//! When a checkpoint waits for a burst to end, and that waiting for one that cannot come is no reason to stay
+//! awake.
+
+use std::sync::atomic::Ordering;
 
 use super::checkpoints::BURST;
 use super::*;
@@ -17,8 +20,8 @@ fn a_checkpoint_waits_for_the_end_of_a_burst_but_not_for_ever() {
     writer.free = u64::MAX;
     writer.since_checkpoint = writer.limits.checkpoint_bytes;
     assert!(writer.checkpoint_due(), "nobody writes");
-    writer.crowded = Some(Instant::now() + Duration::from_secs(60));
-    assert!(!writer.checkpoint_due() && writer.postponed, "a crowd does");
+    writer.last_concurrent = Some(Instant::now() + Duration::from_secs(60));
+    assert!(!writer.checkpoint_due() && writer.postponed, "a concurrency does");
     assert!(writer.due().is_some(), "it is looked at again");
     writer.since_checkpoint = writer.limits.checkpoint_bytes * BURST;
     assert!(writer.checkpoint_due(), "the log has become long");
@@ -35,9 +38,9 @@ fn a_postponed_checkpoint_that_cannot_begin_keeps_nobody_awake() {
         let mut place = store.writer.lock();
         let writer = place.as_mut().unwrap();
         writer.postponed = true;
-        writer.crowded = Instant::now().checked_sub(CALM);
+        writer.last_concurrent = Instant::now().checked_sub(BURST_END);
         writer.checkpointing = !stopped;
-        writer.shared.trouble.lock().unwritable = stopped.then(|| "no disk".to_string());
+        writer.shared.alarms.lock().unwritable = stopped.then(|| "no disk".to_string());
         assert!(writer.due().is_some_and(|due| due <= Instant::now()));
         writer.maintain();
         assert!(writer.due().is_none_or(|due| due > Instant::now()));
@@ -55,11 +58,11 @@ fn a_file_that_is_far_too_large_is_reason_enough() {
     writer.since_checkpoint = 0;
     assert!(!writer.checkpoint_due(), "nothing has changed since the last one");
     writer.since_checkpoint = 1;
-    assert!(writer.bloated() && writer.checkpoint_due());
-    writer.crowded = Some(Instant::now() + Duration::from_secs(60));
+    assert!(writer.oversized() && writer.checkpoint_due());
+    writer.last_concurrent = Some(Instant::now() + Duration::from_secs(60));
     writer.free = u64::MAX;
     assert!(!writer.checkpoint_due() && writer.postponed, "a burst comes first");
-    writer.crowded = None;
+    writer.last_concurrent = None;
     writer.limits.min_free = u64::MAX;
     assert!(!writer.checkpoint_due(), "there is no room for another one");
 }

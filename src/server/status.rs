@@ -82,9 +82,9 @@ impl Source {
             free >> 20,
             reserve >> 20
         );
-        if free < reserve || status.trouble.no_space.is_some() {
+        if free < reserve || status.alarms.no_space.is_some() {
             alarms.push("NOSPACE".to_string());
-            let why = if free < reserve { full } else { status.trouble.no_space.clone().unwrap_or(full) };
+            let why = if free < reserve { full } else { status.alarms.no_space.clone().unwrap_or(full) };
             let what = "writes are refused: the disk is nearly full";
             problems.push(Finding::new(what, why, format!("free some space on the disk of {place}")));
         } else if free < 2 * reserve {
@@ -92,12 +92,12 @@ impl Source {
             let advice = format!("free some space on the disk of {place}");
             problems.push(Finding::new("the disk of the store is getting full", why, advice));
         }
-        if let Some(why) = &status.trouble.unwritable {
+        if let Some(why) = &status.alarms.unwritable {
             alarms.push("UNWRITABLE".to_string());
             let what = "the store takes no more writes";
             problems.push(Finding::new(what, why.clone(), "check the disk, then restart the server"));
         }
-        if let Some(why) = &status.trouble.checkpoint {
+        if let Some(why) = &status.alarms.checkpoint {
             alarms.push("CHECKPOINT".to_string());
             let what = "the store's applied state cannot be written, its log grows";
             let advice = "check the disk and the limit of open files; it is tried again by itself";

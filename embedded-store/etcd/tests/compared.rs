@@ -1,5 +1,6 @@
-//! The same random requests to a real etcd and to us: the same answers, byte for byte but for who gives them, the same
-//! error codes and texts, and at the end the same history to a watch. Needs the package `etcd-server`.
+//! The same random requests to a real etcd and to us: the same answers, byte for byte but for who gives them,
+//! the same error codes and texts, and at the end the same history to a watch. Needs the package
+//! `etcd-server`.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;

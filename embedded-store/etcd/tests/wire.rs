@@ -1,5 +1,5 @@
-//! The wire itself, with a client that does what well-behaved ones do not: messages in pieces, broken ones, calls taken
-//! back.
+//! The wire itself, with a client that does what well-behaved ones do not: messages in pieces, broken ones,
+//! calls taken back.
 
 use std::time::Duration;
 

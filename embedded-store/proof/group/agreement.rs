@@ -16,13 +16,13 @@ use super::super::raft::adapter::{Answer, Group, Proposal, SharedLog};
 use super::network::Network;
 use super::our_index;
 use crate::clock::Stamps;
+use crate::consensus::ids::LogId;
 use crate::consensus::{Consensus, ReadIndex, Written};
-use crate::inbox::Shared;
-use crate::record::Request;
-use crate::replica::LogId;
+use crate::log::record::Request;
 use crate::state::Outcome;
 use crate::types::StoreError;
-use crate::writer::Batch;
+use crate::writer::batch::Batch;
+use crate::writer::queue::Shared;
 
 /// What the writer holds of it.
 pub(super) struct Agreement {
@@ -43,7 +43,7 @@ impl Agreement {
         reads: Arc<Reads>,
         lazy: Duration,
     ) -> (Agreement, mpsc::UnboundedReceiver<Vec<Batch>>) {
-        // Bounded by the places in the queue of the store.
+        // Bounded by the slots of the queue of the store.
         let (proposals, receiver) = mpsc::unbounded_channel();
         (Agreement { log, committed, reads, proposals, held: Vec::new(), due: None, lazy }, receiver)
     }
@@ -117,13 +117,13 @@ impl Consensus for Agreement {
     }
 }
 
-/// Takes batches to the engine, and answers to those who wait. What was held back together is one record: the engine
-/// has a sync for every one.
+/// Takes batches to the engine, and answers to those who wait. What was held back together is one record: the
+/// engine has a sync for every one.
 pub(super) async fn propose_all(
     raft: Raft<Group>,
     mut held: mpsc::UnboundedReceiver<Vec<Batch>>,
     stamps: Arc<Stamps>,
-    patience: Duration,
+    timeout: Duration,
 ) {
     let mut answering = JoinSet::new();
     while let Some(batches) = held.recv().await {
@@ -143,7 +143,7 @@ pub(super) async fn propose_all(
         let answer = raft.client_write_ff(Proposal { time: stamps.next(0), request }).await;
         answering.spawn(async move {
             let outcome = match answer {
-                Ok(answer) => tokio::time::timeout(patience, answer).await,
+                Ok(answer) => tokio::time::timeout(timeout, answer).await,
                 // Dropping those who wait says that the store is stopped.
                 Err(_) => return,
             };
@@ -183,7 +183,7 @@ pub(super) async fn follow_leadership(raft: Raft<Group>, shared: Arc<Shared>) {
                 state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect()
             };
             shared.lessor.promote(leases);
-            shared.nudge();
+            shared.wake_now();
         }
         led = leads;
         if metrics.changed().await.is_err() {
@@ -196,7 +196,7 @@ pub(super) async fn follow_leadership(raft: Raft<Group>, shared: Arc<Shared>) {
 pub(super) struct Reads {
     pub(super) id: u64,
     pub(super) network: Network,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Reads {
@@ -216,7 +216,7 @@ impl Reads {
             }
             Err(RaftError::Fatal(_)) => return Err(StoreError::Stopped),
         };
-        let waiting = own.wait(Some(self.patience));
+        let waiting = own.wait(Some(self.timeout));
         let applied = waiting.applied_index_at_least(index.map(|id| id.index), "read index");
         applied.await.map_err(|_| StoreError::NoQuorum)?;
         Ok(our_index(index))
@@ -226,7 +226,7 @@ impl Reads {
 impl ReadIndex for Reads {
     fn read_index(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         async {
-            let asked = tokio::time::timeout(self.patience, self.ask()).await;
+            let asked = tokio::time::timeout(self.timeout, self.ask()).await;
             asked.unwrap_or(Err(StoreError::NoQuorum))
         }
         .boxed()

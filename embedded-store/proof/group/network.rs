@@ -1,4 +1,5 @@
-//! A network in memory between the engines: every wire can be cut, in each direction, and what is under way is lost then.
+//! A network in memory between the engines: every wire can be cut, in each direction, and what is under way
+//! is lost then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

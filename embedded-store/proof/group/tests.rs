@@ -1,5 +1,5 @@
-//! What a single server promises, of three that agree: the conformance suite, linearizability under partitions, power cuts
-//! of any of them, and a member that comes back after the log it needs is gone.
+//! What a single server promises, of three that agree: the conformance suite, linearizability under
+//! partitions, power cuts of any of them, and a member that comes back after the log it needs is gone.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -21,8 +21,8 @@ use crate::types::{
 };
 
 /// One that does not want to wait long for a majority that is not there.
-fn impatient() -> Settings {
-    Settings { patience: Duration::from_secs(2), ..Settings::default() }
+fn short_timeout() -> Settings {
+    Settings { timeout: Duration::from_secs(2), ..Settings::default() }
 }
 
 fn txn(ops: Vec<Op>) -> Txn {
@@ -79,7 +79,7 @@ fn who_does_not_lead_says_who_does() {
 #[test]
 fn a_minority_acknowledges_nothing() {
     runtime().block_on(async {
-        let mut cluster = Cluster::new(impatient()).await;
+        let mut cluster = Cluster::new(short_timeout()).await;
         cluster.write(&txn(vec![put("a", "before")])).await.unwrap();
         let old = cluster.leader().await;
         let alone = Arc::clone(cluster.store(old));
@@ -205,7 +205,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
     const WRITERS: usize = 3;
     let runtime = runtime();
     runtime.block_on(async {
-        let mut cluster = Cluster::new(Settings { snapshot: 150, ..impatient() }).await;
+        let mut cluster = Cluster::new(Settings { snapshot: 150, ..short_timeout() }).await;
         let mut dice = Dice(17);
         let mut acknowledged = [0u64; WRITERS];
         let mut interrupted = 0;
@@ -262,8 +262,8 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
     });
 }
 
-/// Writes numbers until there is an error: then it may have been done, and the next one could be taken for it. Returns the
-/// last one that was acknowledged.
+/// Writes numbers until there is an error: then it may have been done, and the next one could be taken for
+/// it. Returns the last one that was acknowledged.
 async fn count_up(
     stores: Vec<Arc<EmbeddedStore>>,
     writer: usize,
@@ -322,7 +322,7 @@ fn histories_under_partitions_are_linearizable() {
     const TASKS: u64 = 4;
     const EACH: usize = 12;
     let runtime = runtime();
-    let settings = Settings { patience: Duration::from_millis(1500), ..Settings::default() };
+    let settings = Settings { timeout: Duration::from_millis(1500), ..Settings::default() };
     let mut cluster = runtime.block_on(Cluster::new(settings));
     let (mut reads, mut unknown) = (0, 0);
     let least = rounds(9, 600);
@@ -360,8 +360,8 @@ fn histories_under_partitions_are_linearizable() {
     });
 }
 
-/// Of three rounds one goes undisturbed, in one the leader is cut off until another one leads, in one somebody is for as
-/// long as a few operations take.
+/// Of three rounds one goes undisturbed, in one the leader is cut off until another one leads, in one
+/// somebody is for as long as a few operations take.
 async fn disturb(cluster: &Cluster, round: usize, progress: &AtomicU64) {
     let reached = |count: u64| move || (progress.load(Ordering::Acquire) >= count).then_some(());
     match round % 3 {

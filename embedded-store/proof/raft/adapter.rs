@@ -1,5 +1,5 @@
-//! openraft's storage traits on our log and our state machine. The adapter changes names, and indexes: openraft counts
-//! records from 0, we from 1.
+//! openraft's storage traits on our log and our state machine. The adapter changes names, and indexes:
+//! openraft counts records from 0, we from 1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,14 +19,15 @@ use openraft::{
 };
 use parking_lot::Mutex;
 
-use crate::disk::fake::FakeDisk;
-use crate::inbox::Shared;
+use crate::consensus::ids;
+use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::log::Log;
-use crate::record::{Record, Request};
-use crate::replica::{self, LogStorage, StateMachine};
+use crate::log::disk::fake::FakeDisk;
+use crate::log::record::{Record, Request};
 use crate::snapshot;
 use crate::state::Outcome;
 use crate::types::StoreError;
+use crate::writer::queue::Shared;
 
 pub(crate) type Member = u64;
 pub(crate) type LogId = openraft::LogId<Member>;
@@ -44,8 +45,9 @@ pub(crate) struct Proposal {
 pub(crate) struct Answer(pub(crate) Result<Outcome, StoreError>);
 
 openraft::declare_raft_types!(
-    pub(crate) Group: D = Proposal, R = Answer, NodeId = Member, Node = BasicNode, Entry = Entry, SnapshotData = Vec<u8>,
-    AsyncRuntime = TokioRuntime
+    pub(crate) Group:
+        D = Proposal, R = Answer, NodeId = Member, Node = BasicNode, Entry = Entry,
+        SnapshotData = Vec<u8>, AsyncRuntime = TokioRuntime
 );
 
 /// A record, with what openraft wants to borrow of it.
@@ -66,26 +68,26 @@ impl Entry {
     }
 
     fn new(id: LogId, time: u64, request: Request) -> Entry {
-        let replica::LogId { term, index } = our_id(id);
+        let ids::LogId { term, index } = our_id(id);
         Entry::of(Record { term, index, time, request })
     }
 }
 
-pub(crate) fn our_id(id: LogId) -> replica::LogId {
-    replica::LogId { term: id.leader_id.term, index: id.index + 1 }
+pub(crate) fn our_id(id: LogId) -> ids::LogId {
+    ids::LogId { term: id.leader_id.term, index: id.index + 1 }
 }
 
-pub(crate) fn their_id(id: replica::LogId) -> Option<LogId> {
+pub(crate) fn their_id(id: ids::LogId) -> Option<LogId> {
     (id.index > 0).then(|| LogId::new(CommittedLeaderId::new(id.term, 0), id.index - 1))
 }
 
-fn ours(membership: &Membership<Member, BasicNode>) -> replica::Membership {
+fn ours(membership: &Membership<Member, BasicNode>) -> ids::Membership {
     let configs = membership.get_joint_config().iter().map(|config| config.iter().copied().collect());
     let members = membership.nodes().map(|(member, node)| (*member, node.addr.clone().into()));
-    replica::Membership { configs: configs.collect(), members: members.collect() }
+    ids::Membership { configs: configs.collect(), members: members.collect() }
 }
 
-fn theirs(membership: &replica::Membership) -> Membership<Member, BasicNode> {
+fn theirs(membership: &ids::Membership) -> Membership<Member, BasicNode> {
     let configs = membership.configs.iter().map(|config| config.iter().copied().collect::<BTreeSet<_>>());
     let node = |address: &[u8]| BasicNode::new(String::from_utf8_lossy(address));
     let members: BTreeMap<_, _> = membership.members.iter().map(|(id, at)| (*id, node(at))).collect();
@@ -110,7 +112,7 @@ impl RaftLogId<Member> for Entry {
     }
 
     fn set_log_id(&mut self, id: &LogId) {
-        let replica::LogId { term, index } = our_id(*id);
+        let ids::LogId { term, index } = our_id(*id);
         (self.id, self.record.term, self.record.index) = (*id, term, index);
     }
 }
@@ -139,9 +141,9 @@ fn failed(e: impl std::error::Error + 'static) -> Failure {
     StorageIOError::write(&e).into()
 }
 
-/// The suite takes a log for a map: it begins in the middle, leaves gaps and goes back behind what was purged. The
-/// engine does none of it: its logs are contiguous, as ours must be.
-fn make_room(log: &mut Box<dyn LogStorage>, id: replica::LogId) {
+/// The suite takes a log for a map: it begins in the middle, leaves gaps and goes back behind what was
+/// purged. The engine does none of it: its logs are contiguous, as ours must be.
+fn make_room(log: &mut Box<dyn LogStorage>, id: ids::LogId) {
     let next = log.state().last.index + 1;
     if id.index < next {
         let vote = log.vote();
@@ -149,7 +151,7 @@ fn make_room(log: &mut Box<dyn LogStorage>, id: replica::LogId) {
         vote.into_iter().for_each(|vote| log.save_vote(vote).unwrap());
     }
     if log.state().last.index == 0 && id.index > 1 {
-        log.purge(replica::LogId { term: 0, index: id.index - 1 }).unwrap();
+        log.purge(ids::LogId { term: 0, index: id.index - 1 }).unwrap();
     }
     for index in log.state().last.index + 1..id.index {
         log.append(&Record { term: id.term, index, time: 0, request: Request::Blank });
@@ -204,7 +206,7 @@ impl RaftLogStorage<Group> for Storage {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), Failure> {
         let member = vote.leader_id.voted_for.unwrap_or_default();
-        let vote = replica::Vote { term: vote.leader_id.term, member, committed: vote.committed };
+        let vote = ids::Vote { term: vote.leader_id.term, member, committed: vote.committed };
         self.log.lock().save_vote(vote).map_err(failed)
     }
 
@@ -253,7 +255,7 @@ pub(crate) struct Machine {
     pub(crate) newest: Arc<Mutex<Newest>>,
     /// The store that the state belongs to, if it keeps it on disk.
     pub(crate) store: Option<Arc<Shared>>,
-    pub(crate) committed: Arc<Mutex<replica::LogId>>,
+    pub(crate) committed: Arc<Mutex<ids::LogId>>,
 }
 
 impl Machine {
@@ -269,7 +271,7 @@ impl Machine {
     /// Brings the state to disk. Only then may the log before it go.
     async fn checkpoint(&self) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };
-        let written = store.want_checkpoint(false).await.unwrap_or_else(|_| Err("stopped".to_string()));
+        let written = store.request_checkpoint(false).await.unwrap_or_else(|_| Err("stopped".to_string()));
         written.map_err(|why| failed(io::Error::other(why)))
     }
 
@@ -312,7 +314,7 @@ impl RaftStateMachine<Group> for Machine {
         }
         let outcomes = self.state.apply(&records);
         // The writer's thread looks after watches and leases.
-        self.store.iter().for_each(|store| store.nudge());
+        self.store.iter().for_each(|store| store.wake_now());
         Ok(outcomes.into_iter().map(Answer).collect())
     }
 

@@ -1,0 +1,28 @@
+//! What members of a group name things by: records, votes, and each other.
+
+use bytes::Bytes;
+
+/// What names a record: logs that have a record of the same id are the same up to it. Index 0 is before all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogId {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+/// What a member has promised about terms. On disk before anybody hears of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Vote {
+    pub(crate) term: u64,
+    pub(crate) member: u64,
+    /// A majority gave the same vote: the member leads.
+    pub(crate) committed: bool,
+}
+
+/// Who is in the group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// Voters; two lists while the group changes from one to the other.
+    pub(crate) configs: Vec<Vec<u64>>,
+    /// All members, learners too, and how they are reached.
+    pub(crate) members: Vec<(u64, Bytes)>,
+}

@@ -1,0 +1,80 @@
+//! The two seams at which replication is put in: the log, and what it is applied to.
+//!
+//! Shaped after openraft's `RaftLogStorage` and `RaftStateMachine`, whose own test suite both pass
+//! (`proof::raft`), but free of it: one server is a group of one member that writes the same records through
+//! the same traits, so members are added by something that drives these, not by a second way to write.
+//! Blocking, because a sync blocks: who drives them has a thread for it.
+
+use std::io;
+use std::ops::Range;
+
+use crate::consensus::ids::{LogId, Membership, Vote};
+use crate::log::error::LogError;
+use crate::log::record::Record;
+use crate::state::frozen::Frozen;
+use crate::state::{Outcome, State};
+use crate::types::StoreError;
+
+/// Where a log begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogState {
+    /// Records up to this one are gone.
+    pub(crate) purged: LogId,
+    /// The newest record, whether it is on disk or not; the purged one if there is none.
+    pub(crate) last: LogId,
+}
+
+/// Records with a contiguous index, and the vote.
+pub(crate) trait LogStorage: Send {
+    fn state(&self) -> LogState;
+
+    fn vote(&self) -> Option<Vote>;
+
+    /// Returns once it is on disk.
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()>;
+
+    /// Adds a record, in memory; [`sync`](Self::sync) brings it to disk.
+    fn append(&mut self, record: &Record);
+
+    /// Writes what was appended and returns once it is on disk. On an error of kind `StorageFull` nothing has
+    /// been written and the log goes on; after any other it must not be used again.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// The records there are with these indexes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
+    fn read(&self, indexes: Range<u64>) -> Result<Vec<Record>, LogError>;
+
+    /// Removes the record of this index and all after it, for good once it returns.
+    fn truncate(&mut self, since: u64) -> io::Result<()>;
+
+    /// Forgets records up to this one, for which a durable state stands; it may be beyond the newest.
+    fn purge(&mut self, up_to: LogId) -> io::Result<()>;
+
+    /// Begins a new file if the present one is full. Failing to is no harm.
+    fn roll(&mut self) -> io::Result<()>;
+
+    /// Bytes appended and not written.
+    fn buffered(&self) -> usize;
+
+    /// Bytes on disk.
+    fn bytes(&self) -> u64;
+
+    /// Bytes that can still be written.
+    fn free(&self) -> io::Result<u64>;
+}
+
+/// What records are applied to.
+pub(crate) trait StateMachine: Send + Sync {
+    /// The newest record applied, and the newest membership with the record that brought it.
+    fn applied(&self) -> (LogId, LogId, Membership);
+
+    /// Applies committed records in order; answers in their order.
+    fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>>;
+
+    /// All of the state, consistent, while it goes on.
+    fn snapshot(&self) -> Frozen;
+
+    /// Puts another member's state in the place of this one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
+    fn install(&self, state: State);
+}

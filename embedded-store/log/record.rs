@@ -1,0 +1,407 @@
+//! Log records: a record is a request, never its outcome, so that replaying the log (or, later, a follower
+//! applying it) comes to the same state. Time and generated ids are part of the record because applying reads
+//! no clock.
+//!
+//! The encoding is fixed-width little endian with length-prefixed byte strings; framing and checksums are the
+//! log's.
+
+use bytes::Bytes;
+
+use crate::consensus::ids::{LogId, Membership};
+use crate::types::{
+    Compare, CompareOp, CompareTarget, Durability, LeaseId, MAX_DEPTH, Op, RangeRequest, Txn,
+};
+
+/// What a record asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Txn(Txn),
+    /// Forget history before the revision.
+    Compact {
+        revision: u64,
+    },
+    LeaseGrant {
+        id: LeaseId,
+        ttl: i64,
+    },
+    /// Also what expiry proposes.
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    /// Revisions up to this one may be shown before their records are on disk; 0 after a clean stop.
+    Ceiling {
+        revision: u64,
+    },
+    /// Go on from the ceiling: a crash may have lost revisions below it that somebody saw.
+    SkipToCeiling,
+    /// Nothing; what a new leader begins its term with.
+    Blank,
+    /// Who is in the group from now on.
+    Members(Membership),
+    /// Several, in this order, that a group agrees on together: one sync is for all of them. Never within one
+    /// another.
+    Batch(Vec<Request>),
+}
+
+impl Request {
+    pub(crate) fn is_lazy(&self) -> bool {
+        match self {
+            Request::Txn(txn) => txn.durability == Durability::Lazy,
+            Request::Batch(requests) => requests.iter().all(Request::is_lazy),
+            _ => false,
+        }
+    }
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Always 1 for a single server; replication counts it up.
+    pub(crate) term: u64,
+    /// Contiguous, from 1.
+    pub(crate) index: u64,
+    /// Milliseconds since the epoch, never going back.
+    pub(crate) time: u64,
+    pub(crate) request: Request,
+}
+
+/// The payload of a record cannot be read although its checksum holds.
+#[derive(Debug, thiserror::Error)]
+#[error("record cannot be decoded: {0}")]
+pub(crate) struct DecodeError(&'static str);
+
+impl Record {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.term);
+        put_u64(out, self.index);
+        put_u64(out, self.time);
+        self.request.encode(out);
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        LogId { term: self.term, index: self.index }
+    }
+
+    pub(crate) fn decode(input: &[u8]) -> Result<Record, DecodeError> {
+        let mut input = Input(input);
+        let (term, index, time) = (input.u64()?, input.u64()?, input.u64()?);
+        let request = Request::decode(&mut input, true)?;
+        if !input.0.is_empty() {
+            return Err(DecodeError("bytes are left over"));
+        }
+        Ok(Record { term, index, time, request })
+    }
+}
+
+impl Request {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Request::Txn(txn) => {
+                out.push(0);
+                encode_txn(out, txn);
+            }
+            Request::Compact { revision } => {
+                out.push(1);
+                put_u64(out, *revision);
+            }
+            Request::LeaseGrant { id, ttl } => {
+                out.push(2);
+                put_u64(out, id.cast_unsigned());
+                put_u64(out, ttl.cast_unsigned());
+            }
+            Request::LeaseRevoke { id } => {
+                out.push(3);
+                put_u64(out, id.cast_unsigned());
+            }
+            Request::Ceiling { revision } => {
+                out.push(4);
+                put_u64(out, *revision);
+            }
+            Request::SkipToCeiling => out.push(5),
+            Request::Blank => out.push(6),
+            Request::Members(membership) => {
+                out.push(7);
+                membership.encode(out);
+            }
+            Request::Batch(requests) => {
+                out.push(8);
+                put_u64(out, requests.len() as u64);
+                requests.iter().for_each(|request| request.encode(out));
+            }
+        }
+    }
+
+    /// `outermost` may be a batch.
+    fn decode(input: &mut Input<'_>, outermost: bool) -> Result<Request, DecodeError> {
+        Ok(match input.u8()? {
+            0 => Request::Txn(decode_txn(input, MAX_DEPTH)?),
+            1 => Request::Compact { revision: input.u64()? },
+            2 => Request::LeaseGrant { id: input.i64()?, ttl: input.i64()? },
+            3 => Request::LeaseRevoke { id: input.i64()? },
+            4 => Request::Ceiling { revision: input.u64()? },
+            5 => Request::SkipToCeiling,
+            6 => Request::Blank,
+            7 => Request::Members(Membership::decode(input)?),
+            8 if outermost => {
+                let mut requests = Vec::new();
+                for _ in 0..input.u64()? {
+                    requests.push(Request::decode(input, false)?);
+                }
+                Request::Batch(requests)
+            }
+            _ => return Err(DecodeError("unknown kind of request")),
+        })
+    }
+}
+
+impl Membership {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.configs.len() as u64);
+        for config in &self.configs {
+            put_u64(out, config.len() as u64);
+            config.iter().for_each(|member| put_u64(out, *member));
+        }
+        put_u64(out, self.members.len() as u64);
+        for (member, address) in &self.members {
+            put_u64(out, *member);
+            put_bytes(out, address);
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let mut membership = Membership::default();
+        for _ in 0..input.u64()? {
+            let mut config = Vec::new();
+            for _ in 0..input.u64()? {
+                config.push(input.u64()?);
+            }
+            membership.configs.push(config);
+        }
+        for _ in 0..input.u64()? {
+            membership.members.push((input.u64()?, input.bytes()?));
+        }
+        Ok(membership)
+    }
+}
+
+/// What of a state is no key and no lease, in the form in which checkpoints and snapshots hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The record that brought the membership.
+    pub(crate) since: LogId,
+    pub(crate) membership: Membership,
+}
+
+impl Group {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_u64(&mut out, self.since.term);
+        put_u64(&mut out, self.since.index);
+        self.membership.encode(&mut out);
+        let checksum = crc32fast::hash(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (body, checksum) =
+            bytes.split_last_chunk::<4>().ok_or(DecodeError("the membership ends early"))?;
+        if crc32fast::hash(body).to_le_bytes() != *checksum {
+            return Err(DecodeError("the membership does not match its checksum"));
+        }
+        let mut input = Input(body);
+        let since = LogId { term: input.u64()?, index: input.u64()? };
+        Ok(Group { since, membership: Membership::decode(&mut input)? })
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, value: &[u8]) {
+    // Requests are limited to far less than 4 GiB before they get here.
+    out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+fn put_optional(out: &mut Vec<u8>, value: Option<&Bytes>) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put_bytes(out, value);
+    }
+}
+
+fn encode_txn(out: &mut Vec<u8>, txn: &Txn) {
+    out.push(u8::from(txn.durability == Durability::Lazy));
+    for count in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
+        out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    for compare in &txn.compares {
+        put_bytes(out, &compare.key);
+        put_optional(out, compare.range_end.as_ref());
+        out.push(match compare.op {
+            CompareOp::Equal => 0,
+            CompareOp::NotEqual => 1,
+            CompareOp::Greater => 2,
+            CompareOp::Less => 3,
+        });
+        let (target, number) = match &compare.target {
+            CompareTarget::Version(v) => (0, *v),
+            CompareTarget::CreateRevision(v) => (1, *v),
+            CompareTarget::ModRevision(v) => (2, *v),
+            CompareTarget::Lease(v) => (3, v.cast_unsigned()),
+            CompareTarget::Value(_) => (4, 0),
+        };
+        out.push(target);
+        match &compare.target {
+            CompareTarget::Value(value) => put_bytes(out, value),
+            _ => put_u64(out, number),
+        }
+    }
+    txn.success.iter().chain(&txn.failure).for_each(|op| encode_op(out, op));
+}
+
+fn encode_op(out: &mut Vec<u8>, op: &Op) {
+    match op {
+        Op::Put { key, value, lease } => {
+            out.push(0);
+            put_bytes(out, key);
+            put_u64(out, lease.cast_unsigned());
+            put_bytes(out, value);
+        }
+        Op::Delete { key, range_end } => {
+            out.push(1);
+            put_bytes(out, key);
+            put_optional(out, range_end.as_ref());
+        }
+        Op::Range(range) => {
+            out.push(2);
+            put_bytes(out, &range.key);
+            put_optional(out, range.range_end.as_ref());
+            put_u64(out, range.limit as u64);
+            put_u64(out, range.revision);
+            out.push(u8::from(range.keys_only) | u8::from(range.count_only) << 1);
+        }
+        Op::Update { key, value, lease } => {
+            out.push(3);
+            put_bytes(out, key);
+            put_optional(out, value.as_ref());
+            out.push(u8::from(lease.is_some()));
+            put_u64(out, lease.unwrap_or(0).cast_unsigned());
+        }
+        Op::Txn(inner) => {
+            out.push(4);
+            encode_txn(out, inner);
+        }
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (head, tail) = self.0.split_at_checked(length).ok_or(DecodeError("it ends early"))?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError("it ends early"))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn i64(&mut self) -> Result<i64, DecodeError> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// Copied, so that a value does not keep a whole segment in memory.
+    fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+        let length = self.u32()? as usize;
+        Ok(Bytes::copy_from_slice(self.take(length)?))
+    }
+
+    fn optional(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        Ok(if self.u8()? == 0 { None } else { Some(self.bytes()?) })
+    }
+}
+
+/// `depth` is how many transactions deep it may go.
+fn decode_txn(input: &mut Input<'_>, depth: usize) -> Result<Txn, DecodeError> {
+    let depth = depth.checked_sub(1).ok_or(DecodeError("transactions lie too deep in one another"))?;
+    let durability = if input.u8()? == 0 { Durability::Synced } else { Durability::Lazy };
+    let (compares, success, failure) = (input.u32()?, input.u32()?, input.u32()?);
+    // No `collect` with a size hint: a count is only believed as far as there is input for it.
+    let mut txn = Txn { durability, ..Txn::default() };
+    for _ in 0..compares {
+        txn.compares.push(decode_compare(input)?);
+    }
+    for _ in 0..success {
+        txn.success.push(decode_op(input, depth)?);
+    }
+    for _ in 0..failure {
+        txn.failure.push(decode_op(input, depth)?);
+    }
+    Ok(txn)
+}
+
+fn decode_compare(input: &mut Input<'_>) -> Result<Compare, DecodeError> {
+    let (key, range_end) = (input.bytes()?, input.optional()?);
+    let op = match input.u8()? {
+        0 => CompareOp::Equal,
+        1 => CompareOp::NotEqual,
+        2 => CompareOp::Greater,
+        3 => CompareOp::Less,
+        _ => return Err(DecodeError("unknown comparison")),
+    };
+    let target = match input.u8()? {
+        0 => CompareTarget::Version(input.u64()?),
+        1 => CompareTarget::CreateRevision(input.u64()?),
+        2 => CompareTarget::ModRevision(input.u64()?),
+        3 => CompareTarget::Lease(input.i64()?),
+        4 => CompareTarget::Value(input.bytes()?),
+        _ => return Err(DecodeError("unknown target of a comparison")),
+    };
+    Ok(Compare { key, range_end, op, target })
+}
+
+fn decode_op(input: &mut Input<'_>, depth: usize) -> Result<Op, DecodeError> {
+    Ok(match input.u8()? {
+        0 => {
+            let (key, lease) = (input.bytes()?, input.i64()?);
+            Op::Put { key, value: input.bytes()?, lease }
+        }
+        1 => Op::Delete { key: input.bytes()?, range_end: input.optional()? },
+        2 => {
+            let (key, range_end) = (input.bytes()?, input.optional()?);
+            let limit = usize::try_from(input.u64()?).map_err(|_| DecodeError("limit is too large"))?;
+            let revision = input.u64()?;
+            let flags = input.u8()?;
+            let (keys_only, count_only) = (flags & 1 != 0, flags & 2 != 0);
+            Op::Range(RangeRequest { key, range_end, limit, revision, keys_only, count_only })
+        }
+        3 => {
+            let (key, value) = (input.bytes()?, input.optional()?);
+            let (given, lease) = (input.u8()? != 0, input.i64()?);
+            Op::Update { key, value, lease: given.then_some(lease) }
+        }
+        4 => Op::Txn(Box::new(decode_txn(input, depth)?)),
+        _ => return Err(DecodeError("unknown operation")),
+    })
+}
+
+#[cfg(test)]
+mod tests;
