@@ -8,9 +8,12 @@ pub mod cover;
 mod node;
 pub mod rbac;
 pub(crate) mod references;
+mod request;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use request::OnResource;
 
 use std::sync::Arc;
 

@@ -199,15 +199,11 @@ impl Definitions {
         if kinds.get(name).is_some_and(|kind| kind.from == from) {
             return Ok(());
         }
-        let mut resources = kind::resources(definition)?;
-        for resource in &mut resources {
-            let (row, strategy) = (&resource.row, resource.strategy.clone());
-            resource.cache = self
-                .registry
-                .caches
-                .add(row, strategy, self.registry.store.as_ref())
-                .map_err(crate::registry::store_error)?;
-        }
+        let (caches, store) = (&self.registry.caches, self.registry.store.as_ref());
+        let resources = kind::resources(definition, &|row, strategy| {
+            let cache = caches.add(row, strategy, store).map_err(crate::registry::store_error)?;
+            cache.ok_or_else(|| ApiError::internal("a kind without storage"))
+        })?;
         let rows: Vec<Arc<KindRow>> = resources.iter().map(|resource| resource.row.clone()).collect();
         let before = kinds.insert(name.to_string(), Kind { rows: rows.clone(), from });
         self.registry.resources.change(|set| {

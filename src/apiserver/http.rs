@@ -48,7 +48,6 @@ pub(crate) use metrics::Metrics;
 pub(crate) use peer::Peer;
 pub(crate) use reply::Reply;
 
-use crate::authz::{self, Attributes, Decision};
 use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
 
@@ -71,7 +70,7 @@ pub(crate) struct Head<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: query::Query,
     pub(crate) user: Arc<Identity>,
-    pub(crate) peer: &'a Peer,
+    pub(crate) peer: &'a Arc<Peer>,
     pub(crate) wish: &'a Wish,
 }
 
@@ -124,7 +123,7 @@ pub(crate) async fn handle(
 
 async fn dispatch(
     server: &Arc<ApiServer>,
-    peer: &Peer,
+    peer: &Arc<Peer>,
     wish: &Wish,
     request: Request<Body>,
     seat: &mut Option<Seat>,
@@ -151,7 +150,7 @@ async fn dispatch(
         return resource::serve(server, &head, target, body).await;
     }
     *seat = Some(seat_for_path(server, &head).await?);
-    authorize_path(server, &head)?;
+    server.registry.authorizer.check_path(&head.user, head.parts.method.as_str(), head.path)?;
     if !head.reads() {
         return Err(route::unknown());
     }
@@ -204,26 +203,6 @@ async fn seat_for_path(server: &ApiServer, head: &Head<'_>) -> Result<Seat, ApiE
         namespace: None,
     };
     server.fairness.admit(&request, fairness::Kind::Reads).await
-}
-
-fn authorize_path(server: &ApiServer, head: &Head<'_>) -> Result<(), ApiError> {
-    let verb = head.parts.method.as_str().to_ascii_lowercase();
-    let attributes = Attributes {
-        user: &head.user,
-        verb: &verb,
-        group: "",
-        version: "",
-        resource: "",
-        subresource: None,
-        namespace: None,
-        name: None,
-        fields: None,
-        path: head.path,
-    };
-    match server.registry.authorizer.authorize(&attributes) {
-        Decision::Allow => Ok(()),
-        Decision::Deny(reason) => Err(authz::forbidden(&attributes, &reason)),
-    }
 }
 
 fn root_paths(server: &ApiServer) -> Vec<String> {

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use api::{
-    ApiError, CreateOptions, DeleteOptions, FieldSelector, Identity, KindRow, ListOptions, Object, Patch,
-    UpdateOptions, WatchOptions,
+    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, Patch, UpdateOptions,
+    WatchOptions,
 };
 use client::leader::Fence;
 use client::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef, ServedKinds};
 use serde_json::Value;
 
-use crate::authz::{self, Attributes, Decision};
-use crate::registry::{Call, Registry, Resource, ScaleSource, Source, Watch};
+use crate::registry::{Call, Registry, Resource, Source, Watch};
 
 /// [`ObjectApi`] for one identity.
 pub(crate) struct Local {
@@ -75,45 +74,6 @@ impl<'a> From<Option<&'a str>> for Place<'a> {
     }
 }
 
-impl Registry {
-    /// Whether the call's user may do this; else the 403.
-    pub(crate) fn authorize(
-        &self,
-        call: &Call<'_>,
-        verb: &str,
-        name: Option<&str>,
-        fields: Option<&FieldSelector>,
-    ) -> Result<(), ApiError> {
-        let row = call.row();
-        // A namespace is in itself: who may read a namespace's objects may read it too.
-        let own = name.filter(|_| row.plural == "namespaces" && row.group.is_empty());
-        // What a collection's deletion selects is no name: it takes the right to delete them all.
-        let selected = fields.filter(|_| verb != "deletecollection").and_then(demanded_name);
-        let attributes = Attributes {
-            user: call.user,
-            verb,
-            group: &row.group,
-            version: &row.version,
-            resource: &row.plural,
-            subresource: call.subresource,
-            namespace: call.namespace.or(own),
-            name: name.filter(|name| !name.is_empty()).or(selected),
-            fields,
-            path: "",
-        };
-        match self.authorizer.authorize(&attributes) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(authz::forbidden(&attributes, &reason)),
-        }
-    }
-}
-
-/// The name that a field selector of a list or watch asks for.
-fn demanded_name(fields: &FieldSelector) -> Option<&str> {
-    let term = fields.terms.iter().find(|term| term.equals && term.path == "metadata.name")?;
-    Some(&term.value)
-}
-
 impl ObjectApi for Local {
     fn get<'a>(
         &'a self,
@@ -123,10 +83,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?;
             self.registry.authorize(&call, "get", Some(at.name), None)?;
-            match at.subresource {
-                Some("scale") => self.registry.get_scale(&call, at.name).await,
-                _ => self.registry.get(&call, at.name).await,
-            }
+            self.registry.read(&call, at.name, None).await
         })
     }
 
@@ -181,7 +138,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "create", Some(at.name), None)?;
-            self.registry.create_sub(&call, at.name, body, &[], options).await
+            self.registry.post(&call, at.name, body, &[], options).await
         })
     }
 
@@ -195,14 +152,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "update", Some(at.name), None)?;
-            let work = async {
-                match at.subresource {
-                    Some("scale") => {
-                        self.registry.update_scale(&call, at.name, ScaleSource::Body(body), options).await
-                    }
-                    _ => self.registry.update(&call, at.name, Source::Body(body, &[]), options).await,
-                }
-            };
+            let work = self.registry.write(&call, at.name, Source::Body(body, &[]), options);
             self.paced(&call, at.name, work).await
         })
     }
@@ -217,14 +167,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "patch", Some(at.name), None)?;
-            let work = async {
-                match at.subresource {
-                    Some("scale") => {
-                        self.registry.update_scale(&call, at.name, ScaleSource::Patch(&patch), options).await
-                    }
-                    _ => self.registry.update(&call, at.name, Source::Patch(&patch), options).await,
-                }
-            };
+            let work = self.registry.write(&call, at.name, Source::Patch(&patch), options);
             self.paced(&call, at.name, work).await
         })
     }
@@ -238,6 +181,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "delete", Some(at.name), None)?;
+            call.check_verb("delete")?;
             let work = self.registry.delete(&call, at.name, options);
             self.paced(&call, at.name, work).await.map(|deleted| Some(deleted.object))
         })

@@ -4,6 +4,7 @@
 //! JSON trees, results are shared objects. Kinds differ by their [`Strategy`] only; the few subresources that are not
 //! parts of an object (binding, scale, token) have a file each.
 
+mod actions;
 mod body;
 mod conversion;
 mod create;
@@ -17,8 +18,8 @@ mod resource;
 mod resources;
 mod reviews;
 mod scale;
-mod special;
 pub mod strategies;
+mod subresource;
 mod update;
 mod watch;
 
@@ -27,7 +28,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use api::{ApiError, DryRun, Identity, KindRow, Object};
+use api::{ApiError, DryRun, FieldSelector, Identity, KindRow, Object};
 use client::leader::Fence;
 use embedded_store::{Store, StoreError};
 use jiff::Timestamp;
@@ -37,17 +38,18 @@ use serde_json::Value;
 use crate::Config;
 use crate::admission::Admission;
 use crate::authn::Authenticator;
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, OnResource};
 use crate::cache::{Caches, Entry};
 use crate::heavy::{HEAVY, Turns};
 use crate::strategy::{RequestContext, Strategy};
 
+pub(crate) use actions::{delete_options, propagation};
 pub(crate) use conversion::Conversion;
 pub(crate) use metadata::time;
-pub(crate) use resource::Resource;
+pub(crate) use resource::{Backing, Resource};
 pub(crate) use resources::{Group, ResourceSet, Resources, unknown};
-pub(crate) use scale::{FieldPath, ScalePaths, ScaleSource};
-pub(crate) use special::{delete_options, propagation};
+pub(crate) use scale::{FieldPath, ScalePaths};
+pub(crate) use subresource::{Connection, Part, Subresource};
 pub(crate) use update::Source;
 pub(crate) use watch::{Due, Watch};
 
@@ -199,6 +201,32 @@ impl Registry {
         };
         call.resource.outward(object).await
     }
+}
+
+impl Registry {
+    /// Whether the call's user may do this; else the 403.
+    pub(crate) fn authorize(
+        &self,
+        call: &Call<'_>,
+        verb: &str,
+        name: Option<&str>,
+        fields: Option<&FieldSelector>,
+    ) -> Result<(), ApiError> {
+        self.authorizer.check_resource(&OnResource {
+            user: call.user,
+            verb,
+            row: call.row(),
+            subresource: call.subresource,
+            namespace: call.namespace,
+            name,
+            fields,
+        })
+    }
+}
+
+/// The answer to verbs that a resource does not have.
+pub(crate) fn not_allowed() -> ApiError {
+    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 }
 
 /// A store's failure as a Status. Compares that fail are not errors and do not come here.

@@ -8,27 +8,31 @@ use std::sync::Arc;
 
 use api::jsonpath::{JsonPath, text_of};
 use api::schema::structural::{CustomSchema, Structural};
-use api::{ApiError, KindRow, Scope, Subresource};
+use api::{ApiError, KindRow, Scope};
 use client::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::cache::KindCache;
 use crate::printers::{items, since, text};
-use crate::registry::{Conversion, FieldPath, Resource, ScalePaths};
+use crate::registry::{Backing, Conversion, FieldPath, Part, Resource, ScalePaths, Subresource};
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy};
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
-/// The resources of a definition whose names have been accepted. They have no cache yet.
-pub(super) fn resources(definition: &Value) -> Result<Vec<Resource>, ApiError> {
+/// Gives the cache of a kind.
+pub(super) type CacheOf<'a> = &'a dyn Fn(&KindRow, Arc<dyn Strategy>) -> Result<Arc<KindCache>, ApiError>;
+
+/// The resources of a definition whose names have been accepted.
+pub(super) fn resources(definition: &Value, cache_of: CacheOf<'_>) -> Result<Vec<Resource>, ApiError> {
     let versions = items(definition, "spec.versions");
     let storage = versions.iter().find(|version| version["storage"] == true);
     let Some(storage) = storage.map(|version| text(version, "name")) else {
         return Err(ApiError::internal("the definition has no storage version"));
     };
     let served = versions.iter().filter(|version| version["served"] == true);
-    served.map(|version| resource(definition, version, storage, versions.len() > 1)).collect()
+    served.map(|version| resource(definition, version, storage, versions.len() > 1, cache_of)).collect()
 }
 
 fn resource(
@@ -36,6 +40,7 @@ fn resource(
     version: &Value,
     storage: &str,
     converted: bool,
+    cache_of: CacheOf<'_>,
 ) -> Result<Resource, ApiError> {
     let row = row(definition, version, storage);
     let schema = &version["schema"]["openAPIV3Schema"];
@@ -43,19 +48,27 @@ fn resource(
         .map_err(|faults| ApiError::internal(format!("schema of {}: {} faults", row.kind, faults.len())))?;
     let scale = &version["subresources"]["scale"];
     let path = |name: &str| FieldPath::parse(text(scale, name));
-    let scale = scale.is_object().then(|| ScalePaths {
-        spec_replicas: path("specReplicasPath"),
-        status_replicas: path("statusReplicasPath"),
-        selector: Some(path("labelSelectorPath")).filter(|path| !path.is_empty()),
-    });
+    let mut subresources = Vec::new();
+    if version["subresources"]["status"].is_object() {
+        subresources.push((Cow::Borrowed("status"), Subresource::Part(Part::Status)));
+    }
+    if scale.is_object() {
+        let paths = ScalePaths {
+            spec_replicas: path("specReplicasPath"),
+            status_replicas: path("statusReplicasPath"),
+            selector: Some(path("labelSelectorPath")).filter(|path| !path.is_empty()),
+        };
+        subresources.push((Cow::Borrowed("scale"), Subresource::Scale(paths)));
+    }
+    let strategy: Arc<dyn Strategy> = Arc::new(CustomResources::new(definition, version));
     Ok(Resource {
-        strategy: Arc::new(CustomResources::new(definition, version)),
+        backing: Backing::Stored(cache_of(&row, strategy.clone())?),
+        strategy,
         schema: Arc::new(CustomSchema::new(&row.version, &row.kind, parsed)),
         conversion: converted.then(|| Arc::new(Relabel) as Arc<dyn Conversion>),
         version: row.api_version(),
         stored_version: format!("{}/{storage}", row.group),
-        scale,
-        cache: None,
+        subresources,
         openapi: Some(schema.to_string().into()),
         row: Arc::new(row),
     })
@@ -74,7 +87,7 @@ fn row(definition: &Value, version: &Value, storage: &str) -> KindRow {
     let (kind, plural) = (text(names, "kind"), text(names, "plural"));
     let mut subresources = Vec::new();
     let mut part = |name: &str, group: &str, version: &str, kind: &str| {
-        subresources.push(Subresource {
+        subresources.push(api::Subresource {
             name: owned(name),
             group: owned(group),
             version: owned(version),

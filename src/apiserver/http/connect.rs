@@ -1,4 +1,8 @@
-//! Requests that are handed on to a node: dialing its kubelet, the node proxy.
+//! Requests that are handed on to a node: dialing its kubelet, logs, the node proxy, and connections that stop being HTTP.
+//!
+//! Absent: the proxies of pods and services, which are no kubelet's.
+
+pub(super) mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -11,25 +15,62 @@ use api::{ApiError, Object};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Frame;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
 use supervisor::{CancellationToken, OnExit};
 
-use super::Head;
 use super::reply::Unhurried;
 use super::route::Target;
-use crate::registry::Call;
+use super::{Head, log};
+use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
 
 /// Headers that belong to one hop, and the caller's credentials, which are no business of the node's.
 const NOT_FORWARDED: [HeaderName; 5] = [HOST, CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION];
 
-/// `exec`, `attach` and `portforward` are known to discovery but not served yet.
-pub(super) fn unavailable(subresource: &str) -> ApiError {
-    ApiError::new(501, "NotImplemented", format!("the server does not implement pods/{subresource}"))
+/// Serves a connection subresource.
+pub(super) async fn serve(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    target: &Target,
+    call: &Call<'_>,
+    connection: Connection,
+    name: &str,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    match connection {
+        Connection::Log => log::answer(server, head, call, name).await,
+        Connection::Proxy => proxy(server, head, target, call, name, body).await,
+        Connection::Exec | Connection::Attach | Connection::PortForward => {
+            tunnel::to_pod(server, head, call, connection, name).await
+        }
+    }
+}
+
+/// A kubelet's answer, and what keeps the connection to it.
+pub(super) struct Answered {
+    response: Response<Incoming>,
+    guard: ConnectionGuard,
+}
+
+impl Answered {
+    /// The answer as it comes; the connection ends with it.
+    pub(super) fn whole(self) -> Response<Body> {
+        let Answered { response, guard } = self;
+        response.map(|body| guard.keep(body))
+    }
+}
+
+/// Ends a connection to a kubelet when it is dropped.
+pub(super) struct ConnectionGuard(tokio_util::sync::DropGuard);
+
+impl ConnectionGuard {
+    fn keep(self, body: Incoming) -> Body {
+        Body::new(Guarded { body, _guard: self.0 })
+    }
 }
 
 /// Sends one request to a node's kubelet and returns its answer as it comes.
@@ -37,7 +78,7 @@ pub(super) async fn ask(
     server: &Arc<ApiServer>,
     node: &Object,
     request: Request<Body>,
-) -> Result<Response<Body>, ApiError> {
+) -> Result<Answered, ApiError> {
     let name = node.name();
     let unreachable = |error: &dyn std::fmt::Display| {
         ApiError::new(
@@ -56,14 +97,14 @@ pub(super) async fn ask(
     let guard = done.clone().drop_guard();
     server.stage.spawn_cancellable("connection to a kubelet", OnExit::Done, async move {
         tokio::select! {
-            result = connection => if let Err(error) = result {
+            result = connection.with_upgrades() => if let Err(error) = result {
                 tracing::debug!(%error, "connection to a kubelet ended");
             },
             () = done.cancelled() => {}
         }
     });
     let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
-    Ok(response.map(|body| Body::new(Guarded { body, _guard: guard })))
+    Ok(Answered { response, guard: ConnectionGuard(guard) })
 }
 
 /// A body that ends its connection when it is dropped.
@@ -105,10 +146,11 @@ pub(super) async fn proxy(
         .parse()
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
     *request.headers_mut() = forwarded(&head.parts.headers);
-    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
-    let mut response = ask(server, &node, request).await?;
-    response.headers_mut().remove(CONNECTION);
-    response.headers_mut().remove(TRANSFER_ENCODING);
+    let mut response = tunnel::switch(server, head, &node, request, tunnel::wanted(head)).await?;
+    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().remove(CONNECTION);
+        response.headers_mut().remove(TRANSFER_ENCODING);
+    }
     response.extensions_mut().insert(Unhurried);
     Ok(response)
 }

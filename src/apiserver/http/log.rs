@@ -34,7 +34,7 @@ pub(super) async fn answer(
         server.registry.caches.get(&NODE, None, node).ok_or_else(|| ApiError::not_found(&NODE, node))?;
     let namespace = call.namespace.unwrap_or("");
     let path = format!("/containerLogs/{namespace}/{name}/{container}{query}");
-    let response = connect::ask(server, &node, connect::get(&path)?).await?;
+    let response = connect::ask(server, &node, connect::get(&path)?).await?.whole();
     let code = response.status();
     if code.is_success() {
         let mut answer = answer::text(code.as_u16(), String::new());
@@ -52,7 +52,7 @@ pub(super) async fn answer(
 }
 
 /// Upstream's `container … must be specified` and friends.
-fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, ApiError> {
     let spec = pod.spec.clone().unwrap_or_default();
     let main: Vec<&str> = spec.containers.iter().map(|one| &*one.name).collect();
     let init: Vec<&str> = spec.init_containers.iter().flatten().map(|one| &*one.name).collect();

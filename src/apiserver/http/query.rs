@@ -227,3 +227,15 @@ pub(crate) fn percent_decoded(text: &str) -> Result<String, ApiError> {
     }
     String::from_utf8(bytes).map_err(|_| bad())
 }
+
+/// Percent encoding of everything that could mean something in a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}

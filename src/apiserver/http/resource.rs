@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, CreateOptions, DeleteOptions, DryRun, FieldSelector};
+use api::{ApiError, DeleteOptions, DryRun, FieldSelector};
 use axum::body::Body;
 use http::{Method, Response};
 
 use super::route::Target;
-use super::{Head, answer, body, connect, log, route, table, watch};
+use super::{Head, answer, body, connect, table, watch};
 use crate::fairness::{self, Kind, Seat};
 use crate::heavy::HEAVY;
-use crate::registry::{Call, ScaleSource, Source, delete_options};
+use crate::registry::{Call, Source, Subresource, delete_options, not_allowed};
 use crate::server::ApiServer;
 
 /// What a request does, by method and path.
@@ -57,10 +57,6 @@ impl Verb {
     }
 }
 
-fn not_allowed() -> ApiError {
-    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-}
-
 /// A request's turn among the others. `body` is the size of its body if that is known.
 pub(super) async fn seat(
     server: &ApiServer,
@@ -72,7 +68,7 @@ pub(super) async fn seat(
     let subresource = target.subresource.as_deref();
     let kind = match subresource {
         _ if verb == Verb::Watch => Kind::Endless,
-        Some("log" | "proxy" | "exec" | "attach" | "portforward") => Kind::Endless,
+        Some(name) if is_connection(target, name) => Kind::Endless,
         _ if head.reads() => Kind::Reads,
         _ => Kind::Writes { body },
     };
@@ -124,8 +120,8 @@ async fn paced(
     verb: Verb,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    if matches!(verb, Verb::Get | Verb::List | Verb::Watch) || target.subresource.as_deref() == Some("proxy")
-    {
+    let connects = target.subresource.as_deref().is_some_and(|name| is_connection(target, name));
+    if matches!(verb, Verb::Get | Verb::List | Verb::Watch) || connects {
         return act(server, head, target, call, verb, body).await;
     }
     let bytes = body::read(body).await?;
@@ -146,33 +142,24 @@ async fn act(
     verb: Verb,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let row = &target.resource.row;
-    let (Some(name), Some(subresource)) = (target.name.as_deref(), target.subresource.as_deref()) else {
-        if !row.allows(verb.name()) {
-            return Err(not_allowed());
+    call.check_verb(verb.name())?;
+    match (target.name.as_deref(), call.about()) {
+        (Some(name), Some(Subresource::Connection(connection))) => {
+            connect::serve(server, head, target, call, *connection, name, body).await
         }
-        return match target.name.as_deref() {
-            Some(name) if verb != Verb::Watch => named(server, head, target, call, verb, name, body).await,
-            _ => collection(server, head, target, call, verb, body).await,
-        };
-    };
-    let known = row.subresource(subresource).ok_or_else(route::unknown)?;
-    if !known.verbs.iter().any(|allowed| allowed == verb.name()) {
-        return Err(not_allowed());
-    }
-    match subresource {
-        "log" => log::answer(server, head, call, name).await,
-        "proxy" => connect::proxy(server, head, target, call, name, body).await,
-        "scale" => scale(server, head, target, call, verb, name, body).await,
-        "exec" | "attach" | "portforward" => Err(connect::unavailable(subresource)),
-        _ if verb == Verb::Create => {
+        (Some(name), Some(Subresource::Action(_))) => {
             let (tree, duplicates) = decoded(head, body).await?;
             let options = head.query.create_options()?;
-            let result = server.registry.create_sub(call, name, tree, &duplicates, &options).await?;
+            let result = server.registry.post(call, name, tree, &duplicates, &options).await?;
             Ok(answer::json(201, &result, head))
         }
-        _ => named(server, head, target, call, verb, name, body).await,
+        (Some(name), _) if verb != Verb::Watch => named(server, head, target, call, verb, name, body).await,
+        _ => collection(server, head, target, call, verb, body).await,
     }
+}
+
+fn is_connection(target: &Target, subresource: &str) -> bool {
+    matches!(target.resource.subresource(subresource), Some(Subresource::Connection(_)))
 }
 
 async fn decoded(head: &Head<'_>, body: Body) -> Result<body::Decoded, ApiError> {
@@ -194,16 +181,14 @@ async fn named(
     // What cannot be answered is not carried out either.
     answer::accepted(head)?;
     let object = match verb {
-        Verb::Get => registry.get_at(call, name, head.query.get("resourceVersion")).await?,
+        Verb::Get => registry.read(call, name, head.query.get("resourceVersion")).await?,
         Verb::Update => {
             let (tree, duplicates) = decoded(head, body).await?;
-            registry
-                .update(call, name, Source::Body(tree, &duplicates), &head.query.update_options()?)
-                .await?
+            registry.write(call, name, Source::Body(tree, &duplicates), &head.query.update_options()?).await?
         }
         Verb::Patch => {
             let patch = body::decode_patch(head, &body::read(body).await?)?;
-            registry.update(call, name, Source::Patch(&patch), &head.query.update_options()?).await?
+            registry.write(call, name, Source::Patch(&patch), &head.query.update_options()?).await?
         }
         Verb::Delete => {
             let options = deletion(head, body).await?;
@@ -243,9 +228,6 @@ async fn collection(
             let watch = registry.watch(call, &options).await?;
             watch::answer(watch, target.resource.clone(), head, head.peer.stopping.clone())
         }
-        Verb::Create if target.resource.row.kind == "Binding" && target.resource.row.group.is_empty() => {
-            create_binding(server, head, target, call, body).await
-        }
         Verb::Create => {
             let (tree, duplicates) = decoded(head, body).await?;
             let object = registry.create(call, tree, &duplicates, &head.query.create_options()?).await?;
@@ -262,51 +244,6 @@ async fn collection(
         }
         _ => Err(not_allowed()),
     }
-}
-
-/// The old way of binding: posting to `bindings` names the pod in the body.
-async fn create_binding(
-    server: &ApiServer,
-    head: &Head<'_>,
-    target: &Target,
-    call: &Call<'_>,
-    body: Body,
-) -> Result<Response<Body>, ApiError> {
-    let resources = server.registry.resources.load();
-    let pods = resources.find("", "v1", "pods").ok_or_else(route::unknown)?;
-    let (tree, duplicates) = decoded(head, body).await?;
-    let name = tree["metadata"]["name"].as_str().unwrap_or("").to_string();
-    let call =
-        Call::new(pods, target.namespace.as_deref(), &head.user).sub(Some("binding")).dry(call.dry_run);
-    let options: CreateOptions = head.query.create_options()?;
-    let result = server.registry.create_sub(&call, &name, tree, &duplicates, &options).await?;
-    Ok(answer::json(201, &result, head))
-}
-
-async fn scale(
-    server: &ApiServer,
-    head: &Head<'_>,
-    target: &Target,
-    call: &Call<'_>,
-    verb: Verb,
-    name: &str,
-    body: Body,
-) -> Result<Response<Body>, ApiError> {
-    let registry = &server.registry;
-    let options = head.query.update_options()?;
-    let object = match verb {
-        Verb::Get => registry.get_scale(call, name).await?,
-        Verb::Update => {
-            let (tree, _) = decoded(head, body).await?;
-            registry.update_scale(call, name, ScaleSource::Body(tree), &options).await?
-        }
-        Verb::Patch => {
-            let patch = body::decode_patch(head, &body::read(body).await?)?;
-            registry.update_scale(call, name, ScaleSource::Patch(&patch), &options).await?
-        }
-        _ => return Err(not_allowed()),
-    };
-    answer::object(200, &object, &table::Printer::new(&target.resource, head)?, head)
 }
 
 /// Options of a deletion: from the body if there is one, else from the query.

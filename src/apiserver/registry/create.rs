@@ -8,7 +8,7 @@ use embedded_store::{Compare, Durability, Op, StoreError, Txn};
 use serde_json::{Value, json};
 
 use super::fence::Refused;
-use super::{Call, Registry, body, meta_str, metadata, names};
+use super::{Backing, Call, Registry, body, meta_str, metadata, names};
 use crate::admission::{Operation, Request};
 
 /// How often a generated name is tried.
@@ -25,8 +25,10 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         let ctx = self.context(call);
         body::decode(call, &ctx, &mut tree, duplicates, options.field_validation)?;
-        if call.resource.cache().is_err() {
-            return self.review(call, tree);
+        match &call.resource.backing {
+            Backing::Review(review) => return self.review(call, *review, tree),
+            Backing::Bindings => return self.bind_named(call, tree, options).await,
+            Backing::Stored(_) => {}
         }
         if call.namespace.is_none() && call.row().namespaced() {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::conversion::{Conversion, Events};
-use super::scale::ScalePaths;
+use super::reviews::Review;
 use super::strategies;
+use super::subresource::Subresource;
 use crate::cache::{Caches, KindCache};
-use crate::strategy::Strategy;
+use crate::strategy::{Str, Strategy};
 
 /// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come and go at run
 /// time; whoever serves a request holds it until the request is over.
@@ -26,17 +27,34 @@ pub(crate) struct Resource {
     pub(crate) version: String,
     /// `apiVersion` of the form that is stored.
     pub(crate) stored_version: String,
-    /// Where the `scale` subresource finds its parts; none for kinds without it.
-    pub(crate) scale: Option<ScalePaths>,
-    /// None for kinds that are only posted, such as bindings.
-    pub(crate) cache: Option<Arc<KindCache>>,
+    /// By name, as in the row.
+    pub(crate) subresources: Vec<(Str, Subresource)>,
+    pub(crate) backing: Backing,
     /// The schema as the definition has it, in JSON; none for built-in kinds.
     pub(crate) openapi: Option<Bytes>,
 }
 
+/// What is behind a resource.
+pub(crate) enum Backing {
+    /// Objects that are stored.
+    Stored(Arc<KindCache>),
+    /// Questions, which are answered and forgotten.
+    Review(Review),
+    /// `bindings`: an action whose object the body names.
+    Bindings,
+}
+
 impl Resource {
+    /// The stored objects; an error for kinds that have none.
     pub(crate) fn cache(&self) -> Result<&Arc<KindCache>, ApiError> {
-        self.cache.as_ref().ok_or_else(|| ApiError::method_not_supported(&self.row, "get"))
+        match &self.backing {
+            Backing::Stored(cache) => Ok(cache),
+            Backing::Review(_) | Backing::Bindings => Err(ApiError::method_not_supported(&self.row, "get")),
+        }
+    }
+
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|(own, _)| own == name).map(|(_, subresource)| subresource)
     }
 
     /// The resource as OpenAPI documents describe it.
@@ -132,8 +150,15 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
         conversion,
         version: row.api_version(),
         stored_version: stored.api_version(),
-        scale: row.subresource("scale").map(|_| ScalePaths::usual()),
-        cache: caches.register(stored, strategies::for_row(stored)),
+        subresources: row
+            .subresources
+            .iter()
+            .map(|one| (one.name.clone(), Subresource::built_in(&one.name)))
+            .collect(),
+        backing: match caches.register(stored, strategies::for_row(stored)) {
+            Some(cache) => Backing::Stored(cache),
+            None => Review::of(&row.kind).map_or(Backing::Bindings, Backing::Review),
+        },
         openapi: None,
         row: Arc::new(row.clone()),
     }

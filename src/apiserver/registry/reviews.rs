@@ -27,18 +27,46 @@ struct Question {
     extra: BTreeMap<String, Vec<String>>,
 }
 
+/// A kind of question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Review {
+    /// Whose token is this?
+    Token,
+    /// Who am I?
+    Self_,
+    /// What may I do?
+    Rules,
+    /// May I, or may somebody, do this?
+    Access,
+}
+
+impl Review {
+    /// The question that a built-in kind asks; none if it asks nothing.
+    pub(super) fn of(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "TokenReview" => Review::Token,
+            "SelfSubjectReview" => Review::Self_,
+            "SelfSubjectRulesReview" => Review::Rules,
+            "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview" => Review::Access,
+            _ => return None,
+        })
+    }
+}
+
 impl Registry {
     /// Answers a review.
-    pub(super) fn review(&self, call: &Call<'_>, mut tree: Value) -> Result<Arc<Object>, ApiError> {
+    pub(super) fn review(
+        &self,
+        call: &Call<'_>,
+        review: Review,
+        mut tree: Value,
+    ) -> Result<Arc<Object>, ApiError> {
         let spec = tree["spec"].clone();
-        let status = match &*call.row().kind {
-            "TokenReview" => self.token_review(&spec)?,
-            "SelfSubjectReview" => json!({"userInfo": user_info(call.user)}),
-            "SelfSubjectRulesReview" => self.rules_review(call, &spec)?,
-            "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-                self.access_review(call, spec)?
-            }
-            _ => return Err(ApiError::method_not_supported(call.row(), "create")),
+        let status = match review {
+            Review::Token => self.token_review(&spec)?,
+            Review::Self_ => json!({"userInfo": user_info(call.user)}),
+            Review::Rules => self.rules_review(call, &spec)?,
+            Review::Access => self.access_review(call, spec)?,
         };
         tree["status"] = status;
         let bytes = serde_json::to_vec(&tree).map_err(ApiError::internal)?;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, FieldError, LabelSelector, Object, Patch, UpdateOptions, patch, schema};
+use api::{ApiError, FieldError, LabelSelector, Object, UpdateOptions, patch, schema};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::read::parse_version;
 use super::{Call, Registry, Source, meta, meta_str};
 
 pub(crate) const GROUP: &str = "autoscaling";
@@ -67,43 +68,44 @@ impl ScalePaths {
     }
 }
 
-/// What the caller wants the Scale to be.
-pub(crate) enum ScaleSource<'a> {
-    Body(Value),
-    Patch(&'a Patch),
-}
-
 impl Registry {
-    pub(crate) async fn get_scale(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
-        let paths = paths(call)?;
+    pub(super) async fn get_scale(
+        &self,
+        call: &Call<'_>,
+        paths: &ScalePaths,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Object>, ApiError> {
+        self.reach(parse_version(version)?).await?;
         let entry = self.find(call, name)?;
         let tree = call.resource.outward_tree(&entry.object).await?;
         view(paths, &tree, entry.object.resource_version())
     }
 
-    pub(crate) async fn update_scale(
+    pub(super) async fn update_scale(
         &self,
         call: &Call<'_>,
+        paths: &ScalePaths,
         name: &str,
-        mut source: ScaleSource<'_>,
+        mut source: Source<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        let paths = paths(call)?;
-        if let ScaleSource::Body(scale) = &mut source {
+        if let Source::Body(scale, _) = &mut source {
             // What is no Scale must not count as one of no replicas.
             super::body::check_kind(&scale_row(), scale)?;
             call.warn(schema::check_kind(GROUP, VERSION, KIND, scale, &[], options.field_validation)?);
         }
         let change = |tree: &mut Value| -> Result<(), ApiError> {
             let scale = match &source {
-                ScaleSource::Body(scale) => scale.clone(),
-                ScaleSource::Patch(change) => {
+                Source::Body(scale, _) => scale.clone(),
+                Source::Patch(change) => {
                     let version = meta_str(tree, "resourceVersion").parse().unwrap_or(0);
                     let mut scale = view(paths, tree, version)?.tree().map_err(ApiError::internal)?;
                     patch::apply(schema::for_gvk(GROUP, VERSION, KIND), &mut scale, change)?;
                     schema::check_kind(GROUP, VERSION, KIND, &mut scale, &[], options.field_validation)?;
                     scale
                 }
+                Source::Change(_) => return Err(super::not_allowed()),
             };
             apply(call, paths, name, &scale, tree)
         };
@@ -112,10 +114,6 @@ impl Registry {
         call.warn(whole.take_warnings());
         view(paths, &object.tree().map_err(ApiError::internal)?, object.resource_version())
     }
-}
-
-fn paths<'a>(call: &'a Call<'_>) -> Result<&'a ScalePaths, ApiError> {
-    call.resource.scale.as_ref().ok_or_else(super::unknown)
 }
 
 /// Writes what a Scale says into the object.

@@ -10,6 +10,7 @@ use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
 use super::create::encode;
+use super::subresource::Part;
 use super::{Call, Registry, body, meta, meta_str, metadata};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
@@ -23,7 +24,7 @@ pub(crate) enum Source<'a> {
     /// The whole object, and the fields that decoding it found twice.
     Body(Value, &'a [String]),
     Patch(&'a Patch),
-    /// A change of the stored tree, made by the server itself on behalf of the caller (scale, binding).
+    /// A change of the stored tree, made by the server itself on behalf of the caller (scale).
     Change(&'a (dyn Fn(&mut Value) -> Result<(), ApiError> + Sync)),
 }
 
@@ -65,6 +66,37 @@ impl Registry {
                     return Err(ApiError::modified(call.row(), name));
                 }
                 Attempt::Raced => {}
+            }
+        }
+        Err(ApiError::modified(call.row(), name))
+    }
+
+    /// Changes a stored object as an action asks (binding). What the action itself has admitted is not admitted again, and the
+    /// kind's strategy judges the outcome but prepares nothing.
+    pub(super) async fn amend(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        change: &(dyn Fn(&mut Value) -> Result<(), ApiError> + Sync),
+    ) -> Result<Arc<Object>, ApiError> {
+        for _ in 0..ATTEMPTS {
+            let object = self.find(call, name)?.object.clone();
+            let old = call.resource.outward_tree(&object).await?;
+            let mut new = old.clone();
+            change(&mut new)?;
+            let mut faults = metadata::validate_update(call.row(), &new, &old);
+            faults.extend(call.strategy().validate_update(&self.context(call), &new, &old));
+            if !faults.is_empty() {
+                return Err(ApiError::invalid(call.row(), name, faults));
+            }
+            let bytes = encode(call.resource.inward(new).await?)?;
+            let version = object.resource_version();
+            if call.dry_run == DryRun::All {
+                let object = Object::from_stored(bytes, version).map_err(ApiError::internal)?;
+                return call.resource.outward(Arc::new(object)).await;
+            }
+            if let Some(object) = self.put(call, name, version, bytes, Durability::Synced).await? {
+                return Ok(object);
             }
         }
         Err(ApiError::modified(call.row(), name))
@@ -206,12 +238,9 @@ impl Registry {
     ) -> Result<(), ApiError> {
         let strategy = call.strategy();
         metadata::keep(new, old);
-        if call.subresource == Some("binding") {
-            return Ok(());
-        }
         strategy.prepare_for_update(ctx, new, old)?;
         metadata::tidy(new);
-        if strategy.has_generation() && call.subresource != Some("status") {
+        if strategy.has_generation() && call.part() != Some(Part::Status) {
             metadata::bump_generation(new, old, strategy);
         }
         Ok(())
@@ -274,11 +303,9 @@ fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
         set(&mut result, part, new.get(part).cloned());
         result
     };
-    match call.subresource {
-        Some("status" | "approval") => take("status", new),
-        // The server made this change itself.
-        Some("binding") => new,
-        Some(_) => take("spec", new),
+    match call.part() {
+        Some(Part::Status) => take("status", new),
+        Some(Part::Spec) => take("spec", new),
         None => {
             if call.row().subresource("status").is_some() {
                 set(&mut new, "status", old.get("status").cloned());

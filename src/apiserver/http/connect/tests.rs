@@ -1,4 +1,4 @@
-//! A kubelet made of a duplex in memory: logs and the node proxy.
+//! A kubelet made of a duplex in memory: logs, the node proxy, and tunnels that echo.
 
 use std::io;
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Config;
 use crate::http::{Peer, handle};
@@ -25,12 +27,36 @@ struct Kubelet;
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
     let line = format!("{} {}", request.method(), request.uri());
     assert!(request.headers().get("authorization").is_none());
+    if request.headers().contains_key("upgrade") && !line.contains("refuse") {
+        return Ok(echo(line, request));
+    }
     Ok(if line.contains("waiting") {
         let text = "container \"waiting\" in pod \"p\" is waiting to start: ContainerCreating";
         Response::builder().status(400).body(Body::from(text)).unwrap()
     } else {
         Response::new(Body::from(line))
     })
+}
+
+/// Switches to whatever is asked for; says what that was and then echoes.
+#[expect(clippy::disallowed_methods, reason = "the double ends with the test's runtime")]
+fn echo(line: String, mut request: Request<Incoming>) -> Response<Body> {
+    let protocol = request.headers()["upgrade"].clone();
+    let key = request.headers().get("sec-websocket-key").cloned();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgrade.await.unwrap());
+        stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+        let _ = writer.shutdown().await;
+    });
+    let mut response =
+        Response::builder().status(101).header("connection", "Upgrade").header("upgrade", protocol);
+    if let Some(key) = key {
+        response = response.header("sec-websocket-accept", key);
+    }
+    response.body(Body::empty()).unwrap()
 }
 
 impl NodeDialer for Kubelet {
@@ -43,7 +69,8 @@ impl NodeDialer for Kubelet {
             }
             let (near, far) = tokio::io::duplex(4096);
             let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(far), service_fn(answer));
+                .serve_connection(TokioIo::new(far), service_fn(answer))
+                .with_upgrades();
             tokio::spawn(connection);
             Ok(Box::new(near) as Box<dyn ByteStream>)
         })
@@ -111,5 +138,120 @@ async fn the_node_proxy_passes_path_and_query_on() {
     assert_eq!((code, &*text), (200, "GET /"));
     assert_eq!(get(&h, master(), "/api/v1/nodes/none/proxy/pods").await.0, 404);
     assert_eq!(get(&h, master(), "/api/v1/nodes/n2/proxy/pods").await.0, 502);
+    h.stop().await;
+}
+
+/// Sends a request that asks for an upgrade over a connection in memory.
+#[expect(clippy::disallowed_methods, reason = "both ends of the connection end with the test's runtime")]
+async fn upgrade(h: &Harness, peer: &Arc<Peer>, method: &str, path: &str) -> Response<Incoming> {
+    let (near, far) = tokio::io::duplex(4096);
+    let (server, peer) = (h.server.clone(), peer.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(handle(server, peer, request.map(Body::new)).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(far), service)
+        .with_upgrades();
+    tokio::spawn(connection);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(near)).await.unwrap();
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "server")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-key", "the key")
+        .header("authorization", "Bearer secret")
+        .body(Body::empty())
+        .unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
+async fn line(stream: &mut TokioIo<Upgraded>) -> String {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await.unwrap() {
+            b'\n' => return String::from_utf8(line).unwrap(),
+            byte => line.push(byte),
+        }
+    }
+}
+
+#[tokio::test]
+async fn upgrades_pass_through_to_the_node_and_echo() {
+    let h = start().await;
+    let peer = Arc::new(Peer::in_process(Some(master()), Default::default()));
+    let pod = "/api/v1/namespaces/default/pods/p";
+    for (method, path, expected) in [
+        (
+            "POST",
+            format!(
+                "{pod}/exec?container=c&stdin=true&stdout=true&stderr=false&command=sh&command=-c&command=a%20b%26c"
+            ),
+            "POST /exec/default/p/c?input=1&output=1&command=sh&command=-c&command=a%20b%26c",
+        ),
+        (
+            "GET",
+            format!("{pod}/attach?container=c&stdout=true&tty=true"),
+            "GET /attach/default/p/c?output=1&tty=1",
+        ),
+        ("POST", format!("{pod}/portforward?ports=80"), "POST /portForward/default/p?port=80"),
+        ("GET", "/api/v1/nodes/n1/proxy/exec/x?y=1".to_string(), "GET /exec/x?y=1"),
+    ] {
+        let response = upgrade(&h, &peer, method, &path).await;
+        assert_eq!(response.status(), 101, "{path}");
+        assert_eq!(response.headers()["upgrade"], "websocket");
+        assert_eq!(
+            response.headers()["sec-websocket-accept"],
+            "the key",
+            "the handshake is between the two ends"
+        );
+        let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        assert_eq!(line(&mut stream).await, expected);
+        // More than any buffer on the way holds, both ways at once.
+        let sent: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (back, done) = tokio::join!(
+            async {
+                let mut back = Vec::new();
+                reader.read_to_end(&mut back).await.unwrap();
+                back
+            },
+            async {
+                writer.write_all(&sent).await.unwrap();
+                writer.shutdown().await
+            }
+        );
+        done.unwrap();
+        assert!(back == sent, "{path}: {} of {} bytes came back", back.len(), sent.len());
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_is_refused_where_there_is_none_and_ends_with_the_port() {
+    let h = start().await;
+    let stopping = supervisor::CancellationToken::new();
+    let peer = Arc::new(Peer::in_process(Some(master()), stopping.clone()));
+    let pods = "/api/v1/namespaces/default/pods";
+    let code = async |path: &str| upgrade(&h, &peer, "GET", path).await.status().as_u16();
+    assert_eq!(code(&format!("{pods}/p/exec?container=none&stdout=true")).await, 400);
+    assert_eq!(code(&format!("{pods}/absent/exec?container=c")).await, 404);
+    assert_eq!(code(&format!("{pods}/lost/exec?container=c")).await, 502);
+    assert_eq!(code("/api/v1/nodes/n1/proxy/refuse").await, 200, "the node does not switch");
+    let (code, text) = get(&h, master(), &format!("{pods}/p/exec?container=c&stdout=true")).await;
+    assert_eq!(code, 400);
+    assert!(text.contains("Upgrade request required"), "{text}");
+    let eve = Arc::new(Peer::in_process(Some(Identity::user("eve", [])), Default::default()));
+    assert_eq!(upgrade(&h, &eve, "POST", &format!("{pods}/p/exec?container=c")).await.status(), 403);
+
+    let response = upgrade(&h, &peer, "POST", &format!("{pods}/p/exec?container=c&stdout=true")).await;
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    line(&mut stream).await;
+    stopping.cancel();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the tunnel is over");
     h.stop().await;
 }

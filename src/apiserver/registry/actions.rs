@@ -1,17 +1,22 @@
 //! Subresources that are acts rather than parts of an object: a pod's binding and eviction, a service account's token.
 
-use api::{ApiError, CreateOptions, DeleteOptions, DryRun, UpdateOptions, schema};
+use std::sync::Arc;
+
+use api::kinds::POD;
+use api::{ApiError, CreateOptions, DeleteOptions, DryRun, Object, schema};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Call, Registry, Source, meta_str};
+use super::subresource::Action;
+use super::{Call, Registry, meta_str};
 use crate::admission::{Operation, Request};
 
 impl Registry {
-    /// Posts to a subresource; answers with the body for the caller.
-    pub(crate) async fn create_sub(
+    /// Does what is posted to a subresource; answers with the body for the caller.
+    pub(super) async fn act(
         &self,
         call: &Call<'_>,
+        action: Action,
         name: &str,
         mut body: Value,
         duplicates: &[String],
@@ -19,7 +24,7 @@ impl Registry {
     ) -> Result<Value, ApiError> {
         let row = call.row();
         let Some(sub) = call.subresource.and_then(|name| row.subresource(name)) else {
-            return Err(super::resources::unknown());
+            return Err(super::unknown());
         };
         let group = if sub.version.is_empty() { &row.group } else { &sub.group };
         let version = if sub.version.is_empty() { &row.version } else { &sub.version };
@@ -36,15 +41,34 @@ impl Registry {
         let request = Request { ctx: &ctx, operation: Operation::Create, name, old: None };
         self.admission.mutate(&request, Some(&mut body)).await?;
         self.admission.validate(&request, Some(&body)).await?;
-        match (&*row.plural, &*sub.name) {
-            ("pods", "binding") => self.bind(call, name, &body).await,
-            ("pods", "eviction") => self.evict(call, name, &body).await,
-            ("serviceaccounts", "token") => {
+        match action {
+            Action::Bind => self.bind(call, name, &body).await,
+            Action::Evict => self.evict(call, name, &body).await,
+            Action::IssueToken => {
                 let account = self.find(call, name)?;
                 self.authenticator.issue_token(&account.object, body, Timestamp::now())
             }
-            _ => Err(ApiError::method_not_supported(row, "create")),
         }
+    }
+
+    /// The old way of binding: a Binding posted to its own resource names the pod itself.
+    pub(super) async fn bind_named(
+        &self,
+        call: &Call<'_>,
+        binding: Value,
+        options: &CreateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        let resources = self.resources.load();
+        let pods = resources.of_row(&POD)?;
+        let name = meta_str(&binding, "name").to_string();
+        let pod = Call::new(pods, call.namespace, call.user)
+            .sub(Some("binding"))
+            .dry(call.dry_run)
+            .fenced(call.fence);
+        let answer = self.post(&pod, &name, binding, &[], options).await?;
+        call.warn(pod.take_warnings());
+        let bytes = serde_json::to_vec(&answer).map_err(ApiError::internal)?;
+        Object::from_wire(bytes.into()).map(Arc::new).map_err(ApiError::internal)
     }
 
     /// Assigns a pod to a node, once.
@@ -67,11 +91,7 @@ impl Registry {
             return Err(ApiError::invalid(row, name, faults));
         }
         let change = |pod: &mut Value| assign(call, name, binding, node, pod);
-        let whole = Call::new(&call.resource, call.namespace, call.user)
-            .dry(call.dry_run)
-            .fenced(call.fence)
-            .sub(Some("binding"));
-        self.update(&whole, name, Source::Change(&change), &UpdateOptions::default()).await?;
+        self.amend(call, name, &change).await?;
         Ok(success(201))
     }
 
