@@ -13,7 +13,7 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 1536 * 1024;
 pub(crate) fn txn(txn: &Txn) -> Result<usize, StoreError> {
     let size = size(txn, MAX_DEPTH)?;
     for branch in [&txn.success, &txn.failure] {
-        // Most have one operation, which is at odds with no other.
+        // Most have one operation, which cannot conflict with another.
         if branch.len() > 1 || matches!(branch.first(), Some(Op::Txn(_))) {
             written(branch)?;
         }

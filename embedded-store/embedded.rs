@@ -83,7 +83,7 @@ pub struct Status {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     pub(crate) writer: Arc<WriterSlot>,
-    /// How to find out what a current read has to see; `None` if what is here always is current.
+    /// How current reads find their read index; `None` if this store's state is always current.
     reads: Option<Arc<dyn ReadIndex>>,
     store: u64,
     dir: PathBuf,
@@ -105,7 +105,7 @@ impl EmbeddedStore {
         Self::open_on(config, disk, Some(lock))
     }
 
-    /// The same on a disk of one's own.
+    /// As [`open`](Self::open), on a given disk.
     pub(crate) fn open_on(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -115,7 +115,7 @@ impl EmbeddedStore {
         Self::start(config, disk, lock, loaded, Member::alone)
     }
 
-    /// Starts what has been loaded, with the agreement that `join` makes.
+    /// Starts a loaded store with the consensus that `join` returns.
     pub(crate) fn start(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -204,7 +204,7 @@ impl EmbeddedStore {
         Ok((Arc::new(store), recovery))
     }
 
-    /// Writes out what is pending and stops; later writes answer [`StoreError::Stopped`] and watches end.
+    /// Writes out what is pending and stops. Later writes return [`StoreError::Stopped`], and watches end.
     /// Blocks.
     pub fn close(&self) {
         self.shared.stop();
@@ -276,8 +276,8 @@ impl EmbeddedStore {
         self.checkpointed(false).await
     }
 
-    /// The same into a new file, which gives back the space that the old one has too much. Both must have
-    /// room.
+    /// Writes the applied state into a new file, which releases the unused space of the old one. There must
+    /// be room for both.
     pub(crate) async fn defragment(&self) -> Result<(), String> {
         let live = live(&self.shared.core.state.read());
         let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), needed(live, self.min_free));
@@ -339,7 +339,7 @@ impl EmbeddedStore {
         self.shared.wake_now();
     }
 
-    /// A watch for a front that keeps many.
+    /// A watch for a front that manages many.
     pub(crate) fn follow(
         &self,
         request: &WatchRequest,
@@ -367,7 +367,7 @@ impl EmbeddedStore {
         request: Request,
         size: usize,
     ) -> Answer {
-        // Given back by the writer when it takes the request.
+        // The writer releases the slot when it takes the request.
         self.shared.slots.acquire().await.map_err(|_| StoreError::Stopped)?.forget();
         let (to, wait) = oneshot::channel();
         let answer = Some(Reply { to, submissions: submissions.cloned() });

@@ -1,5 +1,6 @@
-//! When leases run out. Deadlines are the leader's own and on the monotonic clock; only grant, revocation and
-//! expiry are records. After a restart every lease gets its whole time to live again, as in etcd.
+//! When leases expire. The deadlines belong to the leader and use the monotonic clock; only grants,
+//! revocations and expiries are records. After a restart every lease gets its whole time to live again, as in
+//! etcd.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use crate::types::{LeaseId, StoreError};
 /// The longest time to live, in seconds; etcd's limit.
 const MAX_TTL: i64 = 9_000_000_000;
 
-/// Seconds a lease is granted for a wish; etcd gives at least two.
+/// The time to live that is granted for a requested one, in seconds. etcd grants at least two.
 pub(crate) fn checked_ttl(ttl: i64) -> Result<i64, StoreError> {
     if ttl > MAX_TTL { Err(StoreError::LeaseTtlTooLarge) } else { Ok(ttl.max(2)) }
 }
 
 #[derive(Default)]
 struct Deadlines {
-    /// Who leads, while that is not this member (or nobody, as far as it knows).
+    /// Set while this member does not lead: the leader, if it is known.
     follows: Option<Option<u64>>,
     of: HashMap<LeaseId, Duration>,
     order: BTreeSet<(Duration, LeaseId)>,
@@ -36,7 +37,7 @@ impl Lessor {
         Lessor { clock, deadlines: Mutex::default() }
     }
 
-    /// Starts, or starts anew, the time of a lease.
+    /// Starts or restarts the time to live of a lease.
     pub(crate) fn start(&self, id: LeaseId, ttl: i64) {
         let deadline = self.clock.monotonic() + Duration::from_secs(ttl.max(0).cast_unsigned());
         let mut deadlines = self.deadlines.lock();
@@ -49,7 +50,7 @@ impl Lessor {
         deadlines.order.insert((deadline, id));
     }
 
-    /// This member does not lead any more: the leader has the deadlines.
+    /// This member no longer leads. The leader has the deadlines.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
@@ -58,7 +59,7 @@ impl Lessor {
         *self.deadlines.lock() = Deadlines { follows: Some(leader), ..Deadlines::default() };
     }
 
-    /// This member leads now, and gives every lease its whole time.
+    /// This member leads now and gives every lease its whole time to live.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
@@ -68,7 +69,7 @@ impl Lessor {
         leases.into_iter().for_each(|(id, ttl)| self.start(id, ttl));
     }
 
-    /// Whether the deadlines are here.
+    /// Whether this member has the deadlines.
     pub(crate) fn leads(&self) -> Result<(), StoreError> {
         let follows = self.deadlines.lock().follows;
         follows.map_or(Ok(()), |leader| Err(StoreError::NotLeader { leader }))

@@ -1,8 +1,8 @@
 //! The log: append-only segment files with a contiguous index, one sync for everything buffered.
 //!
-//! A segment is named after its first index and preallocated. It is only followed by another once all of it
-//! is on disk, so a torn write can only be at the end of the last one. Segments go once their records are in
-//! a durable checkpoint, which is noted before they go: whichever of them a power cut brings back is known to
+//! A segment is named after its first index and preallocated. The next one is begun only once all of it is on
+//! disk, so a torn write can only be at the end of the last segment. Segments are deleted once a durable
+//! checkpoint has their records. That is noted first, so a segment that a power cut brings back is known to
 //! be superfluous.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -68,8 +68,8 @@ fn name(first: u64) -> String {
 }
 
 impl Log {
-    /// Makes the log of a new store, or goes on after a checkpoint with nothing else left: its first record
-    /// will be `first`.
+    /// Creates the log of a new store, or of one of which only a checkpoint is left. Its first record will be
+    /// `first`.
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
@@ -86,7 +86,7 @@ impl Log {
         Ok(Log { disk, store, segment_bytes, segments, file, next, synced, buffer, terms, hard })
     }
 
-    /// Reads all records after `applied`, in order, and makes the log ready to go on. `None` if there is no
+    /// Reads all records after `applied`, in order, and prepares the log for appending. `None` if there is no
     /// log.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
@@ -128,7 +128,7 @@ impl Log {
         let disk = Arc::clone(disk);
         let Read { mut segments, mut next, mut torn, .. } = read;
         let file = if superseded {
-            // The power went while it was begun anew behind what is purged.
+            // The power failed while the log was restarted behind the purged records.
             (next, torn) = (purged.index + 1, None);
             remove(&*disk, &segments).map_err(io)?;
             segments = VecDeque::from([Segment { first: next, length: SEGMENT_HEADER as u64 }]);
@@ -150,14 +150,14 @@ impl Log {
         LogId { term: self.terms.range(..=index).next_back().map_or(0, |(_, term)| *term), index }
     }
 
-    /// Cuts the files off before a record that is in one of them. What a power cut may leave on the way is
-    /// longer than asked for, but never has a gap.
+    /// Truncates the files before a record that is in one of them. A power cut meanwhile may leave more
+    /// records than asked for, but never a gap.
     fn cut(&mut self, since: u64) -> io::Result<()> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         while self.segments.back().is_some_and(|newest| newest.first > since) {
             let Some(newest) = self.segments.pop_back() else { break };
             let before = self.segments.back().ok_or_else(missing)?;
-            // The one before is no longer followed by another: the seal that says so goes first.
+            // The previous segment becomes the last one, so its seal is removed first.
             self.file = self.disk.open(&name(before.first))?;
             self.file.truncate(before.length)?;
             self.file.sync()?;
@@ -176,7 +176,7 @@ impl Log {
         self.file.allocate(self.segment_bytes.max(segment.length))
     }
 
-    /// Begins anew behind a record that the log never had.
+    /// Restarts the log behind a record that it never had.
     fn restart(&mut self, behind: LogId) -> io::Result<()> {
         self.hard.save(&*self.disk, self.hard.vote, behind)?;
         let first = behind.index + 1;
@@ -219,7 +219,7 @@ impl LogStorage for Log {
             if e.kind() != io::ErrorKind::StorageFull {
                 return Err(e);
             }
-            // Part of it may be there: remove it, so that what comes next is not written over half a record.
+            // Part of it may have been written. It is removed, so that nothing is written over half a record.
             let undone = self.file.truncate(segment.length).and_then(|()| self.file.sync());
             return Err(if undone.is_ok() { e } else { io::Error::other(e) });
         }
@@ -290,7 +290,7 @@ impl LogStorage for Log {
         }
         let superfluous = |second: &Segment| second.first <= up_to.index + 1;
         if !self.segments.get(1).is_some_and(superfluous) {
-            // Only noted: should it be forgotten, the records are still there.
+            // Noted in memory only: if it is lost, the records are still there.
             self.hard.purged = up_to;
             return Ok(());
         }
@@ -311,7 +311,7 @@ impl LogStorage for Log {
         let file = create_segment(&*self.disk, self.segment_bytes, self.store, self.next)?;
         let mut old = std::mem::replace(&mut self.file, file);
         if let Some(segment) = self.segments.back() {
-            // Only helps to find damage: a failure costs nothing else.
+            // The seal only helps to find damage, so a failure does no harm.
             let _ = old.append(&frame::seal(self.synced), segment.length);
         }
         self.segments.push_back(Segment { first: self.next, length: SEGMENT_HEADER as u64 });
@@ -363,8 +363,8 @@ fn open_hard(disk: &dyn Disk) -> Result<HardState, LogError> {
     }
 }
 
-/// The segments there are, without those that were purged and came back with a power cut. If the state that
-/// they were purged for is gone, they are all there is.
+/// The segments that exist, without purged ones that a power cut brought back. If the state that they were
+/// purged for is gone, all of them are needed.
 fn present(disk: &dyn Disk, purged: LogId, applied: u64) -> io::Result<Vec<u64>> {
     let mut firsts = segments(disk)?;
     if applied < purged.index {

@@ -1,5 +1,5 @@
-//! A store without a disk: the same state machine, watches and leases, nothing kept. For tests of what sits
-//! on a store, and the back end to compare the durable one with.
+//! A store without a disk: the same state machine, watches and leases, but nothing is durable. For tests of
+//! code that uses a store, and as the reference for the durable one.
 //!
 //! Leases expire when somebody looks: there is no thread.
 
@@ -52,7 +52,7 @@ impl MemoryStore {
         }
         for id in self.lessor.expired() {
             self.lessor.forget(id);
-            // A lease that is gone already needs no revoking.
+            // A lease that is already gone needs no revocation.
             let _ = self.apply_one(Request::LeaseRevoke { id });
         }
         self.apply_one(request)

@@ -275,7 +275,7 @@ pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
     // A cluster of its own from now on.
     (state.index, state.term, state.time, state.ceiling) = (1, 1, 0, 0);
     state.group = Group::default();
-    // Beside the place, and put there when it is whole.
+    // Built beside its place and moved there when it is complete.
     let mut building = dir.as_os_str().to_owned();
     building.push(".restoring");
     let building = PathBuf::from(building);

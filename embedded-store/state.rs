@@ -24,7 +24,7 @@ pub(crate) mod history;
 mod txn;
 pub(crate) mod watch;
 
-/// The revision of a store that was never written to, as in etcd.
+/// The revision of a store without any write, as in etcd.
 pub(crate) const FIRST_REVISION: u64 = 1;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,16 +71,15 @@ pub(crate) struct State {
     pub(crate) group: Group,
     /// Bytes of keys and values.
     pub(crate) bytes: u64,
-    /// A sum over all entries that does not depend on their order; what is read back from disk must have the
-    /// same.
+    /// An order-independent sum over all entries. A state that is read back from disk must have the same.
     pub(crate) checksum: u64,
-    /// What the keys changed since the last checkpoint are now, `None` for a key that is gone; not kept at
-    /// all while nobody writes checkpoints.
+    /// The keys that changed since the last checkpoint with their current entries, `None` for deleted keys.
+    /// Not tracked while nobody writes checkpoints.
     pub(crate) dirty: Option<Changes>,
 }
 
-/// Keys and what they are now. Every write hashes one, so not with the standard library's slower hasher; this
-/// one is seeded at random as well.
+/// Keys with their current entries. Every write hashes a key, so this uses a faster hasher than the standard
+/// library's; it is seeded at random as well.
 pub(crate) type Changes = HashMap<Bytes, Option<KeyValue>, foldhash::fast::RandomState>;
 
 impl State {
@@ -156,7 +155,7 @@ impl State {
                 self.group = Group { since: id, membership: membership.clone() };
                 Ok(Outcome::Done(self.revision))
             }
-            // The decoder lets none lie within another.
+            // The decoder does not accept nested batches.
             Request::Batch(_) => Ok(Outcome::Done(self.revision)),
         };
         if !events.is_empty() {
@@ -276,7 +275,8 @@ impl State {
         }
     }
 
-    /// Becomes another state; returns what differs, as changes at its revision. No history leads there.
+    /// Replaces this state by another one and returns the differences as changes at its revision. There is no
+    /// history in between.
     pub(crate) fn replace(&mut self, mut other: State) -> Arc<[Event]> {
         let revision = other.revision;
         let mut events = Vec::new();
@@ -301,13 +301,13 @@ impl State {
         events.into()
     }
 
-    /// Puts an entry back as it was stored; used when a checkpoint is read.
+    /// Restores a stored entry while a checkpoint is read.
     pub(crate) fn restore(&mut self, kv: KeyValue) {
         let old = self.keys.insert(kv.key.clone(), kv.clone());
         self.account(&kv.key, old.as_ref(), Some(&kv));
     }
 
-    /// Removes an entry, as a checkpoint says.
+    /// Removes an entry while a checkpoint is read.
     pub(crate) fn forget(&mut self, key: &Bytes) {
         if let Some(old) = self.keys.remove(key) {
             self.account(key, Some(&old), None);
@@ -434,7 +434,7 @@ pub(crate) fn select<'a>(
     key: &Bytes,
     end: Option<&Bytes>,
 ) -> impl Iterator<Item = (&'a Bytes, &'a KeyValue)> + use<'a> {
-    // A map's range panics on bounds the wrong way round, so an empty range is asked for as such.
+    // `BTreeMap::range` panics if the bounds are reversed, so such a range becomes an empty one.
     let (from, to) = match end {
         None => (Bound::Included(key.clone()), Bound::Included(key.clone())),
         Some(end) if end.as_ref() == [0] => (Bound::Included(key.clone()), Bound::Unbounded),

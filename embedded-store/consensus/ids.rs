@@ -1,15 +1,16 @@
-//! What members of a group name things by: records, votes, and each other.
+//! Identifiers in a group: of records, votes and members.
 
 use bytes::Bytes;
 
-/// What names a record: logs that have a record of the same id are the same up to it. Index 0 is before all.
+/// Identifies a record. Two logs that have a record of the same id are equal up to it. Index 0 is before all
+/// records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogId {
     pub(crate) term: u64,
     pub(crate) index: u64,
 }
 
-/// What a member has promised about terms. On disk before anybody hears of it.
+/// A member's vote in a term. It is on disk before anybody learns of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vote {
     pub(crate) term: u64,

@@ -1,9 +1,9 @@
-//! The two seams at which replication is put in: the log, and what it is applied to.
+//! The two seams for replication: the log, and the state that it is applied to.
 //!
-//! Shaped after openraft's `RaftLogStorage` and `RaftStateMachine`, whose own test suite both pass
-//! (`proof::raft`), but free of it: one server is a group of one member that writes the same records through
-//! the same traits, so members are added by something that drives these, not by a second way to write.
-//! Blocking, because a sync blocks: who drives them has a thread for it.
+//! They are shaped after openraft's `RaftLogStorage` and `RaftStateMachine` and pass openraft's test suite
+//! (`proof::raft`), but do not depend on it. A single server is a group of one that writes the same records
+//! through the same traits; a larger group only needs another driver, not a second way to write. The traits
+//! are blocking, because a sync blocks, so a driver needs a thread for them.
 
 use std::io;
 use std::ops::Range;
@@ -40,14 +40,14 @@ pub(crate) trait LogStorage: Send {
     /// been written and the log goes on; after any other it must not be used again.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// The records there are with these indexes.
+    /// The existing records with these indexes.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     fn read(&self, indexes: Range<u64>) -> Result<Vec<Record>, LogError>;
 
     /// Removes the record of this index and all after it, for good once it returns.
     fn truncate(&mut self, since: u64) -> io::Result<()>;
 
-    /// Forgets records up to this one, for which a durable state stands; it may be beyond the newest.
+    /// Forgets the records up to this one, which a durable state covers. It may be beyond the newest record.
     fn purge(&mut self, up_to: LogId) -> io::Result<()>;
 
     /// Begins a new file if the present one is full. Failing to is no harm.
@@ -71,10 +71,10 @@ pub(crate) trait StateMachine: Send + Sync {
     /// Applies committed records in order; answers in their order.
     fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>>;
 
-    /// All of the state, consistent, while it goes on.
+    /// A consistent copy of the state, taken while it goes on changing.
     fn snapshot(&self) -> Frozen;
 
-    /// Puts another member's state in the place of this one.
+    /// Replaces this state by another member's.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     fn install(&self, state: State);
 }

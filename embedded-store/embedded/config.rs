@@ -15,11 +15,10 @@ pub struct Config {
     pub history: HistoryLimits,
     /// Size of a log segment.
     pub segment_bytes: u64,
-    /// Log between two writes of the applied state, at least; it grows with the store, and during a burst of
-    /// many writers up to 32 times.
+    /// The least log between two checkpoints. It grows with the store, and up to 32 times during a burst of
+    /// many writers.
     pub checkpoint_bytes: u64,
-    /// What the applied state's file may have beyond four times what is alive in it before it is written
-    /// anew.
+    /// The applied state's file is rewritten once it exceeds four times its live data by this much.
     pub spare_bytes: u64,
     /// Lazy writes are on disk after this.
     pub lazy_flush: Duration,

@@ -1,4 +1,4 @@
-//! Reads what a directory holds, and says what was found.
+//! Reads a store's directory and reports what was found.
 
 use std::fs;
 use std::io;
@@ -54,7 +54,7 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>, alone: bool) -> Result
         Ok(opened) => opened,
         Err(CheckpointError::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(CheckpointError::Damaged { path: at, what }) => {
-            // The log is the truth; if it still reaches back to the beginning nothing is lost.
+            // Nothing is lost if the log still reaches back to the beginning.
             if !log::reaches_back(&**disk) {
                 return Err(OpenError::Damaged { path: at, what });
             }
@@ -92,7 +92,7 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>, alone: bool) -> Result
             log
         }
         Some(Opened { torn, mut log }) => {
-            // The state knows more than the log: what the log lost is in the state, and the log begins anew.
+            // The state has everything that the log lost, so the log restarts behind it.
             let lost = torn.unwrap_or_else(|| format!("the log ends before record {applied}"));
             recovery.torn_tail = Some(lost);
             let io = |source| OpenError::Io { path: disk.path(), source };
@@ -109,7 +109,7 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>, alone: bool) -> Result
     Ok(Loaded { state, checkpoints, checkpointed, log, recovery })
 }
 
-/// What a member brings into its group.
+/// What a member contributes to its group.
 pub(crate) struct Member {
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: Log,
@@ -128,7 +128,7 @@ impl Member {
     }
 }
 
-/// The one member of the group votes for itself, once; returns the term it writes in.
+/// The only member of the group votes for itself, once. Returns the term in which it writes.
 fn lead(log: &mut Log, newest: u64) -> io::Result<u64> {
     if let Some(vote) = log.vote() {
         return Ok(vote.term);

@@ -1,8 +1,8 @@
-//! The long way of a call: through the services by path, as a task of its own, piece by piece in both
+//! The general path of a call: a task of its own that goes through the tonic services, piece by piece in both
 //! directions.
 //!
-//! Nothing is made that the client does not read: the next piece of an answer is asked for when there is room
-//! for it.
+//! Nothing is produced that the client does not read: the next piece of an answer is requested when there is
+//! room for it.
 
 use std::convert::Infallible;
 use std::future::poll_fn;

@@ -263,7 +263,7 @@ fn op(op: &pb::RequestOp, most: usize) -> Result<Op, Status> {
         Some(Request::RequestPut(request)) => put(request),
         Some(Request::RequestDeleteRange(request)) => delete(request),
         Some(Request::RequestTxn(request)) => Ok(Op::Txn(Box::new(within(request, most)?))),
-        // etcd says no better.
+        // etcd's own answer.
         None => Err(status(StoreError::KeyNotFound)),
     }
 }

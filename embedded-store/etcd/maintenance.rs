@@ -71,7 +71,7 @@ impl pb::cluster_server::Cluster for Cluster {
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
-    /// Alarms are conditions here, not switches: they are raised and cleared with what causes them.
+    /// Alarms are conditions here: they are raised and cleared by their cause, not by requests.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
         let action = AlarmAction::try_from(request.into_inner().action);
@@ -139,7 +139,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let front = Arc::clone(&self.0);
-        // In a file without a name: it goes when the client does.
+        // In an unlinked file, which disappears with the call.
         let written = tokio::task::spawn_blocking(move || {
             let path = front.store.dir().join(format!("snapshot-{:x}.tmp", crate::embedded::new_identity()));
             let written = front.store.write_snapshot(&path, &[]);

@@ -69,7 +69,7 @@ enum NoRequest {
     Refused(Status),
 }
 
-/// Answers a call. That the client has gone meanwhile concerns nobody.
+/// Answers a call. It is no error if the client has gone meanwhile.
 pub(super) async fn answer(
     method: Method,
     context: Arc<Context>,
@@ -80,7 +80,7 @@ pub(super) async fn answer(
         Ok(Ok(message)) => tokio::select! {
             biased;
             answer = call(method, &context, message) => answer,
-            // It holds its place no longer than the client wants it to.
+            // The call ends when the client resets it.
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
         },
         Ok(Err(NoRequest::Refused(status))) => Err(status),
@@ -187,7 +187,8 @@ fn ranges(txn: &pb::TxnRequest) -> bool {
     })
 }
 
-/// Makes a call here, or elsewhere if it may take long: nobody else on this thread waits for it then.
+/// Makes a call on this thread, or elsewhere if it may take long, so that others on this thread do not wait
+/// for it.
 async fn at<T, F>(context: &Context, long: bool, call: impl FnOnce(Arc<Kv>) -> F) -> Result<T, Status>
 where
     T: Send + 'static,

@@ -29,7 +29,7 @@ pub(crate) trait Disk: Send + Sync {
 
 pub(crate) trait LogFile: Send {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// The same for what is at the end: behind it nothing counts, and what was there may be zeros afterwards.
+    /// Writes at the end of the file: nothing behind it counts, and what was there may be zeros afterwards.
     fn append(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_at(bytes, offset)
     }
@@ -151,7 +151,7 @@ impl LogFile for RealFile {
         let (from, more) = (i64::try_from(have), i64::try_from(length - have));
         let (Ok(from), Ok(more)) = (from, more) else { return Err(io::ErrorKind::FileTooLarge.into()) };
         match nix::fcntl::fallocate(&self.file, nix::fcntl::FallocateFlags::empty(), from, more) {
-            // A file system without preallocation: the log works all the same, a little slower.
+            // The file system has no preallocation. The log works all the same, a little slower.
             Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::ENOSYS) => self.file.set_len(length)?,
             other => other?,
         }

@@ -1,5 +1,5 @@
-//! How records lie in a segment, and what the end of a segment means. Pure: bytes in, records and a verdict
-//! out.
+//! The layout of records in a segment, and what the end of a segment means. Pure: bytes in, records and a
+//! verdict out.
 //!
 //! A frame is a header (length, checksum of the payload, index, index known to be on disk when it was
 //! written, checksum of the header) and the payload. Space not yet written reads as zeros.
@@ -155,7 +155,7 @@ fn read_frame(rest: &[u8], offset: usize) -> Result<(Header, usize), Unreadable>
 fn verdict(rest: &[u8], next: u64, what: String) -> End {
     for start in 1..rest.len().saturating_sub(HEADER) {
         let bytes = &rest[start..start + HEADER];
-        // Cheap first: almost no position looks like a later index.
+        // The cheap check first: almost no position looks like a later index.
         let index = u64::from_le_bytes(bytes[8..16].try_into().unwrap_or_default());
         if index <= next || index - next > rest.len() as u64 {
             continue;

@@ -1,7 +1,8 @@
-//! What a log must not forget and cannot keep among its records: the vote, and up to where it was purged.
+//! The durable state that cannot be among the log's records: the vote, and the record up to which the log was
+//! purged.
 //!
-//! A file of two copies, written and synced one after the other: a torn write spares the older one, and one
-//! flipped bit never takes back a vote.
+//! The file has two copies, which are written and synced one after the other. A torn write leaves the other
+//! copy intact, and one flipped bit never revokes a vote.
 
 use std::io;
 
@@ -41,7 +42,7 @@ impl HardState {
         let mut state = Self::new();
         match newest {
             Some((count, vote, purged)) => (state.count, state.vote, state.purged) = (count, vote, purged),
-            // The power went while it was made: nobody has heard of what it was to hold.
+            // The power failed while it was created, before anybody learned of its contents.
             None if bytes.iter().all(|byte| *byte == 0) || bytes.len() < APART as usize + COPY => {}
             None => return Ok(Err("neither of its copies matches its checksum".to_string())),
         }
@@ -49,7 +50,7 @@ impl HardState {
         Ok(Ok(state))
     }
 
-    /// Changes it, on disk first.
+    /// Changes both, on disk first.
     pub(crate) fn save(&mut self, disk: &dyn Disk, vote: Option<Vote>, purged: LogId) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,

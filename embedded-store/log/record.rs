@@ -32,14 +32,14 @@ pub(crate) enum Request {
     Ceiling {
         revision: u64,
     },
-    /// Go on from the ceiling: a crash may have lost revisions below it that somebody saw.
+    /// Continue from the ceiling: a crash may have lost revisions below it that somebody has seen.
     SkipToCeiling,
     /// Nothing; what a new leader begins its term with.
     Blank,
     /// Who is in the group from now on.
     Members(Membership),
-    /// Several, in this order, that a group agrees on together: one sync is for all of them. Never within one
-    /// another.
+    /// Several requests, in this order, that a group agrees on together with one sync. Batches are never
+    /// nested.
     Batch(Vec<Request>),
 }
 
@@ -184,7 +184,7 @@ impl Membership {
     }
 }
 
-/// What of a state is no key and no lease, in the form in which checkpoints and snapshots hold it.
+/// The part of a state that is neither a key nor a lease, as checkpoints and snapshots store it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group {
     /// The record that brought the membership.
@@ -344,7 +344,7 @@ fn decode_txn(input: &mut Input<'_>, depth: usize) -> Result<Txn, DecodeError> {
     let depth = depth.checked_sub(1).ok_or(DecodeError("transactions lie too deep in one another"))?;
     let durability = if input.u8()? == 0 { Durability::Synced } else { Durability::Lazy };
     let (compares, success, failure) = (input.u32()?, input.u32()?, input.u32()?);
-    // No `collect` with a size hint: a count is only believed as far as there is input for it.
+    // No `collect` with a size hint: a count is believed only as far as there is input for it.
     let mut txn = Txn { durability, ..Txn::default() };
     for _ in 0..compares {
         txn.compares.push(decode_compare(input)?);

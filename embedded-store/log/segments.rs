@@ -1,4 +1,4 @@
-//! Reading the segments of a directory, and what is wrong with them.
+//! Reads the segments of a directory and finds what is wrong with them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) fn read_segments(
         let bytes = disk.read(&name(*first)).map_err(io)?;
         let id = match read_header(&bytes, *first) {
             Ok(id) => id,
-            // The crash came while it was being made: nothing was ever acknowledged from it.
+            // A crash came while it was created. Nothing in it was ever acknowledged.
             Err(_) if last && bytes.iter().skip(SEGMENT_HEADER).all(|b| *b == 0) && position > 0 => {
                 disk.remove(&name(*first)).map_err(io)?;
                 break;

@@ -1,4 +1,4 @@
-//! Sealing of what must not be read by whoever holds a snapshot: the cluster's keys.
+//! Seals what the holder of a snapshot must not be able to read: the cluster's keys.
 //!
 //! AES-256-GCM under a key derived from a passphrase or token by PBKDF2-HMAC-SHA256. The name that a sealed
 //! value is stored under is authenticated with it, so values cannot be swapped.

@@ -1,7 +1,7 @@
-//! What every back end shares: the state behind its lock, the watches on it and the observers.
+//! What all back ends share: the state behind its lock, its watches and its observers.
 //!
-//! A back end decides when a record counts (at once in memory, after the log is on disk otherwise) and hands
-//! it to [`Core::apply`], one caller at a time. Everything else reads.
+//! A back end decides when a record is committed (at once in memory, otherwise after agreement) and passes it
+//! to [`Core::apply`], one caller at a time. Everything else only reads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,7 +51,7 @@ impl Core {
         })
     }
 
-    /// For a back end that makes the record only once it is its turn.
+    /// For a back end that builds the record while it holds the order.
     pub(crate) fn apply_next(&self, record: impl FnOnce(&State) -> Record) -> Result<Outcome, StoreError> {
         let _order = self.order.lock();
         let record = record(&self.state.read());
@@ -90,8 +90,8 @@ impl Core {
     }
 
     pub(crate) fn observe(&self, observer: Observer) -> u64 {
-        // Under the state's read lock no revision can come between; one already applied but not yet told of
-        // is skipped by `after`.
+        // The read lock keeps further revisions out. One that is applied but not yet published is skipped by
+        // `after`.
         let state = self.state.read();
         self.observers.write().push(Subscription { after: state.revision, observer });
         state.revision
@@ -104,7 +104,7 @@ impl Core {
         crate::state::watch::open(self, request)
     }
 
-    /// The same for a front that keeps many watches itself.
+    /// As [`watch`](Self::watch), for a front that manages many watches itself.
     pub(crate) fn follow(
         self: &Arc<Self>,
         request: &WatchRequest,
@@ -155,8 +155,8 @@ impl StateMachine for Core {
         Frozen::of(&self.state.read())
     }
 
-    /// Observers are told of what differs, as of one change. Watches that it concerns end: what was between
-    /// is not here to be told.
+    /// Observers get the differences as one change. Watches on changed keys end, because the changes in
+    /// between are not available here.
     fn install(&self, state: State) {
         let _order = self.order.lock();
         let change = {

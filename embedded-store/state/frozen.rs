@@ -1,4 +1,4 @@
-//! All of a state as it is at one moment, while the state goes on.
+//! A copy of all of a state at one moment, taken while the state goes on changing.
 
 use crate::log::record::Group;
 use crate::state::State;

@@ -78,15 +78,15 @@ impl History {
         self.trim(time);
     }
 
-    /// How long after `now` (in milliseconds, as the times of records) something is old enough to be let go.
-    /// A little more than its age, so that what was written within a while goes at one time.
+    /// How long after `now` (in milliseconds, like the times of records) something is old enough to be
+    /// dropped. A little more than the age limit, so that events of about the same time are dropped together.
     pub(crate) fn due(&self, now: u64) -> Option<Duration> {
         let oldest = self.batches.front().filter(|_| self.batches.len() > 1)?;
         let age = self.limits.age + (self.limits.age / 8).min(LONGEST_SLACK);
         Some((Duration::from_millis(oldest.time) + age).saturating_sub(Duration::from_millis(now)))
     }
 
-    /// Lets go of what is beyond the limits; the newest revision stays.
+    /// Drops what is beyond the limits. The newest revision stays.
     pub(crate) fn trim(&mut self, now: u64) {
         let age = u64::try_from(self.limits.age.as_millis()).unwrap_or(u64::MAX);
         while self.batches.len() > 1 {

@@ -1,10 +1,10 @@
-//! Transactions, and those within them: first it is decided which branches are taken, then whether all of it
-//! can be done, then it is done.
+//! Transactions and nested transactions, in three steps: decide which branches are taken, check that
+//! everything can be done, do it.
 
 use super::{Outcome, State};
 use crate::types::{Event, LeaseId, Op, OpResult, RangeResult, StoreError, Txn, TxnResult};
 
-/// What the transactions within a transaction have been decided to do.
+/// The decisions of nested transactions, in the order in which they are met.
 type Path<'a> = std::slice::Iter<'a, bool>;
 
 fn taken(path: &mut Path<'_>) -> bool {
@@ -16,7 +16,7 @@ impl State {
         let mut path = Vec::new();
         let succeeded = self.decide(txn, &mut path);
         let ops = txn.branch(succeeded);
-        // Everything that can refuse the transaction is looked at before anything changes.
+        // Everything that can refuse the transaction is checked before anything changes.
         self.accepts_writes(ops, &mut path.iter())?;
         self.accepts_reads(ops, &mut path.iter())?;
         let mut late = None;

@@ -7,8 +7,8 @@
 //! own.
 //!
 //! Waking a watch and sending it a message costs far more than one more event in the message. So the watches
-//! of a group get the same chunk, made once, and a group of many rests between two rounds (see [`pause`]);
-//! the one who publishes is asked to look again when the rest is over.
+//! of a group share one chunk, and a large group pauses between two rounds (see [`pause`]). The publisher is
+//! asked to look again when the pause is over.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
@@ -26,12 +26,12 @@ use crate::state::core::Core;
 use crate::state::history::Batch;
 use crate::types::{Event, StoreError, WatchBatch, WatchRequest, WatchStream, in_range};
 
-/// Revisions, and about how many bytes of them, that a watch takes from the ring at a time.
+/// The most revisions, and about the most bytes, that a watch takes from the ring at a time.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 512 * 1024;
-/// Revisions that a watch of the past looks at before it lets go of the state.
+/// How many revisions a watch of the past scans before it releases the state's lock.
 const SCANNED: usize = 4096;
-/// Watches from which on a group rests between rounds.
+/// From this many watches on, a group pauses between rounds.
 const BATCHING_WATCHES: usize = 32;
 const PAUSE_PER_WATCH: Duration = Duration::from_micros(15);
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
@@ -110,7 +110,7 @@ struct Groups {
 #[derive(Default)]
 pub(crate) struct Hub {
     groups: Mutex<Groups>,
-    /// Somebody calls [`Hub::release`] when it is time; without, no group is held back.
+    /// Set if somebody calls [`Hub::release`] in time. Otherwise no group is held back.
     paced: AtomicBool,
 }
 
@@ -293,7 +293,7 @@ impl Group {
             }
         }
         let chunk = Arc::new(chunk);
-        // One watch alone has no use for it.
+        // A single watch does not need it.
         matches.latest = (self.watches() > 1).then(|| Arc::clone(&chunk));
         Ok(Some(chunk))
     }
@@ -307,7 +307,7 @@ fn pause(watches: usize) -> Duration {
     PAUSE_PER_WATCH.saturating_mul(watches).min(LONGEST_PAUSE)
 }
 
-/// A place in the changes of a range. It never waits: its notifier says when to look again.
+/// A cursor in the changes of a range. It never waits; its notifier says when to look again.
 pub(crate) struct Cursor {
     core: Arc<Core>,
     group: Arc<Group>,
@@ -398,7 +398,7 @@ impl Cursor {
     /// The next changes that are there, `None` if there are none now. Watches of a range that are equally far
     /// get the same chunk.
     pub(crate) fn take(&mut self) -> Result<Option<Arc<Chunk>>, StoreError> {
-        // What comes from here on rings again.
+        // Changes from here on notify again.
         self.member.notified.store(false, Ordering::Release);
         if self.core.is_stopped() {
             return Err(StoreError::Stopped);

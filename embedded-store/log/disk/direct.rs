@@ -53,7 +53,7 @@ impl Direct {
         (skip < BLOCK).then_some(Direct { file, memory, skip, end: None, zeroed: 0, reserved })
     }
 
-    /// The file is changed in another way.
+    /// The file is changed by other means.
     pub(super) fn forget(&mut self) {
         (self.end, self.zeroed, self.reserved) = (None, 0, 0);
     }
@@ -63,7 +63,7 @@ impl Direct {
         self.reserved = self.reserved.max(length);
     }
 
-    /// Writes bytes behind which nothing counts. `file` is the same file, for reading.
+    /// Writes bytes at the end, behind which nothing counts. `file` is the same file, for reading.
     pub(super) fn append(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let block = BLOCK as u64;
         let mut head = (offset % block) as usize;
@@ -93,7 +93,7 @@ impl Direct {
         }
     }
 
-    /// Sees to it that blocks from `next` on are in use, within what is reserved.
+    /// Marks the blocks from `next` on as used, as far as space is reserved.
     fn ahead(&mut self, next: u64, size: usize) {
         if next <= self.zeroed {
             return;
@@ -101,7 +101,7 @@ impl Direct {
         self.zeroed = next;
         let left = (self.reserved - self.reserved % BLOCK as u64).saturating_sub(next);
         let zeros = usize::try_from(left).unwrap_or(ZEROS).min(ZEROS);
-        // It only saves time: what cannot be written is noticed when it counts.
+        // This only saves time. A real failure shows at the next append.
         if size <= SMALL && zeros > 0 && self.file.write_all_at(&NOTHING.0[..zeros], next).is_ok() {
             self.zeroed = next + zeros as u64;
         }
