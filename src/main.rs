@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Some("token") => server::token_command::main(&rest),
         Some("kubeconfig") => server::kubeconfig::main(&rest),
         Some("status") => agent::status::main(&rest),
+        Some("simulate") => agent::simulate::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
         Some("kubectl") => kubectl(rest),
         Some("completion") => completion(&rest),
@@ -57,6 +58,7 @@ fn command() -> Command {
         .subcommand(server::token_command::clap_command("token"))
         .subcommand(server::kubeconfig::clap_command("kubeconfig"))
         .subcommand(agent::status::clap_command("status"))
+        .subcommand(agent::simulate::clap_command("simulate"))
         .subcommand(agent::uninstall::clap_command("uninstall"))
         .subcommand(Command::new("version").about("Print the version"))
         .subcommand(

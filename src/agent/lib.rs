@@ -18,6 +18,7 @@ pub mod node;
 pub mod notify;
 pub mod problem;
 mod process;
+pub mod simulate;
 pub mod status;
 pub mod token;
 pub mod uninstall;

@@ -99,7 +99,7 @@ pub struct HttpsApi {
 }
 
 struct Inner {
-    transport: Transport,
+    transport: Arc<Transport>,
     certificate: Arc<CertificateSlot>,
     scheme: Scheme,
     authority: Authority,
@@ -122,16 +122,10 @@ impl HttpsApi {
         let tls = tls::client_config(&config, certificate.clone())?;
         let transport =
             Transport::new(Arc::new(tls), config.tls_server_name.as_deref(), config.connect_timeout)?;
-        let mut headers = Vec::new();
-        let user_agent = (USER_AGENT.as_str().to_string(), config.user_agent.clone());
-        for (name, value) in config.headers.iter().chain([&user_agent]) {
-            match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-                (Ok(name), Ok(value)) => headers.push((name, value)),
-                _ => return Err(ConfigError::Header { name: name.clone() }),
-            }
-        }
+        let mut headers = parsed_headers(&config.headers)?;
+        headers.extend(parsed_headers(&[(USER_AGENT.as_str().to_string(), config.user_agent.clone())])?);
         let inner = Inner {
-            transport,
+            transport: Arc::new(transport),
             certificate,
             scheme,
             authority,
@@ -140,6 +134,27 @@ impl HttpsApi {
             token_cache: Mutex::new(None),
             headers,
             call_timeout: config.call_timeout,
+        };
+        Ok(HttpsApi { inner: Arc::new(inner) })
+    }
+
+    /// The same server through the same connections, with further headers such as `Impersonate-User`. One of a name
+    /// that is sent already takes its place.
+    pub fn with_headers(&self, headers: &[(String, String)]) -> Result<Self, ConfigError> {
+        let more = parsed_headers(headers)?;
+        let mut all = self.inner.headers.clone();
+        all.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+        all.extend(more);
+        let inner = Inner {
+            transport: self.inner.transport.clone(),
+            certificate: self.inner.certificate.clone(),
+            scheme: self.inner.scheme.clone(),
+            authority: self.inner.authority.clone(),
+            prefix: self.inner.prefix.clone(),
+            token: self.inner.token.clone(),
+            token_cache: Mutex::new(None),
+            headers: all,
+            call_timeout: self.inner.call_timeout,
         };
         Ok(HttpsApi { inner: Arc::new(inner) })
     }
@@ -206,6 +221,17 @@ impl Inner {
             }
         }
     }
+}
+
+fn parsed_headers(headers: &[(String, String)]) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
+    let parsed = |(name, value): &(String, String)| match (
+        HeaderName::from_bytes(name.as_bytes()),
+        HeaderValue::from_str(value),
+    ) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err(ConfigError::Header { name: name.clone() }),
+    };
+    headers.iter().map(parsed).collect()
 }
 
 fn bearer_header(token: &str) -> Result<HeaderValue, RequestError> {

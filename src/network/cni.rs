@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::command::run;
+use crate::host::Host;
 use crate::{Config, NetworkError};
 
 /// Where the standard plugins are.
@@ -115,8 +115,8 @@ fn without_port_mappings(dump: &str, network: &str) -> String {
 }
 
 /// Port mappings of pods that were never torn down. A machine without iptables has none.
-pub(crate) async fn remove_port_mappings(network: &str) -> Result<(), NetworkError> {
-    let dump = match run("iptables-save", &["-t", "nat"], "").await {
+pub(crate) async fn remove_port_mappings(host: &dyn Host, network: &str) -> Result<(), NetworkError> {
+    let dump = match host.run("iptables-save", &["-t", "nat"], "").await {
         Ok(dump) => dump,
         Err(_) => return Ok(()),
     };
@@ -124,7 +124,7 @@ pub(crate) async fn remove_port_mappings(network: &str) -> Result<(), NetworkErr
     if script.is_empty() {
         return Ok(());
     }
-    run("iptables-restore", &["--noflush"], &script).await.map(|_| ())
+    host.run("iptables-restore", &["--noflush"], &script).await.map(|_| ())
 }
 
 /// What the CNI library caches of every attachment; its place is fixed.

@@ -4,7 +4,11 @@
 //! `FORWARD` chain, and leads to a chain of the instance's name. Where nothing is filtered there, nothing is done. Drops in nftables tables
 //! of others (firewalld's, say) cannot be overruled by anybody but them.
 
-use crate::command::run;
+use std::sync::Arc;
+
+use crate::host::{Host, HostCall};
+use crate::parts::{NetworkPart, own_range};
+use crate::routes::Peer;
 use crate::{Config, NetworkError};
 
 /// Name of the chain; iptables allows 28 letters.
@@ -56,22 +60,48 @@ fn removal(dump: &str, chain: &str) -> Option<String> {
 }
 
 /// The `filter` table; empty on a machine without iptables, or whose iptables does not work: nothing can be dropped by it.
-async fn dump() -> String {
-    run("iptables-save", &["-t", "filter"], "").await.unwrap_or_default()
+async fn dump(host: &dyn Host) -> String {
+    host.run("iptables-save", &["-t", "filter"], "").await.unwrap_or_default()
 }
 
-/// Brings our chain to where it is needed. To be repeated: who comes later may flush what was there before.
-pub(crate) async fn apply(config: &Config) -> Result<(), NetworkError> {
+/// Our chain where it is needed.
+pub(crate) struct Forwarding {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) config: Config,
+}
+
+impl NetworkPart for Forwarding {
+    fn name(&self) -> &'static str {
+        "rules for forwarded packets"
+    }
+
+    /// To be repeated: who comes later may flush what was there before, and nobody tells.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    fn reconcile<'a>(&'a mut self, peers: &'a [Peer]) -> HostCall<'a, ()> {
+        Box::pin(async move {
+            // Before there is a pod network nothing is forwarded.
+            match own_range(peers, &self.config.node_name) {
+                Some(_) => apply(&*self.host, &self.config).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+async fn apply(host: &dyn Host, config: &Config) -> Result<(), NetworkError> {
     let chain = chain_of(&config.table);
-    let Some(script) = wanted(&dump().await, &chain, &config.cluster_cidr) else { return Ok(()) };
-    run("iptables-restore", &["--noflush", "--wait", "5"], &script).await?;
+    let Some(script) = wanted(&dump(host).await, &chain, &config.cluster_cidr) else { return Ok(()) };
+    host.run("iptables-restore", &["--noflush", "--wait", "5"], &script).await?;
     tracing::info!(chain, "forwarded packets are filtered on this machine: pods' packets are let through");
     Ok(())
 }
 
-pub(crate) async fn remove(table: &str) -> Result<(), NetworkError> {
-    let Some(script) = removal(&dump().await, &chain_of(table)) else { return Ok(()) };
-    run("iptables-restore", &["--noflush", "--wait", "5"], &script).await.map(|_| ())
+pub(crate) async fn remove(host: &dyn Host, table: &str) -> Result<(), NetworkError> {
+    let Some(script) = removal(&dump(host).await, &chain_of(table)) else { return Ok(()) };
+    host.run("iptables-restore", &["--noflush", "--wait", "5"], &script).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -2,25 +2,34 @@
 //!
 //! Pods sit on a bridge made by the standard CNI plugins, with addresses of the node's `spec.podCIDR`. Other nodes' pods are
 //! reached by plain routes through their `InternalIP`, which needs one network between the nodes. What the kernel
-//! keeps is named after the instance, so that clean-up touches nothing else. Overlays, the service proxy, DNS and network
-//! policy are absent so far.
+//! keeps is named after the instance, so that clean-up touches nothing else. Each part ([`parts`]) is a loop of its own
+//! over one trait for the machine ([`host`]). Overlays, the service proxy, DNS and network policy are absent so far.
 
 mod addresses;
 mod boot;
 mod cni;
 mod command;
 mod forward;
+mod host;
 mod masquerade;
+mod netlink;
+mod parts;
+mod pod_network;
 mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use client::Informers;
+use client::{Informer, Informers};
 use k8s_openapi::api::core::v1::Node;
 use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
+
+use forward::Forwarding;
+use host::{Host, Linux};
+use parts::NetworkPart;
+use pod_network::PodNetwork;
+use routes::{Peer, Routes};
 
 pub use addresses::address_changes;
 pub use boot::forget_last_boot;
@@ -71,115 +80,54 @@ pub enum NetworkError {
     Range(String),
 }
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
 /// (upstream's `system:kube-proxy` may).
 pub fn start(config: Config, informers: &Informers, stage: &Stage) {
+    let host: Arc<dyn Host> = Arc::new(Linux);
     let nodes = informers.of::<Node>();
+    let pod_network = PodNetwork { host: host.clone(), config: config.clone(), applied: None };
+    keep_part(pod_network, &nodes, stage);
+    keep_part(Forwarding { host: host.clone(), config: config.clone() }, &nodes, stage);
+    keep_part(Routes::new(host, &config), &nodes, stage);
+}
+
+/// Runs one part as a task of its own, which looks whenever a node's address or range has changed.
+fn keep_part(part: impl NetworkPart, nodes: &Informer<Node>, stage: &Stage) {
     let changed = Arc::new(Notify::new());
     let wake = changed.clone();
     nodes.on_change(move |change| {
-        let network_of = |node: &Option<Arc<Node>>| node.as_deref().and_then(routes::Peer::of);
+        let network_of = |node: &Option<Arc<Node>>| node.as_deref().and_then(Peer::of);
         if network_of(&change.old) != network_of(&change.new) {
             wake.notify_one();
         }
     });
-    let task_stage = stage.clone();
-    stage.spawn_cancellable("network", OnExit::Stop, async move {
+    let (name, nodes) = (format!("network: {}", part.name()), nodes.clone());
+    stage.spawn_cancellable(&name, OnExit::Stop, async move {
         nodes.synced().await;
-        let mut state = State { config, applied_cidr: None, routes: None };
-        let mut delay = FIRST_RETRY;
-        loop {
-            let peers: Vec<_> = nodes.list(None).iter().filter_map(|node| routes::Peer::of(node)).collect();
-            match state.reconcile(&peers, &task_stage).await {
-                Ok(()) => {
-                    delay = FIRST_RETRY;
-                    // Nobody tells when another program changes the machine's iptables.
-                    let _ = tokio::time::timeout(LOOK_AGAIN, changed.notified()).await;
-                }
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), retry = ?delay, "the pod network is not set up");
-                    tokio::select! {
-                        () = changed.notified() => {}
-                        () = tokio::time::sleep(delay) => {}
-                    }
-                    delay = (delay * 2).min(LONGEST_RETRY);
-                }
-            }
-        }
+        let peers = || nodes.list(None).iter().filter_map(|node| Peer::of(node)).collect();
+        parts::keep(part, peers, changed).await;
     });
 }
 
 /// Removes what [`start`] left in the kernel, and nothing that does not carry the instance's name. Answers with a sentence
 /// for each thing that could not be removed.
 pub async fn clean_up(config: &Config) -> Vec<String> {
-    let mut left = routes::remove_recorded(&config.state_dir).await;
-    left.extend(masquerade::remove(&config.table).await.err().map(|error| chain(&error)));
-    left.extend(forward::remove(&config.table).await.err().map(|error| chain(&error)));
-    left.extend(cni::remove_port_mappings(&config.network_name).await.err().map(|error| chain(&error)));
-    left.extend(masquerade::remove_empty_nat(&config.state_dir).await.err().map(|error| chain(&error)));
-    left.extend(
-        cni::remove_cached_results(&config.network_name, &config.state_dir).err().map(|error| chain(&error)),
-    );
-    left.extend(routes::remove_link(&config.bridge).await.err().map(|error| chain(&error)));
+    let host = &Linux;
+    let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
+    let mut left = routes::remove_recorded(host, &config.state_dir).await;
+    left.extend(said(masquerade::remove(host, &config.table).await));
+    left.extend(said(forward::remove(host, &config.table).await));
+    left.extend(said(cni::remove_port_mappings(host, &config.network_name).await));
+    left.extend(said(masquerade::remove_empty_nat(host, &config.state_dir).await));
+    left.extend(said(cni::remove_cached_results(&config.network_name, &config.state_dir)));
+    left.extend(said(host.remove_link(&config.bridge).await));
     left
-}
-
-struct State {
-    config: Config,
-    /// The pod range that the CNI configuration and the table were last written for.
-    applied_cidr: Option<String>,
-    routes: Option<routes::Routes>,
-}
-
-impl State {
-    async fn reconcile(&mut self, peers: &[routes::Peer], stage: &Stage) -> Result<(), NetworkError> {
-        let own = peers.iter().find(|peer| peer.name == self.config.node_name);
-        if let Some(cidr) = own.and_then(|own| own.pod_cidr.clone())
-            && self.applied_cidr.as_ref() != Some(&cidr)
-        {
-            enable_forwarding(&self.config.state_dir)?;
-            masquerade::apply(&self.config, &cidr).await?;
-            cni::write(&self.config, &cidr)?;
-            tracing::info!(%cidr, bridge = self.config.bridge, "pod network is configured");
-            self.applied_cidr = Some(cidr);
-        }
-        if self.applied_cidr.is_some() {
-            forward::apply(&self.config).await?;
-        }
-        if self.routes.is_none() {
-            self.routes = Some(routes::Routes::open(&self.config.state_dir, stage)?);
-        }
-        let Some(routes) = &mut self.routes else { return Ok(()) };
-        let (wanted, refused) = routes::wanted(peers, &self.config.node_name, &self.config.cluster_cidr)?;
-        routes.tell_refused(refused);
-        routes.reconcile(&wanted).await
-    }
-}
-
-/// Where the kernel keeps whether it forwards between interfaces.
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
-
-/// Pods reach other machines only if the kernel forwards. What was there before is noted for [`clean_up`]'s caller.
-fn enable_forwarding(state_dir: &std::path::Path) -> Result<(), NetworkError> {
-    let failed = |path: PathBuf| move |source| NetworkError::File { path, source };
-    let before = std::fs::read_to_string(FORWARDING).map_err(failed(FORWARDING.into()))?;
-    if before.trim() == "1" {
-        return Ok(());
-    }
-    std::fs::create_dir_all(state_dir).map_err(failed(state_dir.into()))?;
-    let note = state_dir.join("forwarding-was-off");
-    std::fs::write(&note, before).map_err(failed(note))?;
-    std::fs::write(FORWARDING, "1").map_err(failed(FORWARDING.into()))
 }
 
 /// Switches forwarding off again if this node switched it on.
 pub fn restore_forwarding(config: &Config) {
-    if config.state_dir.join("forwarding-was-off").exists()
-        && let Err(error) = std::fs::write(FORWARDING, "0")
+    if config.state_dir.join(pod_network::NOTE).exists()
+        && let Err(error) = Linux.set_sysctl(pod_network::FORWARDING, "0")
     {
         tracing::warn!(%error, "forwarding stays on");
     }

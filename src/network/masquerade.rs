@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::command::run;
+use crate::host::Host;
 use crate::{Config, NetworkError};
 
 /// The whole table, replaced in one transaction.
@@ -28,12 +28,12 @@ fn note_file(state_dir: &Path) -> PathBuf {
 }
 
 /// Notes which tables there are, once, before the first of ours.
-async fn note_tables(state_dir: &Path) -> Result<(), NetworkError> {
+async fn note_tables(host: &dyn Host, state_dir: &Path) -> Result<(), NetworkError> {
     let path = note_file(state_dir);
     if path.exists() {
         return Ok(());
     }
-    let tables = run("nft", &["list", "tables"], "").await?;
+    let tables = host.run("nft", &["list", "tables"], "").await?;
     let written = fs::create_dir_all(state_dir).and_then(|()| fs::write(&path, tables));
     written.map_err(|source| NetworkError::File { path, source })
 }
@@ -46,28 +46,30 @@ fn has_no_rule(listing: &str) -> bool {
 }
 
 /// Removes iptables' `nat` tables that were not there before us and in which nobody has anything.
-pub(crate) async fn remove_empty_nat(state_dir: &Path) -> Result<(), NetworkError> {
+pub(crate) async fn remove_empty_nat(host: &dyn Host, state_dir: &Path) -> Result<(), NetworkError> {
     let Ok(before) = fs::read_to_string(note_file(state_dir)) else { return Ok(()) };
     for family in ["ip", "ip6"] {
         if before.lines().any(|line| line.trim() == format!("table {family} nat")) {
             continue;
         }
-        let Ok(listing) = run("nft", &["list", "table", family, "nat"], "").await else { continue };
+        let Ok(listing) = host.run("nft", &["list", "table", family, "nat"], "").await else { continue };
         if has_no_rule(&listing) {
-            run("nft", &["delete", "table", family, "nat"], "").await?;
+            host.run("nft", &["delete", "table", family, "nat"], "").await?;
         }
     }
     Ok(())
 }
 
-pub(crate) async fn apply(config: &Config, pod_cidr: &str) -> Result<(), NetworkError> {
-    note_tables(&config.state_dir).await?;
-    run("nft", &["-f", "-"], &script(&config.table, pod_cidr, &config.cluster_cidr)).await.map(|_| ())
+pub(crate) async fn apply(host: &dyn Host, config: &Config, pod_cidr: &str) -> Result<(), NetworkError> {
+    note_tables(host, &config.state_dir).await?;
+    host.run("nft", &["-f", "-"], &script(&config.table, pod_cidr, &config.cluster_cidr)).await.map(|_| ())
 }
 
 /// Removes the table; that there is none is fine.
-pub(crate) async fn remove(table: &str) -> Result<(), NetworkError> {
-    run("nft", &["-f", "-"], &format!("add table ip {table}\ndelete table ip {table}\n")).await.map(|_| ())
+pub(crate) async fn remove(host: &dyn Host, table: &str) -> Result<(), NetworkError> {
+    host.run("nft", &["-f", "-"], &format!("add table ip {table}\ndelete table ip {table}\n"))
+        .await
+        .map(|_| ())
 }
 
 #[cfg(test)]

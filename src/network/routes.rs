@@ -10,15 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
-use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::{Handle, RouteMessageBuilder};
-use supervisor::{OnExit, Stage};
 
-use crate::{NetworkError, chain};
+use crate::host::{Host, HostCall};
+use crate::parts::NetworkPart;
+use crate::{Config, NetworkError, chain};
 
 /// What the network needs to know of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,16 +115,18 @@ impl Range {
     }
 }
 
-fn parse(cidr: &str) -> Result<(Ipv4Addr, u8), NetworkError> {
+pub(crate) fn parse(cidr: &str) -> Result<(Ipv4Addr, u8), NetworkError> {
     let wrong = || NetworkError::Range(cidr.to_string());
     let (address, prefix) = cidr.split_once('/').ok_or_else(wrong)?;
     let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(wrong)?;
     Ok((address.parse().map_err(|_| wrong())?, prefix))
 }
 
-/// The routes that were made and the way to make more.
+/// The routes to other nodes' pods.
 pub(crate) struct Routes {
-    handle: Handle,
+    host: Arc<dyn Host>,
+    own_name: String,
+    cluster_cidr: String,
     file: PathBuf,
     /// Noted in the file; each was made or is about to be.
     noted: Table,
@@ -133,6 +134,20 @@ pub(crate) struct Routes {
     made: Table,
     /// Told of in the log.
     refused: Refusals,
+}
+
+impl NetworkPart for Routes {
+    fn name(&self) -> &'static str {
+        "routes to other nodes' pods"
+    }
+
+    fn reconcile<'a>(&'a mut self, peers: &'a [Peer]) -> HostCall<'a, ()> {
+        Box::pin(async move {
+            let (wanted, refused) = wanted(peers, &self.own_name, &self.cluster_cidr)?;
+            self.tell_refused(refused);
+            self.bring(&wanted).await
+        })
+    }
 }
 
 fn note_file(state_dir: &Path) -> PathBuf {
@@ -145,17 +160,22 @@ fn read_note(file: &Path) -> Table {
 }
 
 impl Routes {
-    pub(crate) fn open(state_dir: &Path, stage: &Stage) -> Result<Self, NetworkError> {
-        let failed = |source| NetworkError::Run { program: "netlink".to_string(), source };
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
-        stage.spawn_cancellable("netlink", OnExit::Done, connection);
-        let file = note_file(state_dir);
+    pub(crate) fn new(host: Arc<dyn Host>, config: &Config) -> Self {
+        let file = note_file(&config.state_dir);
         let noted = read_note(&file);
-        Ok(Routes { handle, file, noted, made: Table::new(), refused: Refusals::new() })
+        Routes {
+            host,
+            own_name: config.node_name.clone(),
+            cluster_cidr: config.cluster_cidr.clone(),
+            file,
+            noted,
+            made: Table::new(),
+            refused: Refusals::new(),
+        }
     }
 
     /// Tells once of each range that gets no route.
-    pub(crate) fn tell_refused(&mut self, refused: Refusals) {
+    fn tell_refused(&mut self, refused: Refusals) {
         for (node, why) in &refused {
             if self.refused.get(node) != Some(why) {
                 tracing::warn!(%node, why, "no route to the pods of this node: its range cannot be right");
@@ -164,7 +184,7 @@ impl Routes {
         self.refused = refused;
     }
 
-    pub(crate) async fn reconcile(&mut self, wanted: &Table) -> Result<(), NetworkError> {
+    async fn bring(&mut self, wanted: &Table) -> Result<(), NetworkError> {
         let stale: Vec<_> = self
             .noted
             .iter()
@@ -177,7 +197,7 @@ impl Routes {
             self.write(note)?;
         }
         for (cidr, gateway) in stale {
-            remove(&self.handle, &cidr, gateway).await?;
+            self.host.remove_route(&cidr, gateway).await?;
             self.made.remove(&cidr);
         }
         let mut first_error = None;
@@ -185,7 +205,7 @@ impl Routes {
             if self.made.get(cidr) == Some(gateway) {
                 continue;
             }
-            match replace(&self.handle, cidr, *gateway).await {
+            match self.host.replace_route(cidr, *gateway).await {
                 Ok(()) => {
                     tracing::info!(%cidr, via = %gateway, "route to another node's pods is set");
                     self.made.insert(cidr.clone(), *gateway);
@@ -213,85 +233,13 @@ impl Routes {
     }
 }
 
-fn message(cidr: &str, gateway: Ipv4Addr) -> Result<RouteMessage, NetworkError> {
-    let (address, prefix) = parse(cidr)?;
-    Ok(RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, prefix).gateway(gateway).build())
-}
-
-async fn replace(handle: &Handle, cidr: &str, gateway: Ipv4Addr) -> Result<(), NetworkError> {
-    let failed = |source| NetworkError::Route {
-        destination: cidr.to_string(),
-        gateway: gateway.to_string(),
-        source: Box::new(source),
-    };
-    handle.route().add(message(cidr, gateway)?).replace().execute().await.map_err(failed)
-}
-
-/// No such route, no such device, no such process (what the kernel says of a missing route).
-fn is_absent(error: &rtnetlink::Error) -> bool {
-    let rtnetlink::Error::NetlinkError(message) = error else { return false };
-    let code = message.raw_code().abs();
-    [nix::errno::Errno::ENOENT, nix::errno::Errno::ESRCH, nix::errno::Errno::ENODEV]
-        .iter()
-        .any(|errno| *errno as i32 == code)
-}
-
-async fn remove(handle: &Handle, cidr: &str, gateway: Ipv4Addr) -> Result<(), NetworkError> {
-    match handle.route().del(message(cidr, gateway)?).execute().await {
-        Ok(()) => Ok(()),
-        Err(error) if is_absent(&error) => Ok(()),
-        Err(source) => Err(NetworkError::Route {
-            destination: cidr.to_string(),
-            gateway: gateway.to_string(),
-            source: Box::new(source),
-        }),
-    }
-}
-
-/// Runs `task` with a netlink connection of its own.
-async fn with_netlink<T>(task: impl AsyncFnOnce(Handle) -> T) -> Result<T, NetworkError> {
-    let failed = |source| NetworkError::Run { program: "netlink".to_string(), source };
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
-    let mut connection = std::pin::pin!(connection);
-    let mut task = std::pin::pin!(task(handle));
-    tokio::select! {
-        outcome = &mut task => return Ok(outcome),
-        () = &mut connection => {}
-    }
-    Ok(task.await)
-}
-
 /// Removes every route that is noted; a sentence for each that stays.
-pub(crate) async fn remove_recorded(state_dir: &Path) -> Vec<String> {
-    let noted = read_note(&note_file(state_dir));
-    if noted.is_empty() {
-        return Vec::new();
+pub(crate) async fn remove_recorded(host: &dyn Host, state_dir: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for (cidr, gateway) in read_note(&note_file(state_dir)) {
+        left.extend(host.remove_route(&cidr, gateway).await.err().map(|error| chain(&error)));
     }
-    let removal = async |handle: Handle| {
-        let mut left = Vec::new();
-        for (cidr, gateway) in &noted {
-            left.extend(remove(&handle, cidr, *gateway).await.err().map(|error| chain(&error)));
-        }
-        left
-    };
-    with_netlink(removal).await.unwrap_or_else(|error| vec![chain(&error)])
-}
-
-/// Removes an interface; that there is none is fine.
-pub(crate) async fn remove_link(name: &str) -> Result<(), NetworkError> {
-    let removal = async |handle: Handle| -> Result<(), rtnetlink::Error> {
-        let found = handle.link().get().match_name(name.to_string()).execute().try_next().await;
-        match found {
-            Ok(Some(link)) => handle.link().del(link.header.index).execute().await,
-            Ok(None) => Ok(()),
-            Err(error) if is_absent(&error) => Ok(()),
-            Err(error) => Err(error),
-        }
-    };
-    with_netlink(removal).await?.map_err(|error| NetworkError::Failed {
-        program: format!("removing interface {name}"),
-        message: error.to_string(),
-    })
+    left
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod kubectl_versions;
 mod node;
 mod restart;
 mod s3;
+mod simulate;
 mod snapshot;
 mod status;
 mod systemd_machine;

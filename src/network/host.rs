@@ -1,0 +1,56 @@
+//! The machine's network as this crate changes it: programs that take scripts (`nft`, iptables), switches of the kernel, routes
+//! and interfaces. [`Linux`] is the real one; tests write down what was asked for, in order.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use client::BoxFuture;
+
+use crate::{NetworkError, command, netlink};
+
+/// The answer to a change, while it is being made.
+pub(crate) type HostCall<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
+
+pub(crate) trait Host: Send + Sync {
+    /// Runs a program with a script on its input; its output.
+    fn run<'a>(&'a self, program: &'a str, arguments: &'a [&'a str], input: &'a str) -> HostCall<'a, String>;
+    fn sysctl(&self, path: &str) -> Result<String, NetworkError>;
+    fn set_sysctl(&self, path: &str, value: &str) -> Result<(), NetworkError>;
+    /// Makes a route, or changes the one to the same destination.
+    fn replace_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()>;
+    /// That there is none is fine.
+    fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()>;
+    /// Removes an interface; that there is none is fine.
+    fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()>;
+}
+
+/// The machine that we run on.
+pub(crate) struct Linux;
+
+impl Host for Linux {
+    fn run<'a>(&'a self, program: &'a str, arguments: &'a [&'a str], input: &'a str) -> HostCall<'a, String> {
+        Box::pin(command::run(program, arguments, input))
+    }
+
+    fn sysctl(&self, path: &str) -> Result<String, NetworkError> {
+        let failed = |source| NetworkError::File { path: Path::new(path).to_path_buf(), source };
+        std::fs::read_to_string(path).map(|text| text.trim().to_string()).map_err(failed)
+    }
+
+    fn set_sysctl(&self, path: &str, value: &str) -> Result<(), NetworkError> {
+        let failed = |source| NetworkError::File { path: Path::new(path).to_path_buf(), source };
+        std::fs::write(path, value).map_err(failed)
+    }
+
+    fn replace_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
+        Box::pin(netlink::replace_route(destination, gateway))
+    }
+
+    fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
+        Box::pin(netlink::remove_route(destination, gateway))
+    }
+
+    fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()> {
+        Box::pin(netlink::remove_link(name))
+    }
+}
