@@ -26,6 +26,9 @@ log=/var/log/minik8s.log
 bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
 flags=${INSTALL_MINIK8S_EXEC:-}
 
+# Processor time that building takes from nothing, in minutes (docs/BENCHMARKS.md).
+build_minutes=14
+
 say() { echo "minik8s: $*"; }
 die() { echo "install.sh: $*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -226,7 +229,11 @@ build() {
     die "building needs Rust 1.90 or newer, and rustup cannot be fetched: install Rust (https://rustup.rs), then run this again"
   fi
   install_packages build
-  say "building (some minutes the first time)"
+  if [ -d "$here/target/release/deps" ]; then
+    say "building what has changed; cargo tells how far it is"
+  else
+    say "building from nothing: about $(((build_minutes + $(nproc) - 1) / $(nproc))) minutes on the $(nproc) processors of this machine; cargo tells how far it is"
+  fi
   (cd "$here" && $cargo build --release --bin minik8s) || die "the build failed; see the messages above"
 }
 
@@ -420,7 +427,23 @@ Keep this key elsewhere, snapshots are restored with it; it is shown once, and l
 TEXT
 }
 
+# What stands at the head of this file; there is none when it comes through a pipe.
+usage() {
+  case $0 in
+    *install.sh) sed -n '2,/^set -eu/{/^#/s/^# \{0,1\}//p;}' "$0" ;;
+    *) echo "install.sh installs minik8s; save it to a file and run 'sh install.sh --help' to read more" ;;
+  esac
+}
+
 main() {
+  case ${1-} in
+    '') ;;
+    -h | --help | help) usage; return 0 ;;
+    *)
+      echo "install.sh: unknown argument $1; flags for minik8s go into INSTALL_MINIK8S_EXEC, and --help tells more" >&2
+      exit 2
+      ;;
+  esac
   check
   if [ -n "$here" ]; then build; else download; fi
   install_program
@@ -433,4 +456,4 @@ main() {
 }
 
 # At the very end, so that a download that was cut off does nothing.
-main
+main "$@"

@@ -136,6 +136,11 @@ fn what_is_missing_is_said_in_one_line() {
     assert!(said.contains("set INSTALL_MINIK8S_BASE_URL"), "{said}");
     let said = site.shell(&line, &[("MINIK8S_URL", "https://192.0.2.1:6443")]).failed();
     assert!(said.contains("MINIK8S_TOKEN is not"), "{said}");
+    let said = site.shell(&format!("{line} --frob"), &[]).failed();
+    assert!(said.contains("unknown argument --frob") && said.contains("--help"), "{said}");
+    let help = site.shell(&format!("{line} --help"), &[]).ok();
+    assert!(help.starts_with("Installs minik8s") && help.contains("INSTALL_MINIK8S_EXEC"), "{help}");
+    assert!(!site.path("bin/minik8s").exists(), "help installs nothing");
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-s"]).current_dir("/");
     let said = run(&mut nobody, &fs::read_to_string(&lone).unwrap()).failed();
