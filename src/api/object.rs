@@ -3,9 +3,12 @@
 //! Stored bytes are JSON without `metadata.resourceVersion`, because only the commit knows it; the object remembers
 //! where to splice it in, so store, watch cache and every client share one `Bytes`. Objects that came over the wire
 //! have the version in their bytes already. Encoding puts `apiVersion`, `kind`, `metadata` first, which is what makes
-//! the splice point cheap to find again.
+//! the splice point cheap to find again; `metadata.managedFields` comes first in the metadata, so that readers of the
+//! typed form, who have no use for it, are spared it.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -201,7 +204,22 @@ impl Object {
 
     /// The whole object as a tree, resourceVersion included.
     pub fn tree(&self) -> Result<Value, ObjectError> {
-        let mut tree: Value = serde_json::from_slice(&self.bytes)?;
+        self.tree_of(&self.bytes)
+    }
+
+    /// The object as a tree without `metadata.managedFields`.
+    pub fn tree_without_managed_fields(&self) -> Result<Value, ObjectError> {
+        self.tree_of(&without_managed_fields(&self.bytes))
+    }
+
+    /// The JSON of `metadata.managedFields`; none if there are none, or the bytes are not in the stored form.
+    pub fn managed_fields(&self) -> Option<Bytes> {
+        let found = managed_fields(&self.bytes)?;
+        Some(self.bytes.slice(found.value))
+    }
+
+    fn tree_of(&self, bytes: &[u8]) -> Result<Value, ObjectError> {
+        let mut tree: Value = serde_json::from_slice(bytes)?;
         if self.splice.is_some() {
             let metadata =
                 tree.get_mut("metadata").and_then(Value::as_object_mut).ok_or(ObjectError::Shape)?;
@@ -210,7 +228,8 @@ impl Object {
         Ok(tree)
     }
 
-    /// The object as its type. Decodes on first use; later calls, from any reader, share the result.
+    /// The object as its type, without `managedFields`. Decodes on first use; later calls, from any reader, share the
+    /// result.
     pub fn typed<K: Kinded>(&self) -> Result<Arc<K>, ObjectError> {
         let known = self.typed.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(typed) = known {
@@ -239,13 +258,13 @@ impl Object {
 
     /// The typed form once what upstream lets a body leave out is filled in; none if that is not what is wrong.
     fn decode_completed<K: Kinded>(&self) -> Option<K> {
-        let mut tree = serde_json::from_slice(&self.bytes).ok()?;
+        let mut tree = serde_json::from_slice(&without_managed_fields(&self.bytes)).ok()?;
         let is_changed = schema::complete(schema::for_kind(K::row())?, &mut tree);
         is_changed.then(|| serde_json::from_value(tree).ok())?
     }
 
     fn decode<K: Kinded>(&self) -> Result<K, ObjectError> {
-        let mut typed: K = match serde_json::from_slice(&self.bytes) {
+        let mut typed: K = match serde_json::from_slice(&without_managed_fields(&self.bytes)) {
             Ok(typed) => typed,
             Err(error) => self.decode_completed().ok_or(error)?,
         };
@@ -263,7 +282,16 @@ impl std::fmt::Debug for Object {
 }
 
 /// Encodes a tree in the stored form: no resourceVersion, `apiVersion`, `kind` and `metadata` first.
-pub fn encode(tree: Value) -> Result<Bytes, ObjectError> {
+pub fn encode(mut tree: Value) -> Result<Bytes, ObjectError> {
+    let metadata = tree.get_mut("metadata").and_then(Value::as_object_mut);
+    let managed =
+        metadata.and_then(|metadata| metadata.remove("managedFields")).filter(|list| !list.is_null());
+    let managed = managed.map(|list| serde_json::to_vec(&list)).transpose()?;
+    encode_managed(tree, managed.as_deref())
+}
+
+/// The same for a tree that has no `managedFields`, whose JSON is given beside it.
+pub fn encode_managed(tree: Value, managed: Option<&[u8]>) -> Result<Bytes, ObjectError> {
     let Value::Object(mut tree) = tree else { return Err(ObjectError::Shape) };
     let Some(Value::Object(mut metadata)) = tree.remove("metadata") else { return Err(ObjectError::Shape) };
     metadata.remove("resourceVersion");
@@ -274,7 +302,13 @@ pub fn encode(tree: Value) -> Result<Bytes, ObjectError> {
             write_member(&mut out, key, &value)?;
         }
     }
-    write_member(&mut out, "metadata", &metadata)?;
+    out.extend_from_slice(if out.len() == 1 { b"\"metadata\":{" } else { b",\"metadata\":{" });
+    if let Some(managed) = managed {
+        out.extend_from_slice(MANAGED_FIELDS);
+        out.extend_from_slice(managed);
+    }
+    write_rest(&mut out, &metadata)?;
+    out.push(b'}');
     write_rest(&mut out, &tree)?;
     out.push(b'}');
     // The bytes live as long as the object and its history: no spare room.
@@ -298,18 +332,83 @@ fn write_member(out: &mut Vec<u8>, key: &str, value: &impl serde::Serialize) -> 
 }
 
 const METADATA: &[u8] = b"\"metadata\":{";
+const MANAGED_FIELDS: &[u8] = b"\"managedFields\":";
+
+/// Where `metadata.managedFields` are in bytes.
+struct Found {
+    value: Range<usize>,
+    /// The member with its comma.
+    member: Range<usize>,
+}
+
+/// Finds managed fields where the stored form has them: first in the metadata, or after the resourceVersion.
+fn managed_fields(bytes: &[u8]) -> Option<Found> {
+    let mut at = metadata_start(bytes)?;
+    if let Some(version) = bytes[at..].strip_prefix(b"\"resourceVersion\":\"") {
+        let end = version.iter().position(|byte| *byte == b'"')?;
+        at = bytes.len() - version.len() + end + 2;
+    }
+    let rest = bytes.get(at..)?;
+    let list = rest.strip_prefix(MANAGED_FIELDS).filter(|list| list.starts_with(b"["))?;
+    let start = at + MANAGED_FIELDS.len();
+    let end = start + closing(list)?;
+    let member = match bytes.get(end)? {
+        b',' => at..end + 1,
+        _ if bytes[at - 1] == b',' => at - 1..end,
+        _ => at..end,
+    };
+    Some(Found { value: start..end, member })
+}
+
+/// The length of the list or object that JSON begins with.
+fn closing(json: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut bytes = json.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => loop {
+                match bytes.next()?.1 {
+                    b'\\' => drop(bytes.next()),
+                    b'"' => break,
+                    _ => {}
+                }
+            },
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Bytes of an object without its managed fields.
+pub fn without_managed_fields(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match managed_fields(bytes) {
+        Some(found) => Cow::Owned([&bytes[..found.member.start], &bytes[found.member.end..]].concat()),
+        None => Cow::Borrowed(bytes),
+    }
+}
 
 /// Offset just after the `{` of `metadata` if the bytes are in the stored form. `apiVersion` and `kind` are short
 /// words without quotes or backslashes, so looking at the first bytes is enough.
 fn splice_point(bytes: &[u8]) -> Option<usize> {
+    metadata_start(bytes).filter(|at| !bytes[*at..].starts_with(b"\"resourceVersion\""))
+}
+
+/// The same whether or not the resourceVersion is there.
+fn metadata_start(bytes: &[u8]) -> Option<usize> {
     let head = &bytes[..bytes.len().min(512)];
     let at = head.windows(METADATA.len()).position(|window| window == METADATA)?;
     let before = &head[..at];
     let canonical = before.starts_with(b"{")
         && !before.contains(&b'\\')
         && before.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() == 1;
-    let rest = &bytes[at + METADATA.len()..];
-    (canonical && !rest.starts_with(b"\"resourceVersion\"")).then_some(at + METADATA.len())
+    canonical.then_some(at + METADATA.len())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod fence;
 mod leases;
+mod managed;
 mod metadata;
 pub mod names;
 mod read;
@@ -76,6 +77,11 @@ pub(crate) struct Call<'a> {
     pub(crate) subresource: Option<&'a str>,
     pub(crate) user: &'a Identity,
     pub(crate) dry_run: DryRun,
+    /// What the client calls itself, by which its fields are known if the request names no manager; none for components
+    /// in the process, who are known by their identity.
+    pub(crate) agent: Option<String>,
+    /// Where the replicas are, if the object's Scale is written and with it nothing else.
+    scales: Option<&'a scale::ScalePaths>,
     /// The term that its writes stand under, if it is a component's that leads.
     pub(crate) fence: Option<&'a Fence>,
     /// Texts for `Warning` headers, gathered on the way.
@@ -90,6 +96,8 @@ impl<'a> Call<'a> {
             subresource: None,
             user,
             dry_run: DryRun::No,
+            agent: None,
+            scales: None,
             fence: None,
             warnings: Mutex::default(),
         }
@@ -102,6 +110,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn dry(mut self, dry_run: DryRun) -> Self {
         self.dry_run = dry_run;
+        self
+    }
+
+    pub(crate) fn by_agent(mut self, agent: Option<String>) -> Self {
+        self.agent = agent;
         self
     }
 

@@ -159,3 +159,39 @@ fn a_condition_without_a_time_decodes() {
         assert_eq!(conditions[0].type_, "Ready");
     }
 }
+
+#[test]
+fn managed_fields_come_first_and_typed_readers_are_spared_them() {
+    let entry = json!([{ "manager": "m]\\\"}", "fieldsV1": { "f:data": { "v:\"]\"": {} } } }]);
+    let tree = json!({ "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "managedFields": entry, "labels": { "a": "b" }, "name": "x" },
+        "data": { "k": "v", "x": "\"managedFields\":[" } });
+    let mut bare = tree.clone();
+    bare["metadata"].as_object_mut().unwrap().remove("managedFields");
+    bare["metadata"]["resourceVersion"] = json!("7");
+    let stored = Object::from_tree(tree.clone(), 7).unwrap();
+    assert!(
+        stored
+            .stored_bytes()
+            .starts_with(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"managedFields":["#)
+    );
+    let wire = Object::from_wire(stored.to_json()).unwrap();
+    for object in [&stored, &wire] {
+        let managed = object.managed_fields().unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&managed).unwrap(), entry);
+        assert_eq!(object.tree_without_managed_fields().unwrap(), bare);
+        let typed = object.typed::<k8s_openapi::api::core::v1::ConfigMap>().unwrap();
+        assert_eq!(typed.metadata.managed_fields, None);
+        assert_eq!(typed.metadata.name.as_deref(), Some("x"));
+        assert_eq!(object.tree().unwrap()["metadata"]["managedFields"], entry);
+        assert_eq!(object.labels()["a"], "b");
+    }
+    let encoded = super::encode_managed(bare.clone(), Some(entry.to_string().as_bytes())).unwrap();
+    assert_eq!(encoded, stored.stored_bytes());
+    // Nothing else in the metadata, and none at all.
+    let only = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "managedFields": entry } });
+    let only = Object::from_wire(Object::from_tree(only, 8).unwrap().to_json()).unwrap();
+    assert_eq!(only.tree_without_managed_fields().unwrap()["metadata"], json!({ "resourceVersion": "8" }));
+    assert_eq!(Object::from_tree(bare.clone(), 7).unwrap().managed_fields(), None);
+    assert_eq!(Object::from_tree(bare.clone(), 7).unwrap().tree_without_managed_fields().unwrap(), bare);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{
     ApiError, CreateOptions, DeleteOptions, DryRun, FieldSelector, FieldValidation, LabelSelector,
-    ListOptions, ResourceVersionMatch, UpdateOptions, WatchOptions,
+    ListOptions, ResourceVersionMatch, UpdateOptions, WatchOptions, managed,
 };
 
 use crate::registry::propagation;
@@ -154,22 +154,34 @@ impl Query {
         }
     }
 
-    fn field_manager(&self) -> Option<String> {
-        self.get("fieldManager").map(str::to_string)
+    /// The field manager that the request names; `options` is the kind of its options, as faults name it.
+    fn field_manager(&self, options: &str) -> Result<Option<String>, ApiError> {
+        let Some(name) = self.get("fieldManager") else { return Ok(None) };
+        let faults: Vec<String> = managed::manager_faults(name, "fieldManager")
+            .into_iter()
+            .map(|fault| fault.to_string())
+            .collect();
+        let what = format!("{options}.meta.k8s.io \"\" is invalid");
+        match &*faults {
+            [] => Ok(Some(name.to_string())),
+            [one] => Err(ApiError::new(422, "Invalid", format!("{what}: {one}"))),
+            all => Err(ApiError::new(422, "Invalid", format!("{what}: [{}]", all.join(", ")))),
+        }
     }
 
     pub(crate) fn create_options(&self) -> Result<CreateOptions, ApiError> {
         Ok(CreateOptions {
             dry_run: self.dry_run()?,
-            field_manager: self.field_manager(),
+            field_manager: self.field_manager("CreateOptions")?,
             field_validation: self.field_validation()?,
         })
     }
 
-    pub(crate) fn update_options(&self) -> Result<UpdateOptions, ApiError> {
+    /// Options of a write of what is there; `options` is `UpdateOptions` or `PatchOptions`.
+    pub(crate) fn update_options(&self, options: &str) -> Result<UpdateOptions, ApiError> {
         Ok(UpdateOptions {
             dry_run: self.dry_run()?,
-            field_manager: self.field_manager(),
+            field_manager: self.field_manager(options)?,
             field_validation: self.field_validation()?,
             force: self.flag("force"),
         })

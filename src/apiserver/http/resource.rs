@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, DeleteOptions, DryRun, FieldSelector};
+use api::{ApiError, DeleteOptions, DryRun, FieldSelector, managed};
 use axum::body::Body;
+use http::header::USER_AGENT;
 use http::{Method, Response};
 
 use super::route::Target;
@@ -93,6 +94,7 @@ pub(super) async fn serve(
     let verb = Verb::of(head, &target)?;
     let call = Call::new(&target.resource, target.namespace.as_deref(), &head.user)
         .sub(target.subresource.as_deref())
+        .by_agent(Some(managed::manager_of_agent(head.header(USER_AGENT))))
         .dry(head.query.dry_run()?);
     let fields = match verb {
         Verb::List | Verb::Watch | Verb::DeleteCollection => Some(head.query.fields()?),
@@ -184,11 +186,13 @@ async fn named(
         Verb::Get => registry.read(call, name, head.query.get("resourceVersion")).await?,
         Verb::Update => {
             let (tree, duplicates) = decoded(head, body).await?;
-            registry.write(call, name, Source::Body(tree, &duplicates), &head.query.update_options()?).await?
+            let options = head.query.update_options("UpdateOptions")?;
+            registry.write(call, name, Source::Body(tree, &duplicates), &options).await?
         }
         Verb::Patch => {
             let patch = body::decode_patch(head, &body::read(body).await?)?;
-            registry.write(call, name, Source::Patch(&patch), &head.query.update_options()?).await?
+            let options = head.query.update_options("PatchOptions")?;
+            registry.write(call, name, Source::Patch(&patch), &options).await?
         }
         Verb::Delete => {
             let options = deletion(head, body).await?;

@@ -57,6 +57,7 @@ pub(super) fn decode(
 ) -> Result<(), ApiError> {
     let row = call.row();
     check_kind(row, tree)?;
+    super::managed::keep_reset(tree);
     let schema = &call.resource.schema;
     call.warn(schema.check(tree, duplicates, validation)?);
     schema.default(tree)?;

@@ -8,6 +8,7 @@ use embedded_store::{Compare, Durability, Op, StoreError, Txn};
 use serde_json::{Value, json};
 
 use super::fence::Refused;
+use super::managed::{self, Owners};
 use super::{Backing, Call, Registry, body, meta_str, metadata, names};
 use crate::admission::{Operation, Request};
 
@@ -42,6 +43,9 @@ impl Registry {
             let fault = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(call.row(), "", vec![fault]));
         }
+        metadata::wipe(&mut tree);
+        let manager = options.field_manager.as_deref();
+        let owners = self.owners(call, &ctx, manager, None, &mut tree).await?;
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
         self.admission.mutate(&request, Some(&mut tree)).await?;
         for attempt in 1.. {
@@ -50,7 +54,7 @@ impl Registry {
             if let Some(name) = &generated {
                 tree["metadata"]["name"] = json!(name);
             }
-            match self.create_named(call, tree).await {
+            match self.create_named(call, tree, &owners).await {
                 Err(error) if error.is_already_exists() && generated.is_some() && attempt < NAME_ATTEMPTS => {
                 }
                 done => return done,
@@ -60,7 +64,12 @@ impl Registry {
     }
 
     /// Everything after the name is known.
-    async fn create_named(&self, call: &Call<'_>, mut tree: Value) -> Result<Arc<Object>, ApiError> {
+    async fn create_named(
+        &self,
+        call: &Call<'_>,
+        mut tree: Value,
+        owners: &Owners,
+    ) -> Result<Arc<Object>, ApiError> {
         let (row, strategy) = (call.row(), call.strategy());
         let ctx = self.context(call);
         metadata::assign(&mut tree, strategy, ctx.now);
@@ -76,6 +85,7 @@ impl Registry {
         let key = call.key(&name)?;
         let reservation = strategy.reserve(&ctx, &mut tree, None)?;
         let mut faults = metadata::validate_create(row, strategy, &tree);
+        faults.extend(owners.faults());
         faults.extend(call.resource.schema.validate(&tree));
         faults.extend(strategy.validate_create(&ctx, &tree));
         if !faults.is_empty() {
@@ -84,7 +94,7 @@ impl Registry {
         call.warn(strategy.warnings(&ctx, &tree, None));
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &name, old: None };
         self.admission.validate(&request, Some(&tree)).await?;
-        let bytes = encode(call.resource.inward(tree).await?)?;
+        let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
         if call.dry_run == DryRun::All {
             if call.resource.cache()?.get(&key).is_some() {
                 return Err(ApiError::already_exists(row, &name));
@@ -92,10 +102,25 @@ impl Registry {
             let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
             return call.resource.outward(Arc::new(object)).await;
         }
-        let revision = self.store_object(call, &key, 0, bytes.clone(), Durability::Synced).await?;
+        let revision = self.store_managed(call, &key, 0, &mut bytes, Durability::Synced).await?;
         drop(reservation);
         let Some(revision) = revision else { return Err(ApiError::already_exists(row, &name)) };
         self.written(call, &key, bytes, revision).await
+    }
+
+    /// Stores an object; one that is too large with its managed fields is stored without them.
+    pub(super) async fn store_managed(
+        &self,
+        call: &Call<'_>,
+        key: &str,
+        version: u64,
+        bytes: &mut Bytes,
+        durability: Durability,
+    ) -> Result<Option<u64>, ApiError> {
+        let stored = self.store_object(call, key, version, bytes.clone(), durability).await;
+        let Some(smaller) = managed::if_too_large(&stored, bytes) else { return stored };
+        *bytes = smaller;
+        self.store_object(call, key, version, bytes.clone(), durability).await
     }
 
     /// Stores an object over the version that is expected there (0: none); returns its revision, or none if another

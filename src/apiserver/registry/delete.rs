@@ -76,12 +76,12 @@ impl Registry {
         old: &Object,
         tree: Value,
     ) -> Result<Option<Arc<Object>>, ApiError> {
-        let bytes = encode(tree)?;
+        let mut bytes = encode(tree)?;
         if call.dry_run == DryRun::All {
             let object = Object::from_stored(bytes, old.resource_version()).map_err(ApiError::internal)?;
             return call.resource.outward(Arc::new(object)).await.map(Some);
         }
-        self.put(call, name, old.resource_version(), bytes, Durability::Synced).await
+        self.put(call, name, old.resource_version(), &mut bytes, Durability::Synced).await
     }
 
     /// Takes an object out of the store; false if it has changed meanwhile.

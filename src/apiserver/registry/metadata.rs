@@ -23,7 +23,6 @@ const ASSIGNED: &[&str] = &[
     "generation",
     "selfLink",
     "resourceVersion",
-    "managedFields",
 ];
 
 /// Fields of metadata that an update keeps from the stored object.
@@ -40,12 +39,17 @@ fn members(tree: &mut Value) -> Option<&mut Map<String, Value>> {
     tree.get_mut("metadata").and_then(Value::as_object_mut)
 }
 
-/// Gives a new object its identity.
-pub(super) fn assign(tree: &mut Value, strategy: &dyn Strategy, now: Timestamp) {
+/// Takes out what a client cannot choose on create.
+pub(super) fn wipe(tree: &mut Value) {
     let Some(metadata) = members(tree) else { return };
     for field in ASSIGNED {
         metadata.remove(*field);
     }
+}
+
+/// Gives a new object its identity.
+pub(super) fn assign(tree: &mut Value, strategy: &dyn Strategy, now: Timestamp) {
+    let Some(metadata) = members(tree) else { return };
     metadata.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
     metadata.insert("creationTimestamp".into(), json!(time(now)));
     if strategy.has_generation() {
@@ -56,7 +60,6 @@ pub(super) fn assign(tree: &mut Value, strategy: &dyn Strategy, now: Timestamp) 
 /// Puts back what an update may not touch.
 pub(super) fn keep(new: &mut Value, old: &Value) {
     let Some(metadata) = members(new) else { return };
-    metadata.remove("managedFields");
     metadata.remove("selfLink");
     for field in KEPT {
         match old["metadata"].get(field) {

@@ -123,6 +123,23 @@ impl Resource {
         }
     }
 
+    /// The same without `metadata.managedFields`.
+    pub(crate) async fn outward_bare_tree(&self, object: &Object) -> Result<Value, ApiError> {
+        let tree = object.tree_without_managed_fields().map_err(ApiError::internal)?;
+        match self.conversion_of(object) {
+            Some(conversion) => one(conversion, tree, &self.version).await,
+            None => Ok(tree),
+        }
+    }
+
+    /// A tree in this row's version as another version of the kind has it.
+    pub(crate) async fn in_version(&self, other: &Resource, tree: &Value) -> Result<Value, ApiError> {
+        match self.conversion.as_ref().or(other.conversion.as_ref()) {
+            Some(conversion) => one(&**conversion, tree.clone(), &other.version).await,
+            None => Ok(tree.clone()),
+        }
+    }
+
     /// A tree in this row's version in the form that is stored.
     pub(crate) async fn inward(&self, tree: Value) -> Result<Value, ApiError> {
         match &self.conversion {

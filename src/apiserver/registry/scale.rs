@@ -35,7 +35,11 @@ impl FieldPath {
         self.0.is_empty()
     }
 
-    fn get<'a>(&self, tree: &'a Value) -> &'a Value {
+    pub(super) fn steps(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+
+    pub(super) fn get<'a>(&self, tree: &'a Value) -> &'a Value {
         self.0.iter().fold(tree, |at, step| &at[step.as_str()])
     }
 
@@ -109,7 +113,11 @@ impl Registry {
             };
             apply(call, paths, name, &scale, tree)
         };
-        let whole = Call::new(&call.resource, call.namespace, call.user).dry(call.dry_run).fenced(call.fence);
+        let mut whole = Call::new(&call.resource, call.namespace, call.user)
+            .dry(call.dry_run)
+            .by_agent(call.agent.clone())
+            .fenced(call.fence);
+        whole.scales = Some(paths);
         let object = self.update(&whole, name, Source::Change(&change), options).await?;
         call.warn(whole.take_warnings());
         view(paths, &object.tree().map_err(ApiError::internal)?, object.resource_version())

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
-use super::create::encode;
+use super::managed::{self, Owners};
 use super::subresource::Part;
 use super::{Call, Registry, body, meta, meta_str, metadata};
 use crate::admission::{Operation, Request};
@@ -54,13 +54,20 @@ impl Registry {
             let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
                 return self.update_of_nothing(call, name, source, options).await;
             };
-            let tree = call.resource.outward_tree(&entry.object).await?;
-            let current = Current { entry, tree };
+            // Whoever changes managed fields by a patch needs to see them.
+            let tree = match &source {
+                Source::Patch(patch) if managed::is_touched(patch) => {
+                    call.resource.outward_tree(&entry.object).await?
+                }
+                _ => call.resource.outward_bare_tree(&entry.object).await?,
+            };
+            let mut current = Current { entry, tree };
             call.take_warnings();
             let (new, explicit) =
                 self.proposed(call, name, &current, &mut source, options.field_validation)?;
             insists |= explicit;
-            match self.replace(call, name, &current, new).await? {
+            managed::take(&mut current.tree);
+            match self.replace(call, name, &current, new, options.field_manager.as_deref()).await? {
                 Attempt::Done(object) => return Ok(object),
                 Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
                     return Err(ApiError::modified(call.row(), name));
@@ -81,7 +88,7 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         for _ in 0..ATTEMPTS {
             let object = self.find(call, name)?.object.clone();
-            let old = call.resource.outward_tree(&object).await?;
+            let old = call.resource.outward_bare_tree(&object).await?;
             let mut new = old.clone();
             change(&mut new)?;
             let mut faults = metadata::validate_update(call.row(), &new, &old);
@@ -89,13 +96,15 @@ impl Registry {
             if !faults.is_empty() {
                 return Err(ApiError::invalid(call.row(), name, faults));
             }
-            let bytes = encode(call.resource.inward(new).await?)?;
+            // Such a change is nobody's, as upstream has it.
+            let owners = Owners::of(&object);
+            let mut bytes = owners.encode(call.resource.inward(new).await?)?;
             let version = object.resource_version();
             if call.dry_run == DryRun::All {
                 let object = Object::from_stored(bytes, version).map_err(ApiError::internal)?;
                 return call.resource.outward(Arc::new(object)).await;
             }
-            if let Some(object) = self.put(call, name, version, bytes, Durability::Synced).await? {
+            if let Some(object) = self.put(call, name, version, &mut bytes, Durability::Synced).await? {
                 return Ok(object);
             }
         }
@@ -191,17 +200,21 @@ impl Registry {
         name: &str,
         current: &Current,
         mut new: Value,
+        manager: Option<&str>,
     ) -> Result<Attempt, ApiError> {
         let (row, strategy) = (call.row(), call.strategy());
         let ctx = self.context(call);
         let old = &current.tree;
+        let object = &current.entry.object;
         new = confine(call, new, old);
+        let owners = self.owners(call, &ctx, manager, Some((object, old)), &mut new).await?;
         let request =
             Request { ctx: &ctx, operation: Operation::Update, name, old: Some(&current.entry.object) };
         self.admission.mutate(&request, Some(&mut new)).await?;
         self.settle(call, &ctx, &mut new, old)?;
         let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
         let mut faults = metadata::validate_update(row, &new, old);
+        faults.extend(owners.faults());
         faults.extend(call.resource.schema.validate(&new));
         faults.extend(strategy.validate_update(&ctx, &new, old));
         if !faults.is_empty() {
@@ -210,12 +223,13 @@ impl Registry {
         call.warn(strategy.warnings(&ctx, &new, Some(old)));
         self.admission.validate(&request, Some(&new)).await?;
         if self.is_final(call, &new, old) {
-            return self.remove(call, &current.entry, new).await;
+            return self.remove(call, &current.entry, owners.encode(new)?).await;
         }
-        let lazy = is_renewal(call, &new, old);
-        let bytes = encode(call.resource.inward(new).await?)?;
-        let object = &current.entry.object;
-        if bytes == object.stored_bytes() {
+        let lazy = owners.stay() && is_renewal(call, &new, old);
+        // What changes nothing but times of managed fields is no change.
+        let same = owners.stay() && new == *old;
+        let mut bytes = owners.encode(call.resource.inward(new).await?)?;
+        if same || bytes == object.stored_bytes() {
             return Ok(Attempt::Done(call.resource.outward(object.clone()).await?));
         }
         if call.dry_run == DryRun::All {
@@ -223,7 +237,7 @@ impl Registry {
             return Ok(Attempt::Done(call.resource.outward(Arc::new(object)).await?));
         }
         let durability = if lazy { Durability::Lazy } else { Durability::Synced };
-        let done = self.put(call, name, object.resource_version(), bytes, durability).await?;
+        let done = self.put(call, name, object.resource_version(), &mut bytes, durability).await?;
         drop(reservation);
         Ok(done.map_or(Attempt::Raced, Attempt::Done))
     }
@@ -252,12 +266,12 @@ impl Registry {
         call: &Call<'_>,
         name: &str,
         version: u64,
-        bytes: Bytes,
+        bytes: &mut Bytes,
         durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = call.key(name)?;
-        match self.store_object(call, &key, version, bytes.clone(), durability).await? {
-            Some(revision) => self.written(call, &key, bytes, revision).await.map(Some),
+        match self.store_managed(call, &key, version, bytes, durability).await? {
+            Some(revision) => self.written(call, &key, bytes.clone(), revision).await.map(Some),
             None => Ok(None),
         }
     }
@@ -271,12 +285,12 @@ impl Registry {
             && !call.strategy().holds_deletion(new)
     }
 
-    async fn remove(&self, call: &Call<'_>, entry: &Entry, last: Value) -> Result<Attempt, ApiError> {
+    async fn remove(&self, call: &Call<'_>, entry: &Entry, last: Bytes) -> Result<Attempt, ApiError> {
         let object = &entry.object;
         if call.dry_run == DryRun::No && !self.erase(call, object).await? {
             return Ok(Attempt::Raced);
         }
-        let last = Object::from_tree(last, object.resource_version()).map_err(ApiError::internal)?;
+        let last = Object::from_stored(last, object.resource_version()).map_err(ApiError::internal)?;
         Ok(Attempt::Done(Arc::new(last)))
     }
 }
