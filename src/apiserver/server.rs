@@ -69,6 +69,13 @@ impl ApiServer {
             metrics: http::Metrics::default(),
             fairness,
         });
+        let (counted, mut served) = (server.clone(), server.served());
+        stage.spawn_cancellable("metrics of kinds that have gone", OnExit::Done, async move {
+            while served.changed().await.is_ok() {
+                let now = served.borrow_and_update().clone();
+                counted.metrics.keep_only(&now);
+            }
+        });
         definitions::start(&server.registry, server.as_user(bootstrap::identity()), stage);
         bootstrap::run(&server).await?;
         server.bootstrapped.open();

@@ -11,6 +11,7 @@ mod boot;
 mod clock;
 mod control_loops;
 mod control_plane;
+mod custom_resources;
 mod disk_full;
 mod etcd;
 mod install;

@@ -6,6 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// The system's allocator, and how much of it is in use. To be set as `#[global_allocator]`.
 pub struct Counting;
 
+impl Counting {
+    /// Bytes in use; 0 in programs that have another allocator.
+    pub fn live() -> usize {
+        NOW.load(Relaxed)
+    }
+}
+
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 

@@ -254,3 +254,42 @@ async fn kinds_that_come_and_go_leave_nothing_behind() {
     assert_eq!(registry.caches.kinds(), caches + 1);
     h.stop().await;
 }
+
+/// Requests are counted by the kind's names: a changed definition goes on counting, a kind that has gone is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_a_kind_go_with_it() {
+    let h = Harness::start().await;
+    let row = h.widgets().await;
+    let metrics = async || -> String {
+        let request = http::Request::builder().uri("/metrics").body(axum::body::Body::empty()).unwrap();
+        let response = h.server.answer(crate::testing::master(), request).await;
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let list = async || {
+        let path = row.collection_path(Some("default"));
+        let request = http::Request::builder().uri(path).body(axum::body::Body::empty()).unwrap();
+        assert_eq!(h.server.answer(crate::testing::master(), request).await.status(), 200);
+    };
+    list().await;
+    let patch = Patch::merge(json!({ "spec": { "names": { "shortNames": ["wdg"] } } }));
+    let at = ObjectRef::new(None, "widgets.example.com");
+    h.api.patch(&DEFINITION, at, patch, &UpdateOptions::default()).await.unwrap();
+    let mut served = h.server.served();
+    let renamed = |set: &Arc<client::Served>| {
+        set.by_kind("example.com/v1", "Widget").is_some_and(|row| row.short_names[0] == "wdg")
+    };
+    tokio::time::timeout(Duration::from_secs(20), served.wait_for(renamed)).await.expect("in time").unwrap();
+    list().await;
+    let counted = r#"apiserver_request_total{verb="LIST",group="example.com",version="v1",resource="widgets",subresource="",scope="namespace",code="200"} 2"#;
+    assert!(metrics().await.contains(counted), "{}", metrics().await);
+    h.delete(&DEFINITION, None, "widgets.example.com").await.unwrap();
+    h.served("Widget", false).await;
+    let forgotten = async {
+        while metrics().await.contains("example.com") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("forgotten in time");
+    h.stop().await;
+}

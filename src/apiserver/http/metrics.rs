@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use api::KindRow;
+use client::Served;
 use parking_lot::Mutex;
 
 use super::route::Target;
-use crate::registry::Resource;
 use crate::server::ApiServer;
 
 /// Bounds of the duration histogram's buckets, in seconds.
@@ -21,17 +23,39 @@ pub(crate) struct Metrics {
     requests: Mutex<HashMap<Labels, Series>>,
 }
 
-/// A resource is known by its address: it lives as long as the server.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Labels {
-    resource: usize,
+    resource: Named,
     verb: &'static str,
     subresource: Box<str>,
     scope: &'static str,
 }
 
+/// A resource by its names. Only the row is held: what else a kind has goes with the kind.
+#[derive(Clone)]
+struct Named(Arc<KindRow>);
+
+impl Named {
+    fn names(&self) -> (&str, &str, &str) {
+        (&self.0.plural, &self.0.group, &self.0.version)
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.names() == other.names()
+    }
+}
+
+impl Eq for Named {}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.names().hash(state);
+    }
+}
+
 struct Series {
-    resource: Arc<Resource>,
     by_code: BTreeMap<u16, u64>,
     buckets: [u64; BUCKETS.len()],
     count: u64,
@@ -41,7 +65,7 @@ struct Series {
 /// A request under way.
 pub(crate) struct Timer<'a> {
     metrics: &'a Metrics,
-    resource: Arc<Resource>,
+    resource: Named,
     subresource: Box<str>,
     verb: &'static str,
     scope: &'static str,
@@ -57,12 +81,18 @@ impl Metrics {
         };
         Timer {
             metrics: self,
-            resource: target.resource.clone(),
+            resource: Named(target.resource.row.clone()),
             subresource: target.subresource.as_deref().unwrap_or("").into(),
             verb,
             scope,
             start: Instant::now(),
         }
+    }
+
+    /// Forgets the requests on kinds that are not served any more.
+    pub(crate) fn keep_only(&self, served: &Served) {
+        let is_served = |row: &KindRow| served.by_kind(&row.api_version(), &row.kind).is_some();
+        self.requests.lock().retain(|labels, _| is_served(&labels.resource.0));
     }
 
     pub(crate) fn render(&self, server: &ApiServer) -> String {
@@ -99,7 +129,7 @@ impl Metrics {
     fn render_requests(&self, text: &mut String) {
         let requests = self.requests.lock();
         let mut sorted: Vec<(String, &Series)> =
-            requests.iter().map(|(labels, series)| (labels.text(&series.resource), series)).collect();
+            requests.iter().map(|(labels, series)| (labels.text(), series)).collect();
         sorted.sort_by(|one, other| one.0.cmp(&other.0));
         text.push_str("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, version, resource, scope and HTTP response code.\n");
         text.push_str("# TYPE apiserver_request_total counter\n");
@@ -133,13 +163,14 @@ impl Metrics {
 }
 
 impl Labels {
-    fn text(&self, resource: &Resource) -> String {
+    fn text(&self) -> String {
+        let (plural, group, version) = self.resource.names();
         format!(
             "verb=\"{}\",group=\"{}\",version=\"{}\",resource=\"{}\",subresource=\"{}\",scope=\"{}\"",
             self.verb.to_uppercase(),
-            resource.row.group,
-            resource.row.version,
-            resource.row.plural,
+            group,
+            version,
+            plural,
             self.subresource,
             self.scope
         )
@@ -150,14 +181,13 @@ impl Timer<'_> {
     pub(crate) fn end(self, code: u16) {
         let took: Duration = self.start.elapsed();
         let labels = Labels {
-            resource: Arc::as_ptr(&self.resource).addr(),
+            resource: self.resource,
             verb: self.verb,
             subresource: self.subresource,
             scope: self.scope,
         };
         let mut requests = self.metrics.requests.lock();
         let series = requests.entry(labels).or_insert_with(|| Series {
-            resource: self.resource,
             by_code: BTreeMap::new(),
             buckets: Default::default(),
             count: 0,
