@@ -110,10 +110,11 @@ impl Worker {
             }
             tracing::trace!(uid = %self.uid, ?reasons, state = ?self.state, "looking at a pod");
             let mail = self.mailbox.read();
+            // Boxed, so that a worker that waits, as nearly all do, does not hold the room that a look takes.
             let next = match self.state {
-                State::Syncing => self.sync(&mail).await,
-                State::Terminating => self.terminate(&mail).await,
-                State::Terminated => self.finish(&mail).await,
+                State::Syncing => Box::pin(self.sync(&mail)).await,
+                State::Terminating => Box::pin(self.terminate(&mail)).await,
+                State::Terminated => Box::pin(self.finish(&mail)).await,
             };
             let wait = match next {
                 Next::Now => continue,

@@ -244,6 +244,15 @@ async fn pods_on_one_node_claim_its_room_in_order() {
     node.until("status Failed").await;
 }
 
+#[tokio::test]
+async fn a_worker_that_waits_is_small() {
+    let node = TestNode::new();
+    let mailbox = std::sync::Arc::new(crate::wake::Mailbox::new(crate::wake::Mail::default()));
+    let worker = super::Worker::new(node.deps.clone(), "u".to_string(), mailbox);
+    let bytes = std::mem::size_of_val(&worker.run());
+    assert!(bytes < 4096, "{bytes} bytes");
+}
+
 #[test]
 fn plans_that_start_nothing_take_no_turn() {
     assert!(!plan::PodActions::default().starts_something());
