@@ -8,6 +8,7 @@
 //! for, and the ones not used for longest are dropped.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use crate::node::NodeInfo;
@@ -38,7 +39,8 @@ type ClassKey = (String, Labels, bool);
 pub(crate) struct Counters {
     slots: Vec<Option<Counter>>,
     free: Vec<u32>,
-    by_words: HashMap<String, u32>,
+    /// By the digest of what they count: texts of many terms are not kept.
+    by_words: HashMap<u128, u32>,
     classes: Vec<Option<Class>>,
     free_classes: Vec<u32>,
     by_labels: HashMap<Arc<ClassKey>, u32>,
@@ -46,11 +48,27 @@ pub(crate) struct Counters {
     namespaces: HashMap<String, Labels>,
     clock: u64,
     matching: usize,
+    digest: Digest,
+}
+
+/// Two keyed hashes side by side: nobody who does not know the keys finds texts that share one.
+#[derive(Default)]
+struct Digest(RandomState, RandomState);
+
+impl Digest {
+    fn of(&self, words: &str) -> u128 {
+        u128::from(self.0.hash_one(words)) << 64 | u128::from(self.1.hash_one(words))
+    }
 }
 
 static NO_LABELS: Labels = Labels::new();
 
 impl Counters {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Counter> {
         self.slots.get(id as usize).and_then(Option::as_ref)
     }
@@ -72,28 +90,29 @@ impl Counters {
         let namespace = pod.namespace();
         let words = format!("s|{namespace}|{nothing}{selector}|{}|{eligibility:?}", spread.topology_key);
         let what = || What::Spread(namespace.to_string(), spread.selector.clone());
-        self.obtain(nodes, words, &spread.topology_key, eligibility, what)
+        self.obtain(nodes, &words, &spread.topology_key, eligibility, what)
     }
 
     /// The counter of pods that match all the terms, by the topology of `key`.
-    pub(crate) fn matching(&mut self, nodes: &[NodeInfo], terms: &[Term], key: &str) -> u32 {
+    pub(crate) fn matching(&mut self, nodes: &[NodeInfo], terms: &Arc<[Term]>, key: &str) -> u32 {
         let mut words = format!("m|{key}");
-        for term in terms {
+        for term in terms.iter() {
             words.push('|');
             words.push_str(&term.words());
         }
-        self.obtain(nodes, words, key, Eligibility::default(), || What::Matching(terms.to_vec()))
+        self.obtain(nodes, &words, key, Eligibility::default(), || What::Matching(terms.clone()))
     }
 
     fn obtain(
         &mut self,
         nodes: &[NodeInfo],
-        words: String,
+        words: &str,
         key: &str,
         eligibility: Eligibility,
         what: impl FnOnce() -> What,
     ) -> u32 {
         self.clock += 1;
+        let words = self.digest.of(words);
         if let Some(id) = self.by_words.get(&words) {
             let id = *id;
             if let Some(counter) = &mut self.slots[id as usize] {
@@ -115,7 +134,7 @@ impl Counters {
     fn insert(
         &mut self,
         nodes: &[NodeInfo],
-        words: String,
+        words: u128,
         what: What,
         key: &str,
         eligibility: Eligibility,
@@ -277,7 +296,7 @@ impl Counters {
         for term in &pod.anti_affinity {
             self.own(nodes, node, term, Role::Repels, sign);
         }
-        for term in &pod.affinity {
+        for term in pod.affinity.iter() {
             // Upstream's hardPodAffinityWeight: a required affinity also draws the pods it wants, weakly.
             self.own(nodes, node, term, Role::Draws(1), sign);
         }
@@ -287,12 +306,12 @@ impl Counters {
     }
 
     fn own(&mut self, nodes: &[NodeInfo], node: u32, term: &Term, role: Role, sign: i64) {
-        let words = format!("o|{role:?}|{}", term.words());
+        let words = self.digest.of(&format!("o|{role:?}|{}", term.words()));
         let id = match self.by_words.get(&words) {
             Some(id) => *id,
             None => {
                 let what = What::Owning(term.clone(), role);
-                let id = self.insert(nodes, words.clone(), what, &term.topology_key, Eligibility::default());
+                let id = self.insert(nodes, words, what, &term.topology_key, Eligibility::default());
                 for class in 0..self.classes.len() {
                     self.relate(class as u32, id);
                 }

@@ -37,6 +37,7 @@ mod queue;
 mod report;
 mod resources;
 mod watch;
+mod weight;
 
 #[cfg(test)]
 mod testing;

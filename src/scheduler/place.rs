@@ -46,6 +46,11 @@ pub(crate) fn place(
     if diagnosis.nodes == 0 {
         return Err(NotFound::Unfit(Box::new((cycle.state, diagnosis))));
     }
+    if pod.too_heavy {
+        let status = Status::unresolvable(crate::weight::too_heavy());
+        diagnosis.pre_filter_rejected(&cycle.cache.live, PluginSet::NONE, &status);
+        return Err(NotFound::Unfit(Box::new((cycle.state, diagnosis))));
+    }
     let confined = match profile.run_pre_filter(&mut cycle) {
         Ok(confined) => confined,
         Err((_, status)) if status.is_error() => return Err(NotFound::Error(status)),

@@ -1,6 +1,6 @@
 //! A pod, compiled once for many comparisons with nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::affinity::{PreferredNodes, RequiredNodes};
@@ -9,6 +9,7 @@ use api::{LabelSelector, resources};
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint};
 
 use crate::resources::{DEFAULT_MEMORY, DEFAULT_MILLI_CPU, Resources};
+use crate::weight::{self, Budget};
 
 pub(crate) type Labels = BTreeMap<String, String>;
 pub(crate) type Key = (String, String);
@@ -36,10 +37,15 @@ pub struct PodInfo {
     pub(crate) spread_soft: Vec<Spread>,
     /// The soft constraints are not the pod's own but the cluster's defaults.
     pub(crate) default_spread: bool,
-    pub(crate) affinity: Vec<Term>,
+    /// Shared with the counters of pods that match them.
+    pub(crate) affinity: Arc<[Term]>,
+    /// The topology keys of `affinity`, each once.
+    pub(crate) affinity_keys: BTreeSet<String>,
     pub(crate) anti_affinity: Vec<Term>,
     /// Preferred terms; those of anti-affinity have negative weights.
     pub(crate) preferred: Vec<(i64, Term)>,
+    /// There is more to compare than the scheduler takes on: some of it is missing here.
+    pub(crate) too_heavy: bool,
 }
 
 /// The part of a pod that is compared with a node alone.
@@ -118,9 +124,18 @@ impl PodInfo {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let mut requests = Resources::of(&resources::held_requests(&pod));
         requests.pods = 1;
-        let wishes = wishes_of(spec);
+        let mut budget = Budget::new();
+        let terms = Terms::of(spec, &namespace, &labels, &mut budget);
+        let own_spreads = spec.topology_spread_constraints.as_deref().unwrap_or_default();
+        let (count, node_wishes) = (own_spreads.len(), weight::of_node_wishes(spec));
+        // Each constraint is compared with nodes that have the keys of all and that the pod may go to.
+        let per_spread = count.saturating_add(node_wishes);
+        let of_spreads = own_spreads.iter().map(weight::of_constraint).sum::<usize>();
+        let wanted = node_wishes + weight::of_containers(spec) + of_spreads;
+        let affordable = budget.take(count, wanted.saturating_add(count.saturating_mul(per_spread)));
+        let wishes = if affordable { wishes_of(spec) } else { Wishes::default() };
         let (mut spread_hard, mut spread_soft) = (Vec::new(), Vec::new());
-        for constraint in spec.topology_spread_constraints.iter().flatten() {
+        for constraint in own_spreads.iter().filter(|_| affordable) {
             let hard = constraint.when_unsatisfiable != "ScheduleAnyway";
             if hard { &mut spread_hard } else { &mut spread_soft }.push(spread_of(constraint, &labels));
         }
@@ -128,8 +143,8 @@ impl PodInfo {
         if let Some(siblings) = siblings.filter(|_| default_spread) {
             spread_soft = default_spreads(&siblings, &labels);
         }
-        let terms = Terms::of(spec, &namespace, &labels);
         PodInfo {
+            too_heavy: budget.exceeded,
             key: (namespace, pod.metadata.name.clone().unwrap_or_default()),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             terminating: api::pod::is_terminating(&pod),
@@ -143,7 +158,8 @@ impl PodInfo {
             spread_hard,
             spread_soft,
             default_spread,
-            affinity: terms.affinity,
+            affinity_keys: terms.affinity.iter().map(|term| term.topology_key.clone()).collect(),
+            affinity: terms.affinity.into(),
             anti_affinity: terms.anti_affinity,
             preferred: terms.preferred,
             labels,
@@ -251,25 +267,32 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(spec: &PodSpec, namespace: &str, labels: &Labels) -> Self {
+    /// The terms that the budget allows, those first that others must keep to.
+    fn of(spec: &PodSpec, namespace: &str, labels: &Labels, budget: &mut Budget) -> Self {
         let Some(affinity) = &spec.affinity else { return Terms::default() };
-        let term = |term: &PodAffinityTerm| term_of(term, namespace, labels);
         let mut terms = Terms::default();
-        if let Some(pods) = &affinity.pod_affinity {
-            let required = pods.required_during_scheduling_ignored_during_execution.iter().flatten();
-            terms.affinity = required.map(term).collect();
-            let preferred = pods.preferred_during_scheduling_ignored_during_execution.iter().flatten();
-            terms
-                .preferred
-                .extend(preferred.map(|one| (i64::from(one.weight), term(&one.pod_affinity_term))));
-        }
-        if let Some(pods) = &affinity.pod_anti_affinity {
-            let required = pods.required_during_scheduling_ignored_during_execution.iter().flatten();
-            terms.anti_affinity = required.map(term).collect();
-            let preferred = pods.preferred_during_scheduling_ignored_during_execution.iter().flatten();
-            terms
-                .preferred
-                .extend(preferred.map(|one| (-i64::from(one.weight), term(&one.pod_affinity_term))));
+        let mut compile = |term: &PodAffinityTerm, times: usize| {
+            let elements = weight::of_term(term).saturating_mul(times);
+            budget.take(1, elements).then(|| term_of(term, namespace, labels))
+        };
+        let (with, apart) = (affinity.pod_affinity.as_ref(), affinity.pod_anti_affinity.as_ref());
+        let required = apart.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+        terms.anti_affinity = required.into_iter().flatten().map_while(|one| compile(one, 1)).collect();
+        let required = with.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref());
+        // All of them are compared together, once for each topology key.
+        let keys: BTreeSet<&str> =
+            required.into_iter().flatten().map(|term| term.topology_key.as_str()).collect();
+        let required = required.into_iter().flatten();
+        terms.affinity = required.map_while(|one| compile(one, keys.len())).collect();
+        let near = with.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let far = apart.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_ref());
+        for (sign, list) in [(1, near), (-1, far)] {
+            let preferred = list.into_iter().flatten();
+            terms.preferred.extend(
+                preferred.map_while(|one| {
+                    Some((sign * i64::from(one.weight), compile(&one.pod_affinity_term, 1)?))
+                }),
+            );
         }
         terms
     }

@@ -216,7 +216,8 @@ impl Queue {
             if !nobody_rejected && !interested.of(&entry.profile).intersects(entry.rejectors) {
                 continue;
             }
-            if !helps(&entry.pod) {
+            // Nothing that happens makes such a pod lighter.
+            if entry.pod.too_heavy || !helps(&entry.pod) {
                 continue;
             }
             let (pod, profile) = (&entry.pod, &entry.profile);

@@ -1,6 +1,7 @@
 //! One counter of pods by topology domain, and which pods and nodes count.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use api::LabelSelector;
 use api::affinity::RequiredNodes;
@@ -38,7 +39,7 @@ pub(super) enum What {
     /// Pods of one namespace that match and are not being deleted.
     Spread(String, LabelSelector),
     /// Pods that match all terms.
-    Matching(Vec<Term>),
+    Matching(Arc<[Term]>),
     /// Pods that own this term.
     Owning(Term, Role),
 }
@@ -126,6 +127,9 @@ impl Counter {
     pub(super) fn place(&mut self, node: u32, domain: u32) {
         let at = node as usize;
         if self.domains.len() <= at {
+            if domain == NOWHERE {
+                return;
+            }
             self.domains.resize(at + 1, NOWHERE);
         }
         let old = std::mem::replace(&mut self.domains[at], domain);

@@ -313,3 +313,56 @@ fn check(
     }
     Ok(())
 }
+
+/// Any namespace's editor can write such a pod: it may cost neither time nor memory, nor hold others up.
+#[test]
+fn a_pod_of_very_many_terms_is_told_so_and_leaves_nothing() {
+    let mut cache = Cache::default();
+    add_node(&mut cache, node("n1", "z1"));
+    let many: Vec<Value> = (0..12_000)
+        .map(|at| json!({"topologyKey": format!("k{at}"), "labelSelector": {"matchLabels": {"a": "b"}}}))
+        .collect();
+    let spreads: Vec<Value> = (0..12_000)
+        .map(
+            |at| json!({"topologyKey": format!("k{at}"), "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}),
+        )
+        .collect();
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let tolerations: Vec<Value> = (0..12_000).map(|at| json!({"key": format!("k{at}")})).collect();
+    for more in [
+        json!({"affinity": {"podAffinity": {required: many}}}),
+        json!({"affinity": {"podAntiAffinity": {required: many}}}),
+        json!({"topologySpreadConstraints": spreads}),
+        json!({"tolerations": tolerations}),
+    ] {
+        let heavy = info(pod("heavy", more.clone()));
+        assert!(heavy.affinity.len() + heavy.anti_affinity.len() <= crate::weight::MOST_TERMS);
+        let Err(NotFound::Unfit(unfit)) = place(&default_profile(), &mut cache, &heavy, &mut 0, |_| 0) else {
+            panic!("the heavy pod was not turned away");
+        };
+        let message = unfit.1.message();
+        assert!(message.starts_with("0/1 nodes are available: the pod's affinity, topology"), "{message}");
+        assert_eq!(cache.counters.len(), 0);
+        let light = info(pod("light", json!({})));
+        assert!(place(&default_profile(), &mut cache, &light, &mut 0, |_| 0).is_ok());
+        // Bound past the scheduler, it counts no more than the limit.
+        bound(&mut cache, pod("heavy", more), "n1");
+        assert!(cache.counters.len() <= crate::weight::MOST_TERMS);
+        cache.remove(&("ns".to_string(), "heavy".to_string()));
+        assert_eq!(cache.counters.len(), 0);
+    }
+}
+
+/// One counter per topology key, however many terms share it.
+#[test]
+fn terms_of_one_topology_share_a_counter() {
+    let mut cache = Cache::default();
+    add_node(&mut cache, node("n1", "z1"));
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let many: Vec<Value> = (0..200)
+        .map(|at| json!({"topologyKey": ZONE, "labelSelector": {"matchLabels": {"a": at.to_string()}}}))
+        .collect();
+    let pod = info(pod("p", json!({"affinity": {"podAffinity": {required: many}}})));
+    assert!(!pod.too_heavy && !fits(&default_profile(), &mut cache, &pod, 0));
+    assert_eq!(cache.counters.len(), 1);
+}

@@ -83,7 +83,7 @@ struct Required {
 struct Existing(Vec<(u32, i64)>);
 
 fn matching(counters: &mut Counters, nodes: &[NodeInfo], term: &Term) -> u32 {
-    counters.matching(nodes, std::slice::from_ref(term), &term.topology_key)
+    counters.matching(nodes, &Arc::from([term.clone()]), &term.topology_key)
 }
 
 impl PreFilterPlugin for InterPodAffinity {
@@ -91,8 +91,8 @@ impl PreFilterPlugin for InterPodAffinity {
         let (pod, state, cache) = cycle.parts();
         let (counters, nodes) = (&mut cache.counters, &cache.nodes);
         let mut affinity = Vec::new();
-        for term in &pod.affinity {
-            affinity.push(counters.matching(nodes, &pod.affinity, &term.topology_key));
+        for key in &pod.affinity_keys {
+            affinity.push(counters.matching(nodes, &pod.affinity, key));
         }
         let nobody = affinity.iter().all(|id| counters.get(*id).is_none_or(|counter| counter.total() == 0));
         let first_of_its_kind = nobody && !affinity.is_empty() && counters.matches_itself(pod);
