@@ -6,6 +6,7 @@
 //! `customresourcecleanup.apiextensions.k8s.io`); its kind goes when the definition is gone. Definitions that were
 //! established before are served before the port opens, so a restart does not show.
 
+pub(crate) mod approval;
 mod kind;
 mod naming;
 #[cfg(test)]
@@ -99,7 +100,7 @@ pub(crate) fn start(registry: &Arc<Registry>, api: Arc<dyn ObjectApi>, stage: &S
     });
     for object in registry.caches.list(&ROW, None) {
         let served = object.tree().map_err(ApiError::internal).and_then(|definition| {
-            if is_true(&definition, "Established") { definitions.serve(&definition) } else { Ok(()) }
+            if definitions.is_served(&definition) { definitions.serve(&definition) } else { Ok(()) }
         });
         if let Err(error) = served {
             tracing::error!(definition = object.name(), %error, "a custom resource is not served");
@@ -133,11 +134,15 @@ impl Definitions {
     /// Accepts names, serves the kind, says so.
     async fn establish(&self, mut definition: Value) -> Result<(), ApiError> {
         let others = self.others(&definition);
-        let named = naming::names(&definition, others.iter());
+        let resources = self.registry.resources.load();
+        let built_in = resources.built_in_group(text(&definition, "spec.group"));
+        let named = naming::names(&definition, others.iter(), built_in.map(Arc::as_ref));
         let mut changed = definition["status"]["acceptedNames"] != named.accepted;
         definition["status"]["acceptedNames"] = named.accepted.clone();
         changed |= set_condition(&mut definition, &named.condition());
-        let established = is_true(&definition, "Established");
+        changed |= approval::set_condition(&mut definition);
+        // Once established is always established, but for what can never be served.
+        let established = is_true(&definition, "Established") && built_in.is_none();
         if named.all() || established {
             self.serve(&definition)?;
         }
@@ -154,6 +159,12 @@ impl Definitions {
             self.tell(&definition).await?;
         }
         Ok(())
+    }
+
+    /// Whether a definition is established, and in a group where that counts.
+    fn is_served(&self, definition: &Value) -> bool {
+        let group = text(definition, "spec.group");
+        is_true(definition, "Established") && self.registry.resources.load().built_in_group(group).is_none()
     }
 
     /// Other definitions of the same group.
@@ -240,7 +251,7 @@ impl Definitions {
             self.tell(&definition).await?;
             return Ok(None);
         }
-        let row = if is_true(&definition, "Established") {
+        let row = if self.is_served(&definition) {
             // Served as terminating: from now on nothing new is taken.
             self.serve(&definition)?;
             self.kinds.lock().get(&name).and_then(|kind| kind.rows.first().cloned())

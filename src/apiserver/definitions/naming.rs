@@ -1,4 +1,7 @@
 //! Which of the names that a definition asks for it gets: first come, first served, within its group.
+//!
+//! A group that is built in has come first: it is closed to definitions, also where they ask for names that are free, so
+//! that the kinds and versions that the server brings along cannot be shadowed or mixed with others.
 
 use std::collections::HashSet;
 
@@ -6,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Condition;
 use crate::printers::{items, text};
+use crate::registry::Group;
 
 /// What naming comes to.
 pub(super) struct Named {
@@ -26,8 +30,12 @@ impl Named {
     }
 }
 
-/// Looks at a definition beside the others of its group.
-pub(super) fn names<'a>(definition: &Value, others: impl Iterator<Item = &'a Value>) -> Named {
+/// Looks at a definition beside the others of its group, which may be a built-in one.
+pub(super) fn names<'a>(
+    definition: &Value,
+    others: impl Iterator<Item = &'a Value>,
+    built_in: Option<&Group>,
+) -> Named {
     let (mut resources, mut kinds) = (HashSet::new(), HashSet::new());
     for other in others {
         let names = &other["status"]["acceptedNames"];
@@ -35,11 +43,20 @@ pub(super) fn names<'a>(definition: &Value, others: impl Iterator<Item = &'a Val
         resources.extend(items(names, "shortNames").iter().filter_map(Value::as_str).map(str::to_string));
         kinds.extend(["kind", "listKind"].map(|name| text(names, name).to_string()));
     }
+    for row in built_in.iter().flat_map(|group| &group.resources).map(|resource| &resource.row) {
+        resources.extend([row.plural.to_string(), row.singular.to_string()]);
+        resources.extend(row.short_names.iter().map(ToString::to_string));
+        kinds.extend([row.kind.to_string(), row.list_kind()]);
+    }
     let wanted = &definition["spec"]["names"];
-    let had = &definition["status"]["acceptedNames"];
+    // Nothing that was accepted before, or says so, counts against what is built in.
+    let had = if built_in.is_some() { &Value::Null } else { &definition["status"]["acceptedNames"] };
     let mut accepted: Map<String, Value> = had.as_object().cloned().unwrap_or_default();
-    let mut named =
-        Named { accepted: Value::Null, reason: "NoConflicts", message: "no conflicts found".into() };
+    let (reason, message) = match built_in {
+        Some(group) => ("GroupConflict", format!("the API group {:?} is built in", group.name)),
+        None => ("NoConflicts", "no conflicts found".to_string()),
+    };
+    let mut named = Named { accepted: Value::Null, reason, message };
     for (name, taken, reason) in [
         ("plural", &resources, "PluralConflict"),
         ("singular", &resources, "SingularConflict"),

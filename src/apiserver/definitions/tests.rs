@@ -293,3 +293,102 @@ async fn metrics_of_a_kind_go_with_it() {
     tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("forgotten in time");
     h.stop().await;
 }
+
+fn protected(plural: &str, group: &str, kind: &str, approval: Option<&str>) -> Value {
+    let mut body = definition(plural, kind);
+    body["metadata"]["name"] = json!(format!("{plural}.{group}"));
+    body["spec"]["group"] = json!(group);
+    body["spec"]["names"]["shortNames"] = json!([]);
+    if let Some(approval) = approval {
+        body["metadata"]["annotations"] = json!({ "api-approved.kubernetes.io": approval });
+    }
+    body
+}
+
+/// What the server brings along is neither replaced nor removed by definitions, whatever their status says.
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_kinds_are_out_of_reach_of_definitions() {
+    let h = Harness::start().await;
+    let rows = || {
+        let resources = h.server.registry.resources.load();
+        resources.all().map(Arc::as_ptr).collect::<Vec<_>>()
+    };
+    let (before, caches) = (rows(), h.server.registry.caches.kinds());
+    for (plural, group, kind, reason, message) in [
+        (
+            "clusterrolebindings",
+            "rbac.authorization.k8s.io",
+            "Other",
+            "PluralConflict",
+            "clusterrolebindings",
+        ),
+        ("leases", "coordination.k8s.io", "Fake", "PluralConflict", "leases"),
+        ("loans", "coordination.k8s.io", "Lease", "KindConflict", "Lease"),
+        ("loans", "certificates.k8s.io", "Loan", "GroupConflict", "certificates.k8s.io"),
+    ] {
+        let name = format!("{plural}.{group}");
+        let mut body = protected(plural, group, kind, Some("unapproved, a test"));
+        body["spec"]["names"]["singular"] = json!(format!("{plural}-one"));
+        body["spec"]["names"]["listKind"] = json!(format!("{kind}s"));
+        h.define(body).await;
+        let mut tree = h.condition(&name, "NamesAccepted", "False").await;
+        let refused = condition(&tree, "NamesAccepted").unwrap();
+        assert_eq!(refused["reason"], reason, "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains(&format!("{message:?}")), "{refused}");
+        assert!(!is_true(&tree, "Established"));
+        // A status that claims to have been accepted before.
+        tree["status"]["acceptedNames"] = tree["spec"]["names"].clone();
+        set_condition(&mut tree, &Condition { kind: "Established", holds: true, reason: "X", message: "x" });
+        tree["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        let at = ObjectRef::new(None, &name).sub("status");
+        let patch = Patch::merge(json!({ "status": tree["status"] }));
+        h.api.patch(&DEFINITION, at, patch, &UpdateOptions::default()).await.unwrap();
+        let tree = h.condition(&name, "Established", "False").await;
+        assert_eq!(condition(&tree, "NamesAccepted").unwrap()["reason"], reason);
+        assert_eq!((rows(), h.server.registry.caches.kinds()), (before.clone(), caches));
+    }
+    // As it may have been stored by an earlier program: at the start, and at its end.
+    let supervisor = supervisor::Supervisor::new();
+    let stage = supervisor.stage("second");
+    let second = crate::ApiServer::start(crate::testing::config(), h.store.clone(), &stage).await.unwrap();
+    assert_eq!(second.served().borrow().rows().len(), before.len());
+    supervisor.shutdown(Duration::from_secs(10)).await;
+    h.delete(&DEFINITION, None, "leases.coordination.k8s.io").await.unwrap();
+    let gone = async {
+        while h.get(&DEFINITION, None, "leases.coordination.k8s.io").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("gone in time");
+    assert_eq!((rows(), h.server.registry.caches.kinds()), (before, caches));
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_the_community_need_an_approval() {
+    let h = Harness::start().await;
+    let create = async |approval: Option<&str>| {
+        let body = protected("widgets", "example.k8s.io", "Widget", approval);
+        h.api.create(&DEFINITION, None, body, &CreateOptions::default()).await
+    };
+    let path = "metadata.annotations[api-approved.kubernetes.io]";
+    let missing = create(None).await.unwrap_err();
+    assert_eq!(missing.code(), 422);
+    assert!(
+        missing.message().contains(&format!("{path}: Required value: protected groups must")),
+        "{missing}"
+    );
+    let wrong = create(Some("yes")).await.unwrap_err();
+    assert!(wrong.message().contains(&format!("{path}: Invalid value: \"yes\": protected")), "{wrong}");
+    create(Some("https://github.com/kubernetes/enhancements/pull/1")).await.unwrap();
+    let kind = "KubernetesAPIApprovalPolicyConformant";
+    let tree = h.condition("widgets.example.k8s.io", kind, "True").await;
+    assert_eq!(condition(&tree, kind).unwrap()["reason"], "ApprovedAnnotation");
+    let at = ObjectRef::new(None, "widgets.example.k8s.io");
+    let patch =
+        Patch::merge(json!({ "metadata": { "annotations": { "api-approved.kubernetes.io": null } } }));
+    let error = h.api.patch(&DEFINITION, at, patch, &UpdateOptions::default()).await.unwrap_err();
+    assert!(error.message().contains("Required value"), "{error}");
+    h.condition("widgets.example.k8s.io", "Established", "True").await;
+    h.stop().await;
+}

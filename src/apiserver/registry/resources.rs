@@ -72,28 +72,43 @@ pub(crate) struct Resources {
 impl Resources {
     /// The rows of the table.
     pub(crate) fn built_in(caches: &Caches) -> Self {
-        let mut resources = Resources { groups: Vec::new(), built_in: 0 };
+        let mut groups: Vec<(&str, Vec<Arc<Resource>>)> = Vec::new();
         for row in kinds::ALL {
-            resources.built_in = usize::MAX;
-            resources.put(Arc::new(built_in(row, caches)));
+            let resource = Arc::new(built_in(row, caches));
+            match groups.iter_mut().find(|(name, _)| *name == row.group) {
+                Some((_, resources)) => resources.push(resource),
+                None => groups.push((&row.group, vec![resource])),
+            }
         }
-        resources.built_in = resources.groups.len();
-        resources
+        let groups: Vec<_> =
+            groups.into_iter().map(|(name, resources)| Arc::new(Group::new(name, resources))).collect();
+        Resources { built_in: groups.len(), groups }
     }
 
     fn position(&self, group: &str) -> Result<usize, usize> {
-        let own = self.built_in.min(self.groups.len());
-        if let Some(at) = self.groups[..own].iter().position(|one| one.name == group) {
-            return Ok(at);
+        match self.groups[..self.built_in].iter().position(|one| one.name == group) {
+            Some(at) => Ok(at),
+            None => self.defined(group),
         }
+    }
+
+    /// Where a group is, or belongs, among those that are not built in.
+    fn defined(&self, group: &str) -> Result<usize, usize> {
+        let own = self.built_in;
         let others = self.groups[own..].binary_search_by(|one| (*one.name).cmp(group));
         others.map(|at| own + at).map_err(|at| own + at)
     }
 
-    /// Puts a resource in the place of the one with its group, version and name, or adds it.
+    /// A group that is built in; definitions add nothing to it and take nothing from it.
+    pub(crate) fn built_in_group(&self, name: &str) -> Option<&Arc<Group>> {
+        self.groups[..self.built_in].iter().find(|one| one.name == name)
+    }
+
+    /// Puts a resource in the place of the one with its group, version and name, or adds it. Groups that are built in are
+    /// out of reach.
     pub(crate) fn put(&mut self, resource: Arc<Resource>) {
         let row = resource.row.clone();
-        match self.position(&row.group) {
+        match self.defined(&row.group) {
             Ok(at) => {
                 let mut all = self.groups[at].resources.clone();
                 match all.iter_mut().find(|one| same(&one.row, &row)) {
@@ -102,13 +117,14 @@ impl Resources {
                 }
                 self.groups[at] = Arc::new(Group::new(&row.group, all));
             }
+            Err(_) if self.built_in_group(&row.group).is_some() => {}
             Err(at) => self.groups.insert(at, Arc::new(Group::new(&row.group, vec![resource]))),
         }
     }
 
-    /// Takes a resource away; a group goes with its last.
+    /// Takes a resource away; a group goes with its last. Those that are built in stay.
     pub(crate) fn remove(&mut self, row: &KindRow) {
-        let Ok(at) = self.position(&row.group) else { return };
+        let Ok(at) = self.defined(&row.group) else { return };
         let group = &self.groups[at];
         let left: Vec<_> = group.resources.iter().filter(|one| !same(&one.row, row)).cloned().collect();
         if left.is_empty() {

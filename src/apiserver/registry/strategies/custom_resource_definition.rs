@@ -8,7 +8,7 @@ use api::{ApiError, FieldError};
 use serde_json::{Value, json};
 
 use super::keep;
-use crate::definitions::{self, CLEANUP, Condition};
+use crate::definitions::{self, CLEANUP, Condition, approval};
 use crate::printers::{items, text};
 use crate::strategy::{RequestContext, Strategy};
 
@@ -52,6 +52,7 @@ impl Strategy for Definitions {
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree);
+        faults.extend(approval::validate(tree, None));
         let expected = format!("{}.{}", text(tree, "spec.names.plural"), text(tree, "spec.group"));
         let name = text(tree, "metadata.name");
         if name != expected {
@@ -66,6 +67,7 @@ impl Strategy for Definitions {
             return Faults::new();
         }
         let mut faults = validate(new);
+        faults.extend(approval::validate(new, Some(old)));
         let established = definitions::is_true(old, "Established");
         for (path, always) in [
             ("spec.group", true),
