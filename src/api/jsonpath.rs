@@ -78,13 +78,19 @@ impl JsonPath {
     /// The text for an object. Missing fields print nothing; an index out of bounds is an error.
     pub fn render(&self, object: &Value) -> Result<String, JsonPathError> {
         let mut out = String::new();
-        eval::render(&self.nodes, object, &mut out)?;
+        eval::render(&self.nodes, object, &eval::Budget::new(u64::MAX), &mut out)?;
         Ok(out)
     }
 
     /// The values of the template's expressions, in order.
     pub fn values(&self, object: &Value) -> Result<Vec<Value>, JsonPathError> {
-        eval::values(&self.nodes, object)
+        eval::values(&self.nodes, object, &eval::Budget::new(u64::MAX), usize::MAX)
+    }
+
+    /// The first of the values; an error if more than `budget` values must be looked at for it. For paths that others
+    /// have written: a dozen characters can reach more values than fit into memory.
+    pub fn first(&self, object: &Value, budget: u64) -> Result<Option<Value>, JsonPathError> {
+        Ok(eval::values(&self.nodes, object, &eval::Budget::new(budget), 1)?.pop())
     }
 }
 

@@ -1,6 +1,10 @@
 //! Evaluation: steps over borrowed values, text out.
+//!
+//! Each value that a step looks at takes one from a budget. Recursive descents and unions multiply what comes in, so a
+//! short path can reach far more values than the object has; who evaluates paths of others gives them an end.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use serde_json::Value;
@@ -9,18 +13,38 @@ use super::{JsonPathError, Part, Step, text_of};
 
 type Current<'a> = Vec<Cow<'a, Value>>;
 
-pub(super) fn render(parts: &[Part], object: &Value, out: &mut String) -> Result<(), JsonPathError> {
+/// How many values may be looked at yet.
+pub(super) struct Budget(Cell<u64>);
+
+impl Budget {
+    pub(super) fn new(values: u64) -> Self {
+        Budget(Cell::new(values))
+    }
+
+    fn take(&self, values: usize) -> Result<(), JsonPathError> {
+        let left = self.0.get().checked_sub(values as u64);
+        self.0.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| JsonPathError("the path reaches too many values".to_string()))
+    }
+}
+
+pub(super) fn render(
+    parts: &[Part],
+    object: &Value,
+    budget: &Budget,
+    out: &mut String,
+) -> Result<(), JsonPathError> {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
             Part::Expression(steps) => {
-                let results = walk(steps, vec![Cow::Borrowed(object)])?;
+                let results = walk(steps, vec![Cow::Borrowed(object)], budget)?;
                 let texts: Vec<String> = results.iter().map(|value| text_of(value)).collect();
                 out.push_str(&texts.join(" "));
             }
             Part::Range(steps, body) => {
-                for item in walk(steps, vec![Cow::Borrowed(object)])? {
-                    render(body, &item, out)?;
+                for item in walk(steps, vec![Cow::Borrowed(object)], budget)? {
+                    render(body, &item, budget, out)?;
                 }
             }
         }
@@ -28,17 +52,26 @@ pub(super) fn render(parts: &[Part], object: &Value, out: &mut String) -> Result
     Ok(())
 }
 
-pub(super) fn values(parts: &[Part], object: &Value) -> Result<Vec<Value>, JsonPathError> {
+/// The values of the expressions, in order; `most` of them at most.
+pub(super) fn values(
+    parts: &[Part],
+    object: &Value,
+    budget: &Budget,
+    most: usize,
+) -> Result<Vec<Value>, JsonPathError> {
     let mut found = Vec::new();
     for part in parts {
+        let room = most.saturating_sub(found.len());
         match part {
             Part::Text(_) => {}
             Part::Expression(steps) => {
-                found.extend(walk(steps, vec![Cow::Borrowed(object)])?.into_iter().map(Cow::into_owned));
+                let values = walk(steps, vec![Cow::Borrowed(object)], budget)?;
+                found.extend(values.into_iter().take(room).map(Cow::into_owned));
             }
             Part::Range(steps, body) => {
-                for item in walk(steps, vec![Cow::Borrowed(object)])? {
-                    found.extend(values(body, &item)?);
+                for item in walk(steps, vec![Cow::Borrowed(object)], budget)? {
+                    let room = most.saturating_sub(found.len());
+                    found.extend(values(body, &item, budget, room)?);
                 }
             }
         }
@@ -46,27 +79,35 @@ pub(super) fn values(parts: &[Part], object: &Value) -> Result<Vec<Value>, JsonP
     Ok(found)
 }
 
-fn walk<'a>(steps: &[Step], mut current: Current<'a>) -> Result<Current<'a>, JsonPathError> {
+fn walk<'a>(steps: &[Step], mut current: Current<'a>, budget: &Budget) -> Result<Current<'a>, JsonPathError> {
     for step in steps {
-        current = advance(step, current)?;
+        current = advance(step, current, budget)?;
     }
     Ok(current)
 }
 
-fn advance<'a>(step: &Step, current: Current<'a>) -> Result<Current<'a>, JsonPathError> {
+fn advance<'a>(step: &Step, current: Current<'a>, budget: &Budget) -> Result<Current<'a>, JsonPathError> {
+    budget.take(current.len().max(1))?;
     let mut next = Vec::new();
     match step {
         Step::Literal(value) => next.push(Cow::Owned(value.clone())),
         Step::Field(name) => next.extend(current.into_iter().filter_map(|value| field(value, name))),
-        Step::Wildcard => next.extend(current.into_iter().flat_map(children)),
+        Step::Wildcard => {
+            for value in current {
+                let below = children(value);
+                budget.take(below.len())?;
+                next.extend(below);
+            }
+        }
         Step::Recursive => {
             for value in current {
-                descend(value, &mut next);
+                descend(value, budget, &mut next)?;
             }
         }
         Step::Union(members) => {
             for member in members {
-                next.extend(walk(member, current.clone())?);
+                budget.take(current.len())?;
+                next.extend(walk(member, current.clone(), budget)?);
             }
         }
         Step::Slice { start, end, step, single } => {
@@ -83,7 +124,7 @@ fn advance<'a>(step: &Step, current: Current<'a>) -> Result<Current<'a>, JsonPat
                     )));
                 }
                 for item in children(value) {
-                    if passes(&item, left, operator, right)? {
+                    if passes(&item, left, operator, right, budget)? {
                         next.push(item);
                     }
                 }
@@ -111,15 +152,14 @@ fn children(value: Cow<'_, Value>) -> Vec<Cow<'_, Value>> {
 }
 
 /// The value and all below it that have something below them.
-fn descend<'a>(value: Cow<'a, Value>, found: &mut Current<'a>) {
+fn descend<'a>(value: Cow<'a, Value>, budget: &Budget, found: &mut Current<'a>) -> Result<(), JsonPathError> {
     let below = children(value.clone());
+    budget.take(1 + below.len())?;
     if below.is_empty() {
-        return;
+        return Ok(());
     }
     found.push(value);
-    for child in below {
-        descend(child, found);
-    }
+    below.into_iter().try_for_each(|child| descend(child, budget, found))
 }
 
 fn slice(
@@ -163,12 +203,18 @@ fn slice(
     Ok(items.into_iter().take(bounds(last)).skip(bounds(first)).step_by(step).collect())
 }
 
-fn passes(item: &Value, left: &[Step], operator: &str, right: &[Step]) -> Result<bool, JsonPathError> {
-    let lefts = walk(left, vec![Cow::Borrowed(item)])?;
+fn passes(
+    item: &Value,
+    left: &[Step],
+    operator: &str,
+    right: &[Step],
+    budget: &Budget,
+) -> Result<bool, JsonPathError> {
+    let lefts = walk(left, vec![Cow::Borrowed(item)], budget)?;
     if operator == "exists" {
         return Ok(!lefts.is_empty());
     }
-    let rights = walk(right, vec![Cow::Borrowed(item)])?;
+    let rights = walk(right, vec![Cow::Borrowed(item)], budget)?;
     let (left, right) = match (&lefts[..], &rights[..]) {
         ([left], [right]) => (left, right),
         ([], _) | (_, []) => return Ok(false),

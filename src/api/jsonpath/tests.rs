@@ -115,3 +115,17 @@ fn relaxed_expressions() {
     }
     assert!(JsonPath::parse_relaxed("{}").is_err());
 }
+
+/// Each descent and each union multiplies what comes in.
+#[test]
+fn a_path_of_others_has_an_end() {
+    let deep = (0..100).fold(json!({"a": 1}), |below, _| json!({ "a": below }));
+    for path in ["{...............}".to_string(), format!("{{$.a{}}}", "['a','a']".repeat(60))] {
+        let path = JsonPath::parse(&path).unwrap();
+        let error = path.first(&deep, 10_000).unwrap_err();
+        assert_eq!(error.to_string(), "the path reaches too many values");
+    }
+    let path = JsonPath::parse("{..a}").unwrap();
+    assert_eq!(path.first(&json!({"b": [{"a": 7}, {"a": 8}]}), 10_000).unwrap(), Some(json!(7)));
+    assert_eq!(JsonPath::parse("{.none}").unwrap().first(&deep, 10).unwrap(), None);
+}

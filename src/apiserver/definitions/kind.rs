@@ -233,9 +233,12 @@ impl Strategy for CustomResources {
     }
 }
 
+/// Values that the path of one cell may look at: many more than a path that names a place needs.
+const CELL_VALUES: u64 = 10_000;
+
 fn cell(path: Option<&JsonPath>, kind: &str, tree: &Value, now: Timestamp) -> Cell {
-    let found = path.and_then(|path| path.values(tree).ok()).unwrap_or_default();
-    let Some(value) = found.into_iter().next() else { return Value::Null };
+    let found = path.and_then(|path| path.first(tree, CELL_VALUES).ok()).flatten();
+    let Some(value) = found else { return Value::Null };
     match (kind, &value) {
         (_, Value::Null) => Value::Null,
         ("string", value) => json!(text_of(value)),
