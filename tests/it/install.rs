@@ -157,7 +157,7 @@ fn the_service_files_are_well_formed() {
     run(Command::new("sh").arg("-n").arg(&script), "").ok();
     // The functions that print the files, run alone; systemd's own checker judges the unit where it is installed.
     let print = |function: &str| {
-        let body = text.replace("\nmain\n", &format!("\ncommand=server\n{function}\n"));
+        let body = text.replace("\nmain \"$@\"\n", &format!("\ncommand=server\n{function}\n"));
         let mut child = Command::new("sh")
             .arg("-s")
             .stdin(std::process::Stdio::piped())
