@@ -7,12 +7,14 @@
 //! Nothing here waits for such work when the process ends: the runtime is shut down with a time-out, and the budgets of
 //! `api::bounds` and [`crate::authz::cover`] end it within a second or so in any case.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use api::Identity;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,12 +25,82 @@ mod tests;
 /// From how many bytes on a request is heavy.
 pub(crate) const HEAVY: usize = 64 * 1024;
 
+/// What the streams of one user may hold of large objects that were converted for them, in KiB.
+const SHARE: u32 = 16 * 1024;
+
+thread_local! {
+    /// Whether this thread polls work that has its turn: what such work starts in turn has it, too.
+    static WORKING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Who may work.
 pub(crate) struct Turns {
     /// Half the processors.
     places: Arc<Semaphore>,
     /// Of each user who works or waits, one is in the queue for a place.
     users: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// Of each user, what is left of [`SHARE`].
+    shares: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// One user's way to heavy work, for answers that are written after their request has been carried out.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    turns: Arc<Turns>,
+    user: Arc<Identity>,
+}
+
+impl Worker {
+    pub(crate) fn new(turns: &Arc<Turns>, user: &Arc<Identity>) -> Self {
+        Worker { turns: turns.clone(), user: user.clone() }
+    }
+
+    /// [`Turns::run`].
+    pub(crate) async fn run<F: Future>(&self, bytes: usize, work: F) -> F::Output {
+        self.turns.run(&self.user.name, bytes, work).await
+    }
+
+    /// Leave to hold so many bytes until they have been read.
+    pub(crate) async fn share(&self, bytes: usize) -> Share {
+        let mut share = Share { worker: self.clone(), permit: None };
+        let own = {
+            let mut shares = self.turns.shares.lock();
+            let full = || Arc::new(Semaphore::new(SHARE as usize));
+            shares.entry(self.user.name.clone()).or_insert_with(full).clone()
+        };
+        // The semaphores are never closed.
+        share.permit = own.acquire_many_owned(kibibytes(bytes)).await.ok();
+        share
+    }
+}
+
+fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).map_or(SHARE, |some| some.min(SHARE))
+}
+
+/// Bytes that a stream holds; given back on drop.
+pub(crate) struct Share {
+    worker: Worker,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    /// Gives back what is not needed.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(kibibytes(bytes) as usize)));
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.permit.take();
+        let (mut shares, user) = (self.worker.turns.shares.lock(), &self.worker.user.name);
+        if shares.get(user).is_some_and(|own| Arc::strong_count(own) == 1) {
+            shares.remove(user);
+        }
+    }
 }
 
 /// Leave to work; given back on drop.
@@ -57,18 +129,18 @@ impl Turns {
     }
 
     fn with_places(places: usize) -> Self {
-        Turns { places: Arc::new(Semaphore::new(places)), users: Mutex::default() }
+        Turns { places: Arc::new(Semaphore::new(places)), users: Mutex::default(), shares: Mutex::default() }
     }
 
     /// Carries out work on so many bytes.
     pub(crate) async fn run<F: Future>(&self, user: &str, bytes: usize, work: F) -> F::Output {
-        if bytes < HEAVY {
+        if bytes < HEAVY || WORKING.get() {
             return work.await;
         }
         let mut work = pin!(work);
         loop {
             let turn = self.turn(user).await;
-            let step = poll_fn(|cx| Poll::Ready(blocking(|| work.as_mut().poll(cx)))).await;
+            let step = poll_fn(|cx| Poll::Ready(blocking(|| working(|| work.as_mut().poll(cx))))).await;
             drop(turn);
             match step {
                 Poll::Ready(done) => return done,
@@ -89,6 +161,19 @@ impl Turns {
         turn._place = self.places.clone().acquire_owned().await.ok();
         turn
     }
+}
+
+/// Marks the thread for as long as it does this, even if that panics.
+fn working<T>(work: impl FnOnce() -> T) -> T {
+    struct Mark;
+    impl Drop for Mark {
+        fn drop(&mut self) {
+            WORKING.set(false);
+        }
+    }
+    WORKING.set(true);
+    let _mark = Mark;
+    work()
 }
 
 /// Where the runtime has other threads, they take over what this one had to do.

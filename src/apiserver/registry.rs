@@ -62,7 +62,7 @@ pub(crate) struct Registry {
     pub(crate) resources: ResourceSet,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
-    pub(crate) turns: Turns,
+    pub(crate) turns: Arc<Turns>,
     admission: Admission,
     event_leases: leases::EventLeases,
 }
@@ -159,7 +159,7 @@ impl Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
             admission: Admission::new(authorizer.clone()),
             authorizer,
-            turns: Turns::new(),
+            turns: Arc::new(Turns::new()),
             event_leases: leases::EventLeases::default(),
             config,
             store,

@@ -73,3 +73,22 @@ async fn what_waits_gives_its_place_away() {
     tokio::time::timeout(PATIENCE, turns.run("three", HEAVY, async {})).await.unwrap();
     assert!(turns.users.lock().is_empty());
 }
+
+#[tokio::test]
+async fn work_within_a_turn_asks_for_no_other() {
+    let turns = Turns::with_places(1);
+    let work = turns.run("user", HEAVY, async { turns.run("user", HEAVY, async { 7 }).await });
+    assert_eq!(tokio::time::timeout(PATIENCE, work).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_share_is_given_back() {
+    let turns = Arc::new(Turns::with_places(1));
+    let worker = Worker::new(&turns, &Arc::new(Identity::user("user", [])));
+    let mut all = worker.share(usize::MAX).await;
+    all.shrink(1024 * 1024);
+    let some = worker.share(15 * 1024 * 1024).await;
+    assert!(futures::FutureExt::now_or_never(worker.share(1)).is_none(), "all of it is held");
+    drop((all, some));
+    assert!(turns.shares.lock().is_empty(), "nobody is remembered");
+}

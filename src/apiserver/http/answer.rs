@@ -16,6 +16,7 @@ use super::listing::{self, Listing, Outline};
 use super::negotiate::{self, Encoding, Form};
 use super::pretty::indented;
 use super::{Head, Wish, table};
+use crate::heavy::Worker;
 
 /// A larger object is not copied for its reader.
 const LARGE: usize = 64 * 1024;
@@ -241,6 +242,7 @@ pub(super) async fn list(
     list: ObjectList,
     printer: &table::Printer<'_>,
     head: &Head<'_>,
+    worker: Worker,
 ) -> Result<Response<Body>, ApiError> {
     let accepted = accepted(head)?;
     let row = printer.row();
@@ -258,12 +260,12 @@ pub(super) async fn list(
         columns: if accepted.form == Form::Table { printer.columns() } else { Value::Null },
         rows: printer.rows(),
     };
-    let listing = Listing::new(outline, list.items).await?;
+    let listing = Listing::new(outline, list.items, worker).await?;
     let content_type = match accepted.encoding {
         Encoding::Json => JSON,
         Encoding::Yaml => YAML,
         Encoding::Protobuf => protobuf::MEDIA_TYPE,
     };
     let pretty = head.wish.pretty && accepted.encoding == Encoding::Json;
-    Ok(response(200, content_type, listing::list(listing, pretty)?))
+    Ok(response(200, content_type, listing::list(listing, pretty).await?))
 }

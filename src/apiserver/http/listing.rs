@@ -10,17 +10,17 @@ use api::protobuf::ListEncoder;
 use api::{ApiError, Object};
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
 use http_body::Frame;
 use serde_json::{Value, json};
 
 use super::negotiate::{Encoding, Form};
 use super::pretty::Indenter;
 use super::table::{self, Rows};
+use crate::heavy::Worker;
 
 /// About the size of a piece.
 const PIECE: usize = 64 * 1024;
-/// So many objects are measured before others have a turn.
-const MEASURED: usize = 64;
 
 /// What a list is written as.
 pub(super) struct Outline {
@@ -40,6 +40,7 @@ pub(super) struct Listing {
     end: Option<Vec<u8>>,
     item: Item,
     first: bool,
+    worker: Worker,
 }
 
 /// How an object is written as an item.
@@ -69,7 +70,11 @@ impl Tree {
 }
 
 impl Listing {
-    pub(super) async fn new(outline: Outline, items: Vec<Arc<Object>>) -> Result<Self, ApiError> {
+    pub(super) async fn new(
+        outline: Outline,
+        items: Vec<Arc<Object>>,
+        worker: Worker,
+    ) -> Result<Self, ApiError> {
         let tree = match outline.form {
             Form::Whole => Tree::Whole,
             Form::Metadata => Tree::Metadata,
@@ -87,31 +92,56 @@ impl Listing {
             (Encoding::Protobuf, _) => {
                 let list = json!({ "kind": outline.kind, "apiVersion": outline.api_version, "metadata": outline.meta });
                 let encoder = ListEncoder::new(&list)?;
-                let length = measure(&encoder, &tree, &items).await?;
+                let length = measure(&encoder, &tree, &items, &worker).await?;
                 (encoder.start(length), ListEncoder::END.to_vec(), Item::Protobuf(tree, encoder))
             }
         };
-        Ok(Listing { start: Some(start), items: items.into_iter(), end: Some(end), item, first: true })
+        Ok(Listing {
+            start: Some(start),
+            items: items.into_iter(),
+            end: Some(end),
+            item,
+            first: true,
+            worker,
+        })
     }
 
-    fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
         if self.end.is_none() {
             return Ok(None);
         }
-        let left: usize = self.items.as_slice().iter().map(|object| object.json_len() + 1).take(256).sum();
-        let mut piece = BytesMut::with_capacity(PIECE.min(left + 512) + 4096);
+        // By what is read: a row of a table is small, whatever the object.
+        let (mut count, mut size, mut largest) = (0, 0, 0);
+        for object in self.items.as_slice() {
+            if size >= PIECE {
+                break;
+            }
+            (count, size, largest) =
+                (count + 1, size + object.json_len() + 1, largest.max(object.json_len()));
+        }
+        if matches!(self.item, Item::Json) {
+            return self.write(count, size).map(Some);
+        }
+        let worker = self.worker.clone();
+        let piece = worker.run(largest, async { self.write(count, size.min(PIECE)) }).await;
+        tokio::task::yield_now().await;
+        piece.map(Some)
+    }
+
+    /// Writes the next items, and the end after the last.
+    fn write(&mut self, count: usize, size: usize) -> Result<Bytes, ApiError> {
+        let mut piece = BytesMut::with_capacity(size + 1024);
         if let Some(start) = self.start.take() {
             piece.put_slice(&start);
         }
-        while piece.len() < PIECE {
-            let Some(object) = self.items.next() else {
-                piece.put_slice(&self.end.take().unwrap_or_default());
-                break;
-            };
+        for object in self.items.by_ref().take(count) {
             let first = std::mem::take(&mut self.first);
             self.item.write(&object, first, &mut piece)?;
         }
-        Ok(Some(piece.freeze()))
+        if self.items.as_slice().is_empty() {
+            piece.put_slice(&self.end.take().unwrap_or_default());
+        }
+        Ok(piece.freeze())
     }
 
     fn is_done(&self) -> bool {
@@ -172,54 +202,65 @@ fn yaml_frame(outline: &Outline, is_empty: bool) -> Result<(Vec<u8>, Vec<u8>), A
 }
 
 /// Protobuf says how long a list is before it begins: each item is encoded once to be measured and once to be sent.
-async fn measure(encoder: &ListEncoder, tree: &Tree, items: &[Arc<Object>]) -> Result<usize, ApiError> {
-    let mut length = 0;
-    for some in items.chunks(MEASURED) {
-        for object in some {
-            length += encoder.item(&tree.of(object)?)?.len();
+async fn measure(
+    encoder: &ListEncoder,
+    tree: &Tree,
+    items: &[Arc<Object>],
+    worker: &Worker,
+) -> Result<usize, ApiError> {
+    let (mut length, mut read) = (0, 0);
+    for object in items {
+        let item = async { Ok::<_, ApiError>(encoder.item(&tree.of(object)?)?.len()) };
+        length += worker.run(object.json_len(), item).await?;
+        read += object.json_len();
+        if read >= PIECE {
+            read = 0;
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
     Ok(length)
 }
 
-/// What is written piece by piece.
-enum Source {
-    List(Box<Listing>),
-    /// Parts of one object, shared with the cache.
-    Object(VecDeque<Bytes>),
-}
-
-/// A body that is written as it is read.
-struct Written {
-    source: Source,
+/// A list with what else is done to its pieces.
+struct Pieces {
+    listing: Box<Listing>,
     indenter: Option<Indenter>,
-    /// Made before the answer began.
-    first: Option<Bytes>,
 }
 
-impl Written {
-    fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let piece = match &mut self.source {
-            Source::List(listing) => listing.next_piece()?,
-            Source::Object(parts) => match parts.front_mut() {
-                Some(part) if part.len() > PIECE => Some(part.split_to(PIECE)),
-                _ => parts.pop_front(),
-            },
-        };
-        Ok(match (piece, &mut self.indenter) {
-            (Some(piece), Some(indenter)) => {
-                let mut out = Vec::with_capacity(piece.len() * 2);
-                indenter.push(&piece, &mut out);
-                // The last line has an end, which indentation does not know of.
-                if piece.last() == Some(&b'\n') && indenter.is_outside() {
-                    out.push(b'\n');
-                }
-                Some(Bytes::from(out))
-            }
-            (piece, _) => piece,
-        })
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        Ok(self.listing.next_piece().await?.map(|piece| indented(piece, &mut self.indenter)))
     }
+}
+
+fn indented(piece: Bytes, indenter: &mut Option<Indenter>) -> Bytes {
+    let Some(indenter) = indenter else { return piece };
+    let mut out = Vec::with_capacity(piece.len() * 2);
+    indenter.push(&piece, &mut out);
+    // The last line has an end, which indentation does not know of.
+    if piece.last() == Some(&b'\n') && indenter.is_outside() {
+        out.push(b'\n');
+    }
+    Bytes::from(out)
+}
+
+/// The body of a list. One of a single piece is sent with its length; a mistake in the first piece is still an answer.
+pub(super) async fn list(listing: Listing, pretty: bool) -> Result<Body, ApiError> {
+    let mut pieces = Pieces { listing: Box::new(listing), indenter: pretty.then(Indenter::default) };
+    let first = pieces.next().await?.unwrap_or_default();
+    if pieces.listing.is_done() {
+        return Ok(Body::from(first));
+    }
+    let rest = futures::stream::try_unfold(pieces, |mut pieces| async move {
+        Ok::<_, ApiError>(pieces.next().await?.map(|piece| (piece, pieces)))
+    });
+    Ok(Body::from_stream(futures::stream::iter([Ok(first)]).chain(rest)))
+}
+
+/// One object, written in parts that are shared with the cache.
+struct Written {
+    parts: VecDeque<Bytes>,
+    indenter: Option<Indenter>,
 }
 
 impl http_body::Body for Written {
@@ -230,35 +271,20 @@ impl http_body::Body for Written {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
-        let piece = match self.first.take() {
-            Some(piece) => Ok(Some(piece)),
-            None => self.next_piece(),
+        let written = &mut *self;
+        let piece = match written.parts.front_mut() {
+            Some(part) if part.len() > PIECE => Some(part.split_to(PIECE)),
+            _ => written.parts.pop_front(),
         };
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)).transpose())
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(indented(piece, &mut written.indenter)))))
     }
-}
-
-/// The body of a list. One of a single piece is sent with its length; a mistake in the first piece is still an answer.
-pub(super) fn list(listing: Listing, pretty: bool) -> Result<Body, ApiError> {
-    let indenter = pretty.then(Indenter::default);
-    let mut written = Written { source: Source::List(Box::new(listing)), indenter, first: None };
-    let first = written.next_piece()?.unwrap_or_default();
-    if matches!(&written.source, Source::List(listing) if listing.is_done()) {
-        return Ok(Body::from(first));
-    }
-    written.first = Some(first);
-    Ok(Body::new(written))
 }
 
 /// The body of an object too large to be copied for each of its readers.
 pub(super) fn large(object: &Object, pretty: bool) -> Body {
     let mut parts = VecDeque::from(object.json_parts());
     parts.push_back(Bytes::from_static(b"\n"));
-    Body::new(Written {
-        source: Source::Object(parts),
-        indenter: pretty.then(Indenter::default),
-        first: None,
-    })
+    Body::new(Written { parts, indenter: pretty.then(Indenter::default) })
 }
 
 #[cfg(test)]

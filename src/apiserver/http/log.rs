@@ -6,13 +6,16 @@ use api::kinds::{NODE, POD};
 use api::{ApiError, FieldError};
 use axum::body::Body;
 use http::Response;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::reply::Unhurried;
 use super::{Head, answer, connect};
 use crate::registry::Call;
 use crate::server::ApiServer;
+
+/// Most that is told of a kubelet's refusal. What a node says is not to be trusted.
+const REFUSAL: usize = 8 * 1024;
 
 pub(super) async fn answer(
     server: &Arc<ApiServer>,
@@ -42,13 +45,20 @@ pub(super) async fn answer(
         answer.extensions_mut().insert(Unhurried);
         return Ok(answer);
     }
-    let text = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).trim().to_string();
+    let text = refusal(response.into_body()).await;
     Err(match code.as_u16() {
         400 => ApiError::bad_request(text),
         404 => ApiError::new(404, "NotFound", text),
         other => ApiError::new(other, "InternalError", text),
     })
+}
+
+/// The text of a refusal, if it has an acceptable length.
+async fn refusal(body: Body) -> String {
+    match Limited::new(body, REFUSAL).collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_string(),
+        Err(error) => format!("the kubelet's answer cannot be read: {error}"),
+    }
 }
 
 /// Upstream's `container … must be specified` and friends.
@@ -75,6 +85,20 @@ pub(super) fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<S
         return Ok(wanted.to_string());
     }
     Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {name}")))
+}
+
+/// A value as it stands in a query, so that it cannot add options of its own.
+fn encoded(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
+                out.push(char::from(byte))
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 /// The options for the kubelet, checked.
@@ -107,14 +131,17 @@ fn checked_query(head: &Head<'_>, name: &str) -> Result<String, ApiError> {
             let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
             faults.push(FieldError::forbidden("sinceSeconds", detail));
         }
-        parts.push(format!("sinceTime={}", since.replace('+', "%2B")));
+        parts.push(format!("sinceTime={}", encoded(since)));
     }
     if !faults.is_empty() {
         let row = api::KindRow { kind: "PodLogOptions".into(), ..POD.clone() };
         return Err(ApiError::invalid(&row, name, faults));
     }
     if let Some(stream) = query.get("stream") {
-        parts.push(format!("stream={stream}"));
+        parts.push(format!("stream={}", encoded(stream)));
     }
     Ok(if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) })
 }
+
+#[cfg(test)]
+mod tests;

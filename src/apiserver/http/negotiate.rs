@@ -26,6 +26,13 @@ pub(crate) struct Accepted {
     pub(crate) form: Form,
 }
 
+impl Accepted {
+    /// Whether objects are sent as they are stored.
+    pub(crate) fn is_stored(self) -> bool {
+        self.encoding == Encoding::Json && self.form == Form::Whole
+    }
+}
+
 /// One entry of an Accept header.
 pub(crate) struct MediaRange<'a> {
     pub(crate) media: &'a str,

@@ -10,7 +10,7 @@ use http::{Method, Response};
 use super::route::Target;
 use super::{Head, answer, body, connect, table, watch};
 use crate::fairness::{self, Kind, Seat};
-use crate::heavy::HEAVY;
+use crate::heavy::{HEAVY, Worker};
 use crate::registry::{Call, Source, Subresource, delete_options, not_allowed};
 use crate::server::ApiServer;
 
@@ -205,7 +205,11 @@ async fn named(
         }
         _ => return Err(not_allowed()),
     };
-    answer::object(200, &object, &printer, head)
+    // What is sent as it is stored is not decoded. A write has its turn already.
+    let accepted = answer::accepted(head)?;
+    let weight = if accepted.is_stored() { 0 } else { object.json_len() };
+    let answer = async { answer::object(200, &object, &printer, head) };
+    registry.turns.run(&head.user.name, weight, answer).await
 }
 
 /// Verbs on a collection.
@@ -218,11 +222,12 @@ async fn collection(
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
     let registry = &server.registry;
+    let worker = Worker::new(&registry.turns, &head.user);
     answer::accepted(head)?;
     match verb {
         Verb::List => {
             let list = registry.list(call, &head.query.list_options()?).await?;
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head).await
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await
         }
         Verb::Watch => {
             let mut options = head.query.watch_options()?;
@@ -230,7 +235,7 @@ async fn collection(
                 options.fields.terms.extend(FieldSelector::equals("metadata.name", name).terms);
             }
             let watch = registry.watch(call, &options).await?;
-            watch::answer(watch, target.resource.clone(), head, head.peer.stopping.clone())
+            watch::answer(watch, target.resource.clone(), head, worker, head.peer.stopping.clone())
         }
         Verb::Create => {
             let (tree, duplicates) = decoded(head, body).await?;
@@ -244,7 +249,7 @@ async fn collection(
                 .await?;
             let resource_version = registry.caches.revision();
             let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head).await
+            answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await
         }
         _ => Err(not_allowed()),
     }

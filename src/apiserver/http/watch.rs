@@ -1,5 +1,9 @@
 //! The body of a watch: frames of JSON, as many in a piece as are at hand.
+//!
+//! Thousands of watches may stand unread. So a large object is sent in slices of what the cache holds, and one that has to be
+//! converted counts against its user's share of memory until it has been taken.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,10 +17,16 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::negotiate::{Accepted, Encoding, Form};
 use super::{Head, answer, table};
+use crate::heavy::{HEAVY, Share, Worker};
 use crate::registry::{Due, Resource, Watch};
 
 /// A piece is sent once it has this size, even if more events are at hand.
 const PIECE: usize = 64 * 1024;
+
+/// A larger object is not copied for its watchers.
+const LARGE: usize = 16 * 1024;
+/// A smaller slice is not worth a frame of its own.
+const SMALL: usize = 4 * 1024;
 
 /// The server-side end of one watch.
 struct Frames {
@@ -27,6 +37,11 @@ struct Frames {
     /// Kept from piece to piece: registering with the token takes a lock that all watches share.
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     columns_sent: bool,
+    worker: Worker,
+    /// What follows the piece that was sent last.
+    parts: VecDeque<Bytes>,
+    /// Leave to hold the piece that was sent last, if it is large.
+    share: Option<Share>,
 }
 
 /// The `includeObject` parameter, kept to make printers from.
@@ -36,6 +51,7 @@ pub(super) fn answer(
     watch: Watch,
     resource: Arc<Resource>,
     head: &Head<'_>,
+    worker: Worker,
     stopping: CancellationToken,
 ) -> Result<Response<Body>, ApiError> {
     let accepted = answer::accepted(head)?;
@@ -58,6 +74,9 @@ pub(super) fn answer(
         include,
         stopping: Box::pin(stopping.cancelled_owned()),
         columns_sent: false,
+        worker,
+        parts: VecDeque::new(),
+        share: None,
     };
     let stream = futures::stream::unfold(frames, |mut frames| async move {
         let piece = frames.next_piece().await?;
@@ -67,17 +86,31 @@ pub(super) fn answer(
 }
 
 impl Frames {
+    /// Called once the piece before has been taken.
     async fn next_piece(&mut self) -> Option<Bytes> {
+        if let Some(part) = self.parts.pop_front() {
+            return Some(part);
+        }
+        self.share = None;
         let mut piece = BytesMut::new();
         loop {
-            if self.plain()
+            if piece.is_empty()
+                && self.plain()
                 && let Some(written) = self.watch.try_written(PIECE, write_plain)
             {
                 return Some(written);
             }
-            while piece.len() < PIECE {
+            // What is read counts as well: a row of a table is small, whatever the object.
+            let mut read = 0;
+            while read < PIECE && piece.len() < PIECE && self.parts.is_empty() {
                 let Some(event) = self.watch.try_next() else { break };
-                self.write(event, &mut piece).await;
+                read += self.write(event, &mut piece).await;
+            }
+            if let Some(part) = self.parts.pop_front() {
+                return Some(part);
+            }
+            if read >= PIECE && !self.plain() {
+                tokio::task::yield_now().await;
             }
             if !piece.is_empty() {
                 return Some(piece.freeze());
@@ -89,20 +122,35 @@ impl Frames {
             };
             match due {
                 Due::Something => {}
-                Due::Message(event) => self.write(event, &mut piece).await,
+                Due::Message(event) => {
+                    self.write(event, &mut piece).await;
+                }
                 Due::End => return None,
             }
         }
     }
 
-    /// Whether objects are sent as they are stored.
-    fn plain(&self) -> bool {
-        self.accepted.encoding == Encoding::Json
-            && self.accepted.form == Form::Whole
-            && !self.resource.is_converted()
+    /// Writes an event and returns the size of its object.
+    async fn write(&mut self, event: WatchEvent, out: &mut BytesMut) -> usize {
+        let size = changed_object(&event).map_or(0, |(_, object)| object.json_len());
+        if size < HEAVY || self.plain() {
+            self.convert(event, out).await;
+            return size;
+        }
+        let worker = self.worker.clone();
+        let mut share = worker.share(size).await;
+        worker.run(size, self.convert(event, out)).await;
+        share.shrink(out.len() + self.parts.iter().map(Bytes::len).sum::<usize>());
+        self.share = Some(share);
+        size
     }
 
-    async fn write(&mut self, event: WatchEvent, out: &mut BytesMut) {
+    /// Whether objects are sent as they are stored.
+    fn plain(&self) -> bool {
+        self.accepted.is_stored() && !self.resource.is_converted()
+    }
+
+    async fn convert(&mut self, event: WatchEvent, out: &mut BytesMut) {
         let event = self.resource.outward_event(event).await;
         let Some((name, object)) = changed_object(&event) else {
             let (name, tree) = match event {
@@ -114,13 +162,31 @@ impl Frames {
             };
             return self.write_tree(name, &tree, out);
         };
-        if self.accepted.encoding == Encoding::Json && self.accepted.form == Form::Whole {
-            return write_object(name, object, out);
+        if self.accepted.is_stored() {
+            if object.json_len() <= LARGE {
+                return write_object(name, object, out);
+            }
+            return self.share_object(name, object, out);
         }
         match self.tree(object) {
             Ok(tree) => self.write_tree(name, &tree, out),
             Err(error) => self.write_tree("ERROR", &answer::status_tree(&error), out),
         }
+    }
+
+    /// The same as [`write_object`] in parts that share the stored bytes.
+    fn share_object(&mut self, name: &str, object: &Object, out: &mut BytesMut) {
+        put_start(name, out);
+        for part in object.json_parts() {
+            if part.len() <= SMALL {
+                out.put_slice(&part);
+                continue;
+            }
+            self.parts.push_back(out.split().freeze());
+            self.parts.push_back(part);
+        }
+        out.put_slice(b"}\n");
+        self.parts.push_back(out.split().freeze());
     }
 
     fn tree(&mut self, object: &Arc<Object>) -> Result<Value, ApiError> {
@@ -191,9 +257,16 @@ fn write_plain(event: WatchEvent, out: &mut BytesMut) {
 
 fn write_object(name: &str, object: &Object, out: &mut BytesMut) {
     out.reserve(object.json_len() + 40);
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\",\"object\":");
+    put_start(name, out);
     object.write_json(out);
     out.put_slice(b"}\n");
 }
+
+fn put_start(name: &str, out: &mut BytesMut) {
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\",\"object\":");
+}
+
+#[cfg(test)]
+mod tests;
