@@ -1,6 +1,11 @@
-//! Rules of the repository as tests: which crate may use which, file headers, file sizes.
+//! Rules of the repository as tests: which crate may use which, file headers, file sizes, circles of
+//! imports.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod circles;
+mod imports;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs;
