@@ -13,6 +13,8 @@ use serde_json::Value;
 pub use counting::Counting;
 
 use crate::object::{Object, encode};
+use crate::schema::Schema;
+use crate::schema::structural::{CustomSchema, Structural};
 use crate::validation::{name_is_dns_subdomain, validate_object_meta};
 use crate::{ApiError, FieldValidation, KindRow, Patch, PatchKind, bounds, kinds, patch, protobuf, schema};
 
@@ -83,6 +85,38 @@ pub fn memory(input: &[u8]) {
     let taken = counting::peak().saturating_sub(before);
     let allowed = bounds::memory_of(rest.len()) + bounds::COPIES;
     assert!(taken <= allowed, "{taken} bytes taken for {} of a {}, {allowed} allowed", rest.len(), row.kind);
+}
+
+/// What a body may take under the schema of a definition, and what reading the schema may take: the same as a body of a
+/// built-in kind, and the definition's patterns. The schema need not be one, the body need not fit.
+///
+/// # Panics
+///
+/// If it is exceeded.
+pub fn custom_memory(schema: &[u8], body: &[u8]) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
+    let before = counting::start();
+    let parsed = schema::decode_json(schema).ok().map(|(schema, _)| Structural::parse(&schema, "schema"));
+    let taken = counting::peak().saturating_sub(before);
+    // A pattern is compiled forwards and backwards.
+    let patterns = 2 * schema::structural::MAX_PATTERNS;
+    let allowed = bounds::memory_of(schema.len()) + patterns;
+    assert!(taken <= allowed, "{taken} bytes taken for a schema of {}, {allowed} allowed", schema.len());
+    let Some(Ok(root)) = parsed else { return };
+    let schema = CustomSchema::new("v1", "Widget", root);
+    let before = counting::start();
+    if let Ok((mut tree, duplicates)) = schema::decode_json(body)
+        && tree.is_object()
+        && schema.check(&mut tree, &duplicates, FieldValidation::Warn).is_ok()
+        && schema.default(&mut tree).is_ok()
+    {
+        drop(serde_json::to_vec(ApiError::invalid(kinds::ALL[0], "", schema.validate(&tree)).status()));
+        schema.prune(&mut tree);
+    }
+    let taken = counting::peak().saturating_sub(before);
+    let allowed = bounds::memory_of(body.len()) + patterns;
+    assert!(taken <= allowed, "{taken} bytes taken for {} of a custom kind, {allowed} allowed", body.len());
 }
 
 /// The way of a write: decoded, kept for another try, checked, defaulted, typed, validated, encoded, answered, patched.

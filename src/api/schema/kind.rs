@@ -25,8 +25,14 @@ pub trait Schema: Send + Sync {
     /// memory than one object may.
     fn default(&self, tree: &mut Value) -> Result<(), Spent>;
 
-    /// Drops fields that the schema does not know, of an object that was stored under another schema.
-    fn prune(&self, tree: &mut Value);
+    /// Drops fields that the schema does not know, of an object that was stored under another schema; tells whether there
+    /// were any.
+    fn prune(&self, tree: &mut Value) -> bool;
+
+    /// So many bytes of an object under this schema are as much work as how many of a common kind.
+    fn weight(&self, bytes: usize) -> usize {
+        bytes
+    }
 
     /// Faults of an object's values. Those of built-in kinds are found by their strategies.
     fn validate(&self, _tree: &Value) -> Faults {
@@ -75,7 +81,9 @@ impl Schema for BuiltIn {
     }
 
     // Built-in types only ever gain fields: what is stored stays.
-    fn prune(&self, _tree: &mut Value) {}
+    fn prune(&self, _tree: &mut Value) -> bool {
+        false
+    }
 
     fn root(&self) -> Place<'_> {
         Place::from(self.ty)

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use api::fuzzing::{Counting, memory};
+use api::fuzzing::{Counting, custom_memory, memory};
 use api::kinds;
 use serde_json::json;
 
@@ -140,7 +140,58 @@ fn memory_is_bounded_by_the_size_of_a_body() {
     memory(&input("ConfigMap", JSON, small, &json!(copies).to_string()));
     let volumes = filled(300_000, r#"{"spec":{"volumes":["#, r#"{"name":"a"}"#, "]}}");
     memory(&input("Pod", JSON, volumes.as_bytes(), &volumes));
+    custom_kinds();
     mutated();
+}
+
+/// Schemas of definitions and objects under them: wide, deep, with long names, with many faults.
+fn custom_kinds() {
+    let object = |properties: &str| format!(r#"{{"type":"object","properties":{{{properties}}}}}"#);
+    let key = "k".repeat(20_000);
+    let mut deep = r#"{"type":"string"}"#.to_string();
+    for _ in 0..50 {
+        deep = object(&format!(r#""{key}":{deep}"#));
+    }
+    let wide = |each: &str| object(&numbered(1_000_000, "", |n| format!(r#""f{n}":{each}"#), ""));
+    let fields = object(&format!(
+        r#""list":{{"type":"array","items":{}}}"#,
+        object(r#""a":{"type":"string","default":"0123456789","pattern":"^(a|b)+$"},"b":{"type":"integer"}"#)
+    ));
+    let schemas = [
+        wide(r#"{"type":"string"}"#),
+        wide(r#"{}"#),
+        // Long names all the way down, and a fault at each step.
+        deep.clone(),
+        deep.replace(r#""type":"object","#, ""),
+        object(&numbered(
+            300_000,
+            "",
+            |n| format!(r#""f{n}":{{"type":"string","pattern":"x{n}(a{{1000}}){{20}}"}}"#),
+            "",
+        )),
+        object(&format!(
+            r#""a":{{"type":"string","enum":[{}]}}"#,
+            vec![r#""0123456789""#; 200_000].join(",")
+        )),
+        fields,
+    ];
+    let mut nested = "0".to_string();
+    for _ in 0..50 {
+        nested = format!(r#"{{"{key}":{nested},"{}":0}}"#, "x".repeat(20_000));
+    }
+    for size in [2_000, 316 * 1024, LARGEST] {
+        for body in [
+            filled(size, r#"{"list":["#, "{}", "]}"),
+            filled(size, r#"{"list":["#, r#"{"a":"c","x":0}"#, "]}"),
+            filled(size, r#"{"list":["#, r#"{"a":0}"#, "]}"),
+            numbered(size, "{", |n| format!(r#""f{n}":0"#), "}"),
+            numbered(size, "{", |n| format!(r#""u{n}":0"#), "}"),
+            format!(r#"{{"a":"{}"}}"#, "c".repeat(size - 20)),
+        ] {
+            schemas.iter().for_each(|schema| custom_memory(schema.as_bytes(), body.as_bytes()));
+        }
+    }
+    custom_memory(deep.as_bytes(), nested.as_bytes());
 }
 
 /// Seeds of the fuzz target with parts repeated, taken out and overwritten: the same ones every time.

@@ -24,6 +24,10 @@ impl<'a> Path<'a> {
         Path { parent: None, segment: Segment::Field(root) }
     }
 
+    fn is_empty(&self) -> bool {
+        self.parent.is_none() && matches!(self.segment, Segment::Field(""))
+    }
+
     /// `PATH.name`.
     pub const fn child(&'a self, name: &'a str) -> Path<'a> {
         Path { parent: Some(self), segment: Segment::Field(name) }
@@ -46,7 +50,10 @@ impl fmt::Display for Path<'_> {
             parent.fmt(f)?;
         }
         match self.segment {
-            Segment::Field(name) if self.parent.is_some() => write!(f, ".{name}"),
+            // The root of an object has no name.
+            Segment::Field(name) if self.parent.is_some_and(|parent| !parent.is_empty()) => {
+                write!(f, ".{name}")
+            }
             Segment::Field(name) => f.write_str(name),
             Segment::Index(index) => write!(f, "[{index}]"),
             Segment::Key(key) => write!(f, "[{key}]"),

@@ -1,10 +1,11 @@
 //! Defaulting: what is absent, or null where null is no value, gets the schema's default; then what is inside of it.
 //!
-//! A default is copied for every element of a list that lacks it, so what is copied is counted.
+//! A default is copied for every element of a list that lacks it, so what is copied is counted. Properties without a
+//! default are not looked at: of a large schema, small objects see little.
 
 use serde_json::Value;
 
-use super::Structural;
+use super::node::Structural;
 use crate::bounds::{Budget, Spent};
 
 impl Structural {
@@ -12,8 +13,9 @@ impl Structural {
     pub(crate) fn default_values(&self, value: &mut Value, budget: &mut Budget) -> Result<(), Spent> {
         match value {
             Value::Object(members) => {
-                for (name, child) in &self.properties {
-                    if let Some(default) = child.default.as_ref().filter(|_| !members.contains_key(name)) {
+                for name in &self.defaulted {
+                    let default = self.properties.get(name).and_then(|child| child.default.as_ref());
+                    if let Some(default) = default.filter(|_| !members.contains_key(name)) {
                         budget.member(members.len(), name)?;
                         budget.tree(default)?;
                         members.insert(name.clone(), default.clone());

@@ -1,259 +1,205 @@
 //! From `openAPIV3Schema` to nodes, with the faults of what is not structural.
+//!
+//! One parser reads all schemas of a definition: they share a budget of nodes and their patterns. Faults come in
+//! upstream's order: what is not structural, sorted, else what is wrong with defaults; then what no schema may have.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Additional, Bounds, Kind, Pattern, Rules, Structural, compile};
+use super::allowed::Allowed;
+use super::limits::{MAX_DEPTH, MAX_NODES, MAX_PATTERNS, MAX_STEPS};
+use super::node::{Additional, Bounds, Format, Kind, Rules, Structural};
+use super::pattern::{Pattern, Patterns, Refused};
+use super::steps::Steps;
 use crate::FieldError;
 use crate::schema::ListType;
-use crate::validation::Faults;
+use crate::validation::{Faults, Path};
 
-type Object = Map<String, Value>;
-
-/// How deep a schema may nest.
-const MAX_DEPTH: usize = 64;
-
-/// Members that no schema may have.
-const UNSUPPORTED: [&str; 6] =
-    ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
+pub(super) type Object = Map<String, Value>;
 
 /// Where a node stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Root,
     Field,
     Item,
     /// Inside of `allOf` and its kin, which say nothing of types.
-    Value,
+    Nested,
+    /// One of the two types of an `x-kubernetes-int-or-string`, which may be spelt out.
+    IntOrString,
+}
+
+/// What holds for a node by what is around it.
+#[derive(Clone, Copy)]
+pub(super) struct Context {
+    pub(super) level: Level,
+    depth: usize,
+    /// Inside of `metadata`, `apiVersion` or `kind` of an object.
+    pub(super) in_metadata: bool,
+    /// Why there may be no default.
+    pub(super) no_default: Option<&'static str>,
+}
+
+/// Reads the schemas of one definition.
+#[derive(Default)]
+pub struct Parser {
+    nodes: usize,
+    patterns: Patterns,
+    /// What checking all defaults has taken of its budget.
+    steps: Option<Steps>,
+    /// Of the present schema: what is not structural.
+    structural: Faults,
+    /// And everything else.
+    faults: Faults,
+    /// It has members that no tree is made of, so that it is not judged as one.
+    unreadable: bool,
 }
 
 impl Structural {
-    /// Parses a schema at a path of the definition, such as `spec.versions[0].schema.openAPIV3Schema`.
+    /// Parses one schema at a path of the definition, such as `spec.versions[0].schema.openAPIV3Schema`.
     pub fn parse(schema: &Value, path: &str) -> Result<Self, Faults> {
-        let mut parser = Parser { faults: Faults::new() };
-        let root = parser.node(schema, path, Level::Root, 0);
-        if parser.faults.is_empty() { Ok(root) } else { Err(parser.faults) }
+        Parser::default().parse(schema, &Path::new(path), false)
     }
-}
-
-struct Parser {
-    faults: Faults,
 }
 
 impl Parser {
-    fn node(&mut self, schema: &Value, path: &str, level: Level, depth: usize) -> Structural {
-        let Some(schema) = schema.as_object().filter(|_| depth < MAX_DEPTH) else {
-            self.faults.push(FieldError::invalid(path, "", "must be a schema that is not nested too deeply"));
+    /// Parses a schema; `status` tells whether its kind has a status subresource, which is checked by itself.
+    pub fn parse(&mut self, schema: &Value, path: &Path<'_>, status: bool) -> Result<Structural, Faults> {
+        (self.structural, self.faults, self.unreadable) = (Faults::new(), Faults::new(), false);
+        let mut faults = Faults::new();
+        if let Some(schema) = schema.as_object() {
+            super::invariants::root(schema, path, status, &mut faults);
+        }
+        let context = Context { level: Level::Root, depth: 0, in_metadata: false, no_default: None };
+        let root = self.node(schema, path, context);
+        if let Some(schema) = schema.as_object().filter(|_| !self.is_over()) {
+            self.complete(schema, path);
+        }
+        if self.structural.is_empty() && !self.unreadable {
+            self.defaults(&root, path);
+        } else if !self.unreadable {
+            let mut sorted: Vec<FieldError> = std::mem::take(&mut self.structural).into();
+            sorted.sort_by_cached_key(ToString::to_string);
+            faults.extend(sorted);
+        }
+        faults.extend(std::mem::take(&mut self.faults));
+        if faults.is_empty() { Ok(root) } else { Err(faults) }
+    }
+
+    /// A fault of something that no schema may have.
+    pub(super) fn fault(&mut self, fault: impl FnOnce() -> FieldError) {
+        if !self.faults.is_full() {
+            self.faults.push(fault());
+        }
+    }
+
+    /// A fault of something that makes the schema not structural.
+    pub(super) fn not_structural(&mut self, fault: impl FnOnce() -> FieldError) {
+        if !self.structural.is_full() {
+            self.structural.push(fault());
+        }
+    }
+
+    /// Members that no tree can be made of.
+    pub(super) fn unreadable(&mut self, fault: impl FnOnce() -> FieldError) {
+        self.unreadable = true;
+        self.fault(fault);
+    }
+
+    fn is_over(&self) -> bool {
+        self.nodes > MAX_NODES
+    }
+
+    /// Counts a node; false if there are too many, which is told once.
+    fn count(&mut self, path: &Path<'_>) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        self.nodes += 1;
+        if self.is_over() {
+            let why = format!("the schemas of a definition may have at most {MAX_NODES} nodes");
+            self.unreadable(|| FieldError::forbidden(path, why));
+        }
+        !self.is_over()
+    }
+
+    fn node(&mut self, schema: &Value, path: &Path<'_>, context: Context) -> Structural {
+        if !self.count(path) {
+            return Structural::default();
+        }
+        let Some(schema) = schema.as_object().filter(|_| context.depth < MAX_DEPTH) else {
+            self.unreadable(|| {
+                FieldError::invalid(path, "", "must be a schema that is not nested too deeply")
+            });
             return Structural::default();
         };
-        self.unsupported(schema, path);
         let mut node = Structural {
+            kind: Kind::parse(text(schema, "type")),
             nullable: flag(schema, "nullable"),
-            default: schema.get("default").cloned(),
+            default: schema.get("default").filter(|default| !default.is_null()).cloned(),
             preserve_unknown: flag(schema, "x-kubernetes-preserve-unknown-fields"),
             embedded: flag(schema, "x-kubernetes-embedded-resource"),
             int_or_string: flag(schema, "x-kubernetes-int-or-string"),
+            list_type: list_type(schema),
             list_map_keys: texts(schema, "x-kubernetes-list-map-keys"),
-            atomic_map: schema.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic"),
+            atomic_map: text(schema, "x-kubernetes-map-type") == "atomic",
             ..Structural::default()
         };
-        self.kind(&mut node, schema, path, level);
-        self.list_type(&mut node, schema, path);
-        self.children(&mut node, schema, path, level, depth);
-        self.lists(&node, schema, path);
-        node.rules = self.rules(schema, path, depth);
-        if level == Level::Value {
-            self.only_values(&node, schema, path);
-        }
-        if let Some(default) = &node.default {
-            self.check_default(&node, default, path);
-        }
+        self.invariants(schema, path, context);
+        self.unsupported(schema, path, context);
+        self.children(&mut node, schema, path, context);
+        self.extensions(schema, path);
+        node.rules = self.rules(schema, path, context);
         node
     }
 
-    fn unsupported(&mut self, schema: &Object, path: &str) {
-        for name in UNSUPPORTED.into_iter().filter(|name| schema.contains_key(*name)) {
-            self.faults
-                .push(FieldError::forbidden(format!("{path}.{name}"), format!("{name} is not supported")));
-        }
-        if flag(schema, "uniqueItems") {
-            let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            self.faults.push(FieldError::forbidden(format!("{path}.uniqueItems"), why));
-        }
-    }
-
-    fn kind(&mut self, node: &mut Structural, schema: &Object, path: &str, level: Level) {
-        let at = format!("{path}.type");
-        let name = schema.get("type").and_then(Value::as_str).unwrap_or("");
-        node.kind = Kind::parse(name);
-        let why = match level {
-            Level::Root if name.is_empty() => Some("must not be empty at the root"),
-            Level::Field if name.is_empty() => Some("must not be empty for specified object fields"),
-            Level::Item if name.is_empty() => Some("must not be empty for specified array items"),
-            _ => None,
+    fn children(&mut self, node: &mut Structural, schema: &Object, path: &Path<'_>, context: Context) {
+        let nested = matches!(context.level, Level::Nested | Level::IntOrString);
+        let below = |level: Level| Context {
+            level: if nested { Level::Nested } else { level },
+            depth: context.depth + 1,
+            ..context
         };
-        let exempt = level != Level::Root && (node.preserve_unknown || node.int_or_string);
-        match why {
-            Some(why) if !exempt => self.faults.push(FieldError::required(at, why)),
-            Some(_) => {}
-            None if level == Level::Root && name != "object" => {
-                self.faults.push(FieldError::invalid(at, name, "must be object at the root"));
-            }
-            None if !name.is_empty() && node.kind.is_none() => {
-                let known = ["array", "boolean", "integer", "number", "object", "string"];
-                self.faults.push(FieldError::not_supported(at, name, &known));
-            }
-            None => {}
-        }
-    }
-
-    fn list_type(&mut self, node: &mut Structural, schema: &Object, path: &str) {
-        let Some(name) = schema.get("x-kubernetes-list-type").and_then(Value::as_str) else { return };
-        node.list_type = match name {
-            "atomic" => Some(ListType::Atomic),
-            "set" => Some(ListType::Set),
-            "map" => Some(ListType::Map),
-            other => {
-                let at = format!("{path}.x-kubernetes-list-type");
-                self.faults.push(FieldError::not_supported(at, other, &["atomic", "set", "map"]));
-                None
-            }
-        };
-        if node.kind != Some(Kind::Array) {
-            let at = format!("{path}.type");
-            let why = "must be array if x-kubernetes-list-type is specified";
-            self.faults.push(FieldError::invalid(at, schema.get("type"), why));
-        }
-    }
-
-    fn children(&mut self, node: &mut Structural, schema: &Object, path: &str, level: Level, depth: usize) {
-        let below = |own: Level| if level == Level::Value { Level::Value } else { own };
+        let properties_path = path.child("properties");
         for (name, child) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let at = format!("{path}.properties[{name}]");
-            // What every object has is known without its being said.
-            let implied = level == Level::Root && matches!(name.as_str(), "metadata" | "apiVersion" | "kind");
-            if implied {
-                self.implied(name, child, &at);
-                continue;
+            let mut below = below(Level::Field);
+            if (context.level == Level::Root || node.embedded) && is_own(name) {
+                below.in_metadata = true;
+                if context.level == Level::Root {
+                    below.no_default = Some(match name.as_str() {
+                        "metadata" => "in top-level metadata",
+                        "kind" => "in top-level kind",
+                        _ => "in top-level apiVersion",
+                    });
+                }
             }
-            let child = self.node(child, &at, below(Level::Field), depth + 1);
+            let child = self.node(child, &properties_path.key(name), below);
+            if child.default.is_some() {
+                node.defaulted.push(name.clone());
+            }
             node.properties.insert(name.clone(), child);
         }
         match schema.get("additionalProperties") {
-            None | Some(Value::Bool(false)) => {}
-            Some(_) if level == Level::Root => {
-                let at = format!("{path}.additionalProperties");
-                self.faults.push(FieldError::forbidden(at, "must not be used at the root"));
-            }
-            Some(_) if !node.properties.is_empty() => {
-                let at = format!("{path}.additionalProperties");
-                let why = "additionalProperties and properties are mutual exclusive";
-                self.faults.push(FieldError::forbidden(at, why));
-            }
             Some(Value::Bool(true)) => node.additional = Additional::Any,
-            Some(child) => {
-                let at = format!("{path}.additionalProperties");
-                let child = self.node(child, &at, below(Level::Field), depth + 1);
+            Some(child @ Value::Object(_)) => {
+                let mut below = below(Level::Field);
+                if context.in_metadata {
+                    below.no_default = Some("inside additionalProperties applying to object metadata");
+                }
+                let child = self.node(child, &path.child("additionalProperties"), below);
                 node.additional = Additional::Schema(Box::new(child));
             }
+            _ => {}
         }
-        match schema.get("items") {
-            None => {}
-            Some(child @ Value::Object(_)) => {
-                let at = format!("{path}.items");
-                node.items = Some(Box::new(self.node(child, &at, below(Level::Item), depth + 1)));
-            }
-            Some(_) => {
-                let why = "items must be a schema object and not an array";
-                self.faults.push(FieldError::forbidden(format!("{path}.items"), why));
-            }
-        }
-        if node.kind == Some(Kind::Array) && node.items.is_none() && level != Level::Value {
-            self.faults.push(FieldError::required(format!("{path}.items"), "must be specified"));
+        if let Some(child @ Value::Object(_)) = schema.get("items") {
+            let child = self.node(child, &path.child("items"), below(Level::Item));
+            node.items = Some(Box::new(child));
         }
     }
 
-    /// `metadata` may be restricted by its name only; `apiVersion` and `kind` are text.
-    fn implied(&mut self, name: &str, schema: &Value, path: &str) {
-        let kind = schema["type"].as_str().unwrap_or("");
-        if name != "metadata" {
-            if !matches!(kind, "" | "string") {
-                self.faults.push(FieldError::invalid(format!("{path}.type"), kind, "must be string"));
-            }
-            return;
-        }
-        if !matches!(kind, "" | "object") {
-            self.faults.push(FieldError::invalid(format!("{path}.type"), kind, "must be object"));
-        }
-        let named = |one: &String| matches!(one.as_str(), "name" | "generateName");
-        if schema["properties"].as_object().is_some_and(|properties| !properties.keys().all(named)) {
-            let why = "must not specify anything other than name and generateName, but metadata is implicitly specified";
-            self.faults.push(FieldError::forbidden(path, why));
-        }
-    }
-
-    fn lists(&mut self, node: &Structural, schema: &Object, path: &str) {
-        let keys = format!("{path}.x-kubernetes-list-map-keys");
-        let is_map = node.list_type == Some(ListType::Map);
-        if !is_map && !node.list_map_keys.is_empty() {
-            let at = format!("{path}.x-kubernetes-list-type");
-            let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-            self.faults.push(match schema.get("x-kubernetes-list-type") {
-                Some(given) => FieldError::invalid(at, given, why),
-                None => FieldError::required(at, why),
-            });
-        }
-        if !is_map {
-            return;
-        }
-        if node.list_map_keys.is_empty() {
-            let why = "must not be empty if x-kubernetes-list-type is map";
-            self.faults.push(FieldError::required(keys, why));
-            return;
-        }
-        let Some(items) = &node.items else { return };
-        if items.kind != Some(Kind::Object) {
-            let at = format!("{path}.items.type");
-            let why = "must be object if parent array's x-kubernetes-list-type is map";
-            let given = items.kind.map_or("", Kind::name);
-            self.faults.push(FieldError::invalid(at, given, why));
-        } else if !node.list_map_keys.iter().all(|key| items.properties.contains_key(key)) {
-            let why = "entries must all be names of item properties";
-            self.faults.push(FieldError::invalid(keys, &node.list_map_keys, why));
-        }
-    }
-
-    fn rules(&mut self, schema: &Object, path: &str, depth: usize) -> Option<Box<Rules>> {
-        let mut many = |name: &str| -> Vec<Structural> {
-            let list = schema.get(name).and_then(Value::as_array).into_iter().flatten().enumerate();
-            list.map(|(at, one)| self.node(one, &format!("{path}.{name}[{at}]"), Level::Value, depth + 1))
-                .collect()
-        };
-        let (all_of, any_of, one_of) = (many("allOf"), many("anyOf"), many("oneOf"));
-        let not = schema
-            .get("not")
-            .map(|one| Box::new(self.node(one, &format!("{path}.not"), Level::Value, depth + 1)));
-        let pattern = schema.get("pattern").and_then(Value::as_str).filter(|text| !text.is_empty());
-        if let Some(text) = pattern.filter(|text| compile(text).is_none()) {
-            let why = "must be a valid regular expression, but isn't";
-            self.faults.push(FieldError::invalid(format!("{path}.pattern"), text, why));
-        }
-        let rules = Rules {
-            required: texts(schema, "required"),
-            allowed: schema.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
-            format: schema.get("format").and_then(Value::as_str).unwrap_or("").to_string(),
-            pattern: pattern.map(Pattern::new),
-            minimum: limit(schema, "minimum", "exclusiveMinimum"),
-            maximum: limit(schema, "maximum", "exclusiveMaximum"),
-            multiple_of: number(schema, "multipleOf"),
-            length: bounds(schema, "minLength", "maxLength"),
-            items: bounds(schema, "minItems", "maxItems"),
-            properties: bounds(schema, "minProperties", "maxProperties"),
-            all_of,
-            any_of,
-            one_of,
-            not,
-        };
-        let names = [
+    fn rules(&mut self, schema: &Object, path: &Path<'_>, context: Context) -> Option<Box<Rules>> {
+        const NAMES: [&str; 17] = [
             "required",
             "enum",
             "format",
@@ -272,45 +218,135 @@ impl Parser {
             "oneOf",
             "not",
         ];
-        names.iter().any(|name| schema.contains_key(*name)).then(|| Box::new(rules))
+        if !NAMES.iter().any(|name| schema.contains_key(*name)) {
+            return None;
+        }
+        let nested = Context { level: Level::Nested, depth: context.depth + 1, ..context };
+        // The two ways in which upstream lets integers and strings be spelt out.
+        let spelt = is_int_or_string(schema);
+        let spelt_below =
+            list(schema, "allOf").first().and_then(Value::as_object).is_some_and(is_int_or_string);
+        let mut many = |name: &str| -> Vec<Structural> {
+            let (lists, level) = (path.child(name), nested);
+            let one = |(at, one): (usize, &Value)| {
+                let level = match name {
+                    "anyOf" if spelt || context.level == Level::IntOrString => Level::IntOrString,
+                    "allOf" if spelt_below && at == 0 => Level::IntOrString,
+                    _ => level.level,
+                };
+                self.node(one, &lists.index(at), Context { level, ..nested })
+            };
+            list(schema, name).iter().enumerate().map(one).collect()
+        };
+        let (all_of, any_of, one_of) = (many("allOf"), many("anyOf"), many("oneOf"));
+        let not = schema.get("not").filter(|one| !one.is_null());
+        let not = not.map(|one| Box::new(self.node(one, &path.child("not"), nested)));
+        Some(Box::new(Rules {
+            required: texts(schema, "required"),
+            allowed: Allowed::new(list(schema, "enum").to_vec()),
+            format: if text(schema, "format") == "int32" { Format::Int32 } else { Format::Other },
+            pattern: self.pattern(text(schema, "pattern"), path),
+            minimum: limit(schema, "minimum", "exclusiveMinimum"),
+            maximum: limit(schema, "maximum", "exclusiveMaximum"),
+            multiple_of: number(schema, "multipleOf"),
+            length: bounds(schema, "minLength", "maxLength"),
+            items: bounds(schema, "minItems", "maxItems"),
+            properties: bounds(schema, "minProperties", "maxProperties"),
+            all_of,
+            any_of,
+            one_of,
+            not,
+        }))
     }
 
-    /// Inside of `allOf` and its kin a schema restricts values; it defines nothing.
-    fn only_values(&mut self, node: &Structural, schema: &Object, path: &str) {
-        let mut forbid = |name: &str, why: &str| {
-            self.faults.push(FieldError::forbidden(format!("{path}.{name}"), why));
-        };
-        if node.default.is_some() {
-            forbid("default", "must be undefined to be structural");
+    fn pattern(&mut self, text: &str, path: &Path<'_>) -> Option<Arc<Pattern>> {
+        if text.is_empty() {
+            return None;
         }
-        if !matches!(node.additional, Additional::Unspecified) {
-            forbid("additionalProperties", "must be undefined to be structural");
+        match self.patterns.get(text) {
+            Ok(pattern) => return Some(pattern),
+            Err(Refused::Invalid) => {
+                let why = "must be a valid regular expression, but isn't";
+                self.not_structural(|| FieldError::invalid(path.child("pattern"), text, why));
+            }
+            Err(Refused::TooLarge) => {
+                let why = format!(
+                    "the patterns of a definition may take at most {MAX_PATTERNS} bytes once they are compiled, and each an eighth of that"
+                );
+                self.not_structural(|| FieldError::forbidden(path.child("pattern"), why));
+            }
         }
-        if schema.contains_key("title") {
-            forbid("title", "must be empty to be structural");
-        }
-        if schema.contains_key("description") {
-            forbid("description", "must be empty to be structural");
-        }
-        if node.nullable {
-            forbid("nullable", "must be false to be structural");
-        }
+        None
     }
 
     /// A default that is no valid value would make every object invalid that leaves the field out.
-    fn check_default(&mut self, node: &Structural, default: &Value, path: &str) {
-        let at = format!("{path}.default");
-        self.faults.extend(node.faults(default, &at));
+    fn defaults(&mut self, root: &Structural, path: &Path<'_>) {
+        let mut steps = self.steps.take().unwrap_or_else(|| Steps::new(MAX_STEPS));
+        let spent = steps.is_spent();
+        self.defaults_below(root, path, &mut steps);
+        if let Some(fault) = steps.fault().filter(|_| !spent) {
+            self.fault(|| fault);
+        }
+        self.steps = Some(steps);
+    }
+
+    fn defaults_below(&mut self, node: &Structural, path: &Path<'_>, steps: &mut Steps) {
+        if let Some(default) = &node.default {
+            let at = path.child("default");
+            let mut pruned = default.clone();
+            if !node.prune_value(&mut pruned).is_empty() {
+                self.fault(|| FieldError::invalid(at, default, "must not have unknown fields"));
+            }
+            let found = node.faults_within(default, &at, steps);
+            found.into_iter().for_each(|one| self.fault(|| one));
+        }
+        let properties_path = path.child("properties");
+        for (name, child) in &node.properties {
+            self.defaults_below(child, &properties_path.key(name), steps);
+        }
+        // Upstream does not look into `additionalProperties` either.
+        if let Some(items) = &node.items {
+            self.defaults_below(items, &path.child("items"), steps);
+        }
     }
 }
 
-fn flag(schema: &Object, name: &str) -> bool {
+/// Members that every object has.
+pub(super) fn is_own(name: &str) -> bool {
+    matches!(name, "metadata" | "apiVersion" | "kind")
+}
+
+/// `anyOf: [{type: integer}, {type: string}]`.
+fn is_int_or_string(schema: &Object) -> bool {
+    let only = |value: &Value, kind: &str| {
+        value.as_object().is_some_and(|schema| schema.len() == 1 && text(schema, "type") == kind)
+    };
+    matches!(list(schema, "anyOf"), [one, two] if only(one, "integer") && only(two, "string"))
+}
+
+fn list_type(schema: &Object) -> Option<ListType> {
+    match text(schema, "x-kubernetes-list-type") {
+        "atomic" => Some(ListType::Atomic),
+        "set" => Some(ListType::Set),
+        "map" => Some(ListType::Map),
+        _ => None,
+    }
+}
+
+pub(super) fn flag(schema: &Object, name: &str) -> bool {
     schema.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
+pub(super) fn text<'a>(schema: &'a Object, name: &str) -> &'a str {
+    schema.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+pub(super) fn list<'a>(schema: &'a Object, name: &str) -> &'a [Value] {
+    schema.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 fn texts(schema: &Object, name: &str) -> Vec<String> {
-    let list = schema.get(name).and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(Value::as_str).map(str::to_string).collect()
+    list(schema, name).iter().filter_map(Value::as_str).map(str::to_string).collect()
 }
 
 fn number(schema: &Object, name: &str) -> Option<Number> {

@@ -1,10 +1,10 @@
 //! [`Schema`] for custom resources.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
-use super::Structural;
+use super::node::Structural;
 use crate::bounds::{Budget, MAX_FAULTS, Spent, TYPED};
 use crate::schema::check::check_type;
 use crate::schema::{Place, Schema, TypeRef, by_name};
@@ -15,12 +15,15 @@ use crate::{ApiError, FieldValidation};
 pub struct CustomSchema {
     kind: String,
     version: String,
-    root: Structural,
+    root: Arc<Structural>,
+    density: usize,
 }
 
 impl CustomSchema {
-    pub fn new(version: &str, kind: &str, root: Structural) -> Self {
-        CustomSchema { kind: kind.to_string(), version: version.to_string(), root }
+    pub fn new(version: &str, kind: &str, root: impl Into<Arc<Structural>>) -> Self {
+        let root = root.into();
+        let density = root.density();
+        CustomSchema { kind: kind.to_string(), version: version.to_string(), root, density }
     }
 }
 
@@ -57,8 +60,12 @@ impl Schema for CustomSchema {
         self.root.default_values(tree, &mut Budget::of(TYPED))
     }
 
-    fn prune(&self, tree: &mut Value) {
-        self.root.prune(tree);
+    fn prune(&self, tree: &mut Value) -> bool {
+        !self.root.prune(tree).is_empty()
+    }
+
+    fn weight(&self, bytes: usize) -> usize {
+        bytes.saturating_mul(self.density)
     }
 
     fn validate(&self, tree: &Value) -> Faults {

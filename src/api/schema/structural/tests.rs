@@ -1,8 +1,12 @@
 //! Parsing, pruning, defaults and faults, with the words that clients see upstream.
 
+mod costs;
+mod rules;
+
 use serde_json::{Value, json};
 
 use super::*;
+use crate::schema::ListType;
 use crate::schema::{Place, Schema};
 use crate::{ApiError, FieldValidation};
 
@@ -187,7 +191,7 @@ fn what_is_not_structural_is_refused() {
             r#"schema.properties[a].type: Unsupported value: "list": supported values: "array", "boolean", "integer", "number", "object", "string""#,
         ),
         (
-            json!({ "type": "object", "properties": { "metadata": { "type": "object", "properties": { "labels": {} } } } }),
+            json!({ "type": "object", "properties": { "metadata": { "type": "object", "properties": { "labels": { "type": "object" } } } } }),
             "schema.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified",
         ),
         (

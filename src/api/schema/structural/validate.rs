@@ -1,30 +1,51 @@
 //! Validation: the faults of a value, in the words of kube-openapi's validator.
+//!
+//! The work is counted ([`super::limits`]). Where only yes or no is asked, as by `anyOf`, it ends with the first fault and
+//! words none; a path becomes a text only for a fault that is kept.
 
-use std::fmt::Write;
+use std::collections::HashSet;
 
 use serde_json::{Number, Value};
 
-use super::{Kind, Rules, Structural};
+use super::allowed::Allowed;
+use super::limits::{MAX_STEPS, VISIT};
+use super::node::{Bounds, Format, Kind, Rules, Structural};
+use super::steps::Steps;
 use crate::FieldError;
+use crate::bounds::MAX_DETAIL;
 use crate::schema::ListType;
-use crate::validation::Faults;
+use crate::validation::{Faults, Path};
 
 impl Structural {
-    /// Faults of a value that stands at `path`.
+    /// Faults of a value that stands at `path`, which is empty for a whole object.
     pub fn faults(&self, value: &Value, path: &str) -> Faults {
-        let mut checker = Checker { path: path.to_string(), faults: Faults::new() };
-        checker.value(self, value);
-        checker.faults
+        let mut steps = Steps::new(MAX_STEPS);
+        let mut faults = self.faults_within(value, &Path::new(path), &mut steps);
+        faults.extend(steps.fault());
+        faults
     }
 
-    fn accepts(&self, value: &Value) -> bool {
-        self.faults(value, "").is_empty()
+    /// The same with the steps that are left. Whoever lets them run out tells of it.
+    pub(super) fn faults_within(&self, value: &Value, path: &Path<'_>, steps: &mut Steps) -> Faults {
+        let mut checker = Checker { faults: Faults::new(), asked: Asked::Faults, failed: false, steps };
+        checker.value(self, value, path);
+        checker.faults
     }
 }
 
-struct Checker {
-    path: String,
+/// What the caller wants to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Faults,
+    /// Whether there are any.
+    Validity,
+}
+
+struct Checker<'s> {
     faults: Faults,
+    asked: Asked,
+    failed: bool,
+    steps: &'s mut Steps,
 }
 
 /// The type of a value, as messages name it.
@@ -44,62 +65,75 @@ fn is_whole(number: &Number) -> bool {
     number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-impl Checker {
-    /// Goes on one step below.
-    fn below(&mut self, step: impl FnOnce(&mut String), go: impl FnOnce(&mut Self)) {
-        let length = self.path.len();
-        step(&mut self.path);
-        go(self);
-        self.path.truncate(length);
+impl Checker<'_> {
+    fn fault(&mut self, fault: impl FnOnce() -> FieldError) {
+        self.failed = true;
+        if self.asked == Asked::Faults && !self.faults.is_full() {
+            self.faults.push(fault());
+        }
     }
 
-    fn invalid(&mut self, value: &Value, why: &str) {
-        let why = format!("{} in body {why}", self.path);
-        self.faults.push(FieldError::invalid(&self.path, value, why));
+    /// Nothing more is to be found out.
+    fn is_done(&self) -> bool {
+        self.steps.is_spent()
+            || match self.asked {
+                Asked::Faults => self.faults.is_full(),
+                Asked::Validity => self.failed,
+            }
     }
 
-    fn value(&mut self, node: &Structural, value: &Value) {
-        if self.faults.is_full() {
+    fn invalid(&mut self, path: &Path<'_>, value: &Value, why: impl FnOnce() -> String) {
+        self.fault(|| {
+            let at = String::from(path);
+            let why = format!("{at} in body {}", why());
+            FieldError::invalid(at, value, why)
+        });
+    }
+
+    /// Whether a schema accepts a value.
+    fn accepts(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
+        let (asked, failed) = (self.asked, self.failed);
+        (self.asked, self.failed) = (Asked::Validity, false);
+        self.value(node, value, path);
+        let accepted = !self.failed;
+        (self.asked, self.failed) = (asked, failed);
+        accepted
+    }
+
+    fn value(&mut self, node: &Structural, value: &Value, path: &Path<'_>) {
+        if self.is_done() || !self.steps.take(VISIT, path) {
             return;
         }
         if value.is_null() && (node.nullable || node.kind.is_none() && !node.int_or_string) {
             return;
         }
-        if !self.fits(node, value) {
+        if !self.fits(node, value, path) {
             return;
         }
         match value {
             Value::Object(members) => {
                 for (name, member) in members {
                     if let Some(child) = node.member(name) {
-                        let step = |path: &mut String| {
-                            if !path.is_empty() {
-                                path.push('.');
-                            }
-                            path.push_str(name);
-                        };
-                        self.below(step, |checker| checker.value(child, member));
+                        self.value(child, member, &path.child(name));
                     }
                 }
             }
             Value::Array(list) => {
-                for (at, item) in list.iter().enumerate() {
-                    let Some(child) = node.items.as_deref() else { continue };
-                    let step = |path: &mut String| {
-                        let _ = write!(path, "[{at}]");
-                    };
-                    self.below(step, |checker| checker.value(child, item));
+                if let Some(child) = node.items.as_deref() {
+                    for (at, item) in list.iter().enumerate() {
+                        self.value(child, item, &path.index(at));
+                    }
                 }
-                self.unique(node, list);
+                self.unique(node, list, path);
             }
             _ => {}
         }
         if let Some(rules) = &node.rules {
-            self.rules(rules, value);
+            self.rules(rules, value, path);
         }
     }
 
-    fn fits(&mut self, node: &Structural, value: &Value) -> bool {
+    fn fits(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
         let found = type_of(value);
         let wanted = match node.kind {
             None if node.int_or_string => {
@@ -110,138 +144,188 @@ impl Checker {
             }
             None => return true,
             Some(Kind::Number) if found == "integer" => return true,
-            Some(kind) if kind.name() == found => return self.in_range(node, value),
+            Some(kind) if kind.name() == found => return self.in_range(node, value, path),
             Some(kind) => kind.name(),
         };
-        let why = format!("{} in body must be of type {wanted}: {found:?}", self.path);
-        self.faults.push(FieldError::wrong_type(&self.path, found, why));
+        self.wrong_type(path, wanted, found);
         false
     }
 
+    fn wrong_type(&mut self, path: &Path<'_>, wanted: &str, found: &str) {
+        self.fault(|| {
+            let at = String::from(path);
+            let why = format!("{at} in body must be of type {wanted}: {found:?}");
+            FieldError::wrong_type(at, found, why)
+        });
+    }
+
     /// `int32` has a range of its own.
-    fn in_range(&mut self, node: &Structural, value: &Value) -> bool {
-        let format = node.rules.as_deref().map_or("", |rules| &*rules.format);
-        let Some(number) = value.as_i64().filter(|_| format == "int32") else { return true };
+    fn in_range(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
+        let narrow = node.rules.as_deref().is_some_and(|rules| rules.format == Format::Int32);
+        let Some(number) = value.as_i64().filter(|_| narrow) else { return true };
         if i32::try_from(number).is_ok() {
             return true;
         }
-        let why = format!("{} in body must be of type int32: \"int64\"", self.path);
-        self.faults.push(FieldError::wrong_type(&self.path, "int64", why));
+        self.wrong_type(path, "int32", "int64");
         false
     }
 
     /// Lists that are sets or maps hold nothing twice.
-    fn unique(&mut self, node: &Structural, list: &[Value]) {
-        let mut seen = std::collections::HashSet::new();
+    fn unique(&mut self, node: &Structural, list: &[Value], path: &Path<'_>) {
+        let mut seen = HashSet::new();
         for (at, item) in list.iter().enumerate() {
+            if self.is_done() {
+                return;
+            }
             let key = match node.list_type {
-                Some(ListType::Set) => item.clone(),
+                Some(ListType::Set) => item.to_string(),
                 Some(ListType::Map) => {
                     let keys = node.list_map_keys.iter();
-                    keys.filter_map(|key| Some((key.clone(), item.get(key)?.clone()))).collect()
+                    let found = keys.filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
+                    found.collect::<Value>().to_string()
                 }
                 _ => return,
             };
-            if !seen.insert(key.to_string()) {
-                self.faults.push(FieldError::duplicate(format!("{}[{at}]", self.path), key));
+            let steps = VISIT + node.list_map_keys.len() as u64 + key.len() as u64 / 4;
+            if !self.steps.take(steps, path) {
+                return;
+            }
+            if let Some(key) = seen.replace(key) {
+                // It was made from a value.
+                let key: Value = serde_json::from_str(&key).unwrap_or(Value::Null);
+                self.fault(|| FieldError::duplicate(path.index(at), key));
             }
         }
     }
 
-    fn rules(&mut self, rules: &Rules, value: &Value) {
+    fn rules(&mut self, rules: &Rules, value: &Value, path: &Path<'_>) {
         match value {
             Value::Object(members) => {
-                for name in rules.required.iter().filter(|name| !members.contains_key(*name)) {
-                    let at =
-                        if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-                    self.faults.push(FieldError::required(at, ""));
-                }
-                self.count(rules.properties, members.len(), "properties");
+                self.required(&rules.required, members, path);
+                self.count(rules.properties, members.len(), "properties", path);
             }
-            Value::Array(list) => self.count(rules.items, list.len(), "items"),
-            Value::String(text) => self.text(rules, value, text),
-            Value::Number(number) => self.number(rules, value, number),
+            Value::Array(list) => self.count(rules.items, list.len(), "items", path),
+            Value::String(text) => self.text(rules, value, text, path),
+            Value::Number(number) => self.number(rules, value, number, path),
             _ => {}
         }
-        if !rules.allowed.is_empty() && !rules.allowed.contains(value) {
-            let words: Vec<String> = rules.allowed.iter().map(printed).collect();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            self.faults.push(FieldError::not_supported(&self.path, value, &words));
+        if let Some(allowed) = &rules.allowed
+            && self.steps.take(allowed.steps(value), path)
+            && !allowed.contains(value)
+        {
+            self.fault(|| not_allowed(allowed, value, path));
         }
-        self.combinations(rules, value);
+        self.combinations(rules, value, path);
     }
 
-    fn count(&mut self, (least, most): super::Bounds, count: usize, what: &str) {
+    fn required(&mut self, names: &[String], members: &serde_json::Map<String, Value>, path: &Path<'_>) {
+        if !self.steps.take(names.len() as u64, path) {
+            return;
+        }
+        for name in names.iter().filter(|name| !members.contains_key(*name)) {
+            if self.is_done() {
+                return;
+            }
+            self.fault(|| FieldError::required(path.child(name), ""));
+        }
+    }
+
+    fn count(&mut self, (least, most): Bounds, count: usize, what: &str, path: &Path<'_>) {
         let number = i64::try_from(count).unwrap_or(i64::MAX);
         if let Some(least) = least.filter(|least| number < *least) {
-            self.invalid(&Value::from(number), &format!("should have at least {least} {what}"));
+            self.invalid(path, &Value::from(number), || format!("should have at least {least} {what}"));
         }
         if let Some(most) = most.filter(|most| number > *most) {
-            self.faults.push(FieldError::too_many(&self.path, count, most));
+            self.fault(|| FieldError::too_many(path, count, most));
         }
     }
 
-    fn text(&mut self, rules: &Rules, value: &Value, text: &str) {
-        let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-        if let Some(least) = rules.length.0.filter(|least| length < *least) {
-            self.invalid(value, &format!("should be at least {least} chars long"));
+    fn text(&mut self, rules: &Rules, value: &Value, text: &str, path: &Path<'_>) {
+        if rules.length != (None, None) && self.steps.take(text.len() as u64 / 16, path) {
+            let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+            if let Some(least) = rules.length.0.filter(|least| length < *least) {
+                self.invalid(path, value, || format!("should be at least {least} chars long"));
+            }
+            if let Some(most) = rules.length.1.filter(|most| length > *most) {
+                self.fault(|| FieldError::too_long(path, usize::try_from(most).unwrap_or(0)));
+            }
         }
-        if let Some(most) = rules.length.1.filter(|most| length > *most) {
-            self.faults.push(FieldError::too_long(&self.path, usize::try_from(most).unwrap_or(0)));
-        }
-        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-            self.invalid(value, &format!("should match '{}'", pattern.text));
+        let Some(pattern) = rules.pattern.as_ref().filter(|_| !self.is_done()) else { return };
+        let steps = (text.len() as u64 + 1).saturating_mul(pattern.steps());
+        if self.steps.take(steps, path) && !pattern.matches(text) {
+            self.invalid(path, value, || format!("should match '{}'", pattern.text));
         }
     }
 
-    fn number(&mut self, rules: &Rules, value: &Value, number: &Number) {
+    fn number(&mut self, rules: &Rules, value: &Value, number: &Number, path: &Path<'_>) {
         let of = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
         let given = of(number);
         if let Some((least, exclusive)) = &rules.minimum {
             let short = if *exclusive { given <= of(least) } else { given < of(least) };
             let or_equal = if *exclusive { "" } else { " or equal to" };
             if short {
-                self.invalid(value, &format!("should be greater than{or_equal} {least}"));
+                self.invalid(path, value, || format!("should be greater than{or_equal} {least}"));
             }
         }
         if let Some((most, exclusive)) = &rules.maximum {
             let over = if *exclusive { given >= of(most) } else { given > of(most) };
             let or_equal = if *exclusive { "" } else { " or equal to" };
             if over {
-                self.invalid(value, &format!("should be less than{or_equal} {most}"));
+                self.invalid(path, value, || format!("should be less than{or_equal} {most}"));
             }
         }
         if let Some(factor) = &rules.multiple_of
             && of(factor) > 0.0
             && (given / of(factor)).fract() != 0.0
         {
-            self.invalid(value, &format!("should be a multiple of {factor}"));
+            self.invalid(path, value, || format!("should be a multiple of {factor}"));
         }
     }
 
-    fn combinations(&mut self, rules: &Rules, value: &Value) {
+    fn combinations(&mut self, rules: &Rules, value: &Value, path: &Path<'_>) {
         for one in &rules.all_of {
-            self.value(one, value);
+            self.value(one, value, path);
         }
-        let path = self.path.clone();
-        let mut fault = |why: String| self.faults.push(FieldError::invalid(&path, "", why));
-        if !rules.any_of.is_empty() && !rules.any_of.iter().any(|one| one.accepts(value)) {
-            fault(format!("{path:?} must validate at least one schema (anyOf)"));
+        if self.is_done() {
+            return;
+        }
+        let fault = |checker: &mut Self, why: &str| {
+            checker.fault(|| {
+                let at = String::from(path);
+                let why = format!("{at:?} must {why}");
+                FieldError::invalid(at, "", why)
+            });
+        };
+        if !rules.any_of.is_empty() && !rules.any_of.iter().any(|one| self.accepts(one, value, path)) {
+            fault(self, "validate at least one schema (anyOf)");
         }
         if !rules.one_of.is_empty() {
-            let matching = rules.one_of.iter().filter(|one| one.accepts(value)).count();
-            if matching != 1 {
-                let found = match matching {
-                    0 => "Found none valid".to_string(),
-                    many => format!("Found {many} valid alternatives"),
-                };
-                fault(format!("{path:?} must validate one and only one schema (oneOf). {found}"));
+            match rules.one_of.iter().filter(|one| self.accepts(one, value, path)).count() {
+                1 => {}
+                0 => fault(self, "validate one and only one schema (oneOf). Found none valid"),
+                many => fault(
+                    self,
+                    &format!("validate one and only one schema (oneOf). Found {many} valid alternatives"),
+                ),
             }
         }
-        if rules.not.as_ref().is_some_and(|one| one.accepts(value)) {
-            fault(format!("{path:?} must not validate the schema (not)"));
+        if rules.not.as_ref().is_some_and(|one| self.accepts(one, value, path)) {
+            fault(self, "not validate the schema (not)");
         }
     }
+}
+
+fn not_allowed(allowed: &Allowed, value: &Value, path: &Path<'_>) -> FieldError {
+    let mut size = 0;
+    // What is longer is cut.
+    let shown = allowed.values.iter().take_while(|value| {
+        let before = size;
+        size += crate::bounds::json_len(value, MAX_DETAIL);
+        before <= MAX_DETAIL
+    });
+    let words: Vec<String> = shown.map(printed).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    FieldError::not_supported(path, value, &words)
 }
 
 fn printed(value: &Value) -> String {

@@ -1,0 +1,148 @@
+//! The nodes that a schema is parsed into: one for each value that it describes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Number, Value};
+
+use super::allowed::Allowed;
+use super::pattern::Pattern;
+use crate::schema::table::ListType;
+
+/// The schema of one value.
+#[derive(Debug, Default)]
+pub struct Structural {
+    /// None where any type will do.
+    pub(in crate::schema) kind: Option<Kind>,
+    pub(in crate::schema) nullable: bool,
+    pub(in crate::schema) default: Option<Value>,
+    pub(in crate::schema) properties: BTreeMap<String, Structural>,
+    /// Those of the properties that have a default.
+    pub(super) defaulted: Vec<String>,
+    pub(in crate::schema) additional: Additional,
+    pub(in crate::schema) items: Option<Box<Structural>>,
+    pub(in crate::schema) preserve_unknown: bool,
+    /// An object with `apiVersion`, `kind` and `metadata` of its own.
+    pub(in crate::schema) embedded: bool,
+    pub(in crate::schema) int_or_string: bool,
+    pub(in crate::schema) list_type: Option<ListType>,
+    pub(in crate::schema) list_map_keys: Vec<String>,
+    pub(in crate::schema) atomic_map: bool,
+    pub(super) rules: Option<Box<Rules>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::schema) enum Kind {
+    Object,
+    Array,
+    String,
+    Integer,
+    Number,
+    Boolean,
+}
+
+/// Members beside `properties`.
+#[derive(Debug, Default)]
+pub(in crate::schema) enum Additional {
+    /// They are unknown fields.
+    #[default]
+    Unspecified,
+    /// `additionalProperties: true`.
+    Any,
+    Schema(Box<Structural>),
+}
+
+/// What a value must satisfy beyond its type.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) required: Vec<String>,
+    pub(super) allowed: Option<Allowed>,
+    pub(super) format: Format,
+    pub(super) pattern: Option<Arc<Pattern>>,
+    pub(super) minimum: Option<(Number, bool)>,
+    pub(super) maximum: Option<(Number, bool)>,
+    pub(super) multiple_of: Option<Number>,
+    pub(super) length: Bounds,
+    pub(super) items: Bounds,
+    pub(super) properties: Bounds,
+    pub(super) all_of: Vec<Structural>,
+    pub(super) any_of: Vec<Structural>,
+    pub(super) one_of: Vec<Structural>,
+    pub(super) not: Option<Box<Structural>>,
+}
+
+/// Least and most.
+pub(super) type Bounds = (Option<i64>, Option<i64>);
+
+/// Formats that validation knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Format {
+    #[default]
+    Other,
+    Int32,
+}
+
+impl Structural {
+    /// The schema of an object's member, if it is known.
+    pub(in crate::schema) fn member(&self, name: &str) -> Option<&Structural> {
+        self.properties.get(name).or(match &self.additional {
+            Additional::Schema(schema) => Some(schema),
+            _ => None,
+        })
+    }
+
+    /// How much more than the common work a byte of an object may be at worst: by patterns with many states, and by many
+    /// schemas for one value.
+    pub(super) fn density(&self) -> usize {
+        let mut density = Density::default();
+        density.node(self);
+        1 + usize::try_from(density.pattern).unwrap_or(usize::MAX) / 64 + density.nested / 64
+    }
+}
+
+#[derive(Default)]
+struct Density {
+    /// Steps of the most expensive pattern.
+    pattern: u64,
+    /// Schemas inside of `allOf` and its kin.
+    nested: usize,
+}
+
+impl Density {
+    fn node(&mut self, node: &Structural) {
+        if let Some(rules) = &node.rules {
+            let pattern = rules.pattern.as_ref().map_or(0, |pattern| pattern.steps());
+            self.pattern = self.pattern.max(pattern);
+            for one in [&rules.all_of, &rules.any_of, &rules.one_of]
+                .into_iter()
+                .flatten()
+                .chain(rules.not.as_deref())
+            {
+                self.nested += 1;
+                self.node(one);
+            }
+        }
+        node.properties.values().chain(node.items.as_deref()).for_each(|child| self.node(child));
+        if let Additional::Schema(child) = &node.additional {
+            self.node(child);
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Object => "object",
+            Kind::Array => "array",
+            Kind::String => "string",
+            Kind::Integer => "integer",
+            Kind::Number => "number",
+            Kind::Boolean => "boolean",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let all = [Kind::Object, Kind::Array, Kind::String, Kind::Integer, Kind::Number, Kind::Boolean];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+}
