@@ -318,6 +318,15 @@ impl ApiError {
         self.code() == 410
     }
 
+    /// Whether a fault of this field, or of something in it, is among the causes.
+    pub fn blames(&self, field: &str) -> bool {
+        let causes = self.0.details.as_ref().and_then(|details| details.causes.as_ref());
+        let is_in = |own: &str| {
+            own.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        causes.is_some_and(|causes| causes.iter().any(|one| one.field.as_deref().is_some_and(is_in)))
+    }
+
     /// The namespace is going away, so nothing can be created in it (cause `NamespaceTerminating`).
     pub fn is_namespace_terminating(&self) -> bool {
         let causes = self.0.details.as_ref().and_then(|details| details.causes.as_ref());

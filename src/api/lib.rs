@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod bounds;
+pub mod cidr;
 pub mod error;
 pub mod identity;
 pub mod jsonpath;
@@ -30,6 +31,7 @@ pub mod validation;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use cidr::{Cidr, CidrError};
 pub use error::{ApiError, FieldError, FieldErrorKind};
 pub use identity::Identity;
 pub use kinds::{KindRow, Kinded, Scope, Subresource};

@@ -176,6 +176,12 @@ kinds! {
             sub("status", "CertificateSigningRequest", GET_PATCH_UPDATE),
         ];
 
+    IP_ADDRESS: k8s::networking::v1::IPAddress = "networking.k8s.io" / "v1" "IPAddress" ("ipaddresses", "ipaddress") Cluster
+        short &[s("ip")], categories &[], verbs ALL_VERBS, storage "ipaddresses", stored_as None, subresources &[];
+    SERVICE_CIDR: k8s::networking::v1::ServiceCIDR = "networking.k8s.io" / "v1" "ServiceCIDR" ("servicecidrs", "servicecidr") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "servicecidrs", stored_as None,
+        subresources &[sub("status", "ServiceCIDR", GET_PATCH_UPDATE)];
+
     CLUSTER_ROLE_BINDING: k8s::rbac::v1::ClusterRoleBinding =
         "rbac.authorization.k8s.io" / "v1" "ClusterRoleBinding" ("clusterrolebindings", "clusterrolebinding") Cluster
         short &[], categories &[], verbs ALL_VERBS, storage "clusterrolebindings", stored_as None, subresources &[];

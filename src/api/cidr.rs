@@ -1,4 +1,5 @@
-//! A range of addresses in `address/prefix` form, and its subranges. IPv4 and IPv6 share one arithmetic on 128 bits.
+//! A range of addresses in `address/prefix` form, its subranges, and the addresses of it that services can have. IPv4 and
+//! IPv6 share one arithmetic on 128 bits.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +32,58 @@ impl Cidr {
 
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether an address lies in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Cidr::new(address, self.prefix) == Some(*self)
+    }
+
+    /// Whether all of another range lies in this one.
+    pub fn covers(&self, other: &Cidr) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
+    /// Whether the two share an address.
+    pub fn overlaps(&self, other: &Cidr) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
+    /// The last address of the range; in IPv4 its broadcast address.
+    pub fn last(&self) -> IpAddr {
+        let width = width(self.address);
+        address_of(bits(self.address) | mask(u32::from(width - self.prefix)), width)
+    }
+
+    /// How many addresses of the range services can have: all but the network's own and, in IPv4, the broadcast address.
+    pub fn service_addresses(&self) -> u128 {
+        let all_but_one = mask(u32::from(width(self.address) - self.prefix));
+        if self.is_ipv4() { all_but_one.saturating_sub(1) } else { all_but_one }
+    }
+
+    /// The `index`th address that a service can have.
+    pub fn service_address(&self, index: u128) -> Option<IpAddr> {
+        let inside = index < self.service_addresses();
+        inside.then(|| address_of(bits(self.address) + 1 + index, width(self.address)))
+    }
+
+    /// Whether an address of the range is one that a service can have.
+    pub fn holds_service_address(&self, address: IpAddr) -> bool {
+        self.contains(address) && address != self.address && !(self.is_ipv4() && address == self.last())
+    }
+
+    /// How many addresses at the beginning are left to those who ask for a certain one, as long as there are others
+    /// (KEP-3070).
+    pub fn static_service_addresses(&self) -> u128 {
+        const LEAST: u128 = 16;
+        const MOST: u128 = 256;
+        const SHARE: u128 = 16;
+        let size = mask(u32::from(width(self.address) - self.prefix)).saturating_add(1);
+        if size <= LEAST { 0 } else { (size / SHARE).clamp(LEAST, MOST) }
     }
 
     /// How many subranges of `prefix` bits there are, at most 65,536 (upstream's limit for nodes of one range).
@@ -72,6 +125,11 @@ impl Cidr {
         let count = 1u32.checked_shl(u32::from(prefix.saturating_sub(other.prefix))).unwrap_or(u32::MAX);
         first..first.saturating_add(count).min(self.subnets(prefix))
     }
+}
+
+/// So many low bits that are set.
+fn mask(bits: u32) -> u128 {
+    1_u128.checked_shl(bits).map_or(u128::MAX, |bit| bit - 1)
 }
 
 fn width(address: IpAddr) -> u8 {
