@@ -2,16 +2,20 @@
 //!
 //! Runs at every start; what is there is left alone, but the endpoints follow the advertised address.
 
+mod service_range;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE};
-use api::{ApiError, CreateOptions, Identity, KindRow, Patch, UpdateOptions};
+use api::{ApiError, Cidr, CreateOptions, Identity, KindRow, Patch, UpdateOptions};
 use client::{ApiFor, ObjectApi, ObjectRef};
 use serde_json::{Value, json};
 
 use crate::authz::bootstrap as policy;
 use crate::server::{ApiServer, StartError};
+
+pub(crate) use service_range::follow as follow_service_range;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const SERVICE_NAME: &str = "kubernetes";
@@ -32,7 +36,15 @@ pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
     for done in futures::future::join_all(namespaces).await {
         done?;
     }
-    let (policy, service) = futures::join!(policy::ensure(api.as_ref()), kubernetes_service(server, &api));
+    let services = async {
+        service_range::ensure(&api, &server.registry.config.service_cidr).await.map_err(|source| {
+            StartError::Bootstrap { what: format!("servicecidr {}", service_range::NAME), source }
+        })?;
+        // Services of a version that knew no claims are taken over before anybody asks for an address.
+        server.registry.take_over().await?;
+        kubernetes_service(server, &api).await
+    };
+    let (policy, service) = futures::join!(policy::ensure(api.as_ref()), services);
     policy.map_err(|source| StartError::Bootstrap { what: "the bootstrap policy".into(), source })?;
     service
 }
@@ -104,7 +116,10 @@ async fn converge(
 async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Result<(), StartError> {
     let config = &server.registry.config;
     let (address, port) = (config.advertise_address.borrow().to_string(), config.advertise_port);
-    let cluster_ip = first_service_ip(&config.service_cidr)
+    let range = config.service_cidr.parse::<Cidr>();
+    // The first address of the range is this service's.
+    let cluster_ip = range.ok().and_then(|range| range.service_address(0)).map(|address| address.to_string());
+    let cluster_ip = cluster_ip
         .ok_or_else(|| StartError::Config(format!("service CIDR {:?} is not a CIDR", config.service_cidr)))?;
     let family = if address.contains(':') { "IPv6" } else { "IPv4" };
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
@@ -137,21 +152,4 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     converge(api, &ENDPOINT_SLICE, SERVICE_NAME, slice, &["endpoints", "ports"]).await
-}
-
-/// The first usable address of a CIDR, which is the `kubernetes` service's.
-fn first_service_ip(cidr: &str) -> Option<String> {
-    let (base, length) = cidr.split_once('/')?;
-    let length: u32 = length.parse().ok()?;
-    match base.parse().ok()? {
-        std::net::IpAddr::V4(base) if length <= 30 => {
-            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-            Some(std::net::Ipv4Addr::from((u32::from(base) & mask) + 1).to_string())
-        }
-        std::net::IpAddr::V6(base) if length <= 126 => {
-            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-            Some(std::net::Ipv6Addr::from((u128::from(base) & mask) + 1).to_string())
-        }
-        _ => None,
-    }
 }

@@ -1,6 +1,7 @@
 //! What the composition root tells the API server.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use client::NodeDialer;
@@ -11,8 +12,10 @@ use crate::Limits;
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
 pub struct Config {
-    /// CIDR that cluster IPs of services are taken from, such as `10.43.0.0/16`.
+    /// CIDR that cluster IPs of services are taken from at first, such as `10.43.0.0/16`: the ServiceCIDR `kubernetes`.
     pub service_cidr: String,
+    /// Ports that services of type NodePort and LoadBalancer get on every node; 30000 to 32767 as a rule.
+    pub node_ports: RangeInclusive<u16>,
     /// DNS domain of the cluster, such as `cluster.local`.
     pub cluster_domain: String,
     /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service, which follows it.

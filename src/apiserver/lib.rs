@@ -10,6 +10,7 @@ pub mod authn;
 pub mod authz;
 mod bootstrap;
 pub mod cache;
+pub mod claims;
 mod config;
 mod definitions;
 mod fairness;

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod core;
 pub mod discovery;
 pub mod event;
+pub mod networking;
 pub mod node;
 pub mod pod;
 pub mod rbac;

@@ -6,6 +6,7 @@
 
 mod actions;
 mod body;
+mod claim;
 mod conversion;
 mod create;
 mod delete;
@@ -15,6 +16,7 @@ mod managed;
 mod metadata;
 pub mod names;
 mod read;
+pub(crate) mod repair;
 mod resource;
 mod resources;
 mod reviews;
@@ -137,6 +139,15 @@ impl<'a> Call<'a> {
             let room = MAX_WARNINGS.saturating_sub(warnings.len());
             warnings.extend(texts.into_iter().take(room));
         }
+    }
+
+    fn count_warnings(&self) -> usize {
+        self.warnings.lock().len()
+    }
+
+    /// Forgets the warnings of an attempt that came to nothing.
+    fn keep_warnings(&self, count: usize) {
+        self.warnings.lock().truncate(count);
     }
 
     pub(crate) fn take_warnings(&self) -> Vec<String> {

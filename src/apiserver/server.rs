@@ -11,7 +11,7 @@ use supervisor::{Latch, OnExit, Stage};
 
 use crate::fairness::Fairness;
 use crate::local::{Fenced, Local};
-use crate::registry::Registry;
+use crate::registry::{Registry, repair};
 use crate::{Config, bootstrap, definitions, http};
 
 /// How often old history is dropped.
@@ -84,6 +84,13 @@ impl ApiServer {
             OnExit::Done,
             bootstrap::follow_address(server.clone()),
         );
+        stage.spawn_cancellable(
+            "the default ServiceCIDR",
+            OnExit::Done,
+            bootstrap::follow_service_range(server.clone()),
+        );
+        let (registry, api) = (server.registry.clone(), server.as_user(bootstrap::identity()));
+        stage.spawn_cancellable("repair of claims", OnExit::Stop, repair::run(registry, api, stage.clone()));
         Ok(server)
     }
 

@@ -4,11 +4,10 @@
 //! A strategy works on the JSON tree; where typed checks are easier it decodes to the k8s-openapi type itself. It never
 //! blocks: it sees other objects through the caches only.
 //!
-//! This file is the bottom of the crate: printers, admission, caches and the registry stand on it, and it uses nothing
-//! of theirs. Built-in kinds have their strategies in `registry::strategies`; a custom resource's is made at run time,
+//! This file is the bottom of the crate (with `claims`): printers, admission, caches and the registry stand on it, and it
+//! uses nothing of theirs. Built-in kinds have their strategies in `registry::strategies`; a custom resource's is made at run time,
 //! so nothing here is `'static`.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Config;
+use crate::claims::{Claims, Records};
 
 /// Text that is either compiled in or comes from a definition.
 pub type Str = Cow<'static, str>;
@@ -47,10 +47,6 @@ pub struct RequestContext<'a> {
     pub caches: &'a dyn CachedObjects,
     pub config: &'a Config,
 }
-
-/// Something taken for the duration of a write (a cluster IP): dropped once the write has failed or its outcome can be
-/// read from the caches.
-pub type Reservation = Box<dyn Any + Send>;
 
 /// A column of a server-side table, as `meta/v1`'s TableColumnDefinition.
 #[derive(Clone, Debug)]
@@ -106,15 +102,28 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// Takes unique resources (cluster IPs, node ports) and writes them into the object, after admission and before
-    /// validation. `old` is none on create.
-    fn reserve(
+    /// Whether writes of this kind, or of this subresource of it, claim anything beside the object
+    /// ([`Strategy::claim`]). Deletions ask about the object itself.
+    fn has_claims(&self, _subresource: Option<&str>) -> bool {
+        false
+    }
+
+    /// Chooses what must be unique and is left to the server (cluster IPs, node ports), writes it into the object, and
+    /// says what the write claims. Runs after admission and before validation, again whenever somebody else was faster.
+    /// `old` is none on create. A rehearsal (`ctx.dry_run`) claims nothing, whatever is said here.
+    fn claim(
         &self,
         _ctx: &RequestContext<'_>,
+        _records: &dyn Records,
         _new: &mut Value,
         _old: Option<&Value>,
-    ) -> Result<Option<Reservation>, ApiError> {
-        Ok(None)
+    ) -> Result<Claims, ApiError> {
+        Ok(Claims::default())
+    }
+
+    /// What goes with an object that is taken out of the store.
+    fn release(&self, _ctx: &RequestContext<'_>, _records: &dyn Records, _old: &Value) -> Claims {
+        Claims::default()
     }
 
     /// Whether names follow DNS label, subdomain or other rules: faults of a name, empty if it is good. The `prefix`

@@ -48,6 +48,7 @@ fn private_key() -> String {
 pub(crate) fn config() -> Config {
     Config {
         service_cidr: "10.43.0.0/16".into(),
+        node_ports: 30000..=32767,
         cluster_domain: "cluster.local".into(),
         advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
         advertise_port: 6443,
@@ -80,7 +81,11 @@ impl Harness {
     }
 
     pub(crate) async fn with(config: Config) -> Harness {
-        let store = Arc::new(MemoryStore::new());
+        Self::over(Arc::new(MemoryStore::new()), config).await
+    }
+
+    /// A server over a store that may have another.
+    pub(crate) async fn over(store: Arc<MemoryStore>, config: Config) -> Harness {
         let supervisor = Supervisor::new();
         let server = ApiServer::start(config, store.clone(), &supervisor.stage("API server")).await.unwrap();
         let api = server.as_user(master());

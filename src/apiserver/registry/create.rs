@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use api::{ApiError, CreateOptions, DryRun, FieldError, Object};
 use bytes::Bytes;
-use embedded_store::{Compare, Durability, Op, StoreError, Txn};
+use embedded_store::{Durability, Op, StoreError};
 use serde_json::{Value, json};
 
+use super::claim::{self, Found, Write, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
 use super::{Backing, Call, Registry, body, meta_str, metadata, names};
 use crate::admission::{Operation, Request};
+use crate::claims::Claims;
+use crate::strategy::RequestContext;
 
 /// How often a generated name is tried.
 const NAME_ATTEMPTS: usize = 8;
@@ -81,18 +84,47 @@ impl Registry {
         }
         strategy.prepare_for_create(&ctx, &mut tree)?;
         metadata::tidy(&mut tree);
+        if !strategy.has_claims(call.subresource) {
+            let created = self.create_prepared(call, &ctx, tree, Claims::default(), owners).await?;
+            return created.map_err(|_| claim::contended(call, ""));
+        }
+        let name = meta_str(&tree, "name").to_string();
+        let warnings = call.count_warnings();
+        let mut records = self.records();
+        for _ in 0..claim::ATTEMPTS {
+            call.keep_warnings(warnings);
+            let mut new = tree.clone();
+            let claims = strategy.claim(&ctx, &records, &mut new, None)?;
+            match self.create_prepared(call, &ctx, new, claims, owners).await? {
+                Ok(created) => return Ok(created),
+                Err(found) => records.learn(found),
+            }
+        }
+        Err(claim::contended(call, &name))
+    }
+
+    /// Validates an object and stores it with what it claims. The inner error is what was found in the place of the
+    /// latter.
+    async fn create_prepared(
+        &self,
+        call: &Call<'_>,
+        ctx: &RequestContext<'_>,
+        tree: Value,
+        claims: Claims,
+        owners: &Owners,
+    ) -> Result<Result<Arc<Object>, Vec<Found>>, ApiError> {
+        let (row, strategy) = (call.row(), call.strategy());
         let name = meta_str(&tree, "name").to_string();
         let key = call.key(&name)?;
-        let reservation = strategy.reserve(&ctx, &mut tree, None)?;
         let mut faults = metadata::validate_create(row, strategy, &tree);
         faults.extend(owners.faults());
         faults.extend(call.resource.schema.validate(&tree));
-        faults.extend(strategy.validate_create(&ctx, &tree));
+        faults.extend(strategy.validate_create(ctx, &tree));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, &name, faults));
         }
-        call.warn(strategy.warnings(&ctx, &tree, None));
-        let request = Request { ctx: &ctx, operation: Operation::Create, name: &name, old: None };
+        call.warn(strategy.warnings(ctx, &tree, None));
+        let request = Request { ctx, operation: Operation::Create, name: &name, old: None };
         self.admission.validate(&request, Some(&tree)).await?;
         let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
         if call.dry_run == DryRun::All {
@@ -100,12 +132,13 @@ impl Registry {
                 return Err(ApiError::already_exists(row, &name));
             }
             let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
-            return call.resource.outward(Arc::new(object)).await;
+            return call.resource.outward(Arc::new(object)).await.map(Ok);
         }
-        let revision = self.store_managed(call, &key, 0, &mut bytes, Durability::Synced).await?;
-        drop(reservation);
-        let Some(revision) = revision else { return Err(ApiError::already_exists(row, &name)) };
-        self.written(call, &key, bytes, revision).await
+        match self.store_managed(call, &key, 0, &mut bytes, &claims, Durability::Synced).await? {
+            Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Ok),
+            Written::Raced => Err(ApiError::already_exists(row, &name)),
+            Written::Contended(found) => Ok(Err(found)),
+        }
     }
 
     /// Stores an object; one that is too large with its managed fields is stored without them.
@@ -115,40 +148,36 @@ impl Registry {
         key: &str,
         version: u64,
         bytes: &mut Bytes,
+        claims: &Claims,
         durability: Durability,
-    ) -> Result<Option<u64>, ApiError> {
-        let stored = self.store_object(call, key, version, bytes.clone(), durability).await;
+    ) -> Result<Written, ApiError> {
+        let stored = self.store_object(call, key, version, bytes.clone(), claims, durability).await;
         let Some(smaller) = managed::if_too_large(&stored, bytes) else { return stored };
         *bytes = smaller;
-        self.store_object(call, key, version, bytes.clone(), durability).await
+        self.store_object(call, key, version, bytes.clone(), claims, durability).await
     }
 
-    /// Stores an object over the version that is expected there (0: none); returns its revision, or none if another
-    /// version is there.
-    pub(super) async fn store_object(
+    /// Stores an object over the version that is expected there (0: none), with what it claims.
+    async fn store_object(
         &self,
         call: &Call<'_>,
         key: &str,
         version: u64,
         bytes: Bytes,
+        claims: &Claims,
         durability: Durability,
-    ) -> Result<Option<u64>, ApiError> {
+    ) -> Result<Written, ApiError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         for last in [false, true] {
             let lease = self.event_leases.lease_for(&call.resource, self.store.as_ref()).await?;
-            let txn = Txn {
-                compares: vec![Compare::mod_revision(key.clone(), version)],
-                success: vec![Op::Put { key: key.clone(), value: bytes.clone(), lease }],
-                failure: Vec::new(),
-                durability,
-            };
-            match self.txn(call, txn).await {
-                Ok(result) => return Ok(result.succeeded.then_some(result.revision)),
+            let op = Op::Put { key: key.clone(), value: bytes.clone(), lease };
+            let write = Write { key: key.clone(), version, op, claims, durability };
+            match self.carry_out(call, write).await {
                 Err(Refused::Store(StoreError::LeaseNotFound)) if !last => self.event_leases.forget().await,
-                Err(refused) => return Err(refused.into()),
+                written => return Ok(written?),
             }
         }
-        Ok(None)
+        Ok(Written::Raced)
     }
 }
 

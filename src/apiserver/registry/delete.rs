@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api::{ApiError, DeleteOptions, DryRun, ListOptions, Object, PropagationPolicy};
 use bytes::Bytes;
-use embedded_store::{Compare, Durability, Op, Txn};
+use embedded_store::{Durability, Op};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::claim::{self, Write, Written};
 use super::create::encode;
 use super::{Call, Registry, meta, metadata};
 use crate::admission::{Operation, Request};
@@ -84,16 +85,28 @@ impl Registry {
         self.put(call, name, old.resource_version(), &mut bytes, Durability::Synced).await
     }
 
-    /// Takes an object out of the store; false if it has changed meanwhile.
+    /// Takes an object out of the store with what it had claimed; false if it has changed meanwhile.
     pub(super) async fn erase(&self, call: &Call<'_>, object: &Object) -> Result<bool, ApiError> {
         let key = Bytes::from(call.resource.cache()?.key(object.namespace(), object.name()));
-        let txn = Txn {
-            compares: vec![Compare::mod_revision(key.clone(), object.resource_version())],
-            success: vec![Op::Delete { key, range_end: None }],
-            failure: Vec::new(),
-            durability: Durability::Synced,
+        let strategy = call.strategy();
+        let old = match strategy.has_claims(None) {
+            true => Some(object.tree().map_err(ApiError::internal)?),
+            false => None,
         };
-        Ok(self.txn(call, txn).await?.succeeded)
+        let (ctx, mut records) = (self.context(call), self.records());
+        for _ in 0..claim::ATTEMPTS {
+            let claims = old.as_ref().map(|old| strategy.release(&ctx, &records, old)).unwrap_or_default();
+            let op = Op::Delete { key: key.clone(), range_end: None };
+            let version = object.resource_version();
+            let durability = Durability::Synced;
+            let write = Write { key: key.clone(), version, op, claims: &claims, durability };
+            match self.carry_out(call, write).await? {
+                Written::At(_) => return Ok(true),
+                Written::Raced => return Ok(false),
+                Written::Contended(found) => records.learn(found),
+            }
+        }
+        Err(claim::contended(call, object.name()))
     }
 
     /// Deletes everything that a list with these options finds; returns what was deleted.

@@ -10,16 +10,18 @@ mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+pub(crate) mod ip_address;
 mod lease;
 mod namespace;
-mod node;
+pub(crate) mod node;
 pub(crate) mod pod;
 mod pod_template;
 mod rbac;
 mod replica_set;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
+pub(crate) mod service_cidr;
 
 use std::sync::Arc;
 
@@ -53,6 +55,8 @@ pub fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
         ("apps", "ReplicaSet") => Arc::new(replica_set::ReplicaSets),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => Arc::new(rbac::Roles),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => Arc::new(rbac::Bindings),
+        ("networking.k8s.io", "IPAddress") => Arc::new(ip_address::IpAddresses),
+        ("networking.k8s.io", "ServiceCIDR") => Arc::new(service_cidr::ServiceCidrs),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             Arc::new(certificate_signing_request::Requests)
         }

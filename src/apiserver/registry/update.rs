@@ -9,11 +9,13 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
+use super::claim::{self, Found, Written};
 use super::managed::{self, Owners};
 use super::subresource::Part;
 use super::{Call, Registry, body, meta, meta_str, metadata};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
+use crate::claims::Claims;
 use crate::strategy::RequestContext;
 
 /// How often a write is tried again when somebody else was faster and the caller did not insist on a version.
@@ -33,6 +35,8 @@ enum Attempt {
     Done(Arc<Object>),
     /// The object has changed under us.
     Raced,
+    /// What the write claims has; this was found in its place.
+    Contended(Vec<Found>),
 }
 
 /// The old object, as seen by the call.
@@ -72,7 +76,7 @@ impl Registry {
                 Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
                     return Err(ApiError::modified(call.row(), name));
                 }
-                Attempt::Raced => {}
+                Attempt::Raced | Attempt::Contended(_) => {}
             }
         }
         Err(ApiError::modified(call.row(), name))
@@ -202,26 +206,54 @@ impl Registry {
         mut new: Value,
         manager: Option<&str>,
     ) -> Result<Attempt, ApiError> {
-        let (row, strategy) = (call.row(), call.strategy());
+        let strategy = call.strategy();
         let ctx = self.context(call);
         let old = &current.tree;
         let object = &current.entry.object;
         new = confine(call, new, old);
         let owners = self.owners(call, &ctx, manager, Some((object, old)), &mut new).await?;
-        let request =
-            Request { ctx: &ctx, operation: Operation::Update, name, old: Some(&current.entry.object) };
+        let request = Request { ctx: &ctx, operation: Operation::Update, name, old: Some(object) };
         self.admission.mutate(&request, Some(&mut new)).await?;
         self.settle(call, &ctx, &mut new, old)?;
-        let reservation = strategy.reserve(&ctx, &mut new, Some(old))?;
+        if !strategy.has_claims(call.subresource) {
+            return self.replace_settled(&request, call, current, new, &owners, Claims::default()).await;
+        }
+        let warnings = call.count_warnings();
+        let mut records = self.records();
+        for _ in 0..claim::ATTEMPTS {
+            call.keep_warnings(warnings);
+            let mut new = new.clone();
+            let claims = strategy.claim(&ctx, &records, &mut new, Some(old))?;
+            match self.replace_settled(&request, call, current, new, &owners, claims).await? {
+                Attempt::Contended(found) => records.learn(found),
+                done => return Ok(done),
+            }
+        }
+        Err(claim::contended(call, name))
+    }
+
+    /// Validates the new object and stores it with what it claims.
+    async fn replace_settled(
+        &self,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        current: &Current,
+        new: Value,
+        owners: &Owners,
+        claims: Claims,
+    ) -> Result<Attempt, ApiError> {
+        let (row, strategy) = (call.row(), call.strategy());
+        let (ctx, name) = (request.ctx, request.name);
+        let (old, object) = (&current.tree, &current.entry.object);
         let mut faults = metadata::validate_update(row, &new, old);
         faults.extend(owners.faults());
         faults.extend(call.resource.schema.validate(&new));
-        faults.extend(strategy.validate_update(&ctx, &new, old));
+        faults.extend(strategy.validate_update(ctx, &new, old));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, name, faults));
         }
-        call.warn(strategy.warnings(&ctx, &new, Some(old)));
-        self.admission.validate(&request, Some(&new)).await?;
+        call.warn(strategy.warnings(ctx, &new, Some(old)));
+        self.admission.validate(request, Some(&new)).await?;
         if self.is_final(call, &new, old) {
             return self.remove(call, &current.entry, owners.encode(new)?).await;
         }
@@ -237,9 +269,13 @@ impl Registry {
             return Ok(Attempt::Done(call.resource.outward(Arc::new(object)).await?));
         }
         let durability = if lazy { Durability::Lazy } else { Durability::Synced };
-        let done = self.put(call, name, object.resource_version(), &mut bytes, durability).await?;
-        drop(reservation);
-        Ok(done.map_or(Attempt::Raced, Attempt::Done))
+        let key = call.key(name)?;
+        let version = object.resource_version();
+        match self.store_managed(call, &key, version, &mut bytes, &claims, durability).await? {
+            Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Attempt::Done),
+            Written::Raced => Ok(Attempt::Raced),
+            Written::Contended(found) => Ok(Attempt::Contended(found)),
+        }
     }
 
     /// What the server keeps, counts and tidies in a proposed object.
@@ -260,7 +296,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Stores bytes over a known version; none if that version is no longer the current one.
+    /// Stores bytes that claim nothing over a known version; none if that version is no longer the current one.
     pub(super) async fn put(
         &self,
         call: &Call<'_>,
@@ -270,9 +306,9 @@ impl Registry {
         durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = call.key(name)?;
-        match self.store_managed(call, &key, version, bytes, durability).await? {
-            Some(revision) => self.written(call, &key, bytes.clone(), revision).await.map(Some),
-            None => Ok(None),
+        match self.store_managed(call, &key, version, bytes, &Claims::default(), durability).await? {
+            Written::At(revision) => self.written(call, &key, bytes.clone(), revision).await.map(Some),
+            Written::Raced | Written::Contended(_) => Ok(None),
         }
     }
 

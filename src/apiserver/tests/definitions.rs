@@ -41,6 +41,7 @@ impl NodeDialer for NoNodes {
 fn config() -> Config {
     Config {
         service_cidr: "10.43.0.0/16".into(),
+        node_ports: 30000..=32767,
         cluster_domain: "cluster.local".into(),
         advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
         advertise_port: 6443,

@@ -1,5 +1,7 @@
 //! Nodes.
 
+pub(crate) mod pod_ranges;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -11,6 +13,7 @@ use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, Taint};
 use serde_json::Value;
 
 use super::{flag, object, typed};
+use crate::claims::{Claims, Records};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
@@ -85,6 +88,24 @@ fn mirror_pod_cidr(tree: &mut Value) {
 }
 
 impl Strategy for Nodes {
+    fn has_claims(&self, subresource: Option<&str>) -> bool {
+        subresource.is_none()
+    }
+
+    fn claim(
+        &self,
+        _ctx: &RequestContext<'_>,
+        records: &dyn Records,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Claims, ApiError> {
+        pod_ranges::claim(records, new, old)
+    }
+
+    fn release(&self, _ctx: &RequestContext<'_>, records: &dyn Records, old: &Value) -> Claims {
+        pod_ranges::release(records, old)
+    }
+
     fn default(&self, _ctx: &RequestContext<'_>, tree: &mut Value) {
         mirror_pod_cidr(tree);
     }

@@ -1,7 +1,9 @@
 //! Services: fields that hang together by type, addresses and node ports that are handed out, validation.
 
-mod allocate;
+mod addresses;
+pub(crate) mod allocate;
 mod fields;
+pub(crate) mod node_ports;
 mod validate;
 
 #[cfg(test)]
@@ -14,8 +16,9 @@ use api::validation::Faults;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::claims::{Claims, Records};
 use crate::printers::{self, text};
-use crate::strategy::{Cell, Column, RequestContext, Reservation, Str, Strategy, fields};
+use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(super) struct Services;
 
@@ -24,12 +27,21 @@ fn needs_cluster_ip(service: &Value) -> bool {
     text(service, "spec.type") != "ExternalName"
 }
 
-fn needs_node_ports(service: &Value) -> bool {
-    match text(service, "spec.type") {
-        "NodePort" => true,
-        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
-        _ => false,
-    }
+/// Whether a service of this shape can have node ports.
+fn takes_node_ports(service: &Value) -> bool {
+    matches!(text(service, "spec.type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether its entries get node ports that they do not ask for.
+fn allocates_node_ports(service: &Value) -> bool {
+    takes_node_ports(service)
+        && (text(service, "spec.type") == "NodePort"
+            || service["spec"]["allocateLoadBalancerNodePorts"] != false)
+}
+
+/// Whether a balancer asks the nodes which of them have endpoints.
+fn needs_health_check(service: &Value) -> bool {
+    text(service, "spec.type") == "LoadBalancer" && text(service, "spec.externalTrafficPolicy") == "Local"
 }
 
 fn is_headless(service: &Value) -> bool {
@@ -61,16 +73,22 @@ impl Strategy for Services {
         Ok(())
     }
 
-    fn reserve(
+    fn has_claims(&self, subresource: Option<&str>) -> bool {
+        subresource.is_none()
+    }
+
+    fn claim(
         &self,
         ctx: &RequestContext<'_>,
+        records: &dyn Records,
         new: &mut Value,
         old: Option<&Value>,
-    ) -> Result<Option<Reservation>, ApiError> {
-        if ctx.subresource.is_some() {
-            return Ok(None);
-        }
-        allocate::reserve(ctx, new, old)
+    ) -> Result<Claims, ApiError> {
+        allocate::claim(ctx, records, new, old)
+    }
+
+    fn release(&self, _ctx: &RequestContext<'_>, records: &dyn Records, old: &Value) -> Claims {
+        allocate::release(records, old)
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{is_headless, needs_cluster_ip, needs_node_ports};
-use crate::printers::{items, text};
+use super::{allocates_node_ports, is_headless, needs_cluster_ip, needs_health_check, takes_node_ports};
+use crate::printers::{items, number, text};
 use crate::registry::strategies::{items_mut, object};
 
 /// `clusterIP` is the first of `clusterIPs`; a client that knows only one of the two writes that one.
@@ -79,22 +79,35 @@ pub(super) fn keep_allocated(new: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_node_ports(new) && needs_node_ports(old) {
-        let mut given: HashMap<(&Value, &Value), &Value> = HashMap::new();
-        for port in items(old, "spec.ports") {
-            given.entry((&port["port"], &port["protocol"])).or_insert(&port["nodePort"]);
-        }
-        let taken: HashSet<Value> =
-            items(new, "spec.ports").iter().map(|port| port["nodePort"].clone()).collect();
-        let Some(spec) = new.get_mut("spec") else { return };
-        for port in items_mut(spec, "ports") {
-            if port["nodePort"].as_i64().unwrap_or(0) != 0 {
-                continue;
-            }
-            let was = given.get(&(&port["port"], &port["protocol"])).copied();
-            if let Some(number) = was.filter(|number| !number.is_null() && !taken.contains(*number)) {
-                port["nodePort"] = number.clone();
-            }
+    if allocates_node_ports(new) && allocates_node_ports(old) {
+        keep_node_ports(new, old);
+    }
+    if needs_health_check(new)
+        && needs_health_check(old)
+        && number(new, "spec.healthCheckNodePort") == 0
+        && let Some(port) = old["spec"].get("healthCheckNodePort").cloned()
+        && let Some(spec) = object(new, "spec")
+    {
+        spec.insert("healthCheckNodePort".into(), port);
+    }
+}
+
+/// The node ports of a service that are not 0.
+fn node_ports(service: &Value) -> HashSet<i64> {
+    let all = items(service, "spec.ports").iter().map(|port| number(port, "nodePort"));
+    all.filter(|port| *port != 0).collect()
+}
+
+/// An entry that names no node port keeps that of the old entry of its name, unless another entry has it now.
+fn keep_node_ports(new: &mut Value, old: &Value) {
+    let used = node_ports(new);
+    let given: HashMap<&str, i64> =
+        items(old, "spec.ports").iter().map(|port| (text(port, "name"), number(port, "nodePort"))).collect();
+    let Some(spec) = new.get_mut("spec") else { return };
+    for port in items_mut(spec, "ports").iter_mut().filter(|port| number(port, "nodePort") == 0) {
+        let was = given.get(text(port, "name")).copied().unwrap_or(0);
+        if was != 0 && !used.contains(&was) {
+            port["nodePort"] = json!(was);
         }
     }
 }
@@ -109,7 +122,10 @@ pub(super) fn drop_of_old_type(new: &mut Value, old: &Value) {
         }
     };
     let (had_ip, has_ip) = (needs_cluster_ip(old), needs_cluster_ip(new));
-    let (had_ports, has_ports) = (needs_node_ports(old), needs_node_ports(new));
+    // What the client has changed itself is for validation to refuse.
+    let lost_ports =
+        takes_node_ports(old) && !takes_node_ports(new) && node_ports(new).is_subset(&node_ports(old));
+    let lost_check = needs_health_check(old) && !needs_health_check(new);
     let balancer = |tree: &Value| text(tree, "spec.type") == "LoadBalancer";
     let (had_balancer, has_balancer) = (balancer(old), balancer(new));
     let external = |tree: &Value| {
@@ -125,13 +141,14 @@ pub(super) fn drop_of_old_type(new: &mut Value, old: &Value) {
         drop(spec, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
     }
     if was_external && !is_external {
-        drop(spec, &["externalTrafficPolicy", "healthCheckNodePort"]);
+        drop(spec, &["externalTrafficPolicy"]);
     }
-    if had_ports && !has_ports {
-        let was: HashSet<&Value> = items(old, "spec.ports").iter().map(|was| &was["nodePort"]).collect();
+    if lost_check {
+        drop(spec, &["healthCheckNodePort"]);
+    }
+    if lost_ports {
         for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            let known = was.contains(&port["nodePort"]);
-            if let Some(port) = port.as_object_mut().filter(|_| known) {
+            if let Some(port) = port.as_object_mut() {
                 port.remove("nodePort");
             }
         }

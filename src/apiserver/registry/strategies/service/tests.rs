@@ -1,17 +1,15 @@
 //! Addresses, ports and the fields that hang together.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use api::kinds::SERVICE;
-use api::{ApiError, CreateOptions, KindRow, Object, Patch, UpdateOptions};
+use api::kinds::{IP_ADDRESS, SERVICE};
+use api::{ApiError, Cidr, CreateOptions, DryRun, ListOptions, Patch, UpdateOptions};
 use client::ObjectRef;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::allocate::Range;
-use super::{allocate, fields, validate};
-use crate::strategy::{CachedObjects, RequestContext, Reservation};
+use super::{addresses, fields, node_ports, validate};
+use crate::claims::Records;
 use crate::testing::Harness;
 
 const HERE: Option<&str> = Some("default");
@@ -28,20 +26,25 @@ async fn create(h: &Harness, body: Value) -> Result<Value, ApiError> {
 }
 
 #[test]
-fn ranges_leave_out_network_and_broadcast() {
-    let range = Range::parse("10.43.0.0/30").unwrap();
-    assert_eq!(range.nth(0).to_string(), "10.43.0.1");
-    let inside = |text: &str| range.contains(text.parse().unwrap());
-    assert_eq!(
-        ["10.43.0.0", "10.43.0.1", "10.43.0.2", "10.43.0.3", "::1"].map(inside),
-        [false, true, true, false, false]
-    );
-    for bad in ["", "10.43.0.0", "10.43.0.0/33", "x/8"] {
-        assert_eq!(Range::parse(bad), None, "{bad}");
+fn the_upper_band_is_handed_out_first() {
+    let range: Cidr = "10.43.0.0/26".parse().unwrap();
+    assert_eq!((range.static_service_addresses(), range.service_addresses()), (16, 62));
+    let mut taken = HashSet::new();
+    while let Some(address) = addresses::free_in(&range, &|one| !taken.contains(&one)) {
+        let upper = taken.len() < 62 - 16;
+        let IpAddr::V4(v4) = address else { panic!("{address}") };
+        assert_eq!(v4.octets()[3] > 16, upper, "{address} as number {}", taken.len());
+        assert!(taken.insert(address));
     }
-    assert!(!Range::parse("10.0.0.0/32").unwrap().contains("10.0.0.0".parse().unwrap()));
-    assert!(Range::parse("0.0.0.0/0").unwrap().contains("10.0.0.0".parse().unwrap()));
-    assert!(Range::parse("fd00::/112").unwrap().contains("fd00::5".parse().unwrap()));
+    assert_eq!(taken.len(), 62);
+    let ports = 30000..=30063;
+    let mut taken = HashSet::new();
+    while let Some(port) = node_ports::find_free(&ports, &|one| !taken.contains(&one)) {
+        assert_eq!(port >= 30016, taken.len() < 48, "{port} as number {}", taken.len());
+        assert!(taken.insert(port));
+    }
+    assert_eq!(taken.len(), 64);
+    assert_eq!(node_ports::find_free(&(30000..=30000), &|_| true), Some(30000));
 }
 
 #[tokio::test]
@@ -79,9 +82,11 @@ async fn addresses_can_be_asked_for_once() {
         "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"10.43.7.7\"]: failed to allocate IP 10.43.7.7: provided IP is already allocated"
     );
     let outside = create(&h, service("c", json!({"clusterIP": "10.44.0.1"}))).await.unwrap_err();
-    assert!(outside.message().ends_with(
-        "failed to allocate IP 10.44.0.1: provided IP is not in the valid range. The range of valid IPs is 10.43.0.0/16"
-    ));
+    assert!(
+        outside.message().ends_with(
+            "failed to allocate IP 10.44.0.1: the provided network does not match the current range"
+        )
+    );
     let garbage = create(&h, service("d", json!({"clusterIP": "nope"}))).await.unwrap_err();
     assert!(
         garbage.message().contains("spec.clusterIPs[0]: Invalid value: \"nope\": must be a valid IP address"),
@@ -186,6 +191,14 @@ fn faults_of_services() {
             "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
         ),
         (
+            json!({"healthCheckNodePort": 30000}),
+            "spec.healthCheckNodePort: Invalid value: 30000: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        ),
+        (
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}),
+            "spec.healthCheckNodePort: Required value",
+        ),
+        (
             json!({"externalTrafficPolicy": "Local"}),
             "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services",
         ),
@@ -195,55 +208,173 @@ fn faults_of_services() {
     }
 }
 
-/// Caches into which another's write comes while they are read: its service is there and its ports are given back, but
-/// the reader's list is the one from before.
-#[derive(Default)]
-struct Racing {
-    services: Mutex<Vec<Arc<Object>>>,
-    ending: Mutex<Option<(Arc<Object>, Reservation)>>,
+async fn patch(h: &Harness, name: &str, body: Value) -> Result<Value, ApiError> {
+    let (at, options) = (ObjectRef::new(HERE, name), UpdateOptions::default());
+    let done = h.api.patch(&SERVICE, at, Patch::merge(body), &options).await?;
+    Ok(done.tree().unwrap())
 }
 
-impl CachedObjects for Racing {
-    fn get(&self, _row: &KindRow, _namespace: Option<&str>, _name: &str) -> Option<Arc<Object>> {
-        None
-    }
-
-    fn list(&self, _row: &KindRow, _namespace: Option<&str>) -> Vec<Arc<Object>> {
-        let before = self.services.lock().clone();
-        if let Some((service, reservation)) = self.ending.lock().take() {
-            self.services.lock().push(service);
-            drop(reservation);
-        }
-        before
-    }
-
-    fn indexed(&self, _row: &KindRow, _field: &str, _value: &str) -> Vec<Arc<Object>> {
-        Vec::new()
-    }
+/// What is claimed by services other than `kubernetes`: addresses, then node ports.
+async fn claimed(h: &Harness) -> Vec<String> {
+    let list = h.api.list(&IP_ADDRESS, None, &ListOptions::default()).await.unwrap();
+    let addresses = list.items.iter().map(|one| one.tree().unwrap());
+    let addresses = addresses.filter(|one| one["spec"]["parentRef"]["name"] != "kubernetes");
+    let mut all: Vec<String> =
+        addresses.map(|one| one["metadata"]["name"].as_str().unwrap().to_string()).collect();
+    let registry = &h.server.registry;
+    let ports = registry.records().below(&node_ports::prefix());
+    all.extend(ports.iter().map(|record| node_ports::port_of(&record.key).unwrap().to_string()));
+    all
 }
 
-#[test]
-fn a_node_port_is_given_once_though_a_write_ends_while_it_is_looked_for() {
-    let (caches, config, user) = (Racing::default(), crate::testing::config(), crate::testing::master());
-    let ctx = RequestContext {
-        row: &SERVICE,
-        namespace: HERE,
-        subresource: None,
-        user: &user,
-        now: jiff::Timestamp::now(),
-        dry_run: false,
-        caches: &caches,
-        config: &config,
-    };
-    let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
-    let mut first = service("first", spec.clone());
-    let reservation = allocate::reserve(&ctx, &mut first, None).unwrap().unwrap();
-    let stored = Arc::new(Object::from_tree(first, 1).unwrap());
-    *caches.ending.lock() = Some((stored, reservation));
-    let mut second = service("second", spec);
-    let Err(error) = allocate::reserve(&ctx, &mut second, None) else { panic!("30080 was given twice") };
-    assert!(error.message().ends_with("provided port is already allocated"), "{error}");
-    let mut third = service("third", json!({"type": "NodePort"}));
-    let held = allocate::reserve(&ctx, &mut third, None).unwrap();
-    assert!(held.is_some() && third["spec"]["ports"][0]["nodePort"].is_u64());
+fn number(value: &Value) -> String {
+    value.as_u64().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn an_address_is_an_object_that_comes_and_goes_with_its_service() {
+    let h = Harness::start().await;
+    let before = embedded_store::Store::revision(&*h.store);
+    let made = create(&h, service("a", json!({"clusterIP": "10.43.7.7"}))).await.unwrap();
+    assert_eq!(embedded_store::Store::revision(&*h.store), before + 1, "one transaction");
+    let address = h.get(&IP_ADDRESS, None, "10.43.7.7").await.unwrap();
+    assert_eq!(address["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert_eq!(
+        address["spec"],
+        json!({"parentRef": {"resource": "services", "namespace": "default", "name": "a"}})
+    );
+    assert_eq!(
+        address["metadata"]["labels"],
+        json!({
+            "ipaddress.kubernetes.io/ip-family": "IPv4",
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+        })
+    );
+    let managed = &address["metadata"]["managedFields"][0];
+    assert_eq!(
+        [&managed["manager"], &managed["operation"], &managed["apiVersion"]],
+        ["kube-apiserver", "Update", "networking.k8s.io/v1"]
+    );
+    assert!(managed["fieldsV1"]["f:spec"].get("f:parentRef").is_some(), "{managed}");
+    h.delete(&SERVICE, HERE, "a").await.unwrap();
+    assert_eq!(embedded_store::Store::revision(&*h.store), before + 2, "one transaction");
+    assert!(h.get(&IP_ADDRESS, None, "10.43.7.7").await.unwrap_err().is_not_found());
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_type_gives_back_what_the_new_type_has_not() {
+    let h = Harness::start().await;
+    let made = create(&h, service("a", json!({"type": "NodePort"}))).await.unwrap();
+    let (address, port) = (made["spec"]["clusterIP"].clone(), made["spec"]["ports"][0]["nodePort"].clone());
+    assert_eq!(claimed(&h).await, [address.as_str().unwrap(), &number(&port)]);
+    patch(&h, "a", json!({"spec": {"type": "ClusterIP"}})).await.unwrap();
+    assert_eq!(claimed(&h).await, [address.as_str().unwrap()]);
+    patch(&h, "a", json!({"spec": {"type": "ExternalName", "externalName": "e.org"}})).await.unwrap();
+    assert_eq!(claimed(&h).await, [""; 0]);
+    let back =
+        json!({"spec": {"type": "LoadBalancer", "externalName": null, "externalTrafficPolicy": "Local"}});
+    let back = patch(&h, "a", back).await.unwrap();
+    let spec = &back["spec"];
+    let mut ports = [number(&spec["ports"][0]["nodePort"]), number(&spec["healthCheckNodePort"])];
+    ports.sort();
+    assert_ne!(ports[0], ports[1]);
+    let want = [spec["clusterIP"].as_str().unwrap(), &ports[0], &ports[1]];
+    assert_eq!(claimed(&h).await, want);
+    let moved = patch(&h, "a", json!({"spec": {"healthCheckNodePort": 31999}})).await.unwrap_err();
+    assert!(moved.message().contains("spec.healthCheckNodePort: Forbidden: field is immutable"), "{moved}");
+    let cluster = patch(&h, "a", json!({"spec": {"externalTrafficPolicy": "Cluster"}})).await.unwrap();
+    assert!(cluster["spec"].get("healthCheckNodePort").is_none());
+    assert_eq!(claimed(&h).await.len(), 2);
+    h.delete(&SERVICE, HERE, "a").await.unwrap();
+    assert_eq!(claimed(&h).await, [""; 0]);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_finalizer_takes_the_claims_with_it() {
+    let h = Harness::start().await;
+    let mut body = service("a", json!({"type": "NodePort"}));
+    body["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    create(&h, body).await.unwrap();
+    h.delete(&SERVICE, HERE, "a").await.unwrap();
+    assert_eq!(claimed(&h).await.len(), 2, "it is held");
+    patch(&h, "a", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    assert!(h.get(&SERVICE, HERE, "a").await.unwrap_err().is_not_found());
+    assert_eq!(claimed(&h).await, [""; 0]);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_claims_nothing() {
+    let h = Harness::start().await;
+    let options = CreateOptions { dry_run: DryRun::All, ..CreateOptions::default() };
+    let body = service("a", json!({"type": "NodePort"}));
+    let shown = h.api.create(&SERVICE, HERE, body, &options).await.unwrap().tree().unwrap();
+    assert!(shown["spec"]["clusterIP"].is_string() && shown["spec"]["ports"][0]["nodePort"].is_u64());
+    create(&h, service("b", json!({"type": "ExternalName", "externalName": "e.org"}))).await.unwrap();
+    let options = UpdateOptions { dry_run: DryRun::All, ..UpdateOptions::default() };
+    let to_port = Patch::merge(json!({"spec": {"type": "NodePort", "externalName": null}}));
+    let at = ObjectRef::new(HERE, "b");
+    let shown = h.api.patch(&SERVICE, at, to_port, &options).await.unwrap().tree().unwrap();
+    assert!(shown["spec"]["clusterIP"].is_string());
+    assert_eq!(claimed(&h).await, [""; 0]);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn node_ports_are_shared_and_refused_as_upstream_does() {
+    let h = Harness::start().await;
+    let ports = |list: Value| json!({"type": "NodePort", "ports": list});
+    let both = create(
+        &h,
+        service(
+            "dns",
+            ports(json!([
+                {"name": "tcp", "port": 53, "protocol": "TCP"},
+                {"name": "udp", "port": 53, "protocol": "UDP", "nodePort": 30053},
+            ])),
+        ),
+    );
+    let both = both.await.unwrap();
+    let given: Vec<&Value> =
+        both["spec"]["ports"].as_array().unwrap().iter().map(|p| &p["nodePort"]).collect();
+    assert_eq!(given, [30053, 30053], "two protocols of a port share a node port");
+    let cases = [
+        (
+            json!([{"port": 80, "nodePort": 30053}]),
+            "spec.ports[0].nodePort: Invalid value: 30053: provided port is already allocated",
+        ),
+        (
+            json!([{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81, "protocol": "UDP", "nodePort": 30080}]),
+            "spec.ports[1].nodePort: Invalid value: 30080: provided port is already allocated",
+        ),
+        (
+            json!([{"port": 80, "nodePort": 80}]),
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        ),
+    ];
+    for (list, want) in cases {
+        let refused = create(&h, service("x", ports(list))).await.unwrap_err();
+        assert_eq!(refused.code(), 422);
+        assert!(refused.message().contains(want), "{refused}");
+    }
+    let balancer =
+        json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30053});
+    let refused = create(&h, service("x", balancer)).await.unwrap_err();
+    assert_eq!(refused.code(), 500);
+    assert!(
+        refused.message().ends_with(
+            "failed to allocate requested HealthCheck NodePort 30053: provided port is already allocated"
+        ),
+        "{refused}"
+    );
+    let without = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
+        "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30081}]});
+    let made = create(&h, service("lb", without)).await.unwrap();
+    assert!(made["spec"]["ports"][0].get("nodePort").is_none());
+    assert_eq!(made["spec"]["ports"][1]["nodePort"], 30081);
+    let taken = create(&h, service("x", ports(json!([{"port": 80, "nodePort": 30081}])))).await.unwrap_err();
+    assert!(taken.message().ends_with("provided port is already allocated"), "{taken}");
+    h.stop().await;
 }

@@ -12,7 +12,8 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use crate::printers::{items, text};
+use super::needs_health_check;
+use crate::printers::{items, number, text};
 use crate::registry::strategies::pod::spec::one_of;
 use crate::registry::strategies::typed;
 
@@ -216,9 +217,29 @@ fn traffic(spec: &ServiceSpec, kind: &str, at: &Path<'_>, faults: &mut Faults) {
     } else if reachable {
         faults.push(FieldError::required(at.child("externalTrafficPolicy"), ""));
     }
+    health_check(spec, kind, at, faults);
     if let Some(policy) = spec.internal_traffic_policy.as_deref().filter(|policy| !POLICIES.contains(policy))
     {
         faults.push(FieldError::not_supported(at.child("internalTrafficPolicy"), policy, &POLICIES));
+    }
+}
+
+fn health_check(spec: &ServiceSpec, kind: &str, at: &Path<'_>, faults: &mut Faults) {
+    let needed = kind == "LoadBalancer" && spec.external_traffic_policy.as_deref() == Some("Local");
+    let port = spec.health_check_node_port.unwrap_or(0);
+    let at = at.child("healthCheckNodePort");
+    match (needed, port) {
+        (false, 0) => {}
+        (false, port) => {
+            let message =
+                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            faults.push(FieldError::invalid(at, port, message));
+        }
+        (true, 0) => faults.push(FieldError::required(at, "")),
+        (true, port) => {
+            let messages = port_number(i64::from(port)).into_iter();
+            faults.extend(messages.map(|message| FieldError::invalid(at, port, message)));
+        }
     }
 }
 
@@ -230,6 +251,12 @@ pub(super) fn update(new: &Value, old: &Value) -> Faults {
     if !external(old) && !external(new) && !was.is_empty() && was.first() != is.first() {
         let message = "may not change once set";
         faults.push(FieldError::invalid("spec.clusterIPs[0]", is, message));
+    }
+    let check = |tree: &Value| number(tree, "spec.healthCheckNodePort");
+    let both = needs_health_check(old) && needs_health_check(new);
+    // Services of versions that gave none get one.
+    if both && check(old) != 0 && check(old) != check(new) {
+        faults.push(FieldError::forbidden("spec.healthCheckNodePort", "field is immutable"));
     }
     faults
 }
