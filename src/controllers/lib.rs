@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Cidr;
 use client::{ApiFor, BoxFuture};
 use supervisor::Stage;
 
 mod adoption;
 mod certificates;
-mod cidr;
 mod context;
 mod deployment;
 mod endpoint_slices;
@@ -29,12 +29,11 @@ mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod service_cidr;
 mod service_pods;
 mod slice_mirroring;
 mod taint_eviction;
 mod token_cleaner;
-
-pub use cidr::{Cidr, CidrError};
 
 /// What the controllers need to know.
 #[derive(Clone)]
@@ -84,6 +83,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     endpoints::start(&context);
     endpoint_slices::start(&context);
     slice_mirroring::start(&context);
+    service_cidr::start(&context);
     node_ipam::start(&context);
     node_lifecycle::start(&context);
     taint_eviction::start(&context);

@@ -1,19 +1,20 @@
 //! Gives each node its part of the cluster's pod addresses: `spec.podCIDR` and `spec.podCIDRs`, once and for all.
 //!
-//! One worker, so that two nodes never get the same part; what it has given counts as taken before the informer shows it. Parts are
-//! given out in a circle, so that one that was just freed is not reused at once. One address family; dual-stack is absent.
+//! That no two nodes get the same part is decided by the API server, which refuses a part that overlaps another node's in the
+//! transaction that writes the node; then another part is tried. What this controller has given counts as taken before the
+//! informer shows it, so that this is rare. Parts are given out in a circle, so that one that was just freed is not reused
+//! at once. One address family; dual-stack is absent.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use api::Patch;
+use api::{Cidr, Patch};
 use client::events::{EventType, Recorder, reference_to};
 use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::Cidr;
 use crate::context::{Context, Outcome, text};
 
 const ACCOUNT: &str = "node-controller";
@@ -82,32 +83,36 @@ impl Controller {
         if pod_cidrs(&node).next().is_some() {
             return Ok(None);
         }
-        let Some(part) = self.allocate(name) else {
-            let message = format!("Node {name} status is now: CIDRNotAvailable");
-            self.recorder.event(&reference_to(&*node), EventType::Warning, "CIDRNotAvailable", message);
-            return Err(api::ApiError::internal("all of the cluster's pod addresses are given out"));
-        };
-        let body = json!({
-            "metadata": {"uid": node.metadata.uid},
-            "spec": {"podCIDR": part.to_string(), "podCIDRs": [part.to_string()]},
-        });
-        match self.api.patch(name, Patch::merge(body)).await {
-            Ok(_) => Ok(None),
-            Err(error) => {
-                self.given.lock().pending.remove(name);
-                if error.is_not_found() { Ok(None) } else { Err(error) }
+        let mut refused = HashSet::new();
+        while let Some((index, part)) = self.allocate(name, &refused) {
+            let body = json!({
+                "metadata": {"uid": node.metadata.uid},
+                "spec": {"podCIDR": part.to_string(), "podCIDRs": [part.to_string()]},
+            });
+            let Err(error) = self.api.patch(name, Patch::merge(body)).await else { return Ok(None) };
+            self.given.lock().pending.remove(name);
+            if error.is_not_found() {
+                return Ok(None);
             }
+            if !error.blames("spec.podCIDRs") {
+                return Err(error);
+            }
+            refused.insert(index);
         }
+        let message = format!("Node {name} status is now: CIDRNotAvailable");
+        self.recorder.event(&reference_to(&*node), EventType::Warning, "CIDRNotAvailable", message);
+        Err(api::ApiError::internal("all of the cluster's pod addresses are given out"))
     }
 
-    fn allocate(&self, name: &str) -> Option<Cidr> {
+    /// A part that is free as far as is known here, and is none of those that were refused.
+    fn allocate(&self, name: &str, refused: &HashSet<u32>) -> Option<(u32, Cidr)> {
         let mut given = self.given.lock();
         if let Some(index) = given.pending.get(name) {
             // Given a moment ago: the informer has not told yet.
-            return self.range.subnet(self.mask, *index);
+            return Some((*index, self.range.subnet(self.mask, *index)?));
         }
         let nodes = self.nodes.list(None);
-        let mut taken: HashSet<u32> = given.pending.values().copied().collect();
+        let mut taken: HashSet<u32> = given.pending.values().chain(refused).copied().collect();
         for cidr in nodes.iter().flat_map(|node| pod_cidrs(node)) {
             let Ok(cidr) = cidr.parse() else { continue };
             taken.extend(self.range.indices_touched(self.mask, &cidr));
@@ -115,7 +120,7 @@ impl Controller {
         let index = choose(self.range.subnets(self.mask), given.next, &taken)?;
         given.next = index + 1;
         given.pending.insert(name.to_string(), index);
-        self.range.subnet(self.mask, index)
+        Some((index, self.range.subnet(self.mask, index)?))
     }
 }
 

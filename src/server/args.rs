@@ -1,13 +1,14 @@
 //! The flags of `minik8s server`, and what they mean once checked.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use agent::command::{CommonArgs, NodeArgs};
 use agent::flags::nearest;
 use agent::{Problem, machine};
+use api::Cidr;
 use clap::Args;
-use controllers::Cidr;
 
 use crate::snapshot::S3Args;
 
@@ -57,6 +58,14 @@ pub(crate) struct ServerArgs {
     /// Addresses of services
     #[arg(long, env = "MINIK8S_SERVICE_CIDR", value_name = "CIDR", default_value = "10.43.0.0/16")]
     pub(crate) service_cidr: String,
+    /// Ports that services get on every node
+    #[arg(
+        long,
+        env = "MINIK8S_SERVICE_NODE_PORT_RANGE",
+        value_name = "FIRST-LAST",
+        default_value = "30000-32767"
+    )]
+    pub(crate) service_node_port_range: String,
     /// Address of the cluster's name service, within the services' [default: its tenth address]
     #[arg(long, env = "MINIK8S_CLUSTER_DNS", value_name = "ADDRESS")]
     pub(crate) cluster_dns: Option<IpAddr>,
@@ -128,6 +137,7 @@ pub fn clap_command(name: &'static str) -> clap::Command {
 pub(crate) struct ClusterNetwork {
     pub(crate) cluster_cidr: Cidr,
     pub(crate) service_cidr: Cidr,
+    pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) cluster_dns: IpAddr,
     /// The `kubernetes` service's address: the first of the services'.
     pub(crate) kubernetes_ip: IpAddr,
@@ -170,9 +180,7 @@ impl ServerArgs {
                 format!("{} is not a range of IPv4, and pods have no other addresses yet", self.cluster_cidr);
             return Err(Problem::new("set up the cluster's addresses", why, "correct --cluster-cidr"));
         }
-        let overlap =
-            |a: &Cidr, b: &Cidr| a.prefix() <= b.prefix() && Cidr::new(b.address(), a.prefix()) == Some(*a);
-        if overlap(&cluster_cidr, &service_cidr) || overlap(&service_cidr, &cluster_cidr) {
+        if cluster_cidr.overlaps(&service_cidr) {
             let why = format!("{} and {} overlap", self.cluster_cidr, self.service_cidr);
             return Err(Problem::new(
                 "set up the cluster's addresses",
@@ -189,7 +197,21 @@ impl ServerArgs {
             Some(address) => address,
             None => nth_address(&service_cidr, 10).ok_or_else(small)?,
         };
-        Ok(ClusterNetwork { cluster_cidr, service_cidr, cluster_dns, kubernetes_ip })
+        let node_ports = self.node_ports()?;
+        Ok(ClusterNetwork { cluster_cidr, service_cidr, node_ports, cluster_dns, kubernetes_ip })
+    }
+
+    fn node_ports(&self) -> Result<RangeInclusive<u16>, Problem> {
+        let text = &self.service_node_port_range;
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+        let ends = text.split_once('-').and_then(|(first, last)| Some((port(first)?, port(last)?)));
+        ends.filter(|(first, last)| first <= last).map(|(first, last)| first..=last).ok_or_else(|| {
+            Problem::new(
+                format!("use {text:?} as a range of ports"),
+                "it is not of the form FIRST-LAST, with numbers from 1 to 65535",
+                "correct --service-node-port-range, such as 30000-32767",
+            )
+        })
     }
 
     pub(crate) fn kubeconfig_mode(&self) -> Result<u32, Problem> {
@@ -269,6 +291,15 @@ mod tests {
                 .contains("--cluster-cidr")
         );
         assert!(args(&["--service-cidr", "10.43.0.0/31"]).network().is_err());
+    }
+
+    #[test]
+    fn node_ports_are_a_range() {
+        let range = |text: &str| args(&["--service-node-port-range", text]).network();
+        assert_eq!(range("30000-30010").unwrap().node_ports, 30000..=30010);
+        for bad in ["", "30000", "30010-30000", "0-10", "1-65536", "a-b"] {
+            assert!(range(bad).unwrap_err().to_string().contains("FIRST-LAST"), "{bad}");
+        }
     }
 
     #[test]

@@ -307,6 +307,7 @@ fn apiserver_config(
     let issuer = format!("https://kubernetes.default.svc.{}", plan.arguments.cluster_domain);
     apiserver::Config {
         service_cidr: plan.network.service_cidr.to_string(),
+        node_ports: plan.network.node_ports.clone(),
         cluster_domain: plan.arguments.cluster_domain.clone(),
         advertise_address: advertised,
         advertise_port: port,
