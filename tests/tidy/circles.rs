@@ -13,8 +13,7 @@ const MOST_FILES: usize = 10;
 /// Crates that are not there yet, and the size of their largest circle, which may only shrink.
 const LARGER: &[(&str, usize)] = &[
     ("api", 20),
-    ("apiserver", 61),
-    ("controllers", 31),
+    ("apiserver", 49),
     ("embedded-store", 12),
     ("kubectl", 52),
     ("kubelet", 22),
