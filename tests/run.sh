@@ -3,7 +3,7 @@
 #
 #   tests/run.sh               everything that belongs in front of every change; within 40 minutes on two cores
 #   tests/run.sh --long        the same, then what takes hours
-#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: log etcd memory protobuf tree
+#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: log etcd memory protobuf spdy tree
 #
 # MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt stays in
 # tests/fuzz/target/corpus and is where it goes on the next time; what breaks it is left in tests/fuzz/target/found.
@@ -16,8 +16,8 @@ long=false
 fuzz=()
 case ${1-} in
   '') ;;
-  --long) long=true; fuzz=(log etcd memory protobuf tree) ;;
-  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(log etcd memory protobuf tree); set -- ;;
+  --long) long=true; fuzz=(log etcd memory protobuf spdy tree) ;;
+  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(log etcd memory protobuf spdy tree); set -- ;;
   *) echo "tests/run.sh: unknown argument $1; there are --long and --fuzz [TARGET…]" >&2; exit 2 ;;
 esac
 [ $# -le 1 ] || { echo "tests/run.sh: too many arguments: $*" >&2; exit 2; }

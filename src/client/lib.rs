@@ -13,6 +13,7 @@ pub mod leader;
 mod object_api;
 mod queue;
 mod served;
+pub mod streams;
 mod typed;
 
 pub use dialer::{ByteStream, NodeDialer};
