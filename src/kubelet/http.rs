@@ -5,6 +5,7 @@ mod cri_log;
 mod logs;
 mod query;
 pub(crate) mod rotate;
+mod streams;
 mod tail;
 
 use std::convert::Infallible;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Informer;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -105,10 +106,11 @@ impl Service {
     ) {
         let service = self.clone();
         self.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
-            let _admission = admission;
+            // A stream that a connection turns into keeps its place.
+            let admission = admission.map(Arc::new);
             let handler = hyper::service::service_fn(move |request| {
-                let service = service.clone();
-                async move { Ok::<_, Infallible>(service.answer(request).await) }
+                let (service, admission) = (service.clone(), admission.clone());
+                async move { Ok::<_, Infallible>(service.answer(request, admission).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -121,9 +123,17 @@ impl Service {
         });
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, admission: Option<Arc<Admission>>) -> Response<Body> {
         let path = request.uri().path().to_string();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        if let [word, rest @ ..] = parts.as_slice()
+            && let Some(kind) = streams::Kind::of(word)
+        {
+            return match *request.method() {
+                Method::GET | Method::POST => streams::answer(self, kind, rest, request, admission).await,
+                _ => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
+            };
+        }
         match (request.method().as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["healthz"]) => text(StatusCode::OK, "ok"),
             ("GET", ["pods"]) => self.list_pods(),

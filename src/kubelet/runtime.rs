@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use client::BoxFuture;
 use k8s_cri::v1::{
-    AuthConfig, Container, ContainerConfig, ContainerStatus, ExecSyncResponse, Image, PodSandbox,
-    PodSandboxConfig, PodSandboxStatus, RuntimeCondition, VersionResponse,
+    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStatus, ExecRequest, ExecSyncResponse,
+    Image, PodSandbox, PodSandboxConfig, PodSandboxStatus, PortForwardRequest, RuntimeCondition,
+    VersionResponse,
 };
 
 pub(crate) use cri::{Cri, RuntimeError};
@@ -28,6 +29,14 @@ use events::ContainerEvent;
 
 /// The answer to a call of the runtime, while it is being made.
 pub(crate) type RuntimeCall<'a, T> = BoxFuture<'a, Result<T, RuntimeError>>;
+
+/// A connection into a pod, which the runtime serves itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum StreamRequest {
+    Exec(ExecRequest),
+    Attach(AttachRequest),
+    PortForward(PortForwardRequest),
+}
 
 /// What a kubelet asks of a container runtime. Calls are idempotent as CRI's are: stopping what is stopped is no error.
 pub(crate) trait Runtime: Send + Sync {
@@ -63,6 +72,8 @@ pub(crate) trait Runtime: Send + Sync {
         command: &'a [String],
         timeout: Duration,
     ) -> RuntimeCall<'a, ExecSyncResponse>;
+    /// Where the runtime serves a stream: a URL that is good for one connection, soon.
+    fn stream(&self, request: StreamRequest) -> RuntimeCall<'_, String>;
 
     fn images(&self) -> RuntimeCall<'_, Vec<Image>>;
     fn image<'a>(&'a self, name: &'a str) -> RuntimeCall<'a, Option<Image>>;

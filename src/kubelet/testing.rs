@@ -65,7 +65,7 @@ pub(crate) struct TestNode {
     pub(crate) agent: NodeAgent,
     pub(crate) deps: Arc<WorkerDeps>,
     /// Its tasks end with it.
-    _supervisor: Supervisor,
+    pub(crate) supervisor: Supervisor,
 }
 
 fn config() -> Config {
@@ -119,7 +119,7 @@ impl TestNode {
         let informers = Informers::new(api.clone(), stage);
         let events = PodEvents::new(journal.clone());
         let deps = crate::worker_deps(&agent, Arc::new(HollowProber), false, &informers, events);
-        TestNode { journal, runtime, host, api, agent, deps: Arc::new(deps), _supervisor: supervisor }
+        TestNode { journal, runtime, host, api, agent, deps: Arc::new(deps), supervisor }
     }
 
     /// Puts a pod into the API and gives it a worker.

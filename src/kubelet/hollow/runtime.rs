@@ -20,7 +20,7 @@ use crate::images::archive::Bundle;
 use crate::images::content::ImportError;
 use crate::probes::prober::{Finding, Prober, Target};
 use crate::runtime::events::ContainerEvent;
-use crate::runtime::{Runtime, RuntimeCall, RuntimeError};
+use crate::runtime::{Runtime, RuntimeCall, RuntimeError, StreamRequest};
 
 /// Events that a slow reader may have before it; beyond, it looks at everything.
 const EVENTS: usize = 256;
@@ -377,6 +377,10 @@ impl Runtime for HollowRuntime {
         _timeout: Duration,
     ) -> RuntimeCall<'a, cri::ExecSyncResponse> {
         done(Ok(cri::ExecSyncResponse::default()))
+    }
+
+    fn stream(&self, _request: StreamRequest) -> RuntimeCall<'_, String> {
+        done(Err(Status::unimplemented("a hollow node has no processes to stream from").into()))
     }
 
     fn images(&self) -> RuntimeCall<'_, Vec<cri::Image>> {

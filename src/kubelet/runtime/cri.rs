@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 use super::events::{self, ContainerEvent};
-use super::{Runtime, RuntimeCall};
+use super::{Runtime, RuntimeCall, StreamRequest};
 use crate::cgroups::Driver;
 use crate::images::archive::Bundle;
 use crate::images::content::{self, ImportError};
@@ -244,6 +244,17 @@ impl Cri {
         Ok(self.runtime.clone().exec_sync(timed(request, limit)).await?.into_inner())
     }
 
+    async fn stream(&self, request: StreamRequest) -> CriResult<String> {
+        let mut runtime = self.runtime.clone();
+        Ok(match request {
+            StreamRequest::Exec(request) => runtime.exec(call(request)).await?.into_inner().url,
+            StreamRequest::Attach(request) => runtime.attach(call(request)).await?.into_inner().url,
+            StreamRequest::PortForward(request) => {
+                runtime.port_forward(call(request)).await?.into_inner().url
+            }
+        })
+    }
+
     pub(crate) async fn container_events(&self) -> CriResult<tonic::Streaming<cri::ContainerEventResponse>> {
         Ok(self
             .runtime
@@ -363,6 +374,10 @@ impl Runtime for Cri {
         timeout: Duration,
     ) -> RuntimeCall<'a, cri::ExecSyncResponse> {
         Box::pin(Cri::exec(self, id, command, timeout))
+    }
+
+    fn stream(&self, request: StreamRequest) -> RuntimeCall<'_, String> {
+        Box::pin(Cri::stream(self, request))
     }
 
     fn images(&self) -> RuntimeCall<'_, Vec<cri::Image>> {

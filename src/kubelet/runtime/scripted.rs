@@ -11,7 +11,7 @@ use supervisor::Stage;
 use tonic::{Code, Status};
 
 use super::events::ContainerEvent;
-use super::{Runtime, RuntimeCall, RuntimeError};
+use super::{Runtime, RuntimeCall, RuntimeError, StreamRequest};
 use crate::cgroups::Driver;
 use crate::hollow::Script;
 use crate::hollow::runtime::HollowRuntime;
@@ -27,13 +27,20 @@ pub(crate) struct ScriptedRuntime {
     absent: Mutex<HashSet<String>>,
     /// Names of containers and sandboxes by id.
     names: Mutex<HashMap<String, String>>,
+    /// Where streams are served.
+    streaming: Mutex<String>,
 }
 
 impl ScriptedRuntime {
     pub(crate) fn new(journal: Journal, stage: Stage) -> Self {
         let kept = HollowRuntime::new(0, Script::default(), stage);
         let (failures, absent, names) = (Mutex::default(), Mutex::default(), Mutex::default());
-        ScriptedRuntime { kept, journal, failures, absent, names }
+        ScriptedRuntime { kept, journal, failures, absent, names, streaming: Mutex::default() }
+    }
+
+    /// Streams are served there from now on.
+    pub(crate) fn serve_streams_at(&self, url: String) {
+        *self.streaming.lock() = url;
     }
 
     /// The next call of this method fails so.
@@ -178,6 +185,24 @@ impl Runtime for ScriptedRuntime {
     ) -> RuntimeCall<'a, cri::ExecSyncResponse> {
         let about = format!("{} {}", self.name(id), command.join(" "));
         self.call("exec", about, move || self.kept.exec(id, command, timeout))
+    }
+
+    fn stream(&self, request: StreamRequest) -> RuntimeCall<'_, String> {
+        let about = match &request {
+            StreamRequest::Exec(cri::ExecRequest { container_id, cmd, tty, stdin, stdout, stderr }) => {
+                let streams = [(*stdin, "stdin"), (*stdout, "stdout"), (*stderr, "stderr"), (*tty, "tty")];
+                let streams: Vec<&str> =
+                    streams.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+                format!("exec {} [{}] {}", self.name(container_id), streams.join(" "), cmd.join(" "))
+            }
+            StreamRequest::Attach(request) => {
+                format!("attach {} tty={}", self.name(&request.container_id), request.tty)
+            }
+            StreamRequest::PortForward(request) => {
+                format!("port_forward {} {:?}", self.name(&request.pod_sandbox_id), request.port)
+            }
+        };
+        self.call("stream", about, move || Box::pin(async { Ok(self.streaming.lock().clone()) }))
     }
 
     fn images(&self) -> RuntimeCall<'_, Vec<cri::Image>> {

@@ -100,11 +100,14 @@ impl ObjectApi for PodApi {
 
     fn list<'a>(
         &'a self,
-        _row: &'a KindRow,
+        row: &'a KindRow,
         _namespace: Option<&'a str>,
         _options: &'a ListOptions,
     ) -> Answer<'a, ObjectList> {
-        answer(Ok(ObjectList { resource_version: 1, ..ObjectList::default() }))
+        let pods = self.pods.lock();
+        let pods = pods.values().filter(|_| row.plural == "pods");
+        let items = pods.map(|(tree, version)| object(tree, *version)).collect();
+        answer(Ok(ObjectList { items, resource_version: 1, ..ObjectList::default() }))
     }
 
     fn watch<'a>(

@@ -81,9 +81,14 @@ impl<S: AsyncRead + AsyncWrite> Driver<S> {
             }
             Ok(())
         };
+        tokio::pin!(reading);
         tokio::select! {
-            done = reading => done,
-            done = write(writer, orders, echoes, &streams) => done,
+            done = &mut reading => done,
+            done = write(writer, orders, echoes, &streams) => match done {
+                Ok(()) => Ok(()),
+                // The other end takes nothing more; what it said before that still counts.
+                Err(_) => reading.await,
+            },
         }
     }
 }

@@ -29,8 +29,7 @@ fn headers_go_on_from_block_to_block() {
     for port in ["80", "443", "80"] {
         let block = packer.pack(&[("streamtype", "data"), ("port", port), ("requestid", "0")]).unwrap();
         let expected = [("streamtype", "data"), ("port", port), ("requestid", "0")];
-        let expected: Vec<_> =
-            expected.map(|(name, value)| (name.to_string(), value.to_string())).into();
+        let expected: Vec<_> = expected.map(|(name, value)| (name.to_string(), value.to_string())).into();
         assert_eq!(unpacker.unpack(&block).unwrap(), expected);
     }
 }

@@ -70,5 +70,8 @@ async fn a_tunnel_takes_no_text_and_no_giant() {
     // A masked binary frame that says it has 33 MiB.
     near.write_all(&[0x82, 0xff, 0, 0, 0, 0, 2, 0x10, 0, 0, 1, 2, 3, 4]).await.unwrap();
     let error = Tunnel::new(accepted(far).await).read(&mut [0; 8]).await.unwrap_err();
-    assert!(error.to_string().to_lowercase().contains("long") || error.to_string().contains("large"), "{error}");
+    assert!(
+        error.to_string().to_lowercase().contains("long") || error.to_string().contains("large"),
+        "{error}"
+    );
 }
