@@ -73,21 +73,26 @@ impl ConnectionGuard {
     }
 }
 
+/// A kubelet that gave no answer, and why.
+#[derive(Debug)]
+pub(super) struct Unanswered(String);
+
+impl From<Unanswered> for ApiError {
+    fn from(Unanswered(error): Unanswered) -> ApiError {
+        ApiError::new(502, "InternalError", format!("error trying to reach service: {error}"))
+    }
+}
+
 /// Sends one request to a node's kubelet and returns its answer as it comes.
 pub(super) async fn ask(
     server: &Arc<ApiServer>,
     node: &Object,
     request: Request<Body>,
-) -> Result<Answered, ApiError> {
+) -> Result<Answered, Unanswered> {
     let name = node.name();
-    let unreachable = |error: &dyn std::fmt::Display| {
-        ApiError::new(
-            502,
-            "InternalError",
-            format!("error trying to reach service: the kubelet of node {name:?}: {error}"),
-        )
-    };
-    let typed = node.typed::<Node>().map_err(ApiError::internal)?;
+    let unreachable =
+        |error: &dyn std::fmt::Display| Unanswered(format!("the kubelet of node {name:?}: {error}"));
+    let typed = node.typed::<Node>().map_err(|error| unreachable(&error))?;
     let stream =
         server.registry.config.node_dialer.dial(&typed).await.map_err(|error| unreachable(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;

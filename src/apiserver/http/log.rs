@@ -71,15 +71,10 @@ pub(super) fn container(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<S
         if let [only] = main[..] {
             return Ok(only.to_string());
         }
-        let mut message =
-            format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));
-        if !init.is_empty() {
-            message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-        }
-        if !ephemeral.is_empty() {
-            message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
-        }
-        return Err(ApiError::bad_request(message));
+        let all = [init, main, ephemeral].concat().join(" ");
+        return Err(ApiError::bad_request(format!(
+            "a container name must be specified for pod {name}, choose one of: [{all}]"
+        )));
     };
     if main.contains(&wanted) || init.contains(&wanted) || ephemeral.contains(&wanted) {
         return Ok(wanted.to_string());

@@ -232,6 +232,33 @@ async fn upgrades_pass_through_to_the_node_and_echo() {
 }
 
 #[tokio::test]
+async fn who_may_only_read_cannot_run_commands() {
+    let h = start().await;
+    let rules = [("get", "reader"), ("create", "runner")];
+    for (verb, user) in rules {
+        let rule = json!({ "apiGroups": [""], "resources": ["pods/exec", "pods/attach", "pods/portforward"], "verbs": [verb] });
+        let role = json!({ "metadata": { "name": user }, "rules": [rule] });
+        h.create(&api::kinds::CLUSTER_ROLE, None, role).await;
+        let binding = json!({ "metadata": { "name": user }, "subjects": [{ "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io" }],
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user } });
+        h.create(&api::kinds::CLUSTER_ROLE_BINDING, None, binding).await;
+    }
+    for path in ["exec?container=c&stdout=true", "attach?container=c&stdout=true", "portforward?ports=80"] {
+        let path = format!("/api/v1/namespaces/default/pods/p/{path}");
+        let code = async |user: &str, method: &str| {
+            let peer = Arc::new(Peer::in_process(Some(Identity::user(user, [])), Default::default()));
+            upgrade(&h, &peer, method, &path).await.status().as_u16()
+        };
+        // GET needs both: it is a reading verb, and what it does is not.
+        assert_eq!(code("reader", "GET").await, 403, "{path}");
+        assert_eq!(code("reader", "POST").await, 403, "{path}");
+        assert_eq!(code("runner", "GET").await, 403, "{path}");
+        assert_eq!(code("runner", "POST").await, 101, "{path}");
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn a_tunnel_is_refused_where_there_is_none_and_ends_with_the_port() {
     let h = start().await;
     let stopping = supervisor::CancellationToken::new();
@@ -240,7 +267,16 @@ async fn a_tunnel_is_refused_where_there_is_none_and_ends_with_the_port() {
     let code = async |path: &str| upgrade(&h, &peer, "GET", path).await.status().as_u16();
     assert_eq!(code(&format!("{pods}/p/exec?container=none&stdout=true")).await, 400);
     assert_eq!(code(&format!("{pods}/absent/exec?container=c")).await, 404);
-    assert_eq!(code(&format!("{pods}/lost/exec?container=c")).await, 502);
+    let response = upgrade(&h, &peer, "GET", &format!("{pods}/lost/exec?container=c")).await;
+    assert_eq!(response.status(), 500);
+    let status: serde_json::Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("error dialing backend: ") && message.ends_with("connection refused"),
+        "{message}"
+    );
+    assert!(status.get("reason").is_none(), "as upstream: {status}");
     assert_eq!(code("/api/v1/nodes/n1/proxy/refuse").await, 200, "the node does not switch");
     let (code, text) = get(&h, master(), &format!("{pods}/p/exec?container=c&stdout=true")).await;
     assert_eq!(code, 400);

@@ -19,7 +19,7 @@ use supervisor::OnExit;
 
 use super::super::query::encoded;
 use super::super::{Head, log, peer::Peer};
-use super::{Answered, NOT_FORWARDED, ask};
+use super::{Answered, NOT_FORWARDED, Unanswered, ask};
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
 
@@ -43,6 +43,10 @@ pub(in super::super) async fn to_pod(
     connection: Connection,
     name: &str,
 ) -> Result<Response<Body>, ApiError> {
+    // Who may only read must not run commands: WebSockets are asked for with GET, which is a reading verb.
+    if head.reads() {
+        server.registry.authorize(call, "create", Some(name), None)?;
+    }
     let whole = Call::new(&call.resource, call.namespace, call.user);
     let object = server.registry.get(&whole, name).await?;
     let pod = object.typed::<Pod>().map_err(ApiError::internal)?;
@@ -101,7 +105,14 @@ pub(super) async fn switch(
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(UPGRADE, wanted.protocol.clone());
     }
-    let Answered { mut response, guard } = ask(server, node, request).await?;
+    let answered = ask(server, node, request).await;
+    let Answered { mut response, guard } = match answered {
+        // Upstream's words where the client wants to switch.
+        Err(Unanswered(error)) if wanted.is_some() => {
+            return Err(ApiError::new(500, "", format!("error dialing backend: {error}")));
+        }
+        other => other?,
+    };
     let Some(wanted) = wanted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
         return Ok(response.map(|body| guard.keep(body)));
     };
