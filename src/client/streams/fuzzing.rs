@@ -27,7 +27,7 @@ fn frames(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Frame>, bool) {
         arrived += piece.len();
         decoder.buffer().extend_from_slice(piece);
         loop {
-            match decoder.next() {
+            match decoder.decode() {
                 Ok(Some(Frame::Data { stream, fin, bytes })) => {
                     data += bytes.len();
                     assert!(data <= arrived, "data out of nothing");

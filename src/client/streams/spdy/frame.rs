@@ -99,7 +99,7 @@ impl Decoder {
     }
 
     /// The next frame; none if more has to arrive first.
-    pub fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    pub fn decode(&mut self) -> Result<Option<Frame>, SpdyError> {
         if let Some(rest) = self.rest.take() {
             return Ok(self.data(rest));
         }
@@ -188,7 +188,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame; none at the end. Nothing is lost if this is given up.
     pub async fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
         loop {
-            if let Some(frame) = self.decoder.next()? {
+            if let Some(frame) = self.decoder.decode()? {
                 return Ok(Some(frame));
             }
             let buffer = self.decoder.buffer();

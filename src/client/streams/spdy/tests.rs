@@ -10,7 +10,7 @@ use super::*;
 
 fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Vec<Frame> {
     decoder.buffer().extend_from_slice(bytes);
-    std::iter::from_fn(|| decoder.next().unwrap()).collect()
+    std::iter::from_fn(|| decoder.decode().unwrap()).collect()
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn broken_frames_are_named() {
     ] {
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(bytes);
-        assert_eq!(decoder.next().unwrap_err().to_string(), expected);
+        assert_eq!(decoder.decode().unwrap_err().to_string(), expected);
     }
 }
 
