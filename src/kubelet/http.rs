@@ -1,6 +1,7 @@
 //! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for the server
 //! that runs in the same process. Both doors are the API server's alone: TLS demands its client certificate.
 
+mod body;
 mod cri_log;
 mod logs;
 mod query;
@@ -13,10 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use client::Informer;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
@@ -25,11 +24,11 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use body::{Body, full, text};
+
 use crate::runtime::Runtime;
 use crate::status::sender::StatusSender;
 use crate::{Endpoint, StartError};
-
-pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// Bytes in flight on an in-memory connection, each way.
 const DUPLEX: usize = 64 * 1024;
@@ -130,7 +129,11 @@ impl Service {
             && let Some(kind) = streams::Kind::of(word)
         {
             return match *request.method() {
-                Method::GET | Method::POST => streams::answer(self, kind, rest, request, admission).await,
+                Method::GET | Method::POST => {
+                    let (stage, runtime, pods) = (&self.stage, &*self.runtime, &self.pods);
+                    let streams = streams::Streams { stage, runtime, pods };
+                    streams::answer(&streams, kind, rest, request, admission).await
+                }
                 _ => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
             };
         }
@@ -163,19 +166,6 @@ impl Service {
             .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         response
     }
-}
-
-pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(full(text));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The end of a container's log as text: at most so many lines and bytes. Empty if it cannot be read.

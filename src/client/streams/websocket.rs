@@ -15,7 +15,8 @@ use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 pub use tokio_tungstenite::tungstenite::Error;
 pub use tokio_tungstenite::tungstenite::protocol::Message;
@@ -74,15 +75,21 @@ pub async fn connected<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocke
     WebSocketStream::from_raw_socket(stream, Role::Client, Some(config())).await
 }
 
+/// The end of a connection that went well. Go's clients take one without a code for a failure.
+pub fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Default::default() }))
+}
+
 /// A WebSocket whose binary messages, one after the other, are what the other end sent.
 pub struct Tunnel<S> {
     socket: WebSocket<S>,
     unread: Bytes,
+    is_closing: bool,
 }
 
 impl<S> Tunnel<S> {
     pub fn new(socket: WebSocket<S>) -> Self {
-        Tunnel { socket, unread: Bytes::new() }
+        Tunnel { socket, unread: Bytes::new(), is_closing: false }
     }
 }
 
@@ -138,6 +145,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_close(context).map_err(failed)
+        if !self.is_closing {
+            ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(failed)?;
+            match Pin::new(&mut self.socket).start_send(farewell()) {
+                Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => {}
+                Err(error) => return Poll::Ready(Err(failed(error))),
+            }
+            self.is_closing = true;
+        }
+        match ready!(Pin::new(&mut self.socket).poll_flush(context)) {
+            Ok(()) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(failed(error))),
+        }
     }
 }

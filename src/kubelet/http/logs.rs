@@ -14,9 +14,10 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use supervisor::OnExit;
 use tokio::sync::mpsc;
 
+use super::body::{Body, text};
 use super::cri_log::{LogOptions, Writer};
 use super::tail::{LogFile, Watch};
-use super::{Body, Service, query, text};
+use super::{Service, query};
 use crate::files;
 use crate::runtime::Runtime;
 use crate::runtime::state::PodRuntime;

@@ -12,6 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use client::Informer;
 use client::streams::websocket::{self, Tunnel};
 use client::streams::{
     PORT_FORWARD, PROTOCOL_VERSION, REMOTE_COMMAND_V4, REMOTE_COMMAND_V5, SPDY, TUNNELLED,
@@ -27,12 +28,14 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::Pod;
-use supervisor::{Admission, OnExit};
+use supervisor::{Admission, OnExit, Stage};
 use tokio::net::TcpStream;
 
-use super::{Body, Service, query, text};
-use crate::runtime::{RuntimeError, StreamRequest, labels};
+use super::body::{Body, full, text};
+use super::query;
+use crate::runtime::{Runtime, RuntimeError, StreamRequest, labels};
 use crate::spec::PodExt;
+use remote::Wanted;
 
 /// The most that is handed on of what a runtime says instead of switching.
 const REFUSAL: usize = 64 * 1024;
@@ -63,15 +66,6 @@ impl Kind {
     }
 }
 
-/// The streams of a remote command that the client wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-    tty: bool,
-}
-
 /// How a client is joined with the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Joint {
@@ -99,9 +93,16 @@ fn failed(text: impl ToString) -> Refusal {
     Refusal(StatusCode::INTERNAL_SERVER_ERROR, text.to_string())
 }
 
+/// What streams are made from.
+pub(super) struct Streams<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) runtime: &'a dyn Runtime,
+    pub(super) pods: &'a Informer<Pod>,
+}
+
 /// Answers with a switch of protocols, or with why there is none. `rest` is the path after its first word.
 pub(super) async fn answer(
-    service: &Service,
+    service: &Streams<'_>,
     kind: Kind,
     rest: &[&str],
     request: Request<Incoming>,
@@ -114,7 +115,7 @@ pub(super) async fn answer(
 }
 
 async fn join(
-    service: &Service,
+    service: &Streams<'_>,
     kind: Kind,
     rest: &[&str],
     mut request: Request<Incoming>,
@@ -223,7 +224,7 @@ fn joint(kind: Kind, headers: &HeaderMap) -> Joint {
 }
 
 /// The id of a container that runs.
-async fn running(service: &Service, pod: &Pod, container: &str) -> Result<Option<String>, Refusal> {
+async fn running(service: &Streams<'_>, pod: &Pod, container: &str) -> Result<Option<String>, Refusal> {
     let selector = [(labels::POD_UID, pod.uid()), (labels::CONTAINER_NAME, container)];
     let selector = selector.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let state = cri::ContainerState::ContainerRunning as i32;
@@ -232,7 +233,7 @@ async fn running(service: &Service, pod: &Pod, container: &str) -> Result<Option
 }
 
 async fn exec(
-    service: &Service,
+    service: &Streams<'_>,
     pod: &Pod,
     container: &str,
     wanted: Wanted,
@@ -248,7 +249,7 @@ async fn exec(
 
 /// Whether there is a terminal was decided when the container was made.
 async fn attach(
-    service: &Service,
+    service: &Streams<'_>,
     pod: &Pod,
     container: &str,
     wanted: Wanted,
@@ -264,7 +265,7 @@ async fn attach(
     Ok(StreamRequest::Attach(cri::AttachRequest { container_id, stdin, tty, stdout, stderr }))
 }
 
-async fn port_forward(service: &Service, pod: &Pod, port: Vec<i32>) -> Result<StreamRequest, Refusal> {
+async fn port_forward(service: &Streams<'_>, pod: &Pod, port: Vec<i32>) -> Result<StreamRequest, Refusal> {
     let selector = [(labels::POD_UID.to_string(), pod.uid().to_string())].into();
     let ready = cri::PodSandboxState::SandboxReady as i32;
     let found = service.runtime.sandboxes(selector).await?.into_iter().filter(|one| one.state == ready);
@@ -294,7 +295,7 @@ fn runtime_headers(joint: Joint, client: &HeaderMap) -> Result<HeaderMap, Refusa
 
 /// Asks the runtime's streaming server to switch.
 async fn dial(
-    service: &Service,
+    service: &Streams<'_>,
     url: &str,
     method: &Method,
     headers: &HeaderMap,
@@ -342,7 +343,7 @@ async fn refused(answered: Response<Incoming>) -> Response<Body> {
 
 /// What tells the client that it may speak.
 fn switched(joint: Joint, client: &HeaderMap, runtime: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    let mut response = Response::new(super::full(bytes::Bytes::new()));
+    let mut response = Response::new(full(bytes::Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     if joint == Joint::Plain {
         *response.headers_mut() = runtime.clone();

@@ -1,3 +1,5 @@
+//! The handshake's arithmetic, and a tunnel from end to end.
+
 use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -54,6 +56,17 @@ async fn a_tunnel_carries_bytes_both_ways_and_their_end() {
         writer.shutdown().await.unwrap();
     };
     tokio::join!(echo, client);
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_says_that_all_is_well() {
+    use futures::StreamExt;
+
+    let (near, far) = tokio::io::duplex(1000);
+    let mut near = Tunnel::new(accepted(near).await);
+    near.shutdown().await.unwrap();
+    let Some(Ok(Message::Close(Some(frame)))) = connected(far).await.next().await else { panic!() };
+    assert_eq!(u16::from(frame.code), 1000);
 }
 
 #[tokio::test]

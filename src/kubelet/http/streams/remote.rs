@@ -9,19 +9,26 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use client::streams::Channel;
 use client::streams::spdy::{Connection, StreamError, StreamReader, StreamWriter};
-use client::streams::websocket::{Error, Message, WebSocket};
+use client::streams::websocket::{Error, Message, WebSocket, farewell};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 
-use super::Wanted;
-
 /// The largest status that is handed on.
 const LARGEST_STATUS: usize = 64 * 1024;
 /// How long a client may take to accept the status: upstream's limit.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// The streams of a remote command that the client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) stdin: bool,
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+    pub(super) tty: bool,
+}
 
 type Sink<C> = Mutex<SplitSink<WebSocket<C>, Message>>;
 
@@ -82,11 +89,11 @@ where
         Err(Over::ClientGone) => return,
         Err(Over::Runtime(error)) => lost(error),
     };
-    let farewell = async {
+    let last_words = async {
         send(&sink, Channel::Error, &status).await?;
-        sink.lock().await.close().await
+        sink.lock().await.send(farewell()).await
     };
-    match tokio::time::timeout(LAST_WORDS, farewell).await {
+    match tokio::time::timeout(LAST_WORDS, last_words).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a command's status was not taken"),
         Err(_) => tracing::debug!("a command's status was not taken in time"),

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tonic::Code;
 
+use super::super::Service;
 use super::*;
 use crate::testing::{TestNode, pod};
 
