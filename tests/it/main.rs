@@ -8,6 +8,7 @@ mod agent;
 mod bad_input;
 mod bare_machine;
 mod boot;
+mod claims;
 mod clock;
 mod control_loops;
 mod control_plane;
