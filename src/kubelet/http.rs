@@ -2,12 +2,9 @@
 //! that runs in the same process. Both doors are the API server's alone: TLS demands its client certificate.
 
 mod body;
-mod cri_log;
 mod logs;
 mod query;
-pub(crate) mod rotate;
 mod streams;
-mod tail;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,9 +23,10 @@ use tokio_rustls::TlsAcceptor;
 
 use body::{Body, full, text};
 
+use crate::config::Endpoint;
+use crate::error::StartError;
 use crate::runtime::Runtime;
 use crate::status::sender::StatusSender;
-use crate::{Endpoint, StartError};
 
 /// Bytes in flight on an in-memory connection, each way.
 const DUPLEX: usize = 64 * 1024;
@@ -166,14 +164,4 @@ impl Service {
             .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         response
     }
-}
-
-/// The end of a container's log as text: at most so many lines and bytes. Empty if it cannot be read.
-pub(crate) fn last_lines(path: &std::path::Path, lines: usize, most: u64) -> String {
-    let Ok(mut log) = tail::LogFile::open(path, Some(lines)) else { return String::new() };
-    let mut writer = cri_log::Writer::new(cri_log::LogOptions::default());
-    let mut out = Vec::new();
-    while log.lines(|line| writer.write(line, &mut out)).unwrap_or(false) {}
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    String::from_utf8_lossy(&out[out.len().saturating_sub(most)..]).into_owned()
 }

@@ -7,11 +7,14 @@
 mod cgroups;
 mod config;
 mod dirwatch;
+mod error;
+mod events;
 mod files;
 pub mod hollow;
 mod host;
 mod http;
 mod images;
+mod logs;
 mod node;
 mod pods;
 mod probes;
@@ -35,11 +38,11 @@ use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
 use cgroups::Cgroups;
+use events::PodEvents;
 use host::{Host, Linux};
 use images::ImageManager;
 use node::NodeAgent;
 use pods::admit::Admission;
-use pods::events::PodEvents;
 use pods::execute::{LaunchSettings, Launcher};
 use pods::inputs::Inputs;
 use pods::kill::Killer;
@@ -54,26 +57,8 @@ use volumes::Volumes;
 use wake::{Owners, Wakers};
 
 pub use config::{Config, Endpoint};
+pub use error::StartError;
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
-
-/// Why a kubelet cannot start. What can heal later (runtime down, API unreachable) is no such reason.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("kubelet cannot listen on {address}")]
-    Listen {
-        address: std::net::SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("kubelet cannot create {path}")]
-    Directory {
-        path: std::path::PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{path} is not a usable runtime socket path")]
-    Socket { path: std::path::PathBuf },
-}
 
 /// A running kubelet.
 #[derive(Clone)]
@@ -116,7 +101,7 @@ pub async fn start(
     run("images", boxed(bring_images(node.importer, node.config.sandbox_image.clone(), sandbox_image)));
     run("image collector", boxed(images::collect::run(node.collector)));
     let (log_dir, label) = (node.config.log_dir.clone(), node.config.instance_label());
-    run("log rotation", boxed(http::rotate::run(runtime, log_dir, label)));
+    run("log rotation", boxed(logs::rotate::run(runtime, log_dir, label)));
     Ok(handle)
 }
 

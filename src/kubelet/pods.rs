@@ -2,7 +2,6 @@
 
 pub(crate) mod admit;
 pub(crate) mod backoff;
-pub(crate) mod events;
 pub(crate) mod execute;
 pub(crate) mod hooks;
 pub(crate) mod inputs;

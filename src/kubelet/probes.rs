@@ -1,39 +1,12 @@
 //! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by container id.
 
 mod manager;
+mod outcome;
 pub(crate) mod prober;
 
 pub(crate) use manager::ProbeManager;
+pub(crate) use outcome::{ProbeKind, ProbeOutcome, ProbeView};
 pub(crate) use prober::NodeProber;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ProbeKind {
-    Startup,
-    Liveness,
-    Readiness,
-}
-
-impl ProbeKind {
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Startup => "Startup",
-            Self::Liveness => "Liveness",
-            Self::Readiness => "Readiness",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProbeOutcome {
-    Success,
-    Failure,
-}
-
-/// What probes found so far.
-pub(crate) trait ProbeView: Sync {
-    /// `None` while nothing is known, or where there is no such probe.
-    fn outcome(&self, kind: ProbeKind, container: &str) -> Option<ProbeOutcome>;
-}
 
 /// The HTTP request of a lifecycle hook: any answer below 400 is good.
 pub(crate) async fn hook_get(

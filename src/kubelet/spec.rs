@@ -13,6 +13,22 @@ pub(crate) mod security;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
+/// Which container of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Slot {
+    Init(usize),
+    Main(usize),
+}
+
+impl Slot {
+    pub(crate) fn of(self, pod: &Pod) -> Option<&Container> {
+        match self {
+            Self::Init(index) => pod.init_containers().get(index),
+            Self::Main(index) => pod.containers().get(index),
+        }
+    }
+}
+
 /// Short ways into a pod whose optional parts may be absent.
 pub(crate) trait PodExt {
     fn uid(&self) -> &str;

@@ -3,6 +3,7 @@
 pub(crate) mod conditions;
 pub(crate) mod containers;
 pub(crate) mod generate;
+pub(crate) mod input;
 pub(crate) mod sender;
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use supervisor::Supervisor;
 use tokio::sync::watch;
 
 pub(crate) use self::api::PodApi;
+use crate::events::{EventSink, PodEvents};
 use crate::hollow::runtime::HollowProber;
 use crate::host::recorder::RecordingHost;
 use crate::node::NodeAgent;
 use crate::node::machine::Machine;
-use crate::pods::events::{EventSink, PodEvents};
 use crate::pods::worker::{Worker, WorkerDeps};
 use crate::runtime::RuntimeHealth;
 use crate::runtime::scripted::ScriptedRuntime;

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 
 pub(crate) use atomic::Files;
 pub(crate) use cleanup::unmount_below;
+pub(crate) use plugin::MountedVolume;
 
 use crate::files;
 use crate::files::tree::GroupChange;
@@ -44,14 +45,6 @@ pub(crate) struct Volumes {
     plugins: Arc<[Box<dyn VolumePlugin>]>,
     /// Pods that use what is staged on the node, by plugin and key.
     staged: Arc<Mutex<Staged>>,
-}
-
-/// A volume on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MountedVolume {
-    pub(crate) path: PathBuf,
-    /// Containers can only ever read it.
-    pub(crate) read_only: bool,
 }
 
 #[derive(Clone, Debug, Default)]

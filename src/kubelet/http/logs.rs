@@ -15,10 +15,10 @@ use supervisor::OnExit;
 use tokio::sync::mpsc;
 
 use super::body::{Body, text};
-use super::cri_log::{LogOptions, Writer};
-use super::tail::{LogFile, Watch};
 use super::{Service, query};
 use crate::files;
+use crate::logs::cri_log::{LogOptions, Writer};
+use crate::logs::tail::{LogFile, Watch};
 use crate::runtime::Runtime;
 use crate::runtime::state::PodRuntime;
 use crate::spec::PodExt;

@@ -14,13 +14,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::backoff::{Backoff, go_duration};
-use super::events::PodEvents;
 use super::hooks;
 use super::inputs::Inputs;
 use super::kill::{self, Killer};
-use super::plan::{PodActions, Slot};
+use super::plan::PodActions;
 use super::turns::Turn;
 use crate::cgroups::Cgroups;
+use crate::events::PodEvents;
 use crate::files;
 use crate::host::Host;
 use crate::images::ImageManager;
@@ -30,8 +30,8 @@ use crate::runtime::{Runtime, RuntimeHealth};
 use crate::spec::container::ContainerInput;
 use crate::spec::sandbox::SandboxInput;
 use crate::spec::security::SeccompRules;
-use crate::spec::{PodExt, container, dns, sandbox, security};
-use crate::status::generate::Reasons;
+use crate::spec::{PodExt, Slot, container, dns, sandbox, security};
+use crate::status::input::Reasons;
 use crate::volumes::Mounted;
 use crate::wake::Owners;
 

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::events::PodEvents;
 use super::hooks;
+use crate::events::PodEvents;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::spec::{PodExt, is_sidecar};

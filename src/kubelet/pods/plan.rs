@@ -5,25 +5,9 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::probes::{ProbeOutcome, ProbeView};
+use crate::probes::{ProbeKind, ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
-use crate::spec::{PodExt, container, is_sidecar};
-
-/// Which container of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Slot {
-    Init(usize),
-    Main(usize),
-}
-
-impl Slot {
-    pub(crate) fn of(self, pod: &Pod) -> Option<&Container> {
-        match self {
-            Self::Init(index) => pod.init_containers().get(index),
-            Self::Main(index) => pod.containers().get(index),
-        }
-    }
-}
+use crate::spec::{PodExt, Slot, container, is_sidecar};
 
 /// A container to kill, and what its event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +16,7 @@ pub(crate) struct Kill {
     pub(crate) name: String,
     pub(crate) message: String,
     /// A failed startup or liveness probe has its own grace period.
-    pub(crate) probe: Option<crate::probes::ProbeKind>,
+    pub(crate) probe: Option<ProbeKind>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,12 +156,7 @@ fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn Probe
     plan
 }
 
-fn killing(
-    record: &ContainerRecord,
-    message: String,
-    probe: Option<crate::probes::ProbeKind>,
-    restart: bool,
-) -> Kill {
+fn killing(record: &ContainerRecord, message: String, probe: Option<ProbeKind>, restart: bool) -> Kill {
     let message = if restart { format!("{message}, will be restarted") } else { message };
     Kill { id: record.id.clone(), name: record.name.clone(), message, probe }
 }
@@ -187,8 +166,7 @@ fn fault(
     container: &Container,
     record: &ContainerRecord,
     probes: &dyn ProbeView,
-) -> Option<(String, Option<crate::probes::ProbeKind>)> {
-    use crate::probes::ProbeKind;
+) -> Option<(String, Option<ProbeKind>)> {
     let name = &container.name;
     if record.hash != container::hash(container) {
         return Some((format!("Container {name} definition changed"), None));
@@ -261,8 +239,7 @@ fn sidecar(
                 return true;
             }
             container.startup_probe.is_some()
-                && probes.outcome(crate::probes::ProbeKind::Startup, &record.id)
-                    != Some(ProbeOutcome::Success)
+                && probes.outcome(ProbeKind::Startup, &record.id) != Some(ProbeOutcome::Success)
         }
         _ => {
             plan.start.push(Slot::Init(index));

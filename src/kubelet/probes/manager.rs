@@ -1,7 +1,6 @@
 //! Which probes run, and what they found. A probe's task lives as long as the container instance it probes.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::prober::{Finding, Prober, Target};
 use super::{ProbeKind, ProbeOutcome, ProbeView};
-use crate::pods::events::{PodEvents, reference_to_container};
+use crate::events::{PodEvents, reference_to_container};
 use crate::runtime::state::{ContainerRecord, PodRuntime, time};
 use crate::spec::{PodExt, is_sidecar};
 use crate::wake::{WakeReason, Wakers};
@@ -258,9 +257,6 @@ impl Task {
         }
     }
 }
-
-/// Where a probe of a pod in the node's network goes if it names no host.
-pub(super) const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 #[cfg(test)]
 mod tests;

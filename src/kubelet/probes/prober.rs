@@ -17,7 +17,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::manager::LOOPBACK;
 use crate::runtime::Runtime;
 
 /// What is probed.
@@ -36,6 +35,9 @@ pub(crate) enum Finding {
     Failure(String),
     Unknown(String),
 }
+
+/// Where a probe of a pod in the node's network goes if it names no host.
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Bytes of output that are kept.
 const MOST_OUTPUT: usize = 10 * 1024;

@@ -135,7 +135,7 @@ impl ContainerRecord {
         let bytes = file.and_then(|file| files::read_end(file, MOST_MESSAGE).ok()).unwrap_or_default();
         let mut text = String::from_utf8_lossy(&bytes).into_owned();
         if text.is_empty() && self.exit_code != 0 && self.termination_policy == "FallbackToLogsOnError" {
-            text = crate::http::last_lines(std::path::Path::new(&self.log_path), 80, MOST_LOG);
+            text = crate::logs::last_lines(std::path::Path::new(&self.log_path), 80, MOST_LOG);
         }
         if !text.is_empty() {
             let between = if self.message.is_empty() { "" } else { ": " };

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::generate::StatusInput;
+use super::input::StatusInput;
 use crate::spec::{PodExt, is_sidecar};
 
 struct Verdict {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::generate::StatusInput;
+use super::input::StatusInput;
 use crate::pods::plan::should_run;
 use crate::probes::{ProbeKind, ProbeOutcome};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, time};

@@ -1,34 +1,12 @@
 //! A pod's status from its specification, the runtime's state and the probes' findings: phase, addresses, class.
 
-use std::collections::HashMap;
-
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::input::StatusInput;
 use super::{conditions, containers};
-use crate::probes::ProbeView;
-use crate::runtime::state::PodRuntime;
 use crate::spec::resources::class_of;
 use crate::spec::{PodExt, is_sidecar};
-
-/// Why a container could not be started last time: reason and message of its `waiting` state.
-pub(crate) type Reasons = HashMap<String, (String, String)>;
-
-pub(crate) struct StatusInput<'a> {
-    pub(crate) pod: &'a Pod,
-    /// The newest status that the API has, which may be newer than the pod's.
-    pub(crate) old: &'a PodStatus,
-    pub(crate) runtime: &'a PodRuntime,
-    pub(crate) reasons: &'a Reasons,
-    pub(crate) probes: &'a dyn ProbeView,
-    pub(crate) host_ips: &'a [String],
-    pub(crate) now: Timestamp,
-    /// All containers have ended and none will be started again.
-    pub(crate) ended: bool,
-    /// Why the kubelet ended the pod, such as `DeadlineExceeded`: reason and message. Makes it Failed.
-    pub(crate) failed: Option<&'a (String, String)>,
-}
 
 pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
     let pod = input.pod;

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::json;
 
-use super::generate::{Reasons, StatusInput, generate};
+use super::generate::generate;
+use super::input::{Reasons, StatusInput};
 use super::sender::difference;
 use crate::probes::{ProbeKind, ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, Sandbox};

@@ -9,10 +9,9 @@ use k8s_openapi::api::core::v1::{
     ProjectedVolumeSource, Secret, SecretVolumeSource, Volume,
 };
 
-use super::MountedVolume;
 use super::atomic::{File, Files};
 use super::emptydir::take_away;
-use super::plugin::{SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
+use super::plugin::{MountedVolume, SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 use super::tokens::Tokens;
 use crate::files;
 use crate::host::Host;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use client::BoxFuture;
 use k8s_openapi::api::core::v1::Volume;
 
-use super::MountedVolume;
-use super::plugin::{SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
+use super::plugin::{MountedVolume, SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 use crate::files;
 use crate::host::Host;
 

@@ -10,7 +10,6 @@ use client::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use super::MountedVolume;
 use crate::files::tree::GroupChange;
 use crate::spec::amount::Resources;
 
@@ -53,6 +52,14 @@ impl From<String> for VolumeError {
     fn from(why: String) -> Self {
         VolumeError::Content(why)
     }
+}
+
+/// A volume on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountedVolume {
+    pub(crate) path: PathBuf,
+    /// Containers can only ever read it.
+    pub(crate) read_only: bool,
 }
 
 /// A volume that is set up, and when it must be looked at again (a token in it ends).

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::*;
-use crate::probes::ProbeKind;
 use crate::runtime::state::Sandbox;
 
 #[derive(Default)]

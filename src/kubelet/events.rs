@@ -5,8 +5,7 @@ use std::sync::Arc;
 use client::events::{EventType, Recorder};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 
-use super::plan::Slot;
-use crate::spec::PodExt;
+use crate::spec::{PodExt, Slot};
 
 /// Who is told of what happens: the API, or a test's journal.
 pub(crate) trait EventSink: Send + Sync {
