@@ -5,7 +5,7 @@ use rtnetlink::MulticastGroup;
 use supervisor::{OnExit, Stage};
 use tokio::sync::watch;
 
-use crate::NetworkError;
+use crate::error::NetworkError;
 
 /// A receiver that sees a change for every change of addresses and routes (several may be seen as one).
 pub fn address_changes(stage: &Stage) -> Result<watch::Receiver<u64>, NetworkError> {

@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{Config, NetworkError, cni};
+use crate::cni;
+use crate::config::Config;
+use crate::error::NetworkError;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::config::Config;
+use crate::error::NetworkError;
 use crate::host::Host;
-use crate::{Config, NetworkError};
 
 /// Where the standard plugins are.
 #[derive(Clone, Debug, PartialEq, Eq)]

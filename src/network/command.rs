@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::NetworkError;
+use crate::error::NetworkError;
 
 /// Programs such as `nft` are in `/usr/sbin`, which is not on every `PATH`.
 pub(crate) fn program(name: &str) -> Command {

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::config::Config;
+use crate::error::NetworkError;
 use crate::host::{Host, HostCall};
 use crate::parts::{NetworkPart, own_range};
 use crate::routes::Peer;
-use crate::{Config, NetworkError};
 
 /// Name of the chain; iptables allows 28 letters.
 fn chain_of(table: &str) -> String {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use client::BoxFuture;
 
-use crate::{NetworkError, command, netlink};
+use crate::error::NetworkError;
+use crate::{command, netlink};
 
 /// The answer to a change, while it is being made.
 pub(crate) type HostCall<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;

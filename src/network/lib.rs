@@ -9,15 +9,17 @@ mod addresses;
 mod boot;
 mod cni;
 mod command;
+mod config;
+mod error;
 mod forward;
 mod host;
 mod masquerade;
 mod netlink;
 mod parts;
 mod pod_network;
+mod range;
 mod routes;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::{Informer, Informers};
@@ -25,6 +27,7 @@ use k8s_openapi::api::core::v1::Node;
 use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
 
+use error::chain;
 use forward::Forwarding;
 use host::{Host, Linux};
 use parts::NetworkPart;
@@ -34,51 +37,8 @@ use routes::{Peer, Routes};
 pub use addresses::address_changes;
 pub use boot::forget_last_boot;
 pub use cni::PluginDirectory;
-
-/// What the network of one node is told.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub node_name: String,
-    /// Name of the CNI network; addresses and cached results of the plugins are kept under it.
-    pub network_name: String,
-    /// At most 15 bytes, as the kernel demands.
-    pub bridge: String,
-    /// Name of the nftables table (family `ip`).
-    pub table: String,
-    /// Addresses of all pods: what leaves this range is masqueraded.
-    pub cluster_cidr: String,
-    /// Where the container runtime looks for its CNI configuration.
-    pub cni_conf_dir: PathBuf,
-    /// Where `host-local` keeps the addresses it has given out, and this crate the routes it has made.
-    pub state_dir: PathBuf,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    #[error("cannot write {path}")]
-    File {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("cannot run {program}")]
-    Run {
-        program: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{program} failed: {message}")]
-    Failed { program: String, message: String },
-    #[error("cannot set the route to {destination} via {gateway}")]
-    Route {
-        destination: String,
-        gateway: String,
-        #[source]
-        source: Box<rtnetlink::Error>,
-    },
-    #[error("{0:?} is not an IPv4 range")]
-    Range(String),
-}
+pub use config::Config;
+pub use error::NetworkError;
 
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
 /// (upstream's `system:kube-proxy` may).
@@ -131,16 +91,4 @@ pub fn restore_forwarding(config: &Config) {
     {
         tracing::warn!(%error, "forwarding stays on");
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

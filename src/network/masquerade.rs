@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
+use crate::error::NetworkError;
 use crate::host::Host;
-use crate::{Config, NetworkError};
 
 /// The whole table, replaced in one transaction.
 fn script(table: &str, pod_cidr: &str, cluster_cidr: &str) -> String {

@@ -6,8 +6,8 @@ use futures::TryStreamExt;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::NetworkError;
-use crate::routes::parse;
+use crate::error::NetworkError;
+use crate::range::parse;
 
 fn message(cidr: &str, gateway: Ipv4Addr) -> Result<RouteMessage, NetworkError> {
     let (address, prefix) = parse(cidr)?;

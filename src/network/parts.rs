@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::chain;
+use crate::error::chain;
 use crate::host::HostCall;
 use crate::routes::Peer;
 

@@ -4,10 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::Config;
+use crate::error::NetworkError;
 use crate::host::{Host, HostCall};
 use crate::parts::{NetworkPart, own_range};
 use crate::routes::Peer;
-use crate::{Config, NetworkError, cni, masquerade};
+use crate::{cni, masquerade};
 
 /// Where the kernel keeps whether it forwards between interfaces.
 pub(crate) const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";

@@ -15,9 +15,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 
+use crate::config::Config;
+use crate::error::{NetworkError, chain};
 use crate::host::{Host, HostCall};
 use crate::parts::NetworkPart;
-use crate::{Config, NetworkError, chain};
+use crate::range::Range;
 
 /// What the network needs to know of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,38 +90,6 @@ pub(crate) fn wanted(
         }
     }
     Ok((routes, refused))
-}
-
-/// First and last address of a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range(u32, u32);
-
-impl Range {
-    /// Bits beyond the prefix must be zero, as the kernel demands.
-    fn parse(cidr: &str) -> Result<Self, NetworkError> {
-        let (address, prefix) = parse(cidr)?;
-        let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-        let first = address.to_bits();
-        if first & hosts != 0 {
-            return Err(NetworkError::Range(cidr.to_string()));
-        }
-        Ok(Range(first, first | hosts))
-    }
-
-    fn contains(self, other: Range) -> bool {
-        self.0 <= other.0 && other.1 <= self.1
-    }
-
-    fn overlaps(self, other: Range) -> bool {
-        self.0 <= other.1 && other.0 <= self.1
-    }
-}
-
-pub(crate) fn parse(cidr: &str) -> Result<(Ipv4Addr, u8), NetworkError> {
-    let wrong = || NetworkError::Range(cidr.to_string());
-    let (address, prefix) = cidr.split_once('/').ok_or_else(wrong)?;
-    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32).ok_or_else(wrong)?;
-    Ok((address.parse().map_err(|_| wrong())?, prefix))
 }
 
 /// The routes to other nodes' pods.

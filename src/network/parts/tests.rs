@@ -7,11 +7,12 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::config::Config;
+use crate::error::NetworkError;
 use crate::forward::Forwarding;
 use crate::host::Host;
 use crate::pod_network::PodNetwork;
 use crate::routes::Routes;
-use crate::{Config, NetworkError};
 
 /// Writes down what it is asked for, and fails where it is told to.
 #[derive(Default)]

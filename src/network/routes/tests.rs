@@ -67,8 +67,8 @@ fn of_ranges_that_overlap_the_oldest_nodes_is_routed_and_the_own_never() {
 
 #[test]
 fn ranges_are_checked() {
-    assert_eq!(parse("10.42.1.0/24").unwrap(), (Ipv4Addr::new(10, 42, 1, 0), 24));
+    assert_eq!(crate::range::parse("10.42.1.0/24").unwrap(), (Ipv4Addr::new(10, 42, 1, 0), 24));
     for wrong in ["10.42.1.0", "10.42.1.0/33", "x/24", "fd00::/64"] {
-        assert!(parse(wrong).is_err(), "{wrong}");
+        assert!(crate::range::parse(wrong).is_err(), "{wrong}");
     }
 }
