@@ -24,9 +24,9 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|name| name.to_str()) {
         Some("server") => server::main(&rest),
         Some("agent") => agent::command::main(&rest),
-        Some("snapshot") => server::snapshot::main(&rest),
-        Some("token") => server::token_command::main(&rest),
-        Some("kubeconfig") => server::kubeconfig::main(&rest),
+        Some("snapshot") => server::commands::snapshot::main(&rest),
+        Some("token") => server::commands::token::main(&rest),
+        Some("kubeconfig") => server::commands::kubeconfig::main(&rest),
         Some("status") => agent::status::main(&rest),
         Some("simulate") => agent::simulate::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
@@ -54,9 +54,9 @@ fn command() -> Command {
         .subcommand(server::clap_command("server"))
         .subcommand(agent::command::clap_command("agent"))
         .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
-        .subcommand(server::snapshot::clap_command("snapshot"))
-        .subcommand(server::token_command::clap_command("token"))
-        .subcommand(server::kubeconfig::clap_command("kubeconfig"))
+        .subcommand(server::commands::snapshot::clap_command("snapshot"))
+        .subcommand(server::commands::token::clap_command("token"))
+        .subcommand(server::commands::kubeconfig::clap_command("kubeconfig"))
         .subcommand(agent::status::clap_command("status"))
         .subcommand(agent::simulate::clap_command("simulate"))
         .subcommand(agent::uninstall::clap_command("uninstall"))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use supervisor::Stage;
 
 use crate::kubeconfig::{self, Kubeconfigs};
-use crate::snapshot::{Saved, Wish};
+use crate::snapshot::{SaveRequest, Saved};
 use crate::status::Source;
 use crate::tokens::{self, Tokens};
 
@@ -19,9 +19,9 @@ use crate::tokens::{self, Tokens};
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Request {
     Status,
-    SaveSnapshot(Box<Wish>),
-    Token(tokens::Wish),
-    Kubeconfig(kubeconfig::Wish),
+    SaveSnapshot(Box<SaveRequest>),
+    Token(tokens::TokenRequest),
+    Kubeconfig(kubeconfig::KubeconfigRequest),
 }
 
 /// What was asked for, as the asker knows it.
@@ -51,9 +51,9 @@ pub(crate) fn start(served: Served, stage: &Stage) -> Result<(), Problem> {
 async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
     match request {
         Request::Status => served.source.report().await.map(|report| Done::Status(Box::new(report))),
-        Request::SaveSnapshot(wish) => served.source.saver.save(*wish).await.map(Done::Saved),
-        Request::Token(wish) => served.tokens.carry_out(wish).await.map(Done::Token),
-        Request::Kubeconfig(wish) => served.kubeconfigs.make(&wish).map(Done::Kubeconfig),
+        Request::SaveSnapshot(request) => served.source.saver.save(*request).await.map(Done::Saved),
+        Request::Token(request) => served.tokens.carry_out(request).await.map(Done::Token),
+        Request::Kubeconfig(request) => served.kubeconfigs.make(&request).map(Done::Kubeconfig),
     }
 }
 

@@ -5,9 +5,10 @@
 
 mod admin;
 mod args;
+pub mod commands;
 mod dialer;
 mod etcd;
-pub mod kubeconfig;
+mod kubeconfig;
 mod listen;
 mod loops;
 mod pki;
@@ -16,9 +17,8 @@ mod publish;
 mod role;
 mod run;
 mod secrets;
-pub mod snapshot;
+mod snapshot;
 mod status;
-pub mod token_command;
 mod tokens;
 mod upkeep;
 

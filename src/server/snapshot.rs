@@ -4,8 +4,7 @@
 //! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right secret opens:
 //! a passphrase, or by default the seal key of the data directory (in snapshots of earlier versions, the server token). It is written to a directory and, if flags say so, then uploaded.
 
-mod command;
-mod keys;
+pub(crate) mod keys;
 mod past;
 mod s3;
 mod schedule;
@@ -25,13 +24,12 @@ use tokio::sync::Mutex;
 
 use crate::secrets;
 
-pub use command::{clap_command, main};
 pub(crate) use past::Past;
 pub(crate) use s3::{Client, S3Args, Target};
 pub(crate) use schedule::{Schedule, start};
 
 /// Name of the extra that holds the sealed keys.
-const KEYS: &str = "keys";
+pub(crate) const KEYS: &str = "keys";
 
 /// What opens the sealed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +67,7 @@ pub(crate) struct Saver {
 
 /// A snapshot as it is asked for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Wish {
+pub(crate) struct SaveRequest {
     /// An absolute path; without it, a name of its own in the folder.
     pub(crate) path: Option<PathBuf>,
     pub(crate) passphrase: Option<String>,
@@ -84,14 +82,15 @@ pub(crate) fn default_folder(instance: &Instance) -> PathBuf {
 
 impl Saver {
     /// Saves a snapshot and uploads it; what comes of it is kept for the status and told as an event if it fails.
-    pub(crate) async fn save(&self, wish: Wish) -> Result<Saved, Problem> {
+    pub(crate) async fn save(&self, request: SaveRequest) -> Result<Saved, Problem> {
         let _turn = self.turn.lock().await;
-        let client = match wish.s3.as_ref().map(S3Args::target).transpose()?.flatten() {
+        let client = match request.s3.as_ref().map(S3Args::target).transpose()?.flatten() {
             Some(target) => Some(Arc::new(Client::new(target)?)),
             None => self.upload.clone(),
         };
         let saver = self.clone();
-        let writing = tokio::task::spawn_blocking(move || saver.write(wish.path, wish.passphrase.as_deref()));
+        let writing =
+            tokio::task::spawn_blocking(move || saver.write(request.path, request.passphrase.as_deref()));
         let written = writing.await.map_err(|error| Problem::new("save the snapshot", error, "see the log"));
         let mut saved = self.past.saved(written.and_then(|outcome| outcome))?;
         if let Some(client) = client {
@@ -133,7 +132,7 @@ impl Saver {
 }
 
 /// The key that seals by default.
-fn seal_key(instance: &Instance) -> Result<String, Problem> {
+pub(crate) fn seal_key(instance: &Instance) -> Result<String, Problem> {
     secrets::seal_keys(instance)?.into_iter().next().ok_or_else(|| {
         let why = format!("there is no {}", secrets::seal_key_file(instance).display());
         Problem::new("seal the snapshot", why, "start the server once, or give --passphrase-file")
@@ -149,7 +148,7 @@ fn stem_of(now: jiff::Timestamp) -> String {
 }
 
 /// The stem with its ending. A second one within a second gets a number.
-fn fresh_name(folder: &Path, now: jiff::Timestamp) -> PathBuf {
+pub(crate) fn fresh_name(folder: &Path, now: jiff::Timestamp) -> PathBuf {
     let stem = stem_of(now);
     let named = |more: String| folder.join(format!("{stem}{more}{SUFFIX}"));
     (1..)
@@ -212,7 +211,7 @@ fn outdated(mut names: Vec<String>, keep: usize) -> Vec<String> {
 }
 
 /// Refuses what is no name of a snapshot, such as a path.
-fn check_name(name: &str, what: &str) -> Result<(), Problem> {
+pub(crate) fn check_name(name: &str, what: &str) -> Result<(), Problem> {
     let is_name = Path::new(name).file_name().is_some_and(|file| file == name) && name.ends_with(SUFFIX);
     if is_name {
         return Ok(());

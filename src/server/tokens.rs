@@ -25,7 +25,7 @@ const DEFAULT_GROUP: &str = "system:bootstrappers:minik8s";
 /// What is asked for on the admin socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Wish {
+pub(crate) enum TokenRequest {
     Create {
         /// A token of one's own.
         token: Option<String>,
@@ -66,9 +66,9 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) async fn carry_out(&self, wish: Wish) -> Result<Done, Problem> {
-        match wish {
-            Wish::Create { token, seconds, description, groups } => {
+    pub(crate) async fn carry_out(&self, request: TokenRequest) -> Result<Done, Problem> {
+        match request {
+            TokenRequest::Create { token, seconds, description, groups } => {
                 let token = token.unwrap_or_else(random);
                 let secret = secret(&token, seconds, &description, &groups, Timestamp::now())?;
                 self.secrets().create(&secret).await.map_err(|error| {
@@ -76,8 +76,8 @@ impl Tokens {
                 })?;
                 Ok(Done::Token(Token::full_bootstrap(&self.ca_pem, &token)))
             }
-            Wish::List => self.list().await.map(Done::List),
-            Wish::Delete(ids) => {
+            TokenRequest::List => self.list().await.map(Done::List),
+            TokenRequest::Delete(ids) => {
                 for id in &ids {
                     // A whole token names itself too.
                     let id = id.rsplit("::").next().unwrap_or(id).split('.').next().unwrap_or(id);
@@ -89,7 +89,7 @@ impl Tokens {
                 }
                 Ok(Done::Deleted(ids))
             }
-            Wish::Rotate => self.agents.rotate().map(Done::Token),
+            TokenRequest::Rotate => self.agents.rotate().map(Done::Token),
         }
     }
 

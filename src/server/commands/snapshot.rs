@@ -19,10 +19,12 @@ use agent::{Instance, Problem};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 use embedded_store::snapshot as file;
 
-use super::s3::Client;
-use super::{KEYS, S3Args, Saved, Secret, Wish, check_name, default_folder, keys, list, prune, remove};
 use crate::admin::{Request, unreached};
 use crate::secrets;
+use crate::snapshot::{
+    Client, KEYS, S3Args, SaveRequest, Saved, Secret, check_name, default_folder, fresh_name, keys, list,
+    prune, remove, seal_key,
+};
 
 #[derive(Args, Clone, Debug)]
 struct SnapshotArgs {
@@ -120,7 +122,7 @@ fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
         Verb::List => run_to_end(print_list(&folder, &s3)),
         Verb::Status { file, write_out } => print_status(&file, &write_out),
         Verb::RotateKey => {
-            let _ = super::seal_key(&instance)?;
+            let _ = seal_key(&instance)?;
             println!("{}", secrets::rotate_seal_key(&instance)?);
             Ok(())
         }
@@ -189,7 +191,7 @@ async fn fetched(instance: &Instance, file: &Path, s3: &S3Args) -> Result<PathBu
 
 /// A folder that the server does not know of is ours to name the file in.
 fn arguments_folder_file(folder: &Path, instance: &Instance) -> Option<PathBuf> {
-    (folder != default_folder(instance)).then(|| super::fresh_name(folder, jiff::Timestamp::now()))
+    (folder != default_folder(instance)).then(|| fresh_name(folder, jiff::Timestamp::now()))
 }
 
 fn first_line(path: &Path) -> Result<String, Problem> {
@@ -221,7 +223,7 @@ async fn save(
     s3.resolve()?;
     // Mistakes are told before anything is written.
     let s3 = s3.target()?.is_some().then_some(s3);
-    let request = Request::SaveSnapshot(Box::new(Wish { path, passphrase, s3 }));
+    let request = Request::SaveSnapshot(Box::new(SaveRequest { path, passphrase, s3 }));
     let saved: Saved = ask(&instance.server_dir(), &request, SAVE_PATIENCE)
         .await
         .map_err(|error| unreached(instance, error))?;
@@ -409,7 +411,7 @@ mod tests {
         assert_eq!(may_open(None, None), ["of-the-token"]);
         let first = secrets::rotate_seal_key(&instance).unwrap();
         let second = secrets::rotate_seal_key(&instance).unwrap();
-        assert_eq!(super::super::seal_key(&instance).unwrap(), second, "the newest seals");
+        assert_eq!(seal_key(&instance).unwrap(), second, "the newest seals");
         assert_eq!(may_open(None, None), [second, first.clone(), "of-the-token".to_string()]);
 
         // Deriving a key takes its time, so only this once: the right one need not be the first.

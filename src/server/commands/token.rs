@@ -12,7 +12,7 @@ use clap::{Args, Command, FromArgMatches, Subcommand};
 use jiff::Timestamp;
 
 use crate::admin::{Request, ask_server};
-use crate::tokens::{Done, Entry, Wish};
+use crate::tokens::{Done, Entry, TokenRequest};
 
 #[derive(Args, Clone, Debug)]
 struct TokenArgs {
@@ -84,15 +84,15 @@ pub(crate) fn seconds(text: &str) -> Result<Option<i64>, Problem> {
 
 async fn run(arguments: TokenArgs) -> Result<(), Problem> {
     let instance = Instance::of(&arguments.data_dir)?;
-    let wish = match arguments.verb {
+    let request = match arguments.verb {
         Verb::Create { token, ttl, description, groups } => {
-            Wish::Create { token, seconds: seconds(&ttl)?, description, groups }
+            TokenRequest::Create { token, seconds: seconds(&ttl)?, description, groups }
         }
-        Verb::List => Wish::List,
-        Verb::Delete { ids } => Wish::Delete(ids),
-        Verb::Rotate => Wish::Rotate,
+        Verb::List => TokenRequest::List,
+        Verb::Delete { ids } => TokenRequest::Delete(ids),
+        Verb::Rotate => TokenRequest::Rotate,
     };
-    match ask_server(&instance, &Request::Token(wish)).await? {
+    match ask_server(&instance, &Request::Token(request)).await? {
         Done::Token(token) => println!("{token}"),
         Done::Deleted(ids) => ids.iter().for_each(|id| println!("deleted {id}")),
         Done::List(entries) => print_list(&entries),

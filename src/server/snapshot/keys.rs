@@ -24,7 +24,7 @@ const FILES: &[&str] = &[
 ];
 
 /// The files' contents by name, as JSON. A file that does not exist is left out.
-pub(super) fn collect(instance: &Instance) -> Result<Vec<u8>, Problem> {
+pub(crate) fn collect(instance: &Instance) -> Result<Vec<u8>, Problem> {
     let mut contents = BTreeMap::new();
     for name in FILES {
         if let Some(text) = files::read(&instance.server_dir().join(name))? {
@@ -35,7 +35,7 @@ pub(super) fn collect(instance: &Instance) -> Result<Vec<u8>, Problem> {
 }
 
 /// Reads what [`collect`] made; names that no version of us has written are refused.
-pub(super) fn parse(content: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
+pub(crate) fn parse(content: &[u8]) -> Result<BTreeMap<String, String>, Problem> {
     let refused = |why: String| Problem::new("restore the keys", why, "use another snapshot");
     let contents: BTreeMap<String, String> =
         serde_json::from_slice(content).map_err(|error| refused(error.to_string()))?;
@@ -46,7 +46,7 @@ pub(super) fn parse(content: &[u8]) -> Result<BTreeMap<String, String>, Problem>
 }
 
 /// Keys that are there and differ would be lost: nothing is overwritten.
-pub(super) fn check_absent(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
+pub(crate) fn check_absent(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
     for (name, text) in contents {
         let path = instance.server_dir().join(name);
         if files::read(&path)?.is_some_and(|old| old != *text) {
@@ -60,7 +60,7 @@ pub(super) fn check_absent(instance: &Instance, contents: &BTreeMap<String, Stri
     Ok(())
 }
 
-pub(super) fn write(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
+pub(crate) fn write(instance: &Instance, contents: &BTreeMap<String, String>) -> Result<(), Problem> {
     let folder = instance.server_dir();
     for folder in [folder.clone(), folder.join("tls"), folder.join("tls/etcd")] {
         files::private_directory(&folder)?;

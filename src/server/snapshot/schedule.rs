@@ -9,7 +9,7 @@ use croner::Cron;
 use jiff::Zoned;
 use supervisor::{Clock, OnExit, Stage};
 
-use super::{Saver, Wish, default_folder, prune};
+use super::{SaveRequest, Saver, default_folder, prune};
 
 /// What the flags say.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
 
 /// Returns how many old ones were removed.
 async fn save_and_prune(schedule: &Schedule, saver: &Saver) -> Result<usize, Problem> {
-    saver.save(Wish::default()).await?;
+    saver.save(SaveRequest::default()).await?;
     let (folder, keep) = (schedule.folder.clone(), schedule.keep);
     let pruned = tokio::task::spawn_blocking(move || prune(&folder, keep)).await;
     let pruned = pruned.map_err(|error| Problem::new("remove old snapshots", error, "see the log"));

@@ -1,0 +1,5 @@
+//! The commands that work beside a server, on its machine: most ask the running one over its admin socket.
+
+pub mod kubeconfig;
+pub mod snapshot;
+pub mod token;
