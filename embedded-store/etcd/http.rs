@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tonic::{Code, Status};
 
-use super::Front;
+use super::front::Front;
 
 /// Adds them to the services.
 pub(crate) fn with(services: Router, front: Arc<Front>) -> Router {

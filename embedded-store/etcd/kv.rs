@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, deleted, key_value, status, unsigned};
-use super::{Front, pb};
+use super::front::Front;
+use super::pb;
 use crate::types::{Durability, KeyValue, Op, OpResult, Store, StoreError, Txn};
 use crate::writer::submission::SubmissionQueue;
 

@@ -7,7 +7,8 @@ use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::status;
-use super::{Front, pb};
+use super::front::Front;
+use super::pb;
 use crate::types::{Leases, Store, StoreError};
 
 pub(crate) struct Lease(pub(crate) Arc<Front>);

@@ -8,7 +8,8 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 
 use super::convert::{status, unsigned};
-use super::{Front, pb};
+use super::front::Front;
+use super::pb;
 use crate::types::Store;
 
 pub(crate) struct Cluster(pub(crate) Arc<Front>);

@@ -17,8 +17,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::front::{Front, ServeError};
 use super::kv::Kv;
-use super::{Front, ServeError, connection, transport};
+use super::{connection, transport};
 use crate::writer::submission::SubmissionQueue;
 
 /// How long calls under way may take once the server is to stop.

@@ -11,51 +11,21 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::{FutureExt, Stream, StreamExt};
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Gate, Place, ServeError, Tls};
+use super::front::{Gate, Place};
 
 /// Handshakes under way at a time. A gate has its own bound, in which the oldest gives way.
 const HANDSHAKES: usize = 1024;
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What TLS needs, from PEM.
-pub(super) fn server_config(tls: &Tls) -> Result<rustls::ServerConfig, ServeError> {
-    let bad = |what: &str, e: &dyn std::fmt::Display| ServeError::Tls(format!("{what}: {e}"));
-    let certificates = CertificateDer::pem_slice_iter(&tls.certificate)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| bad("certificate", &e))?;
-    let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(|e| bad("key", &e))?;
-    let mut roots = RootCertStore::empty();
-    for ca in CertificateDer::pem_slice_iter(&tls.client_ca) {
-        roots.add(ca.map_err(|e| bad("client CA", &e))?).map_err(|e| bad("client CA", &e))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|e| bad("client CA", &e))?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad("versions", &e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates, key)
-        .map_err(|e| bad("certificate", &e))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
 
 /// Connections ready to speak HTTP/2. A client that fails its handshake concerns nobody else.
 pub(crate) fn connections(

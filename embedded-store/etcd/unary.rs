@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::{Request, Status};
 
+use super::front::LARGEST_MESSAGE;
 use super::kv::Kv;
 use super::page::Page;
+use super::pb;
 use super::pb::kv_server::Kv as _;
 use super::server::Context;
-use super::{LARGEST_MESSAGE, pb};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// A request has to be complete after this.

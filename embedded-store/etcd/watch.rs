@@ -15,7 +15,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{event, own, range_end, unsigned};
-use super::{Front, pb};
+use super::front::Front;
+use super::pb;
 use crate::check::MAX_REQUEST_BYTES;
 use crate::state::watch::{Chunk, Cursor, Notifier};
 use crate::types::{Event, Store, StoreError};

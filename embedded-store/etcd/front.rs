@@ -1,0 +1,87 @@
+//! What the services of the etcd API share: the store, the options and the gate of connections.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::check::MAX_REQUEST_BYTES;
+use crate::embedded::EmbeddedStore;
+use crate::wire::etcdserverpb as pb;
+
+/// Decides which connections are taken. The caller brings it, because it has flags and other ports.
+pub type Gate = Arc<dyn Fn(IpAddr) -> Option<Box<dyn Place>> + Send + Sync>;
+
+/// The place of a connection; it is given back when this is dropped.
+pub trait Place: Send + Sync {
+    /// The client has shown a good certificate. False if the connection is to be closed nevertheless.
+    fn identified(&self) -> bool;
+    /// Completes when a connection that is not identified is to give way to another.
+    fn cut(&self) -> BoxFuture<'static, ()>;
+}
+
+#[derive(Clone)]
+pub struct Options {
+    /// Name of this member.
+    pub name: String,
+    /// Where clients reach it, for the list of members.
+    pub client_urls: Vec<String>,
+    /// Prefixes under which nothing may be written through this API.
+    pub protected: Vec<Bytes>,
+    /// How often a watch that asked for it is told that there is nothing new.
+    pub progress_interval: Duration,
+    /// The version that `status` reports: the etcd release whose API this is.
+    pub version: String,
+    /// None takes every connection.
+    pub gate: Option<Gate>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            name: "default".to_string(),
+            client_urls: Vec::new(),
+            protected: vec![Bytes::from_static(b"/registry/")],
+            progress_interval: Duration::from_secs(600),
+            version: "3.6.0".to_string(),
+            gate: None,
+        }
+    }
+}
+
+/// The API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot serve the etcd API: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("cannot serve the etcd API with TLS: {0}")]
+    Tls(String),
+}
+
+/// What all services share.
+pub(crate) struct Front {
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) options: Options,
+}
+
+impl Front {
+    pub(crate) fn member(&self) -> u64 {
+        // Any number but the cluster's that stays the same over restarts.
+        self.store.identity().rotate_left(32) | 1
+    }
+
+    /// The header of an answer at a revision.
+    pub(crate) fn header(&self, revision: u64) -> Option<pb::ResponseHeader> {
+        Some(pb::ResponseHeader {
+            cluster_id: self.store.identity(),
+            member_id: self.member(),
+            revision: revision.cast_signed(),
+            raft_term: 1,
+        })
+    }
+}
+
+/// With the room that gRPC and the encoding need on top of the largest request, as in etcd.
+pub(crate) const LARGEST_MESSAGE: usize = MAX_REQUEST_BYTES + 512 * 1024;
