@@ -12,8 +12,6 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::ApiError;
-
 #[cfg(test)]
 mod tests;
 
@@ -69,12 +67,6 @@ pub const COPIES: usize = tree_of(MAX_COPIED);
 #[error("Request entity too large: decoded it would take more than {allowed} bytes of memory")]
 pub struct Spent {
     allowed: usize,
-}
-
-impl From<Spent> for ApiError {
-    fn from(spent: Spent) -> Self {
-        ApiError::too_large(spent.to_string())
-    }
 }
 
 /// Memory that may still be taken.

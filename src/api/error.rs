@@ -8,7 +8,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
 use crate::KindRow;
-use crate::bounds::{MAX_DETAIL, MAX_FAULTS, MAX_VALUE, Text, cut};
+use crate::bounds::{MAX_DETAIL, MAX_FAULTS, MAX_VALUE, Spent, Text, cut};
 
 /// A failed call. Cheap to move: the status is boxed.
 #[derive(Clone, Debug)]
@@ -362,6 +362,12 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+impl From<Spent> for ApiError {
+    fn from(spent: Spent) -> Self {
+        ApiError::too_large(spent.to_string())
+    }
+}
 
 #[cfg(test)]
 mod tests;

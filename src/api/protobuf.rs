@@ -13,8 +13,6 @@ pub(crate) mod wire;
 pub use decode::{decode, decode_message};
 pub use encode::{ListEncoder, encode, encode_message, encode_watch_event};
 
-use jiff::Timestamp;
-
 use crate::ApiError;
 use crate::bounds::Spent;
 
@@ -46,14 +44,4 @@ impl From<ProtobufError> for ApiError {
             other => ApiError::bad_request(other.to_string()),
         }
     }
-}
-
-/// `2026-11-21T08:00:00Z`: `meta/v1.Time` in JSON.
-pub(crate) fn time(at: Timestamp) -> String {
-    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&at)
-}
-
-/// `2026-11-21T08:00:00.000000Z`: `meta/v1.MicroTime` in JSON.
-pub(crate) fn micro_time(at: Timestamp) -> String {
-    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&at)
 }

@@ -8,6 +8,16 @@ pub fn seconds(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
+/// `2026-11-21T08:00:00Z`: `meta/v1.Time` in JSON.
+pub(crate) fn to_time(at: Timestamp) -> String {
+    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(0)).timestamp_to_string(&at)
+}
+
+/// `2026-11-21T08:00:00.000000Z`: `meta/v1.MicroTime` in JSON.
+pub(crate) fn to_micro_time(at: Timestamp) -> String {
+    jiff::fmt::temporal::DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&at)
+}
+
 /// Reads the RFC 3339 form of `metadata.creationTimestamp`.
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use k8s_openapi::api as k8s;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-use super::{KindRow, Kinded, Scope, Str, Subresource};
+use super::row::{KindRow, Kinded, Scope, Str, Subresource};
 
 const fn s(text: &'static str) -> Str {
     Cow::Borrowed(text)

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{FIXED32, FIXED64, LENGTH, VARINT};
-use super::{MAGIC, ProtobufError, micro_time, time};
+use super::{MAGIC, ProtobufError};
 use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, Spent};
 use crate::quantity::Quantity;
 use crate::schema::{self, Base, Field, Shape, TypeRef};
+use crate::time::{to_micro_time, to_time};
 
 type Decoded<T> = Result<T, ProtobufError>;
 
@@ -279,7 +280,7 @@ fn read_time(base: Base, bytes: &[u8]) -> Decoded<Option<Value>> {
         return Ok(None);
     }
     let at = Timestamp::new(seconds, nanos).map_err(|error| ProtobufError::Malformed(error.to_string()))?;
-    Ok(Some(Value::String(if base == Base::MicroTime { micro_time(at) } else { time(at) })))
+    Ok(Some(Value::String(if base == Base::MicroTime { to_micro_time(at) } else { to_time(at) })))
 }
 
 fn read_quantity(bytes: &[u8]) -> Decoded<String> {

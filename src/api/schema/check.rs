@@ -401,7 +401,7 @@ fn time(value: &mut Value, micro: bool) -> Checked<bool> {
             (if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" }, "2006");
         return Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as {year:?}"));
     };
-    let canonical = if micro { crate::protobuf::micro_time(at) } else { crate::protobuf::time(at) };
+    let canonical = if micro { crate::time::to_micro_time(at) } else { crate::time::to_time(at) };
     if canonical.starts_with("0001-01-01T00:00:00") {
         return Ok(false);
     }
