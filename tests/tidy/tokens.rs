@@ -71,12 +71,12 @@ fn string(chars: &[char]) -> usize {
     at + 1
 }
 
-/// The length of a character literal, or 1 for the quote of a lifetime.
+/// The length of a character literal or of a lifetime.
 fn quote(chars: &[char]) -> usize {
     match chars {
         ['\'', '\\', _, rest @ ..] => 4 + rest.iter().take_while(|c| **c != '\'').count(),
         ['\'', _, '\'', ..] => 3,
-        _ => 1,
+        _ => 1 + chars.iter().skip(1).take_while(|c| c.is_alphanumeric() || **c == '_').count(),
     }
 }
 
@@ -113,4 +113,5 @@ fn words_and_signs_are_told_from_comments_and_literals() {
         .map(|w| w[2].clone())
         .collect::<Vec<_>>();
     assert_eq!(paths, ["four", "eight"]);
+    assert!(!tokens(source).contains(&"static".to_string()), "a lifetime is no word");
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::*;
+use crate::ApiError;
 
 #[test]
 fn a_budget_runs_out_once_and_for_all() {
