@@ -4,15 +4,15 @@
 //! It keeps what plugins answer that look at nothing else (`only_node`): the first rejection among the
 //! filters at the head of the profile's list, or else the raw scores.
 
-use crate::framework::{Cycle, PluginSet, Profile, Status};
+use crate::framework::{PluginSet, Status};
 
 /// One node in the eyes of one wish.
 #[derive(Clone, Debug, Default)]
-struct Row {
+pub(crate) struct Row {
     /// The node's version this was computed for, plus one; 0 for never.
     seen: u64,
-    rejection: Option<(PluginSet, Status)>,
-    scores: Vec<Result<i64, Status>>,
+    pub(crate) rejection: Option<(PluginSet, Status)>,
+    pub(crate) scores: Vec<Result<i64, Status>>,
 }
 
 /// The rows of one wish.
@@ -23,22 +23,20 @@ pub(crate) struct Equivalence {
 }
 
 impl Equivalence {
-    /// Brings the node's row up to date.
-    pub(crate) fn refresh(&mut self, profile: &Profile, cycle: &Cycle<'_>, node: u32) {
-        let (at, version) = (node as usize, cycle.cache.nodes[node as usize].version);
+    /// The node's row, emptied, if it has to be computed again for this version of the node.
+    pub(crate) fn outdated(&mut self, node: u32, version: u64) -> Option<&mut Row> {
+        let at = node as usize;
         if self.rows.len() <= at {
             self.rows.resize(at + 1, Row::default());
         }
         let row = &mut self.rows[at];
         if row.seen == version + 1 {
-            return;
+            return None;
         }
         row.seen = version + 1;
         row.scores.clear();
-        row.rejection = profile.run_kept_filters(cycle, node);
-        if row.rejection.is_none() {
-            profile.run_kept_scores(cycle, node, &mut row.scores);
-        }
+        row.rejection = None;
+        Some(row)
     }
 
     pub(crate) fn rejection(&self, node: u32) -> Option<&(PluginSet, Status)> {

@@ -18,7 +18,9 @@ mod cycle;
 mod diagnosis;
 mod event;
 mod plugin;
+mod plugin_set;
 mod profile;
+mod profiles;
 mod status;
 mod waiting;
 
@@ -27,10 +29,11 @@ pub use cycle::{Cycle, CycleState};
 pub use diagnosis::Diagnosis;
 pub use event::{Actions, ClusterEvent, EventToRegister, Happening, QueueingHint, Resource};
 pub use plugin::{
-    BindPlugin, FilterPlugin, Handle, MAX_NODE_SCORE, Nominating, PermitPlugin, Plugin, PluginSet, Points,
+    BindPlugin, FilterPlugin, Handle, MAX_NODE_SCORE, Nominating, PermitPlugin, Plugin, Points,
     PostBindPlugin, PostFilterPlugin, PostFilterResult, PreBindPlugin, PreEnqueuePlugin, PreFilterPlugin,
     PreFilterResult, PreScorePlugin, ReservePlugin, ScorePlugin, default_normalize_score,
 };
+pub use plugin_set::PluginSet;
 pub use profile::Profile;
 pub use status::{Code, Status};
 pub use waiting::{WaitingPod, WaitingPods};
@@ -38,9 +41,9 @@ pub use waiting::{WaitingPod, WaitingPods};
 pub use crate::node::NodeInfo;
 pub use crate::pod::PodInfo;
 
-pub(crate) use config::Profiles;
 pub(crate) use event::Recent;
 pub(crate) use profile::{Confined, Requeue};
+pub(crate) use profiles::Profiles;
 
 #[cfg(test)]
 mod tests;

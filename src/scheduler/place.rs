@@ -156,7 +156,7 @@ impl Search<'_, '_> {
 
     /// Whether the node will do; if not, why is noted.
     fn check(&mut self, node: u32) -> Result<bool, Status> {
-        self.kept.refresh(self.profile, &self.cycle, node);
+        self.profile.refresh(self.kept, &self.cycle, node);
         if let Some((by, status)) = self.kept.rejection(node) {
             if status.is_error() {
                 return Err(status.clone());

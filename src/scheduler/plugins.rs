@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::framework::{Config, Handle, Plugin};
+use crate::framework::{Config, Handle, Plugin, ProfileConfig};
 
 mod default_binder;
 mod default_preemption;
@@ -21,7 +21,7 @@ mod scheduling_gates;
 mod taint_toleration;
 
 /// Upstream's order and weights.
-pub(crate) const DEFAULT: &[(&str, i64)] = &[
+const DEFAULT: &[(&str, i64)] = &[
     (scheduling_gates::NAME, 0),
     (node_unschedulable::NAME, 0),
     (node_name::NAME, 0),
@@ -37,8 +37,26 @@ pub(crate) const DEFAULT: &[(&str, i64)] = &[
     (default_binder::NAME, 0),
 ];
 
+impl Default for ProfileConfig {
+    /// Upstream's default plugins, as far as they are there.
+    fn default() -> Self {
+        let plugins = DEFAULT.iter().map(|(name, weight)| (name.to_string(), *weight)).collect();
+        ProfileConfig { scheduler_name: api::pod::DEFAULT_SCHEDULER.to_string(), plugins }
+    }
+}
+
+impl Default for Config {
+    /// The default profile and the plugins of this crate.
+    fn default() -> Self {
+        let mut config = Config::empty();
+        config.profiles.push(ProfileConfig::default());
+        register(&mut config);
+        config
+    }
+}
+
 /// Makes all of them known.
-pub(crate) fn register(config: &mut Config) {
+fn register(config: &mut Config) {
     fn stateless<P: Plugin + Default>(_: &Handle) -> Arc<dyn Plugin> {
         Arc::new(P::default())
     }

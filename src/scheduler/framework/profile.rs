@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::config::{ConfigError, Factory, ProfileConfig};
-use super::plugin::{Handle, Nominating, PluginSet, Points, PostFilterResult, Slot};
+use super::plugin::{Handle, Nominating, Points, PostFilterResult, Slot};
+use super::plugin_set::PluginSet;
 use super::{
     Code, Cycle, CycleState, Diagnosis, EventToRegister, Happening, MAX_NODE_SCORE, QueueingHint, Recent,
     Status,
@@ -166,7 +167,7 @@ impl Profile {
     }
 
     /// The filters at the head of the list that look at nothing but the node.
-    pub(crate) fn run_kept_filters(&self, cycle: &Cycle<'_>, node: u32) -> Option<(PluginSet, Status)> {
+    fn run_kept_filters(&self, cycle: &Cycle<'_>, node: u32) -> Option<(PluginSet, Status)> {
         self.run_filters(&self.points.filter[..self.kept_filters], cycle, node)
     }
 
@@ -240,10 +241,20 @@ impl Profile {
     }
 
     /// Scores of one node that depend on nothing else, in the order of the plugins that give them.
-    pub(crate) fn run_kept_scores(&self, cycle: &Cycle<'_>, node: u32, into: &mut Vec<Result<i64, Status>>) {
+    fn run_kept_scores(&self, cycle: &Cycle<'_>, node: u32, into: &mut Vec<Result<i64, Status>>) {
         let info = &cycle.cache.nodes[node as usize];
         let kept = self.points.score.iter().filter(|slot| slot.plugin.only_node());
         into.extend(kept.map(|slot| slot.plugin.score(cycle, info)));
+    }
+
+    /// Brings what is kept of a node's answers up to date.
+    pub(crate) fn refresh(&self, kept: &mut Equivalence, cycle: &Cycle<'_>, node: u32) {
+        let version = cycle.cache.nodes[node as usize].version;
+        let Some(row) = kept.outdated(node, version) else { return };
+        row.rejection = self.run_kept_filters(cycle, node);
+        if row.rejection.is_none() {
+            self.run_kept_scores(cycle, node, &mut row.scores);
+        }
     }
 
     /// The weighted sums of all scores, by node.
