@@ -1,18 +1,14 @@
-//! The command line: global flags, the verbs, and parse errors in kubectl's words.
+//! The command line: how it is parsed, and parse errors in kubectl's words.
 //!
 //! Flags behave as in pflag: switches take `=true` and `=false`, a value may begin with a dash, flags and arguments mix.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
-use crate::{
-    annotate, api_resources, apply, auth, certificate, cluster_info, completion, config, cordon, create,
-    delete, describe, drain, edit, events, explain, expose, get, label, logs, patch, proxy, replace, rollout,
-    run_pod, scale, set, taint, unsupported, version, wait,
-};
+use crate::global::Global;
+use crate::verbs::Verb;
 
 /// kubectl controls the Kubernetes cluster manager.
 #[derive(Parser)]
@@ -27,137 +23,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-/// Flags that every command takes.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// Path to the kubeconfig file
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The kubeconfig context to use
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig cluster to use
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) cluster: Option<String>,
-    /// The kubeconfig user to use
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) user: Option<String>,
-    /// The namespace of this request
-    #[arg(short = 'n', long, global = true)]
-    pub(crate) namespace: Option<String>,
-    /// Address and port of the API server
-    #[arg(short = 's', long, global = true, hide_short_help = true)]
-    pub(crate) server: Option<String>,
-    /// Bearer token
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) token: Option<String>,
-    /// File of the certificate authority
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) certificate_authority: Option<String>,
-    /// File of the client certificate
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) client_certificate: Option<String>,
-    /// File of the client key
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) client_key: Option<String>,
-    /// Name to verify the server's certificate for
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) tls_server_name: Option<String>,
-    /// Do not verify the server's certificate
-    #[arg(
-        long,
-        global = true,
-        hide_short_help = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true"
-    )]
-    pub(crate) insecure_skip_tls_verify: Option<bool>,
-    /// How long to wait for one answer (0: no limit)
-    #[arg(long, global = true, hide_short_help = true, default_value = "0")]
-    pub(crate) request_timeout: String,
-    /// User to impersonate
-    #[arg(long = "as", global = true, hide_short_help = true)]
-    pub(crate) impersonate: Option<String>,
-    /// Group to impersonate, may be repeated
-    #[arg(long = "as-group", global = true, hide_short_help = true)]
-    pub(crate) impersonate_groups: Vec<String>,
-    /// Treat warnings of the server as errors
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) warnings_as_errors: bool,
-    /// Log level; 6 and more tell each request
-    #[arg(short = 'v', long = "v", global = true, hide_short_help = true, default_value_t = 0)]
-    pub(crate) verbosity: i32,
-    /// Accepted for compatibility; nothing is cached
-    #[arg(long, global = true, hide = true)]
-    pub(crate) cache_dir: Option<String>,
-    /// Accepted for compatibility
-    #[arg(long, global = true, hide = true)]
-    pub(crate) match_server_version: bool,
-    /// Accepted for compatibility; answers are never compressed
-    #[arg(long, global = true, hide = true)]
-    pub(crate) disable_compression: bool,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Verb {
-    Create(Box<create::CreateArgs>),
-    Expose(expose::ExposeArgs),
-    Run(run_pod::RunArgs),
-    Set(set::SetArgs),
-    Explain(explain::ExplainArgs),
-    Get(get::GetArgs),
-    Edit(edit::EditArgs),
-    Delete(delete::DeleteArgs),
-    Rollout(Box<rollout::RolloutArgs>),
-    Scale(scale::ScaleArgs),
-    Certificate(certificate::CertificateArgs),
-    #[command(name = "cluster-info")]
-    ClusterInfo(cluster_info::ClusterInfoArgs),
-    Cordon(cordon::CordonArgs),
-    Uncordon(cordon::CordonArgs),
-    Drain(drain::DrainArgs),
-    Taint(taint::TaintArgs),
-    Describe(describe::DescribeArgs),
-    Logs(logs::LogsArgs),
-    Proxy(proxy::ProxyArgs),
-    Auth(auth::AuthArgs),
-    Events(events::EventsArgs),
-    Apply(apply::ApplyArgs),
-    Patch(patch::PatchArgs),
-    Replace(replace::ReplaceArgs),
-    Wait(wait::WaitArgs),
-    Label(label::LabelArgs),
-    Annotate(annotate::AnnotateArgs),
-    Completion(completion::CompletionArgs),
-    #[command(name = "api-resources")]
-    ApiResources(api_resources::ApiResourcesArgs),
-    #[command(name = "api-versions")]
-    ApiVersions(api_resources::ApiVersionsArgs),
-    Config(config::ConfigArgs),
-    Version(version::VersionArgs),
-    /// Execute a command in a container (not offered yet)
-    Exec(unsupported::AnyArgs),
-    /// Attach to a running container (not offered yet)
-    Attach(unsupported::AnyArgs),
-    /// Forward local ports to a pod (not offered yet)
-    #[command(name = "port-forward")]
-    PortForward(unsupported::AnyArgs),
-    /// Copy files to and from containers (not offered yet)
-    Cp(unsupported::AnyArgs),
-    /// Display resource usage (not offered yet)
-    Top(unsupported::AnyArgs),
-    /// Debug workloads and nodes (not offered yet)
-    Debug(unsupported::AnyArgs),
-    /// Diff the live version against a would-be applied version (not offered yet)
-    Diff(unsupported::AnyArgs),
-    /// Auto-scale a deployment (not offered yet)
-    Autoscale(unsupported::AnyArgs),
-    /// Build a kustomization target (not offered yet)
-    Kustomize(unsupported::AnyArgs),
 }
 
 /// How parsing ended without a command to run.

@@ -8,9 +8,9 @@ use client::kubeconfig::{Loaded, Overrides, Places};
 use tokio::sync::OnceCell;
 
 use crate::age;
-use crate::cli::Global;
 use crate::discovery::Discovery;
 use crate::error::{Error, Result};
+use crate::global::Global;
 use crate::rest::Rest;
 
 pub(crate) struct Env {

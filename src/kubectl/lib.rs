@@ -1,61 +1,37 @@
 //! The kubectl-compatible command: `minik8s kubectl …`, and the binary under the name `kubectl`.
 //!
-//! One file a verb; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge and the other
+//! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge and the other
 //! arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody compiled in work like any other.
 //! Absent: plugins, kustomize, exec, attach, port-forward, cp, debug, top, diff, server-side apply.
 
 mod age;
-mod annotate;
-mod api_resources;
-mod apply;
-mod auth;
-mod certificate;
 mod change;
 mod cli;
-mod cluster_info;
-mod completion;
-mod config;
-mod cordon;
-mod create;
-mod delete;
-mod describe;
 mod discovery;
-mod drain;
-mod edit;
 mod env;
 mod error;
-mod events;
-mod explain;
-mod expose;
-mod get;
-mod label;
-mod logs;
+mod global;
 mod manifest;
 mod metadata_change;
 mod output;
-mod patch;
 mod pods;
-mod proxy;
-mod replace;
 mod rest;
-mod rollout;
-mod run_pod;
-mod scale;
 mod selection;
-mod set;
 mod sort;
 mod table;
-mod taint;
-mod unsupported;
-mod version;
-mod wait;
+mod verbs;
 
 use std::ffi::OsString;
 use std::io::Write;
 
-use cli::{Cli, Verb};
+use cli::Cli;
 use env::Env;
 use error::{Error, Result};
+use verbs::{
+    Verb, annotate, api_resources, apply, auth, certificate, cluster_info, completion, config, cordon,
+    create, delete, describe, drain, edit, events, explain, expose, get, label, logs, patch, proxy, replace,
+    rollout, run_pod, scale, set, taint, unsupported, version, wait,
+};
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
@@ -95,7 +71,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 
 async fn command(cli: Cli) -> Result<()> {
     if let Verb::Completion(args) = &cli.verb {
-        return completion::run(args);
+        return completion::run(args, &mut cli::command());
     }
     if let Verb::Config(args) = cli.verb {
         return config::run(cli.global, args);
@@ -122,7 +98,7 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Auth(args) => auth::run(env, args).await,
         Verb::Certificate(args) => certificate::run(env, args).await,
         Verb::ClusterInfo(args) => cluster_info::run(env, args).await,
-        Verb::Completion(args) => completion::run(&args),
+        Verb::Completion(args) => completion::run(&args, &mut cli::command()),
         Verb::Config(args) => config::run(env.global.clone(), args),
         Verb::Cordon(args) => cordon::run(env, args, true).await,
         Verb::Uncordon(args) => cordon::run(env, args, false).await,

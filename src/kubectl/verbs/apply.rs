@@ -203,7 +203,7 @@ async fn patch(env: &Env, target: &Target, args: &ApplyArgs, modified: &Value, c
 async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) -> Result<()> {
     let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
     env.rest().await?.delete(&target.path(), &options).await?;
-    crate::wait::until_gone(env, target, None, None).await?;
+    crate::verbs::wait::until_gone(env, target, None, None).await?;
     let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
     let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
     let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;

@@ -1,9 +1,8 @@
 //! `kubectl completion SHELL`.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli;
 use crate::env::print;
 use crate::error::{Error, Result};
 
@@ -13,7 +12,7 @@ pub(crate) struct CompletionArgs {
     shell: Option<String>,
 }
 
-pub(crate) fn run(args: &CompletionArgs) -> Result<()> {
+pub(crate) fn run(args: &CompletionArgs, command: &mut Command) -> Result<()> {
     let shell = match args.shell.as_deref() {
         None => return Err(Error::usage("kubectl completion", "Shell not specified.")),
         Some("bash") => Shell::Bash,
@@ -25,6 +24,6 @@ pub(crate) fn run(args: &CompletionArgs) -> Result<()> {
         }
     };
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(), "kubectl", &mut out);
+    clap_complete::generate(shell, command, "kubectl", &mut out);
     print(&String::from_utf8_lossy(&out))
 }

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use client::kubeconfig::{Entry, Kubeconfig, Loaded, NamedCluster, NamedContext, NamedUser, Places};
 use serde_json::Value;
 
-use crate::cli::Global;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
+use crate::global::Global;
 use crate::output::{Format, OutputArgs, json, text_table, yaml};
 
 /// Modify kubeconfig files

@@ -10,12 +10,12 @@ mod workload;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::apply::last_applied;
 use crate::change::{ChangeArgs, DryRun, ValidateArgs};
 use crate::env::Env;
 use crate::error::{Error, Result, collect};
 use crate::manifest::{FileArgs, Manifest};
 use crate::selection::Target;
+use crate::verbs::apply::last_applied;
 
 /// Create a resource from a file or from flags
 #[derive(Args)]

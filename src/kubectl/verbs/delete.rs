@@ -10,7 +10,7 @@ use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::selection::{Selection, SelectorArgs, Target, qualified};
-use crate::wait::until_gone;
+use crate::verbs::wait::until_gone;
 
 /// Delete resources by file names, stdin, resources and names, or by resources and label selector
 #[derive(Args)]

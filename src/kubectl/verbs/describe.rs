@@ -17,9 +17,9 @@ use client::https::encode_component;
 
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
-use crate::events::interval;
 use crate::manifest::FileArgs;
 use crate::selection::{Selection, SelectorArgs, Target};
+use crate::verbs::events::interval;
 use sheet::Sheet;
 
 /// Show details of a specific resource or group of resources

@@ -9,11 +9,11 @@ use client::https::encode_component;
 
 use crate::age;
 use crate::change::{ChangeArgs, DryRun};
-use crate::cordon::{mark, nodes};
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::selection::{SelectorArgs, Target};
-use crate::wait::until_gone;
+use crate::verbs::cordon::{mark, nodes};
+use crate::verbs::wait::until_gone;
 
 /// Drain a node in preparation for maintenance
 #[derive(Args)]

@@ -6,7 +6,6 @@ use std::process::Command;
 use clap::Args;
 use serde_json::Value;
 
-use crate::apply::three_way;
 use crate::change::ChangeArgs;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::manifest::{FileArgs, parse_documents};
 use crate::output::yaml;
 use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::{SelectorArgs, Target};
+use crate::verbs::apply::three_way;
 
 /// Edit a resource on the server
 #[derive(Args)]

@@ -9,12 +9,12 @@ use client::https::encode_component;
 use crate::age;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
-use crate::get::list_of;
-use crate::get::watch::{Lines, next_event};
 use crate::output::text_table::TextTable;
 use crate::output::{Format, OutputArgs};
 use crate::rest::JSON;
 use crate::selection::Selection;
+use crate::verbs::get::list_of;
+use crate::verbs::get::watch::{Lines, next_event};
 
 /// List events
 #[derive(Args)]

@@ -4,11 +4,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::change::{ChangeArgs, DryRun};
-use crate::create::int_or_text;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
 use crate::selection::SelectorArgs;
+use crate::verbs::create::int_or_text;
 
 /// Take a replication controller, service, deployment or pod and expose it as a new service
 #[derive(Args)]

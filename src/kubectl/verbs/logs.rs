@@ -11,9 +11,9 @@ use client::https::{encode_component, path_of};
 use crate::age;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
-use crate::get::watch::Lines;
 use crate::pods;
 use crate::selection::{Selection, SelectorArgs};
+use crate::verbs::get::watch::Lines;
 
 /// Print the logs for a container in a pod
 #[derive(Args)]

@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::apply::last_applied;
 use crate::change::{ChangeArgs, DryRun, ValidateArgs};
 use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::selection::{Target, qualified};
-use crate::wait::until_gone;
+use crate::verbs::apply::last_applied;
+use crate::verbs::wait::until_gone;
 
 /// Replace a resource by file name or stdin
 #[derive(Args)]

@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::apply::last_applied;
 use crate::change::{ChangeArgs, DryRun};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+use crate::verbs::apply::last_applied;
 
 /// Create and run a particular image in a pod
 #[derive(Args)]

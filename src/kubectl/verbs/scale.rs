@@ -10,7 +10,7 @@ use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::rest::MERGE_PATCH;
 use crate::selection::{SelectorArgs, Target};
-use crate::wait::follow;
+use crate::verbs::wait::follow;
 
 /// Set a new size for a deployment, replica set, or replication controller
 #[derive(Args)]

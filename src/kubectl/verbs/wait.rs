@@ -10,11 +10,11 @@ use client::https::encode_component;
 use crate::age;
 use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
-use crate::get::watch::{Lines, next_event};
 use crate::manifest::FileArgs;
 use crate::output::OutputArgs;
 use crate::rest::JSON;
 use crate::selection::{SelectorArgs, Target, collection};
+use crate::verbs::get::watch::{Lines, next_event};
 use api::jsonpath::{JsonPath, text_of};
 
 /// Wait for a specific condition on one or many resources

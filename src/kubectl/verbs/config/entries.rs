@@ -11,9 +11,9 @@ use clap::Args;
 use client::kubeconfig::{Cluster, Loaded, NamedCluster, NamedUser, User};
 use serde_yaml::{Mapping, Value};
 
-use crate::cli::Global;
 use crate::env::print;
 use crate::error::{Error, Result};
+use crate::global::Global;
 
 #[derive(Args)]
 pub(super) struct ClusterArgs {

@@ -60,7 +60,7 @@ impl Sheet {
     pub(super) fn annotations(&mut self, level: usize, title: &str, annotations: &Value) {
         let mut cells = Vec::new();
         for (key, value) in annotations.as_object().into_iter().flatten() {
-            if key == crate::apply::last_applied::ANNOTATION {
+            if key == crate::verbs::apply::last_applied::ANNOTATION {
                 continue;
             }
             let value = str_of(value).trim_end_matches('\n').to_string();

@@ -1,7 +1,7 @@
 //! Tests of what the proxy lets through.
 
 use super::{Filter, host_of};
-use crate::cli::Verb;
+use crate::verbs::Verb;
 
 fn filter(args: &[&str]) -> Filter {
     let words = ["kubectl", "proxy"].iter().chain(args).map(Into::into).collect();

@@ -4,13 +4,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::change::{ChangeArgs, DryRun};
-use crate::describe::template_text;
 use crate::env::{Env, print};
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
 use crate::pods::selector_of;
 use crate::rest::JSON_PATCH;
 use crate::selection::{SelectorArgs, Target};
+use crate::verbs::describe::template_text;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const CAUSE: &str = "kubernetes.io/change-cause";

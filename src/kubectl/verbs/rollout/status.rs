@@ -8,7 +8,7 @@ use crate::env::{Env, print};
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
 use crate::selection::{SelectorArgs, Target};
-use crate::wait::follow;
+use crate::verbs::wait::follow;
 
 #[derive(Args)]
 pub(super) struct StatusArgs {

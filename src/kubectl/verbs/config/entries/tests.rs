@@ -3,7 +3,8 @@
 use clap::Parser;
 use client::kubeconfig::{Cluster, Loaded, Places, User};
 
-use crate::cli::{Cli, Verb};
+use crate::cli::Cli;
+use crate::verbs::Verb;
 
 /// Runs `kubectl config …` on one file; answers the entries named `x`.
 fn run(lines: &[&str]) -> Result<(Cluster, User), String> {
@@ -17,7 +18,7 @@ fn run(lines: &[&str]) -> Result<(Cluster, User), String> {
         let mut global = cli.global;
         global.kubeconfig = Some(path.clone());
         let Verb::Config(args) = cli.verb else { panic!("not config: {line}") };
-        crate::config::run(global, args).map_err(|error| error.to_string())?;
+        crate::verbs::config::run(global, args).map_err(|error| error.to_string())?;
     }
     let places = Places { explicit: Some(path), variable: None, home: None, system: "".into() };
     let merged = Loaded::load(&places).map_err(|error| error.to_string())?.merged;

@@ -1,0 +1,95 @@
+//! What kubectl can be told to do: one file a verb.
+//!
+//! What several verbs need (finding objects, changing them, waiting for answers) is beside this folder.
+
+pub(crate) mod annotate;
+pub(crate) mod api_resources;
+pub(crate) mod apply;
+pub(crate) mod auth;
+pub(crate) mod certificate;
+pub(crate) mod cluster_info;
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod cordon;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod drain;
+pub(crate) mod edit;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod expose;
+pub(crate) mod get;
+pub(crate) mod label;
+pub(crate) mod logs;
+pub(crate) mod patch;
+pub(crate) mod proxy;
+pub(crate) mod replace;
+pub(crate) mod rollout;
+pub(crate) mod run_pod;
+pub(crate) mod scale;
+pub(crate) mod set;
+pub(crate) mod taint;
+pub(crate) mod unsupported;
+pub(crate) mod version;
+pub(crate) mod wait;
+
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    Create(Box<create::CreateArgs>),
+    Expose(expose::ExposeArgs),
+    Run(run_pod::RunArgs),
+    Set(set::SetArgs),
+    Explain(explain::ExplainArgs),
+    Get(get::GetArgs),
+    Edit(edit::EditArgs),
+    Delete(delete::DeleteArgs),
+    Rollout(Box<rollout::RolloutArgs>),
+    Scale(scale::ScaleArgs),
+    Certificate(certificate::CertificateArgs),
+    #[command(name = "cluster-info")]
+    ClusterInfo(cluster_info::ClusterInfoArgs),
+    Cordon(cordon::CordonArgs),
+    Uncordon(cordon::CordonArgs),
+    Drain(drain::DrainArgs),
+    Taint(taint::TaintArgs),
+    Describe(describe::DescribeArgs),
+    Logs(logs::LogsArgs),
+    Proxy(proxy::ProxyArgs),
+    Auth(auth::AuthArgs),
+    Events(events::EventsArgs),
+    Apply(apply::ApplyArgs),
+    Patch(patch::PatchArgs),
+    Replace(replace::ReplaceArgs),
+    Wait(wait::WaitArgs),
+    Label(label::LabelArgs),
+    Annotate(annotate::AnnotateArgs),
+    Completion(completion::CompletionArgs),
+    #[command(name = "api-resources")]
+    ApiResources(api_resources::ApiResourcesArgs),
+    #[command(name = "api-versions")]
+    ApiVersions(api_resources::ApiVersionsArgs),
+    Config(config::ConfigArgs),
+    Version(version::VersionArgs),
+    /// Execute a command in a container (not offered yet)
+    Exec(unsupported::AnyArgs),
+    /// Attach to a running container (not offered yet)
+    Attach(unsupported::AnyArgs),
+    /// Forward local ports to a pod (not offered yet)
+    #[command(name = "port-forward")]
+    PortForward(unsupported::AnyArgs),
+    /// Copy files to and from containers (not offered yet)
+    Cp(unsupported::AnyArgs),
+    /// Display resource usage (not offered yet)
+    Top(unsupported::AnyArgs),
+    /// Debug workloads and nodes (not offered yet)
+    Debug(unsupported::AnyArgs),
+    /// Diff the live version against a would-be applied version (not offered yet)
+    Diff(unsupported::AnyArgs),
+    /// Auto-scale a deployment (not offered yet)
+    Autoscale(unsupported::AnyArgs),
+    /// Build a kustomization target (not offered yet)
+    Kustomize(unsupported::AnyArgs),
+}
