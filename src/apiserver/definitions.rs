@@ -12,7 +12,7 @@ mod naming;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,10 @@ use client::{Informers, ObjectApi, ObjectRef, WorkQueue};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use supervisor::{OnExit, Stage};
 
+use self::naming::{Held, Named};
 use crate::cache::{Filter, Start};
 use crate::printers::{items, text};
 use crate::registry::{Registry, time};
@@ -53,7 +55,10 @@ pub(crate) fn set_condition(definition: &mut Value, condition: &Condition<'_>) -
     let mut all = items(definition, "status.conditions").to_vec();
     let old = all.iter().position(|one| one["type"] == condition.kind);
     let since = match old {
-        Some(at) if all[at]["status"] == status => all[at]["lastTransitionTime"].clone(),
+        // One without a time, which others may write, would never be the same as what is stored of it.
+        Some(at) if all[at]["status"] == status && all[at]["lastTransitionTime"].is_string() => {
+            all[at]["lastTransitionTime"].clone()
+        }
         _ => json!(time(Timestamp::now())),
     };
     let new = json!({
@@ -71,9 +76,12 @@ pub(crate) fn set_condition(definition: &mut Value, condition: &Condition<'_>) -
 
 /// What is served of a definition.
 struct Kind {
+    uid: String,
+    /// Those that it is served under.
+    names: Value,
     rows: Vec<Arc<KindRow>>,
-    /// What it was made from: nothing is made anew while this is the same.
-    from: Value,
+    /// A hash of what it was made from: nothing is made anew while that is the same.
+    from: [u8; 32],
 }
 
 /// The loop's state.
@@ -82,9 +90,12 @@ pub(crate) struct Definitions {
     api: Arc<dyn ObjectApi>,
     stage: Stage,
     queue: WorkQueue<String>,
-    /// By name of the definition.
-    kinds: Mutex<HashMap<String, Kind>>,
+    /// By group, then by name of the definition. This, and no status, says who holds which names.
+    kinds: Mutex<HashMap<String, HashMap<String, Kind>>>,
 }
+
+/// For whom the loop's heavy work is done.
+const USER: &str = "system:apiserver";
 
 /// How soon a deletion is looked at again whose instances cannot be watched.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -98,12 +109,22 @@ pub(crate) fn start(registry: &Arc<Registry>, api: Arc<dyn ObjectApi>, stage: &S
         queue: WorkQueue::new("custom resource definitions"),
         kinds: Mutex::default(),
     });
-    for object in registry.caches.list(&ROW, None) {
-        let served = object.tree().map_err(ApiError::internal).and_then(|definition| {
-            if definitions.is_served(&definition) { definitions.serve(&definition) } else { Ok(()) }
-        });
-        if let Err(error) = served {
-            tracing::error!(definition = object.name(), %error, "a custom resource is not served");
+    let mut stored: Vec<Value> =
+        registry.caches.list(&ROW, None).iter().filter_map(|object| object.tree().ok()).collect();
+    // Where two claim the same, the older one has it.
+    let age =
+        |one: &Value| ["creationTimestamp", "name"].map(|part| text(&one["metadata"], part).to_string());
+    stored.sort_by_cached_key(age);
+    for mut definition in stored.into_iter().filter(|one| is_true(one, "Established")) {
+        let had = definition["status"]["acceptedNames"].take();
+        let named = definitions.name(&definition, &had);
+        if !named.suffices(&definition) {
+            continue;
+        }
+        definition["status"]["acceptedNames"] = named.accepted;
+        if let Err(error) = definitions.serve(&definition) {
+            let name = text(&definition, "metadata.name");
+            tracing::error!(definition = name, %error, "a custom resource is not served");
         }
     }
     let informer = Informers::new(api, stage.clone()).untyped(&ROW);
@@ -115,6 +136,12 @@ pub(crate) fn start(registry: &Arc<Registry>, api: Arc<dyn ObjectApi>, stage: &S
     });
 }
 
+fn hash_of<const N: usize>(parts: [&Value; N]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part.to_string()));
+    hash.finalize().into()
+}
+
 impl Definitions {
     async fn sync(&self, name: &str) -> Result<Option<Duration>, ApiError> {
         let Some(object) = self.registry.caches.get(&ROW, None, name) else {
@@ -123,34 +150,34 @@ impl Definitions {
             self.reconsider(name);
             return Ok(None);
         };
-        let definition = object.tree().map_err(ApiError::internal)?;
-        if object.is_terminating() {
-            return self.clean_up(definition).await;
-        }
-        self.establish(definition).await?;
-        Ok(None)
+        // Large schemas are not read where everybody else has to wait.
+        let size = object.stored_bytes().len();
+        let work = async {
+            let definition = object.tree().map_err(ApiError::internal)?;
+            if object.is_terminating() {
+                return self.clean_up(definition).await;
+            }
+            self.establish(definition).await.map(|()| None)
+        };
+        self.registry.turns.run(USER, size, work).await
     }
 
     /// Accepts names, serves the kind, says so.
     async fn establish(&self, mut definition: Value) -> Result<(), ApiError> {
-        let others = self.others(&definition);
-        let resources = self.registry.resources.load();
-        let built_in = resources.built_in_group(text(&definition, "spec.group"));
-        let named = naming::names(&definition, others.iter(), built_in.map(Arc::as_ref));
+        let (named, established) = self.judge(&definition);
         let mut changed = definition["status"]["acceptedNames"] != named.accepted;
         definition["status"]["acceptedNames"] = named.accepted.clone();
         changed |= set_condition(&mut definition, &named.condition());
         changed |= approval::set_condition(&mut definition);
-        // Once established is always established, but for what can never be served.
-        let established = is_true(&definition, "Established") && built_in.is_none();
-        if named.all() || established {
+        if established {
             self.serve(&definition)?;
-        }
-        if named.all() && !established {
-            let (reason, message) = ("InitialNamesAccepted", "the initial names have been accepted");
-            let accepted = Condition { kind: "Established", holds: true, reason, message };
-            changed |= set_condition(&mut definition, &accepted);
-        } else if !established {
+            if !is_true(&definition, "Established") {
+                let (reason, message) = ("InitialNamesAccepted", "the initial names have been accepted");
+                let accepted = Condition { kind: "Established", holds: true, reason, message };
+                changed |= set_condition(&mut definition, &accepted);
+            }
+        } else {
+            self.withdraw(text(&definition, "metadata.name"));
             let (reason, message) = ("NotAccepted", "not all names are accepted");
             let refused = Condition { kind: "Established", holds: false, reason, message };
             changed |= set_condition(&mut definition, &refused);
@@ -161,21 +188,41 @@ impl Definitions {
         Ok(())
     }
 
-    /// Whether a definition is established, and in a group where that counts.
-    fn is_served(&self, definition: &Value) -> bool {
-        let group = text(definition, "spec.group");
-        is_true(definition, "Established") && self.registry.resources.load().built_in_group(group).is_none()
+    /// A definition's names, and whether it is to be served. What is served goes on being served, under the names that it
+    /// has; all others need all the names that they ask for, whatever their status says.
+    fn judge(&self, definition: &Value) -> (Named, bool) {
+        let had = self.names_served(definition);
+        let named = self.name(definition, had.as_ref().unwrap_or(&Value::Null));
+        let established = named.all() || had.is_some() && named.suffices(definition);
+        (named, established)
     }
 
-    /// Other definitions of the same group.
-    fn others(&self, definition: &Value) -> Vec<Value> {
+    /// The names that this very definition is served under.
+    fn names_served(&self, definition: &Value) -> Option<Value> {
+        let kinds = self.kinds.lock();
+        let kind = kinds.get(text(definition, "spec.group"))?.get(text(definition, "metadata.name"))?;
+        (kind.uid == text(definition, "metadata.uid")).then(|| kind.names.clone())
+    }
+
+    fn name(&self, definition: &Value, had: &Value) -> Named {
         let (name, group) = (text(definition, "metadata.name"), text(definition, "spec.group"));
+        let mut held = Held::default();
+        let mut served = HashSet::new();
+        if let Some(kinds) = self.kinds.lock().get(group) {
+            for (other, kind) in kinds.iter().filter(|(other, _)| *other != name) {
+                held.served(&kind.names);
+                served.insert(other.clone());
+            }
+        }
         let suffix = format!(".{group}");
         let all = self.registry.caches.list(&ROW, None).into_iter();
         all.filter(|other| other.name() != name && other.name().ends_with(&suffix))
+            .filter(|other| !served.contains(other.name()))
             .filter_map(|other| other.tree().ok())
             .filter(|other| text(other, "spec.group") == group)
-            .collect()
+            .for_each(|other| held.reserved(&other));
+        let resources = self.registry.resources.load();
+        naming::names(definition, had, held, resources.built_in_group(group).map(Arc::as_ref))
     }
 
     fn reconsider(&self, name: &str) {
@@ -199,24 +246,37 @@ impl Definitions {
 
     /// Puts the kind of a definition into what is served, or brings it up to date.
     fn serve(&self, definition: &Value) -> Result<(), ApiError> {
-        let name = text(definition, "metadata.name");
-        let from = json!([
-            definition["metadata"]["uid"],
-            definition["metadata"]["deletionTimestamp"],
-            definition["spec"],
-            definition["status"]["acceptedNames"],
+        let (name, group) = (text(definition, "metadata.name"), text(definition, "spec.group"));
+        let names = &definition["status"]["acceptedNames"];
+        let from = hash_of([
+            &definition["metadata"]["uid"],
+            &definition["metadata"]["deletionTimestamp"],
+            &definition["spec"],
+            names,
         ]);
-        let mut kinds = self.kinds.lock();
-        if kinds.get(name).is_some_and(|kind| kind.from == from) {
+        if self
+            .kinds
+            .lock()
+            .get(group)
+            .and_then(|kinds| kinds.get(name))
+            .is_some_and(|kind| kind.from == from)
+        {
             return Ok(());
         }
+        let schemas = self.registry.schemas.take(definition);
+        if !schemas.faults.is_empty() {
+            let (faults, first) = (schemas.faults.len(), schemas.faults[0].to_string());
+            tracing::warn!(definition = name, faults, first, "a stored definition would be refused now");
+        }
         let (caches, store) = (&self.registry.caches, self.registry.store.as_ref());
-        let resources = kind::resources(definition, &|row, strategy| {
+        let resources = kind::resources(definition, &schemas, &|row, strategy| {
             let cache = caches.add(row, strategy, store).map_err(crate::registry::store_error)?;
             cache.ok_or_else(|| ApiError::internal("a kind without storage"))
         })?;
         let rows: Vec<Arc<KindRow>> = resources.iter().map(|resource| resource.row.clone()).collect();
-        let before = kinds.insert(name.to_string(), Kind { rows: rows.clone(), from });
+        let uid = text(definition, "metadata.uid").to_string();
+        let kind = Kind { uid, names: names.clone(), rows: rows.clone(), from };
+        let before = self.kinds.lock().entry(group.to_string()).or_default().insert(name.to_string(), kind);
         self.registry.resources.change(|set| {
             let gone = before.iter().flat_map(|kind| &kind.rows);
             gone.filter(|old| !rows.iter().any(|row| row.version == old.version))
@@ -228,10 +288,21 @@ impl Definitions {
     }
 
     fn withdraw(&self, name: &str) {
-        let Some(kind) = self.kinds.lock().remove(name) else { return };
+        let Some(kind) = self.forget(name) else { return };
         self.registry.resources.change(|set| kind.rows.iter().for_each(|row| set.remove(row)));
         kind.rows.iter().for_each(|row| self.registry.caches.remove(row));
         tracing::debug!(definition = name, "custom resource withdrawn");
+    }
+
+    fn forget(&self, name: &str) -> Option<Kind> {
+        let (_, group) = name.split_once('.')?;
+        let mut kinds = self.kinds.lock();
+        let of_group = kinds.get_mut(group)?;
+        let kind = of_group.remove(name);
+        if of_group.is_empty() {
+            kinds.remove(group);
+        }
+        kind
     }
 
     /// Deletes the instances of a definition, then lets go of it.
@@ -251,10 +322,14 @@ impl Definitions {
             self.tell(&definition).await?;
             return Ok(None);
         }
-        let row = if self.is_served(&definition) {
+        let (named, established) = self.judge(&definition);
+        let row = if established {
             // Served as terminating: from now on nothing new is taken.
+            definition["status"]["acceptedNames"] = named.accepted;
             self.serve(&definition)?;
-            self.kinds.lock().get(&name).and_then(|kind| kind.rows.first().cloned())
+            let kinds = self.kinds.lock();
+            let kind = kinds.get(text(&definition, "spec.group")).and_then(|kinds| kinds.get(&name));
+            kind.and_then(|kind| kind.rows.first().cloned())
         } else {
             None
         };

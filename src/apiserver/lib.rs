@@ -22,6 +22,7 @@ mod limits;
 mod local;
 pub mod printers;
 pub mod registry;
+mod schemas;
 mod server;
 pub mod strategy;
 #[cfg(test)]

@@ -44,6 +44,7 @@ use crate::authn::Authenticator;
 use crate::authz::{Authorizer, OnResource};
 use crate::cache::{Caches, Entry};
 use crate::heavy::{HEAVY, Turns};
+use crate::schemas::SchemaMemo;
 use crate::strategy::{RequestContext, Strategy};
 
 pub(crate) use actions::{delete_options, propagation};
@@ -62,6 +63,7 @@ pub(crate) struct Registry {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) caches: Arc<Caches>,
     pub(crate) resources: ResourceSet,
+    pub(crate) schemas: SchemaMemo,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) turns: Arc<Turns>,
@@ -176,6 +178,7 @@ impl Registry {
             store,
             caches,
             resources,
+            schemas: SchemaMemo::default(),
         })
     }
 
@@ -188,19 +191,22 @@ impl Registry {
             now: Timestamp::now(),
             dry_run: call.dry_run == DryRun::All,
             caches: &*self.caches,
+            schemas: &self.schemas,
             config: &self.config,
         }
     }
 
     /// About how many bytes a write works on: its body and the object that is there. Rules are compared with those that
-    /// the user holds, which a small body can make long.
+    /// the user holds, patterns of a definition are compiled, and a definition can make much work of a few bytes of its
+    /// objects: small bodies of such kinds weigh more.
     pub(crate) fn weight(&self, call: &Call<'_>, name: Option<&str>, body: usize) -> usize {
-        if call.row().group == "rbac.authorization.k8s.io" {
+        let defines = call.row().group == "apiextensions.k8s.io" && call.subresource.is_none();
+        if defines || call.row().group == "rbac.authorization.k8s.io" {
             return HEAVY.max(body);
         }
         let cache = call.resource.cache().ok();
         let entry = name.zip(cache).and_then(|(name, cache)| cache.get(&call.key(name).ok()?));
-        body + entry.map_or(0, |entry| entry.object.stored_bytes().len())
+        call.resource.schema.weight(body + entry.map_or(0, |entry| entry.object.stored_bytes().len()))
     }
 
     /// The stored object, or 404.

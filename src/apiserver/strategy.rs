@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use crate::claims::{Claims, Records};
+use crate::schemas::SchemaMemo;
 
 /// Text that is either compiled in or comes from a definition.
 pub type Str = Cow<'static, str>;
@@ -45,6 +46,7 @@ pub struct RequestContext<'a> {
     pub now: Timestamp,
     pub dry_run: bool,
     pub caches: &'a dyn CachedObjects,
+    pub(crate) schemas: &'a SchemaMemo,
     pub config: &'a Config,
 }
 

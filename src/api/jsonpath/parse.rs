@@ -8,8 +8,12 @@ fn fail<T>(text: impl Into<String>) -> Result<T, JsonPathError> {
     Err(JsonPathError(text.into()))
 }
 
+/// How deep ranges and filters may nest. Nobody writes more than two; each level takes some of the stack.
+const MAX_DEPTH: usize = 32;
+
 struct Cursor<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 /// What an action turned out to be.
@@ -20,7 +24,7 @@ enum Action {
 }
 
 pub(super) fn template(text: &str) -> Result<Vec<Part>, JsonPathError> {
-    let mut cursor = Cursor { rest: text };
+    let mut cursor = Cursor { rest: text, depth: 0 };
     let parts = cursor.parts(false)?;
     Ok(parts)
 }
@@ -55,11 +59,20 @@ impl Cursor<'_> {
             self.rest = &self.rest[open + 1..];
             match self.action()? {
                 Action::Steps(steps) => parts.push(Part::Expression(steps)),
-                Action::Range(steps) => parts.push(Part::Range(steps, self.parts(true)?)),
+                Action::Range(steps) => {
+                    self.deeper()?;
+                    parts.push(Part::Range(steps, self.parts(true)?));
+                    self.depth -= 1;
+                }
                 Action::End if in_range => return Ok(parts),
                 Action::End => return fail("not in range, nothing to end"),
             }
         }
+    }
+
+    fn deeper(&mut self) -> Result<(), JsonPathError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { fail("ranges and filters are nested too deeply") } else { Ok(()) }
     }
 
     /// The inside of `{…}`, its closing brace included.
@@ -220,6 +233,7 @@ impl Cursor<'_> {
 
     /// After `[?(`: `LEFT [OPERATOR RIGHT])]`.
     fn filter(&mut self) -> Result<Step, JsonPathError> {
+        self.deeper()?;
         let mut depth = 1;
         let mut quote = None;
         let mut end = None;
@@ -246,10 +260,11 @@ impl Cursor<'_> {
         };
         let (left, operator, right) = split_comparison(inside);
         let step = Step::Filter {
-            left: expression(left)?,
+            left: expression(left, self.depth)?,
             operator: operator.to_string(),
-            right: if operator == "exists" { Vec::new() } else { expression(right)? },
+            right: if operator == "exists" { Vec::new() } else { expression(right, self.depth)? },
         };
+        self.depth -= 1;
         self.rest = rest;
         Ok(step)
     }
@@ -277,9 +292,9 @@ fn split_comparison(text: &str) -> (&str, &str, &str) {
 }
 
 /// An expression on its own, as in a filter.
-fn expression(text: &str) -> Result<Vec<Step>, JsonPathError> {
+fn expression(text: &str, depth: usize) -> Result<Vec<Step>, JsonPathError> {
     let closed = format!("{}}}", text.trim());
-    match (Cursor { rest: &closed }).action()? {
+    match (Cursor { rest: &closed, depth }).action()? {
         Action::Steps(steps) => Ok(steps),
         _ => fail(format!("invalid filter expression {text:?}")),
     }

@@ -129,3 +129,15 @@ fn a_path_of_others_has_an_end() {
     assert_eq!(path.first(&json!({"b": [{"a": 7}, {"a": 8}]}), 10_000).unwrap(), Some(json!(7)));
     assert_eq!(JsonPath::parse("{.none}").unwrap().first(&deep, 10).unwrap(), None);
 }
+
+/// Paths come from definitions, too: depth takes the stack, which no error can be caught from.
+#[test]
+fn what_nests_too_deeply_is_refused() {
+    for (one, end) in [("{range .a}", ""), ("{.a[?(@.b==", ""), ("{.a[?(@.b[?(", "")] {
+        let template = format!("{{.a}}{}{end}", one.repeat(200_000));
+        assert!(JsonPath::parse(&template).is_err());
+    }
+    let nested = |depth: usize| format!("{{.a{}@.x{}}}", "[?(@.b".repeat(depth), ")]".repeat(depth));
+    assert!(JsonPath::parse(&nested(20)).is_ok());
+    assert!(JsonPath::parse(&nested(100_000)).is_err());
+}

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::cache::KindCache;
 use crate::printers::{items, since, text};
 use crate::registry::{Backing, Conversion, FieldPath, Part, Resource, ScalePaths, Subresource};
+use crate::schemas::Schemas;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy};
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -25,27 +26,36 @@ const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 pub(super) type CacheOf<'a> = &'a dyn Fn(&KindRow, Arc<dyn Strategy>) -> Result<Arc<KindCache>, ApiError>;
 
 /// The resources of a definition whose names have been accepted.
-pub(super) fn resources(definition: &Value, cache_of: CacheOf<'_>) -> Result<Vec<Resource>, ApiError> {
+pub(super) fn resources(
+    definition: &Value,
+    schemas: &Schemas,
+    cache_of: CacheOf<'_>,
+) -> Result<Vec<Resource>, ApiError> {
     let versions = items(definition, "spec.versions");
     let storage = versions.iter().find(|version| version["storage"] == true);
     let Some(storage) = storage.map(|version| text(version, "name")) else {
         return Err(ApiError::internal("the definition has no storage version"));
     };
     let served = versions.iter().filter(|version| version["served"] == true);
-    served.map(|version| resource(definition, version, storage, versions.len() > 1, cache_of)).collect()
+    let all = served.map(|version| {
+        let schema = schemas.of(text(version, "name"));
+        let schema =
+            schema.ok_or_else(|| ApiError::internal("a version without a schema that can be read"))?;
+        resource(definition, version, schema, storage, cache_of)
+    });
+    all.collect()
 }
 
 fn resource(
     definition: &Value,
     version: &Value,
+    root: Arc<Structural>,
     storage: &str,
-    converted: bool,
     cache_of: CacheOf<'_>,
 ) -> Result<Resource, ApiError> {
     let row = row(definition, version, storage);
     let schema = &version["schema"]["openAPIV3Schema"];
-    let parsed = Structural::parse(schema, "openAPIV3Schema")
-        .map_err(|faults| ApiError::internal(format!("schema of {}: {} faults", row.kind, faults.len())))?;
+    let converted = items(definition, "spec.versions").len() > 1;
     let scale = &version["subresources"]["scale"];
     let path = |name: &str| FieldPath::parse(text(scale, name));
     let mut subresources = Vec::new();
@@ -64,7 +74,7 @@ fn resource(
     Ok(Resource {
         backing: Backing::Stored(cache_of(&row, strategy.clone())?),
         strategy,
-        schema: Arc::new(CustomSchema::new(&row.version, &row.kind, parsed)),
+        schema: Arc::new(CustomSchema::new(&row.version, &row.kind, root)),
         conversion: converted.then(|| Arc::new(Relabel) as Arc<dyn Conversion>),
         version: row.api_version(),
         stored_version: format!("{}/{storage}", row.group),

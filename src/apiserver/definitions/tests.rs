@@ -1,5 +1,8 @@
 //! Custom resources from their definition to their end, through the API in process.
 
+mod rules;
+mod trust;
+
 use api::kinds::{CUSTOM_RESOURCE_DEFINITION as DEFINITION, NAMESPACE};
 use api::{CreateOptions, ListOptions, UpdateOptions, WatchEvent, WatchOptions};
 use client::{ApiFor, ServedKinds};
@@ -176,7 +179,7 @@ async fn definitions_that_are_wrong_are_told_why() {
     for part in [
         r#"spec.scope: Unsupported value: "Everywhere": supported values: "Cluster", "Namespaced""#,
         "must have exactly one version marked as storage version",
-        r#"spec.versions[0].schema.openAPIV3Schema.properties[spec].type: Unsupported value: "thing""#,
+        r#"spec.validation.openAPIV3Schema.properties[spec].type: Unsupported value: "thing""#,
         r#"metadata.name: Invalid value: "others.example.com": must be spec.names.plural+"."+spec.group"#,
     ] {
         assert!(error.message().contains(part), "{part} is not in {error}");

@@ -179,7 +179,9 @@ fn step(
     if held && new["metadata"].get("deletionTimestamp").is_none() {
         set_deletion(&mut new, ctx.now, 0);
     }
-    strategy.mark_deleted(ctx, &mut new);
+    if old["metadata"].get("deletionTimestamp").is_none() {
+        strategy.mark_deleted(ctx, &mut new);
+    }
     Ok(if new == old { Step::Wait } else { Step::Mark(new) })
 }
 

@@ -43,6 +43,9 @@ enum Attempt {
 struct Current {
     entry: Arc<Entry>,
     tree: Value,
+    /// It was stored under a schema that knew more fields. They are gone from the tree, as if they had never been there:
+    /// nobody is told of unknown fields that he has not sent.
+    pruned: bool,
 }
 
 impl Registry {
@@ -59,13 +62,14 @@ impl Registry {
                 return self.update_of_nothing(call, name, source, options).await;
             };
             // Whoever changes managed fields by a patch needs to see them.
-            let tree = match &source {
+            let mut tree = match &source {
                 Source::Patch(patch) if managed::is_touched(patch) => {
                     call.resource.outward_tree(&entry.object).await?
                 }
                 _ => call.resource.outward_bare_tree(&entry.object).await?,
             };
-            let mut current = Current { entry, tree };
+            let pruned = call.resource.schema.prune(&mut tree);
+            let mut current = Current { entry, tree, pruned };
             call.take_warnings();
             let (new, explicit) =
                 self.proposed(call, name, &current, &mut source, options.field_validation)?;
@@ -259,7 +263,7 @@ impl Registry {
         }
         let lazy = owners.stay() && is_renewal(call, &new, old);
         // What changes nothing but times of managed fields is no change.
-        let same = owners.stay() && new == *old;
+        let same = owners.stay() && !current.pruned && new == *old;
         let mut bytes = owners.encode(call.resource.inward(new).await?)?;
         if same || bytes == object.stored_bytes() {
             return Ok(Attempt::Done(call.resource.outward(object.clone()).await?));

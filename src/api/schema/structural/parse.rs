@@ -66,6 +66,12 @@ impl Structural {
 impl Parser {
     /// Parses a schema; `status` tells whether its kind has a status subresource, which is checked by itself.
     pub fn parse(&mut self, schema: &Value, path: &Path<'_>, status: bool) -> Result<Structural, Faults> {
+        let (root, faults) = self.read(schema, path, status);
+        if faults.is_empty() { Ok(root) } else { Err(faults) }
+    }
+
+    /// What can be made of a schema whatever its faults are, unless there were too many nodes.
+    pub fn read(&mut self, schema: &Value, path: &Path<'_>, status: bool) -> (Structural, Faults) {
         (self.structural, self.faults, self.unreadable) = (Faults::new(), Faults::new(), false);
         let mut faults = Faults::new();
         if let Some(schema) = schema.as_object() {
@@ -84,7 +90,12 @@ impl Parser {
             faults.extend(sorted);
         }
         faults.extend(std::mem::take(&mut self.faults));
-        if faults.is_empty() { Ok(root) } else { Err(faults) }
+        (root, faults)
+    }
+
+    /// How many nodes there are by now.
+    pub fn nodes(&self) -> usize {
+        self.nodes
     }
 
     /// A fault of something that no schema may have.
@@ -107,7 +118,8 @@ impl Parser {
         self.fault(fault);
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether there were more nodes than a definition may have.
+    pub fn is_over(&self) -> bool {
         self.nodes > MAX_NODES
     }
 
