@@ -104,6 +104,10 @@ impl Strategy for Services {
         faults
     }
 
+    fn allows_create_on_update(&self) -> bool {
+        true
+    }
+
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
         api::validation::name_is_dns1035_label(name, prefix)
     }

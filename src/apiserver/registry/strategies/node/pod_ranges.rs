@@ -85,9 +85,13 @@ pub(crate) fn take(range: &Cidr, owner: &Owner, claims: &mut Claims) -> Result<(
 
 pub(super) fn claim(records: &dyn Records, new: &Value, old: Option<&Value>) -> Result<Claims, ApiError> {
     let mut claims = Claims::default();
-    let (had, has) = (old.map(ranges_of).unwrap_or_default(), ranges_of(new));
+    if old.is_some_and(|old| !ranges_of(old).is_empty()) {
+        // They stay; what else an update makes of them is for validation to refuse.
+        return Ok(claims);
+    }
+    let has = ranges_of(new);
     let owner = owner(new);
-    for (index, range) in has.iter().enumerate().filter(|(_, range)| !had.contains(range)) {
+    for (index, range) in has.iter().enumerate() {
         let refused = |why: String| {
             let fault = FieldError::invalid(format!("spec.podCIDRs[{index}]"), range.to_string(), why);
             ApiError::invalid(&NODE, text(new, "metadata.name"), vec![fault])
@@ -101,26 +105,20 @@ pub(super) fn claim(records: &dyn Records, new: &Value, old: Option<&Value>) -> 
         }
         take(range, &owner, &mut claims)?;
     }
-    give_back(records, &owner, had.iter().filter(|range| !has.contains(range)), &mut claims);
     Ok(claims)
 }
 
 pub(super) fn release(records: &dyn Records, old: &Value) -> Claims {
     let mut claims = Claims::default();
-    give_back(records, &owner(old), ranges_of(old).iter(), &mut claims);
-    claims
-}
-
-fn give_back<'a>(
-    records: &dyn Records,
-    owner: &Owner,
-    ranges: impl Iterator<Item = &'a Cidr>,
-    claims: &mut Claims,
-) {
-    for range in ranges {
-        let record = records.get(&key(range));
-        if let Some(record) = record.filter(|record| Owner::of(record).as_ref() == Some(owner)) {
+    let owner = owner(old);
+    for range in ranges_of(old) {
+        let record = records.get(&key(&range));
+        if let Some(record) = record.filter(|record| Owner::of(record).as_ref() == Some(&owner)) {
             claims.release(&record);
         }
     }
+    claims
 }
+
+#[cfg(test)]
+mod tests;

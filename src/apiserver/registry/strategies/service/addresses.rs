@@ -1,6 +1,7 @@
 //! Cluster IPs: those that a service asks for, and free ones for a service that leaves the choice to the server.
 //!
-//! An address is free if no `IPAddress` has its name. It is taken from a range (`ServiceCIDR`) that is ready; the claim
+//! An address is free if no `IPAddress` has its name, nor a service that is known has it: somebody may have deleted the
+//! former, and the repair may not have made it again yet. It is taken from a range (`ServiceCIDR`) that is ready; the claim
 //! holds only while that range is as it was, so no address is taken from a range that is being deleted.
 
 use std::net::IpAddr;
@@ -47,7 +48,7 @@ pub(super) fn claim(
         let asked = addresses.get(index).map(String::as_str).unwrap_or("");
         let (address, from) = if asked.is_empty() {
             let Some(family) = families.get(index).filter(|family| is_configured(ctx, family)) else { break };
-            let free = |address: IpAddr| records.get(&ip_address::key(address)).is_none();
+            let free = |address: IpAddr| is_free(ctx, records, address);
             let Some(found) = find_free(&ranges, family, &free) else { return Err(full(new)) };
             found
         } else {
@@ -109,10 +110,12 @@ fn check_asked<'a>(
         |why: &str| refused("spec.clusterIPs".to_string(), format!("failed to allocate IP {address}: {why}"));
     let from = ranges.iter().find(|from| from.range.holds_service_address(address));
     let from = from.ok_or_else(|| failed("the provided network does not match the current range"))?;
-    match records.get(&ip_address::key(address)) {
-        None => Ok(from),
-        Some(_) => Err(failed("provided IP is already allocated")),
-    }
+    if is_free(ctx, records, address) { Ok(from) } else { Err(failed("provided IP is already allocated")) }
+}
+
+fn is_free(ctx: &RequestContext<'_>, records: &dyn Records, address: IpAddr) -> bool {
+    records.get(&ip_address::key(address)).is_none()
+        && ctx.caches.indexed(&SERVICE, "spec.clusterIP", &address.to_string()).is_empty()
 }
 
 fn full(new: &Value) -> ApiError {

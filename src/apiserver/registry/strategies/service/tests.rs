@@ -378,3 +378,34 @@ async fn node_ports_are_shared_and_refused_as_upstream_does() {
     assert!(taken.message().ends_with("provided port is already allocated"), "{taken}");
     h.stop().await;
 }
+
+#[tokio::test]
+async fn an_address_that_lost_its_object_is_not_given_to_another() {
+    let mut config = crate::testing::config();
+    config.service_cidr = "10.43.0.0/30".into();
+    let h = Harness::with(config).await;
+    // Two addresses: one is the `kubernetes` service's.
+    create(&h, service("a", json!({}))).await.unwrap();
+    // Past the API server, so that nobody is told and repairs it.
+    let key = IP_ADDRESS.storage_key(None, "10.43.0.2").unwrap();
+    let mut claims = crate::claims::Claims::default();
+    claims.release(&h.server.registry.records().get(&key).unwrap());
+    let txn = embedded_store::Txn { success: claims.writes().to_vec(), ..embedded_store::Txn::default() };
+    embedded_store::Store::txn(&*h.store, txn).await.unwrap();
+    for asked in [json!({}), json!({"clusterIP": "10.43.0.2"})] {
+        create(&h, service("b", asked)).await.unwrap_err();
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_of_nothing_makes_a_service_with_its_claims() {
+    let h = Harness::start().await;
+    let (at, options) = (ObjectRef::new(HERE, "a"), UpdateOptions::default());
+    let made = h.api.update(&SERVICE, at, service("a", json!({"type": "NodePort"})), &options).await.unwrap();
+    let spec = made.tree().unwrap()["spec"].clone();
+    let want =
+        [spec["clusterIP"].as_str().unwrap(), &number(&spec["ports"][0]["nodePort"])].map(str::to_string);
+    assert_eq!(claimed(&h).await, want);
+    h.stop().await;
+}
