@@ -28,7 +28,7 @@ pub use cluster::{Agent, Cluster, Options, binary, kubectls};
 pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
 pub use machine::{Distribution, Machine};
-pub use network::Network;
+pub use network::{Network, fetch, in_namespace, namespace_of};
 pub use outcome::{Outcome, eventually, run};
 pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
 pub use traces::Traces;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
 use kubelet::SysctlAllowlist;
+use network::NodePortAddresses;
 use supervisor::{ConnectionLimits, OnExit, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,6 +69,15 @@ pub struct NodeArgs {
     /// Give containers without a seccomp profile the runtime's default one
     #[arg(long, env = "MINIK8S_SECCOMP_DEFAULT")]
     pub seccomp_default: bool,
+    /// Addresses that node ports are served on: `primary` (that of the node), or ranges of the machine's; may be repeated
+    #[arg(
+        long,
+        visible_alias = "nodeport-addresses",
+        env = "MINIK8S_NODE_PORT_ADDRESSES",
+        value_name = "CIDR|primary",
+        value_delimiter = ','
+    )]
+    pub node_port_addresses: Vec<String>,
     #[command(flatten)]
     pub connections: ConnectionArgs,
 }
@@ -144,6 +154,24 @@ impl NodeArgs {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         SysctlAllowlist::new(&self.allowed_unsafe_sysctls, &kernel)
             .map_err(|error| Problem::new("allow unsafe sysctls", error, "correct --allowed-unsafe-sysctls"))
+    }
+
+    /// Where node ports are served.
+    pub fn node_ports(&self) -> Result<NodePortAddresses, Problem> {
+        let given = &self.node_port_addresses;
+        if given.is_empty() || given.iter().all(|text| text == "primary") {
+            return Ok(NodePortAddresses::Primary);
+        }
+        let parse = |text: &String| {
+            text.parse().map_err(|error| {
+                Problem::new(
+                    format!("serve node ports on {text:?}"),
+                    error,
+                    "correct --node-port-addresses: `primary`, or ranges such as 192.0.2.0/24",
+                )
+            })
+        };
+        given.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Within)
     }
 
     pub fn runtime_endpoint(&self) -> Option<PathBuf> {
@@ -268,6 +296,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
     let sysctls = arguments.node.sysctls()?;
     let connections = arguments.node.connections.limits()?;
+    let node_ports = arguments.node.node_ports()?;
     tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
 
     let supervisor = Supervisor::new();
@@ -307,6 +336,8 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         cluster_cidr: membership.settings.cluster_cidr.clone(),
         cluster_dns: membership.settings.cluster_dns.clone(),
         cluster_domain: membership.settings.cluster_domain.clone(),
+        runs_proxy: membership.settings.runs("proxy"),
+        node_ports,
         container_runtime_endpoint: arguments.node.runtime_endpoint(),
         sysctls,
         seccomp_default: arguments.node.seccomp_default,

@@ -36,6 +36,9 @@ pub struct ClusterSettings {
     pub cluster_cidr: String,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Parts of a node that the cluster does without, by their names for `--disable`.
+    #[serde(default)]
+    pub disabled: Vec<String>,
     /// CA of client certificates, which the kubelet checks the API server's against.
     #[serde(rename = "client-ca.crt")]
     pub client_ca_pem: String,
@@ -52,10 +55,16 @@ impl ClusterSettings {
             ("cluster-cidr".to_string(), self.cluster_cidr.clone()),
             ("cluster-dns".to_string(), dns.join(",")),
             ("cluster-domain".to_string(), self.cluster_domain.clone()),
+            ("disabled".to_string(), self.disabled.join(",")),
             ("client-ca.crt".to_string(), self.client_ca_pem.clone()),
         ]);
         data.extend(self.kubelet_ca_pem.clone().map(|pem| ("kubelet-ca.crt".to_string(), pem)));
         data
+    }
+
+    /// Whether nodes have a part.
+    pub fn runs(&self, part: &str) -> bool {
+        !self.disabled.iter().any(|name| name == part)
     }
 
     fn from_data(map: &ConfigMap) -> Option<Self> {
@@ -65,6 +74,10 @@ impl ClusterSettings {
             cluster_cidr: data.get("cluster-cidr")?.clone(),
             cluster_dns: dns.map(str::parse).collect::<Result<_, _>>().ok()?,
             cluster_domain: data.get("cluster-domain")?.clone(),
+            disabled: data
+                .get("disabled")
+                .map(|all| all.split(',').filter(|name| !name.is_empty()).map(str::to_string).collect())
+                .unwrap_or_default(),
             client_ca_pem: data.get("client-ca.crt")?.clone(),
             kubelet_ca_pem: data.get("kubelet-ca.crt").cloned(),
         })
@@ -384,6 +397,7 @@ mod tests {
             cluster_cidr: "10.42.0.0/16".into(),
             cluster_dns: vec!["10.43.0.10".parse().unwrap()],
             cluster_domain: "cluster.local".into(),
+            disabled: vec!["proxy".into()],
             client_ca_pem: "PEM".into(),
             kubelet_ca_pem: Some("OTHER PEM".into()),
         };

@@ -3,7 +3,7 @@
 //! Started as three stages, so that stopping goes the other way round: the kubelet first, containerd last. Pods stay.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use client::{Informers, ObjectApi};
 use k8s_openapi::api::core::v1::Taint;
 pub use kubelet::KubeletHandle as Kubelet;
 use kubelet::SysctlAllowlist;
-use network::PluginDirectory;
+use network::{NodePortAddresses, PluginDirectory, ProxyConfig};
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use supervisor::{Clock, ConnectionLimits, OnExit, Stage, Supervisor};
@@ -45,6 +45,9 @@ pub struct NodeConfig {
     pub cluster_cidr: String,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Packets to services are led to their endpoints by this process.
+    pub runs_proxy: bool,
+    pub node_ports: NodePortAddresses,
     /// A runtime that somebody else runs.
     pub container_runtime_endpoint: Option<PathBuf>,
     /// Sysctls that pods may set.
@@ -92,6 +95,7 @@ pub async fn start(
     let network_stage = supervisor.stage("network");
     network::start(
         network_config(&config),
+        proxy_config(&config).as_ref(),
         &Informers::new(network_api, network_stage.clone()),
         &network_stage,
     );
@@ -126,6 +130,19 @@ pub async fn start(
 
 fn containerd_log(instance: &Instance) -> PathBuf {
     instance.agent_dir().join("containerd.log")
+}
+
+/// kube-proxy's ports: health for everybody, metrics for the machine.
+const PROXY_HEALTH: u16 = 10256;
+const PROXY_METRICS: u16 = 10249;
+
+fn proxy_config(config: &NodeConfig) -> Option<ProxyConfig> {
+    config.runs_proxy.then(|| ProxyConfig {
+        node_ip: config.node_ip.clone(),
+        node_ports: config.node_ports.clone(),
+        health_address: Some(SocketAddr::new(config.bind_address, PROXY_HEALTH)),
+        metrics_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PROXY_METRICS)),
+    })
 }
 
 /// Names and places of the pod network.

@@ -25,7 +25,7 @@ pub enum NetworkError {
         #[source]
         source: Box<rtnetlink::Error>,
     },
-    #[error("{0:?} is not an IPv4 range")]
+    #[error("{0:?} is not a range of addresses")]
     Range(String),
 }
 

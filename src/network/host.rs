@@ -1,13 +1,14 @@
 //! The machine's network as this crate changes it: programs that take scripts (`nft`, iptables), switches of the kernel, routes
 //! and interfaces. [`Linux`] is the real one; tests write down what was asked for, in order.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use client::BoxFuture;
 
 use crate::error::NetworkError;
-use crate::{command, netlink};
+use crate::nfnetlink::Flows;
+use crate::{command, netlink, proxy};
 
 /// The answer to a change, while it is being made.
 pub(crate) type HostCall<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
@@ -23,6 +24,10 @@ pub(crate) trait Host: Send + Sync {
     fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()>;
     /// Removes an interface; that there is none is fine.
     fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()>;
+    /// All addresses of the machine.
+    fn addresses(&self) -> HostCall<'_, Vec<IpAddr>>;
+    /// Ends the UDP flows of these frontends that lead to none of their endpoints; how many there were.
+    fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize>;
 }
 
 /// The machine that we run on.
@@ -53,5 +58,13 @@ impl Host for Linux {
 
     fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()> {
         Box::pin(netlink::remove_link(name))
+    }
+
+    fn addresses(&self) -> HostCall<'_, Vec<IpAddr>> {
+        Box::pin(netlink::addresses())
+    }
+
+    fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {
+        proxy::forget_stale_flows(is_v4, flows)
     }
 }

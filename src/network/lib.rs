@@ -3,7 +3,8 @@
 //! Pods sit on a bridge made by the standard CNI plugins, with addresses of the node's `spec.podCIDR`. Other nodes' pods are
 //! reached by plain routes through their `InternalIP`, which needs one network between the nodes. What the kernel
 //! keeps is named after the instance, so that clean-up touches nothing else. Each part ([`parts`]) is a loop of its own
-//! over one trait for the machine ([`host`]). Overlays, the service proxy, DNS and network policy are absent so far.
+//! over one trait for the machine ([`host`]). Services are led to their endpoints by [`proxy`]. Overlays, DNS and network
+//! policy are absent so far.
 
 mod addresses;
 mod boot;
@@ -15,10 +16,14 @@ mod forward;
 mod host;
 mod masquerade;
 mod netlink;
+mod nfnetlink;
 mod parts;
 mod pod_network;
+mod proxy;
 mod range;
 mod routes;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -39,16 +44,31 @@ pub use boot::forget_last_boot;
 pub use cni::PluginDirectory;
 pub use config::Config;
 pub use error::NetworkError;
+pub use proxy::{AddressRange, NodePortAddresses, ProxyConfig};
 
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
 /// (upstream's `system:kube-proxy` may).
-pub fn start(config: Config, informers: &Informers, stage: &Stage) {
+/// Without `proxy`, somebody else leads packets to services: rules of an earlier run are removed.
+pub fn start(config: Config, proxy: Option<&ProxyConfig>, informers: &Informers, stage: &Stage) {
     let host: Arc<dyn Host> = Arc::new(Linux);
     let nodes = informers.of::<Node>();
     let pod_network = PodNetwork { host: host.clone(), config: config.clone(), applied: None };
     keep_part(pod_network, &nodes, stage);
     keep_part(Forwarding { host: host.clone(), config: config.clone() }, &nodes, stage);
-    keep_part(Routes::new(host, &config), &nodes, stage);
+    keep_part(Routes::new(host.clone(), &config), &nodes, stage);
+    match proxy {
+        Some(proxy) => proxy::start(&host, &config, proxy, Vec::new(), informers, stage),
+        None => {
+            stage.spawn_cancellable("network: no service proxy", OnExit::Done, async move {
+                if let Err(error) = proxy::remove(&*host, &config.table).await {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "rules of services stay, though the proxy is switched off"
+                    );
+                }
+            });
+        }
+    }
 }
 
 /// Runs one part as a task of its own, which looks whenever a node's address or range has changed.
@@ -75,6 +95,7 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
     let host = &Linux;
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
+    left.extend(said(proxy::remove(host, &config.table).await));
     left.extend(said(masquerade::remove(host, &config.table).await));
     left.extend(said(forward::remove(host, &config.table).await));
     left.extend(said(cni::remove_port_mappings(host, &config.network_name).await));

@@ -1,8 +1,9 @@
 //! Routes and interfaces over netlink. Each call has a connection of its own: they are rare.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, RouteMessageBuilder};
 
@@ -50,6 +51,30 @@ pub(crate) async fn remove_link(name: &str) -> Result<(), NetworkError> {
         program: format!("removing interface {name}"),
         message: error.to_string(),
     })
+}
+
+/// Every address of this network namespace.
+pub(crate) async fn addresses() -> Result<Vec<IpAddr>, NetworkError> {
+    let listed = connected(|handle| async move {
+        let messages: Vec<_> = handle.address().get().execute().try_collect().await?;
+        Ok::<_, rtnetlink::Error>(messages)
+    });
+    let messages = listed.await?.map_err(|error| NetworkError::Failed {
+        program: "listing addresses".to_string(),
+        message: error.to_string(),
+    })?;
+    let attributes = messages.into_iter().flat_map(|message| message.attributes);
+    // Of a link with two ends, `Address` is the other end's.
+    let mut found: Vec<IpAddr> = attributes
+        .filter_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(address),
+            AddressAttribute::Address(IpAddr::V6(address)) => Some(IpAddr::V6(address)),
+            _ => None,
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 /// No such route, no such device, no such process (what the kernel says of a missing route).

@@ -75,7 +75,7 @@ pub(crate) struct ServerArgs {
     /// Run no node here: control plane only
     #[arg(long, env = "MINIK8S_DISABLE_AGENT")]
     pub(crate) disable_agent: bool,
-    /// Leave out a component (scheduler, controllers); may be repeated
+    /// Leave out a component (scheduler, controllers, proxy); may be repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
     /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that is free]
@@ -143,7 +143,17 @@ pub(crate) struct ClusterNetwork {
     pub(crate) kubernetes_ip: IpAddr,
 }
 
-const COMPONENTS: &[&str] = &["scheduler", "controllers"];
+/// What can be left out. The second list is what nodes are told of.
+const COMPONENTS: &[&str] = &["scheduler", "controllers", "proxy"];
+const NODE_COMPONENTS: &[&str] = &["proxy"];
+
+/// The component's own name, where others know it by another.
+fn canonical(name: &str) -> &str {
+    match name {
+        "kube-proxy" => "proxy",
+        name => name,
+    }
+}
 
 impl ServerArgs {
     /// Nothing works if nobody gets a turn.
@@ -229,7 +239,7 @@ impl ServerArgs {
     /// Whether a component is to run; an unknown name among the disabled ones is a mistake.
     pub(crate) fn check_disabled(&self) -> Result<(), Problem> {
         for name in &self.disable {
-            if !COMPONENTS.contains(&name.as_str()) {
+            if !COMPONENTS.contains(&canonical(name)) {
                 let near =
                     nearest(name, COMPONENTS.iter().copied()).map(|near| format!("did you mean {near}? "));
                 let advice =
@@ -241,7 +251,12 @@ impl ServerArgs {
     }
 
     pub(crate) fn runs(&self, component: &str) -> bool {
-        !self.disable.iter().any(|name| name == component)
+        !self.disable.iter().any(|name| canonical(name) == component)
+    }
+
+    /// Parts of nodes that are left out in the whole cluster.
+    pub(crate) fn disabled_on_nodes(&self) -> Vec<String> {
+        NODE_COMPONENTS.iter().filter(|part| !self.runs(part)).map(|part| part.to_string()).collect()
     }
 
     /// The machine's address. Only a control plane without a node can do without a route.
@@ -305,6 +320,9 @@ mod tests {
     #[test]
     fn only_components_can_be_disabled() {
         assert!(!args(&["--disable", "scheduler"]).runs("scheduler"));
+        let others = args(&["--disable", "kube-proxy,scheduler"]);
+        assert!(others.check_disabled().is_ok());
+        assert_eq!(others.disabled_on_nodes(), ["proxy"]);
         let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
         assert!(refused.contains("did you mean scheduler?"), "{refused}");
     }

@@ -50,6 +50,7 @@ impl Plan {
         arguments.node.labels()?;
         arguments.node.taints()?;
         arguments.node.sysctls()?;
+        arguments.node.node_ports()?;
         if !arguments.disable_agent {
             machine::require_root("minik8s server")?;
         }

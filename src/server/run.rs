@@ -223,6 +223,7 @@ fn settings(plan: &Plan, pki: &Pki) -> ClusterSettings {
         cluster_cidr: plan.network.cluster_cidr.to_string(),
         cluster_dns: vec![plan.network.cluster_dns],
         cluster_domain: plan.arguments.cluster_domain.clone(),
+        disabled: plan.arguments.disabled_on_nodes(),
         client_ca_pem: pki.client_ca.certificate_pem.clone(),
         kubelet_ca_pem: Some(pki.kubelet_ca.certificate_pem.clone()),
     }
@@ -360,6 +361,8 @@ async fn start_node(
         cluster_cidr: settings.cluster_cidr.clone(),
         cluster_dns: settings.cluster_dns.clone(),
         cluster_domain: settings.cluster_domain.clone(),
+        runs_proxy: settings.runs("proxy"),
+        node_ports: node.node_ports()?,
         container_runtime_endpoint: node.runtime_endpoint(),
         sysctls: node.sysctls()?,
         seccomp_default: node.seccomp_default,

@@ -1,10 +1,12 @@
 //! Network namespaces of the tests' own, with an address and a default route, linked in pairs.
 
-use std::fs::File;
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
@@ -91,6 +93,50 @@ impl Network {
         command.arg("150").arg(program);
         command
     }
+}
+
+/// Does something in a network namespace, on a thread of its own that ends with it.
+pub fn in_namespace<T: Send + 'static>(path: &Path, task: impl FnOnce() -> T + Send + 'static) -> T {
+    let namespace = File::open(path).expect("the namespace");
+    let working = std::thread::spawn(move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).expect("the namespace");
+        task()
+    });
+    working.join().expect("an outcome")
+}
+
+/// What HTTP answers to a GET in a namespace, without its headers.
+pub fn fetch(path: &Path, address: &str, page: &str) -> io::Result<String> {
+    let (address, page) = (address.to_string(), page.to_string());
+    in_namespace(path, move || {
+        let limit = Duration::from_secs(5);
+        let address: SocketAddr = address.parse().expect("an address and a port");
+        let mut stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        write!(stream, "GET {page} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let answer = answer.replace("\r\n", "\n");
+        let (head, body) = answer.split_once("\n\n").unwrap_or((&answer, ""));
+        match head.split_whitespace().nth(1) {
+            Some("200") => Ok(body.trim_end().to_string()),
+            _ => Err(io::Error::other(answer)),
+        }
+    })
+}
+
+/// The namespace of a pod, by its address.
+pub fn namespace_of(address: &str) -> Option<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let own = format!("|-- {address}");
+    let has_it = |trie: String| {
+        let lines: Vec<&str> = trie.lines().map(str::trim).collect();
+        lines.windows(2).any(|pair| pair == [own.as_str(), "/32 host LOCAL"])
+    };
+    processes
+        .filter(|process| fs::read_to_string(process.join("net/fib_trie")).is_ok_and(has_it))
+        .map(|process| process.join("ns/net"))
+        .next()
 }
 
 impl Drop for Network {

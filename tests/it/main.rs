@@ -21,6 +21,7 @@ mod kubectl_versions;
 mod node;
 mod restart;
 mod s3;
+mod services;
 mod simulate;
 mod snapshot;
 mod status;

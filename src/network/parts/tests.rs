@@ -1,6 +1,5 @@
 //! What each part asks of the machine, in order, and that none waits for another.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -8,79 +7,10 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::config::Config;
-use crate::error::NetworkError;
 use crate::forward::Forwarding;
-use crate::host::Host;
 use crate::pod_network::PodNetwork;
 use crate::routes::Routes;
-
-/// Writes down what it is asked for, and fails where it is told to.
-#[derive(Default)]
-struct RecordingHost {
-    journal: Mutex<Vec<String>>,
-    /// How many of the next calls that begin so fail.
-    failures: Mutex<HashMap<&'static str, usize>>,
-    forwards: Mutex<bool>,
-    /// The machine's `filter` table.
-    filter: String,
-}
-
-impl RecordingHost {
-    fn call(&self, line: String) -> Result<(), NetworkError> {
-        let mut failures = self.failures.lock();
-        let failure = failures.iter_mut().find(|(start, left)| line.starts_with(**start) && **left > 0);
-        self.journal.lock().push(line);
-        match failure {
-            Some((start, left)) => {
-                *left -= 1;
-                Err(NetworkError::Failed { program: start.to_string(), message: "no".to_string() })
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn fail(&self, start: &'static str, times: usize) {
-        self.failures.lock().insert(start, times);
-    }
-
-    fn journal(&self) -> Vec<String> {
-        std::mem::take(&mut self.journal.lock())
-    }
-}
-
-fn now<'a, T: Send + 'a>(answer: Result<T, NetworkError>) -> HostCall<'a, T> {
-    Box::pin(std::future::ready(answer))
-}
-
-impl Host for RecordingHost {
-    fn run<'a>(&'a self, program: &'a str, arguments: &'a [&'a str], _: &'a str) -> HostCall<'a, String> {
-        let output = if program == "iptables-save" { self.filter.clone() } else { String::new() };
-        now(self.call(format!("{program} {}", arguments.join(" "))).map(|()| output))
-    }
-
-    fn sysctl(&self, path: &str) -> Result<String, NetworkError> {
-        self.call(format!("read {path}"))?;
-        Ok(if *self.forwards.lock() { "1" } else { "0" }.to_string())
-    }
-
-    fn set_sysctl(&self, path: &str, value: &str) -> Result<(), NetworkError> {
-        self.call(format!("write {path} {value}"))?;
-        *self.forwards.lock() = value == "1";
-        Ok(())
-    }
-
-    fn replace_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
-        now(self.call(format!("route {destination} via {gateway}")))
-    }
-
-    fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
-        now(self.call(format!("no route {destination} via {gateway}")))
-    }
-
-    fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()> {
-        now(self.call(format!("no link {name}")))
-    }
-}
+use crate::testing::RecordingHost;
 
 fn peer(number: u8, cidr: bool) -> Peer {
     Peer {
@@ -152,7 +82,7 @@ async fn one_node_that_cannot_be_reached_keeps_no_other_from_being() {
 async fn each_part_fails_alone_and_is_tried_again_ever_later() {
     let folder = tempfile::tempdir().unwrap();
     let filter = ":FORWARD DROP [0:0]\n".to_string();
-    let host = Arc::new(RecordingHost { filter, ..RecordingHost::default() });
+    let host = Arc::new(RecordingHost::with_filter(filter));
     host.fail("nft", usize::MAX);
     host.fail("iptables-restore", 2);
     let changed = Arc::new(Notify::new());

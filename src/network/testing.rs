@@ -1,0 +1,106 @@
+//! A machine that writes down what it is asked for.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use parking_lot::Mutex;
+
+use crate::error::NetworkError;
+use crate::host::{Host, HostCall};
+use crate::nfnetlink::Flows;
+
+/// Writes down what it is asked for, and fails where it is told to.
+#[derive(Default)]
+pub(crate) struct RecordingHost {
+    journal: Mutex<Vec<String>>,
+    /// How many of the next calls that begin so fail.
+    failures: Mutex<HashMap<&'static str, usize>>,
+    forwards: Mutex<bool>,
+    /// The machine's `filter` table.
+    filter: String,
+    /// What `nft` was told.
+    scripts: Mutex<Vec<String>>,
+    /// The flows that were looked through.
+    flows: Mutex<Vec<Flows>>,
+}
+
+impl RecordingHost {
+    pub(crate) fn with_filter(filter: String) -> Self {
+        RecordingHost { filter, ..RecordingHost::default() }
+    }
+
+    fn call(&self, line: String) -> Result<(), NetworkError> {
+        let mut failures = self.failures.lock();
+        let failure = failures.iter_mut().find(|(start, left)| line.starts_with(**start) && **left > 0);
+        self.journal.lock().push(line);
+        match failure {
+            Some((start, left)) => {
+                *left -= 1;
+                Err(NetworkError::Failed { program: start.to_string(), message: "no".to_string() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn fail(&self, start: &'static str, times: usize) {
+        self.failures.lock().insert(start, times);
+    }
+
+    pub(crate) fn journal(&self) -> Vec<String> {
+        std::mem::take(&mut self.journal.lock())
+    }
+
+    pub(crate) fn scripts(&self) -> Vec<String> {
+        std::mem::take(&mut self.scripts.lock())
+    }
+
+    pub(crate) fn flows(&self) -> Vec<Flows> {
+        std::mem::take(&mut self.flows.lock())
+    }
+}
+
+fn now<'a, T: Send + 'a>(answer: Result<T, NetworkError>) -> HostCall<'a, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+impl Host for RecordingHost {
+    fn run<'a>(&'a self, program: &'a str, arguments: &'a [&'a str], input: &'a str) -> HostCall<'a, String> {
+        if program == "nft" && !input.is_empty() {
+            self.scripts.lock().push(input.to_string());
+        }
+        let output = if program == "iptables-save" { self.filter.clone() } else { String::new() };
+        now(self.call(format!("{program} {}", arguments.join(" "))).map(|()| output))
+    }
+
+    fn sysctl(&self, path: &str) -> Result<String, NetworkError> {
+        self.call(format!("read {path}"))?;
+        Ok(if *self.forwards.lock() { "1" } else { "0" }.to_string())
+    }
+
+    fn set_sysctl(&self, path: &str, value: &str) -> Result<(), NetworkError> {
+        self.call(format!("write {path} {value}"))?;
+        *self.forwards.lock() = value == "1";
+        Ok(())
+    }
+
+    fn replace_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
+        now(self.call(format!("route {destination} via {gateway}")))
+    }
+
+    fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()> {
+        now(self.call(format!("no route {destination} via {gateway}")))
+    }
+
+    fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()> {
+        now(self.call(format!("no link {name}")))
+    }
+
+    fn addresses(&self) -> HostCall<'_, Vec<IpAddr>> {
+        now(self.call("addresses".to_string()).map(|()| Vec::new()))
+    }
+
+    fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {
+        self.flows.lock().push(flows);
+        now(self.call(format!("stale flows {is_v4}")).map(|()| 0))
+    }
+}

@@ -1,0 +1,191 @@
+//! Packets to services: from pods, from the node and from outside, with the rules that the node has made.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use minik8s_tests::{Cluster, eventually, fetch, namespace_of, run};
+
+/// A pod that says who it is and whom it sees.
+fn pod(name: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: web, own: {name}}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: web
+    image: busybox:test
+    command:
+    - sh
+    - -c
+    - |
+      mkdir -p /www/cgi-bin
+      printf '#!/bin/sh\necho; echo $(hostname) $REMOTE_ADDR\n' >/www/cgi-bin/who
+      chmod +x /www/cgi-bin/who
+      exec httpd -f -p 8080 -h /www
+    readinessProbe: {{httpGet: {{port: 8080, path: /cgi-bin/who}}, periodSeconds: 1}}
+---"#
+    )
+}
+
+/// Services of every kind.
+const SERVICES: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.43.1.1, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: own}
+spec: {clusterIP: 10.43.1.2, selector: {own: a}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {clusterIP: 10.43.1.3, sessionAffinity: ClientIP, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {type: NodePort, clusterIP: 10.43.1.4, selector: {app: nobody}, ports: [{port: 80, nodePort: 30004}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: NodePort, clusterIP: 10.43.1.5, externalIPs: [198.51.100.5], selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30005}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec: {type: NodePort, clusterIP: 10.43.1.6, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30006}]}
+"#;
+
+/// Names and clients' addresses of so many answers.
+fn answers(place: &Path, address: &str, count: usize) -> (BTreeSet<String>, BTreeSet<String>) {
+    let all = (0..count)
+        .map(|_| fetch(place, address, "/cgi-bin/who").unwrap_or_else(|error| panic!("{address}: {error}")));
+    all.map(|line| {
+        let (name, client) = line.split_once(' ').unwrap_or((&line, ""));
+        let client = client.trim_matches(['[', ']']).trim_start_matches("::ffff:");
+        (name.to_string(), client.to_string())
+    })
+    .unzip()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_string()).collect()
+}
+
+#[track_caller]
+fn refused(place: &Path, address: &str) {
+    let began = Instant::now();
+    let error = fetch(place, address, "/").expect_err("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}: {error}");
+    assert!(began.elapsed() < Duration::from_secs(2), "refused, not dropped");
+}
+
+fn address_of(cluster: &Cluster, pod: &str) -> String {
+    cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"]).ok()
+}
+
+fn tables(cluster: &Cluster) -> String {
+    run(cluster.network.command(0, "nft".as_ref()).args(["list", "tables"]), "").ok()
+}
+
+#[test]
+fn packets_find_the_endpoints_of_services() {
+    let mut cluster = Cluster::with_node();
+    cluster.kubectl_with(&["apply", "-f", "-"], &(pod("a") + &pod("b") + SERVICES)).ok();
+    cluster.wait_for_pod("a");
+    cluster.wait_for_pod("b");
+    let (a, b) = (address_of(&cluster, "a"), address_of(&cluster, "b"));
+    let pod: PathBuf = namespace_of(&a).expect("the pod's namespace");
+    let (host, outside) = (cluster.network.path(0), cluster.network.path(1));
+    eventually("both pods answer", Duration::from_secs(30), || {
+        let (names, _) = answers(&host, "10.43.1.1:80", 20);
+        if names == set(&["a", "b"]) { Ok(()) } else { Err(format!("{names:?}\n{}", cluster.log())) }
+    });
+
+    // From a pod its address is seen, also by endpoints on the same bridge.
+    let (names, clients) = answers(&pod, "10.43.1.1:80", 20);
+    assert_eq!(names, set(&["a", "b"]));
+    assert!(clients.contains(&a), "{clients:?}");
+    // A pod that reaches itself is seen as somebody else: else its answer would not come back.
+    let (names, clients) = answers(&pod, "10.43.1.2:80", 3);
+    assert_eq!(names, set(&["a"]));
+    assert!(!clients.contains(&a) && !clients.contains(&b), "{clients:?}");
+
+    let (names, _) = answers(&pod, "10.43.1.3:80", 10);
+    assert_eq!(names.len(), 1, "a client keeps its endpoint");
+    for place in [&pod, &host] {
+        refused(place, "10.43.1.4:80");
+        refused(place, "10.43.1.1:81");
+    }
+    refused(&outside, "192.168.77.1:30004");
+
+    // From outside: any endpoint, with the node's address; or this node's, with the client's own.
+    let (names, clients) = answers(&outside, "192.168.77.1:30005", 20);
+    assert_eq!(names, set(&["a", "b"]));
+    assert!(!clients.contains("192.168.77.2"), "{clients:?}");
+    let (names, clients) = answers(&outside, "192.168.77.1:30006", 20);
+    assert_eq!((names, clients), (set(&["a", "b"]), set(&["192.168.77.2"])));
+    assert_eq!(answers(&pod, "192.168.77.1:30006", 20).0, set(&["a", "b"]));
+    assert_eq!(answers(&outside, "198.51.100.5:80", 20).0, set(&["a", "b"]));
+
+    // The API server by the address that every client library in a pod uses.
+    let mut command = std::process::Command::new("nsenter");
+    command.arg(format!("--net={}", pod.display())).arg("--").arg(minik8s_tests::binary());
+    command.args(["kubectl", "--kubeconfig"]).arg(cluster.kubeconfig());
+    assert_eq!(
+        run(command.args(["--server", "https://10.43.0.1", "get", "--raw", "/readyz"]), "").ok(),
+        "ok"
+    );
+
+    // An endpoint that goes is not asked any more, not even by a client that would keep it: its first packet is sent again.
+    let table = format!("minik8s_{}_proxy", cluster.instance_suffix());
+    cluster.kubectl(&["delete", "pod", "b", "--timeout=30s"]).ok();
+    eventually("the endpoint is gone from the rules", Duration::from_secs(20), || {
+        let map = ["list", "map", "ip", table.as_str(), "endpoints"];
+        let rules = run(cluster.network.command(0, "nft".as_ref()).args(map), "").ok();
+        if rules.contains(&b) { Err(rules) } else { Ok(()) }
+    });
+    assert_eq!(answers(&pod, "10.43.1.1:80", 10).0, set(&["a"]));
+
+    assert_eq!(answers(&pod, "10.43.1.3:80", 3).0, set(&["a"]));
+
+    // Somebody flushes the table.
+    run(cluster.network.command(0, "nft".as_ref()).args(["flush", "table", "ip", &table]), "").ok();
+    eventually("the rules are back", Duration::from_secs(20), || {
+        fetch(&pod, "10.43.1.1:80", "/cgi-bin/who").map_err(|error| format!("{error}\n{}", cluster.log()))
+    });
+    run(cluster.network.command(0, "nft".as_ref()).args(["delete", "table", "ip", &table]), "").ok();
+    eventually("the table is back", Duration::from_secs(20), || {
+        fetch(&pod, "10.43.1.1:80", "/cgi-bin/who").map_err(|error| format!("{error}\n{}", cluster.log()))
+    });
+
+    // kube-proxy's ports.
+    let health = fetch(&outside, "192.168.77.1:10256", "/healthz").expect("healthy");
+    assert!(health.contains("\"nodeEligible\":true"), "{health}");
+    assert!(fetch(&outside, "192.168.77.1:10249", "/metrics").is_err(), "for the machine only");
+    let metrics = fetch(&host, "127.0.0.1:10249", "/metrics").expect("metrics");
+    assert!(
+        metrics.contains("kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}"),
+        "{metrics}"
+    );
+    assert_eq!(fetch(&host, "127.0.0.1:10249", "/proxyMode").expect("a mode"), "nftables");
+
+    // Killed, traffic goes on; switched off, nothing is left.
+    cluster.kill();
+    assert_eq!(answers(&pod, "10.43.1.1:80", 3).0, set(&["a"]));
+    cluster.add_flags(&["--disable", "kube-proxy"]);
+    cluster.start();
+    eventually("the table is gone", Duration::from_secs(20), || {
+        let all = tables(&cluster);
+        if all.contains(&table) { Err(all) } else { Ok(()) }
+    });
+}
