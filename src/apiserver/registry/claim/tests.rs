@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use api::kinds::{IP_ADDRESS, NODE, SERVICE};
+use api::kinds::{IP_ADDRESS, LEASE, NODE, SERVICE};
 use api::{ApiError, Cidr, CreateOptions, DeleteOptions, ListOptions, Object, Patch, UpdateOptions};
 use bytes::Bytes;
 use client::ObjectRef;
+use client::leader::Fence;
 use embedded_store::{MemoryStore, Op, Store, Txn};
 use futures::future::join_all;
 use rand::Rng;
@@ -220,6 +221,53 @@ async fn ranges_of_nodes_never_overlap() {
         pair.server(number + 1).delete(&NODE, None, &format!("n{number}")).await.unwrap();
     }
     assert_eq!(pair.claims().len(), 0);
+    pair.stop().await;
+}
+
+/// Writes under a term, while the term is renewed all the time: the Lease is one more compare, and neither hides the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_under_a_term_claim_like_others() {
+    let mut config = config();
+    config.node_ports = 30000..=30039;
+    let pair = Pair::start(config).await;
+    let spec = json!({"holderIdentity": "h", "leaseTransitions": 3, "leaseDurationSeconds": 15});
+    let lease = json!({"metadata": {"name": "l"}, "spec": spec});
+    pair.server(0).create(&LEASE, HERE, lease).await;
+    let fence = Fence { namespace: "default".into(), name: "l".into(), holder: "h".into(), transitions: 3 };
+    let fence = Arc::new(fence);
+    let fenced = [0, 1].map(|number| {
+        client::ApiFor::as_user(&*pair.server(number).server.fenced(fence.clone()), crate::testing::master())
+    });
+    let created = (0..40).map(|number| {
+        let api = fenced[number % 2].clone();
+        async move {
+            let body = json!({"metadata": {"name": format!("s{number}")},
+                "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+            let made = api.create(&SERVICE, HERE, body, &CreateOptions::default()).await.unwrap();
+            spec_of(&made)["ports"][0]["nodePort"].as_u64().unwrap()
+        }
+    });
+    let renewed = async {
+        for second in 0..40 {
+            let patch =
+                Patch::merge(json!({"spec": {"renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")}}));
+            let at = ObjectRef::new(HERE, "l");
+            pair.server(second).api.patch(&LEASE, at, patch, &UpdateOptions::default()).await.unwrap();
+        }
+    };
+    let (ports, ()) = futures::join!(join_all(created), renewed);
+    assert_eq!(ports.into_iter().collect::<HashSet<_>>().len(), 40);
+    // The term is over: nothing is written, and nothing is claimed.
+    let taken = Patch::merge(json!({"spec": {"holderIdentity": "other", "leaseTransitions": 4}}));
+    let at = ObjectRef::new(HERE, "l");
+    pair.server(0).api.patch(&LEASE, at, taken, &UpdateOptions::default()).await.unwrap();
+    let late = json!({"metadata": {"name": "late"}, "spec": {"ports": [{"port": 80}]}});
+    let refused = fenced[0].create(&SERVICE, HERE, late, &CreateOptions::default()).await.unwrap_err();
+    assert!(refused.is_conflict(), "{refused}");
+    let at = ObjectRef::new(HERE, "s0");
+    let refused = fenced[0].delete(&SERVICE, at, &DeleteOptions::default()).await.unwrap_err();
+    assert!(refused.is_conflict(), "{refused}");
+    assert_eq!((pair.claims().len(), pair.addresses().await.len()), (40, 41));
     pair.stop().await;
 }
 
