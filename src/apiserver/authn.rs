@@ -45,9 +45,9 @@ pub(crate) struct TokenUses {
 }
 
 impl Authenticator {
-    pub fn new(config: &Config, caches: Arc<Caches>) -> Result<Self, crate::StartError> {
+    pub fn new(config: &Config, caches: Arc<Caches>) -> Result<Self, crate::error::StartError> {
         let keys = jwt::Keys::new(&config.service_account_keys)
-            .map_err(|error| crate::StartError::Config(format!("service account keys: {error}")))?;
+            .map_err(|error| crate::error::StartError::Config(format!("service account keys: {error}")))?;
         let audiences = match config.service_account_keys.audiences.as_slice() {
             [] => vec![config.service_account_keys.issuer.clone()],
             given => given.to_vec(),

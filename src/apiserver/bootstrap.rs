@@ -13,7 +13,8 @@ use client::{ApiFor, ObjectApi, ObjectRef};
 use serde_json::{Value, json};
 
 use crate::authz::bootstrap as policy;
-use crate::server::{ApiServer, StartError};
+use crate::error::StartError;
+use crate::server::ApiServer;
 
 pub(crate) use service_range::follow as follow_service_range;
 

@@ -25,7 +25,7 @@ pub(crate) use levels::Request;
 use levels::{SHARES, classify};
 use seats::{Arrival, Place, Seats};
 
-use crate::limits::Limits;
+use crate::limits::{LARGEST_BODY, Limits};
 
 /// So many bytes of a body count as one seat more.
 const SEAT_BYTES: u64 = 150 * 1024;
@@ -100,7 +100,7 @@ impl Fairness {
             Kind::Endless => return self.stream(self.hasher.hash_one(&request.user.name)),
             Kind::Reads => (&self.readers, 1),
             Kind::Writes { body } => {
-                let body = body.unwrap_or(crate::http::LARGEST_BODY);
+                let body = body.unwrap_or(LARGEST_BODY as u64);
                 (&self.writers, 1 + usize::try_from(body / SEAT_BYTES).unwrap_or(usize::MAX - 1))
             }
         };

@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod discovery;
 mod gather;
+mod head;
 mod health;
 mod impersonate;
 mod listing;
@@ -39,7 +40,7 @@ use api::{ApiError, Identity};
 use axum::body::Body;
 use futures::FutureExt;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use serde_json::json;
 
 pub(crate) use connection::serve;
@@ -48,41 +49,13 @@ pub(crate) use metrics::Metrics;
 pub(crate) use peer::Peer;
 pub(crate) use reply::Reply;
 
+use head::{Head, Preferences};
+
 use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
 
-/// The largest body that is read.
-pub(crate) const LARGEST_BODY: u64 = body::LIMIT as u64;
 /// How long a request that is not a stream may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How a client wants its answer.
-pub(crate) struct Wish {
-    /// None if nothing that it accepts can be given.
-    pub(crate) accepted: Option<negotiate::Accepted>,
-    /// Indented.
-    pub(crate) pretty: bool,
-}
-
-/// A request without its body.
-pub(crate) struct Head<'a> {
-    pub(crate) parts: &'a Parts,
-    pub(crate) path: &'a str,
-    pub(crate) query: query::Query,
-    pub(crate) user: Arc<Identity>,
-    pub(crate) peer: &'a Arc<Peer>,
-    pub(crate) wish: &'a Wish,
-}
-
-impl Head<'_> {
-    pub(crate) fn header(&self, name: http::HeaderName) -> &str {
-        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
-    }
-
-    pub(crate) fn reads(&self) -> bool {
-        matches!(self.parts.method, Method::GET | Method::HEAD)
-    }
-}
 
 /// Answers one request, whatever happens.
 pub(crate) async fn handle(
@@ -91,7 +64,7 @@ pub(crate) async fn handle(
     request: Request<Body>,
 ) -> Response<Reply> {
     let in_flight = peer.vitals.begin();
-    let wish = Wish {
+    let preferences = Preferences {
         accepted: negotiate::choose(&negotiate::accept_header(request.headers())),
         pretty: answer::wants_pretty(request.uri().query(), request.headers()),
     };
@@ -100,18 +73,18 @@ pub(crate) async fn handle(
         tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
     let start = std::time::Instant::now();
     let mut seat = None;
-    let work = AssertUnwindSafe(dispatch(&server, &peer, &wish, request, &mut seat)).catch_unwind();
+    let work = AssertUnwindSafe(dispatch(&server, &peer, &preferences, request, &mut seat)).catch_unwind();
     let response = match tokio::time::timeout(PATIENCE, work).await {
-        Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &wish)),
+        Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &preferences)),
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
             let error =
                 ApiError::internal("this request caused apiserver to panic. Look in the logs for details.");
-            answer::status(&error, &wish)
+            answer::status(&error, &preferences)
         }
         Err(_) => {
             let error = ApiError::timeout("Timeout: request did not complete within the allotted timeout");
-            answer::status(&error, &wish)
+            answer::status(&error, &preferences)
         }
     };
     if let Some(line) = line {
@@ -124,7 +97,7 @@ pub(crate) async fn handle(
 async fn dispatch(
     server: &Arc<ApiServer>,
     peer: &Arc<Peer>,
-    wish: &Wish,
+    preferences: &Preferences,
     request: Request<Body>,
     seat: &mut Option<Seat>,
 ) -> Result<Response<Body>, ApiError> {
@@ -143,7 +116,7 @@ async fn dispatch(
     let caller = authenticate(server, peer, &parts)?;
     let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
-    let head = Head { parts: &parts, path, query, user, peer, wish };
+    let head = Head { parts: &parts, path, query, user, peer, preferences };
     if let Some(target) = route::parse(&server.registry.resources.load(), trimmed)? {
         let length = http_body::Body::size_hint(&body).exact();
         *seat = Some(resource::seat(server, &head, &target, length).await?);

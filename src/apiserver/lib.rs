@@ -13,6 +13,7 @@ pub mod cache;
 pub mod claims;
 mod config;
 mod definitions;
+mod error;
 mod fairness;
 mod heavy;
 mod http;
@@ -24,10 +25,12 @@ pub mod printers;
 pub mod registry;
 mod schemas;
 mod server;
+mod start;
 pub mod strategy;
 #[cfg(test)]
 mod testing;
 
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
+pub use error::StartError;
 pub use limits::{Limits, Patience};
-pub use server::{ApiServer, StartError};
+pub use server::ApiServer;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use supervisor::ConnectionLimits;
 
+/// Bytes of the largest body that is read, as upstream's.
+pub(crate) const LARGEST_BODY: usize = 3 * 1024 * 1024;
+
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub connections: ConnectionLimits,

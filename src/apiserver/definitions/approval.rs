@@ -4,7 +4,7 @@ use api::FieldError;
 use api::validation::Faults;
 use serde_json::Value;
 
-use super::Condition;
+use super::conditions::Condition;
 use crate::printers::text;
 
 const ANNOTATION: &str = "api-approved.kubernetes.io";
@@ -81,5 +81,5 @@ pub(super) fn set_condition(definition: &mut Value) -> bool {
         State::Bypassed => "UnapprovedAnnotation",
     };
     let (kind, holds) = ("KubernetesAPIApprovalPolicyConformant", state == State::Approved);
-    super::set_condition(definition, &Condition { kind, holds, reason, message: &message })
+    super::conditions::set_condition(definition, &Condition { kind, holds, reason, message: &message })
 }

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::Condition;
+use super::conditions::Condition;
 use crate::printers::{items, text};
 use crate::registry::Group;
 

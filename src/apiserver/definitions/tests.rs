@@ -8,6 +8,7 @@ use api::{CreateOptions, ListOptions, UpdateOptions, WatchEvent, WatchOptions};
 use client::{ApiFor, ServedKinds};
 use futures::StreamExt;
 
+use super::conditions::condition;
 use super::*;
 use crate::testing::Harness;
 

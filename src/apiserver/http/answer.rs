@@ -12,10 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusDetails;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::head::{Head, Preferences};
 use super::listing::{self, Listing, Outline};
 use super::negotiate::{self, Encoding, Form};
 use super::pretty::indented;
-use super::{Head, Wish, table};
+use super::table;
 use crate::heavy::Worker;
 
 /// A larger object is not copied for its reader.
@@ -54,11 +55,11 @@ pub(super) fn text(code: u16, text: String) -> Response<Body> {
 
 /// A document that has no kind of its own in the registry: discovery, version, Status.
 pub(super) fn json(code: u16, value: &impl Serialize, head: &Head<'_>) -> Response<Body> {
-    plain(code, value, head.wish)
+    plain(code, value, head.preferences)
 }
 
-fn plain(code: u16, value: &impl Serialize, wish: &Wish) -> Response<Body> {
-    let encoding = wish.accepted.map_or(Encoding::Json, |accepted| accepted.encoding);
+fn plain(code: u16, value: &impl Serialize, preferences: &Preferences) -> Response<Body> {
+    let encoding = preferences.accepted.map_or(Encoding::Json, |accepted| accepted.encoding);
     if encoding == Encoding::Yaml
         && let Ok(text) = serde_yaml::to_string(value)
     {
@@ -71,7 +72,7 @@ fn plain(code: u16, value: &impl Serialize, wish: &Wish) -> Response<Body> {
         return response(code, protobuf::MEDIA_TYPE, bytes);
     }
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
-    if wish.pretty {
+    if preferences.pretty {
         bytes = indented(&bytes);
     }
     bytes.push(b'\n');
@@ -79,8 +80,8 @@ fn plain(code: u16, value: &impl Serialize, wish: &Wish) -> Response<Body> {
 }
 
 /// A failed call.
-pub(super) fn status(error: &ApiError, wish: &Wish) -> Response<Body> {
-    let mut response = plain(error.code(), &status_body(error), wish);
+pub(super) fn status(error: &ApiError, preferences: &Preferences) -> Response<Body> {
+    let mut response = plain(error.code(), &status_body(error), preferences);
     if let Some(seconds) = error.status().details.as_ref().and_then(|details| details.retry_after_seconds)
         && let Ok(value) = HeaderValue::from_str(&seconds.to_string())
     {
@@ -174,11 +175,11 @@ pub(super) fn object(
     let accepted = accepted(head)?;
     if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         if object.json_len() > LARGE {
-            return Ok(response(code, JSON, listing::large(object, head.wish.pretty)));
+            return Ok(response(code, JSON, listing::large(object, head.preferences.pretty)));
         }
         let mut bytes = BytesMut::with_capacity(object.json_len() + 1);
         object.write_json(&mut bytes);
-        if head.wish.pretty {
+        if head.preferences.pretty {
             bytes = BytesMut::from(&indented(&bytes)[..]);
         }
         bytes.put_u8(b'\n');
@@ -196,11 +197,11 @@ pub(super) fn object(
         }
         Form::Metadata => table::partial(object)?,
     };
-    encoded(code, &tree, accepted.encoding, head.wish.pretty)
+    encoded(code, &tree, accepted.encoding, head.preferences.pretty)
 }
 
 pub(super) fn accepted(head: &Head<'_>) -> Result<negotiate::Accepted, ApiError> {
-    head.wish.accepted.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
+    head.preferences.accepted.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
 }
 
 pub(super) fn encoded(
@@ -266,6 +267,6 @@ pub(super) async fn list(
         Encoding::Yaml => YAML,
         Encoding::Protobuf => protobuf::MEDIA_TYPE,
     };
-    let pretty = head.wish.pretty && accepted.encoding == Encoding::Json;
+    let pretty = head.preferences.pretty && accepted.encoding == Encoding::Json;
     Ok(response(200, content_type, listing::list(listing, pretty).await?))
 }

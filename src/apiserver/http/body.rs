@@ -6,21 +6,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use super::Head;
+use super::head::Head;
 use super::negotiate::media_type;
-
-/// Upstream's limit.
-pub(super) const LIMIT: usize = 3 * 1024 * 1024;
+use crate::limits::LARGEST_BODY;
 
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
     application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 pub(super) async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, LIMIT).collect().await {
+    match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(ApiError::too_large(format!("Request entity too large: limit is {LIMIT}")))
+            Err(ApiError::too_large(format!("Request entity too large: limit is {LARGEST_BODY}")))
         }
         Err(error) => Err(ApiError::bad_request(format!("the request body could not be read: {error}"))),
     }

@@ -22,9 +22,10 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
 use supervisor::{CancellationToken, OnExit};
 
+use super::head::Head;
+use super::log;
 use super::reply::Unhurried;
 use super::route::Target;
-use super::{Head, log};
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
 

@@ -10,7 +10,8 @@ use http::{HeaderValue, Response};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Head, answer, negotiate, route};
+use super::head::Head;
+use super::{answer, negotiate, route};
 use crate::registry::{Group, Resource, Resources};
 use crate::server::ApiServer;
 

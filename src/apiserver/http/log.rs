@@ -9,8 +9,9 @@ use http::Response;
 use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::head::Head;
 use super::reply::Unhurried;
-use super::{Head, answer, connect};
+use super::{answer, connect};
 use crate::registry::Call;
 use crate::server::ApiServer;
 

@@ -8,7 +8,8 @@ use axum::body::Body;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response};
 
-use super::{Head, answer, route};
+use super::head::Head;
+use super::{answer, route};
 use crate::server::ApiServer;
 
 pub(super) fn answer(

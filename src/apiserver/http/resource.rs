@@ -7,8 +7,9 @@ use axum::body::Body;
 use http::header::USER_AGENT;
 use http::{Method, Response};
 
+use super::head::Head;
 use super::route::Target;
-use super::{Head, answer, body, connect, table, watch};
+use super::{answer, body, connect, table, watch};
 use crate::fairness::{self, Kind, Seat};
 use crate::heavy::{HEAVY, Worker};
 use crate::registry::{Call, Source, Subresource, delete_options, not_allowed};

@@ -6,7 +6,7 @@ use api::{ApiError, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Head;
+use super::head::Head;
 use crate::registry::Resource;
 use crate::strategy::{Column, Strategy};
 

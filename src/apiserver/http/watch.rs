@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use supervisor::CancellationToken;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::head::Head;
 use super::negotiate::{Accepted, Encoding, Form};
-use super::{Head, answer, table};
+use super::{answer, table};
 use crate::heavy::{HEAVY, Share, Worker};
 use crate::registry::{Due, Resource, Watch};
 

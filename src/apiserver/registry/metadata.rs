@@ -119,3 +119,12 @@ pub(super) fn validate_update(row: &KindRow, new: &Value, old: &Value) -> Faults
         (Err(faults), _) | (_, Err(faults)) => faults,
     }
 }
+
+/// A member of an object's metadata.
+pub(super) fn meta<'a>(tree: &'a Value, field: &str) -> &'a Value {
+    &tree["metadata"][field]
+}
+
+pub(super) fn meta_str<'a>(tree: &'a Value, field: &str) -> &'a str {
+    meta(tree, field).as_str().unwrap_or("")
+}

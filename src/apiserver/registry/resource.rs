@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::conversion::{Conversion, Events};
-use super::reviews::Review;
+use super::review::Review;
 use super::strategies;
 use super::subresource::Subresource;
 use crate::cache::{Caches, KindCache};

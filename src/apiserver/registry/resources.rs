@@ -14,6 +14,7 @@ use client::{Served, ServedKinds};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::errors::unknown;
 use super::resource::{Resource, built_in};
 use crate::cache::Caches;
 
@@ -197,9 +198,4 @@ impl ResourceSet {
 
 fn served(generation: u64, resources: &Resources) -> Served {
     Served::new(generation, resources.all().map(|resource| resource.row.clone()).collect())
-}
-
-/// The answer to paths and kinds that do not exist.
-pub(crate) fn unknown() -> ApiError {
-    ApiError::new(404, "NotFound", "the server could not find the requested resource")
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttribu
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::review::Review;
 use super::{Call, Registry};
 use crate::authz::{Attributes, Decision};
 
@@ -25,32 +26,6 @@ struct Question {
     uid: String,
     groups: Vec<String>,
     extra: BTreeMap<String, Vec<String>>,
-}
-
-/// A kind of question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Review {
-    /// Whose token is this?
-    Token,
-    /// Who am I?
-    Self_,
-    /// What may I do?
-    Rules,
-    /// May I, or may somebody, do this?
-    Access,
-}
-
-impl Review {
-    /// The question that a built-in kind asks; none if it asks nothing.
-    pub(super) fn of(kind: &str) -> Option<Self> {
-        Some(match kind {
-            "TokenReview" => Review::Token,
-            "SelfSubjectReview" => Review::Self_,
-            "SelfSubjectRulesReview" => Review::Rules,
-            "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview" => Review::Access,
-            _ => return None,
-        })
-    }
 }
 
 impl Registry {

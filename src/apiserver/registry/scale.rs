@@ -2,75 +2,16 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, FieldError, LabelSelector, Object, UpdateOptions, patch, schema};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
-use serde::Deserialize;
+use api::{ApiError, FieldError, Object, UpdateOptions, patch, schema};
 use serde_json::{Map, Value, json};
 
 use super::read::parse_version;
+use super::scale_paths::ScalePaths;
 use super::{Call, Registry, Source, meta, meta_str};
 
 pub(crate) const GROUP: &str = "autoscaling";
 pub(crate) const VERSION: &str = "v1";
 pub(crate) const KIND: &str = "Scale";
-
-/// Where the parts of a Scale are in an object.
-pub(crate) struct ScalePaths {
-    pub(crate) spec_replicas: FieldPath,
-    pub(crate) status_replicas: FieldPath,
-    /// A LabelSelector, a plain map of labels, or the text form of either.
-    pub(crate) selector: Option<FieldPath>,
-}
-
-/// A path of member names: `spec.replicas`.
-pub(crate) struct FieldPath(Vec<String>);
-
-impl FieldPath {
-    /// From names joined by dots.
-    pub(crate) fn parse(text: &str) -> Self {
-        FieldPath(text.split('.').filter(|step| !step.is_empty()).map(str::to_string).collect())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn steps(&self) -> Vec<&str> {
-        self.0.iter().map(String::as_str).collect()
-    }
-
-    pub(super) fn get<'a>(&self, tree: &'a Value) -> &'a Value {
-        self.0.iter().fold(tree, |at, step| &at[step.as_str()])
-    }
-
-    /// Sets the value, making the objects on the way; nothing if something else is in the way.
-    fn set(&self, tree: &mut Value, value: Value) {
-        let Some((last, way)) = self.0.split_last() else { return };
-        let mut at = tree;
-        for step in way {
-            let Some(members) = at.as_object_mut() else { return };
-            at = members.entry(step.as_str()).or_insert_with(|| json!({}));
-        }
-        if let Some(members) = at.as_object_mut() {
-            members.insert(last.clone(), value);
-        }
-    }
-}
-
-impl ScalePaths {
-    /// Those of every built-in kind.
-    pub(crate) fn usual() -> Self {
-        ScalePaths {
-            spec_replicas: FieldPath::parse("spec.replicas"),
-            status_replicas: FieldPath::parse("status.replicas"),
-            selector: Some(FieldPath::parse("spec.selector")),
-        }
-    }
-
-    fn selector(&self, tree: &Value) -> String {
-        self.selector.as_ref().map_or(String::new(), |path| selector(path.get(tree)))
-    }
-}
 
 impl Registry {
     pub(super) async fn get_scale(
@@ -186,17 +127,4 @@ fn view(paths: &ScalePaths, tree: &Value, version: u64) -> Result<Arc<Object>, A
         "metadata": metadata, "spec": spec, "status": status,
     });
     Object::from_tree(scale, version).map(Arc::new).map_err(ApiError::internal)
-}
-
-/// A selector in its text form: a LabelSelector, a plain map as replication controllers have it, or text already.
-fn selector(value: &Value) -> String {
-    if let Some(text) = value.as_str() {
-        return text.to_string();
-    }
-    if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
-        let selector = meta_v1::LabelSelector::deserialize(value).ok();
-        return LabelSelector::from_meta(selector.as_ref()).to_string();
-    }
-    let map = std::collections::BTreeMap::<String, String>::deserialize(value).unwrap_or_default();
-    LabelSelector::from_map(&map).to_string()
 }

@@ -17,8 +17,9 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use supervisor::OnExit;
 
+use super::super::head::Head;
 use super::super::query::encoded;
-use super::super::{Head, log, peer::Peer};
+use super::super::{log, peer::Peer};
 use super::{Answered, NOT_FORWARDED, Unanswered, ask};
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;

@@ -10,7 +10,8 @@ use api::validation::Faults;
 use serde_json::{Value, json};
 
 use super::keep;
-use crate::definitions::{self, CLEANUP, Condition, approval};
+use crate::definitions::approval;
+use crate::definitions::conditions::{self, CLEANUP, Condition};
 use crate::printers::{items, text};
 use crate::strategy::{RequestContext, Strategy};
 
@@ -73,7 +74,7 @@ impl Strategy for Definitions {
             return accepted;
         }
         let mut faults = validate::spec(ctx, new);
-        let established = definitions::is_true(old, "Established");
+        let established = conditions::is_true(old, "Established");
         for (path, always) in [
             ("spec.scope", false),
             ("spec.names.kind", false),
@@ -125,7 +126,7 @@ impl Strategy for Definitions {
             finalizers.push(json!(CLEANUP));
         }
         tree["metadata"]["finalizers"] = json!(finalizers);
-        definitions::set_condition(
+        conditions::set_condition(
             tree,
             &Condition {
                 kind: "Terminating",

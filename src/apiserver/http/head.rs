@@ -1,0 +1,39 @@
+//! A request without its body, with what is known of it once it has been taken in.
+
+use std::sync::Arc;
+
+use api::Identity;
+use http::Method;
+use http::request::Parts;
+
+use super::negotiate::Accepted;
+use super::peer::Peer;
+use super::query::Query;
+
+/// How a client wants its answer.
+pub(crate) struct Preferences {
+    /// None if nothing that it accepts can be given.
+    pub(crate) accepted: Option<Accepted>,
+    /// Indented.
+    pub(crate) pretty: bool,
+}
+
+/// A request without its body.
+pub(crate) struct Head<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) path: &'a str,
+    pub(crate) query: Query,
+    pub(crate) user: Arc<Identity>,
+    pub(crate) peer: &'a Arc<Peer>,
+    pub(crate) preferences: &'a Preferences,
+}
+
+impl Head<'_> {
+    pub(crate) fn header(&self, name: http::HeaderName) -> &str {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.parts.method, Method::GET | Method::HEAD)
+    }
+}

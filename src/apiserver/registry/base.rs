@@ -1,0 +1,125 @@
+//! What all verbs share: the store, the caches, the resources, and who may do what.
+
+use std::sync::Arc;
+
+use api::{ApiError, DryRun, FieldSelector, Object};
+use embedded_store::Store;
+use jiff::Timestamp;
+
+use super::call::Call;
+use super::leases::EventLeases;
+use super::resources::{ResourceSet, Resources};
+use crate::Config;
+use crate::admission::Admission;
+use crate::authn::Authenticator;
+use crate::authz::{Authorizer, OnResource};
+use crate::cache::{Caches, Entry};
+use crate::heavy::{HEAVY, Turns};
+use crate::schemas::SchemaMemo;
+use crate::strategy::RequestContext;
+
+/// Everything that verbs need.
+pub(crate) struct Registry {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) resources: ResourceSet,
+    pub(crate) schemas: SchemaMemo,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) turns: Arc<Turns>,
+    pub(super) admission: Admission,
+    pub(super) event_leases: EventLeases,
+}
+
+impl Registry {
+    pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, crate::error::StartError> {
+        let caches = Caches::new();
+        let resources = ResourceSet::new(Resources::built_in(&caches));
+        caches.fill(store.as_ref())?;
+        let authorizer = Arc::new(Authorizer::new(caches.clone()));
+        Ok(Registry {
+            authenticator: Authenticator::new(&config, caches.clone())?,
+            admission: Admission::new(authorizer.clone()),
+            authorizer,
+            turns: Arc::new(Turns::new()),
+            event_leases: EventLeases::default(),
+            config,
+            store,
+            caches,
+            resources,
+            schemas: SchemaMemo::default(),
+        })
+    }
+
+    pub(super) fn context<'a>(&'a self, call: &'a Call<'_>) -> RequestContext<'a> {
+        RequestContext {
+            row: call.row(),
+            namespace: call.namespace,
+            subresource: call.subresource,
+            user: call.user,
+            now: Timestamp::now(),
+            dry_run: call.dry_run == DryRun::All,
+            caches: &*self.caches,
+            schemas: &self.schemas,
+            config: &self.config,
+        }
+    }
+
+    /// About how many bytes a write works on: its body and the object that is there. Rules are compared with those that
+    /// the user holds, patterns of a definition are compiled, and a definition can make much work of a few bytes of its
+    /// objects: small bodies of such kinds weigh more.
+    pub(crate) fn weight(&self, call: &Call<'_>, name: Option<&str>, body: usize) -> usize {
+        let defines = call.row().group == "apiextensions.k8s.io" && call.subresource.is_none();
+        if defines || call.row().group == "rbac.authorization.k8s.io" {
+            return HEAVY.max(body);
+        }
+        let cache = call.resource.cache().ok();
+        let entry = name.zip(cache).and_then(|(name, cache)| cache.get(&call.key(name).ok()?));
+        call.resource.schema.weight(body + entry.map_or(0, |entry| entry.object.stored_bytes().len()))
+    }
+
+    /// The stored object, or 404.
+    pub(super) fn find(&self, call: &Call<'_>, name: &str) -> Result<Arc<Entry>, ApiError> {
+        let found = call.resource.cache()?.get(&call.key(name)?);
+        found.ok_or_else(|| ApiError::not_found(call.row(), name))
+    }
+
+    /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it since.
+    pub(super) async fn written(
+        &self,
+        call: &Call<'_>,
+        key: &str,
+        bytes: bytes::Bytes,
+        revision: u64,
+    ) -> Result<Arc<Object>, ApiError> {
+        let cached =
+            call.resource.cache()?.get(key).filter(|entry| entry.object.resource_version() == revision);
+        let object = match cached {
+            Some(entry) => entry.object.clone(),
+            None => Arc::new(Object::from_stored(bytes, revision).map_err(ApiError::internal)?),
+        };
+        call.resource.outward(object).await
+    }
+}
+
+impl Registry {
+    /// Whether the call's user may do this; else the 403.
+    pub(crate) fn authorize(
+        &self,
+        call: &Call<'_>,
+        verb: &str,
+        name: Option<&str>,
+        fields: Option<&FieldSelector>,
+    ) -> Result<(), ApiError> {
+        self.authorizer.check_resource(&OnResource {
+            user: call.user,
+            verb,
+            row: call.row(),
+            subresource: call.subresource,
+            namespace: call.namespace,
+            name,
+            fields,
+        })
+    }
+}
