@@ -1,6 +1,7 @@
 //! The entry point: arguments to a subcommand to an exit code.
 //!
-//! Called as `kubectl` (by a link), it is kubectl. Absent: everything else; each command is a library of its own.
+//! Called as `kubectl` (by a link), it is kubectl. Absent: everything else; each command is a library of its
+//! own.
 
 mod allocator;
 

@@ -20,8 +20,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A configuration for [`serve`](super::serve); callers that renew their certificate while they run bring one of
-    /// their own.
+    /// A configuration for [`serve`](super::serve); callers that renew their certificate while they run bring
+    /// one of their own.
     pub fn server_config(&self) -> Result<rustls::ServerConfig, ServeError> {
         let bad = |what: &str, e: &dyn std::fmt::Display| ServeError::Tls(format!("{what}: {e}"));
         let certificates = CertificateDer::pem_slice_iter(&self.certificate)

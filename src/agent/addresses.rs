@@ -1,7 +1,7 @@
 //! The machine's addresses as they are now: what certificates are for, and where the node is reached.
 //!
-//! The kernel tells of changes; nothing is polled. Which of the addresses is the node's is decided as at the start: the
-//! one towards the default route, or the one that was given.
+//! The kernel tells of changes; nothing is polled. Which of the addresses is the node's is decided as at the
+//! start: the one towards the default route, or the one that was given.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,8 @@ pub struct Addresses {
     pub all: Vec<IpAddr>,
 }
 
-/// Follows the machine's addresses in a task of `stage`. `fixed` is the node's own if that does not follow the default
-/// route, `first` what it is now; `bridge`, which is the pods', is left out.
+/// Follows the machine's addresses in a task of `stage`. `fixed` is the node's own if that does not follow
+/// the default route, `first` what it is now; `bridge`, which is the pods', is left out.
 pub fn follow(
     fixed: Option<IpAddr>,
     first: IpAddr,

@@ -1,8 +1,8 @@
 //! The admin socket: how commands on the same machine reach a running server or agent.
 //!
-//! A Unix socket in a private directory, so that reaching it takes being root (or whoever runs the process). One request
-//! and one answer per connection, each a line of JSON. A peer that says nothing, or nothing sensible, costs a place for a
-//! few seconds and disturbs nobody else.
+//! A Unix socket in a private directory, so that reaching it takes being root (or whoever runs the process).
+//! One request and one answer per connection, each a line of JSON. A peer that says nothing, or nothing
+//! sensible, costs a place for a few seconds and disturbs nobody else.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -56,7 +56,8 @@ pub enum AskError {
     Failed(String),
 }
 
-/// The socket by way of its directory's descriptor: a socket's path may have 107 bytes, a data directory's any number.
+/// The socket by way of its directory's descriptor: a socket's path may have 107 bytes, a data directory's
+/// any number.
 fn place(folder: &Path) -> io::Result<(File, PathBuf)> {
     let folder = File::open(folder)?;
     let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(SOCKET);

@@ -69,7 +69,8 @@ pub struct NodeArgs {
     /// Give containers without a seccomp profile the runtime's default one
     #[arg(long, env = "MINIK8S_SECCOMP_DEFAULT")]
     pub seccomp_default: bool,
-    /// Addresses that node ports are served on: `primary` (that of the node), or ranges of the machine's; may be repeated
+    /// Addresses that node ports are served on: `primary` (that of the node), or ranges of the machine's; may
+    /// be repeated
     #[arg(
         long,
         visible_alias = "nodeport-addresses",
@@ -91,7 +92,8 @@ pub struct ConnectionArgs {
     /// Of these, those that only nodes and administrators get
     #[arg(long, env = "MINIK8S_RESERVED_CONNECTIONS", value_name = "N", default_value_t = 512)]
     pub reserved_connections: usize,
-    /// Connections from one address of which it is not known yet whose they are; the oldest gives way to a new one
+    /// Connections from one address of which it is not known yet whose they are; the oldest gives way to a
+    /// new one
     #[arg(long, env = "MINIK8S_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 512)]
     pub max_connections_per_address: usize,
     /// Connections of one user

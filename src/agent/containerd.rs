@@ -1,8 +1,10 @@
-//! The node's own containerd: configured, started, watched, restarted, adopted by the next start, stopped last.
+//! The node's own containerd: configured, started, watched, restarted, adopted by the next start, stopped
+//! last.
 //!
-//! It runs in its own session and outlives a server that is killed; pods belong to its shims and outlive both. The name of its
-//! configuration file carries the content's hash, so a process's command line says whether it is ours and up to date:
-//! a live one with the same configuration is adopted, one with another is replaced.
+//! It runs in its own session and outlives a server that is killed; pods belong to its shims and outlive
+//! both. The name of its configuration file carries the content's hash, so a process's command line says
+//! whether it is ours and up to date: a live one with the same configuration is adopted, one with another is
+//! replaced.
 
 mod config;
 

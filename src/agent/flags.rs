@@ -1,7 +1,9 @@
-//! Command lines, configuration files and environment, in that order of precedence: flag, `MINIK8S_*`, file, default.
+//! Command lines, configuration files and environment, in that order of precedence: flag, `MINIK8S_*`, file,
+//! default.
 //!
-//! A configuration file has the flags' names as keys. What it says is turned into flags and parsed by the same parser, so
-//! that a value means the same wherever it stands. Mistakes are one line that names the nearest thing that exists.
+//! A configuration file has the flags' names as keys. What it says is turned into flags and parsed by the
+//! same parser, so that a value means the same wherever it stands. Mistakes are one line that names the
+//! nearest thing that exists.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,8 @@ impl From<Problem> for Stop {
     }
 }
 
-/// As [`parse`], for a command that shares the configuration file of another: settings that only that one has are passed over.
+/// As [`parse`], for a command that shares the configuration file of another: settings that only that one has
+/// are passed over.
 pub fn parse_part(
     command: Command,
     whole: &Command,
@@ -37,8 +40,8 @@ pub fn parse_part(
     parse_with(command, Some(whole), arguments, default_config)
 }
 
-/// Parses what follows the subcommand's name. The command's name is the whole of it, such as `minik8s server`; if it
-/// has a `config` flag, that file (or `default_config`, if it exists) is read too.
+/// Parses what follows the subcommand's name. The command's name is the whole of it, such as `minik8s
+/// server`; if it has a `config` flag, that file (or `default_config`, if it exists) is read too.
 pub fn parse(command: Command, arguments: &[OsString], default_config: &Path) -> Result<ArgMatches, Stop> {
     parse_with(command, None, arguments, default_config)
 }
@@ -79,7 +82,8 @@ fn parse_with(
     if more.is_empty() { Ok(matches) } else { attempt(with_name(more)) }
 }
 
-/// The flags that a configuration file stands for, without those that the command line or the environment has.
+/// The flags that a configuration file stands for, without those that the command line or the environment
+/// has.
 fn from_file(
     command: &Command,
     whole: Option<&Command>,

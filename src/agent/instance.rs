@@ -1,7 +1,7 @@
 //! An instance: one data directory, and the names of all it leaves elsewhere on the machine.
 //!
-//! The default data directory has plain names; any other has a suffix made from its path, so that several instances
-//! share a machine and uninstalling one is a matter of its name.
+//! The default data directory has plain names; any other has a suffix made from its path, so that several
+//! instances share a machine and uninstalling one is a matter of its name.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -135,8 +135,8 @@ impl Instance {
         Ok(InstanceLock { _file: file })
     }
 
-    /// The process that uses the data directory, found without touching its lock: a start at the same moment must not
-    /// take whoever looks for another server.
+    /// The process that uses the data directory, found without touching its lock: a start at the same moment
+    /// must not take whoever looks for another server.
     pub fn running_process(&self) -> Option<u32> {
         let path = self.lock_file();
         let pid: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;

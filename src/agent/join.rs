@@ -1,6 +1,7 @@
-//! How a machine becomes a node of a cluster: trust the server by the token's hash, prove itself by the token's secret once,
-//! and from then on by certificates of its own, which it renews while it runs. A token lets no machine become a node that is
-//! there: one whose certificate has ended shows the old one with a signature by its key.
+//! How a machine becomes a node of a cluster: trust the server by the token's hash, prove itself by the
+//! token's secret once, and from then on by certificates of its own, which it renews while it runs. A token
+//! lets no machine become a node that is there: one whose certificate has ended shows the old one with a
+//! signature by its key.
 //!
 //! What was learned is kept, so a node starts without its server being there.
 
@@ -42,7 +43,8 @@ pub struct ClusterSettings {
     /// CA of client certificates, which the kubelet checks the API server's against.
     #[serde(rename = "client-ca.crt")]
     pub client_ca_pem: String,
-    /// CA of kubelets' serving certificates; a certificate of another is asked for anew. Servers of earlier versions have none.
+    /// CA of kubelets' serving certificates; a certificate of another is asked for anew. Servers of earlier
+    /// versions have none.
     #[serde(rename = "kubelet-ca.crt", default)]
     pub kubelet_ca_pem: Option<String>,
 }
@@ -97,7 +99,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const SIGNING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Joins, or finds what an earlier start left. Waits for a server that is not there yet; gives up only on what waiting cannot mend.
+/// Joins, or finds what an earlier start left. Waits for a server that is not there yet; gives up only on
+/// what waiting cannot mend.
 pub async fn join(
     instance: &Instance,
     server: &str,
@@ -155,7 +158,8 @@ enum Attempt {
     Final(Problem),
 }
 
-/// The CA that the server's certificate must lead to: the one kept, or the one that `/cacerts` offers if the token vouches for it.
+/// The CA that the server's certificate must lead to: the one kept, or the one that `/cacerts` offers if the
+/// token vouches for it.
 async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Result<String, Problem> {
     let path = folder.join("server-ca.crt");
     let pinned = token.and_then(|token| token.ca_hash.as_deref());
@@ -260,7 +264,8 @@ impl Site {
         Ok(pair)
     }
 
-    /// The API as the node; as the bearer of the token if the node's own certificate is no longer good for anything.
+    /// The API as the node; as the bearer of the token if the node's own certificate is no longer good for
+    /// anything.
     fn asking_api(&self, node_api: &HttpsApi, pair: &Pair, who: Who) -> HttpsApi {
         let bearer = match &self.token {
             Some(token) if matches!(who, Who::Node) && !self.is_good(pair, who) => {

@@ -50,7 +50,8 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// When it is time for a new one: after four fifths of its life (the kubelet's habit: between 70 and 90 %).
+    /// When it is time for a new one: after four fifths of its life (the kubelet's habit: between 70 and 90
+    /// %).
     pub fn renew_at(&self) -> i64 {
         self.not_before + (self.not_after - self.not_before) / 5 * 4
     }
@@ -76,7 +77,8 @@ pub fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, KeyError>
         .map_err(|_| KeyError::Certificate("the PEM text".to_string()))
 }
 
-/// A key and the request for a certificate of it, as PEM. `organization` is the group of a client certificate.
+/// A key and the request for a certificate of it, as PEM. `organization` is the group of a client
+/// certificate.
 pub fn request_for(
     key_pem: &str,
     common_name: &str,
@@ -95,7 +97,8 @@ pub fn request_for(
     Ok(params.serialize_request(&key)?.pem()?)
 }
 
-/// The key's signature (base64) over a request (PEM), which shows that whoever makes the request has that key too.
+/// The key's signature (base64) over a request (PEM), which shows that whoever makes the request has that key
+/// too.
 pub fn signature_over(key_pem: &str, request_pem: &str) -> Result<String, KeyError> {
     let wrong = || KeyError::Certificate("the request".to_string());
     let (_, pem) = x509_parser::pem::parse_x509_pem(request_pem.as_bytes()).map_err(|_| wrong())?;
@@ -120,7 +123,8 @@ impl PairFiles {
         PairFiles { certificate: folder.join(format!("{name}.crt")), key: folder.join(format!("{name}.key")) }
     }
 
-    /// What is kept; none if it is not there, not whole, or the halves do not belong together: it can be made anew.
+    /// What is kept; none if it is not there, not whole, or the halves do not belong together: it can be made
+    /// anew.
     pub fn load(&self) -> Result<Option<Pair>, Problem> {
         let (Some(certificate_pem), Some(key_pem)) =
             (files::read(&self.certificate)?, files::read(&self.key)?)

@@ -1,7 +1,9 @@
-//! `minik8s agent`, and everything a server shares with it: flags and configuration files, logging, names of what an instance
-//! leaves on a machine, keys and signing requests, the container runtime, the node, the admin socket and status, uninstalling.
+//! `minik8s agent`, and everything a server shares with it: flags and configuration files, logging, names of
+//! what an instance leaves on a machine, keys and signing requests, the container runtime, the node, the
+//! admin socket and status, uninstalling.
 //!
-//! A server runs [`node::start`] for its own node, over its in-process API; an agent runs the same over HTTPS.
+//! A server runs [`node::start`] for its own node, over its in-process API; an agent runs the same over
+//! HTTPS.
 
 pub mod addresses;
 pub mod admin;

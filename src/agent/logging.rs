@@ -1,7 +1,7 @@
 //! Logging to standard error, with a level per component.
 //!
-//! `--log info` or `--log warn,kubelet=debug,store=trace`. A component is one of our crates; libraries stay at `warn`
-//! unless they are named.
+//! `--log info` or `--log warn,kubelet=debug,store=trace`. A component is one of our crates; libraries stay
+//! at `warn` unless they are named.
 
 use tracing_subscriber::EnvFilter;
 

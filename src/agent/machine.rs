@@ -1,4 +1,5 @@
-//! What the machine offers and lacks: root, a default route, containerd, capabilities, overlayfs, CNI plugins.
+//! What the machine offers and lacks: root, a default route, containerd, capabilities, overlayfs, CNI
+//! plugins.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -29,7 +30,8 @@ pub fn default_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// Every address under which other machines may reach this one, in order; not those of the interface `except`.
+/// Every address under which other machines may reach this one, in order; not those of the interface
+/// `except`.
 pub fn addresses(except: &str) -> Vec<IpAddr> {
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let storage = interface.address.filter(|_| interface.interface_name != except)?;
@@ -60,7 +62,8 @@ pub fn node_address(given: Option<IpAddr>) -> Result<IpAddr, Problem> {
     })
 }
 
-/// The host's name as Kubernetes wants a node's name: lower case, and nothing but letters, digits, `-` and `.`.
+/// The host's name as Kubernetes wants a node's name: lower case, and nothing but letters, digits, `-` and
+/// `.`.
 pub fn default_node_name() -> Result<String, Problem> {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     check_node_name(&name.to_ascii_lowercase())
@@ -81,8 +84,8 @@ pub fn check_node_name(name: &str) -> Result<String, Problem> {
     Err(Problem::new(format!("use {name:?} as the node's name"), why, "give another with --node-name"))
 }
 
-/// Lets this process have as many descriptors as the machine allows it: the usual soft limit of 1,024 is for programs that use
-/// `select`, and a server has one for each connection.
+/// Lets this process have as many descriptors as the machine allows it: the usual soft limit of 1,024 is for
+/// programs that use `select`, and a server has one for each connection.
 pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
@@ -94,7 +97,8 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Whether this process may lower `oom_score_adj`. Where it may not (in containers, for one), runc must not try.
+/// Whether this process may lower `oom_score_adj`. Where it may not (in containers, for one), runc must not
+/// try.
 pub fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -103,7 +107,8 @@ pub fn may_lower_oom_score() -> bool {
     bits.is_none_or(|bits| bits & (1 << CAP_SYS_RESOURCE) != 0)
 }
 
-/// Whether overlayfs works on the file system of `place`, found out by trying (it does not on another overlay, say).
+/// Whether overlayfs works on the file system of `place`, found out by trying (it does not on another
+/// overlay, say).
 pub fn overlay_works(place: &Path) -> bool {
     let probe = place.join(".overlay-probe");
     let folder = |name: &str| probe.join(name);
@@ -127,8 +132,8 @@ pub fn overlay_works(place: &Path) -> bool {
     works
 }
 
-/// Whether cgroups are systemd's to make: where it runs the machine, has version 2 of them to itself, and can be asked.
-/// On version 1 several may write to the tree, and directories are made in it.
+/// Whether cgroups are systemd's to make: where it runs the machine, has version 2 of them to itself, and can
+/// be asked. On version 1 several may write to the tree, and directories are made in it.
 pub fn systemd_makes_cgroups() -> bool {
     let is_v2 = nix::sys::statfs::statfs("/sys/fs/cgroup")
         .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);

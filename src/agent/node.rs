@@ -1,6 +1,7 @@
 //! A node: container runtime, pod network and kubelet. Servers and agents run the same.
 //!
-//! Started as three stages, so that stopping goes the other way round: the kubelet first, containerd last. Pods stay.
+//! Started as three stages, so that stopping goes the other way round: the kubelet first, containerd last.
+//! Pods stay.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -67,8 +68,9 @@ pub struct Running {
     pub source: NodeSource,
 }
 
-/// Starts the node. `api` acts as the node itself, `network_api` as one who may read all nodes. Returns when the kubelet's port is
-/// open; what can heal later (runtime down, API unreachable) does not keep it from starting.
+/// Starts the node. `api` acts as the node itself, `network_api` as one who may read all nodes. Returns when
+/// the kubelet's port is open; what can heal later (runtime down, API unreachable) does not keep it from
+/// starting.
 pub async fn start(
     config: NodeConfig,
     api: Arc<dyn ObjectApi>,
@@ -239,7 +241,8 @@ fn kubelet_config(
     }
 }
 
-/// Shows the certificate that is there, and asks for one whenever there is none, the address has changed or it is time.
+/// Shows the certificate that is there, and asks for one whenever there is none, the address has changed or
+/// it is time.
 fn keep_serving_certificate(
     config: &NodeConfig,
     api: Arc<dyn ObjectApi>,
@@ -305,7 +308,8 @@ async fn moved(address: &mut watch::Receiver<IpAddr>, from: IpAddr) {
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// Returns when a certificate is to be renewed: late in its life, or when the clock was set to before its beginning.
+/// Returns when a certificate is to be renewed: late in its life, or when the clock was set to before its
+/// beginning.
 pub(crate) async fn until_due(clock: &mut Clock, pair: &Pair) {
     let Ok(validity) = keys::validity(&pair.certificate_pem) else { return };
     while keys::now() < validity.renew_at() && validity.covers(keys::now()) {
@@ -376,7 +380,8 @@ mod tests {
         assert!(serves("one", "192.0.2.1", None));
         assert!(!serves("two", "192.0.2.1", None));
         assert!(!serves("one", "192.0.2.2", None));
-        // Signed by itself, so it is of its own authority; a certificate of an earlier authority is asked for anew.
+        // Signed by itself, so it is of its own authority; a certificate of an earlier authority is asked for
+        // anew.
         assert!(serves("one", "192.0.2.1", Some(certificate.der())));
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, "another authority");

@@ -18,7 +18,8 @@ impl Process {
     /// The running process of that number; none if there is none. Must be called inside the runtime.
     pub(crate) fn open(pid: i32) -> Option<Self> {
         let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        // SAFETY: the `AsyncFd` owns the descriptor, and an `OwnedFd` neither closes nor changes it while it lives.
+        // SAFETY: the `AsyncFd` owns the descriptor, and an `OwnedFd` neither closes nor changes it while it
+        // lives.
         let fd = unsafe { AsyncFd::register(fd) }.ok()?;
         Some(Process { pid, fd })
     }

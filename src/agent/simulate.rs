@@ -1,9 +1,10 @@
 //! `minik8s simulate`: many nodes in one process, for clusters larger than the machine.
 //!
-//! The nodes are hollow ([`kubelet::hollow`]): the real kubelet over the real API, without containers. With a kubeconfig
-//! they share its connections and act through it as themselves (impersonation), so that thousands fit; with a token each
-//! joins as an agent does, with certificates and connections of its own. They are not removed from the API when the
-//! command ends, as no node is: `kubectl delete node -l minik8s.io/simulated=true`.
+//! The nodes are hollow ([`kubelet::hollow`]): the real kubelet over the real API, without containers. With a
+//! kubeconfig they share its connections and act through it as themselves (impersonation), so that thousands
+//! fit; with a token each joins as an agent does, with certificates and connections of its own. They are not
+//! removed from the API when the command ends, as no node is: `kubectl delete node -l
+//! minik8s.io/simulated=true`.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -60,7 +61,8 @@ pub struct SimulateArgs {
     /// Where nodes that join by token keep their certificates
     #[arg(long, short = 'd', value_name = "DIR", default_value = "/var/lib/minik8s-simulated")]
     data_dir: PathBuf,
-    /// How long after its start a pod is Ready, unless its annotation simulate.minik8s.io/ready-after says otherwise
+    /// How long after its start a pod is Ready, unless its annotation simulate.minik8s.io/ready-after says
+    /// otherwise
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pods_ready_after: jiff::SignedDuration,
     /// Processors that each node claims to have

@@ -1,7 +1,8 @@
 //! `minik8s status`: what runs on this machine, how it is, and what wants attention.
 //!
-//! Asks the running process through its admin socket. Where none runs, says so in one line, tells what can be seen on disk,
-//! and ends with systemctl's exit codes: 0 running, 3 not running, 4 no such instance; 1 if it cannot be told.
+//! Asks the running process through its admin socket. Where none runs, says so in one line, tells what can be
+//! seen on disk, and ends with systemctl's exit codes: 0 running, 3 not running, 4 no such instance; 1 if it
+//! cannot be told.
 
 pub mod collect;
 pub mod report;

@@ -1,8 +1,10 @@
-//! Tokens: `K10<SHA-256 of the CA's PEM>::<kind>:<secret>`, and `K10<hash>::<id>.<secret>` for those that end.
+//! Tokens: `K10<SHA-256 of the CA's PEM>::<kind>:<secret>`, and `K10<hash>::<id>.<secret>` for those that
+//! end.
 //!
-//! The hash lets a machine that has nothing but the token know that it talks to the right server; the secret lets the server know the
-//! machine. A bare secret is accepted where trust on first use is accepted. A machine that has joined needs no token any more:
-//! [`forget`] takes it out of where the installer has put it.
+//! The hash lets a machine that has nothing but the token know that it talks to the right server; the secret
+//! lets the server know the machine. A bare secret is accepted where trust on first use is accepted. A
+//! machine that has joined needs no token any more: [`forget`] takes it out of where the installer has put
+//! it.
 
 use std::fmt;
 use std::path::Path;

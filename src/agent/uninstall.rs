@@ -1,7 +1,8 @@
 //! `minik8s uninstall`: leaves the machine as it was before the instance of a data directory came.
 //!
-//! Works on what is there, not on what was noted: after kill -9 or a half-done uninstall it finds the rest. Everything is found
-//! by the instance's name or places; nothing of others is touched. Distribution packages stay and are listed.
+//! Works on what is there, not on what was noted: after kill -9 or a half-done uninstall it finds the rest.
+//! Everything is found by the instance's name or places; nothing of others is touched. Distribution packages
+//! stay and are listed.
 
 mod kernel;
 mod service;
@@ -67,8 +68,8 @@ fn check(instance: &Instance) -> Result<(), Problem> {
 
 const SERVER_GRACE: Duration = Duration::from_secs(60);
 
-/// Everything, in the order that leaves nobody without what it needs: processes, mounts, network, cgroups, files. Answers with a
-/// sentence for each thing that could not be removed.
+/// Everything, in the order that leaves nobody without what it needs: processes, mounts, network, cgroups,
+/// files. Answers with a sentence for each thing that could not be removed.
 async fn uninstall(instance: &Instance) -> Vec<String> {
     let mut left = Vec::new();
     service::stop(instance).await;

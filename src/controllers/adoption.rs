@@ -1,7 +1,7 @@
 //! Adopting and releasing: a controller owns what its selector matches, and nobody else's.
 //!
-//! Patches carry the uid and resource version of the object they were planned on, so that a namesake made meanwhile is
-//! never touched.
+//! Patches carry the uid and resource version of the object they were planned on, so that a namesake made
+//! meanwhile is never touched.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub(crate) fn claim(
     }
 }
 
-/// Keeps, adopts and releases; answers with the objects that are ours now. `owner_lives` is asked once, before the
-/// first adoption: it reads the owner past all caches.
+/// Keeps, adopts and releases; answers with the objects that are ours now. `owner_lives` is asked once,
+/// before the first adoption: it reads the owner past all caches.
 pub(crate) async fn claim_all<K: Kinded, Fut>(
     api: &dyn ObjectApi,
     candidates: Vec<Arc<K>>,

@@ -1,10 +1,11 @@
 //! Certificate signing requests: approves those of nodes, signs what is approved, and forgets old ones.
 //!
-//! Approved by itself is what a node may ask for: its client certificate, its serving certificate (only for addresses that its
-//! Node object has, and that are not the API server's), and that of its pod network. A client certificate of a node that exists is
-//! for who has its key: the token that lets machines join does not let them become others. Whether the author may have that is asked of authorization, as upstream
-//! does, by a SubjectAccessReview for a subresource of `certificatesigningrequests`: bindings decide, and administrators can
-//! change them. Everything else waits for `kubectl certificate approve`.
+//! Approved by itself is what a node may ask for: its client certificate, its serving certificate (only for
+//! addresses that its Node object has, and that are not the API server's), and that of its pod network. A
+//! client certificate of a node that exists is for who has its key: the token that lets machines join does
+//! not let them become others. Whether the author may have that is asked of authorization, as upstream does,
+//! by a SubjectAccessReview for a subresource of `certificatesigningrequests`: bindings decide, and
+//! administrators can change them. Everything else waits for `kubectl certificate approve`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,9 +21,10 @@ pub struct Config {
 
 /// The cluster's certificate authority, as far as the signing controller needs it.
 pub trait CertificateSigner: Send + Sync {
-    /// Signs a PEM certificate request for one of the `kubernetes.io/*` signers and answers with the PEM chain.
-    /// `usages` are the API's words (`client auth`, `digital signature` …); the certificate is valid for `duration`
-    /// or, if that is none or too long, for as long as the signer sees fit. An error is a sentence for the request's status.
+    /// Signs a PEM certificate request for one of the `kubernetes.io/*` signers and answers with the PEM
+    /// chain. `usages` are the API's words (`client auth`, `digital signature` …); the certificate is valid
+    /// for `duration` or, if that is none or too long, for as long as the signer sees fit. An error is a
+    /// sentence for the request's status.
     fn sign<'a>(
         &'a self,
         csr_pem: &'a str,
@@ -32,13 +33,14 @@ pub trait CertificateSigner: Send + Sync {
         duration: Option<Duration>,
     ) -> BoxFuture<'a, Result<String, String>>;
 
-    /// Whether one of these is a name or an address of the API server, for which this node gets no serving certificate.
+    /// Whether one of these is a name or an address of the API server, for which this node gets no serving
+    /// certificate.
     fn is_reserved(&self, node: &str, dns_names: &[String], addresses: &[IpAddr]) -> bool;
 
     /// Whether a server runs this node itself: its name is taken even before it has registered.
     fn is_own_node(&self, node: &str) -> bool;
 
-    /// Whether the certificate (PEM, ended or not) is one that was given to this node, and its key has made the signature
-    /// (base64) over the request.
+    /// Whether the certificate (PEM, ended or not) is one that was given to this node, and its key has made
+    /// the signature (base64) over the request.
     fn is_proved(&self, node: &str, csr_pem: &str, certificate_pem: &str, signature: &str) -> bool;
 }

@@ -47,8 +47,9 @@ impl Context {
         self.api.served()
     }
 
-    /// Calls `handler` for every change of every object of the kinds that `wanted` picks, as kinds come and go: a kind
-    /// that goes takes its objects with it. Returns what is over once those that are there now are all known.
+    /// Calls `handler` for every change of every object of the kinds that `wanted` picks, as kinds come and
+    /// go: a kind that goes takes its objects with it. Returns what is over once those that are there now are
+    /// all known.
     pub(crate) fn follow_kinds(
         &self,
         what: &str,
@@ -109,7 +110,8 @@ where
         KindFollower { informers, wanted, handler, followed: HashMap::new() }
     }
 
-    /// Begins to follow the kinds that have come and lets go of those that have gone; returns the informers of the former.
+    /// Begins to follow the kinds that have come and lets go of those that have gone; returns the informers
+    /// of the former.
     fn bring_to(&mut self, served: &Served) -> Vec<Informer<Object>> {
         let wanted: HashMap<(String, String), &Arc<KindRow>> = served
             .rows()

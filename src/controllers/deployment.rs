@@ -1,8 +1,8 @@
 //! Rolls a deployment's pod template out over replica sets, one per template.
 //!
-//! Each pass takes one step (create the new set, scale one or several, clean up) and writes the status; the changes it causes bring
-//! it back for the next. What to do is computed by the pure modules: `sets` (which set is new, revisions), `scale` (sizes),
-//! `status` (counts and conditions); `rollout` does it.
+//! Each pass takes one step (create the new set, scale one or several, clean up) and writes the status; the
+//! changes it causes bring it back for the next. What to do is computed by the pure modules: `sets` (which
+//! set is new, revisions), `scale` (sizes), `status` (counts and conditions); `rollout` does it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! EndpointSlices: the addresses behind a service in pieces of at most 100, so that a change of one pod is a change of one small object.
+//! EndpointSlices: the addresses behind a service in pieces of at most 100, so that a change of one pod is a
+//! change of one small object.
 
 use std::sync::Arc;
 

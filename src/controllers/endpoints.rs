@@ -1,5 +1,5 @@
-//! Endpoints: the addresses behind a service as one object, for clients that do not know EndpointSlices. Superseded, but
-//! `kubectl get endpoints` and many charts still read it.
+//! Endpoints: the addresses behind a service as one object, for clients that do not know EndpointSlices.
+//! Superseded, but `kubectl get endpoints` and many charts still read it.
 
 use std::sync::Arc;
 

@@ -1,8 +1,10 @@
-//! What a controller has done but not yet seen: without it, a controller whose informer lags creates its pods twice.
+//! What a controller has done but not yet seen: without it, a controller whose informer lags creates its pods
+//! twice.
 //!
-//! Before creating or deleting, the controller raises what it expects for the owner's key; its informer's handlers lower
-//! it. While something is expected the owner's replicas are not managed. Expectations run out after five minutes, for
-//! events that never come. Deletions are told apart by name, because one deletion is seen twice (marked, then gone).
+//! Before creating or deleting, the controller raises what it expects for the owner's key; its informer's
+//! handlers lower it. While something is expected the owner's replicas are not managed. Expectations run out
+//! after five minutes, for events that never come. Deletions are told apart by name, because one deletion is
+//! seen twice (marked, then gone).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

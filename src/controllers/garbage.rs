@@ -1,9 +1,10 @@
 //! The garbage collector: deletes what belongs to nobody any more, over all kinds.
 //!
-//! Informers feed a graph of owners and dependents (`graph`); it names objects to look at. Each is then read from the API,
-//! its owners too, before anything is deleted: the graph may lag, the API does not. Foreground deletion holds an owner back
-//! (finalizer `foregroundDeletion`) until the dependents that block it are gone; `orphan` takes the owner's references off its dependents first.
-//! Patches and deletions carry uid and resource version.
+//! Informers feed a graph of owners and dependents (`graph`); it names objects to look at. Each is then read
+//! from the API, its owners too, before anything is deleted: the graph may lag, the API does not. Foreground
+//! deletion holds an owner back (finalizer `foregroundDeletion`) until the dependents that block it are gone;
+//! `orphan` takes the owner's references off its dependents first. Patches and deletions carry uid and
+//! resource version.
 
 use std::sync::Arc;
 
@@ -108,7 +109,8 @@ impl Controller {
     /// The object itself, if it still is the one of this uid.
     async fn live(&self, identity: &Identity) -> Result<Option<Arc<Object>>, ApiError> {
         let Some(row) = self.row(identity) else {
-            // A kind takes its objects with it: what was seen to go is gone, whether the kind comes back or not.
+            // A kind takes its objects with it: what was seen to go is gone, whether the kind comes back or
+            // not.
             if self.graph.lock().view(&identity.uid).is_some_and(|view| view.was_removed) {
                 return Ok(None);
             }
@@ -219,7 +221,8 @@ impl Controller {
         Ok(Some(owners))
     }
 
-    /// The owner exists, but in another namespace: owner references cannot reach there, which users should know.
+    /// The owner exists, but in another namespace: owner references cannot reach there, which users should
+    /// know.
     fn tell_foreign_owner(&self, item: &Identity, object: &Object, reference: &OwnerReference) {
         let Some(namespace) = &item.namespace else { return };
         let foreign = self.graph.lock().view(&reference.uid).is_some_and(|owner| {

@@ -1,8 +1,9 @@
 //! The controllers of kube-controller-manager: each makes one part of what objects ask for true.
 //!
-//! Every controller acts as its own service account of `kube-system`, as upstream's do, so that bootstrap RBAC applies and
-//! audit and managed fields name the one who wrote. Informers are shared and read as `system:kube-controller-manager`.
-//! A controller is a pure `plan` (what should change, given what is there) and a thin `reconcile` (do it).
+//! Every controller acts as its own service account of `kube-system`, as upstream's do, so that bootstrap
+//! RBAC applies and audit and managed fields name the one who wrote. Informers are shared and read as
+//! `system:kube-controller-manager`. A controller is a pure `plan` (what should change, given what is there)
+//! and a thin `reconcile` (do it).
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Empties a namespace that is being deleted and then lets go of it.
 //!
-//! Pods go first (KEP-5080), so that a network policy or a secret never disappears under a running pod; then every other
-//! namespaced kind, by `deletecollection`. What remains is told in the namespace's conditions. The namespace is looked at
-//! again whenever one of its objects has gone; a delay from the pods' grace periods is only the fallback.
+//! Pods go first (KEP-5080), so that a network policy or a secret never disappears under a running pod; then
+//! every other namespaced kind, by `deletecollection`. What remains is told in the namespace's conditions.
+//! The namespace is looked at again whenever one of its objects has gone; a delay from the pods' grace
+//! periods is only the fallback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

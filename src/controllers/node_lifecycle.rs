@@ -1,9 +1,10 @@
-//! Watches over nodes: notices when a kubelet falls silent, says so in the node's conditions, taints nodes by their conditions,
-//! and marks the pods of a node that is not ready as not ready.
+//! Watches over nodes: notices when a kubelet falls silent, says so in the node's conditions, taints nodes by
+//! their conditions, and marks the pods of a node that is not ready as not ready.
 //!
-//! A node is heard of when its Lease or its status changes. Each node has one deadline; renewals move it without waking anyone. Taints
-//! with NoExecute, which evict pods (`taint_eviction`), are held back while most of a zone is not ready: that is more likely a fault
-//! of the network, or ours, than of so many nodes. Absent: the per-zone rate limit of tainting.
+//! A node is heard of when its Lease or its status changes. Each node has one deadline; renewals move it
+//! without waking anyone. Taints with NoExecute, which evict pods (`taint_eviction`), are held back while
+//! most of a zone is not ready: that is more likely a fault of the network, or ours, than of so many nodes.
+//! Absent: the per-zone rate limit of tainting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -138,7 +139,8 @@ impl Controller {
         if plan::readiness(&node) != Readiness::Ready {
             self.mark_pods_not_ready(name).await?;
         }
-        // A silent node is looked at again when it is heard of: that changes the node. Its lease alone does not, so look then, too.
+        // A silent node is looked at again when it is heard of: that changes the node. Its lease alone does
+        // not, so look then, too.
         Ok(again.or(Some(GRACE)))
     }
 

@@ -1,6 +1,7 @@
 //! An index of the objects of one kind by the uid of their controller, and of those without one by namespace.
 //!
-//! A controller with many owners in one namespace looks up the objects of each at no cost in the number of all.
+//! A controller with many owners in one namespace looks up the objects of each at no cost in the number of
+//! all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;

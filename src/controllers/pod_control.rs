@@ -23,7 +23,8 @@ pub(crate) fn pod_of(
     controller: &OwnerReference,
 ) -> Pod {
     let template_metadata = template.metadata.clone().unwrap_or_default();
-    // A name that would be too long as a prefix is cut by the server; validation allows the trailing dash there.
+    // A name that would be too long as a prefix is cut by the server; validation allows the trailing dash
+    // there.
     Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{owner_name}-")),
@@ -90,8 +91,8 @@ impl PodControl {
     }
 }
 
-/// Runs `count` calls in batches that double as long as all succeed, so that a quota that refuses the first pod is not
-/// asked thousands of times. Answers with how many succeeded and the first error.
+/// Runs `count` calls in batches that double as long as all succeed, so that a quota that refuses the first
+/// pod is not asked thousands of times. Answers with how many succeeded and the first error.
 pub(crate) async fn slow_start<Fut>(count: usize, call: impl Fn() -> Fut) -> (usize, Result<(), ApiError>)
 where
     Fut: Future<Output = Result<(), ApiError>>,

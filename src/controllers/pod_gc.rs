@@ -1,5 +1,5 @@
-//! Deletes pods that no kubelet will ever finish: those of nodes that are gone, those being deleted before they had a node, and the
-//! oldest of too many that have ended.
+//! Deletes pods that no kubelet will ever finish: those of nodes that are gone, those being deleted before
+//! they had a node, and the oldest of too many that have ended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -232,8 +232,8 @@ impl Controller {
         failure
     }
 
-    /// Active pods of all replica sets with the same controller, the set's own included: a rollout should leave the
-    /// deployment's pods spread, not each set's.
+    /// Active pods of all replica sets with the same controller, the set's own included: a rollout should
+    /// leave the deployment's pods spread, not each set's.
     fn siblings(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
         let own = text(&set.metadata.uid);
         let related = match api::owner::controller_of(&set.metadata) {

@@ -1,5 +1,5 @@
-//! Publishes the cluster's CA certificate in every active namespace as ConfigMap `kube-root-ca.crt`, and restores it when
-//! somebody changes or deletes it. Pods mount it to trust the API server.
+//! Publishes the cluster's CA certificate in every active namespace as ConfigMap `kube-root-ca.crt`, and
+//! restores it when somebody changes or deletes it. Pods mount it to trust the API server.
 
 use std::sync::Arc;
 

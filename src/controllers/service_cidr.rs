@@ -1,9 +1,10 @@
-//! ServiceCIDRs: each gets a finalizer and is said to be ready; one that is being deleted stays until no address of a service
-//! depends on it.
+//! ServiceCIDRs: each gets a finalizer and is said to be ready; one that is being deleted stays until no
+//! address of a service depends on it.
 //!
-//! Upstream waits ten seconds before it lets a range go, so that no allocator takes an address from it that does not know
-//! yet. That is not needed here: the API server takes an address only while the range is as it was (a compare in the same
-//! transaction), so once a range is marked no address comes to it, and a list that is read afterwards has them all.
+//! Upstream waits ten seconds before it lets a range go, so that no allocator takes an address from it that
+//! does not know yet. That is not needed here: the API server takes an address only while the range is as it
+//! was (a compare in the same transaction), so once a range is marked no address comes to it, and a list that
+//! is read afterwards has them all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -128,8 +129,8 @@ impl Controller {
         Ok(None)
     }
 
-    /// Lets a range go that nothing depends on. Everything is read anew: what the informers show may be older than the
-    /// mark.
+    /// Lets a range go that nothing depends on. Everything is read anew: what the informers show may be older
+    /// than the mark.
     async fn let_go(&self, name: &str, range: &ServiceCIDR) -> Result<(), ApiError> {
         let options = ListOptions::default();
         let ranges = self.live.list(&SERVICE_CIDR, None, &options).await?.items;

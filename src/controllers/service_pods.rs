@@ -1,4 +1,5 @@
-//! What pods are to services, for both Endpoints and EndpointSlices: which count, at which ports, and which services a change of a pod concerns.
+//! What pods are to services, for both Endpoints and EndpointSlices: which count, at which ports, and which
+//! services a change of a pod concerns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -119,8 +120,8 @@ fn concerns_services(change: &Change<Pod>) -> bool {
     view(old) != view(new)
 }
 
-/// Remembers what changed since a service's endpoints were last written, for the annotation by which the delay from a
-/// change to the network is measured.
+/// Remembers what changed since a service's endpoints were last written, for the annotation by which the
+/// delay from a change to the network is measured.
 #[derive(Default)]
 pub(crate) struct Triggers(Mutex<HashMap<Key, Seen>>);
 

@@ -1,5 +1,5 @@
-//! Mirrors Endpoints that people made themselves, for services without a selector, into EndpointSlices: so that who reads slices
-//! finds every service's endpoints there.
+//! Mirrors Endpoints that people made themselves, for services without a selector, into EndpointSlices: so
+//! that who reads slices finds every service's endpoints there.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Evicts pods from nodes with NoExecute taints: at once if they do not tolerate one, after `tolerationSeconds` if they
-//! tolerate it for a while.
+//! Evicts pods from nodes with NoExecute taints: at once if they do not tolerate one, after
+//! `tolerationSeconds` if they tolerate it for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,8 @@ fn due(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Option<T
         if bearing.peek().is_none() {
             return Some(now);
         }
-        // Of several tolerations of one taint the shortest counts; one without an end counts for nothing beside others.
+        // Of several tolerations of one taint the shortest counts; one without an end counts for nothing
+        // beside others.
         let Some(seconds) = bearing.filter_map(|toleration| toleration.toleration_seconds).min() else {
             continue;
         };

@@ -1,6 +1,8 @@
-//! Removes bootstrap tokens that have ended: Secrets of type `bootstrap.kubernetes.io/token` in `kube-system`.
+//! Removes bootstrap tokens that have ended: Secrets of type `bootstrap.kubernetes.io/token` in
+//! `kube-system`.
 //!
-//! The API server refuses such a token by itself; this keeps it from lying about. One whose end cannot be read counts as ended.
+//! The API server refuses such a token by itself; this keeps it from lying about. One whose end cannot be
+//! read counts as ended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,7 +40,8 @@ pub(crate) struct ServerArgs {
     /// Secret that lets agents join [default: a random one, kept in DATA/server/agent-token]
     #[arg(long, env = "MINIK8S_AGENT_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) agent_token: Option<String>,
-    /// Authorize requests without credentials as system:anonymous; else they get /healthz, /livez, /readyz and /cacerts only
+    /// Authorize requests without credentials as system:anonymous; else they get /healthz, /livez, /readyz
+    /// and /cacerts only
     #[arg(
         long,
         env = "MINIK8S_ANONYMOUS_AUTH",
@@ -78,7 +79,8 @@ pub(crate) struct ServerArgs {
     /// Leave out a component (scheduler, controllers, proxy); may be repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
-    /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that is free]
+    /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that
+    /// is free]
     #[arg(long, env = "MINIK8S_ETCD_LISTEN", value_name = "ADDRESS:PORT|off")]
     pub(crate) etcd_listen: Option<String>,
     /// Let clients of etcd's API write the cluster's own keys, past every check of the API server
@@ -100,7 +102,8 @@ pub(crate) struct ServerArgs {
     pub(crate) snapshot_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) s3: S3Args,
-    /// Give service account tokens that pods mount a year instead of an hour, for clients that do not read them again
+    /// Give service account tokens that pods mount a year instead of an hour, for clients that do not read
+    /// them again
     #[arg(
         long,
         env = "MINIK8S_SERVICE_ACCOUNT_EXTEND_TOKEN_EXPIRATION",

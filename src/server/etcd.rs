@@ -1,7 +1,8 @@
 //! etcd's API for this server: where it listens, its keys, its task.
 //!
-//! It has an authority of its own: whoever may use the Kubernetes API must not thereby get at the store, which knows no
-//! users. Keys lie in `DATA/server/tls/etcd`, `client.crt` and `client.key` among them for `etcdctl`.
+//! It has an authority of its own: whoever may use the Kubernetes API must not thereby get at the store,
+//! which knows no users. Keys lie in `DATA/server/tls/etcd`, `client.crt` and `client.key` among them for
+//! `etcdctl`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -129,7 +130,8 @@ pub(crate) fn bind(listen: Listen) -> Result<Bound, Problem> {
     }
 }
 
-/// The place of a connection. Every client has a certificate of the API's own authority, as only administrators do.
+/// The place of a connection. Every client has a certificate of the API's own authority, as only
+/// administrators do.
 struct Connection(Admission);
 
 impl Place for Connection {

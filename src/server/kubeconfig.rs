@@ -1,7 +1,7 @@
 //! The administrator's kubeconfig: the file that the server keeps current, and fresh ones made on request.
 //!
-//! A certificate cannot be revoked, so it lives for 90 days: the file is renewed in time, copies are replaced by
-//! `minik8s kubeconfig`.
+//! A certificate cannot be revoked, so it lives for 90 days: the file is renewed in time, copies are replaced
+//! by `minik8s kubeconfig`.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `minik8s server`: the composition root of a whole cluster in one process.
 //!
-//! Knows how the parts are put together and in which order they start and stop, and keeps the cluster's keys. What the parts do is
-//! theirs: they meet only through the API, as their own users.
+//! Knows how the parts are put together and in which order they start and stop, and keeps the cluster's keys.
+//! What the parts do is theirs: they meet only through the API, as their own users.
 
 mod admin;
 mod args;

@@ -1,7 +1,7 @@
 //! A listening socket with a long queue of connections that nobody has accepted yet.
 //!
-//! The runtime's own `bind` makes one for 128. When more clients than that dial in the same moment, as all agents do after a
-//! restart, the kernel drops the rest, and each of them tries again after a whole second.
+//! The runtime's own `bind` makes one for 128. When more clients than that dial in the same moment, as all
+//! agents do after a restart, the kernel drops the rest, and each of them tries again after a whole second.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,8 +1,10 @@
-//! The cluster's keys: three certificate authorities, the certificates they issue for this server, the service accounts' key.
+//! The cluster's keys: three certificate authorities, the certificates they issue for this server, the
+//! service accounts' key.
 //!
-//! The server's authority vouches for API servers, the kubelets' for kubelets, the clients' for who dials: so a certificate
-//! that a node obtains for an address it claims can never pass for an API server's. All keys are ECDSA P-256 in
-//! `DATA/server/tls`, mode 0600, each file whole or absent. Certificates are renewed while the server runs.
+//! The server's authority vouches for API servers, the kubelets' for kubelets, the clients' for who dials: so
+//! a certificate that a node obtains for an address it claims can never pass for an API server's. All keys
+//! are ECDSA P-256 in `DATA/server/tls`, mode 0600, each file whole or absent. Certificates are renewed while
+//! the server runs.
 
 mod authority;
 mod proof;
@@ -23,9 +25,11 @@ pub(crate) use authority::{Authority, DAY, LEAF_LIFE, Purpose, Subject};
 use authority::{is_current, san_set};
 pub(crate) use signer::Signer;
 
-/// A certificate of a year that is this close to its end is renewed; one of another life at the same part of it.
+/// A certificate of a year that is this close to its end is renewed; one of another life at the same part of
+/// it.
 const RENEW_WITHIN: i64 = 90 * DAY;
-/// Life of the administrator's certificate: nothing can call it back, so a copy that is lost must end by itself.
+/// Life of the administrator's certificate: nothing can call it back, so a copy that is lost must end by
+/// itself.
 pub(crate) const ADMIN_LIFE: i64 = 90 * DAY;
 
 /// The names and addresses that the serving certificate is for.
@@ -97,7 +101,8 @@ pub(crate) struct ClientPairs {
 }
 
 impl Pki {
-    /// Reads what is there and makes what is missing, expired or for other names. `now` in seconds since 1970.
+    /// Reads what is there and makes what is missing, expired or for other names. `now` in seconds since
+    /// 1970.
     pub(crate) fn open(folder: &Path, names: ServingNames, now: i64) -> Result<(Self, ClientPairs), Problem> {
         files::private_directory(folder)?;
         let server_ca = Arc::new(Authority::open(folder, "server-ca", now)?);
@@ -135,8 +140,8 @@ impl Pki {
         wanted.is_none() || self.names.lock().0.iter().any(|own| lower(own) == wanted)
     }
 
-    /// What a kubelet's certificate must lead to. In a cluster from before there was an authority for them, the server's counts too
-    /// until the last certificate it can have signed for a kubelet has ended.
+    /// What a kubelet's certificate must lead to. In a cluster from before there was an authority for them,
+    /// the server's counts too until the last certificate it can have signed for a kubelet has ended.
     pub(crate) fn kubelet_roots(&self, now: i64) -> String {
         let mut roots = self.kubelet_ca.certificate_pem.clone();
         let came_later = self.kubelet_ca.made > self.server_ca.made;
@@ -207,7 +212,8 @@ fn renew_within(life: i64) -> i64 {
     if life == LEAF_LIFE { RENEW_WITHIN } else { life / 2 }
 }
 
-/// The certificate `NAME.crt` below `folder`, made anew if it is missing, of another authority, for other names or near its end.
+/// The certificate `NAME.crt` below `folder`, made anew if it is missing, of another authority, for other
+/// names or near its end.
 pub(crate) fn current(
     folder: &Path,
     authority: &Authority,

@@ -1,4 +1,5 @@
-//! What a server is going to be: flags that have been checked, and what follows from them and the machine. Starts nothing.
+//! What a server is going to be: flags that have been checked, and what follows from them and the machine.
+//! Starts nothing.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! What the server tells of its cluster: to its nodes and machines that are about to join, the settings; to everyone in it,
-//! the authority of kubelets' serving certificates, for whoever scrapes them.
+//! What the server tells of its cluster: to its nodes and machines that are about to join, the settings; to
+//! everyone in it, the authority of kubelets' serving certificates, for whoever scrapes them.
 //!
-//! Both are ConfigMaps in `kube-public` with a role and a binding of the same name. The authority of kubelets is in no kubeconfig and
-//! not in `kube-root-ca.crt`: what it signs must never pass for an API server.
+//! Both are ConfigMaps in `kube-public` with a role and a binding of the same name. The authority of kubelets
+//! is in no kubeconfig and not in `kube-root-ca.crt`: what it signs must never pass for an API server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The role of the server's own node.
 //!
-//! A node may not give itself a role: workloads that are kept to a role would trust whoever claims it. So the server
-//! labels its node as an administrator would, as soon as the node has registered.
+//! A node may not give itself a role: workloads that are kept to a role would trust whoever claims it. So the
+//! server labels its node as an administrator would, as soon as the node has registered.
 
 use std::sync::Arc;
 

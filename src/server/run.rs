@@ -1,7 +1,8 @@
 //! The life of a server: what is started in which order, and stopped the other way round.
 //!
-//! The port is taken first, so that a second server fails before it touches anything; store and keys are opened side by side; the API is
-//! served as soon as it is there; controllers, scheduler and node come after it and meet it as their own users.
+//! The port is taken first, so that a second server fails before it touches anything; store and keys are
+//! opened side by side; the API is served as soon as it is there; controllers, scheduler and node come after
+//! it and meet it as their own users.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -113,7 +114,8 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
         }
     };
     if let Some(store) = opened {
-        // What is only in memory goes to the disk now: nothing would be lost without it, but the next start is quicker.
+        // What is only in memory goes to the disk now: nothing would be lost without it, but the next start
+        // is quicker.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
     tracing::info!("stopped");

@@ -1,8 +1,9 @@
-//! Secrets that lie in files below `DATA/server`, each for one purpose: the server's token, the agents' token, and the keys that
-//! seal snapshots. Each can be replaced without the others.
+//! Secrets that lie in files below `DATA/server`, each for one purpose: the server's token, the agents'
+//! token, and the keys that seal snapshots. Each can be replaced without the others.
 //!
-//! The agents' token lets machines become nodes and is handed out; the server's is kept for servers that join, and opens
-//! snapshots of earlier versions, which it used to seal. Seal keys are one a line: the first seals, all of them open.
+//! The agents' token lets machines become nodes and is handed out; the server's is kept for servers that
+//! join, and opens snapshots of earlier versions, which it used to seal. Seal keys are one a line: the first
+//! seals, all of them open.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,8 @@ impl AgentToken {
         self.secret.subscribe()
     }
 
-    /// Puts a new one in its place, and answers with it as it is handed out. From then on the old one is refused.
+    /// Puts a new one in its place, and answers with it as it is handed out. From then on the old one is
+    /// refused.
     pub(crate) fn rotate(&self) -> Result<String, Problem> {
         if self.is_given {
             let why = "a flag or the configuration says what it is";
@@ -84,7 +86,8 @@ pub(crate) fn seal_key_file(instance: &Instance) -> PathBuf {
     instance.server_dir().join("seal-key")
 }
 
-/// The keys that snapshots were sealed with, the present one first. None in a data directory from before there were any.
+/// The keys that snapshots were sealed with, the present one first. None in a data directory from before
+/// there were any.
 pub(crate) fn seal_keys(instance: &Instance) -> Result<Vec<String>, Problem> {
     let text = files::read(&seal_key_file(instance))?.unwrap_or_default();
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect())

@@ -1,8 +1,9 @@
-//! Snapshots of a server: the whole store and, sealed, the keys without which a restored cluster would be a stranger to
-//! its nodes and users.
+//! Snapshots of a server: the whole store and, sealed, the keys without which a restored cluster would be a
+//! stranger to its nodes and users.
 //!
-//! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right secret opens:
-//! a passphrase, or by default the seal key of the data directory (in snapshots of earlier versions, the server token). It is written to a directory and, if flags say so, then uploaded.
+//! The file is the store's (etcd's own tools read it); the keys ride in it as an extra that only the right
+//! secret opens: a passphrase, or by default the seal key of the data directory (in snapshots of earlier
+//! versions, the server token). It is written to a directory and, if flags say so, then uploaded.
 
 pub(crate) mod keys;
 mod past;
@@ -81,7 +82,8 @@ pub(crate) fn default_folder(instance: &Instance) -> PathBuf {
 }
 
 impl Saver {
-    /// Saves a snapshot and uploads it; what comes of it is kept for the status and told as an event if it fails.
+    /// Saves a snapshot and uploads it; what comes of it is kept for the status and told as an event if it
+    /// fails.
     pub(crate) async fn save(&self, request: SaveRequest) -> Result<Saved, Problem> {
         let _turn = self.turn.lock().await;
         let client = match request.s3.as_ref().map(S3Args::target).transpose()?.flatten() {
@@ -188,8 +190,8 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Entry>, Problem> {
     Ok(found)
 }
 
-/// Removes all but the newest `keep` of the snapshots that were named here; those that a user named stay. Returns the
-/// names of the removed ones.
+/// Removes all but the newest `keep` of the snapshots that were named here; those that a user named stay.
+/// Returns the names of the removed ones.
 pub(crate) fn prune(folder: &Path, keep: usize) -> Result<Vec<String>, Problem> {
     let names = list(folder)?.into_iter().map(|entry| entry.name).collect();
     let own = outdated(names, keep);

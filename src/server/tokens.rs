@@ -1,5 +1,6 @@
-//! Bootstrap tokens of the running server: made, listed and deleted as Secrets of `kube-system` (kubeadm's contract), so that
-//! `kubectl` and other programs find them where they expect them; and the agents' token, which can be rotated.
+//! Bootstrap tokens of the running server: made, listed and deleted as Secrets of `kube-system` (kubeadm's
+//! contract), so that `kubectl` and other programs find them where they expect them; and the agents' token,
+//! which can be rotated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

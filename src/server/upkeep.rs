@@ -1,4 +1,5 @@
-//! What goes on as long as the server runs: certificates that are renewed in time and follow the machine's addresses.
+//! What goes on as long as the server runs: certificates that are renewed in time and follow the machine's
+//! addresses.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -57,8 +58,8 @@ impl Users {
     }
 }
 
-/// Keeps certificates current in tasks of `stage`. `names` says what the serving certificate is for, given the
-/// machine's addresses.
+/// Keeps certificates current in tasks of `stage`. `names` says what the serving certificate is for, given
+/// the machine's addresses.
 pub(crate) fn start(
     users: Users,
     mut addresses: watch::Receiver<Addresses>,

@@ -1,8 +1,10 @@
-//! The wall clock of a machine is set now and then: by NTP after a boot without a battery, by a virtual machine that wakes, by hand. Who waits
-//! for a time of day, or has judged something by one, must look again then.
+//! The wall clock of a machine is set now and then: by NTP after a boot without a battery, by a virtual
+//! machine that wakes, by hand. Who waits for a time of day, or has judged something by one, must look again
+//! then.
 //!
-//! Found by comparing the wall clock with the monotonic one every few seconds: the kernel's own notice (`TFD_TIMER_CANCEL_ON_SET`) would need a
-//! file descriptor for each process and cannot be tested without setting the machine's clock.
+//! Found by comparing the wall clock with the monotonic one every few seconds: the kernel's own notice
+//! (`TFD_TIMER_CANCEL_ON_SET`) would need a file descriptor for each process and cannot be tested without
+//! setting the machine's clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,10 +1,12 @@
-//! Bounds on the connections of a port: in all, per address, per user, with places kept for those a cluster cannot do without.
+//! Bounds on the connections of a port: in all, per address, per user, with places kept for those a cluster
+//! cannot do without.
 //!
-//! A connection is a stranger until it has said whose it is. Strangers cost little and are many in a flood, so a new one is
-//! never refused for the sake of an older one: the oldest of its address gives way, and where the port is full, the oldest of
-//! all. Who completes a handshake in milliseconds thus gets in beside a thousand who never do. Once a user is known the
-//! connection counts as that user's and gives way to nobody. The last places are taken only by strangers, who may turn out to be
-//! anybody, and by users in [`Standing::Reserved`].
+//! A connection is a stranger until it has said whose it is. Strangers cost little and are many in a flood,
+//! so a new one is never refused for the sake of an older one: the oldest of its address gives way, and where
+//! the port is full, the oldest of all. Who completes a handshake in milliseconds thus gets in beside a
+//! thousand who never do. Once a user is known the connection counts as that user's and gives way to nobody.
+//! The last places are taken only by strangers, who may turn out to be anybody, and by users in
+//! [`Standing::Reserved`].
 //!
 //! Absent: time-outs, which belong to the protocol that is spoken.
 
@@ -167,8 +169,9 @@ impl ConnectionLimiter {
 }
 
 impl Admission {
-    /// Counts the connection as a user's from now on. False if the user has as many as it may have, or only kept places are
-    /// left: then it is to be closed. What is known already stays: a connection is one user's.
+    /// Counts the connection as a user's from now on. False if the user has as many as it may have, or only
+    /// kept places are left: then it is to be closed. What is known already stays: a connection is one
+    /// user's.
     pub fn identify(&self, name: &str, standing: Standing) -> bool {
         let mut user = self.user.lock();
         if user.is_some() {

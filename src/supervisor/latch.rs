@@ -1,4 +1,5 @@
-//! A one-way flag that tasks wait on: closed until it is opened once. Replaces polled booleans and global channels.
+//! A one-way flag that tasks wait on: closed until it is opened once. Replaces polled booleans and global
+//! channels.
 
 use std::sync::Arc;
 

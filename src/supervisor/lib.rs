@@ -1,9 +1,10 @@
 //! Runs tasks that are joined, and stops them in order.
 //!
-//! A process here is a stack of stages (store, API server, controllers, node …). Every task belongs to a stage and
-//! says what its failure means; nothing is spawned bare. Stopping goes from the newest stage to the oldest, each
-//! joined before the next is told, so that a component never outlives what it talks to. The bounds and the patience that every
-//! port has with its clients are here too, because crates that may not use each other share them. Knows nothing of Kubernetes.
+//! A process here is a stack of stages (store, API server, controllers, node …). Every task belongs to a
+//! stage and says what its failure means; nothing is spawned bare. Stopping goes from the newest stage to the
+//! oldest, each joined before the next is told, so that a component never outlives what it talks to. The
+//! bounds and the patience that every port has with its clients are here too, because crates that may not use
+//! each other share them. Knows nothing of Kubernetes.
 
 mod clock;
 mod connections;

@@ -1,7 +1,8 @@
-//! A stream on which nothing can be written for too long fails, so that a peer who does not read holds nothing for ever.
+//! A stream on which nothing can be written for too long fails, so that a peer who does not read holds
+//! nothing for ever.
 //!
-//! What waits to be written sits in buffers of TLS and HTTP, per connection hundreds of kilobytes. Reads have no bound
-//! here: whether a silent peer is idle or late is for the protocol to know.
+//! What waits to be written sits in buffers of TLS and HTTP, per connection hundreds of kilobytes. Reads have
+//! no bound here: whether a silent peer is idle or late is for the protocol to know.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -256,7 +256,8 @@ impl Stage {
         self.spawn_until(name, on_exit, self.stop.clone(), task);
     }
 
-    /// [`Stage::spawn_cancellable`] for a task that can be stopped alone: `stop` is a child of [`Stage::stopping`].
+    /// [`Stage::spawn_cancellable`] for a task that can be stopped alone: `stop` is a child of
+    /// [`Stage::stopping`].
     pub fn spawn_until<F>(&self, name: &str, on_exit: OnExit, stop: CancellationToken, task: F)
     where
         F: Future<Output = ()> + Send + 'static,

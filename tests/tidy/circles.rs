@@ -1,4 +1,5 @@
-//! Circles of imports: files that use each other, directly or by way of others, cannot be understood one at a time.
+//! Circles of imports: files that use each other, directly or by way of others, cannot be understood one at a
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

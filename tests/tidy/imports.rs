@@ -1,10 +1,10 @@
 //! Which file of a crate uses which: an arrow for each name that a file imports or reaches by a path.
 //!
-//! An arrow leads to the file that defines the name: re-exports (`pub use`) and aliases are followed, so a façade
-//! neither hides an arrow nor draws one to itself. A façade's own `pub use` is an arrow from it to what it re-exports.
-//! A `mod` line is none, nor is importing a module: what is reached through it is. Methods of a type that are written
-//! in another file than the type are not seen, since a call names only the method. A module `tests` inside a file is
-//! a file of its own here.
+//! An arrow leads to the file that defines the name: re-exports (`pub use`) and aliases are followed, so a
+//! façade neither hides an arrow nor draws one to itself. A façade's own `pub use` is an arrow from it to
+//! what it re-exports. A `mod` line is none, nor is importing a module: what is reached through it is.
+//! Methods of a type that are written in another file than the type are not seen, since a call names only the
+//! method. A module `tests` inside a file is a file of its own here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -140,7 +140,8 @@ impl Tree {
         }
     }
 
-    /// `names` as members of `module`. `surely`: a name that is not seen is an item of it, not another crate's.
+    /// `names` as members of `module`. `surely`: a name that is not seen is an item of it, not another
+    /// crate's.
     fn member(&self, module: &Names, names: &[String], depth: usize, surely: bool) -> Option<Target> {
         let (first, rest) = names.split_first()?;
         let child = joined(module, std::slice::from_ref(first));

@@ -15,7 +15,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the repository").to_path_buf()
 }
 
-/// What each crate may use of ours, as docs/ARCHITECTURE.md says; `api` and `supervisor` are leaves open to all.
+/// What each crate may use of ours, as docs/ARCHITECTURE.md says; `api` and `supervisor` are leaves open to
+/// all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("minik8s", &["kubectl", "server", "agent"]),
     ("server", &["apiserver", "scheduler", "controllers", "agent", "embedded-store", "client"]),
@@ -126,4 +127,34 @@ fn no_file_is_long_without_a_reason() {
         }
     }
     assert!(long.is_empty(), "files of more than {MOST_LINES} lines: {long:?}");
+}
+
+/// Where the width of comments is checked; the other folders are to follow.
+const CHECKED_FOR_WIDTH: &[&str] = &[
+    "embedded-store",
+    "src/agent",
+    "src/controllers",
+    "src/scheduler",
+    "src/server",
+    "src/supervisor",
+    "tests/tidy",
+];
+
+/// What `.rustfmt.toml` allows code; rustfmt does not break comments.
+const MOST_COLUMNS: usize = 110;
+
+#[test]
+fn comments_are_not_wider_than_code() {
+    let mut files = Vec::new();
+    CHECKED_FOR_WIDTH.iter().for_each(|folder| rust_files(&root().join(folder), &mut files));
+    let mut wide = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("//") && line.chars().count() > MOST_COLUMNS {
+                wide.push(format!("{}:{}", file.display(), at + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "comments of more than {MOST_COLUMNS} columns: {wide:#?}");
 }

@@ -1,6 +1,8 @@
-//! Rust source as a list of words and signs, without comments and literals: enough to see modules, imports and paths.
+//! Rust source as a list of words and signs, without comments and literals: enough to see modules, imports
+//! and paths.
 
-/// A word (identifier or keyword), `::`, or any other single sign. What stands in strings and comments is left out.
+/// A word (identifier or keyword), `::`, or any other single sign. What stands in strings and comments is
+/// left out.
 pub(crate) fn tokens(source: &str) -> Vec<String> {
     let chars: Vec<char> = source.chars().collect();
     let mut found = Vec::new();

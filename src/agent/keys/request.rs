@@ -1,4 +1,5 @@
-//! Asking the cluster for a certificate: create a CertificateSigningRequest, wait until it is signed or refused.
+//! Asking the cluster for a certificate: create a CertificateSigningRequest, wait until it is signed or
+//! refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ pub struct Ask<'a> {
     /// In the API's words, such as `client auth`.
     pub usages: &'a [&'a str],
     pub request_pem: String,
-    /// The certificate that came before, with its key: proves the same machine where the certificate itself has ended.
+    /// The certificate that came before, with its key: proves the same machine where the certificate itself
+    /// has ended.
     pub previous: Option<&'a Pair>,
 }
 
@@ -51,7 +53,8 @@ pub enum RequestError {
     Late(Duration),
 }
 
-/// The certificate as PEM. Gives up after `patience`; the request object then stays for an administrator to see.
+/// The certificate as PEM. Gives up after `patience`; the request object then stays for an administrator to
+/// see.
 pub async fn obtain(
     api: Arc<dyn ObjectApi>,
     ask: &Ask<'_>,

@@ -23,7 +23,8 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// The certificate a server shows from now on. Empty at first where it has still to be asked for: handshakes fail until then.
+/// The certificate a server shows from now on. Empty at first where it has still to be asked for: handshakes
+/// fail until then.
 #[derive(Debug, Default)]
 pub struct CertificateSlot(ArcSwapOption<CertifiedKey>);
 

@@ -7,8 +7,8 @@ use nix::mount::{MntFlags, umount2};
 
 use crate::process::Process;
 
-/// The mount points below the folders, innermost first. A folder that is itself a mount point was one before the instance
-/// came (a disk of its own, say), and stays one.
+/// The mount points below the folders, innermost first. A folder that is itself a mount point was one before
+/// the instance came (a disk of its own, say), and stays one.
 fn mounts_below(table: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
     let is_below = |point: &PathBuf, folder: &PathBuf| point != folder && point.starts_with(folder);
     let mut ours: Vec<PathBuf> =
@@ -64,8 +64,8 @@ pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
     mounts_below(&table, folders).into_iter().filter_map(unmount).collect()
 }
 
-/// Removes a folder with everything in it, unless something is mounted in it still: that is somebody's data. A folder that
-/// is a mount point is emptied.
+/// Removes a folder with everything in it, unless something is mounted in it still: that is somebody's data.
+/// A folder that is a mount point is emptied.
 pub(super) fn remove_folder(folder: &Path) -> Result<(), String> {
     if !folder.exists() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! What `install.sh` put on the machine for an instance: service units, the program, links.
 //!
-//! `install.sh` notes the data directory and every file it makes, one a line; only those are removed. A line that ends with a slash is
-//! a directory that it made: removed if nothing is left in it.
+//! `install.sh` notes the data directory and every file it makes, one a line; only those are removed. A line
+//! that ends with a slash is a directory that it made: removed if nothing is left in it.
 
 use std::fs;
 use std::io::ErrorKind;

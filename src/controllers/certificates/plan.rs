@@ -32,8 +32,8 @@ pub(super) enum State {
     Settled,
 }
 
-/// A kind of request that may be approved without a person, if its author may create `certificatesigningrequests` with
-/// this subresource (which exists for authorization only).
+/// A kind of request that may be approved without a person, if its author may create
+/// `certificatesigningrequests` with this subresource (which exists for authorization only).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recognized {
     pub(super) subresource: &'static str,
@@ -134,8 +134,8 @@ pub(super) fn expiry(request: &CertificateSigningRequest) -> Option<Timestamp> {
     settled.or(created)
 }
 
-/// With these a node whose certificate has ended proves, to who shows a token, that it has its key: the old certificate (PEM), and the
-/// signature (base64) over the request by its key.
+/// With these a node whose certificate has ended proves, to who shows a token, that it has its key: the old
+/// certificate (PEM), and the signature (base64) over the request by its key.
 const PREVIOUS_CERTIFICATE: &str = "node.minik8s.io/previous-certificate";
 const PREVIOUS_KEY_SIGNATURE: &str = "node.minik8s.io/previous-key-signature";
 
@@ -145,8 +145,9 @@ pub(super) struct Known<'a> {
     pub(super) signer: &'a dyn CertificateSigner,
 }
 
-/// The node for which this request must not be granted to who merely may ask for nodes: it is there, and neither is the request
-/// its own nor is it proved by its key. A token that many know is no proof of being one node.
+/// The node for which this request must not be granted to who merely may ask for nodes: it is there, and
+/// neither is the request its own nor is it proved by its key. A token that many know is no proof of being
+/// one node.
 pub(super) fn unproved(request: &CertificateSigningRequest, known: &Known<'_>) -> Option<String> {
     let asked = request::parse(&request.spec.request.0).ok()?;
     let name = node_of(&asked)?;
@@ -176,7 +177,8 @@ pub(super) fn recognize(request: &CertificateSigningRequest, known: &Known<'_>) 
         (KUBELET_CLIENT, Some(_)) if plain_client && itself => vec![SELF_CLIENT, NODE_CLIENT],
         (KUBELET_CLIENT, Some(_)) if plain_client => vec![NODE_CLIENT],
         (KUBELET_SERVING, Some(name)) if itself && usages_are(&usages, "server auth") => {
-            // What a node reports as its address is its own word: never those by which the API server is known.
+            // What a node reports as its address is its own word: never those by which the API server is
+            // known.
             let is_reserved = || known.signer.is_reserved(name, &asked.dns_names, &asked.addresses);
             match (known.node)(name) {
                 Some(node) if names_are_of(&asked, &node) && !is_reserved() => vec![SELF_SERVING],

@@ -55,7 +55,8 @@ impl<'a> Rollout<'a> {
         Ok(None)
     }
 
-    /// Notes in the Progressing condition that the deployment was paused or resumed, so that its deadline stands still.
+    /// Notes in the Progressing condition that the deployment was paused or resumed, so that its deadline
+    /// stands still.
     pub(super) async fn tell_paused(&mut self, paused: bool) -> Result<(), ApiError> {
         if status::deadline(&self.deployment).is_none() {
             return Ok(());
@@ -214,8 +215,8 @@ impl<'a> Rollout<'a> {
         self.write_revision_and_status(&revision.to_string(), told).await
     }
 
-    /// A set of this name exists: ours (made by a pass whose outcome we have not seen), or a collision of hashes, after
-    /// which the next pass tries another name.
+    /// A set of this name exists: ours (made by a pass whose outcome we have not seen), or a collision of
+    /// hashes, after which the next pass tries another name.
     async fn settle_collision(&mut self, name: &str, error: ApiError) -> Result<Arc<ReplicaSet>, ApiError> {
         let existing = self.replica_sets.get(name).await?;
         let template = existing.spec.as_ref().and_then(|spec| spec.template.as_ref());
@@ -326,7 +327,8 @@ impl<'a> Rollout<'a> {
         Ok(())
     }
 
-    /// The revision is an annotation of the deployment; the status subresource takes annotations along, as upstream's does.
+    /// The revision is an annotation of the deployment; the status subresource takes annotations along, as
+    /// upstream's does.
     async fn write_revision_and_status(
         &mut self,
         revision: &str,

@@ -47,7 +47,8 @@ fn resolve(value: Option<&IntOrString>, of: i32, round_up: bool) -> i32 {
     }
 }
 
-/// `maxSurge` and `maxUnavailable` as numbers. Both zero would never get anywhere: then one may be unavailable.
+/// `maxSurge` and `maxUnavailable` as numbers. Both zero would never get anywhere: then one may be
+/// unavailable.
 fn fence_posts(deployment: &Deployment) -> (i32, i32) {
     let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
     let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
@@ -98,7 +99,8 @@ pub(super) fn resize_new(deployment: &Deployment, new: &ReplicaSet, all: &Sets) 
     if current >= wanted(deployment) { wanted(deployment) } else { new_set_size(deployment, all, current) }
 }
 
-/// How the old sets shrink in a rolling update: first pods that do not work anyway, then as many as may be unavailable.
+/// How the old sets shrink in a rolling update: first pods that do not work anyway, then as many as may be
+/// unavailable.
 pub(super) fn resize_old(deployment: &Deployment, new: Option<&Arc<ReplicaSet>>, old: &Sets) -> Vec<Resize> {
     let mut old: Vec<Resize> = active(old).into_iter().map(|set| (set.clone(), replicas(&set))).collect();
     old.sort_by_key(|(set, _)| age_key(set));
@@ -131,8 +133,8 @@ pub(super) fn resize_old(deployment: &Deployment, new: Option<&Arc<ReplicaSet>>,
     old
 }
 
-/// Sizes after the deployment was scaled (or while it is paused). The flag says whether annotations are to be written
-/// even where the size stays.
+/// Sizes after the deployment was scaled (or while it is paused). The flag says whether annotations are to be
+/// written even where the size stays.
 pub(super) fn rescale(
     deployment: &Deployment,
     new: Option<&Arc<ReplicaSet>>,
@@ -173,8 +175,8 @@ fn is_saturated(deployment: &Deployment, new: &ReplicaSet) -> bool {
     desired == Some(wanted) && replicas(new) == wanted && available(new) == wanted
 }
 
-/// Spreads growth or shrinkage over the sets in proportion to their sizes, largest first; what rounding leaves goes to
-/// the first.
+/// Spreads growth or shrinkage over the sets in proportion to their sizes, largest first; what rounding
+/// leaves goes to the first.
 fn proportional(deployment: &Deployment, mut all: Vec<Arc<ReplicaSet>>, allowed: i32) -> Vec<Resize> {
     let to_add = allowed - total(&all);
     let newer_first = to_add > 0;

@@ -1,4 +1,5 @@
-//! Which replica set is the new one, which are old, and the annotations by which `kubectl rollout` knows their revisions.
+//! Which replica set is the new one, which are old, and the annotations by which `kubectl rollout` knows
+//! their revisions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,8 +98,8 @@ pub(super) fn next_revision(old: &[Arc<ReplicaSet>]) -> i64 {
     old.iter().map(|set| revision(&set.metadata)).max().unwrap_or(0) + 1
 }
 
-/// Brings the annotations of the new set up to date; tells whether anything changed. A set that exists keeps the sizes
-/// it was annotated with, because scaling compares them with the deployment's.
+/// Brings the annotations of the new set up to date; tells whether anything changed. A set that exists keeps
+/// the sizes it was annotated with, because scaling compares them with the deployment's.
 pub(super) fn annotate_new(
     set: &mut ReplicaSet,
     deployment: &Deployment,

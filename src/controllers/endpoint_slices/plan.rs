@@ -1,7 +1,7 @@
 //! Which slices a service should have.
 //!
-//! Endpoints that are in a slice stay there; gaps are filled before slices are made; a slice without change is left alone unless its
-//! gaps take all that is left. So most changes of pods write one slice.
+//! Endpoints that are in a slice stay there; gaps are filled before slices are made; a slice without change
+//! is left alone unless its gaps take all that is left. So most changes of pods write one slice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! Who owns whom, by uid, as informers tell it; and which objects are to be looked at after each change.
 //!
-//! Informers of different kinds are not ordered among each other, so a dependent may be seen before its owner: the owner is
-//! then a *virtual* node, known only from references. An owner that goes while it has dependents becomes virtual again, and
-//! is forgotten with its last dependent. Pure.
+//! Informers of different kinds are not ordered among each other, so a dependent may be seen before its
+//! owner: the owner is then a *virtual* node, known only from references. An owner that goes while it has
+//! dependents becomes virtual again, and is forgotten with its last dependent. Pure.
 
 use std::collections::{HashMap, HashSet};
 

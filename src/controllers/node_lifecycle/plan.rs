@@ -46,8 +46,8 @@ pub(super) fn zone_of(node: &Node) -> String {
     format!("{}:{}", label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
 }
 
-/// Whether pods of not ready nodes of this zone may be evicted: not if all nodes of all zones are not ready, and not if most of a small
-/// zone is.
+/// Whether pods of not ready nodes of this zone may be evicted: not if all nodes of all zones are not ready,
+/// and not if most of a small zone is.
 pub(super) fn may_evict(zones: &HashMap<String, Zone>, zone: &str) -> bool {
     if zones.values().all(|zone| zone.ready == 0) {
         return false;
@@ -109,7 +109,8 @@ fn is_ours(taint: &Taint) -> bool {
     }
 }
 
-/// The node's taints as they should be, if they are not. `evict`: NoExecute taints may be set; set ones are removed if not.
+/// The node's taints as they should be, if they are not. `evict`: NoExecute taints may be set; set ones are
+/// removed if not.
 pub(super) fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
     let present = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let mut wanted: Vec<(&str, &str)> = Vec::new();

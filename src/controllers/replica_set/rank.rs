@@ -1,8 +1,9 @@
 //! Which pods go first when there are too many.
 //!
-//! In this order: without a node; Pending, then Unknown; not ready; a lower `controller.kubernetes.io/pod-deletion-cost`;
-//! on a node with more related pods; ready for less time; restarted more often; younger. Times count by orders of
-//! magnitude (KEP-2185), so that the choice among pods of about the same age is random by uid.
+//! In this order: without a node; Pending, then Unknown; not ready; a lower
+//! `controller.kubernetes.io/pod-deletion-cost`; on a node with more related pods; ready for less time;
+//! restarted more often; younger. Times count by orders of magnitude (KEP-2185), so that the choice among
+//! pods of about the same age is random by uid.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! `minik8s kubeconfig`: has the running server make a fresh kubeconfig of the administrator.
 //!
-//! It reaches the server by its admin socket, so root on the server's machine needs neither network nor an old
-//! certificate.
+//! It reaches the server by its admin socket, so root on the server's machine needs neither network nor an
+//! old certificate.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

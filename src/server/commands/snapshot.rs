@@ -1,7 +1,7 @@
 //! `minik8s snapshot save | list | status | restore | delete | prune | rotate-key`.
 //!
-//! Saving asks the running server; everything else works on files, and on the S3-compatible store that flags, environment
-//! or the server's configuration file name.
+//! Saving asks the running server; everything else works on files, and on the S3-compatible store that flags,
+//! environment or the server's configuration file name.
 
 use std::ffi::OsString;
 use std::fs;
@@ -36,7 +36,8 @@ struct SnapshotArgs {
     /// Where snapshots are kept [default: DATA/server/snapshots]
     #[arg(long, global = true, env = "MINIK8S_SNAPSHOT_DIR", value_name = "DIR", visible_alias = "dir")]
     snapshot_dir: Option<PathBuf>,
-    /// The server's configuration file, for the settings that are the snapshots' [default: /etc/minik8s/config.yaml]
+    /// The server's configuration file, for the settings that are the snapshots' [default:
+    /// /etc/minik8s/config.yaml]
     #[arg(long, global = true, env = "MINIK8S_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -87,7 +88,8 @@ enum Verb {
         #[arg(long, value_name = "N")]
         keep: usize,
     },
-    /// Seal from now on with a new key, and print it; the old ones stay in the file, for the snapshots that they have sealed
+    /// Seal from now on with a new key, and print it; the old ones stay in the file, for the snapshots that
+    /// they have sealed
     RotateKey,
 }
 
@@ -294,7 +296,8 @@ fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// As etcdctl prints sizes: in decimal units, rounded to one digit after the point and then, from 10 on, to none.
+/// As etcdctl prints sizes: in decimal units, rounded to one digit after the point and then, from 10 on, to
+/// none.
 fn human_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";

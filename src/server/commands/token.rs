@@ -46,7 +46,8 @@ enum Verb {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
-    /// Replace the token in DATA/server/agent-token, and print the new one; the old one lets no machine join from then on
+    /// Replace the token in DATA/server/agent-token, and print the new one; the old one lets no machine join
+    /// from then on
     Rotate,
 }
 

@@ -18,11 +18,13 @@ use x509_parser::extensions::GeneralName;
 pub(crate) const DAY: i64 = 24 * 3600;
 const AUTHORITY_LIFE: i64 = 3650 * DAY;
 pub(crate) const LEAF_LIFE: i64 = 365 * DAY;
-/// Certificates begin in the past, for clients whose clock is behind, and for when this machine's clock is set back.
+/// Certificates begin in the past, for clients whose clock is behind, and for when this machine's clock is
+/// set back.
 pub(super) const BACKDATE: i64 = 30 * DAY;
 const BACKDATE_AUTHORITY: i64 = 365 * DAY;
 
-/// When a certificate that is made now begins: short-lived ones not long before, for their age says when they are renewed.
+/// When a certificate that is made now begins: short-lived ones not long before, for their age says when they
+/// are renewed.
 pub(super) fn beginning(now: i64, life: i64) -> i64 {
     now - BACKDATE.min(life / 8)
 }
@@ -55,8 +57,8 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Reads `NAME.crt` and `NAME.key`, or makes them if neither is there. Half a pair is not replaced: everything the cluster has handed out
-    /// would become worthless without a word.
+    /// Reads `NAME.crt` and `NAME.key`, or makes them if neither is there. Half a pair is not replaced:
+    /// everything the cluster has handed out would become worthless without a word.
     pub(crate) fn open(folder: &Path, name: &str, now: i64) -> Result<Self, Problem> {
         let place = PairFiles::in_directory(folder, name);
         let (certificate, key) = (files::read(&place.certificate)?, files::read(&place.key)?);
@@ -160,7 +162,8 @@ fn subject_name(common_name: &str, organization: Option<&str>) -> DistinguishedN
 fn make(name: &str, now: i64) -> Result<Pair, KeyError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
-    // The time makes the name of each cluster's authority its own: certificates of another are recognised by it.
+    // The time makes the name of each cluster's authority its own: certificates of another are recognised by
+    // it.
     params.distinguished_name = subject_name(&format!("minik8s-{name}@{now}"), None);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
@@ -199,7 +202,8 @@ pub(super) fn is_current(
         _ => BTreeSet::new(),
     };
     let not_after = parsed.validity().not_after.timestamp();
-    // One that was made while the clock was ahead is of no use yet; a new one would begin no earlier than the authority.
+    // One that was made while the clock was ahead is of no use yet; a new one would begin no earlier than the
+    // authority.
     let begins = parsed.validity().not_before.timestamp();
     let has_begun = begins <= now.max(issuer.validity().not_before.timestamp());
     parsed.issuer().as_raw() == issuer.subject().as_raw()

@@ -1,8 +1,8 @@
 //! Whether a request for a node's certificate comes from who has the node's key.
 //!
-//! A node whose client certificate has ended cannot show it in a handshake any more. It proves itself by the old certificate
-//! and a signature over the new request by the old key: nothing has to be kept on the server, nothing secret is in the request,
-//! and what is seen in it is good for this request only.
+//! A node whose client certificate has ended cannot show it in a handshake any more. It proves itself by the
+//! old certificate and a signature over the new request by the old key: nothing has to be kept on the server,
+//! nothing secret is in the request, and what is seen in it is good for this request only.
 
 use base64::Engine;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -11,7 +11,8 @@ use x509_parser::prelude::FromDer;
 
 use super::Authority;
 
-/// Whether `certificate_pem` is one that the authority gave to this node, ended or not, and its key has signed the request.
+/// Whether `certificate_pem` is one that the authority gave to this node, ended or not, and its key has
+/// signed the request.
 pub(super) fn holds(
     authority: &Authority,
     node: &str,

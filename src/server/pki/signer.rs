@@ -1,9 +1,10 @@
-//! Signs certificate requests for the signers that Kubernetes defines (kubernetes.io/docs: certificate signing requests).
+//! Signs certificate requests for the signers that Kubernetes defines (kubernetes.io/docs: certificate
+//! signing requests).
 //!
-//! What a request may contain depends on the signer; what was not asked for through the API's `usages` is not in the
-//! certificate, whatever the request's own extensions say. The subject is the request's to the byte: the library that makes
-//! certificates keeps one value of each kind, so a user with several groups would lose all but one; the certificate is
-//! taken apart, given its subject, and signed again.
+//! What a request may contain depends on the signer; what was not asked for through the API's `usages` is not
+//! in the certificate, whatever the request's own extensions say. The subject is the request's to the byte:
+//! the library that makes certificates keeps one value of each kind, so a user with several groups would lose
+//! all but one; the certificate is taken apart, given its subject, and signed again.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,8 +63,8 @@ impl CertificateSigner for Signer {
 const SHORTEST_LIFE: i64 = 600;
 
 impl Signer {
-    /// Names and addresses by which clients know the API server: no kubelet's certificate has one. Only the server's own node
-    /// may have those that it shares with it.
+    /// Names and addresses by which clients know the API server: no kubelet's certificate has one. Only the
+    /// server's own node may have those that it shares with it.
     fn reserves(&self, node: &str, san: &SanType) -> bool {
         let always = match san {
             SanType::DnsName(name) => {
@@ -132,7 +133,8 @@ fn subject(csr_pem: &str) -> Result<Vec<u8>, String> {
     of_subject(csr_pem, |subject| Some(subject.as_raw().to_vec()))
 }
 
-/// Place of the subject in a certificate's content, after version, serial number, algorithm, issuer and validity (RFC 5280, 4.1).
+/// Place of the subject in a certificate's content, after version, serial number, algorithm, issuer and
+/// validity (RFC 5280, 4.1).
 const SUBJECT: usize = 5;
 
 /// The certificate with another subject, signed again by its authority.

@@ -1,5 +1,5 @@
-//! What a restored cluster needs beside its objects to be itself: authorities, the service accounts' key, tokens, and the keys
-//! that seal its snapshots, so that what is kept of them elsewhere goes on being good.
+//! What a restored cluster needs beside its objects to be itself: authorities, the service accounts' key,
+//! tokens, and the keys that seal its snapshots, so that what is kept of them elsewhere goes on being good.
 //!
 //! Certificates that are issued from these are left out: a restored server makes its own.
 

@@ -1,8 +1,8 @@
 //! Snapshots in an S3-compatible store: the flags, and what is kept where.
 //!
-//! Flags are named as k3s' users know them (`--etcd-s3-…` works too). Keys are best given by environment or configuration
-//! file: command lines are seen by everyone on the machine. A cluster has a folder of its own: pruning takes what is in it
-//! for this cluster's.
+//! Flags are named as k3s' users know them (`--etcd-s3-…` works too). Keys are best given by environment or
+//! configuration file: command lines are seen by everyone on the machine. A cluster has a folder of its own:
+//! pruning takes what is in it for this cluster's.
 
 mod client;
 
@@ -80,7 +80,8 @@ pub(crate) struct S3Args {
         alias = "s3-insecure"
     )]
     snapshot_s3_insecure: bool,
-    /// Access key; better given by MINIK8S_SNAPSHOT_S3_ACCESS_KEY, AWS_ACCESS_KEY_ID or the configuration file
+    /// Access key; better given by MINIK8S_SNAPSHOT_S3_ACCESS_KEY, AWS_ACCESS_KEY_ID or the configuration
+    /// file
     #[arg(
         long,
         global = true,
@@ -91,7 +92,8 @@ pub(crate) struct S3Args {
         alias = "s3-access-key"
     )]
     snapshot_s3_access_key: Option<Hidden>,
-    /// Secret key; better given by MINIK8S_SNAPSHOT_S3_SECRET_KEY, AWS_SECRET_ACCESS_KEY or the configuration file
+    /// Secret key; better given by MINIK8S_SNAPSHOT_S3_SECRET_KEY, AWS_SECRET_ACCESS_KEY or the configuration
+    /// file
     #[arg(
         long,
         global = true,
@@ -218,7 +220,8 @@ impl S3Args {
         }
     }
 
-    /// Makes it mean the same in another process: with absolute paths and the keys that this one's environment gives.
+    /// Makes it mean the same in another process: with absolute paths and the keys that this one's
+    /// environment gives.
     pub(crate) fn resolve(&mut self) -> Result<(), Problem> {
         if let Some(path) = &mut self.snapshot_s3_endpoint_ca {
             *path = std::path::absolute(&*path)

@@ -91,8 +91,8 @@ fn warned(outcome: Result<Vec<String>, Problem>) -> usize {
     }
 }
 
-/// Returns at the next time of the schedule; false if there is none. If the clock is set back, what is next is asked anew: else there would
-/// be no snapshot until it has caught up.
+/// Returns at the next time of the schedule; false if there is none. If the clock is set back, what is next
+/// is asked anew: else there would be no snapshot until it has caught up.
 async fn wait_for_turn(cron: &Cron, clock: &mut Clock) -> bool {
     let mut from = Zoned::now();
     loop {

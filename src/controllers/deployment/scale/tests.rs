@@ -82,8 +82,8 @@ fn scaled_is_what_differs_from_the_annotation() {
 }
 
 proptest! {
-    /// Pods become available in random order; the rollout must end, never exceed the surge and never go below what must be
-    /// available.
+    /// Pods become available in random order; the rollout must end, never exceed the surge and never go below
+    /// what must be available.
     #[test]
     fn a_rollout_ends_within_its_bounds(
         replicas in 1i32..20,

@@ -1,4 +1,5 @@
-//! Tests of slices: what they hold, and that repeated planning ends with what is wanted and then does nothing.
+//! Tests of slices: what they hold, and that repeated planning ends with what is wanted and then does
+//! nothing.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,9 @@
 //! The few calls of S3 that snapshots need: put (in parts above a size), list, get, delete.
 //!
-//! `rusty_s3` signs and reads answers, our own HTTP client sends: so there is one TLS stack. A file is read part by part;
-//! memory is bounded by one part. What may go better the next time is tried again, with growing pauses, until the time is
-//! up. Signed addresses are as good as keys while they last, so they appear in no message.
+//! `rusty_s3` signs and reads answers, our own HTTP client sends: so there is one TLS stack. A file is read
+//! part by part; memory is bounded by one part. What may go better the next time is tried again, with growing
+//! pauses, until the time is up. Signed addresses are as good as keys while they last, so they appear in no
+//! message.
 
 use std::io::SeekFrom;
 use std::path::Path;
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 
 use super::Target;
 
-/// Larger files go up in parts of this size (S3 wants 5 MiB or more) or, if that were too many parts, larger ones.
+/// Larger files go up in parts of this size (S3 wants 5 MiB or more) or, if that were too many parts, larger
+/// ones.
 const PART: u64 = 8 << 20;
 const MOST_PARTS: u64 = 9_000;
 /// How long a signed address works: longer than any one try.

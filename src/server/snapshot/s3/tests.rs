@@ -1,4 +1,5 @@
-//! What flags mean, and that mistakes are named. The calls themselves are tested against a store, in `tests/it/s3.rs`.
+//! What flags mean, and that mistakes are named. The calls themselves are tested against a store, in
+//! `tests/it/s3.rs`.
 
 use clap::FromArgMatches;
 
