@@ -28,7 +28,7 @@ use super::server::Context;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// A request has to be complete after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Whether the message is compressed, and its length.
 pub(super) const PREFIX: usize = 5;
 
@@ -77,7 +77,7 @@ pub(super) async fn answer(
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
 ) {
-    let answer = match timeout(PATIENCE, receive(&mut body)).await {
+    let answer = match timeout(BODY_TIMEOUT, receive(&mut body)).await {
         Ok(Ok(message)) => tokio::select! {
             biased;
             answer = call(method, &context, message) => answer,

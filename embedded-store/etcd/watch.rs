@@ -24,7 +24,7 @@ use crate::types::{Event, Store, StoreError};
 /// Says that the store chooses the id; also the id of answers that concern no watch.
 const NO_WATCH: i64 = -1;
 /// Rounds of events after which a client's requests are looked at although there are more events.
-const PATIENCE: u8 = 16;
+const MOST_ROUNDS: u8 = 16;
 
 pub(crate) struct Watch(pub(crate) Arc<Front>);
 
@@ -103,7 +103,7 @@ impl Stream for Session {
             this.notifier.listen(cx, &mut this.ripe);
             this.turn = this.turn.wrapping_add(1);
             // A client may cancel what keeps its stream busy.
-            if !this.ripe.is_empty() && !this.turn.is_multiple_of(PATIENCE) {
+            if !this.ripe.is_empty() && !this.turn.is_multiple_of(MOST_ROUNDS) {
                 continue;
             }
             match this.requests.poll_next_unpin(cx) {

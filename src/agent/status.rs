@@ -104,12 +104,12 @@ fn run(arguments: &StatusArgs) -> Result<u8, Problem> {
 }
 
 /// A process that does not answer for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(15);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Asks the server of the data directory, else the agent.
 async fn ask_any(instance: &Instance) -> Result<Report, AskError> {
-    match ask(&instance.server_dir(), &Request::Status, PATIENCE).await {
-        Err(AskError::NotRunning) => ask(&instance.agent_dir(), &Request::Status, PATIENCE).await,
+    match ask(&instance.server_dir(), &Request::Status, STATUS_TIMEOUT).await {
+        Err(AskError::NotRunning) => ask(&instance.agent_dir(), &Request::Status, STATUS_TIMEOUT).await,
         other => other,
     }
 }

@@ -55,7 +55,7 @@ use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
 
 /// How long a request that is not a stream may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers one request, whatever happens.
 pub(crate) async fn handle(
@@ -74,7 +74,7 @@ pub(crate) async fn handle(
     let start = std::time::Instant::now();
     let mut seat = None;
     let work = AssertUnwindSafe(dispatch(&server, &peer, &preferences, request, &mut seat)).catch_unwind();
-    let response = match tokio::time::timeout(PATIENCE, work).await {
+    let response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &preferences)),
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");

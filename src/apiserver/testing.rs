@@ -18,7 +18,7 @@ use supervisor::Supervisor;
 use crate::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
 
 /// Longer than anything in a test takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Harness {
     pub(crate) server: Arc<ApiServer>,
@@ -132,7 +132,7 @@ impl Harness {
     }
 
     pub(crate) async fn stop(self) {
-        self.supervisor.shutdown(PATIENCE).await;
+        self.supervisor.shutdown(TIMEOUT).await;
     }
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct Events(pub(crate) client::EventStream);
 
 impl Events {
     pub(crate) async fn next(&mut self) -> String {
-        tokio::time::timeout(PATIENCE, self.next_unbounded()).await.expect("an event in time")
+        tokio::time::timeout(TIMEOUT, self.next_unbounded()).await.expect("an event in time")
     }
 
     /// [`Events::next`] for tests that hold the clock themselves.

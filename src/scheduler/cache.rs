@@ -11,7 +11,7 @@ use crate::equivalence::Equivalence;
 use crate::node::{NodeChange, NodeInfo};
 use crate::pod::{Key, PodInfo};
 
-/// Wishes whose comparison with all nodes is kept.
+/// NodeRequirements whose comparison with all nodes is kept.
 const EQUIVALENCES: usize = 512;
 
 #[derive(Default)]
@@ -297,7 +297,7 @@ impl Cache {
         self.placed.contains_key(key)
     }
 
-    /// Takes out what is kept of a pod's wishes, to be put back with [`Cache::keep_equivalence`].
+    /// Takes out what is kept of a pod's requirements, to be put back with [`Cache::keep_equivalence`].
     pub(crate) fn take_equivalence(&mut self, words: &str) -> Equivalence {
         self.equivalences.remove(words).unwrap_or_default()
     }

@@ -83,8 +83,8 @@ impl Counters {
         keys: &[String],
     ) -> u32 {
         let required =
-            spread.honor_affinity.then(|| pod.wishes.required.clone()).filter(|one| !one.is_empty());
-        let tolerations = spread.honor_taints.then(|| pod.wishes.tolerations.clone());
+            spread.honor_affinity.then(|| pod.requirements.required.clone()).filter(|one| !one.is_empty());
+        let tolerations = spread.honor_taints.then(|| pod.requirements.tolerations.clone());
         let eligibility = Eligibility { required, tolerations, keys: keys.to_vec() };
         let (nothing, selector) = (spread.selector.nothing, &spread.selector);
         let namespace = pod.namespace();

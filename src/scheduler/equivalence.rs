@@ -1,12 +1,13 @@
-//! The equivalence cache: what nodes are to pods that wish the same, other pods apart. Computed once per wish
-//! and node, and again when the node changes: pods of one template, however many, share the answers.
+//! The equivalence cache: what nodes are to pods with the same requirements, other pods apart. Computed once
+//! per signature and node, and again when the node changes: pods of one template, however many, share the
+//! answers.
 //!
 //! It keeps what plugins answer that look at nothing else (`only_node`): the first rejection among the
 //! filters at the head of the profile's list, or else the raw scores.
 
 use crate::framework::{PluginSet, Status};
 
-/// One node in the eyes of one wish.
+/// What one node is to pods of one signature.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
     /// The node's version this was computed for, plus one; 0 for never.
@@ -15,7 +16,7 @@ pub(crate) struct Row {
     pub(crate) scores: Vec<Result<i64, Status>>,
 }
 
-/// The rows of one wish.
+/// The rows of one signature.
 #[derive(Debug, Default)]
 pub(crate) struct Equivalence {
     rows: Vec<Row>,

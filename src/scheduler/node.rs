@@ -26,7 +26,7 @@ pub struct NodeInfo {
     pub(crate) pods: HashMap<Key, Arc<PodInfo>>,
     /// Sizes of images by each of their names.
     pub(crate) images: BTreeMap<String, i64>,
-    /// Rises with every change of what a pod's wishes are compared with.
+    /// Rises with every change of what a pod's requirements are compared with.
     pub(crate) version: u64,
 }
 

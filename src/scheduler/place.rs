@@ -59,12 +59,12 @@ pub(crate) fn place(
             return Err(NotFound::Unfit(Box::new((cycle.state, diagnosis))));
         }
     };
-    let mut kept = cycle.cache.take_equivalence(&pod.wishes_key);
+    let mut kept = cycle.cache.take_equivalence(&pod.signature);
     let mut search = Search { profile, cycle, kept: &mut kept, diagnosis };
     let found = search.run(&confined, start, pick);
     let Search { cycle, diagnosis, .. } = search;
     let Cycle { state, cache, .. } = cycle;
-    cache.keep_equivalence(&pod.wishes_key, kept);
+    cache.keep_equivalence(&pod.signature, kept);
     match found {
         Ok(Some(node)) => Ok(Found { node, state }),
         Ok(None) => Err(NotFound::Unfit(Box::new((state, diagnosis)))),
@@ -78,11 +78,11 @@ pub(crate) fn fits(profile: &Profile, cache: &mut Cache, pod: &Arc<PodInfo>, nod
     if profile.run_pre_filter(&mut cycle).is_err() {
         return false;
     }
-    let mut kept = cycle.cache.take_equivalence(&pod.wishes_key);
+    let mut kept = cycle.cache.take_equivalence(&pod.signature);
     let mut search = Search { profile, cycle, kept: &mut kept, diagnosis: Diagnosis::default() };
     let fits = search.check(node);
     let Search { cycle, .. } = search;
-    cycle.cache.keep_equivalence(&pod.wishes_key, kept);
+    cycle.cache.keep_equivalence(&pod.signature, kept);
     fits.unwrap_or(false)
 }
 

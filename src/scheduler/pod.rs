@@ -30,9 +30,10 @@ pub struct PodInfo {
     /// `spec.nodeName`.
     pub(crate) node: Option<String>,
     /// What decides about nodes without looking at other pods.
-    pub(crate) wishes: Wishes,
-    /// The scheduler's name and the wishes in words: equal words, the same plugins and equal wishes.
-    pub(crate) wishes_key: String,
+    pub(crate) requirements: NodeRequirements,
+    /// The scheduler's name and the requirements as text: equal text means the same plugins and equal
+    /// requirements.
+    pub(crate) signature: String,
     pub(crate) spread_hard: Vec<Spread>,
     pub(crate) spread_soft: Vec<Spread>,
     /// The soft constraints are not the pod's own but the cluster's defaults.
@@ -50,7 +51,7 @@ pub struct PodInfo {
 
 /// The part of a pod that is compared with a node alone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct NodeRequirements {
     pub(crate) node_name: Option<String>,
     pub(crate) required: RequiredNodes,
     pub(crate) preferred: PreferredNodes,
@@ -133,7 +134,7 @@ impl PodInfo {
         let of_spreads = own_spreads.iter().map(weight::of_constraint).sum::<usize>();
         let wanted = node_wishes + weight::of_containers(spec) + of_spreads;
         let affordable = budget.take(count, wanted.saturating_add(count.saturating_mul(per_spread)));
-        let wishes = if affordable { wishes_of(spec) } else { Wishes::default() };
+        let requirements = if affordable { requirements_of(spec) } else { NodeRequirements::default() };
         let (mut spread_hard, mut spread_soft) = (Vec::new(), Vec::new());
         for constraint in own_spreads.iter().filter(|_| affordable) {
             let hard = constraint.when_unsatisfiable != "ScheduleAnyway";
@@ -153,8 +154,8 @@ impl PodInfo {
             requests,
             ports: ports_of(spec),
             node: api::pod::node_name(&pod).map(str::to_string),
-            wishes_key: format!("{}|{wishes:?}", scheduler_name(&pod)),
-            wishes,
+            signature: format!("{}|{requirements:?}", scheduler_name(&pod)),
+            requirements,
             spread_hard,
             spread_soft,
             default_spread,
@@ -172,11 +173,11 @@ impl PodInfo {
     }
 }
 
-fn wishes_of(spec: &PodSpec) -> Wishes {
+fn requirements_of(spec: &PodSpec) -> NodeRequirements {
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let mut images: Vec<String> = containers.filter_map(|container| container.image.clone()).collect();
     images.sort();
-    Wishes {
+    NodeRequirements {
         node_name: spec.node_name.clone().filter(|name| !name.is_empty()),
         required: RequiredNodes::of(spec),
         preferred: PreferredNodes::of(spec),

@@ -62,12 +62,12 @@ impl NodeChange {
 /// The node alone would take the pod: looked at before hints, because a rejected pod may wait for several
 /// things at once.
 fn would_take(node: &NodeInfo, pod: &PodInfo) -> bool {
-    let wishes = &pod.wishes;
+    let requirements = &pod.requirements;
     let effects = [api::taints::NO_SCHEDULE, api::taints::NO_EXECUTE];
-    node_unschedulable::borne(&wishes.tolerations, node)
-        && wishes.node_name.as_ref().is_none_or(|name| *name == node.name)
-        && wishes.required.matches(&node.name, &node.labels)
-        && api::taints::first_untolerated(&node.taints, &wishes.tolerations, &effects).is_none()
+    node_unschedulable::borne(&requirements.tolerations, node)
+        && requirements.node_name.as_ref().is_none_or(|name| *name == node.name)
+        && requirements.required.matches(&node.name, &node.labels)
+        && api::taints::first_untolerated(&node.taints, &requirements.tolerations, &effects).is_none()
         && node_resources_fit::fits(&pod.requests, &node.requested, &node.allocatable)
 }
 

@@ -57,14 +57,14 @@ async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks the server of this instance for something that takes no time.
 pub(crate) async fn ask_server<A: DeserializeOwned>(
     instance: &Instance,
     request: &Request,
 ) -> Result<A, Problem> {
-    ask(&instance.server_dir(), request, PATIENCE).await.map_err(|error| unreached(instance, error))
+    ask(&instance.server_dir(), request, REQUEST_TIMEOUT).await.map_err(|error| unreached(instance, error))
 }
 
 /// Why there is no answer, for the command's user.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn heavy_work_leaves_the_only_worker_to_others() {
@@ -22,7 +22,7 @@ async fn heavy_work_leaves_the_only_worker_to_others() {
                 .run("user", HEAVY, async move {
                     started.send(()).unwrap();
                     // As a long computation, this blocks its thread until another task has run.
-                    waiting.recv_timeout(PATIENCE)
+                    waiting.recv_timeout(TIMEOUT)
                 })
                 .await
         })
@@ -63,14 +63,14 @@ async fn what_waits_gives_its_place_away() {
     let (send, receive) = tokio::sync::oneshot::channel();
     let waits = turns.run("one", HEAVY, async { receive.await.unwrap() });
     let sends = turns.run("two", HEAVY, async { send.send(7).unwrap() });
-    let (got, ()) = tokio::time::timeout(PATIENCE, futures::future::join(waits, sends)).await.unwrap();
+    let (got, ()) = tokio::time::timeout(TIMEOUT, futures::future::join(waits, sends)).await.unwrap();
     assert_eq!(got, 7);
     // Whoever is dropped while it waits takes nothing along.
     let held = turns.turn("one").await;
     let waits = turns.run("two", HEAVY, async {});
     assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
     drop(held);
-    tokio::time::timeout(PATIENCE, turns.run("three", HEAVY, async {})).await.unwrap();
+    tokio::time::timeout(TIMEOUT, turns.run("three", HEAVY, async {})).await.unwrap();
     assert!(turns.users.lock().is_empty());
 }
 
@@ -78,7 +78,7 @@ async fn what_waits_gives_its_place_away() {
 async fn work_within_a_turn_asks_for_no_other() {
     let turns = Turns::with_places(1);
     let work = turns.run("user", HEAVY, async { turns.run("user", HEAVY, async { 7 }).await });
-    assert_eq!(tokio::time::timeout(PATIENCE, work).await.unwrap(), 7);
+    assert_eq!(tokio::time::timeout(TIMEOUT, work).await.unwrap(), 7);
 }
 
 #[tokio::test]

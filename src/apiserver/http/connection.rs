@@ -43,7 +43,7 @@ const PREFACE: usize = 24;
 /// How long a stopping server waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(5);
 /// After a failed accept (out of file descriptors) the next try waits for a connection to end, or this long.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 pub(crate) fn serve(
     server: &Arc<ApiServer>,
@@ -69,7 +69,7 @@ pub(crate) fn serve(
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(BREATH).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }

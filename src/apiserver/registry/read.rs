@@ -14,7 +14,7 @@ use super::{Call, Registry, store_error};
 use crate::cache::{Entry, Filter, Selection};
 
 /// How long a read waits for a revision that this server has not seen yet.
-const PATIENCE: Duration = Duration::from_secs(3);
+const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Objects read from the store at a time when a selector leaves few of them.
 const STORE_PAGE: usize = 500;
 
@@ -47,7 +47,7 @@ impl Registry {
 
     pub(super) async fn reach(&self, version: u64) -> Result<(), ApiError> {
         let progress = self.caches.progress();
-        if progress.get() >= version || progress.reach(version, PATIENCE).await {
+        if progress.get() >= version || progress.reach(version, FRESHNESS_TIMEOUT).await {
             return Ok(());
         }
         let message = format!("Too large resource version: {version}, current: {}", progress.get());

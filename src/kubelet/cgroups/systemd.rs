@@ -13,7 +13,7 @@ use super::tree::v2_weight;
 use crate::spec::resources::PodLimits;
 
 /// How long a job of systemd may take, as upstream has it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const JOB_TIMEOUT: Duration = Duration::from_secs(30);
 /// What systemd takes for "no limit".
 const INFINITY: u64 = u64::MAX;
 /// Quotas are per 100 ms; systemd wants microseconds a second.
@@ -27,7 +27,7 @@ pub(crate) enum SystemdError {
     Refused { verb: &'static str, unit: String, source: zbus::Error },
     #[error("systemd could not {verb} {unit}: the job ended as {result:?}")]
     Job { verb: &'static str, unit: String, result: String },
-    #[error("systemd did not {verb} {unit} within {} s", PATIENCE.as_secs())]
+    #[error("systemd did not {verb} {unit} within {} s", JOB_TIMEOUT.as_secs())]
     Timeout { verb: &'static str, unit: String },
 }
 
@@ -178,7 +178,7 @@ impl Slices {
             }
             "the connection ended".to_string()
         };
-        match tokio::time::timeout(PATIENCE, result).await {
+        match tokio::time::timeout(JOB_TIMEOUT, result).await {
             Ok(result) if result == "done" || result == "skipped" => Ok(()),
             Ok(result) => Err(SystemdError::Job { verb, unit, result }),
             Err(_) => Err(SystemdError::Timeout { verb, unit }),

@@ -65,8 +65,8 @@ pub trait PreFilterPlugin: Send + Sync {
 pub trait FilterPlugin: Send + Sync {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status;
 
-    /// The answer depends on nothing but the node's own object and the pod's [wishes](PodInfo), so that it
-    /// can be kept for all pods that wish the same until the node changes.
+    /// The answer depends on nothing but the node's own object and the pod's [requirements](PodInfo), so that
+    /// it can be kept for all pods that require the same until the node changes.
     fn only_node(&self) -> bool {
         false
     }

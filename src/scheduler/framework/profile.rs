@@ -33,7 +33,7 @@ pub struct Profile {
     pub(crate) handle: Handle,
     points: Points,
     /// How many filters at the head of the list look at nothing but the node: their answers are kept per
-    /// wish.
+    /// signature.
     kept_filters: usize,
     names: Vec<&'static str>,
     /// Who waits for what, by plugin.

@@ -81,7 +81,7 @@ fn nodes_that_are_not_wished_for() {
     let told = placed(&mut cache, pod("p", nowhere)).unwrap_err();
     let reasons = "1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector";
     assert_eq!(told, reasons);
-    // The answers kept for a wish follow the node.
+    // The answers kept for a signature follow the node.
     tainted["spec"]["taints"] = json!([]);
     add_node(&mut cache, tainted);
     assert_eq!(placed(&mut cache, pod("p", json!({"nodeSelector": {ZONE: "z2"}}))).as_deref(), Ok("b"));

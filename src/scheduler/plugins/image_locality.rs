@@ -26,7 +26,7 @@ impl Plugin for ImageLocality {
 
 impl ScorePlugin for ImageLocality {
     fn score(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Result<i64, Status> {
-        let images = &cycle.pod.wishes.images;
+        let images = &cycle.pod.requirements.images;
         if images.is_empty() || node.images.is_empty() {
             return Ok(0);
         }

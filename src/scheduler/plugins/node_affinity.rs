@@ -25,7 +25,7 @@ impl Plugin for NodeAffinity {
     fn events_to_register(&self) -> Vec<EventToRegister> {
         let actions = Actions::ADD | Actions::UPDATE_NODE_LABEL;
         vec![EventToRegister::hinted(Resource::Node, actions, |pod, happening| {
-            let matches = |node: &NodeInfo| pod.wishes.required.matches(&node.name, &node.labels);
+            let matches = |node: &NodeInfo| pod.requirements.required.matches(&node.name, &node.labels);
             QueueingHint::when(happening.new_node.is_some_and(matches))
         })]
     }
@@ -34,7 +34,7 @@ impl Plugin for NodeAffinity {
 impl PreFilterPlugin for NodeAffinity {
     /// Daemon pods name their node: there is no need to look at the others.
     fn pre_filter(&self, cycle: &mut Cycle<'_>) -> (PreFilterResult, Status) {
-        let required = &cycle.pod.wishes.required;
+        let required = &cycle.pod.requirements.required;
         if required.is_empty() {
             return (PreFilterResult::default(), Status::skip());
         }
@@ -46,7 +46,7 @@ impl PreFilterPlugin for NodeAffinity {
 
 impl FilterPlugin for NodeAffinity {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status {
-        if cycle.pod.wishes.required.matches(&node.name, &node.labels) {
+        if cycle.pod.requirements.required.matches(&node.name, &node.labels) {
             return Status::success();
         }
         Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
@@ -59,13 +59,13 @@ impl FilterPlugin for NodeAffinity {
 
 impl PreScorePlugin for NodeAffinity {
     fn pre_score(&self, cycle: &mut Cycle<'_>, _: &[u32]) -> Status {
-        if cycle.pod.wishes.preferred.is_empty() { Status::skip() } else { Status::success() }
+        if cycle.pod.requirements.preferred.is_empty() { Status::skip() } else { Status::success() }
     }
 }
 
 impl ScorePlugin for NodeAffinity {
     fn score(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Result<i64, Status> {
-        Ok(cycle.pod.wishes.preferred.weight(&node.name, &node.labels))
+        Ok(cycle.pod.requirements.preferred.weight(&node.name, &node.labels))
     }
 
     fn normalize_score(&self, _: &Cycle<'_>, scores: &mut [i64]) -> Status {

@@ -26,7 +26,7 @@ impl Plugin for NodeName {
 
 impl FilterPlugin for NodeName {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status {
-        match &cycle.pod.wishes.node_name {
+        match &cycle.pod.requirements.node_name {
             Some(wanted) if *wanted != node.name => {
                 Status::unresolvable("node(s) didn't match the requested node name")
             }

@@ -26,14 +26,16 @@ impl Plugin for NodeUnschedulable {
     fn events_to_register(&self) -> Vec<EventToRegister> {
         let actions = Actions::ADD | Actions::UPDATE_NODE_TAINT;
         vec![EventToRegister::hinted(Resource::Node, actions, |pod, happening| {
-            QueueingHint::when(happening.new_node.is_some_and(|node| borne(&pod.wishes.tolerations, node)))
+            QueueingHint::when(
+                happening.new_node.is_some_and(|node| borne(&pod.requirements.tolerations, node)),
+            )
         })]
     }
 }
 
 impl FilterPlugin for NodeUnschedulable {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status {
-        if borne(&cycle.pod.wishes.tolerations, node) {
+        if borne(&cycle.pod.requirements.tolerations, node) {
             return Status::success();
         }
         Status::unresolvable("node(s) were unschedulable")

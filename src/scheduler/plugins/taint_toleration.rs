@@ -29,7 +29,7 @@ impl Plugin for TaintToleration {
         let actions = Actions::ADD | Actions::UPDATE_NODE_TAINT;
         vec![EventToRegister::hinted(Resource::Node, actions, |pod, happening| {
             QueueingHint::when(
-                happening.new_node.is_some_and(|node| tolerated(&pod.wishes.tolerations, node)),
+                happening.new_node.is_some_and(|node| tolerated(&pod.requirements.tolerations, node)),
             )
         })]
     }
@@ -42,7 +42,7 @@ fn tolerated(tolerations: &[Toleration], node: &NodeInfo) -> bool {
 
 impl FilterPlugin for TaintToleration {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status {
-        match tolerated(&cycle.pod.wishes.tolerations, node) {
+        match tolerated(&cycle.pod.requirements.tolerations, node) {
             true => Status::success(),
             false => Status::unresolvable("node(s) had untolerated taint(s)"),
         }
@@ -57,7 +57,7 @@ impl ScorePlugin for TaintToleration {
     fn score(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Result<i64, Status> {
         let mut count = 0;
         for taint in node.taints.iter().filter(|taint| taint.effect == api::taints::PREFER_NO_SCHEDULE) {
-            count += i64::from(!api::taints::tolerated(&cycle.pod.wishes.tolerations, taint));
+            count += i64::from(!api::taints::tolerated(&cycle.pod.requirements.tolerations, taint));
         }
         Ok(count)
     }
