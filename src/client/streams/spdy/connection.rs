@@ -75,9 +75,7 @@ impl<S: AsyncRead + AsyncWrite> Driver<S> {
         let _cleared = Cleared(streams.clone());
         let reading = async {
             while let Some(frame) = reader.next().await? {
-                if !deliver(frame, &streams, &pings).await {
-                    break;
-                }
+                deliver(frame, &streams, &pings).await;
             }
             Ok(())
         };
@@ -102,8 +100,8 @@ impl Drop for Cleared {
     }
 }
 
-/// Hands a frame to its stream; false if the other end goes away.
-async fn deliver(frame: Frame, streams: &Streams, pings: &mpsc::Sender<Order>) -> bool {
+/// Hands a frame to its stream.
+async fn deliver(frame: Frame, streams: &Streams, pings: &mpsc::Sender<Order>) {
     let (stream, piece, is_last) = match frame {
         Frame::Data { stream, fin, bytes } => (stream, Some(Received::Data(bytes)), fin),
         Frame::SynReply { stream, fin } | Frame::Headers { stream, fin } => (stream, None, fin),
@@ -112,19 +110,18 @@ async fn deliver(frame: Frame, streams: &Streams, pings: &mpsc::Sender<Order>) -
             if let Some(reader) = reader {
                 let _ = reader.send(Received::Reset).await;
             }
-            return true;
+            return;
         }
         Frame::Ping(number) => {
             // One that finds no room is lost; whoever pings that fast has others to wait for.
             let _ = pings.try_send(Order::Ping(number));
-            return true;
+            return;
         }
-        Frame::GoAway => return false,
-        // Nobody may open streams towards us.
-        Frame::SynStream { .. } | Frame::Other => return true,
+        // Nobody may open streams towards us. Who goes away still ends what is open, and then the connection.
+        Frame::SynStream { .. } | Frame::GoAway | Frame::Other => return,
     };
     let reader = streams.lock().get(&stream).cloned();
-    let Some(reader) = reader else { return true };
+    let Some(reader) = reader else { return };
     if let Some(piece) = piece.filter(|piece| !matches!(piece, Received::Data(bytes) if bytes.is_empty())) {
         let _ = reader.send(piece).await;
     }
@@ -132,7 +129,6 @@ async fn deliver(frame: Frame, streams: &Streams, pings: &mpsc::Sender<Order>) -
         streams.lock().remove(&stream);
         let _ = reader.send(Received::End).await;
     }
-    true
 }
 
 async fn write<W: AsyncWrite + Unpin>(
@@ -253,14 +249,20 @@ impl StreamReader {
         }
     }
 
-    /// All that comes, but no more than `most` of it.
+    /// All that comes, but no more than `most` of it. A reset is an end, too: runtimes write their last word and then reset what
+    /// is left. A connection that is lost is an error only if nothing had been said.
     pub async fn read_to_end(&mut self, most: usize) -> Result<Vec<u8>, StreamError> {
         let mut all = Vec::new();
-        while let Some(piece) = self.next().await? {
-            let room = most.saturating_sub(all.len()).min(piece.len());
-            all.extend_from_slice(&piece[..room]);
+        loop {
+            match self.next().await {
+                Ok(Some(piece)) => {
+                    let room = most.saturating_sub(all.len()).min(piece.len());
+                    all.extend_from_slice(&piece[..room]);
+                }
+                Err(StreamError::Lost) if all.is_empty() => return Err(StreamError::Lost),
+                Ok(None) | Err(_) => return Ok(all),
+            }
         }
-        Ok(all)
     }
 }
 

@@ -222,7 +222,7 @@ async fn streams_carry_data_ends_and_resets() {
         assert_eq!(lost.next().await, Err(StreamError::Lost));
         connection.closed().await;
     };
-    let server = async {
+    let server = async move {
         let headers = vec![("streamtype".to_string(), "data".to_string())];
         assert_eq!(server.expect().await, Frame::SynStream { stream: 1, fin: false, headers });
         let headers = vec![("streamtype".to_string(), "error".to_string())];

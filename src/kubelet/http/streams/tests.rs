@@ -112,10 +112,9 @@ async fn command(stream: Stream) {
                     let told = if sizes.is_empty() { "no terminal" } else { &sizes };
                     let target = streams.get("stderr").unwrap_or(&streams["stdout"]);
                     spdy::put_data(&mut out, *target, false, told.as_bytes());
-                    spdy::put_data(&mut out, streams["error"], true, exit_code().as_bytes());
-                    for stream in streams.values().filter(|one| **one != streams["error"]) {
-                        spdy::put_data(&mut out, *stream, true, b"");
-                    }
+                    // As containerd does it: the status, and then everything is reset.
+                    spdy::put_data(&mut out, streams["error"], false, exit_code().as_bytes());
+                    streams.values().for_each(|stream| spdy::put_reset(&mut out, *stream, 5));
                     spdy::put_go_away(&mut out);
                     writer.write_all(&out).await.unwrap();
                     return;
