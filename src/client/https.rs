@@ -5,7 +5,7 @@
 //! notice a server that vanished without a word. The client certificate can be replaced while running: connections made
 //! from then on use it, streams that are open end by themselves.
 //!
-//! Absent: HTTP proxies, connection upgrades (exec, attach, port-forward), exec credential plugins.
+//! Absent: HTTP proxies, exec credential plugins.
 
 mod calls;
 mod decode;
@@ -28,7 +28,7 @@ pub use decode::{error_from_response, is_connection_error};
 pub use node::TlsNodeDialer;
 pub use query::{encode_component, list_query, path_of};
 pub use tls::{ClientCertificate, TlsError};
-pub use transport::{RequestError, ResponseBody};
+pub use transport::{RequestError, ResponseBody, Switch};
 
 use tls::CertificateSlot;
 use transport::Transport;
@@ -181,6 +181,12 @@ impl HttpsApi {
     pub async fn stream(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, RequestError> {
         let request = self.addressed(request).await?;
         self.inner.transport.stream(request).await
+    }
+
+    /// Asks for another protocol on a connection of its own (HTTP/1.1).
+    pub async fn switch(&self, request: Request<Bytes>) -> Result<Switch, RequestError> {
+        let request = self.addressed(request).await?;
+        self.inner.transport.switch(request).await
     }
 
     async fn addressed(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, RequestError> {

@@ -2,7 +2,7 @@
 //!
 //! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge and the other
 //! arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody compiled in work like any other.
-//! Absent: plugins, kustomize, exec, attach, port-forward, cp, debug, top, diff, server-side apply.
+//! Absent: plugins, kustomize, debug, top, diff, server-side apply.
 
 mod age;
 mod change;
@@ -15,10 +15,12 @@ mod manifest;
 mod metadata_change;
 mod output;
 mod pods;
+mod remote;
 mod rest;
 mod selection;
 mod sort;
 mod table;
+mod terminal;
 mod verbs;
 
 use std::ffi::OsString;
@@ -28,9 +30,9 @@ use cli::Cli;
 use env::Env;
 use error::{Error, Result};
 use verbs::{
-    Verb, annotate, api_resources, apply, auth, certificate, cluster_info, completion, config, cordon,
-    create, delete, describe, drain, edit, events, explain, expose, get, label, logs, patch, proxy, replace,
-    rollout, run_pod, scale, set, taint, unsupported, version, wait,
+    Verb, annotate, api_resources, apply, attach, auth, certificate, cluster_info, completion, config,
+    cordon, cp, create, delete, describe, drain, edit, events, exec, explain, expose, get, label, logs,
+    patch, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, unsupported, version, wait,
 };
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
@@ -123,10 +125,10 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Taint(args) => taint::run(env, args).await,
         Verb::Version(args) => version::run(env, args).await,
         Verb::Wait(args) => wait::run(env, args).await,
-        Verb::Exec(_) => unsupported::run("exec"),
-        Verb::Attach(_) => unsupported::run("attach"),
-        Verb::PortForward(_) => unsupported::run("port-forward"),
-        Verb::Cp(_) => unsupported::run("cp"),
+        Verb::Exec(args) => exec::run(env, args).await,
+        Verb::Attach(args) => attach::run(env, args).await,
+        Verb::PortForward(args) => port_forward::run(env, args).await,
+        Verb::Cp(args) => cp::run(env, args).await,
         Verb::Top(_) => unsupported::run("top"),
         Verb::Debug(_) => unsupported::run("debug"),
         Verb::Diff(_) => unsupported::run("diff"),

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 
 use serde_json::Value;
 
+use crate::age;
 use crate::env::{Env, tell};
 use crate::error::{Error, Result};
-use crate::selection::{SelectorArgs, Target};
+use crate::selection::{Selection, SelectorArgs, Target};
 
 /// The label selector of an object that has one, as a query value.
 pub(crate) fn selector_of(object: &Value) -> Result<String> {
@@ -98,21 +99,77 @@ pub(crate) fn container_names(pod: &Value, kind: &str) -> Vec<String> {
     list.map(|one| one["name"].as_str().unwrap_or_default().to_string()).collect()
 }
 
+/// A container of a pod, whatever its kind.
+pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    let kinds = ["initContainers", "containers", "ephemeralContainers"];
+    let mut all = kinds.into_iter().flat_map(|kind| pod["spec"][kind].as_array().into_iter().flatten());
+    all.find(|one| one["name"] == name)
+}
+
+/// Every container's name, with what it is unless it is an ordinary one.
+fn all_names(pod: &Value) -> String {
+    let mut all = container_names(pod, "containers");
+    all.extend(container_names(pod, "ephemeralContainers").iter().map(|name| format!("{name} (ephem)")));
+    all.extend(container_names(pod, "initContainers").iter().map(|name| format!("{name} (init)")));
+    all.join(", ")
+}
+
+/// The container that a session is with: the one that is named, else the default.
+pub(crate) fn container_of(pod: &Value, wanted: Option<&str>, quiet: bool) -> Result<String> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    match wanted {
+        Some(wanted) if container(pod, wanted).is_some() => Ok(wanted.to_string()),
+        Some(wanted) => Err(Error::message(format!(
+            "container {wanted} is not valid for pod {name} out of: {}",
+            all_names(pod)
+        ))),
+        None => chosen(pod, quiet).ok_or_else(|| Error::message("no container found")),
+    }
+}
+
+/// The pod to attach to: one by its name, or the best one of an object, for which it may be waited a while.
+pub(crate) async fn attachable(env: &Env, reference: &str, timeout: &str) -> Result<Value> {
+    let limit = age::parse(timeout).map_err(Error::message)?;
+    if limit.is_zero() {
+        return Err(Error::message("--pod-running-timeout must be higher than zero"));
+    }
+    let reference = if reference.contains('/') { reference.to_string() } else { format!("pods/{reference}") };
+    let Selection::Targets(targets) = env.select(&[reference]).await? else {
+        return Err(Error::message("one pod or object is needed"));
+    };
+    let target = targets.first().ok_or_else(|| Error::message("one pod or object is needed"))?;
+    let timed_out = || Error::message("timed out waiting for the condition");
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        let mut pods = pods_of(env, target).await?;
+        if !pods.is_empty() {
+            return Ok(pods.remove(0));
+        }
+        // The first pod is still to be made: wait for one in the namespace and look again.
+        let path = crate::selection::collection(&api::kinds::POD, target.namespace.as_deref());
+        let rest = env.rest().await?;
+        let body = rest.stream(&format!("{path}?watch=true"), crate::rest::JSON).await?;
+        let mut lines = crate::verbs::get::watch::Lines::new(rest, body);
+        let event = tokio::time::timeout_at(deadline, crate::verbs::get::watch::next_event(&mut lines)).await;
+        event.map_err(|_| timed_out())??;
+    }
+}
+
 /// The container to use if none is named: the annotated one, else the first. Says so if there was a choice.
 pub(crate) fn default_container(pod: &Value) -> Option<String> {
+    chosen(pod, false)
+}
+
+fn chosen(pod: &Value, quiet: bool) -> Option<String> {
     let names = container_names(pod, "containers");
-    let init = container_names(pod, "initContainers");
-    let ephemeral = container_names(pod, "ephemeralContainers");
     let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
     if let Some(name) = annotated.filter(|name| names.iter().any(|own| own == name)) {
         return Some(name.to_string());
     }
     let first = names.first()?.clone();
-    if names.len() + init.len() + ephemeral.len() > 1 {
-        let mut all = names;
-        all.extend(ephemeral.iter().map(|name| format!("{name} (ephem)")));
-        all.extend(init.iter().map(|name| format!("{name} (init)")));
-        tell(&format!("Defaulted container {first:?} out of: {}", all.join(", ")));
+    let all = all_names(pod);
+    if all != first && !quiet {
+        tell(&format!("Defaulted container {first:?} out of: {all}"));
     }
     Some(first)
 }

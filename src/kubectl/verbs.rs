@@ -5,24 +5,28 @@
 pub(crate) mod annotate;
 pub(crate) mod api_resources;
 pub(crate) mod apply;
+pub(crate) mod attach;
 pub(crate) mod auth;
 pub(crate) mod certificate;
 pub(crate) mod cluster_info;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod cordon;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod drain;
 pub(crate) mod edit;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod expose;
 pub(crate) mod get;
 pub(crate) mod label;
 pub(crate) mod logs;
 pub(crate) mod patch;
+pub(crate) mod port_forward;
 pub(crate) mod proxy;
 pub(crate) mod replace;
 pub(crate) mod rollout;
@@ -73,15 +77,11 @@ pub(crate) enum Verb {
     ApiVersions(api_resources::ApiVersionsArgs),
     Config(config::ConfigArgs),
     Version(version::VersionArgs),
-    /// Execute a command in a container (not offered yet)
-    Exec(unsupported::AnyArgs),
-    /// Attach to a running container (not offered yet)
-    Attach(unsupported::AnyArgs),
-    /// Forward local ports to a pod (not offered yet)
+    Exec(exec::ExecArgs),
+    Attach(attach::AttachArgs),
     #[command(name = "port-forward")]
-    PortForward(unsupported::AnyArgs),
-    /// Copy files to and from containers (not offered yet)
-    Cp(unsupported::AnyArgs),
+    PortForward(port_forward::PortForwardArgs),
+    Cp(cp::CpArgs),
     /// Display resource usage (not offered yet)
     Top(unsupported::AnyArgs),
     /// Debug workloads and nodes (not offered yet)

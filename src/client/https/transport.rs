@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error as LegacyError};
@@ -65,7 +66,30 @@ enum DialError {
     Timeout(Duration),
 }
 
+impl DialError {
+    fn of(self, server: String) -> RequestError {
+        match self {
+            DialError::Connect(kind, text) => {
+                RequestError::Connect { server, source: io::Error::new(kind, text) }
+            }
+            DialError::Tls(text) => RequestError::Tls { server, source: io::Error::other(text) },
+            DialError::Timeout(limit) => RequestError::ConnectTimeout { server, limit },
+        }
+    }
+}
+
 type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// The answer to a request for another protocol.
+pub enum Switch {
+    /// The connection is the other protocol's from now on.
+    Done { headers: HeaderMap, stream: Box<dyn ByteStream> },
+    /// The server goes on with HTTP; its answer, of which no more than a MiB is kept.
+    Refused { status: StatusCode, body: Bytes },
+}
+
+/// The most that is read of why a server does not switch.
+const REFUSAL: usize = 1 << 20;
 
 /// All connections to one server.
 pub(super) struct Transport {
@@ -114,6 +138,47 @@ impl Transport {
         send(client, request, Some(place)).await
     }
 
+    pub(super) async fn switch(&self, request: Request<Bytes>) -> Result<Switch, RequestError> {
+        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let lost =
+            |source: Box<dyn StdError + Send + Sync>| RequestError::Lost { server: server.clone(), source };
+        let mut connector = self.connector.clone();
+        let mut tls = (*connector.tls).clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        connector.tls = Arc::new(tls);
+        let dialled =
+            connector.dial(request.uri().clone()).await.map_err(|error| error.of(server.clone()))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(dialled.io).await.map_err(|error| lost(error.into()))?;
+        let mut request = request.map(Full::new);
+        // HTTP/1.1 names the server in a header and the path alone in the line.
+        if let Ok(host) = HeaderValue::from_str(&server) {
+            request.headers_mut().insert(HOST, host);
+        }
+        if let Some(path) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = path.into();
+        }
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                let upgraded = hyper::upgrade::on(response).await?;
+                return Ok(Switch::Done { headers, stream: Box::new(TokioIo::new(upgraded)) });
+            }
+            let body = Limited::new(response.into_body(), REFUSAL).collect().await?.to_bytes();
+            Ok(Switch::Refused { status, body })
+        };
+        let driven = async {
+            // It ends with the switch; whatever ends it earlier, the exchange says so.
+            let _ = connection.with_upgrades().await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            done = exchange => done.map_err(lost),
+            never = driven => never,
+        }
+    }
+
     /// A lane with room, which is a new one if need be; lanes without streams beyond the first are given up.
     fn stream_lane(&self) -> (HttpClient, Arc<()>) {
         let mut lanes = self.lanes.lock();
@@ -158,13 +223,7 @@ fn explain(server: String, error: LegacyError) -> RequestError {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(inner) = cause {
         if let Some(dial) = inner.downcast_ref::<DialError>() {
-            return match dial.clone() {
-                DialError::Connect(kind, text) => {
-                    RequestError::Connect { server, source: io::Error::new(kind, text) }
-                }
-                DialError::Tls(text) => RequestError::Tls { server, source: io::Error::other(text) },
-                DialError::Timeout(limit) => RequestError::ConnectTimeout { server, limit },
-            };
+            return dial.clone().of(server);
         }
         cause = inner.source();
     }

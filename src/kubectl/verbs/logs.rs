@@ -86,7 +86,7 @@ pub(crate) async fn run(env: &Env, args: LogsArgs) -> Result<()> {
         return together(env, &args, &sources, &query).await;
     }
     for source in &sources {
-        match copy(env, &args, source, &query).await {
+        match copy(env, args.prefix, source, &query).await {
             Err(error) if args.ignore_errors && !error.is_broken_pipe() => tell(&error.to_string()),
             outcome => outcome?,
         }
@@ -96,7 +96,7 @@ pub(crate) async fn run(env: &Env, args: LogsArgs) -> Result<()> {
 
 async fn together(env: &Env, args: &LogsArgs, sources: &[Source], query: &str) -> Result<()> {
     let mut streams: FuturesUnordered<_> =
-        sources.iter().map(|source| copy(env, args, source, query)).collect();
+        sources.iter().map(|source| copy(env, args.prefix, source, query)).collect();
     let mut errors = Vec::new();
     while let Some(outcome) = streams.next().await {
         match outcome {
@@ -228,7 +228,13 @@ fn add_sources(pod: &Value, container: Option<&str>, all: bool, sources: &mut Ve
     }
 }
 
-async fn copy(env: &Env, args: &LogsArgs, from: &Source, query: &str) -> Result<()> {
+/// What a container has written so far.
+pub(crate) async fn written(env: &Env, namespace: &str, pod: &str, container: &str) -> Result<()> {
+    let (pod, namespace, container) = (pod.to_string(), namespace.to_string(), Some(container.to_string()));
+    copy(env, false, &Source { pod, namespace, container }, "").await
+}
+
+async fn copy(env: &Env, prefix: bool, from: &Source, query: &str) -> Result<()> {
     let at = ObjectRef::new(Some(&from.namespace), &from.pod).sub("log");
     let container = from.container.as_ref().map(|name| format!("&container={}", encode_component(name)));
     let parameters = format!("{}{query}", container.unwrap_or_default());
@@ -239,7 +245,7 @@ async fn copy(env: &Env, args: &LogsArgs, from: &Source, query: &str) -> Result<
     }
     let rest = env.rest().await?;
     let body = rest.stream(&path, "application/json, */*").await?;
-    let prefix = match (&from.container, args.prefix) {
+    let prefix = match (&from.container, prefix) {
         (Some(container), true) => format!("[pod/{}/{container}] ", from.pod),
         (None, true) => format!("[pod/{}] ", from.pod),
         (_, false) => String::new(),

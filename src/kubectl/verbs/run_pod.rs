@@ -1,5 +1,7 @@
 //! `kubectl run`: a pod from flags.
 
+mod session;
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -8,6 +10,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::verbs::apply::last_applied;
+use crate::verbs::attach;
 
 /// Create and run a particular image in a pod
 #[derive(Args)]
@@ -38,9 +41,9 @@ pub(crate) struct RunArgs {
     /// Create a service for the port too
     #[arg(long)]
     expose: bool,
-    /// Always, OnFailure or Never
-    #[arg(long, default_value = "Always")]
-    restart: String,
+    /// Always, OnFailure or Never; Always unless the pod is interactive, else OnFailure
+    #[arg(long)]
+    restart: Option<String>,
     /// Take the arguments as the command
     #[arg(long)]
     command: bool,
@@ -50,12 +53,24 @@ pub(crate) struct RunArgs {
     /// merge, strategic or json: how to take --overrides
     #[arg(long, default_value = "merge")]
     override_type: String,
+    /// Keep stdin open, and attach to it
     #[arg(short = 'i', long)]
     stdin: bool,
+    /// Allocate a TTY for the container
     #[arg(short = 't', long)]
     tty: bool,
+    /// Wait for the pod to run, then attach to it
     #[arg(long)]
     attach: bool,
+    /// Let the container live on after the first attachment to its stdin has ended
+    #[arg(long)]
+    leave_stdin_open: bool,
+    /// Keys that detach from the container
+    #[arg(long, default_value = attach::DETACH_KEYS)]
+    detach_keys: String,
+    /// How long to wait until the pod runs
+    #[arg(long, default_value = "1m0s")]
+    pod_running_timeout: String,
     /// Delete the pod after it was attached to
     #[arg(long)]
     rm: bool,
@@ -71,13 +86,21 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) async fn run(env: &Env, args: RunArgs) -> Result<()> {
-    if args.attach || args.stdin || args.tty || args.rm {
-        return Err(Error::message(
-            "attaching (-i, -t, --attach, --rm) is not offered by this server yet; run the pod without it and use kubectl logs",
-        ));
+    let attached = args.attach || args.stdin;
+    let wrong = |text: &str| Err(Error::usage("kubectl run", text));
+    if args.tty && !args.stdin {
+        return wrong("-i/--stdin is required for containers with -t/--tty=true");
     }
-    if !matches!(args.restart.as_str(), "Always" | "OnFailure" | "Never") {
-        return Err(Error::message(format!("invalid restart policy: {}", args.restart)));
+    if !matches!(args.restart(), "Always" | "OnFailure" | "Never") {
+        return wrong(&format!("invalid restart policy: {}", args.restart()));
+    }
+    if args.rm && !attached {
+        return wrong("--rm should only be used for attached containers");
+    }
+    if attached && args.change.mode()? != DryRun::No {
+        return wrong(
+            "--dry-run=[server|client] can't be used with attached containers options (--attach, --stdin, or --tty)",
+        );
     }
     if args.expose && args.port.is_none() {
         return Err(Error::message("--port must be set when exposing a service"));
@@ -86,6 +109,7 @@ pub(crate) async fn run(env: &Env, args: RunArgs) -> Result<()> {
     if args.expose {
         objects.push(service(&args)?);
     }
+    let mut made = Vec::new();
     for mut object in objects {
         if args.save_config {
             last_applied::annotate(&mut object)?;
@@ -101,9 +125,28 @@ pub(crate) async fn run(env: &Env, args: RunArgs) -> Result<()> {
         let object = target.manifest.as_ref().map(|manifest| &manifest.object).unwrap_or(&Value::Null);
         let query = args.change.query("kubectl-run", &[])?;
         let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await?;
-        args.change.report(&created, "created")?;
+        if attached {
+            made.push(target);
+        } else {
+            args.change.report(&created, "created")?;
+        }
     }
-    Ok(())
+    if !attached {
+        return Ok(());
+    }
+    let outcome = session::run(env, &args).await;
+    if args.rm {
+        for target in &made {
+            session::remove(env, target, args.quiet).await?;
+        }
+    }
+    outcome
+}
+
+impl RunArgs {
+    fn restart(&self) -> &str {
+        self.restart.as_deref().unwrap_or(if self.stdin { "OnFailure" } else { "Always" })
+    }
 }
 
 fn pairs<'a>(texts: impl IntoIterator<Item = &'a str>, what: &str) -> Result<Map<String, Value>> {
@@ -146,13 +189,22 @@ fn pod(args: &RunArgs) -> Result<Value> {
     if let Some(port) = args.port {
         container["ports"] = json!([{"containerPort": port}]);
     }
+    if args.stdin {
+        container["stdin"] = json!(true);
+        if !args.leave_stdin_open {
+            container["stdinOnce"] = json!(true);
+        }
+    }
+    if args.tty {
+        container["tty"] = json!(true);
+    }
     if args.privileged {
         container["securityContext"] = json!({"privileged": true});
     }
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": args.name, "labels": labels(args)?},
-        "spec": {"containers": [container], "dnsPolicy": "ClusterFirst", "restartPolicy": args.restart},
+        "spec": {"containers": [container], "dnsPolicy": "ClusterFirst", "restartPolicy": args.restart()},
         "status": {},
     });
     if !args.annotations.is_empty() {

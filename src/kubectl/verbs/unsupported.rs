@@ -12,9 +12,7 @@ pub(crate) struct AnyArgs {
 
 pub(crate) fn run(verb: &str) -> Result<()> {
     Err(Error::message(match verb {
-        "exec" | "attach" | "port-forward" | "cp" | "debug" => {
-            format!("{verb} is not offered by this server yet")
-        }
+        "debug" => "debug is not offered by this server yet".to_string(),
         "top" => "Metrics API not available".to_string(),
         _ => format!("{verb} is not offered by this kubectl yet"),
     }))
