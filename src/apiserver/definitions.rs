@@ -14,6 +14,7 @@ mod naming;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ impl Definitions {
             }
             self.establish(definition).await.map(|()| None)
         };
-        self.registry.turns.run(USER, size, work).await
+        self.registry.turns.run(USER, size, pin!(work)).await
     }
 
     /// Accepts names, serves the kind, says so.

@@ -10,11 +10,11 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use api::Identity;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// [`Turns::run`].
-    pub(crate) async fn run<F: Future>(&self, bytes: usize, work: F) -> F::Output {
+    pub(crate) async fn run<F: Future + Unpin>(&self, bytes: usize, work: F) -> F::Output {
         self.turns.run(&self.user.name, bytes, work).await
     }
 
@@ -132,15 +132,15 @@ impl Turns {
         Turns { places: Arc::new(Semaphore::new(places)), users: Mutex::default(), shares: Mutex::default() }
     }
 
-    /// Carries out work on so many bytes.
-    pub(crate) async fn run<F: Future>(&self, user: &str, bytes: usize, work: F) -> F::Output {
+    /// Carries out work on so many bytes. The caller pins it, because an async function holds what it is given once more
+    /// beside what it awaits: taken by value, the work of every request would take twice its room.
+    pub(crate) async fn run<F: Future + Unpin>(&self, user: &str, bytes: usize, mut work: F) -> F::Output {
         if bytes < HEAVY || WORKING.get() {
             return work.await;
         }
-        let mut work = pin!(work);
         loop {
             let turn = self.turn(user).await;
-            let step = poll_fn(|cx| Poll::Ready(blocking(|| working(|| work.as_mut().poll(cx))))).await;
+            let step = poll_fn(|cx| Poll::Ready(blocking(|| working(|| work.poll_unpin(cx))))).await;
             drop(turn);
             match step {
                 Poll::Ready(done) => return done,

@@ -1,5 +1,6 @@
 //! The API in process: the same path as over the network, from authorization on, for one identity.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::{
@@ -50,7 +51,7 @@ impl Local {
 
 impl Local {
     /// A write of an object that is there; what is large leaves the reactor's threads.
-    async fn paced<F: Future>(&self, call: &Call<'_>, name: &str, work: F) -> F::Output {
+    async fn paced<F: Future + Unpin>(&self, call: &Call<'_>, name: &str, work: F) -> F::Output {
         let weight = self.registry.weight(call, Some(name), 0);
         self.registry.turns.run(&self.identity.name, weight, work).await
     }
@@ -152,7 +153,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "update", Some(at.name), None)?;
-            let work = self.registry.write(&call, at.name, Source::Body(body, &[]), options);
+            let work = pin!(self.registry.write(&call, at.name, Source::Body(body, &[]), options));
             self.paced(&call, at.name, work).await
         })
     }
@@ -167,7 +168,7 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "patch", Some(at.name), None)?;
-            let work = self.registry.write(&call, at.name, Source::Patch(&patch), options);
+            let work = pin!(self.registry.write(&call, at.name, Source::Patch(&patch), options));
             self.paced(&call, at.name, work).await
         })
     }
@@ -182,7 +183,7 @@ impl ObjectApi for Local {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "delete", Some(at.name), None)?;
             call.check_verb("delete")?;
-            let work = self.registry.delete(&call, at.name, options);
+            let work = pin!(self.registry.delete(&call, at.name, options));
             self.paced(&call, at.name, work).await.map(|deleted| Some(deleted.object))
         })
     }

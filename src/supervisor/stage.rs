@@ -204,8 +204,9 @@ impl Stage {
     {
         let stage = self.clone();
         let name = self.begun(name);
-        let supervised = async move {
-            let outcome = std::panic::AssertUnwindSafe(task).catch_unwind().await;
+        // Combined, not awaited: an async block would hold the task twice, as what it captured and as what it
+        // awaits, and every spawn would move both.
+        let supervised = std::panic::AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
             stage.ended(&name, outcome.is_err());
             if outcome.is_err() {
                 tracing::error!(stage = %stage.name, task = %name, "task panicked");
@@ -220,7 +221,7 @@ impl Stage {
                     first
                 });
             }
-        };
+        });
         tokio::spawn(self.tracker.track_future(supervised));
     }
 
@@ -262,6 +263,8 @@ impl Stage {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        // Boxed for the same reason.
+        let task = Box::pin(task);
         self.spawn_stopped_by(name, on_exit, stop.clone(), async move {
             tokio::select! {
                 // A stage that has been stopped begins nothing.

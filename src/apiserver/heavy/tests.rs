@@ -19,11 +19,15 @@ async fn heavy_work_leaves_the_only_worker_to_others() {
         let turns = turns.clone();
         tokio::spawn(async move {
             turns
-                .run("user", HEAVY, async move {
-                    started.send(()).unwrap();
-                    // As a long computation, this blocks its thread until another task has run.
-                    waiting.recv_timeout(TIMEOUT)
-                })
+                .run(
+                    "user",
+                    HEAVY,
+                    Box::pin(async move {
+                        started.send(()).unwrap();
+                        // As a long computation, this blocks its thread until another task has run.
+                        waiting.recv_timeout(TIMEOUT)
+                    }),
+                )
                 .await
         })
     };
@@ -43,7 +47,7 @@ async fn users_take_turns() {
         for _ in 0..count {
             let (turns, order) = (turns.clone(), order.clone());
             tasks.push(tokio::spawn(async move {
-                turns.run(user, HEAVY, async { order.lock().push(user) }).await;
+                turns.run(user, HEAVY, Box::pin(async { order.lock().push(user) })).await;
             }));
             // It is in the queue.
             tokio::task::yield_now().await;
@@ -61,23 +65,24 @@ async fn users_take_turns() {
 async fn what_waits_gives_its_place_away() {
     let turns = Turns::with_places(1);
     let (send, receive) = tokio::sync::oneshot::channel();
-    let waits = turns.run("one", HEAVY, async { receive.await.unwrap() });
-    let sends = turns.run("two", HEAVY, async { send.send(7).unwrap() });
+    let waits = turns.run("one", HEAVY, Box::pin(async { receive.await.unwrap() }));
+    let sends = turns.run("two", HEAVY, Box::pin(async { send.send(7).unwrap() }));
     let (got, ()) = tokio::time::timeout(TIMEOUT, futures::future::join(waits, sends)).await.unwrap();
     assert_eq!(got, 7);
     // Whoever is dropped while it waits takes nothing along.
     let held = turns.turn("one").await;
-    let waits = turns.run("two", HEAVY, async {});
+    let waits = turns.run("two", HEAVY, Box::pin(async {}));
     assert!(tokio::time::timeout(Duration::from_millis(1), waits).await.is_err());
     drop(held);
-    tokio::time::timeout(TIMEOUT, turns.run("three", HEAVY, async {})).await.unwrap();
+    tokio::time::timeout(TIMEOUT, turns.run("three", HEAVY, Box::pin(async {}))).await.unwrap();
     assert!(turns.users.lock().is_empty());
 }
 
 #[tokio::test]
 async fn work_within_a_turn_asks_for_no_other() {
     let turns = Turns::with_places(1);
-    let work = turns.run("user", HEAVY, async { turns.run("user", HEAVY, async { 7 }).await });
+    let work =
+        turns.run("user", HEAVY, Box::pin(async { turns.run("user", HEAVY, Box::pin(async { 7 })).await }));
     assert_eq!(tokio::time::timeout(TIMEOUT, work).await.unwrap(), 7);
 }
 

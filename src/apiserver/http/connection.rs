@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
+use futures::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -212,7 +213,7 @@ fn service_of(
 > {
     service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(handle(server, peer, request.map(Body::new)).await) }
+        handle(server, peer, request.map(Body::new)).map(Ok::<_, Infallible>)
     })
 }
 

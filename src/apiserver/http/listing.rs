@@ -2,7 +2,7 @@
 //! nobody reads holds a piece of memory and not the whole.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -123,7 +123,7 @@ impl Listing {
             return self.write(count, size).map(Some);
         }
         let worker = self.worker.clone();
-        let piece = worker.run(largest, async { self.write(count, size.min(PIECE)) }).await;
+        let piece = worker.run(largest, pin!(async { self.write(count, size.min(PIECE)) })).await;
         tokio::task::yield_now().await;
         piece.map(Some)
     }
@@ -211,7 +211,7 @@ async fn measure(
     let (mut length, mut read) = (0, 0);
     for object in items {
         let item = async { Ok::<_, ApiError>(encoder.item(&tree.of(object)?)?.len()) };
-        length += worker.run(object.json_len(), item).await?;
+        length += worker.run(object.json_len(), pin!(item)).await?;
         read += object.json_len();
         if read >= PIECE {
             read = 0;

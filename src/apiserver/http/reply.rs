@@ -17,7 +17,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
 use supervisor::{OnExit, Stage};
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Sleep;
 
 use super::peer::{InFlight, milliseconds};
@@ -91,16 +93,34 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let (turn, patience) = (Arc::new(Turn::default()), self.patience);
-        self.stage.spawn("API server stream", OnExit::Done, async move {
-            let mut stream = std::pin::pin!(TURN.scope(turn.clone(), stream));
-            let mut timer = None;
-            std::future::poll_fn(|cx| match stream.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => turn.poll_stalled(&mut timer, patience, cx),
-            })
-            .await;
-        });
+        let turn = Arc::new(Turn::default());
+        let work = TURN.scope(turn.clone(), stream);
+        let stream = Stream { work, turn, patience: self.patience, timer: None };
+        self.stage.spawn("API server stream", OnExit::Done, stream);
+    }
+}
+
+pin_project! {
+    /// A stream of HTTP/2 until it has been served or its reader has been awaited for too long. An async block would hold
+    /// `work` twice, and every request would be moved about at twice its size.
+    struct Stream<F> {
+        #[pin]
+        work: TaskLocalFuture<Arc<Turn>, F>,
+        turn: Arc<Turn>,
+        patience: Patience,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = self.project();
+        match stream.work.poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => stream.turn.poll_stalled(stream.timer, *stream.patience, cx),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests on resources: method and path become a verb, the body becomes a tree, the result an answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::{ApiError, DeleteOptions, DryRun, FieldSelector, managed};
@@ -124,16 +125,20 @@ async fn paced(
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
     let connects = target.subresource.as_deref().is_some_and(|name| is_connection(target, name));
-    if matches!(verb, Verb::Get | Verb::List | Verb::Watch) || connects {
-        return act(server, head, target, call, verb, body).await;
-    }
-    let bytes = body::read(body).await?;
     let registry = &server.registry;
-    let weight = match verb {
-        Verb::DeleteCollection => HEAVY,
-        _ => registry.weight(call, target.name.as_deref(), bytes.len()),
+    let (weight, body) = match verb {
+        Verb::Get | Verb::List | Verb::Watch => (0, body),
+        _ if connects => (0, body),
+        _ => {
+            let bytes = body::read(body).await?;
+            let weight = match verb {
+                Verb::DeleteCollection => HEAVY,
+                _ => registry.weight(call, target.name.as_deref(), bytes.len()),
+            };
+            (weight, Body::from(bytes))
+        }
     };
-    let work = act(server, head, target, call, verb, Body::from(bytes));
+    let work = pin!(act(server, head, target, call, verb, body));
     registry.turns.run(&head.user.name, weight, work).await
 }
 
@@ -148,12 +153,12 @@ async fn act(
     call.check_verb(verb.name())?;
     match (target.name.as_deref(), call.about()) {
         (Some(name), Some(Subresource::Connection(connection))) => {
-            connect::serve(server, head, target, call, *connection, name, body).await
+            Box::pin(connect::serve(server, head, target, call, *connection, name, body)).await
         }
         (Some(name), Some(Subresource::Action(_))) => {
             let (tree, duplicates) = decoded(head, body).await?;
             let options = head.query.create_options()?;
-            let result = server.registry.post(call, name, tree, &duplicates, &options).await?;
+            let result = Box::pin(server.registry.post(call, name, tree, &duplicates, &options)).await?;
             Ok(answer::json(201, &result, head))
         }
         (Some(name), _) if verb != Verb::Watch => named(server, head, target, call, verb, name, body).await,
@@ -169,7 +174,7 @@ async fn decoded(head: &Head<'_>, body: Body) -> Result<body::Decoded, ApiError>
     body::decode(head, &body::read(body).await?)
 }
 
-/// Verbs on one object, or on a part of it.
+/// Verbs on one object, or on a part of it. Writes are boxed here and below: a `get` would carry their room about.
 async fn named(
     server: &ApiServer,
     head: &Head<'_>,
@@ -188,16 +193,16 @@ async fn named(
         Verb::Update => {
             let (tree, duplicates) = decoded(head, body).await?;
             let options = head.query.update_options("UpdateOptions")?;
-            registry.write(call, name, Source::Body(tree, &duplicates), &options).await?
+            Box::pin(registry.write(call, name, Source::Body(tree, &duplicates), &options)).await?
         }
         Verb::Patch => {
             let patch = body::decode_patch(head, &body::read(body).await?)?;
             let options = head.query.update_options("PatchOptions")?;
-            registry.write(call, name, Source::Patch(&patch), &options).await?
+            Box::pin(registry.write(call, name, Source::Patch(&patch), &options)).await?
         }
         Verb::Delete => {
             let options = deletion(head, body).await?;
-            let deleted = registry.delete(&dry(call, &options), name, &options).await?;
+            let deleted = Box::pin(registry.delete(&dry(call, &options), name, &options)).await?;
             if deleted.gone && !target.resource.strategy.returns_deleted_object() {
                 let status = answer::deleted_status(&target.resource.row, &deleted.object);
                 return Ok(answer::json(200, &status, head));
@@ -210,7 +215,7 @@ async fn named(
     let accepted = answer::accepted(head)?;
     let weight = if accepted.is_stored() { 0 } else { object.json_len() };
     let answer = async { answer::object(200, &object, &printer, head) };
-    registry.turns.run(&head.user.name, weight, answer).await
+    registry.turns.run(&head.user.name, weight, pin!(answer)).await
 }
 
 /// Verbs on a collection.
@@ -240,14 +245,14 @@ async fn collection(
         }
         Verb::Create => {
             let (tree, duplicates) = decoded(head, body).await?;
-            let object = registry.create(call, tree, &duplicates, &head.query.create_options()?).await?;
+            let options = head.query.create_options()?;
+            let object = Box::pin(registry.create(call, tree, &duplicates, &options)).await?;
             answer::object(201, &object, &table::Printer::new(&target.resource, head)?, head)
         }
         Verb::DeleteCollection => {
             let options = deletion(head, body).await?;
-            let items = registry
-                .delete_collection(&dry(call, &options), &head.query.list_options()?, &options)
-                .await?;
+            let (call, selection) = (dry(call, &options), head.query.list_options()?);
+            let items = Box::pin(registry.delete_collection(&call, &selection, &options)).await?;
             let resource_version = registry.caches.revision();
             let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
             answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await

@@ -4,7 +4,7 @@
 //! converted counts against its user's share of memory until it has been taken.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use api::{ApiError, Object, WatchEvent, protobuf};
@@ -140,7 +140,7 @@ impl Frames {
         }
         let worker = self.worker.clone();
         let mut share = worker.share(size).await;
-        worker.run(size, self.convert(event, out)).await;
+        worker.run(size, pin!(self.convert(event, out))).await;
         share.shrink(out.len() + self.parts.iter().map(Bytes::len).sum::<usize>());
         self.share = Some(share);
         size
