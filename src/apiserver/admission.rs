@@ -8,6 +8,7 @@ mod default_tolerations;
 mod escalation;
 mod namespace_lifecycle;
 mod node_restriction;
+mod node_taint;
 mod priority;
 mod service_account;
 
@@ -76,6 +77,7 @@ impl Admission {
         let Some(object) = object else { return node_restriction::admit(&self.authorizer, request, None) };
         service_account::mutate(request, object)?;
         node_restriction::admit(&self.authorizer, request, Some(object))?;
+        node_taint::mutate(request, object);
         default_tolerations::mutate(request, object);
         priority::mutate(request, object)
     }

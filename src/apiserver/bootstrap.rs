@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE};
+use api::validation::{Faults, Path};
 use api::{ApiError, Cidr, CreateOptions, Identity, KindRow, Patch, UpdateOptions};
 use client::{ApiFor, ObjectApi, ObjectRef};
 use serde_json::{Value, json};
 
 use crate::authz::bootstrap as policy;
 use crate::error::StartError;
+use crate::registry::strategies::endpoints::endpoint_ip;
 use crate::server::ApiServer;
 
 pub(crate) use service_range::follow as follow_service_range;
@@ -133,6 +135,13 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
         },
     });
     ensure(api, &SERVICE, Some("default"), SERVICE_NAME, service).await?;
+    let mut faults = Faults::new();
+    endpoint_ip(&address, &Path::new("advertise-address"), &mut faults);
+    if let Some(fault) = faults.first() {
+        // A machine without a route has no other; whoever uses the API there does without the service.
+        tracing::warn!(%fault, "the kubernetes service has no endpoints");
+        return Ok(());
+    }
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": { "name": SERVICE_NAME, "namespace": "default", "labels": { SKIP_MIRROR: "true" } },

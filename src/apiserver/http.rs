@@ -130,7 +130,7 @@ async fn dispatch(
     match first {
         "" => Ok(answer::json(200, &json!({ "paths": root_paths(server) }), &head)),
         "api" | "apis" => discovery::answer(server, &head, trimmed),
-        "openapi" => openapi::answer(server, &head, trimmed),
+        "openapi" => openapi::answer(server, &head, trimmed).await,
         "version" if trimmed == first => Ok(answer::json(200, &version(server), &head)),
         "metrics" if trimmed == first => Ok(answer::text(200, server.metrics.render(server))),
         ".well-known" if trimmed == ".well-known/openid-configuration" => {

@@ -106,6 +106,10 @@ fn body(row: &KindRow, name: &str) -> Value {
             body["spec"].as_object_mut().unwrap().remove("strategy");
             body
         }
+        // As it is there: a node may not take its own taints away.
+        "Node" => {
+            json!({"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}})
+        }
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
         "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
         "RoleBinding" | "ClusterRoleBinding" => json!({

@@ -43,7 +43,7 @@ pub(crate) use conversion::Conversion;
 pub(crate) use errors::{not_allowed, store_error, unknown};
 pub(crate) use metadata::time;
 pub(crate) use resource::{Backing, Resource};
-pub(crate) use resources::{Group, Resources};
+pub(crate) use resources::{Answer, Group, Resources};
 pub(crate) use scale_paths::{FieldPath, ScalePaths};
 pub(crate) use subresource::{Connection, Part, Subresource};
 pub(crate) use update::Source;

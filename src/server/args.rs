@@ -227,6 +227,24 @@ impl ServerArgs {
         })
     }
 
+    /// The API's address is that of the `kubernetes` service's endpoints, which only takes what pods can
+    /// reach.
+    pub(crate) fn check_advertised(&self) -> Result<(), Problem> {
+        let Some(address) = self.advertise_address else { return Ok(()) };
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        if !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || link_local) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            format!("advertise the API at {address}"),
+            "nodes and pods cannot reach that address",
+            "give --advertise-address an address of this machine that they can, or leave it out",
+        ))
+    }
+
     pub(crate) fn kubeconfig_mode(&self) -> Result<u32, Problem> {
         let text = self.write_kubeconfig_mode.trim_start_matches("0o");
         u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
@@ -318,6 +336,21 @@ mod tests {
         for bad in ["", "30000", "30010-30000", "0-10", "1-65536", "a-b"] {
             assert!(range(bad).unwrap_err().to_string().contains("FIRST-LAST"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_nobody_reaches_is_not_advertised() {
+        let check = |address: &str| args(&["--advertise-address", address]).check_advertised();
+        for bad in ["127.0.0.1", "0.0.0.0", "::1", "::", "169.254.1.1", "fe80::1", "224.0.0.1"] {
+            let refused = check(bad).unwrap_err().to_string();
+            assert!(refused.contains(&format!("advertise the API at {bad}")), "{refused}");
+            assert!(!refused.contains('\n'), "{refused}");
+        }
+        assert!(
+            check("192.0.2.1").is_ok()
+                && check("2001:db8::1").is_ok()
+                && args(&[]).check_advertised().is_ok()
+        );
     }
 
     #[test]

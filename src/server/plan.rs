@@ -47,6 +47,7 @@ impl Plan {
         let kubeconfig_mode = arguments.kubeconfig_mode()?;
         let node_name = arguments.node.name()?;
         arguments.check_in_flight()?;
+        arguments.check_advertised()?;
         let connections = arguments.node.connections.limits()?;
         arguments.node.labels()?;
         arguments.node.taints()?;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::head::Head;
 use super::{answer, negotiate, route};
-use crate::registry::{Group, Resource, Resources};
+use crate::registry::{self, Group, Resource, Resources};
 use crate::server::ApiServer;
 
 const AGGREGATED: [(&str, &str); 2] = [
@@ -30,8 +30,8 @@ pub(super) fn answer(
     let resources = server.registry.resources.load();
     let tree = match segments[..] {
         [root @ ("api" | "apis")] => {
-            if let Some((version, media)) = aggregated_wanted(head) {
-                return Ok(aggregated(&resources, head, root == "api", version, media));
+            if let Some(form) = aggregated_wanted(head) {
+                return Ok(aggregated(&resources, head, root == "api", form));
             }
             if root == "api" { api_versions(server) } else { group_list(&resources) }
         }
@@ -44,16 +44,16 @@ pub(super) fn answer(
 }
 
 /// The aggregated form that the client prefers to the old one, if it knows any.
-fn aggregated_wanted(head: &Head<'_>) -> Option<(&'static str, &'static str)> {
+fn aggregated_wanted(head: &Head<'_>) -> Option<usize> {
     let accept = negotiate::accept_header(&head.parts.headers);
     for range in negotiate::ranges(&accept) {
         if range.media != "application/json" {
             continue;
         }
         if range.parameter("as") == "APIGroupDiscoveryList" && range.parameter("g") == "apidiscovery.k8s.io" {
-            let known = AGGREGATED.iter().find(|(version, _)| *version == range.parameter("v"));
-            if let Some((version, media)) = known {
-                return Some((version, media));
+            let known = AGGREGATED.iter().position(|(version, _)| *version == range.parameter("v"));
+            if known.is_some() {
+                return known;
             }
         } else if range.parameter("as").is_empty() {
             return None;
@@ -153,28 +153,31 @@ fn base64_of(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn aggregated(
-    resources: &Resources,
-    head: &Head<'_>,
-    core: bool,
-    version: &str,
-    media: &'static str,
-) -> Response<Body> {
-    let items: Vec<Value> = match core {
-        true => resources.group("").into_iter().map(|group| aggregated_group(group)).collect(),
-        false => named(resources).map(aggregated_group).collect(),
-    };
-    let document = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
-        "metadata": {}, "items": items,
+/// Made once for each set of resources, from entries that each group keeps: what a change of one kind costs those who look
+/// again is its own group's part.
+fn aggregated(resources: &Resources, head: &Head<'_>, core: bool, form: usize) -> Response<Body> {
+    let (version, media) = AGGREGATED[form];
+    let answer = resources.derived.discovery[usize::from(core)][form].get_or_init(|| {
+        let groups = resources.groups().iter().filter(|group| group.name.is_empty() == core);
+        let entries: Vec<&str> = groups
+            .map(|group| group.discovery(|group| aggregated_group(group).to_string()))
+            .collect();
+        registry::Answer::new(format!(
+            "{{\"apiVersion\":\"apidiscovery.k8s.io/{version}\",\"items\":[{}],\"kind\":\"APIGroupDiscoveryList\",\"metadata\":{{}}}}\n",
+            entries.join(",")
+        ))
     });
-    let mut bytes = document.to_string().into_bytes();
-    bytes.push(b'\n');
-    let etag = format!("\"{:X}\"", Sha256::digest(&bytes));
-    let known = head.header(IF_NONE_MATCH) == etag;
-    let mut response =
-        if known { answer::response(304, media, Body::empty()) } else { answer::response(200, media, bytes) };
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
+    kept(answer, head, media)
+}
+
+/// An answer that clients keep by its hash.
+pub(super) fn kept(answer: &registry::Answer, head: &Head<'_>, media: &'static str) -> Response<Body> {
+    let mut response = if head.header(IF_NONE_MATCH) == answer.etag {
+        answer::response(304, media, Body::empty())
+    } else {
+        answer::response(200, media, answer.bytes.clone())
+    };
+    if let Ok(etag) = HeaderValue::from_str(&answer.etag) {
         response.headers_mut().insert(ETAG, etag);
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -225,3 +228,6 @@ fn aggregated_resource(row: &KindRow) -> Value {
     }
     entry
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! `/openapi/v3`: an index, and one document per group version, built when first asked for and kept as long as the group
-//! is what it was; `/openapi/v2` in protobuf.
+//! is what it was; `/openapi/v2` in protobuf, kept as long as the set of resources is.
+//!
+//! Building them takes long where there are many kinds, so it is heavy work.
 
 use std::sync::Arc;
 
@@ -8,19 +10,35 @@ use axum::body::Body;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response};
 
+use super::discovery::kept;
 use super::head::Head;
 use super::{answer, route};
+use crate::heavy::HEAVY;
+use crate::registry::{Answer, Resources};
 use crate::server::ApiServer;
 
-pub(super) fn answer(
+pub(super) async fn answer(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
     path: &str,
 ) -> Result<Response<Body>, ApiError> {
     let segments: Vec<&str> = path.split('/').collect();
-    let (group, version) = match segments[..] {
+    let resources = server.registry.resources.load();
+    let to_be_made = match segments[..] {
+        ["openapi", "v2"] => resources.derived.openapi_v2.get().is_none(),
+        ["openapi", "v3", "api", _] => resources.group("").is_some_and(|group| group.lacks_documents()),
+        ["openapi", "v3", "apis", group, _] => {
+            resources.group(group).is_some_and(|group| group.lacks_documents())
+        }
+        _ => resources.groups().iter().any(|group| group.lacks_documents()),
+    };
+    let work = std::pin::pin!(async { made(&resources, head, &segments) });
+    server.registry.turns.run(&head.user.name, if to_be_made { HEAVY } else { 0 }, work).await
+}
+
+fn made(resources: &Resources, head: &Head<'_>, segments: &[&str]) -> Result<Response<Body>, ApiError> {
+    let (group, version) = match *segments {
         ["openapi", "v3"] => {
-            let resources = server.registry.resources.load();
             let documents = resources
                 .groups()
                 .iter()
@@ -28,12 +46,11 @@ pub(super) fn answer(
             let entries = documents.map(|(group, one)| (group, &*one.version, &*one.hash));
             return Ok(answer::json(200, &openapi::v3_index(entries), head));
         }
-        ["openapi", "v2"] => return version2(server, head),
+        ["openapi", "v2"] => return version2(resources, head),
         ["openapi", "v3", "api", version] => ("", version),
         ["openapi", "v3", "apis", group, version] => (group, version),
         _ => return Err(route::unknown()),
     };
-    let resources = server.registry.resources.load();
     let documents = resources.group(group).map(|group| group.documents()).unwrap_or_default();
     let document = documents.iter().find(|one| one.version == version).ok_or_else(route::unknown)?;
     let bytes = document.bytes.clone();
@@ -49,13 +66,15 @@ pub(super) fn answer(
     Ok(response)
 }
 
-/// All rows in one document, for kubectl before 1.29, which asks for nothing but protobuf. Not kept: few ask, and seldom.
-fn version2(server: &Arc<ApiServer>, head: &Head<'_>) -> Result<Response<Body>, ApiError> {
+/// All rows in one document, for kubectl before 1.29, which asks for nothing but protobuf.
+fn version2(resources: &Resources, head: &Head<'_>) -> Result<Response<Body>, ApiError> {
     if !head.header(ACCEPT).contains("proto-openapi.spec.v2") {
         let why = format!("only the following media types are accepted: {}", openapi::V2_MEDIA_TYPE);
         return Err(ApiError::new(406, "NotAcceptable", why));
     }
-    let resources = server.registry.resources.load();
-    let rows: Vec<_> = resources.all().map(|resource| resource.described()).collect();
-    Ok(answer::response(200, openapi::V2_MEDIA_TYPE, openapi::v2_document(&rows)))
+    let answer = resources.derived.openapi_v2.get_or_init(|| {
+        let rows: Vec<_> = resources.all().map(|resource| resource.described()).collect();
+        Answer::new(openapi::v2_document(&rows))
+    });
+    Ok(kept(answer, head, openapi::V2_MEDIA_TYPE))
 }

@@ -23,6 +23,37 @@ pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) resources: Vec<Arc<Resource>>,
     documents: OnceLock<Vec<Document>>,
+    /// Its entry in the aggregated discovery.
+    discovery: OnceLock<String>,
+}
+
+/// An answer that is the same for as long as what it is made from.
+pub(crate) struct Answer {
+    pub(crate) bytes: Bytes,
+    /// Its hash in quotes, by which clients ask whether it has changed.
+    pub(crate) etag: String,
+}
+
+impl Answer {
+    pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Answer { etag: format!("\"{}\"", openapi::hash(&bytes)), bytes }
+    }
+}
+
+/// What is made of all groups together, when first asked for. It goes with the set.
+#[derive(Default)]
+pub(crate) struct Derived {
+    pub(crate) openapi_v2: OnceLock<Answer>,
+    /// Of the core group and of all others, in both versions of the form.
+    pub(crate) discovery: [[OnceLock<Answer>; 2]; 2],
+}
+
+/// A changed copy of a set begins with nothing.
+impl Clone for Derived {
+    fn clone(&self) -> Self {
+        Derived::default()
+    }
 }
 
 /// The OpenAPI document of one group version.
@@ -34,7 +65,8 @@ pub(crate) struct Document {
 
 impl Group {
     fn new(name: &str, resources: Vec<Arc<Resource>>) -> Self {
-        Group { name: name.to_string(), resources, documents: OnceLock::new() }
+        let (documents, discovery) = (OnceLock::new(), OnceLock::new());
+        Group { name: name.to_string(), resources, documents, discovery }
     }
 
     /// Versions in order of preference, with their resources.
@@ -47,6 +79,16 @@ impl Group {
             }
         }
         versions
+    }
+
+    /// The entry in the aggregated discovery, made when first asked for.
+    pub(crate) fn discovery(&self, make: impl FnOnce(&Group) -> String) -> &str {
+        self.discovery.get_or_init(|| make(self))
+    }
+
+    /// Whether the OpenAPI documents are still to be made, which takes a while.
+    pub(crate) fn lacks_documents(&self) -> bool {
+        self.documents.get().is_none()
     }
 
     /// One document per version; made when first asked for.
@@ -68,6 +110,7 @@ pub(crate) struct Resources {
     groups: Vec<Arc<Group>>,
     /// How many groups are built in.
     built_in: usize,
+    pub(crate) derived: Derived,
 }
 
 impl Resources {
@@ -83,7 +126,7 @@ impl Resources {
         }
         let groups: Vec<_> =
             groups.into_iter().map(|(name, resources)| Arc::new(Group::new(name, resources))).collect();
-        Resources { built_in: groups.len(), groups }
+        Resources { built_in: groups.len(), groups, derived: Derived::default() }
     }
 
     fn position(&self, group: &str) -> Result<usize, usize> {

@@ -8,7 +8,7 @@ mod config_map;
 mod custom_resource_definition;
 mod deployment;
 mod endpoint_slice;
-mod endpoints;
+pub(crate) mod endpoints;
 mod event;
 pub(crate) mod ip_address;
 mod lease;

@@ -358,6 +358,18 @@ async fn events_are_one_kind_in_two_versions() {
     h.stop().await;
 }
 
+/// A machine without a route advertises what no endpoint may be: it serves all the same.
+#[tokio::test]
+async fn an_address_that_nobody_reaches_gets_no_endpoints() {
+    let loopback = tokio::sync::watch::channel([127, 0, 0, 1].into()).1;
+    let config = crate::Config { advertise_address: loopback, ..crate::testing::config() };
+    let h = Harness::with(config).await;
+    assert!(h.get(&api::kinds::SERVICE, HERE, "kubernetes").await.is_ok());
+    assert!(h.get(&api::kinds::ENDPOINTS, HERE, "kubernetes").await.unwrap_err().is_not_found());
+    assert!(h.get(&api::kinds::ENDPOINT_SLICE, HERE, "kubernetes").await.unwrap_err().is_not_found());
+    h.stop().await;
+}
+
 #[tokio::test]
 async fn every_cluster_has_its_namespaces_and_service() {
     let h = Harness::start().await;

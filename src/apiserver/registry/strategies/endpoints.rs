@@ -58,7 +58,7 @@ fn validate(tree: &Value) -> Faults {
 }
 
 /// An address that traffic may be sent to: not this host's own, not a group's.
-pub(super) fn endpoint_ip(text: &str, at: &Path<'_>, faults: &mut Faults) {
+pub(crate) fn endpoint_ip(text: &str, at: &Path<'_>, faults: &mut Faults) {
     let messages = ip_address(text);
     let Some(address) = text.parse::<IpAddr>().ok().filter(|_| messages.is_empty()) else {
         return invalid_each(faults, at, text, messages);
