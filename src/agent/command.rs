@@ -340,6 +340,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         cluster_domain: membership.settings.cluster_domain.clone(),
         runs_proxy: membership.settings.runs("proxy"),
         node_ports,
+        runs_dns: membership.settings.runs("dns"),
         container_runtime_endpoint: arguments.node.runtime_endpoint(),
         sysctls,
         seccomp_default: arguments.node.seccomp_default,

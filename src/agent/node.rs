@@ -13,7 +13,7 @@ use client::{Informers, ObjectApi};
 use k8s_openapi::api::core::v1::Taint;
 pub use kubelet::KubeletHandle as Kubelet;
 use kubelet::SysctlAllowlist;
-use network::{NodePortAddresses, PluginDirectory, ProxyConfig};
+use network::{DnsConfig, NodePortAddresses, PluginDirectory, ProxyConfig};
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use supervisor::{Clock, ConnectionLimits, OnExit, Stage, Supervisor};
@@ -49,6 +49,8 @@ pub struct NodeConfig {
     /// Packets to services are led to their endpoints by this process.
     pub runs_proxy: bool,
     pub node_ports: NodePortAddresses,
+    /// Names are answered by this process, on `cluster_dns`.
+    pub runs_dns: bool,
     /// A runtime that somebody else runs.
     pub container_runtime_endpoint: Option<PathBuf>,
     /// Sysctls that pods may set.
@@ -98,6 +100,7 @@ pub async fn start(
     network::start(
         network_config(&config),
         proxy_config(&config).as_ref(),
+        dns_config(&config).as_ref(),
         &Informers::new(network_api, network_stage.clone()),
         &network_stage,
     );
@@ -145,6 +148,12 @@ fn proxy_config(config: &NodeConfig) -> Option<ProxyConfig> {
         health_address: Some(SocketAddr::new(config.bind_address, PROXY_HEALTH)),
         metrics_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PROXY_METRICS)),
     })
+}
+
+fn dns_config(config: &NodeConfig) -> Option<DnsConfig> {
+    config
+        .runs_dns
+        .then(|| DnsConfig { addresses: config.cluster_dns.clone(), domain: config.cluster_domain.clone() })
 }
 
 /// Names and places of the pod network.

@@ -26,6 +26,10 @@ pub(crate) trait Host: Send + Sync {
     fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()>;
     /// All addresses of the machine.
     fn addresses(&self) -> HostCall<'_, Vec<IpAddr>>;
+    /// Puts an address on the loopback interface; that it is there is fine.
+    fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
+    /// That it is not there is fine.
+    fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
     /// Ends the UDP flows of these frontends that lead to none of their endpoints; how many there were.
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize>;
 }
@@ -62,6 +66,14 @@ impl Host for Linux {
 
     fn addresses(&self) -> HostCall<'_, Vec<IpAddr>> {
         Box::pin(netlink::addresses())
+    }
+
+    fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
+        Box::pin(netlink::add_local_address(address))
+    }
+
+    fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
+        Box::pin(netlink::remove_local_address(address))
     }
 
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {

@@ -3,14 +3,15 @@
 //! Pods sit on a bridge made by the standard CNI plugins, with addresses of the node's `spec.podCIDR`. Other nodes' pods are
 //! reached by plain routes through their `InternalIP`, which needs one network between the nodes. What the kernel
 //! keeps is named after the instance, so that clean-up touches nothing else. Each part ([`parts`]) is a loop of its own
-//! over one trait for the machine ([`host`]). Services are led to their endpoints by [`proxy`]. Overlays, DNS and network
-//! policy are absent so far.
+//! over one trait for the machine ([`host`]). Services are led to their endpoints by [`proxy`]; [`dns`] answers
+//! about names. Overlays and network policy are absent so far.
 
 mod addresses;
 mod boot;
 mod cni;
 mod command;
 mod config;
+mod dns;
 mod error;
 mod forward;
 mod host;
@@ -43,21 +44,42 @@ pub use addresses::address_changes;
 pub use boot::forget_last_boot;
 pub use cni::PluginDirectory;
 pub use config::Config;
+pub use dns::DnsConfig;
 pub use error::NetworkError;
 pub use proxy::{AddressRange, NodePortAddresses, ProxyConfig};
 
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
 /// (upstream's `system:kube-proxy` may).
-/// Without `proxy`, somebody else leads packets to services: rules of an earlier run are removed.
-pub fn start(config: Config, proxy: Option<&ProxyConfig>, informers: &Informers, stage: &Stage) {
+/// Without `proxy`, somebody else leads packets to services, without `dns`, answers about names: what an earlier run has left of
+/// either is removed.
+pub fn start(
+    config: Config,
+    proxy: Option<&ProxyConfig>,
+    dns: Option<&DnsConfig>,
+    informers: &Informers,
+    stage: &Stage,
+) {
     let host: Arc<dyn Host> = Arc::new(Linux);
     let nodes = informers.of::<Node>();
     let pod_network = PodNetwork { host: host.clone(), config: config.clone(), applied: None };
     keep_part(pod_network, &nodes, stage);
     keep_part(Forwarding { host: host.clone(), config: config.clone() }, &nodes, stage);
     keep_part(Routes::new(host.clone(), &config), &nodes, stage);
+    let names = dns.map(|dns| dns.addresses.clone()).unwrap_or_default();
+    if let Some(dns) = dns {
+        dns::start(&host, &config, dns, informers, stage);
+    }
+    let (cleaner, state_dir, kept) = (host.clone(), config.state_dir.clone(), names.clone());
+    stage.spawn_cancellable("network: addresses of earlier DNS", OnExit::Done, async move {
+        if let Err(error) = dns::remove(&*cleaner, &state_dir, &kept).await {
+            tracing::warn!(
+                error = chain(&error),
+                "an address of the cluster's DNS stays that is not used any more"
+            );
+        }
+    });
     match proxy {
-        Some(proxy) => proxy::start(&host, &config, proxy, Vec::new(), informers, stage),
+        Some(proxy) => proxy::start(&host, &config, proxy, names, informers, stage),
         None => {
             stage.spawn_cancellable("network: no service proxy", OnExit::Done, async move {
                 if let Err(error) = proxy::remove(&*host, &config.table).await {
@@ -95,6 +117,7 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
     let host = &Linux;
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
+    left.extend(said(dns::remove(host, &config.state_dir, &[]).await));
     left.extend(said(proxy::remove(host, &config.table).await));
     left.extend(said(masquerade::remove(host, &config.table).await));
     left.extend(said(forward::remove(host, &config.table).await));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, RouteMessageBuilder};
 
@@ -75,6 +75,37 @@ pub(crate) async fn addresses() -> Result<Vec<IpAddr>, NetworkError> {
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// The loopback interface has this number everywhere.
+const LOOPBACK: u32 = 1;
+
+fn address_failed(address: IpAddr, error: &rtnetlink::Error) -> NetworkError {
+    NetworkError::Failed { program: format!("address {address} on lo"), message: error.to_string() }
+}
+
+/// Puts an address on the loopback interface, for this machine only: nobody is told of it.
+pub(crate) async fn add_local_address(address: IpAddr) -> Result<(), NetworkError> {
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let added = connected(|handle| async move {
+        let mut request = handle.address().add(LOOPBACK, address, width).replace();
+        request.message_mut().header.scope = AddressScope::Host;
+        request.execute().await
+    });
+    added.await?.map_err(|error| address_failed(address, &error))
+}
+
+pub(crate) async fn remove_local_address(address: IpAddr) -> Result<(), NetworkError> {
+    let removed = connected(|handle| async move {
+        let found: Vec<_> =
+            handle.address().get().set_link_index_filter(LOOPBACK).execute().try_collect().await?;
+        let has_it = |attribute: &AddressAttribute| matches!(attribute, AddressAttribute::Local(it) | AddressAttribute::Address(it) if *it == address);
+        for message in found.into_iter().filter(|message| message.attributes.iter().any(has_it)) {
+            handle.address().del(message).execute().await?;
+        }
+        Ok::<_, rtnetlink::Error>(())
+    });
+    removed.await?.map_err(|error| address_failed(address, &error))
 }
 
 /// No such route, no such device, no such process (what the kernel says of a missing route).

@@ -99,6 +99,14 @@ impl Host for RecordingHost {
         now(self.call("addresses".to_string()).map(|()| Vec::new()))
     }
 
+    fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
+        now(self.call(format!("address {address}")))
+    }
+
+    fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
+        now(self.call(format!("no address {address}")))
+    }
+
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {
         self.flows.lock().push(flows);
         now(self.call(format!("stale flows {is_v4}")).map(|()| 0))

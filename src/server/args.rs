@@ -76,7 +76,7 @@ pub(crate) struct ServerArgs {
     /// Run no node here: control plane only
     #[arg(long, env = "MINIK8S_DISABLE_AGENT")]
     pub(crate) disable_agent: bool,
-    /// Leave out a component (scheduler, controllers, proxy); may be repeated
+    /// Leave out a component (scheduler, controllers, proxy, dns); may be repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
     /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that
@@ -147,13 +147,14 @@ pub(crate) struct ClusterNetwork {
 }
 
 /// What can be left out. The second list is what nodes are told of.
-const COMPONENTS: &[&str] = &["scheduler", "controllers", "proxy"];
-const NODE_COMPONENTS: &[&str] = &["proxy"];
+const COMPONENTS: &[&str] = &["scheduler", "controllers", "proxy", "dns"];
+const NODE_COMPONENTS: &[&str] = &["proxy", "dns"];
 
 /// The component's own name, where others know it by another.
 fn canonical(name: &str) -> &str {
     match name {
         "kube-proxy" => "proxy",
+        "coredns" => "dns",
         name => name,
     }
 }
@@ -356,9 +357,9 @@ mod tests {
     #[test]
     fn only_components_can_be_disabled() {
         assert!(!args(&["--disable", "scheduler"]).runs("scheduler"));
-        let others = args(&["--disable", "kube-proxy,scheduler"]);
+        let others = args(&["--disable", "kube-proxy,scheduler,coredns"]);
         assert!(others.check_disabled().is_ok());
-        assert_eq!(others.disabled_on_nodes(), ["proxy"]);
+        assert_eq!(others.disabled_on_nodes(), ["proxy", "dns"]);
         let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
         assert!(refused.contains("did you mean scheduler?"), "{refused}");
     }

@@ -95,7 +95,8 @@ impl Plan {
         let mut addresses = vec![machine.node, self.network.kubernetes_ip, self.arguments.bind_address];
         addresses.extend(self.given_advertise_address());
         if self.arguments.bind_address.is_unspecified() {
-            addresses.extend(&machine.all);
+            // The cluster's DNS is on this machine too, but not the API.
+            addresses.extend(machine.all.iter().filter(|address| **address != self.network.cluster_dns));
         }
         let host =
             nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();

@@ -365,6 +365,7 @@ async fn start_node(
         cluster_domain: settings.cluster_domain.clone(),
         runs_proxy: settings.runs("proxy"),
         node_ports: node.node_ports()?,
+        runs_dns: settings.runs("dns"),
         container_runtime_endpoint: node.runtime_endpoint(),
         sysctls: node.sysctls()?,
         seccomp_default: node.seccomp_default,

@@ -189,3 +189,52 @@ fn packets_find_the_endpoints_of_services() {
         if all.contains(&table) { Err(all) } else { Ok(()) }
     });
 }
+
+/// What a pod is told about names, by `nslookup` in it.
+fn nslookup(cluster: &Cluster, pod: &str, arguments: &str) -> String {
+    let spec = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  restartPolicy: Never\n  containers:\n  - name: a\n    \
+         image: busybox:test\n    command: [sh, -c, 'cat /etc/resolv.conf; {arguments} 2>&1; true']\n"
+    );
+    cluster.kubectl_with(&["apply", "-f", "-"], &spec).ok();
+    cluster.wait_for("pod", pod, "{.status.phase}", "Succeeded");
+    cluster.kubectl(&["logs", pod]).ok()
+}
+
+#[test]
+fn pods_find_services_by_their_names() {
+    let mut cluster = Cluster::with_node();
+    let headless = "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: headless}\nspec: {clusterIP: None, selector: {own: a}, \
+                    ports: [{name: http, port: 8080}]}\n";
+    cluster.kubectl_with(&["apply", "-f", "-"], &(pod("a") + SERVICES + headless)).ok();
+    cluster.wait_for_pod("a");
+    let address = address_of(&cluster, "a");
+    // The name service does not know an endpoint before its slice is written.
+    eventually("the slice of the headless service", Duration::from_secs(20), || {
+        let selector = ["get", "endpointslices", "-l", "kubernetes.io/service-name=headless", "-o", "yaml"];
+        let outcome = cluster.kubectl(&selector);
+        if outcome.stdout.contains(&address) { Ok(()) } else { Err(outcome.to_string()) }
+    });
+    let questions = "nslookup kubernetes.default.svc.cluster.local; nslookup -type=a web.default.svc.cluster.local; \
+                     nslookup -type=a headless.default.svc.cluster.local; \
+                     nslookup -type=srv _http._tcp.headless.default.svc.cluster.local; \
+                     nslookup -type=a absent.default.svc.cluster.local; wget -q -O - http://web/cgi-bin/who";
+    let said = nslookup(&cluster, "asks", questions);
+    assert!(said.contains("nameserver 10.43.0.10\n") && said.contains("default.svc.cluster.local"), "{said}");
+    for wanted in ["10.43.0.1\n", "10.43.1.1\n", &format!("{address}\n"), "8080", "NXDOMAIN", "\na ["] {
+        assert!(said.contains(wanted), "{wanted:?} is missing:\n{said}");
+    }
+
+    // Killed, it is back with the next start; switched off, its address is gone.
+    let local = |cluster: &Cluster| {
+        run(cluster.network.command(0, "ip".as_ref()).args(["address", "show", "lo"]), "").ok()
+    };
+    assert!(local(&cluster).contains("10.43.0.10/32"));
+    cluster.kill();
+    cluster.add_flags(&["--disable", "coredns"]);
+    cluster.start();
+    eventually("the address is gone", Duration::from_secs(20), || {
+        let addresses = local(&cluster);
+        if addresses.contains("10.43.0.10") { Err(addresses) } else { Ok(()) }
+    });
+}
