@@ -11,6 +11,7 @@ use client::leader::Fence;
 use client::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef, ServedKinds};
 use serde_json::Value;
 
+use crate::heavy::HEAVY;
 use crate::registry::{Call, Registry, Resource, Source, Watch};
 
 /// [`ObjectApi`] for one identity.
@@ -50,9 +51,13 @@ impl Local {
 }
 
 impl Local {
-    /// A write of an object that is there; what is large leaves the reactor's threads.
-    async fn paced<F: Future + Unpin>(&self, call: &Call<'_>, name: &str, work: F) -> F::Output {
-        let weight = self.registry.weight(call, Some(name), 0);
+    /// A write of so many bytes, of an object that is there if it has a name; what is large leaves the
+    /// reactor's threads.
+    async fn paced<F>(&self, call: &Call<'_>, name: Option<&str>, body: usize, work: F) -> F::Output
+    where
+        F: Future + Unpin,
+    {
+        let weight = self.registry.weight(call, name, body);
         self.registry.turns.run(&self.identity.name, weight, work).await
     }
 }
@@ -125,7 +130,9 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, namespace.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "create", None, None)?;
-            self.registry.create(&call, body, &[], options).await
+            let size = size(&body);
+            let work = pin!(self.registry.create(&call, body, &[], options));
+            self.paced(&call, None, size, work).await
         })
     }
 
@@ -139,7 +146,9 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "create", Some(at.name), None)?;
-            self.registry.post(&call, at.name, body, &[], options).await
+            let size = size(&body);
+            let work = pin!(self.registry.post(&call, at.name, body, &[], options));
+            self.paced(&call, Some(at.name), size, work).await
         })
     }
 
@@ -153,8 +162,9 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "update", Some(at.name), None)?;
+            let size = size(&body);
             let work = pin!(self.registry.write(&call, at.name, Source::Body(body, &[]), options));
-            self.paced(&call, at.name, work).await
+            self.paced(&call, Some(at.name), size, work).await
         })
     }
 
@@ -168,8 +178,9 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, at.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "patch", Some(at.name), None)?;
+            let size = size(&patch.body);
             let work = pin!(self.registry.write(&call, at.name, Source::Patch(&patch), options));
-            self.paced(&call, at.name, work).await
+            self.paced(&call, Some(at.name), size, work).await
         })
     }
 
@@ -184,7 +195,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "delete", Some(at.name), None)?;
             call.check_verb("delete")?;
             let work = pin!(self.registry.delete(&call, at.name, options));
-            self.paced(&call, at.name, work).await.map(|deleted| Some(deleted.object))
+            self.paced(&call, Some(at.name), 0, work).await.map(|deleted| Some(deleted.object))
         })
     }
 
@@ -198,9 +209,35 @@ impl ObjectApi for Local {
         Box::pin(async move {
             let call = self.call(row, namespace.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "deletecollection", None, Some(&list.fields))?;
-            self.registry.delete_collection(&call, list, options).await.map(drop)
+            let work = pin!(self.registry.delete_collection(&call, list, options));
+            self.registry.turns.run(&self.identity.name, HEAVY, work).await.map(drop)
         })
     }
+}
+
+/// About how many bytes a tree takes in writing; what is heavy is not counted to its end. A user's object can
+/// make what a component writes large: a template is copied into every pod that is made from it.
+fn size(tree: &Value) -> usize {
+    let mut bytes = 0;
+    let mut open = vec![tree];
+    while let Some(tree) = open.pop() {
+        bytes += match tree {
+            Value::String(text) => text.len() + 2,
+            Value::Array(items) => {
+                open.extend(items);
+                2
+            }
+            Value::Object(members) => {
+                open.extend(members.values());
+                members.keys().map(|key| key.len() + 4).sum::<usize>()
+            }
+            _ => 4,
+        };
+        if bytes >= HEAVY {
+            break;
+        }
+    }
+    bytes
 }
 
 /// A watch as a stream, in the row's version.

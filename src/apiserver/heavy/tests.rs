@@ -97,3 +97,32 @@ async fn a_share_is_given_back() {
     drop((all, some));
     assert!(turns.shares.lock().is_empty(), "nobody is remembered");
 }
+
+#[tokio::test]
+async fn large_writes_of_components_take_turns_too() {
+    use api::kinds::CONFIG_MAP;
+    use api::{CreateOptions, UpdateOptions};
+    use client::ObjectRef;
+    use serde_json::json;
+    let h = crate::testing::Harness::start().await;
+    let turns = h.server.registry.turns.clone();
+    let places = u32::try_from(turns.places.available_permits()).unwrap();
+    let held = turns.places.clone().acquire_many_owned(places).await.unwrap();
+    let body = |size: usize| json!({ "metadata": { "name": "a" }, "data": { "k": "x".repeat(size) } });
+    let (create, update) = (CreateOptions::default(), UpdateOptions::default());
+    let at = ObjectRef::new(Some("default"), "a");
+    let large = || h.api.create(&CONFIG_MAP, Some("default"), body(2 * HEAVY), &create);
+    assert!(futures::poll!(large()).is_pending(), "it waits for its turn");
+    h.api.create(&CONFIG_MAP, Some("default"), body(10), &create).await.unwrap();
+    let update = || h.api.update(&CONFIG_MAP, at, body(2 * HEAVY), &update);
+    for _ in 0..3 {
+        assert!(futures::poll!(update()).is_pending());
+    }
+    assert_eq!(
+        h.get(&CONFIG_MAP, Some("default"), "a").await.unwrap()["data"]["k"].as_str().unwrap().len(),
+        10
+    );
+    drop(held);
+    update().await.unwrap();
+    h.stop().await;
+}

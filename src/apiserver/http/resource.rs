@@ -188,12 +188,16 @@ async fn named(
     let registry = &server.registry;
     // What cannot be answered is not carried out either.
     answer::accepted(head)?;
+    let mut code = 200;
     let object = match verb {
         Verb::Get => registry.read(call, name, head.query.get("resourceVersion")).await?,
         Verb::Update => {
             let (tree, duplicates) = decoded(head, body).await?;
             let options = head.query.update_options("UpdateOptions")?;
-            Box::pin(registry.write(call, name, Source::Body(tree, &duplicates), &options)).await?
+            let object =
+                Box::pin(registry.write(call, name, Source::Body(tree, &duplicates), &options)).await?;
+            code = if call.has_created() { 201 } else { 200 };
+            object
         }
         Verb::Patch => {
             let patch = body::decode_patch(head, &body::read(body).await?)?;
@@ -214,7 +218,7 @@ async fn named(
     // What is sent as it is stored is not decoded. A write has its turn already.
     let accepted = answer::accepted(head)?;
     let weight = if accepted.is_stored() { 0 } else { object.json_len() };
-    let answer = async { answer::object(200, &object, &printer, head) };
+    let answer = async { answer::object(code, &object, &printer, head) };
     registry.turns.run(&head.user.name, weight, pin!(answer)).await
 }
 

@@ -116,6 +116,18 @@ async fn an_object_goes_through_all_verbs() {
 }
 
 #[tokio::test]
+async fn an_update_that_creates_says_so() {
+    let h = Harness::start().await;
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/a";
+    let body = json!({ "metadata": { "name": "a" }, "spec": { "holderIdentity": "x" } });
+    let json = [("content-type", "application/json")];
+    let created = send(&h, "PUT", path, &json, body.to_string()).await;
+    let updated = send(&h, "PUT", path, &json, created.json().to_string()).await;
+    assert_eq!([created.code, updated.code], [201, 200]);
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn bodies_may_be_yaml_and_have_a_limit() {
     let h = Harness::start().await;
     let yaml = "metadata:\n  name: a\ndata:\n  mode: \"0644\"\n";

@@ -1,6 +1,7 @@
 //! One call on one resource: who asks for what, and the warnings gathered on the way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::{ApiError, DryRun, Identity, KindRow};
 use client::leader::Fence;
@@ -31,6 +32,8 @@ pub(crate) struct Call<'a> {
     pub(crate) fence: Option<&'a Fence>,
     /// Texts for `Warning` headers, gathered on the way.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// Whether an update has created its object.
+    created: AtomicBool,
 }
 
 impl<'a> Call<'a> {
@@ -45,6 +48,7 @@ impl<'a> Call<'a> {
             scales: None,
             fence: None,
             warnings: Mutex::default(),
+            created: AtomicBool::new(false),
         }
     }
 
@@ -61,6 +65,15 @@ impl<'a> Call<'a> {
     pub(crate) fn by_agent(mut self, agent: Option<String>) -> Self {
         self.agent = agent;
         self
+    }
+
+    /// There was nothing to update, so the object was created.
+    pub(super) fn note_created(&self) {
+        self.created.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_created(&self) -> bool {
+        self.created.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fenced(mut self, fence: Option<&'a Fence>) -> Self {

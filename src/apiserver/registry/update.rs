@@ -144,7 +144,9 @@ impl Registry {
             field_manager: options.field_manager.clone(),
             field_validation: options.field_validation,
         };
-        self.create(call, tree, duplicates, &options).await
+        let object = self.create(call, tree, duplicates, &options).await?;
+        call.note_created();
+        Ok(object)
     }
 
     /// The object that the caller wants, before the server has its say; and whether the caller insists on a version.
