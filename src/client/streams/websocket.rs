@@ -5,15 +5,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
-use futures::{Sink, Stream};
+use futures::{Sink, SinkExt, Stream};
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -24,9 +25,12 @@ pub use tokio_tungstenite::tungstenite::protocol::Message;
 #[cfg(test)]
 mod tests;
 
-/// The largest message that is taken: upstream's limit. Clients send what they read in pieces of 32 KiB, or all they have
-/// at once.
-const LARGEST_MESSAGE: usize = 32 * 1024 * 1024;
+/// The largest message that is taken. It is whole in memory before any of it goes on, for every stream of a node. Go's clients and
+/// kubelets send pieces of 32 KiB, browsers' and Node's what they read at once; upstream's limit of 32 MiB is none.
+const LARGEST_MESSAGE: usize = 1024 * 1024;
+/// How long the rest is still read, and dropped, from a client that has been refused: who reads nothing more resets the
+/// connection, and the client does not hear why.
+const LINGER: Duration = Duration::from_secs(5);
 const BUFFER: usize = 64 * 1024;
 /// RFC 6455 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -80,6 +84,24 @@ pub fn farewell() -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Default::default() }))
 }
 
+/// Whether a message was larger than is taken.
+pub fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Capacity(_))
+}
+
+/// Ends a connection whose client sent a message that is too large: 1009, as RFC 6455 has it.
+pub async fn refuse_too_large<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocket<S>) {
+    let frame = CloseFrame { code: CloseCode::Size, reason: "message too big".into() };
+    let refusing = async {
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        let mut rest = vec![0; BUFFER];
+        while socket.get_mut().read(&mut rest).await.is_ok_and(|length| length > 0) {}
+    };
+    let _ = tokio::time::timeout(LINGER, refusing).await;
+}
+
 /// A WebSocket whose binary messages, one after the other, are what the other end sent.
 pub struct Tunnel<S> {
     socket: WebSocket<S>,
@@ -90,6 +112,11 @@ pub struct Tunnel<S> {
 impl<S> Tunnel<S> {
     pub fn new(socket: WebSocket<S>) -> Self {
         Tunnel { socket, unread: Bytes::new(), is_closing: false }
+    }
+
+    /// The socket; what has not been read of its last message is lost.
+    pub fn into_socket(self) -> WebSocket<S> {
+        self.socket
     }
 }
 

@@ -382,7 +382,13 @@ async fn carry(joint: Joint, wanted: Option<Wanted>, client: OnUpgrade, runtime:
         }
         (Joint::Tunnel, _) => {
             let mut tunnel = Tunnel::new(websocket::accepted(client).await);
-            tokio::io::copy_bidirectional_with_sizes(&mut tunnel, &mut runtime, BUFFER, BUFFER).await
+            let done =
+                tokio::io::copy_bidirectional_with_sizes(&mut tunnel, &mut runtime, BUFFER, BUFFER).await;
+            let cause = done.as_ref().err().and_then(|error| error.get_ref()?.downcast_ref());
+            if cause.is_some_and(websocket::is_too_large) {
+                websocket::refuse_too_large(tunnel.into_socket()).await;
+            }
+            done
         }
         _ => tokio::io::copy_bidirectional_with_sizes(&mut client, &mut runtime, BUFFER, BUFFER).await,
     };

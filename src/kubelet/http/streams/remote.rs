@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use client::streams::Channel;
 use client::streams::spdy::{Connection, StreamError, StreamReader, StreamWriter};
-use client::streams::websocket::{Error, Message, WebSocket, farewell};
+use client::streams::websocket::{self, Error, Message, WebSocket, farewell};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
@@ -35,6 +35,8 @@ type Sink<C> = Mutex<SplitSink<WebSocket<C>, Message>>;
 /// Why a session is over before its time.
 enum Over {
     ClientGone,
+    /// The client sent a message that is too large.
+    TooLarge,
     Runtime(StreamError),
 }
 
@@ -82,11 +84,19 @@ async fn session<C>(client: WebSocket<C>, connection: Connection, wanted: Wanted
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let (sink, source) = client.split();
+    let (sink, mut source) = client.split();
     let sink = Mutex::new(sink);
-    let status = match run(&sink, source, &connection, wanted).await {
+    let status = match run(&sink, &mut source, &connection, wanted).await {
         Ok(status) => status,
         Err(Over::ClientGone) => return,
+        Err(Over::TooLarge) => {
+            // The command reads the end of its input while the client hears why.
+            drop(connection);
+            if let Ok(socket) = sink.into_inner().reunite(source) {
+                websocket::refuse_too_large(socket).await;
+            }
+            return;
+        }
         Err(Over::Runtime(error)) => lost(error),
     };
     let last_words = async {
@@ -103,7 +113,7 @@ where
 /// Carries everything; gives the status once the command and its output have ended.
 async fn run<C>(
     sink: &Sink<C>,
-    source: SplitStream<WebSocket<C>>,
+    source: &mut SplitStream<WebSocket<C>>,
     connection: &Connection,
     wanted: Wanted,
 ) -> Result<Bytes, Over>
@@ -178,7 +188,7 @@ where
 
 /// Takes the client's messages until it is gone. What is for no open channel is dropped.
 async fn receive<C>(
-    mut source: SplitStream<WebSocket<C>>,
+    source: &mut SplitStream<WebSocket<C>>,
     mut stdin: Option<StreamWriter>,
     mut resize: Option<StreamWriter>,
 ) -> Over
@@ -190,6 +200,7 @@ where
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Text(text))) => text.into(),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+            Some(Err(error)) if websocket::is_too_large(&error) => return Over::TooLarge,
             Some(Ok(Message::Close(_)) | Err(_)) | None => return Over::ClientGone,
         };
         if let Err(error) = take(message, &mut stdin, &mut resize).await {

@@ -356,3 +356,22 @@ async fn a_client_that_goes_takes_the_stream_with_it() {
     drop(socket);
     crate::testing::until("the stream ends", gone, || format!("{:?}", tasks().collect::<Vec<_>>())).await;
 }
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_the_stream_with_1009() {
+    let n = start().await;
+    for (path, protocol) in [
+        ("/exec/ns/p/c?input=1&output=1&command=cat", "v5.channel.k8s.io"),
+        ("/portForward/ns/p", "SPDY/3.1+portforward.k8s.io"),
+    ] {
+        let mut stream = stream(n.socket(path, protocol).await).await;
+        // A masked binary frame that says it has 2 MiB.
+        stream.write_all(&[0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 1, 2, 3, 4]).await.unwrap();
+        stream.write_all(&[0; 1000]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        let code = 1009_u16.to_be_bytes();
+        assert!(all.windows(4).any(|bytes| bytes[0] == 0x88 && bytes[2..] == code), "{path}: {all:?}");
+    }
+}
