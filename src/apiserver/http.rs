@@ -74,7 +74,7 @@ pub(crate) async fn handle(
     let start = std::time::Instant::now();
     let mut seat = None;
     let work = AssertUnwindSafe(dispatch(&server, &peer, &preferences, request, &mut seat)).catch_unwind();
-    let response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &preferences)),
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
@@ -90,6 +90,7 @@ pub(crate) async fn handle(
     if let Some(line) = line {
         tracing::debug!(peer = %peer.address, code = response.status().as_u16(), took = ?start.elapsed(), "{line}");
     }
+    reply::SeatKeeper::take_over(&mut response, &mut seat);
     let unhurried = response.extensions().get::<reply::Unhurried>().map(|_| peer.vitals.unhurried.clone());
     response.map(|body| Reply::new(body, (in_flight, seat), unhurried))
 }

@@ -2,6 +2,7 @@
 //!
 //! Absent: the proxies of pods and services, which are no kubelet's.
 
+mod headers;
 pub(super) mod tunnel;
 
 #[cfg(test)]
@@ -14,8 +15,8 @@ use std::task::{Context, Poll};
 use api::{ApiError, Object};
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Request, Response};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -24,13 +25,14 @@ use supervisor::{CancellationToken, OnExit};
 
 use super::head::Head;
 use super::log;
+use super::query::percent_decoded;
 use super::reply::Unhurried;
 use super::route::Target;
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
 
-/// Headers that belong to one hop, and the caller's credentials, which are no business of the node's.
-const NOT_FORWARDED: [HeaderName; 5] = [HOST, CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION];
+/// First words of the kubelet's paths that run something or reach into a pod, whatever the method.
+const COMMANDS: [&str; 5] = ["attach", "cri", "exec", "portforward", "run"];
 
 /// Serves a connection subresource.
 pub(super) async fn serve(
@@ -144,6 +146,11 @@ pub(super) async fn proxy(
         let message = format!("the server does not implement {}/proxy", target.resource.row.plural);
         return Err(ApiError::new(501, "NotImplemented", message));
     }
+    let wanted = tunnel::wanted(head);
+    // Who may only read must not run commands: WebSockets are asked for with GET, which is a reading verb.
+    if head.parts.method != Method::POST && (wanted.is_some() || is_command(&target.rest)?) {
+        server.registry.authorize(call, "create", Some(name), None)?;
+    }
     let node = server.registry.get(&Call::new(&call.resource, None, call.user), name).await?;
     let query = head.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut request = Request::new(body);
@@ -151,22 +158,63 @@ pub(super) async fn proxy(
     *request.uri_mut() = format!("/{}{query}", target.rest)
         .parse()
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
-    *request.headers_mut() = forwarded(&head.parts.headers);
-    let mut response = tunnel::switch(server, head, &node, request, tunnel::wanted(head)).await?;
-    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().remove(CONNECTION);
-        response.headers_mut().remove(TRANSFER_ENCODING);
+    if let Some(wanted) = wanted {
+        return tunnel::switch(server, head, &node, request, wanted).await;
     }
+    *request.headers_mut() = headers::of_request(&head.parts.headers);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
+    let answered = ask(server, &node, request).await?.whole();
+    let mut response = passed_on(answered, &format!("/api/v1/nodes/{name}/proxy"))?;
     response.extensions_mut().insert(Unhurried);
     Ok(response)
 }
 
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    for name in NOT_FORWARDED {
-        headers.remove(name);
+/// Whether a path of the kubelet's runs something. Kubelets read paths decoded, and their routers resolve dots.
+fn is_command(path: &str) -> Result<bool, ApiError> {
+    let path = percent_decoded(path)?;
+    let mut resolved: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(resolved.pop()),
+            other => resolved.push(other),
+        }
     }
-    headers
+    Ok(resolved.first().is_some_and(|first| COMMANDS.contains(&&*first.to_ascii_lowercase())))
+}
+
+/// What a client may have of a node's answer. Redirects stay below `prefix`.
+fn passed_on(response: Response<Body>, prefix: &str) -> Result<Response<Body>, ApiError> {
+    let (parts, body) = response.into_parts();
+    let mut answer = Response::new(body);
+    *answer.status_mut() = final_status(parts.status)?;
+    *answer.headers_mut() = headers::of_response(&parts.headers);
+    match parts.status {
+        // They have no body, and a length beside none ends a stream of HTTP/2.
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            *answer.body_mut() = Body::empty();
+        }
+        status if status.is_redirection() => {
+            if let Some(location) = parts.headers.get(LOCATION) {
+                let location = headers::redirected(location, prefix).ok_or_else(|| {
+                    let message = "the backend attempted to redirect this request, which is not permitted";
+                    ApiError::new(502, "InternalError", message)
+                })?;
+                answer.headers_mut().insert(LOCATION, location);
+            }
+        }
+        _ => {}
+    }
+    Ok(answer)
+}
+
+/// The code of a node's answer, if it is one: not a switch that nobody asked for, and of a known class.
+pub(super) fn final_status(status: StatusCode) -> Result<StatusCode, ApiError> {
+    match status.as_u16() {
+        200..600 => Ok(status),
+        code => Err(Unanswered(format!("invalid response: status code {code}")).into()),
+    }
 }
 
 /// A GET for a kubelet.

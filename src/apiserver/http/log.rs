@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::kinds::{NODE, POD};
 use api::{ApiError, FieldError};
 use axum::body::Body;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -39,9 +39,10 @@ pub(super) async fn answer(
     let namespace = call.namespace.unwrap_or("");
     let path = format!("/containerLogs/{namespace}/{name}/{container}{query}");
     let response = connect::ask(server, &node, connect::get(&path)?).await?.whole();
-    let code = response.status();
-    if code.is_success() {
-        let mut answer = answer::text(code.as_u16(), String::new());
+    let code = connect::final_status(response.status())?;
+    // A log is a 200. What else is no error (a redirect, nothing, a part) is none that a client could make sense of.
+    if code == StatusCode::OK {
+        let mut answer = answer::text(200, String::new());
         *answer.body_mut() = response.into_body();
         answer.extensions_mut().insert(Unhurried);
         return Ok(answer);
@@ -50,12 +51,17 @@ pub(super) async fn answer(
     Err(match code.as_u16() {
         400 => ApiError::bad_request(text),
         404 => ApiError::new(404, "NotFound", text),
+        other @ ..400 => {
+            let message =
+                format!("the kubelet of node {:?}: invalid response: status code {other}", node.name());
+            ApiError::new(502, "InternalError", message)
+        }
         other => ApiError::new(other, "InternalError", text),
     })
 }
 
 /// The text of a refusal, if it has an acceptable length.
-async fn refusal(body: Body) -> String {
+pub(super) async fn refusal(body: Body) -> String {
     match Limited::new(body, REFUSAL).collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).trim().to_string(),
         Err(error) => format!("the kubelet's answer cannot be read: {error}"),

@@ -9,13 +9,14 @@
 //! drops it, which resets it, once its reader has been awaited for too long.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use supervisor::{OnExit, Stage};
@@ -34,6 +35,23 @@ const SMALL: usize = 4 * 1024;
 /// Set as an extension of responses that people page through: logs, what nodes answer.
 #[derive(Clone)]
 pub(super) struct Unhurried;
+
+/// Set as an extension of answers whose work goes on after them: tunnels. The last clone that is dropped gives the
+/// request's seat back.
+#[derive(Clone, Default)]
+pub(super) struct SeatKeeper(Arc<OnceLock<Seat>>);
+
+impl SeatKeeper {
+    /// Takes over the seat of an answer that has such an extension.
+    pub(super) fn take_over(response: &mut Response<Body>, seat: &mut Option<Seat>) {
+        if let Some(SeatKeeper(kept)) = response.extensions_mut().remove()
+            && let Some(seat) = seat.take()
+        {
+            // It is new, so it is empty.
+            let _ = kept.set(seat);
+        }
+    }
+}
 
 tokio::task_local! {
     static TURN: Arc<Turn>;

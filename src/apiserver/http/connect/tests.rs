@@ -26,7 +26,25 @@ struct Kubelet;
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
     let line = format!("{} {}", request.method(), request.uri());
-    assert!(request.headers().get("authorization").is_none());
+    for secret in ["authorization", "cookie"] {
+        assert!(request.headers().get(secret).is_none(), "{secret}");
+    }
+    for (mark, code) in [
+        ("tailLines=302", 302),
+        ("tailLines=304", 304),
+        ("tailLines=204", 204),
+        ("refuse/302", 302),
+        ("refuse/403", 403),
+    ] {
+        if line.contains(mark) {
+            let response = Response::builder()
+                .status(code)
+                .header("location", "/api/v1/secrets")
+                .header("set-cookie", "a=b");
+            let body = if code > 300 && code != 304 { Body::from("not here") } else { Body::empty() };
+            return Ok(response.body(body).unwrap());
+        }
+    }
     if request.headers().contains_key("upgrade") && !line.contains("refuse") {
         return Ok(echo(line, request));
     }
@@ -41,6 +59,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, std::conve
 /// Switches to whatever is asked for; says what that was and then echoes.
 #[expect(clippy::disallowed_methods, reason = "the double ends with the test's runtime")]
 fn echo(line: String, mut request: Request<Incoming>) -> Response<Body> {
+    assert_eq!(request.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
     let protocol = request.headers()["upgrade"].clone();
     let key = request.headers().get("sec-websocket-key").cloned();
     let upgrade = hyper::upgrade::on(&mut request);
@@ -51,8 +70,11 @@ fn echo(line: String, mut request: Request<Incoming>) -> Response<Body> {
         let _ = tokio::io::copy(&mut reader, &mut writer).await;
         let _ = writer.shutdown().await;
     });
-    let mut response =
-        Response::builder().status(101).header("connection", "Upgrade").header("upgrade", protocol);
+    let mut response = Response::builder()
+        .status(101)
+        .header("connection", "Upgrade")
+        .header("upgrade", protocol)
+        .header("set-cookie", "a=b");
     if let Some(key) = key {
         response = response.header("sec-websocket-accept", key);
     }
@@ -78,7 +100,11 @@ impl NodeDialer for Kubelet {
 }
 
 async fn start() -> Harness {
-    let h = Harness::with(Config { node_dialer: Arc::new(Kubelet), ..config() }).await;
+    start_within(crate::Limits::default()).await
+}
+
+async fn start_within(limits: crate::Limits) -> Harness {
+    let h = Harness::with(Config { node_dialer: Arc::new(Kubelet), limits, ..config() }).await;
     for node in ["n1", "n2"] {
         h.create(&NODE, None, json!({ "metadata": { "name": node } })).await;
     }
@@ -165,6 +191,8 @@ async fn upgrade(h: &Harness, peer: &Arc<Peer>, method: &str, path: &str) -> Res
         .header("upgrade", "websocket")
         .header("sec-websocket-key", "the key")
         .header("authorization", "Bearer secret")
+        .header("cookie", "a=b")
+        .header("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0, v5.channel.k8s.io")
         .body(Body::empty())
         .unwrap();
     sender.send_request(request).await.unwrap()
@@ -204,6 +232,7 @@ async fn upgrades_pass_through_to_the_node_and_echo() {
         let response = upgrade(&h, &peer, method, &path).await;
         assert_eq!(response.status(), 101, "{path}");
         assert_eq!(response.headers()["upgrade"], "websocket");
+        assert!(response.headers().get("set-cookie").is_none());
         assert_eq!(
             response.headers()["sec-websocket-accept"],
             "the key",
@@ -231,17 +260,21 @@ async fn upgrades_pass_through_to_the_node_and_echo() {
     h.stop().await;
 }
 
+async fn allow(h: &Harness, user: &str, verb: &str, resources: &[&str]) {
+    let rule = json!({ "apiGroups": [""], "resources": resources, "verbs": [verb] });
+    let role = json!({ "metadata": { "name": user }, "rules": [rule] });
+    h.create(&api::kinds::CLUSTER_ROLE, None, role).await;
+    let binding = json!({ "metadata": { "name": user }, "subjects": [{ "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io" }],
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user } });
+    h.create(&api::kinds::CLUSTER_ROLE_BINDING, None, binding).await;
+}
+
 #[tokio::test]
 async fn who_may_only_read_cannot_run_commands() {
     let h = start().await;
     let rules = [("get", "reader"), ("create", "runner")];
     for (verb, user) in rules {
-        let rule = json!({ "apiGroups": [""], "resources": ["pods/exec", "pods/attach", "pods/portforward"], "verbs": [verb] });
-        let role = json!({ "metadata": { "name": user }, "rules": [rule] });
-        h.create(&api::kinds::CLUSTER_ROLE, None, role).await;
-        let binding = json!({ "metadata": { "name": user }, "subjects": [{ "kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io" }],
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user } });
-        h.create(&api::kinds::CLUSTER_ROLE_BINDING, None, binding).await;
+        allow(&h, user, verb, &["pods/exec", "pods/attach", "pods/portforward"]).await;
     }
     for path in ["exec?container=c&stdout=true", "attach?container=c&stdout=true", "portforward?ports=80"] {
         let path = format!("/api/v1/namespaces/default/pods/p/{path}");
@@ -277,7 +310,7 @@ async fn a_tunnel_is_refused_where_there_is_none_and_ends_with_the_port() {
         "{message}"
     );
     assert!(status.get("reason").is_none(), "as upstream: {status}");
-    assert_eq!(code("/api/v1/nodes/n1/proxy/refuse").await, 200, "the node does not switch");
+    assert_eq!(code("/api/v1/nodes/n1/proxy/refuse").await, 500, "the node does not switch");
     let (code, text) = get(&h, master(), &format!("{pods}/p/exec?container=c&stdout=true")).await;
     assert_eq!(code, 400);
     assert!(text.contains("Upgrade request required"), "{text}");
@@ -289,5 +322,132 @@ async fn a_tunnel_is_refused_where_there_is_none_and_ends_with_the_port() {
     line(&mut stream).await;
     stopping.cancel();
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the tunnel is over");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_only_read_a_node_cannot_run_commands_there() {
+    let h = start().await;
+    allow(&h, "reader", "get", &["nodes/proxy"]).await;
+    allow(&h, "runner", "*", &["nodes/proxy"]).await;
+    let user = |name: &str| Identity::user(name, []);
+    let proxy = "/api/v1/nodes/n1/proxy";
+    assert_eq!(get(&h, user("reader"), &format!("{proxy}/pods")).await.0, 200);
+    for path in ["exec/a", "//attach/a", "%65xec/a", "./run/a", "x/../portForward/a", "run"] {
+        assert_eq!(get(&h, user("reader"), &format!("{proxy}/{path}")).await.0, 403, "{path}");
+    }
+    let code = async |name: &str| {
+        let peer = Arc::new(Peer::in_process(Some(user(name)), Default::default()));
+        upgrade(&h, &peer, "GET", &format!("{proxy}/anything")).await.status().as_u16()
+    };
+    assert_eq!(code("reader").await, 403);
+    assert_eq!(code("runner").await, 101);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_neither_redirects_nor_sets_cookies() {
+    let h = start().await;
+    let peer = Arc::new(Peer::in_process(Some(master()), Default::default()));
+    for (path, code, text) in [
+        ("refuse/302", 500, "invalid upgrade response: status code 302"),
+        ("refuse", 500, "invalid upgrade response: status code 200"),
+        ("refuse/403", 403, "not here"),
+    ] {
+        let response = upgrade(&h, &peer, "GET", &format!("/api/v1/nodes/n1/proxy/{path}")).await;
+        assert_eq!(response.status(), code, "{path}");
+        for name in ["location", "set-cookie"] {
+            assert!(response.headers().get(name).is_none(), "{path}: {name}");
+        }
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains(text), "{path}: {body:?}");
+    }
+    let logs = "/api/v1/namespaces/default/pods/p/log?container=c";
+    for code in [204, 302, 304] {
+        let (answered, text) = get(&h, master(), &format!("{logs}&tailLines={code}")).await;
+        assert_eq!(answered, 502, "{text}");
+        assert!(text.contains(&format!("invalid response: status code {code}")), "{text}");
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn of_an_answer_only_what_describes_it_is_passed_on() {
+    let answer = |code: u16, location: &str| {
+        let response = Response::builder().status(code).header("content-type", "text/html");
+        let response = response.header("content-length", "5").header("set-cookie", "a=b");
+        let response = response.header("strict-transport-security", "max-age=1").header("location", location);
+        super::passed_on(response.body(Body::from("hello")).unwrap(), "/api/v1/nodes/n1/proxy")
+    };
+    let headers = answer(200, "/x").unwrap().into_parts().0.headers;
+    assert_eq!(
+        (&headers["content-type"], &headers["content-length"]),
+        (&"text/html".parse().unwrap(), &"5".parse().unwrap())
+    );
+    assert_eq!(headers["content-security-policy"], "sandbox");
+    for name in ["set-cookie", "strict-transport-security", "location"] {
+        assert!(headers.get(name).is_none(), "{name}");
+    }
+    assert_eq!(answer(301, "/logs/?a=b").unwrap().headers()["location"], "/api/v1/nodes/n1/proxy/logs/?a=b");
+    for location in ["https://evil/", "//evil/", "/../../pods", "/%2e%2E/x", "x", "/\\evil"] {
+        assert_eq!(answer(307, location).unwrap_err().code(), 502, "{location}");
+    }
+    for code in [204, 205, 304] {
+        let answer = answer(code, "/x").unwrap();
+        assert!(answer.headers().get("content-length").is_none(), "{code}");
+        assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty(), "{code}");
+    }
+    for code in [101, 199, 700] {
+        assert_eq!(answer(code, "/x").unwrap_err().code(), 502, "{code}");
+    }
+}
+
+#[test]
+fn a_node_is_not_told_who_calls() {
+    let mut given = http::HeaderMap::new();
+    for name in ["authorization", "cookie", "impersonate-user", "x-remote-user", "sec-websocket-protocol"] {
+        given.insert(name, "base64url.bearer.authorization.k8s.io.c2VjcmV0".parse().unwrap());
+    }
+    given.insert("accept", "text/plain".parse().unwrap());
+    given.insert("x-stream-protocol-version", "v4.channel.k8s.io".parse().unwrap());
+    let names = |headers: http::HeaderMap| headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(super::headers::of_request(&given)), ["accept"]);
+    assert_eq!(names(super::headers::of_upgrade(&given)), ["x-stream-protocol-version"]);
+}
+
+#[tokio::test]
+async fn a_tunnel_counts_among_its_users_streams_until_it_ends() {
+    let h = start_within(crate::Limits { streams_per_user: 1, ..crate::Limits::default() }).await;
+    allow(&h, "runner", "create", &["pods/exec"]).await;
+    let peer = Arc::new(Peer::in_process(Some(Identity::user("runner", [])), Default::default()));
+    let path = "/api/v1/namespaces/default/pods/p/exec?container=c&stdout=true";
+    let response = upgrade(&h, &peer, "POST", path).await;
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    line(&mut stream).await;
+    assert_eq!(upgrade(&h, &peer, "POST", path).await.status(), 429);
+    drop(stream);
+    let again = async { while upgrade(&h, &peer, "POST", path).await.status() != 101 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), again).await.expect("the seat is given back");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_its_clients_certificate() {
+    let h = start().await;
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "admin");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(3)).into();
+    let shown = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let certificate = h.server.registry.authenticator.certificate(&[shown.der().clone()]).ok();
+    assert!(certificate.is_some());
+    let peer = Arc::new(Peer { certificate, ..Peer::in_process(None, Default::default()) });
+    let path = "/api/v1/namespaces/default/pods/p/exec?container=c&stdout=true";
+    let response = upgrade(&h, &peer, "POST", path).await;
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    line(&mut stream).await;
+    let mut buffer = [0; 8];
+    let end = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read(&mut buffer)).await;
+    assert_eq!(end.expect("the tunnel is over").unwrap(), 0);
     h.stop().await;
 }

@@ -2,10 +2,11 @@
 //!
 //! The client's upgrade is handed on to the node as it came, whatever protocol it names (SPDY, WebSocket); if the node
 //! switches, both connections are joined until one of them ends. Nothing in between is looked at. A tunnel keeps the
-//! place of the connection that it was, and ends with the port.
+//! place of the connection and the seat of the request that it was, and ends with the port and with the client's certificate.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use api::kinds::NODE;
 use api::{ApiError, Object};
@@ -16,13 +17,20 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use supervisor::OnExit;
+use tokio::io::AsyncWriteExt;
 
 use super::super::head::Head;
 use super::super::query::encoded;
-use super::super::{log, peer::Peer};
-use super::{Answered, NOT_FORWARDED, Unanswered, ask};
+use super::super::reply::SeatKeeper;
+use super::super::{answer, log, peer::Peer};
+use super::{Answered, Unanswered, ask, headers};
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
+
+/// A certificate's end is looked at this often: clocks are set.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// How long a client may take to hear that its tunnel is over.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the client wants to switch to, and its end of the connection once it has.
 pub(super) struct Wanted {
@@ -80,9 +88,7 @@ pub(in super::super) async fn to_pod(
     let mut request = Request::new(Body::empty());
     *request.method_mut() = head.parts.method.clone();
     *request.uri_mut() = uri.parse().map_err(ApiError::internal)?;
-    *request.headers_mut() = head.parts.headers.clone();
-    NOT_FORWARDED.iter().for_each(|name| drop(request.headers_mut().remove(name)));
-    switch(server, head, &node, request, Some(wanted)).await
+    switch(server, head, &node, request, wanted).await
 }
 
 /// Parameters under the names that the kubelet has for them.
@@ -93,45 +99,52 @@ fn parameters(query: &super::super::query::Query, names: &[(&str, &str)]) -> Str
     all.collect::<Vec<_>>().join("&")
 }
 
-/// Sends a request to a node; joins the connections if the client asked for that and the node agrees.
+/// Sends a node the client's upgrade, and joins the connections if the node agrees. Of a refusal the client gets code and
+/// text only; an answer that neither agrees nor refuses is an error, as with upstream.
 pub(super) async fn switch(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
     node: &Object,
     mut request: Request<Body>,
-    wanted: Option<Wanted>,
+    wanted: Wanted,
 ) -> Result<Response<Body>, ApiError> {
-    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
-    if let Some(wanted) = &wanted {
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        request.headers_mut().insert(UPGRADE, wanted.protocol.clone());
-    }
+    let to_node = request.headers_mut();
+    *to_node = headers::of_upgrade(&head.parts.headers);
+    to_node.insert(HOST, HeaderValue::from_static("kubelet"));
+    to_node.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    to_node.insert(UPGRADE, wanted.protocol);
+    // Upstream's words.
+    let failed = |text: String| ApiError::new(500, "", text);
     let answered = ask(server, node, request).await;
-    let Answered { mut response, guard } = match answered {
-        // Upstream's words where the client wants to switch.
-        Err(Unanswered(error)) if wanted.is_some() => {
-            return Err(ApiError::new(500, "", format!("error dialing backend: {error}")));
+    let Answered { mut response, guard } =
+        answered.map_err(|Unanswered(error)| failed(format!("error dialing backend: {error}")))?;
+    match response.status().as_u16() {
+        101 => {}
+        code @ 400..600 => {
+            let text = log::refusal(guard.keep(response.into_body())).await;
+            return Ok(answer::text(code, text));
         }
-        other => other?,
-    };
-    let Some(wanted) = wanted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
-        return Ok(response.map(|body| guard.keep(body)));
-    };
+        code => return Err(failed(format!("invalid upgrade response: status code {code}"))),
+    }
     let kubelet = hyper::upgrade::on(&mut response);
-    let peer = head.peer.clone();
+    let (peer, client) = (head.peer.clone(), wanted.client);
+    let seat = SeatKeeper::default();
+    let held = seat.clone();
     server.stage.spawn_cancellable("tunnel to a kubelet", OnExit::Done, async move {
+        let _held = held;
         // The connection to the node has to live until it is ours.
-        let joined = tokio::try_join!(wanted.client, kubelet);
+        let joined = tokio::try_join!(client, kubelet);
         drop(guard);
         match joined {
             Ok((client, kubelet)) => join(&peer, client, kubelet).await,
             Err(error) => tracing::debug!(%error, "a tunnel did not come about"),
         }
     });
-    let (parts, _) = response.into_parts();
     let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = parts.headers;
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = headers::of_switch(response.headers());
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.extensions_mut().insert(seat);
     Ok(answer)
 }
 
@@ -151,7 +164,16 @@ impl Drop for Open {
     }
 }
 
-/// Carries bytes both ways until one side ends, the port closes or the connection has to give way.
+/// Completes when the certificate that the client showed is no longer good.
+async fn expired(peer: &Peer) {
+    let Some(certificate) = &peer.certificate else { return std::future::pending().await };
+    while let Some(left) = certificate.remaining(SystemTime::now()) {
+        tokio::time::sleep(left.min(LONGEST_WAIT)).await;
+    }
+}
+
+/// Carries bytes both ways until one side ends, the port closes, the connection has to give way or the client's certificate
+/// ends.
 async fn join(peer: &Arc<Peer>, client: Upgraded, kubelet: Upgraded) {
     let _open = Open::new(peer);
     let cut = async {
@@ -167,5 +189,9 @@ async fn join(peer: &Arc<Peer>, client: Upgraded, kubelet: Upgraded) {
         },
         () = peer.stopping.cancelled() => {}
         () = cut => {}
+        () = expired(peer) => {
+            tracing::debug!(peer = %peer.address, "a tunnel ended with its client's certificate");
+            let _ = tokio::time::timeout(FAREWELL, client.shutdown()).await;
+        }
     }
 }
