@@ -204,10 +204,18 @@ fn check<'a>(
     let sans = &request.params.subject_alt_names;
     let only = |allowed: &[&str]| usages.iter().all(|usage| allowed.contains(&usage.as_str()));
     let has = |usage: &str| usages.iter().any(|own| own == usage);
-    let of_node = || match (common_name.starts_with("system:node:"), organizations) {
-        (false, _) => Err("subject common name does not begin with system:node: ".to_string()),
-        (true, [group]) if group == api::identity::GROUP_NODES => Ok(()),
-        (true, _) => Err("subject organization is not system:nodes".to_string()),
+    let of_node = || {
+        let Some(node) = common_name.strip_prefix("system:node:") else {
+            return Err("subject common name does not begin with system:node: ".to_string());
+        };
+        if organizations != [api::identity::GROUP_NODES] {
+            return Err("subject organization is not system:nodes".to_string());
+        }
+        // No other name can be a node's, and what is none could pass for another's elsewhere.
+        match api::validation::dns1123_subdomain(node).is_empty() {
+            true => Ok(node),
+            false => Err(format!("subject common name names no node: {node:?} is no DNS subdomain")),
+        }
     };
     match signer_name {
         "kubernetes.io/kube-apiserver-client-kubelet" => {
@@ -222,7 +230,7 @@ fn check<'a>(
             Ok(&signer.pki.client_ca)
         }
         "kubernetes.io/kubelet-serving" => {
-            of_node()?;
+            let node = of_node()?;
             let named = |san: &SanType| matches!(san, SanType::DnsName(_) | SanType::IpAddress(_));
             if sans.is_empty() || !sans.iter().all(named) {
                 return Err(
@@ -230,7 +238,6 @@ fn check<'a>(
                         .to_string(),
                 );
             }
-            let node = common_name.trim_start_matches("system:node:");
             if sans.iter().any(|san| signer.reserves(node, san)) {
                 return Err("a name or address in subjectAltNames is the API server's".to_string());
             }

@@ -211,6 +211,25 @@ const SERVING: &str = "kubernetes.io/kubelet-serving";
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 
 #[test]
+fn what_can_be_no_nodes_name_is_not_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(folder.path());
+    let key = keys::new_key().unwrap();
+    let san = [SanType::IpAddress("192.0.2.9".parse().unwrap())];
+    // The second would be taken for the server's own node if the prefix were taken off more than once.
+    for name in ["", "system:node:own", "A", "a/b", "a b", "-a", "a..b", &"a".repeat(254)] {
+        let user = format!("system:node:{name}");
+        let sign = |signer_name: &str, names: &[SanType], usage: &str| {
+            let csr = keys::request_for(&key, &user, Some("system:nodes"), names).unwrap();
+            signer.signed(&csr, signer_name, &usages(&["digital signature", usage]), None, NOW).unwrap_err()
+        };
+        for refused in [sign(SERVING, &san, "server auth"), sign(KUBELET_CLIENT, &[], "client auth")] {
+            assert!(refused.ends_with("is no DNS subdomain"), "{name}: {refused}");
+        }
+    }
+}
+
+#[test]
 fn a_kubelets_request_is_signed_for_as_long_as_asked() {
     let folder = tempfile::tempdir().unwrap();
     let signer = signer(folder.path());
