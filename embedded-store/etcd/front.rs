@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tonic::Status;
 
 use crate::check::MAX_REQUEST_BYTES;
 use crate::embedded::EmbeddedStore;
@@ -81,6 +82,25 @@ impl Front {
             raft_term: 1,
         })
     }
+
+    /// Refuses to end a lease with which keys that have another owner would go. Such a lease runs out all the
+    /// same if its owner lets it: requests here can prolong it only.
+    pub(crate) fn may_end(&self, lease: i64) -> Result<(), Status> {
+        let Some(lease) = crate::types::Leases::lease(&*self.store, lease) else { return Ok(()) };
+        let is_held = |prefix: &&Bytes| lease.keys.iter().any(|key| key.starts_with(prefix));
+        match self.options.protected.iter().find(is_held) {
+            None => Ok(()),
+            Some(prefix) => Err(protected(prefix)),
+        }
+    }
+}
+
+/// The refusal of a request that would change keys which have another owner.
+pub(crate) fn protected(prefix: &[u8]) -> Status {
+    Status::permission_denied(format!(
+        "etcdserver: permission denied: keys under {} are written by the Kubernetes API only",
+        String::from_utf8_lossy(prefix)
+    ))
 }
 
 /// With the room that gRPC and the encoding need on top of the largest request, as in etcd.

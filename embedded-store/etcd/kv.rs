@@ -29,10 +29,7 @@ impl Kv {
         };
         match self.front.options.protected.iter().find(|prefix| touched(prefix)) {
             None => Ok(()),
-            Some(prefix) => Err(Status::permission_denied(format!(
-                "etcdserver: permission denied: keys under {} are written by the Kubernetes API only",
-                String::from_utf8_lossy(prefix)
-            ))),
+            Some(prefix) => Err(super::front::protected(prefix)),
         }
     }
 

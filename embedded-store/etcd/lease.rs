@@ -40,7 +40,9 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
-        self.0.store.revoke(request.into_inner().id).await.map_err(status)?;
+        let id = request.into_inner().id;
+        self.0.may_end(id)?;
+        self.0.store.revoke(id).await.map_err(status)?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: self.header() }))
     }
 

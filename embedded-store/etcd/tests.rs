@@ -122,6 +122,24 @@ async fn protected_keys_are_not_written() {
 }
 
 #[tokio::test]
+async fn a_lease_that_holds_protected_keys_is_not_ended() {
+    let server = plain().await;
+    let mut leases = LeaseClient::new(channel(&server).await);
+    let mut ids = Vec::new();
+    for key in ["/registry/events/default/e", "/mine"] {
+        let id = server.store.grant(0, 600).await.unwrap().id;
+        let op = types::Op::Put { key: key.into(), value: "{}".into(), lease: id };
+        server.store.txn(types::Txn { success: vec![op], ..types::Txn::default() }).await.unwrap();
+        ids.push(id);
+    }
+    let refused = leases.lease_revoke(pb::LeaseRevokeRequest { id: ids[0] }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(server.store.lease(ids[0]).unwrap().keys.len(), 1);
+    leases.lease_revoke(pb::LeaseRevokeRequest { id: ids[1] }).await.unwrap();
+    assert!(server.store.lease(ids[1]).is_none());
+}
+
+#[tokio::test]
 async fn answers_are_sorted_filtered_and_cut_as_asked() {
     use pb::range_request::{SortOrder, SortTarget};
     let server = plain().await;

@@ -102,8 +102,27 @@ pub struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// The bounds, once they are known to make sense.
-    pub fn limits(&self) -> Result<ConnectionLimits, Problem> {
+    /// The bounds of each of so many ports, once they are known to make sense and to fit into the limit of
+    /// open files: what does not fit is lowered, and the log says so.
+    pub fn limits(&self, ports: usize) -> Result<ConnectionLimits, Problem> {
+        let wanted = self.wanted()?;
+        let Some(files) = machine::descriptor_limit() else { return Ok(wanted) };
+        let limits = fitted(wanted, files, ports)?;
+        if limits != wanted {
+            let (wanted, taken, reserved) = (wanted.total, limits.total, limits.reserved);
+            tracing::warn!(
+                wanted,
+                taken,
+                reserved,
+                files,
+                ports,
+                "--max-connections is lowered to fit into the limit of open files; raise that (ulimit -n, LimitNOFILE)"
+            );
+        }
+        Ok(limits)
+    }
+
+    fn wanted(&self) -> Result<ConnectionLimits, Problem> {
         let wrong =
             |flag: &str, why: &str| Err(Problem::new("bound connections", why, format!("correct --{flag}")));
         if self.max_connections_per_address == 0 {
@@ -125,6 +144,28 @@ impl ConnectionArgs {
             per_user: self.max_connections_per_user,
         })
     }
+}
+
+/// Descriptors that are no connections of a port: the store, watches of files, connections to the runtime and
+/// to nodes.
+const OTHER_FILES: usize = 512;
+/// Connections of a port without which it is of no use.
+const FEWEST_CONNECTIONS: usize = 64;
+
+/// The bounds of each of so many ports, with which they take no more descriptors together than there are.
+fn fitted(wanted: ConnectionLimits, files: usize, ports: usize) -> Result<ConnectionLimits, Problem> {
+    let room = files.saturating_sub(OTHER_FILES) / ports.max(1);
+    if wanted.total <= room {
+        return Ok(wanted);
+    }
+    if room < FEWEST_CONNECTIONS {
+        let why =
+            format!("the limit of open files is {files}, which leaves {room} connections for each port");
+        return Err(Problem::new("serve", why, "raise the limit (ulimit -n, LimitNOFILE=)"));
+    }
+    // As large a part as was asked for.
+    let reserved = wanted.reserved * room / wanted.total;
+    Ok(ConnectionLimits { total: room, reserved, ..wanted })
 }
 
 impl NodeArgs {
@@ -297,7 +338,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let node_ip = machine::node_address(arguments.node.node_ip)?;
     let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
     let sysctls = arguments.node.sysctls()?;
-    let connections = arguments.node.connections.limits()?;
+    let connections = arguments.node.connections.limits(1)?;
     let node_ports = arguments.node.node_ports()?;
     tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
 
@@ -419,6 +460,20 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_fit_into_the_limit_of_open_files() {
+        let wanted = ConnectionLimits { total: 8192, reserved: 512, per_address: 512, per_user: 1024 };
+        assert_eq!(fitted(wanted, 1 << 20, 3).unwrap(), wanted);
+        assert_eq!(fitted(wanted, 3 * 8192 + 512, 3).unwrap(), wanted);
+        let lowered = fitted(wanted, 4096, 3).unwrap();
+        assert_eq!((lowered.total, lowered.reserved), (1194, 74));
+        assert!(3 * lowered.total + OTHER_FILES <= 4096);
+        assert!(fitted(wanted, 600, 3).unwrap_err().to_string().contains("the limit of open files is 600"));
+        // Who asked for few gets them, however few there are.
+        let few = ConnectionLimits { total: 20, reserved: 4, ..wanted };
+        assert_eq!(fitted(few, 1024, 3).unwrap(), few);
+    }
 
     #[test]
     fn taints_are_read_and_checked() {

@@ -97,6 +97,13 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// How many descriptors this process may have once [`raise_descriptor_limit`] has done what it can.
+pub(crate) fn descriptor_limit() -> Option<usize> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    usize::try_from(hard).ok()
+}
+
 /// Whether this process may lower `oom_score_adj`. Where it may not (in containers, for one), runc must not
 /// try.
 pub fn may_lower_oom_score() -> bool {

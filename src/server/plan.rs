@@ -31,6 +31,9 @@ pub(crate) struct Plan {
     pub(crate) connections: ConnectionLimits,
 }
 
+/// Those that a server opens: the API's, the kubelet's and the one of etcd's API.
+const PORTS: usize = 3;
+
 /// A system-wide place for the default instance, a place of its own for any other.
 fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {
     match &arguments.write_kubeconfig {
@@ -48,7 +51,7 @@ impl Plan {
         let node_name = arguments.node.name()?;
         arguments.check_in_flight()?;
         arguments.check_advertised()?;
-        let connections = arguments.node.connections.limits()?;
+        let connections = arguments.node.connections.limits(PORTS)?;
         arguments.node.labels()?;
         arguments.node.taints()?;
         arguments.node.sysctls()?;
