@@ -69,7 +69,7 @@ impl<'a> Look<'a> {
     }
 
     /// Carries claims out while an object is at a version (0: not there). What has changed meanwhile is for the next look.
-    async fn carry_out(&mut self, object: String, version: u64, claims: &Claims) -> Result<(), StoreError> {
+    async fn carry_out(&mut self, object: String, version: u64, claims: &Claims) -> Result<bool, StoreError> {
         let mut compares = vec![Compare::mod_revision(object, version)];
         compares.extend_from_slice(claims.conditions());
         let txn = Txn {
@@ -80,7 +80,7 @@ impl<'a> Look<'a> {
         };
         let result = self.registry.store.txn(txn).await?;
         self.done += usize::from(result.succeeded);
-        Ok(())
+        Ok(result.succeeded)
     }
 
     /// The object of a kind, as it is cached.
@@ -191,7 +191,13 @@ async fn next(events: &mut Option<EventStream>) -> Option<WatchEvent> {
 impl Look<'_> {
     async fn told(&mut self, event: WatchEvent) -> Result<(), StoreError> {
         match event {
-            WatchEvent::Added(address) | WatchEvent::Modified(address) => self.check_address(&address).await,
+            // As it is now: what the event tells may be long gone, by a deletion that took its service with it.
+            WatchEvent::Added(told) | WatchEvent::Modified(told) => {
+                match self.object(&IP_ADDRESS, "", told.name()) {
+                    Some(address) => self.check_address(&address).await,
+                    None => Ok(()),
+                }
+            }
             WatchEvent::Deleted(address) => {
                 for service in self.registry.caches.indexed(&SERVICE, "spec.clusterIP", address.name()) {
                     self.check_service(&service).await?;

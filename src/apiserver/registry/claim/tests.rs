@@ -208,7 +208,8 @@ async fn ranges_of_nodes_never_overlap() {
             }
         }
     }
-    assert!(granted.len() > 4, "{granted:?}");
+    // Two ranges of the largest size fill everything that is asked for.
+    assert!(granted.len() > 1, "{granted:?}");
     // Whatever was refused does overlap.
     for (wish, _) in wishes.iter().zip(&answers).filter(|(_, answer)| answer.is_err()) {
         assert!(granted.iter().any(|other| other.overlaps(wish)), "{wish} overlaps nothing");

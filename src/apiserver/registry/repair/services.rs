@@ -89,7 +89,7 @@ impl Look<'_> {
                 return Ok(());
             };
             claims.take(ip_address::key(address), value);
-            return self.carry_out(service.key.clone(), version, &claims).await;
+            return self.carry_out(service.key.clone(), version, &claims).await.map(drop);
         };
         match ip_address::service_of(&record) {
             Some((of, by)) if of == namespace && by == name => {
@@ -113,7 +113,7 @@ impl Look<'_> {
         }
         let Some(value) = corrected(&record, address, namespace, name) else { return Ok(()) };
         claims.replace(&record, value);
-        self.carry_out(service.key.clone(), version, &claims).await
+        self.carry_out(service.key.clone(), version, &claims).await.map(drop)
     }
 
     fn has_address(&self, namespace: &str, name: &str, address: IpAddr) -> bool {
@@ -155,7 +155,7 @@ impl Look<'_> {
         if range.contains(&port) {
             self.about_port(about, "PortNotAllocated", format!("Port {port} is not allocated; repairing"));
         }
-        self.carry_out(service.key.clone(), service.object.resource_version(), &claims).await
+        self.carry_out(service.key.clone(), service.object.resource_version(), &claims).await.map(drop)
     }
 
     /// Takes away an address that the allocator made and no service has.
@@ -201,13 +201,16 @@ impl Look<'_> {
             }
         };
         let about = reference::<k8s_openapi::api::networking::v1::IPAddress>(object);
-        self.about_address(&about, reason, ON_ADDRESS, message);
         let key = Bytes::from(IP_ADDRESS.storage_key(None, name).unwrap_or_default());
         let record =
             Record { key, value: object.stored_bytes().clone(), revision: object.resource_version() };
         let mut claims = Claims::default();
         claims.release(&record);
-        self.carry_out(gone, version, &claims).await
+        // Somebody may have been faster, and then nothing had leaked.
+        if self.carry_out(gone, version, &claims).await? {
+            self.about_address(&about, reason, ON_ADDRESS, message);
+        }
+        Ok(())
     }
 }
 

@@ -33,11 +33,17 @@ pub(super) fn claim(
     if !needs_cluster_ip(new) || is_headless(new) || old.is_some_and(is_headless) {
         return Ok(());
     }
-    // What an update does to addresses that are there is for validation to judge.
+    // What an update does to addresses that are there is for validation to judge, and so is what is too much.
     let kept = old.map_or(0, |old| addresses_of(old).len());
     let mut addresses: Vec<String> = asked(new);
     let families: Vec<String> =
         items(new, "spec.ipFamilies").iter().filter_map(Value::as_str).map(str::to_string).collect();
+    if addresses.len() > 2
+        || families.len() > 2
+        || families.first() == families.get(1) && !families.is_empty()
+    {
+        return Ok(());
+    }
     let count = addresses.len().max(families.len());
     if kept >= count {
         return Ok(());
@@ -114,8 +120,9 @@ fn check_asked<'a>(
 }
 
 fn is_free(ctx: &RequestContext<'_>, records: &dyn Records, address: IpAddr) -> bool {
-    records.get(&ip_address::key(address)).is_none()
-        && ctx.caches.indexed(&SERVICE, "spec.clusterIP", &address.to_string()).is_empty()
+    // The cheaper question first: in a range that is full it is asked for every address.
+    ctx.caches.indexed(&SERVICE, "spec.clusterIP", &address.to_string()).is_empty()
+        && records.get(&ip_address::key(address)).is_none()
 }
 
 fn full(new: &Value) -> ApiError {

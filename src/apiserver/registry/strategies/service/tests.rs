@@ -409,3 +409,48 @@ async fn an_update_of_nothing_makes_a_service_with_its_claims() {
     assert_eq!(claimed(&h).await, want);
     h.stop().await;
 }
+
+#[tokio::test]
+async fn a_service_takes_no_address_beside_its_own() {
+    let h = Harness::start().await;
+    let message = |error: ApiError| error.to_string();
+    for (asked, fault) in [
+        (json!({"clusterIPs": ["10.43.9.1", "10.43.9.2"]}), "no more than one IP for each IP family"),
+        (json!({"clusterIPs": ["10.43.9.1", "10.43.9.2", "10.43.9.3"]}), "may only hold up to 2 values"),
+        (json!({"ipFamilies": ["IPv4", "IPv4"]}), "Duplicate value: \"IPv4\""),
+        (
+            json!({"clusterIPs": ["fd00::1"], "ipFamilies": ["IPv4"]}),
+            "IPv6 is not configured on this cluster",
+        ),
+    ] {
+        let error = message(create(&h, service("a", asked.clone())).await.unwrap_err());
+        assert!(error.contains(fault), "{asked}: {error}");
+    }
+    let made = create(&h, service("a", json!({}))).await.unwrap();
+    let own = made["spec"]["clusterIP"].as_str().unwrap();
+    // The API server's own address, one of outside, and too many.
+    let lists = [json!([own, "10.43.0.1"]), json!([own, "8.8.8.8"]), json!([own, "fd00::1"]), json!([])];
+    for list in lists {
+        let mut changed = made.clone();
+        changed["spec"]["clusterIPs"] = list.clone();
+        let at = ObjectRef::new(HERE, "a");
+        let refused = h.api.update(&SERVICE, at, changed, &UpdateOptions::default()).await;
+        // An update that names no address at all keeps those that are there.
+        assert!(refused.is_err() || list == json!([]), "{list}");
+    }
+    assert_eq!(h.get(&SERVICE, HERE, "a").await.unwrap()["spec"]["clusterIPs"], json!([own]));
+    h.stop().await;
+}
+
+#[test]
+fn the_second_address_of_a_service_may_only_come_and_go() {
+    let of = |ips: Value, policy: &str| json!({"spec": {"clusterIPs": ips, "ipFamilyPolicy": policy}});
+    let two = of(json!(["10.43.9.1", "fd00::1"]), "PreferDualStack");
+    let faults =
+        |new: &Value| validate::update(new, &two).into_iter().map(|one| one.to_string()).collect::<Vec<_>>();
+    assert!(faults(&of(json!(["10.43.9.1"]), "SingleStack")).is_empty());
+    let taken = faults(&of(json!(["10.43.9.1", "fd00::2"]), "PreferDualStack"));
+    assert!(taken.len() == 1 && taken[0].contains("may not change once set"), "{taken:?}");
+    let kept = faults(&of(json!(["10.43.9.1"]), "PreferDualStack"));
+    assert!(kept.len() == 1 && kept[0].contains("must be set to 'SingleStack'"), "{kept:?}");
+}

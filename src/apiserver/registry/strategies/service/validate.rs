@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-use super::needs_health_check;
+use super::{is_headless, needs_health_check};
 use crate::printers::{items, number, text};
 use crate::registry::strategies::pod::spec::one_of;
 use crate::registry::strategies::typed;
@@ -170,6 +170,30 @@ fn addresses(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
             invalid_each(faults, &at_ips.index(index), ip, ip_address(ip));
         }
     }
+    stacks(spec, ips, &at_ips, faults);
+}
+
+/// A service has one address, or one of each family, in the order of its families.
+fn stacks(spec: &ServiceSpec, ips: &[String], at: &Path<'_>, faults: &mut Faults) {
+    if ips.len() > 2 && !faults.is_full() {
+        faults.push(FieldError::invalid(at, ips, "may only hold up to 2 values"));
+    }
+    // Faults of single addresses come first: without them there is nothing to compare.
+    let Ok(addresses) = ips.iter().map(|ip| ip.parse::<IpAddr>()).collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    let sixes = addresses.iter().filter(|address| address.is_ipv6()).count();
+    if addresses.len() > 1 && (sixes == 0 || sixes == addresses.len()) && !faults.is_full() {
+        let message = "may specify no more than one IP for each IP family";
+        faults.push(FieldError::invalid(at, ips, message));
+    }
+    let families = spec.ip_families.as_deref().unwrap_or(&[]);
+    for (index, (address, family)) in addresses.iter().zip(families).enumerate() {
+        if matches!((family.as_str(), address), ("IPv4", IpAddr::V6(_)) | ("IPv6", IpAddr::V4(_))) {
+            let message = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            faults.push(FieldError::invalid(at.index(index), address.to_string(), message));
+        }
+    }
 }
 
 fn families(spec: &ServiceSpec, kind: &str, headless: bool, at: &Path<'_>, faults: &mut Faults) {
@@ -188,6 +212,9 @@ fn families(spec: &ServiceSpec, kind: &str, headless: bool, at: &Path<'_>, fault
     let free = headless && spec.selector.as_ref().is_none_or(|selector| selector.is_empty());
     let list = at.child("ipFamilies");
     for (index, family) in families.iter().enumerate() {
+        if families[..index.min(2)].contains(family) {
+            faults.push(FieldError::duplicate(list.index(index), family));
+        }
         match family.as_str() {
             "IPv4" => {}
             "IPv6" if free => {}
@@ -243,15 +270,10 @@ fn health_check(spec: &ServiceSpec, kind: &str, at: &Path<'_>, faults: &mut Faul
     }
 }
 
-/// The first address of a service stays, unless it becomes or was an external name.
+/// The addresses of a service stay, unless it becomes or was an external name; the second may come and go.
 pub(super) fn update(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
-    let external = |tree: &Value| text(tree, "spec.type") == "ExternalName";
-    let (was, is) = (items(old, "spec.clusterIPs"), items(new, "spec.clusterIPs"));
-    if !external(old) && !external(new) && !was.is_empty() && was.first() != is.first() {
-        let message = "may not change once set";
-        faults.push(FieldError::invalid("spec.clusterIPs[0]", is, message));
-    }
+    kept_addresses(new, old, &mut faults);
     let check = |tree: &Value| number(tree, "spec.healthCheckNodePort");
     let both = needs_health_check(old) && needs_health_check(new);
     // Services of versions that gave none get one.
@@ -259,4 +281,28 @@ pub(super) fn update(new: &Value, old: &Value) -> Faults {
         faults.push(FieldError::forbidden("spec.healthCheckNodePort", "field is immutable"));
     }
     faults
+}
+
+fn kept_addresses(new: &Value, old: &Value, faults: &mut Faults) {
+    let external = |tree: &Value| text(tree, "spec.type") == "ExternalName";
+    if external(old) || external(new) || (is_headless(old) && is_headless(new)) {
+        return;
+    }
+    let (was, is) = (items(old, "spec.clusterIPs"), items(new, "spec.clusterIPs"));
+    if is.is_empty() && !was.is_empty() {
+        let message = "primary clusterIP can not be unset";
+        faults.push(FieldError::invalid("spec.clusterIPs[0]", is, message));
+    }
+    // The list has two values at most; more is refused by what checks the object itself.
+    for (index, (was, one)) in was.iter().zip(is).enumerate().take(2) {
+        if was != one {
+            let message = "may not change once set";
+            faults.push(FieldError::invalid(format!("spec.clusterIPs[{index}]"), is, message));
+        }
+    }
+    if was.len() > 1 && is.len() == 1 && text(new, "spec.ipFamilyPolicy") != "SingleStack" {
+        let message = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        let policy = &new["spec"]["ipFamilyPolicy"];
+        faults.push(FieldError::invalid("spec.ipFamilyPolicy", policy, message));
+    }
 }
