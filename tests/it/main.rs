@@ -25,6 +25,7 @@ mod services;
 mod simulate;
 mod snapshot;
 mod status;
+mod streams;
 mod systemd_machine;
 mod trust;
 mod uninstall;
