@@ -93,6 +93,11 @@ impl FieldError {
         Self::new(FieldErrorKind::Invalid, field, printed(&value), detail)
     }
 
+    /// [`FieldError::invalid`] for what is too large, or too many things, to be printed.
+    pub fn invalid_without_value(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorKind::Invalid, field, String::new(), detail)
+    }
+
     pub fn duplicate(field: impl Into<String>, value: impl serde::Serialize) -> Self {
         Self::new(FieldErrorKind::Duplicate, field, printed(&value), "")
     }
@@ -139,7 +144,7 @@ impl FieldError {
     /// The message of the status cause: everything but the path.
     pub fn message(&self) -> String {
         let mut text = self.kind.text().to_string();
-        if self.kind.prints_value() {
+        if self.kind.prints_value() && !self.value.is_empty() {
             text.push_str(": ");
             text.push_str(&self.value);
         }

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod bounds;
 pub mod cidr;
+pub mod cron;
 pub mod error;
 pub mod identity;
 pub mod jsonpath;

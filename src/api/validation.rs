@@ -4,6 +4,7 @@
 //! people match on them. Checks return faults; nothing here fails or panics on any input. What one kind demands of its
 //! own fields is the API server's strategy for it.
 
+mod conditions;
 mod faults;
 mod meta;
 mod names;
@@ -13,6 +14,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use conditions::validate_conditions;
 pub use faults::Faults;
 pub use meta::{
     FIELD_IMMUTABLE, immutable, validate_annotations, validate_labels, validate_object_meta,

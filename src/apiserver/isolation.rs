@@ -97,15 +97,31 @@ fn policy() -> Policy {
     policy
 }
 
+fn job(name: &str) -> Value {
+    let mut template = deployment(name)["spec"]["template"].take();
+    template["spec"]["restartPolicy"] = json!("Never");
+    json!({"template": template})
+}
+
 /// A body that names its object and nothing else, but for kinds that could not exist so.
 fn body(row: &KindRow, name: &str) -> Value {
     let mut body = match &*row.kind {
         "Deployment" => deployment(name),
-        "ReplicaSet" => {
+        "ReplicaSet" | "StatefulSet" => deployment(name),
+        "DaemonSet" => {
             let mut body = deployment(name);
-            body["spec"].as_object_mut().unwrap().remove("strategy");
+            body["spec"].as_object_mut().unwrap().remove("replicas");
             body
         }
+        "ReplicationController" => {
+            json!({"spec": {"template": deployment(name)["spec"]["template"]}})
+        }
+        "PodTemplate" => json!({"template": deployment(name)["spec"]["template"]}),
+        "ControllerRevision" => json!({"revision": 1, "data": {}}),
+        "Job" => json!({"spec": job(name)}),
+        "CronJob" => json!({"spec": {"schedule": "@daily", "jobTemplate": {"spec": job(name)}}}),
+        "HorizontalPodAutoscaler" => json!({"spec": {"maxReplicas": 2,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}}}),
         // As it is there: a node may not take its own taints away.
         "Node" => {
             json!({"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}})

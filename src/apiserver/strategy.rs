@@ -170,6 +170,12 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether what an object owns stays behind where nobody says what is to become of it: upstream's default policy of
+    /// garbage collection for kinds that are older than it.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
     /// Changes an object that is marked for deletion needs, beside deletionTimestamp (a namespace's phase).
     fn mark_deleted(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
 
@@ -199,10 +205,15 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Where in an object the value of a selectable field is, if not where the field says.
+    fn field_source<'a>(&self, path: &'a str) -> &'a str {
+        path
+    }
+
     /// Value of a selectable field; absent fields are empty. The tree holds nothing but what lies on the paths of the
-    /// selectable fields.
+    /// selectable fields' sources.
     fn field_value<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
-        let found = path.split('.').try_fold(object, |at, step| at.get(step));
+        let found = self.field_source(path).split('.').try_fold(object, |at, step| at.get(step));
         match found {
             Some(Value::String(text)) => Cow::Borrowed(text),
             None | Some(Value::Null) => Cow::Borrowed(""),

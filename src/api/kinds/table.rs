@@ -123,6 +123,15 @@ kinds! {
             sub("resize", "Pod", GET_PATCH_UPDATE),
             sub("status", "Pod", GET_PATCH_UPDATE),
         ];
+    POD_TEMPLATE: k8s::core::v1::PodTemplate = "" / "v1" "PodTemplate" ("podtemplates", "podtemplate") Namespaced
+        short &[], categories &[], verbs ALL_VERBS, storage "podtemplates", stored_as None, subresources &[];
+    REPLICATION_CONTROLLER: k8s::core::v1::ReplicationController =
+        "" / "v1" "ReplicationController" ("replicationcontrollers", "replicationcontroller") Namespaced
+        short &[s("rc")], categories &[s("all")], verbs ALL_VERBS, storage "controllers", stored_as None,
+        subresources &[
+            sub_of("scale", "autoscaling", "v1", "Scale", GET_PATCH_UPDATE),
+            sub("status", "ReplicationController", GET_PATCH_UPDATE),
+        ];
     SECRET: k8s::core::v1::Secret = "" / "v1" "Secret" ("secrets", "secret") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "secrets", stored_as None, subresources &[];
     SERVICE_ACCOUNT: k8s::core::v1::ServiceAccount = "" / "v1" "ServiceAccount" ("serviceaccounts", "serviceaccount") Namespaced
@@ -132,6 +141,12 @@ kinds! {
         short &[s("svc")], categories &[s("all")], verbs ALL_VERBS, storage "services/specs", stored_as None,
         subresources &[sub("proxy", "ServiceProxyOptions", PROXY), sub("status", "Service", GET_PATCH_UPDATE)];
 
+    CONTROLLER_REVISION: k8s::apps::v1::ControllerRevision =
+        "apps" / "v1" "ControllerRevision" ("controllerrevisions", "controllerrevision") Namespaced
+        short &[], categories &[], verbs ALL_VERBS, storage "controllerrevisions", stored_as None, subresources &[];
+    DAEMON_SET: k8s::apps::v1::DaemonSet = "apps" / "v1" "DaemonSet" ("daemonsets", "daemonset") Namespaced
+        short &[s("ds")], categories &[s("all")], verbs ALL_VERBS, storage "daemonsets", stored_as None,
+        subresources &[sub("status", "DaemonSet", GET_PATCH_UPDATE)];
     DEPLOYMENT: k8s::apps::v1::Deployment = "apps" / "v1" "Deployment" ("deployments", "deployment") Namespaced
         short &[s("deploy")], categories &[s("all")], verbs ALL_VERBS, storage "deployments", stored_as None,
         subresources &[
@@ -143,6 +158,12 @@ kinds! {
         subresources &[
             sub_of("scale", "autoscaling", "v1", "Scale", GET_PATCH_UPDATE),
             sub("status", "ReplicaSet", GET_PATCH_UPDATE),
+        ];
+    STATEFUL_SET: k8s::apps::v1::StatefulSet = "apps" / "v1" "StatefulSet" ("statefulsets", "statefulset") Namespaced
+        short &[s("sts")], categories &[s("all")], verbs ALL_VERBS, storage "statefulsets", stored_as None,
+        subresources &[
+            sub_of("scale", "autoscaling", "v1", "Scale", GET_PATCH_UPDATE),
+            sub("status", "StatefulSet", GET_PATCH_UPDATE),
         ];
 
     EVENTS_EVENT: k8s::events::v1::Event = "events.k8s.io" / "v1" "Event" ("events", "event") Namespaced
@@ -168,6 +189,18 @@ kinds! {
         "authorization.k8s.io" / "v1" "SubjectAccessReview" ("subjectaccessreviews", "subjectaccessreview") Cluster
         short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
 
+    HORIZONTAL_POD_AUTOSCALER: k8s::autoscaling::v2::HorizontalPodAutoscaler =
+        "autoscaling" / "v2" "HorizontalPodAutoscaler" ("horizontalpodautoscalers", "horizontalpodautoscaler") Namespaced
+        short &[s("hpa")], categories &[s("all")], verbs ALL_VERBS, storage "horizontalpodautoscalers", stored_as None,
+        subresources &[sub("status", "HorizontalPodAutoscaler", GET_PATCH_UPDATE)];
+
+    CRON_JOB: k8s::batch::v1::CronJob = "batch" / "v1" "CronJob" ("cronjobs", "cronjob") Namespaced
+        short &[s("cj")], categories &[s("all")], verbs ALL_VERBS, storage "cronjobs", stored_as None,
+        subresources &[sub("status", "CronJob", GET_PATCH_UPDATE)];
+    JOB: k8s::batch::v1::Job = "batch" / "v1" "Job" ("jobs", "job") Namespaced
+        short &[], categories &[s("all")], verbs ALL_VERBS, storage "jobs", stored_as None,
+        subresources &[sub("status", "Job", GET_PATCH_UPDATE)];
+
     CERTIFICATE_SIGNING_REQUEST: k8s::certificates::v1::CertificateSigningRequest =
         "certificates.k8s.io" / "v1" "CertificateSigningRequest" ("certificatesigningrequests", "certificatesigningrequest") Cluster
         short &[s("csr")], categories &[], verbs ALL_VERBS, storage "certificatesigningrequests", stored_as None,
@@ -181,6 +214,11 @@ kinds! {
     SERVICE_CIDR: k8s::networking::v1::ServiceCIDR = "networking.k8s.io" / "v1" "ServiceCIDR" ("servicecidrs", "servicecidr") Cluster
         short &[], categories &[], verbs ALL_VERBS, storage "servicecidrs", stored_as None,
         subresources &[sub("status", "ServiceCIDR", GET_PATCH_UPDATE)];
+
+    POD_DISRUPTION_BUDGET: k8s::policy::v1::PodDisruptionBudget =
+        "policy" / "v1" "PodDisruptionBudget" ("poddisruptionbudgets", "poddisruptionbudget") Namespaced
+        short &[s("pdb")], categories &[], verbs ALL_VERBS, storage "poddisruptionbudgets", stored_as None,
+        subresources &[sub("status", "PodDisruptionBudget", GET_PATCH_UPDATE)];
 
     CLUSTER_ROLE_BINDING: k8s::rbac::v1::ClusterRoleBinding =
         "rbac.authorization.k8s.io" / "v1" "ClusterRoleBinding" ("clusterrolebindings", "clusterrolebinding") Cluster

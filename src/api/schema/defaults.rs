@@ -3,7 +3,7 @@
 //! Most are one literal for one field of one type and stand in a table; the others are functions on a type's object. One
 //! walk applies them wherever a type occurs, parents first as upstream does, and enters only branches below which
 //! something can be defaulted. What depends on other objects, on the old object or on the clock is the API server's.
-//! Absent: `LimitRange`, autoscaling, flow control, dynamic resources (their kinds are not served yet).
+//! Absent: `LimitRange`, flow control, dynamic resources (their kinds are not served yet).
 
 use std::sync::OnceLock;
 
@@ -13,6 +13,7 @@ use super::table::{Shape, TypeRef, all, by_name, for_gvk};
 use crate::KindRow;
 use crate::quantity::Quantity;
 
+mod autoscaling;
 mod pod;
 mod workload;
 
@@ -36,7 +37,9 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
     ("api.admissionregistration.v1.RuleWithOperations", &[("scope", Text("*"))]),
     ("api.admissionregistration.v1.ServiceReference", &[("port", Int(443))]),
     ("api.admissionregistration.v1.ValidatingWebhook", WEBHOOK),
-    ("api.apps.v1.DaemonSetSpec", &[("revisionHistoryLimit", Int(10))]),
+    ("api.apps.v1.DaemonSet", SPEC),
+    ("api.apps.v1.DaemonSetSpec", &[("revisionHistoryLimit", Int(10)), ("template", Empty)]),
+    ("api.apps.v1.Deployment", SPEC),
     (
         "api.apps.v1.DeploymentSpec",
         &[
@@ -44,9 +47,12 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
             ("replicas", Int(1)),
             ("revisionHistoryLimit", Int(10)),
             ("strategy", Empty),
+            ("template", Empty),
         ],
     ),
-    ("api.apps.v1.ReplicaSetSpec", &[("replicas", Int(1))]),
+    ("api.apps.v1.ReplicaSet", SPEC),
+    ("api.apps.v1.ReplicaSetSpec", &[("replicas", Int(1)), ("template", Empty)]),
+    ("api.apps.v1.StatefulSet", SPEC),
     (
         "api.apps.v1.StatefulSetSpec",
         &[
@@ -54,6 +60,7 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
             ("replicas", Int(1)),
             ("revisionHistoryLimit", Int(10)),
             ("persistentVolumeClaimRetentionPolicy", Empty),
+            ("template", Empty),
         ],
     ),
     (
@@ -61,15 +68,22 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
         &[("whenDeleted", Text("Retain")), ("whenScaled", Text("Retain"))],
     ),
     ("api.authentication.v1.TokenRequestSpec", &[("expirationSeconds", Int(3600))]),
+    ("api.autoscaling.v2.HorizontalPodAutoscaler", SPEC),
+    ("api.autoscaling.v2.HorizontalPodAutoscalerSpec", &[("minReplicas", Int(1))]),
+    ("api.batch.v1.CronJob", SPEC),
     (
         "api.batch.v1.CronJobSpec",
         &[
+            ("jobTemplate", Empty),
             ("concurrencyPolicy", Text("Allow")),
             ("failedJobsHistoryLimit", Int(1)),
             ("successfulJobsHistoryLimit", Int(3)),
             ("suspend", Bool(false)),
         ],
     ),
+    ("api.batch.v1.Job", SPEC),
+    ("api.batch.v1.JobSpec", &[("template", Empty)]),
+    ("api.batch.v1.JobTemplateSpec", SPEC),
     ("api.batch.v1.PodFailurePolicyOnPodConditionsPattern", &[("status", Text("True"))]),
     (
         "api.core.v1.AzureDiskVolumeSource",
@@ -108,6 +122,8 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
             ("terminationGracePeriodSeconds", Int(30)),
         ],
     ),
+    ("api.core.v1.PodTemplate", &[("template", Empty)]),
+    ("api.core.v1.PodTemplateSpec", SPEC),
     (
         "api.core.v1.Probe",
         &[
@@ -120,6 +136,7 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
     ("api.core.v1.ProjectedVolumeSource", MODE),
     ("api.core.v1.RBDPersistentVolumeSource", RBD),
     ("api.core.v1.RBDVolumeSource", RBD),
+    ("api.core.v1.ReplicationController", SPEC),
     ("api.core.v1.ReplicationControllerSpec", &[("replicas", Int(1))]),
     ("api.core.v1.ScaleIOPersistentVolumeSource", SCALE_IO),
     ("api.core.v1.ScaleIOVolumeSource", SCALE_IO),
@@ -131,6 +148,7 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
     ("api.discovery.v1.EndpointPort", &[("name", Text("")), ("protocol", Text("TCP"))]),
     ("api.networking.v1.IngressClassParametersReference", &[("scope", Text("Cluster"))]),
     ("api.networking.v1.NetworkPolicyPort", TCP),
+    ("api.policy.v1.PodDisruptionBudget", SPEC),
     ("api.rbac.v1.RoleRef", &[("apiGroup", Text(RBAC))]),
     ("api.scheduling.v1.PriorityClass", &[("preemptionPolicy", Text("PreemptLowerPriority"))]),
     (
@@ -151,6 +169,8 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
 ];
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+// As with `resources` of containers: structs that Go always writes, and whose own defaults apply though nobody named them.
+const SPEC: &[(&str, Literal)] = &[("spec", Empty)];
 const TCP: &[(&str, Literal)] = &[("protocol", Text("TCP"))];
 const MODE: &[(&str, Literal)] = &[("defaultMode", Int(0o644))];
 const RBD: &[(&str, Literal)] =
@@ -177,6 +197,8 @@ const RULES: &[(&str, Rule)] = &[
     ("api.apps.v1.DaemonSetSpec", workload::daemon_set),
     ("api.apps.v1.DeploymentStrategy", workload::deployment_strategy),
     ("api.apps.v1.StatefulSetSpec", workload::stateful_set),
+    ("api.autoscaling.v2.HorizontalPodAutoscalerBehavior", autoscaling::behavior),
+    ("api.autoscaling.v2.HorizontalPodAutoscalerSpec", autoscaling::spec),
     ("api.batch.v1.Job", workload::job),
     ("api.core.v1.Container", pod::image_pull_policy),
     ("api.core.v1.EphemeralContainer", pod::image_pull_policy),

@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::Cidr;
+use super::{Faults, Path, invalid_each};
+use crate::{Cidr, FieldError};
 
 const LABEL_MAX: usize = 63;
 const SUBDOMAIN_MAX: usize = 253;
@@ -306,6 +307,39 @@ pub fn percent(value: &str) -> Vec<String> {
     }
     let message = "a valid percent string must be a numeric string followed by an ending '%'";
     vec![regex_error((message, "[0-9]+%"), &["1%", "93%"])]
+}
+
+/// Reasons of conditions.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let inner = |byte: u8| alphanumeric(byte) || matches!(byte, b'_' | b',' | b':');
+    let last = |byte: u8| alphanumeric(byte) || byte == b'_';
+    let bytes = value.as_bytes();
+    let ends =
+        bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.last().is_some_and(|one| last(*one));
+    if ends && value.bytes().all(inner) {
+        return Vec::new();
+    }
+    let message = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                   alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![regex_error((message, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"), &examples)]
+}
+
+/// `example.com/path`: who manages a job.
+pub fn domain_prefixed_path(value: &str, at: &Path<'_>, faults: &mut Faults) {
+    if value.is_empty() {
+        return faults.push(FieldError::required(at, ""));
+    }
+    let parts = value.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty());
+    let Some((host, path)) = parts else {
+        let message = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return faults.push(FieldError::invalid(at, value, message));
+    };
+    invalid_each(faults, at, host, dns1123_subdomain(host));
+    if !path.bytes().all(|byte| alphanumeric(byte) || b"/-._~%!$&'()*+,;=:".contains(&byte)) {
+        let message = regex_error(("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+"), &[]);
+        faults.push(FieldError::invalid(at, path, message));
+    }
 }
 
 /// Names that only have to fit into a URL path: the RBAC kinds'.

@@ -34,8 +34,9 @@ impl Entry {
     fn fields(&self, selectable: &Selectable) -> &[Box<str>] {
         self.fields.get_or_init(|| {
             let paths: Vec<&str> = selectable.fields.iter().map(|path| &**path).collect();
-            let tree = pick(self.object.stored_bytes(), &paths);
             let strategy = selectable.strategy();
+            let sources: Vec<&str> = paths.iter().map(|path| strategy.field_source(path)).collect();
+            let tree = pick(self.object.stored_bytes(), &sources);
             let value = |path: &&str| strategy.field_value(&tree, path).into_owned().into_boxed_str();
             paths.iter().map(value).collect()
         })

@@ -167,7 +167,7 @@ fn step(
         Grace::Wait(seconds) => seconds > 0,
         Grace::None => false,
     };
-    let finalizers = finalizers_after(&old, options);
+    let finalizers = finalizers_after(&old, options, strategy.orphans_by_default());
     let held = !finalizers.is_empty() || strategy.holds_deletion(&old);
     if !graceful && !held {
         return Ok(Step::Remove);
@@ -232,13 +232,14 @@ fn set_deletion(tree: &mut Value, now: Timestamp, seconds: i64) {
 }
 
 /// The finalizers once the garbage collector's own are set as the propagation policy says; without a policy what is
-/// there decides.
-fn finalizers_after(tree: &Value, options: &DeleteOptions) -> Vec<String> {
+/// there decides, and without that the kind.
+fn finalizers_after(tree: &Value, options: &DeleteOptions, orphans_by_default: bool) -> Vec<String> {
     let present: Vec<&str> =
         meta(tree, "finalizers").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let orphan = match options.propagation_policy {
         Some(policy) => policy == PropagationPolicy::Orphan,
-        None => present.contains(&ORPHAN),
+        None if present.contains(&ORPHAN) => true,
+        None => orphans_by_default && !present.contains(&FOREGROUND),
     };
     let foreground = match options.propagation_policy {
         Some(policy) => policy == PropagationPolicy::Foreground,

@@ -5,31 +5,39 @@
 
 mod certificate_signing_request;
 mod config_map;
+mod cron_job;
 mod custom_resource_definition;
+mod daemon_set;
 mod deployment;
+mod disruption_budget;
 mod endpoint_slice;
 pub(crate) mod endpoints;
 mod event;
 pub(crate) mod ip_address;
+mod job;
 mod lease;
 mod namespace;
 pub(crate) mod node;
 mod parts;
 pub(crate) mod pod;
 mod pod_template;
+mod pod_templates;
 mod rbac;
 mod replica_set;
+mod replication_controller;
+mod rollout;
 mod secret;
 pub(crate) mod service;
 mod service_account;
 pub(crate) mod service_cidr;
+mod stateful_set;
 
 use std::sync::Arc;
 
 use api::KindRow;
 
 use crate::strategy::Strategy;
-use parts::{default_to, flag, items_mut, keep, keep_metadata, non_negative, object, typed};
+use parts::{count, default_to, flag, items_mut, keep, keep_metadata, non_negative, object, typed};
 
 /// A kind without rules of its own.
 pub struct Plain;
@@ -50,6 +58,13 @@ pub fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
         ("", "Secret") => Arc::new(secret::Secrets),
         ("", "ServiceAccount") => Arc::new(service_account::ServiceAccounts),
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Leases),
+        ("", "PodTemplate") => Arc::new(pod_templates::PodTemplates),
+        ("", "ReplicationController") => Arc::new(replication_controller::ReplicationControllers),
+        ("apps", "DaemonSet") => Arc::new(daemon_set::DaemonSets),
+        ("apps", "StatefulSet") => Arc::new(stateful_set::StatefulSets),
+        ("batch", "CronJob") => Arc::new(cron_job::CronJobs),
+        ("batch", "Job") => Arc::new(job::Jobs),
+        ("policy", "PodDisruptionBudget") => Arc::new(disruption_budget::DisruptionBudgets),
         ("apps", "Deployment") => Arc::new(deployment::Deployments),
         ("apps", "ReplicaSet") => Arc::new(replica_set::ReplicaSets),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => Arc::new(rbac::Roles),

@@ -76,4 +76,5 @@ fn job_spec(spec: &mut Object) {
     set(spec, "suspend", || json!(false));
     let policy = if absent(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     set(spec, "podReplacementPolicy", || json!(policy));
+    set(spec, "manualSelector", || json!(false));
 }

@@ -1,13 +1,13 @@
 //! Deployments.
 
-use api::validation::{Faults, Path, percent};
+use api::validation::{Faults, Path};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
+use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use serde_json::{Value, json};
 
-use super::{non_negative, pod_template, typed};
+use super::pod_template::{self, Template};
+use super::{non_negative, rollout, typed};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
@@ -19,9 +19,9 @@ fn validate(tree: &Value) -> Faults {
     let Some(spec) = typed::<DeploymentSpec>(&tree["spec"], &at, &mut faults) else { return faults };
     // A typed selector or template is there even if the object has none.
     let selector = Some(&spec.selector).filter(|_| !tree["spec"]["selector"].is_null());
-    let template = Some(&spec.template).filter(|_| !tree["spec"]["template"].is_null());
+    let template = Template { typed: &spec.template, tree: &tree["spec"]["template"] };
     non_negative(&mut faults, &at.child("replicas"), i64::from(spec.replicas.unwrap_or(0)));
-    pod_template::validate(selector, template, &mut faults);
+    pod_template::validate_replicated(selector, template, &mut faults);
     if let Some(strategy) = &spec.strategy {
         validate_strategy(strategy, &at.child("strategy"), &mut faults);
     }
@@ -50,56 +50,32 @@ fn validate_strategy(strategy: &DeploymentStrategy, at: &Path<'_>, faults: &mut 
         }
         "RollingUpdate" => {
             let at = at.child("rollingUpdate");
-            let Some(update) = &strategy.rolling_update else {
-                let message = "this should be defaulted and never be nil";
-                return faults.push(FieldError::required(at, message));
-            };
-            let unavailable =
-                validate_amount(update.max_unavailable.as_ref(), &at.child("maxUnavailable"), faults);
-            let surge = validate_amount(update.max_surge.as_ref(), &at.child("maxSurge"), faults);
-            if unavailable == Some(0) && surge == Some(0) {
-                let message = "may not be 0 when `maxSurge` is 0";
-                faults.push(FieldError::invalid(
-                    at.child("maxUnavailable"),
-                    &update.max_unavailable,
-                    message,
-                ));
-            }
-            if matches!(&update.max_unavailable, Some(IntOrString::String(_)))
-                && unavailable.is_some_and(|one| one > 100)
-            {
-                let message = "must not be greater than 100%";
-                faults.push(FieldError::invalid(
-                    at.child("maxUnavailable"),
-                    &update.max_unavailable,
-                    message,
-                ));
+            match &strategy.rolling_update {
+                Some(update) => validate_rolling_update(update, &at, faults),
+                None => {
+                    let message = "this should be defaulted and never be nil";
+                    faults.push(FieldError::required(at, message));
+                }
             }
         }
         other => {
-            let kinds = ["Recreate", "RollingUpdate"];
-            faults.push(FieldError::not_supported(at.child("type"), other, &kinds));
+            // As upstream prints its own form of it.
+            let printed = json!({"Type": other, "RollingUpdate": strategy.rolling_update});
+            faults.push(FieldError::not_supported(at, printed, &["Recreate", "RollingUpdate"]));
         }
     }
 }
 
-/// A count or a percentage; its number if it is good.
-fn validate_amount(amount: Option<&IntOrString>, at: &Path<'_>, faults: &mut Faults) -> Option<i64> {
-    match amount? {
-        IntOrString::Int(count) => {
-            non_negative(faults, at, i64::from(*count));
-            Some(i64::from(*count))
-        }
-        IntOrString::String(text) => {
-            let messages = percent(text);
-            if !messages.is_empty() {
-                let message = format!("must be an integer or percentage (e.g '5%'): {}", messages.join(", "));
-                faults.push(FieldError::invalid(at, text, message));
-                return None;
-            }
-            text.trim_end_matches('%').parse().ok()
-        }
+fn validate_rolling_update(update: &RollingUpdateDeployment, at: &Path<'_>, faults: &mut Faults) {
+    let (unavailable, surge) = (update.max_unavailable.as_ref(), update.max_surge.as_ref());
+    let at_unavailable = at.child("maxUnavailable");
+    rollout::validate_amount(unavailable, &at_unavailable, faults);
+    rollout::validate_amount(surge, &at.child("maxSurge"), faults);
+    if rollout::number(unavailable) == 0 && rollout::number(surge) == 0 {
+        let message = "may not be 0 when `maxSurge` is 0";
+        faults.push(FieldError::invalid(at_unavailable, unavailable, message));
     }
+    rollout::validate_at_most_all(unavailable, &at_unavailable, faults);
 }
 
 impl Strategy for Deployments {
@@ -124,7 +100,7 @@ impl Strategy for Deployments {
 
     fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         if ctx.subresource == Some("status") {
-            return status(new);
+            return status(new, old);
         }
         let mut faults = validate(new);
         pod_template::immutable_selector(new, old, &mut faults);
@@ -132,7 +108,13 @@ impl Strategy for Deployments {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(ctx, tree, old)
+        let mut warnings = Vec::new();
+        if ctx.subresource.is_none() {
+            pod_template::name_warnings(tree, old, &mut warnings);
+            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
+            pod_template::warnings(new, old, "spec.template", &mut warnings);
+        }
+        warnings
     }
 
     fn has_generation(&self) -> bool {
@@ -148,29 +130,23 @@ impl Strategy for Deployments {
     }
 }
 
-fn status(tree: &Value) -> Faults {
+fn status(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
-    let at = Path::new("status");
-    let count = |field: &str| printers::number(&tree["status"], field);
-    for field in [
+    let counts = [
         "observedGeneration",
         "replicas",
         "updatedReplicas",
         "readyReplicas",
         "availableReplicas",
         "unavailableReplicas",
-    ] {
-        non_negative(&mut faults, &at.child(field), count(field));
-    }
-    let message = "cannot be greater than status.replicas";
-    for field in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-        if count(field) > count("replicas") {
-            faults.push(FieldError::invalid(at.child(field), count(field), message));
-        }
-    }
-    if count("availableReplicas") > count("readyReplicas") {
-        let message = "cannot be greater than readyReplicas";
-        faults.push(FieldError::invalid(at.child("availableReplicas"), count("availableReplicas"), message));
-    }
+        "terminatingReplicas",
+        "collisionCount",
+    ];
+    rollout::validate_counts(new, &counts, &mut faults);
+    let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+    rollout::validate_at_most(new, &parts, "replicas", "cannot be greater than status.replicas", &mut faults);
+    let message = "cannot be greater than readyReplicas";
+    rollout::validate_at_most(new, &["availableReplicas"], "readyReplicas", message, &mut faults);
+    rollout::validate_collisions(new, old, &mut faults);
     faults
 }

@@ -80,3 +80,9 @@ pub(crate) fn flag(object: &Value, path: &str) -> &'static str {
     let value = path.split('.').fold(object, |at, step| &at[step]);
     if value == true { "true" } else { "false" }
 }
+
+/// A count as field selectors see it: one that is absent is 0.
+pub(crate) fn count<'a>(object: &Value, path: &str) -> std::borrow::Cow<'a, str> {
+    let value = path.split('.').fold(object, |at, step| &at[step]);
+    value.as_i64().unwrap_or(0).to_string().into()
+}

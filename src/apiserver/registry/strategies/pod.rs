@@ -1,6 +1,6 @@
 //! Pods.
 
-mod annotations;
+pub(super) mod annotations;
 mod container;
 mod environment;
 mod placement;
@@ -36,6 +36,10 @@ fn validate(tree: &Value) -> Faults {
         spec::validate(&spec, &at, &mut faults);
     }
     faults
+}
+
+fn validate_annotations(tree: &Value, faults: &mut Faults) {
+    annotations::validate(tree, &Path::new("metadata").child("annotations"), faults);
 }
 
 /// The state of a pod that nobody has looked at yet.
@@ -100,8 +104,8 @@ impl Strategy for Pods {
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree);
-        annotations::validate(tree, &mut faults);
-        annotations::validate_match(tree, &mut faults);
+        validate_annotations(tree, &mut faults);
+        annotations::validate_match(tree, &Path::new("spec"), &mut faults);
         if !items(tree, "spec.ephemeralContainers").is_empty() {
             let message = "cannot be set on create";
             faults.push(FieldError::forbidden("spec.ephemeralContainers", message));
@@ -126,7 +130,7 @@ impl Strategy for Pods {
             }
             Some("resize") => return resize::validate(new, old, validate(new)),
             _ => {
-                annotations::validate(new, &mut faults);
+                validate_annotations(new, &mut faults);
                 if new["spec"] != old["spec"] {
                     faults.extend(validate(new));
                 }

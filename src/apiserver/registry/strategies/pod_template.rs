@@ -1,4 +1,4 @@
-//! What the kinds with a pod template share: validation of the template, and of the selector over it.
+//! What the kinds with a pod template share: validation of the template and of the selector over it.
 
 use std::collections::BTreeMap;
 
@@ -9,79 +9,113 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 use super::pod;
-use crate::strategy::RequestContext;
+use crate::printers::items;
 
-/// Faults of selector and template of a kind that keeps its pods running.
-pub(super) fn validate(
-    selector: Option<&meta::LabelSelector>,
-    template: Option<&PodTemplateSpec>,
-    faults: &mut Faults,
-) {
-    let at = Path::new("spec");
-    let labels =
-        template.and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.as_ref());
-    validate_selector(selector, labels, &at, faults);
-    let at = at.child("template");
-    let Some(template) = template else { return faults.push(FieldError::required(at, "")) };
-    if let Some(meta) = &template.metadata {
-        let at = at.child("metadata");
+/// A template as its type and as the tree.
+#[derive(Clone, Copy)]
+pub(super) struct Template<'a> {
+    pub(super) typed: &'a PodTemplateSpec,
+    pub(super) tree: &'a Value,
+}
+
+/// Faults of a template in itself.
+pub(super) fn validate(template: Template<'_>, at: &Path<'_>, faults: &mut Faults) {
+    // Upstream's paths leave `metadata` out here.
+    let annotations = at.child("annotations");
+    if let Some(meta) = &template.typed.metadata {
         if let Some(labels) = &meta.labels {
             validate_labels(labels, &at.child("labels"), faults);
         }
-        if let Some(annotations) = &meta.annotations {
-            validate_annotations(annotations, &at.child("annotations"), faults);
+        if let Some(own) = &meta.annotations {
+            validate_annotations(own, &annotations, faults);
         }
     }
+    pod::annotations::validate(template.tree, &annotations, faults);
     let at = at.child("spec");
-    let spec = template.spec.clone().unwrap_or_default();
-    pod::spec::validate(&spec, &at, faults);
+    if let Some(spec) = &template.typed.spec {
+        pod::spec::validate(spec, &at, faults);
+    }
+    pod::annotations::validate_match(template.tree, &at, faults);
+    if !items(template.tree, "spec.ephemeralContainers").is_empty() {
+        let message = "ephemeral containers not allowed in pod template";
+        faults.push(FieldError::forbidden(at.child("ephemeralContainers"), message));
+    }
+}
+
+/// Faults of a template whose pods are to run for ever; `owner` is the kind.
+pub(super) fn validate_lasting(template: Template<'_>, owner: &str, at: &Path<'_>, faults: &mut Faults) {
+    let at = at.child("spec");
+    let Some(spec) = &template.typed.spec else { return };
     if let Some(policy) = spec.restart_policy.as_deref().filter(|policy| *policy != "Always") {
         faults.push(FieldError::not_supported(at.child("restartPolicy"), policy, &["Always"]));
     }
     if spec.active_deadline_seconds.is_some() {
-        faults.push(FieldError::forbidden(
-            at.child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        ));
+        let message = format!("activeDeadlineSeconds in {owner} is not Supported");
+        faults.push(FieldError::forbidden(at.child("activeDeadlineSeconds"), message));
     }
 }
 
-fn validate_selector(
+fn labels<'a>(template: Template<'a>) -> Option<&'a BTreeMap<String, String>> {
+    template.typed.metadata.as_ref().and_then(|meta| meta.labels.as_ref())
+}
+
+/// The fault of a selector that does not select what the template makes; none selects nothing.
+pub(super) fn validate_match(
     selector: Option<&meta::LabelSelector>,
-    labels: Option<&BTreeMap<String, String>>,
+    template: Template<'_>,
     at: &Path<'_>,
     faults: &mut Faults,
 ) {
-    let at_selector = at.child("selector");
-    let before = faults.len();
-    let empty = selector.is_none_or(|one| {
-        one.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-            && one.match_expressions.as_ref().is_none_or(Vec::is_empty)
-    });
-    match selector {
-        None => faults.push(FieldError::required(at_selector, "")),
-        Some(selector) => {
-            validate_label_selector(selector, &at_selector, faults);
-            if empty {
-                faults.push(FieldError::invalid(
-                    at_selector,
-                    selector,
-                    "empty selector is invalid for deployment",
-                ));
-            }
-        }
-    }
-    if faults.len() > before {
-        return;
-    }
-    let none = BTreeMap::new();
-    let labels = labels.unwrap_or(&none);
-    if !LabelSelector::from_meta(selector).matches(labels) {
-        let at = at.child("template");
+    let (labels, none) = (labels(template), BTreeMap::new());
+    if !LabelSelector::from_meta(selector).matches(labels.unwrap_or(&none)) {
         let at = at.child("metadata");
         let message = "`selector` does not match template `labels`";
         faults.push(FieldError::invalid(at.child("labels"), labels, message));
     }
+}
+
+pub(super) fn is_empty(selector: &meta::LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Faults of a selector that must select something; whether it can be used. `kind` is as upstream's message has it.
+pub(super) fn validate_selector(
+    selector: Option<&meta::LabelSelector>,
+    kind: &str,
+    at: &Path<'_>,
+    faults: &mut Faults,
+) -> bool {
+    let Some(selector) = selector else {
+        faults.push(FieldError::required(at, ""));
+        return true;
+    };
+    let before = faults.len();
+    validate_label_selector(selector, at, faults);
+    let usable = faults.len() == before;
+    if is_empty(selector) {
+        let message = format!("empty selector is invalid for {kind}");
+        faults.push(FieldError::invalid(at, selector, message));
+    }
+    usable
+}
+
+/// Faults of selector and template of deployments and replica sets.
+pub(super) fn validate_replicated(
+    selector: Option<&meta::LabelSelector>,
+    template: Template<'_>,
+    faults: &mut Faults,
+) {
+    let at = Path::new("spec");
+    let usable = validate_selector(selector, "deployment", &at.child("selector"), faults);
+    if !usable {
+        let message = "invalid label selector";
+        return faults.push(FieldError::invalid(at.child("selector"), selector, message));
+    }
+    let at = at.child("template");
+    validate_match(selector, template, &at, faults);
+    validate(template, &at, faults);
+    validate_lasting(template, "ReplicaSet", &at, faults);
 }
 
 /// The selector decides whose pods they are: it does not change.
@@ -95,15 +129,16 @@ pub(super) fn immutable_selector(new: &Value, old: &Value, faults: &mut Faults) 
     );
 }
 
-/// Texts about a new name and a new template.
-pub(super) fn warnings(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// Texts about the name of an object whose pods are named after it.
+pub(super) fn name_warnings(tree: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
     if old.is_none() {
-        pod::warnings::name(tree, "Pod names and hostnames", &mut warnings);
+        pod::warnings::name(tree, "Pod names and hostnames", warnings);
     }
-    let template = &tree["spec"]["template"];
-    if ctx.subresource.is_none() && old.is_none_or(|old| old["spec"]["template"] != *template) {
-        pod::warnings::spec(&template["spec"], "spec.template.spec", &mut warnings);
+}
+
+/// Texts about a template that is new or has changed; `at` is the template's path.
+pub(super) fn warnings(template: &Value, old: Option<&Value>, at: &str, warnings: &mut Vec<String>) {
+    if old != Some(template) {
+        pod::warnings::spec(&template["spec"], &format!("{at}.spec"), warnings);
     }
-    warnings
 }

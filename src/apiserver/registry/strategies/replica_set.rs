@@ -1,12 +1,14 @@
 //! Replica sets.
 
-use api::FieldError;
+use std::borrow::Cow;
+
 use api::validation::{Faults, Path};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSetSpec;
 use serde_json::Value;
 
-use super::{non_negative, pod_template, typed};
+use super::pod_template::{self, Template};
+use super::{count, non_negative, rollout, typed};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
@@ -19,29 +21,33 @@ fn validate(tree: &Value) -> Faults {
     let selector = Some(&spec.selector).filter(|_| !tree["spec"]["selector"].is_null());
     non_negative(&mut faults, &at.child("replicas"), i64::from(spec.replicas.unwrap_or(0)));
     non_negative(&mut faults, &at.child("minReadySeconds"), i64::from(spec.min_ready_seconds.unwrap_or(0)));
-    pod_template::validate(selector, spec.template.as_ref(), &mut faults);
+    let template = spec.template.unwrap_or_default();
+    let template = Template { typed: &template, tree: &tree["spec"]["template"] };
+    pod_template::validate_replicated(selector, template, &mut faults);
     faults
 }
 
 fn status(tree: &Value) -> Faults {
     let mut faults = Faults::new();
-    let at = Path::new("status");
-    let count = |field: &str| printers::number(&tree["status"], field);
-    for field in
-        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"]
-    {
-        non_negative(&mut faults, &at.child(field), count(field));
-    }
-    for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-        if count(field) > count("replicas") {
-            let message = "cannot be greater than status.replicas";
-            faults.push(FieldError::invalid(at.child(field), count(field), message));
-        }
-    }
-    if count("availableReplicas") > count("readyReplicas") {
-        let message = "cannot be greater than readyReplicas";
-        faults.push(FieldError::invalid(at.child("availableReplicas"), count("availableReplicas"), message));
-    }
+    let counts = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    ];
+    rollout::validate_counts(tree, &counts, &mut faults);
+    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    rollout::validate_at_most(
+        tree,
+        &parts,
+        "replicas",
+        "cannot be greater than status.replicas",
+        &mut faults,
+    );
+    let message = "cannot be greater than readyReplicas";
+    rollout::validate_at_most(tree, &["availableReplicas"], "readyReplicas", message, &mut faults);
     faults
 }
 
@@ -60,7 +66,13 @@ impl Strategy for ReplicaSets {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(ctx, tree, old)
+        let mut warnings = Vec::new();
+        if ctx.subresource.is_none() {
+            pod_template::name_warnings(tree, old, &mut warnings);
+            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
+            pod_template::warnings(new, old, "spec.template", &mut warnings);
+        }
+        warnings
     }
 
     fn has_generation(&self) -> bool {
@@ -69,6 +81,10 @@ impl Strategy for ReplicaSets {
 
     fn selectable_fields(&self) -> Vec<Str> {
         fields(&["status.replicas"])
+    }
+
+    fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {
+        count(tree, path)
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -26,10 +26,8 @@ fn of(tree: &Value) -> impl Iterator<Item = (&str, &str)> {
     members.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or("")))
 }
 
-/// Faults of annotations in themselves.
-pub(super) fn validate(tree: &Value, faults: &mut Faults) {
-    let at = Path::new("metadata");
-    let at = at.child("annotations");
+/// Faults of annotations in themselves, of a pod or a template of one; `at` is where they are.
+pub(in crate::registry::strategies) fn validate(tree: &Value, at: &Path<'_>, faults: &mut Faults) {
     let containers: OnceCell<HashSet<&str>> = OnceCell::new();
     let names = || LISTS.iter().flat_map(|list| items(&tree["spec"], list)).map(|one| text(one, "name"));
     for (key, value) in of(tree) {
@@ -135,10 +133,9 @@ pub(super) fn to_fields(tree: &mut Value) {
     }
 }
 
-/// Faults of a new pod whose AppArmor annotations and fields contradict each other.
-pub(super) fn validate_match(tree: &Value, faults: &mut Faults) {
+/// Faults of a new pod, or a template, whose AppArmor annotations and fields contradict each other; `at` is the spec.
+pub(in crate::registry::strategies) fn validate_match(tree: &Value, at: &Path<'_>, faults: &mut Faults) {
     let own = &tree["spec"]["securityContext"]["appArmorProfile"];
-    let at = Path::new("spec");
     for list in LISTS {
         let at = at.child(list);
         for (index, container) in items(&tree["spec"], list).iter().enumerate() {

@@ -345,8 +345,8 @@ fn app_armor_annotations_become_fields_and_stay() {
     let texts = |faults: Faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
     let check = |tree: &Value| {
         let mut faults = Faults::new();
-        annotations::validate(tree, &mut faults);
-        annotations::validate_match(tree, &mut faults);
+        super::validate_annotations(tree, &mut faults);
+        annotations::validate_match(tree, &Path::new("spec"), &mut faults);
         texts(faults)
     };
     assert_eq!(check(&tree), [""; 0]);
