@@ -1,7 +1,7 @@
 //! The harness of the integration tests: clusters made of the real binary, cleaned up whatever happens.
 //!
-//! Every cluster has a temporary data directory and a network namespace of its own, so tests neither meet each other nor
-//! change the machine's network. Tests wait on predicates with generous limits, never on time.
+//! Every cluster has a temporary data directory and a network namespace of its own, so tests neither meet
+//! each other nor change the machine's network. Tests wait on predicates with generous limits, never on time.
 
 #[path = "harness/cluster.rs"]
 mod cluster;

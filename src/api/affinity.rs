@@ -1,4 +1,5 @@
-//! Which nodes a pod asks for: `nodeSelector` and node affinity, compiled once per pod and then matched against many nodes.
+//! Which nodes a pod asks for: `nodeSelector` and node affinity, compiled once per pod and then matched
+//! against many nodes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use crate::selector::{Operator, Requirement};
 
 type Labels = BTreeMap<String, String>;
 
-/// A conjunction over labels and over the fields (only `metadata.name`) of a node. Without any requirement it matches nothing.
+/// A conjunction over labels and over the fields (only `metadata.name`) of a node. Without any requirement it
+/// matches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
     labels: Vec<Requirement>,

@@ -1,11 +1,12 @@
 //! What one request may cost.
 //!
-//! A body of a few hundred bytes can ask for gigabytes: empty elements become large structures, each of a thousand faults may
-//! print a megabyte, copies can be copied again. So what is made of a body is counted while it is made, and texts about it
-//! are cut. Upstream bounds some of this (100 faults of decoding, copied bytes) and leaves the rest to Go's collector.
+//! A body of a few hundred bytes can ask for gigabytes: empty elements become large structures, each of a
+//! thousand faults may print a megabyte, copies can be copied again. So what is made of a body is counted
+//! while it is made, and texts about it are cut. Upstream bounds some of this (100 faults of decoding, copied
+//! bytes) and leaves the rest to Go's collector.
 //!
-//! The promise, which `tests/memory.rs` measures with a counting allocator: decoding, checking, defaulting and patching
-//! one body take at most [`memory_of`] its size at once.
+//! The promise, which `tests/memory.rs` measures with a counting allocator: decoding, checking, defaulting
+//! and patching one body take at most [`memory_of`] its size at once.
 
 use std::fmt;
 use std::io;
@@ -23,11 +24,13 @@ pub const MAX_PATH: usize = 512;
 pub(crate) const MAX_VALUE: usize = 4 * 1024;
 /// Bytes of what a fault says beside path and value.
 pub(crate) const MAX_DETAIL: usize = 16 * 1024;
-/// How deep a body, and what a patch makes, may nest; upstream's decoder stops at 10,000, stored JSON is read up to 127.
+/// How deep a body, and what a patch makes, may nest; upstream's decoder stops at 10,000, stored JSON is read
+/// up to 127.
 pub const MAX_DEPTH: usize = 120;
 
-/// Memory that a body may take as a tree: what the worst of JSON and protobuf take while it is small (an object with one
-/// short member is 700 bytes for eight of JSON or four of protobuf), and for large ones what common objects need.
+/// Memory that a body may take as a tree: what the worst of JSON and protobuf take while it is small (an
+/// object with one short member is 700 bytes for eight of JSON or four of protobuf), and for large ones what
+/// common objects need.
 const fn tree_of(body: usize) -> usize {
     let small = 64 * 1024 + 200 * body;
     let large = 16 * 1024 * 1024 + 12 * body;
@@ -51,8 +54,8 @@ const MEMBER: usize = 112;
 /// What the allocator adds to a text.
 const TEXT: usize = 16;
 
-/// Upper bound of the memory that decoding, checking, defaulting and patching take for a body of a size: three trees, and the
-/// typed form and defaults twice.
+/// Upper bound of the memory that decoding, checking, defaulting and patching take for a body of a size:
+/// three trees, and the typed form and defaults twice.
 pub const fn memory_of(body: usize) -> usize {
     1024 * 1024 + 3 * tree_of(body) + 2 * typed_of(body)
 }
@@ -127,8 +130,8 @@ impl Budget {
     }
 }
 
-/// A text that stops growing at a size; then it ends in `...` and everything written to it is refused, so that a
-/// writer of something large stops early.
+/// A text that stops growing at a size; then it ends in `...` and everything written to it is refused, so
+/// that a writer of something large stops early.
 pub(crate) struct Text {
     text: Vec<u8>,
     max: usize,

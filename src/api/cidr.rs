@@ -1,5 +1,5 @@
-//! A range of addresses in `address/prefix` form, its subranges, and the addresses of it that services can have. IPv4 and
-//! IPv6 share one arithmetic on 128 bits.
+//! A range of addresses in `address/prefix` form, its subranges, and the addresses of it that services can
+//! have. IPv4 and IPv6 share one arithmetic on 128 bits.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -59,7 +59,8 @@ impl Cidr {
         address_of(bits(self.address) | mask(u32::from(width - self.prefix)), width)
     }
 
-    /// How many addresses of the range services can have: all but the network's own and, in IPv4, the broadcast address.
+    /// How many addresses of the range services can have: all but the network's own and, in IPv4, the
+    /// broadcast address.
     pub fn service_addresses(&self) -> u128 {
         let all_but_one = mask(u32::from(width(self.address) - self.prefix));
         if self.is_ipv4() { all_but_one.saturating_sub(1) } else { all_but_one }
@@ -76,8 +77,8 @@ impl Cidr {
         self.contains(address) && address != self.address && !(self.is_ipv4() && address == self.last())
     }
 
-    /// How many addresses at the beginning are left to those who ask for a certain one, as long as there are others
-    /// (KEP-3070).
+    /// How many addresses at the beginning are left to those who ask for a certain one, as long as there are
+    /// others (KEP-3070).
     pub fn static_service_addresses(&self) -> u128 {
         const LEAST: u128 = 16;
         const MOST: u128 = 256;
@@ -86,7 +87,8 @@ impl Cidr {
         if size <= LEAST { 0 } else { (size / SHARE).clamp(LEAST, MOST) }
     }
 
-    /// How many subranges of `prefix` bits there are, at most 65,536 (upstream's limit for nodes of one range).
+    /// How many subranges of `prefix` bits there are, at most 65,536 (upstream's limit for nodes of one
+    /// range).
     pub fn subnets(&self, prefix: u8) -> u32 {
         match prefix.checked_sub(self.prefix) {
             Some(extra) if prefix <= width(self.address) => 1u32 << extra.min(16),

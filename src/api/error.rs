@@ -1,4 +1,5 @@
-//! API errors: every failure of a call is a Kubernetes `Status` with upstream's reason, code, message and causes.
+//! API errors: every failure of a call is a Kubernetes `Status` with upstream's reason, code, message and
+//! causes.
 //!
 //! The constructors mirror `k8s.io/apimachinery/pkg/api/errors`; messages are the ones clients match on.
 //! Mapping to HTTP happens once, at the edge of the API server.
@@ -20,7 +21,8 @@ pub struct FieldError {
     pub kind: FieldErrorKind,
     /// Path such as `spec.containers[0].name`.
     pub field: String,
-    /// The offending value as it is printed: JSON-quoted strings, plain numbers. Empty where upstream prints none.
+    /// The offending value as it is printed: JSON-quoted strings, plain numbers. Empty where upstream prints
+    /// none.
     pub value: String,
     pub detail: String,
 }

@@ -1,5 +1,5 @@
-//! Ways in for the fuzz targets: the decoders of request bodies. Kept here so that what the targets have found is tried
-//! by ordinary tests, too.
+//! Ways in for the fuzz targets: the decoders of request bodies. Kept here so that what the targets have
+//! found is tried by ordinary tests, too.
 
 mod counting;
 
@@ -33,8 +33,8 @@ pub fn protobuf(bytes: &[u8]) {
     assert_eq!(second, third);
 }
 
-/// JSON and YAML bodies through the write path: decode, check, default, patch. Nothing panics, and a checked and
-/// defaulted object stays as it is when it passes again.
+/// JSON and YAML bodies through the write path: decode, check, default, patch. Nothing panics, and a checked
+/// and defaulted object stays as it is when it passes again.
 ///
 /// Input: one byte that picks the kind, the body, then after a zero byte a strategic merge patch.
 ///
@@ -63,11 +63,11 @@ pub fn tree(input: &[u8]) {
     }
 }
 
-/// What one body and one patch may take of memory: [`bounds::memory_of`] their size. Does nothing in programs whose
-/// allocator is not [`Counting`].
+/// What one body and one patch may take of memory: [`bounds::memory_of`] their size. Does nothing in programs
+/// whose allocator is not [`Counting`].
 ///
-/// Input: a byte that picks the kind, one that picks the form (JSON, YAML, protobuf), the body, then after a zero
-/// byte the patch; a protobuf body has no patch.
+/// Input: a byte that picks the kind, one that picks the form (JSON, YAML, protobuf), the body, then after a
+/// zero byte the patch; a protobuf body has no patch.
 ///
 /// # Panics
 ///
@@ -87,8 +87,8 @@ pub fn memory(input: &[u8]) {
     assert!(taken <= allowed, "{taken} bytes taken for {} of a {}, {allowed} allowed", rest.len(), row.kind);
 }
 
-/// What a body may take under the schema of a definition, and what reading the schema may take: the same as a body of a
-/// built-in kind, and the definition's patterns. The schema need not be one, the body need not fit.
+/// What a body may take under the schema of a definition, and what reading the schema may take: the same as a
+/// body of a built-in kind, and the definition's patterns. The schema need not be one, the body need not fit.
 ///
 /// # Panics
 ///
@@ -119,7 +119,8 @@ pub fn custom_memory(schema: &[u8], body: &[u8]) {
     assert!(taken <= allowed, "{taken} bytes taken for {} of a custom kind, {allowed} allowed", body.len());
 }
 
-/// The way of a write: decoded, kept for another try, checked, defaulted, typed, validated, encoded, answered, patched.
+/// The way of a write: decoded, kept for another try, checked, defaulted, typed, validated, encoded,
+/// answered, patched.
 fn write(row: &KindRow, form: u8, rest: &[u8]) {
     let mut parts = rest.splitn(2, |byte| *byte == 0);
     let (body, change) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

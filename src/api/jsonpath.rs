@@ -1,8 +1,8 @@
-//! The JSONPath dialect of kubectl and of printer columns: text with `{…}` actions, fields, indices, slices, wildcards, unions, filters, recursion,
-//! `{range}…{end}` and quoted literals.
+//! The JSONPath dialect of kubectl and of printer columns: text with `{…}` actions, fields, indices, slices,
+//! wildcards, unions, filters, recursion, `{range}…{end}` and quoted literals.
 //!
-//! Follows `k8s.io/client-go/util/jsonpath`, with its oddities: `$` and `@` both mean the current object, several results
-//! of one action are joined by a space, objects and lists print as JSON. Pure.
+//! Follows `k8s.io/client-go/util/jsonpath`, with its oddities: `$` and `@` both mean the current object,
+//! several results of one action are joined by a space, objects and lists print as JSON. Pure.
 
 mod eval;
 mod parse;
@@ -87,8 +87,8 @@ impl JsonPath {
         eval::values(&self.nodes, object, &eval::Budget::new(u64::MAX), usize::MAX)
     }
 
-    /// The first of the values; an error if more than `budget` values must be looked at for it. For paths that others
-    /// have written: a dozen characters can reach more values than fit into memory.
+    /// The first of the values; an error if more than `budget` values must be looked at for it. For paths
+    /// that others have written: a dozen characters can reach more values than fit into memory.
     pub fn first(&self, object: &Value, budget: u64) -> Result<Option<Value>, JsonPathError> {
         Ok(eval::values(&self.nodes, object, &eval::Budget::new(budget), 1)?.pop())
     }

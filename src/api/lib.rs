@@ -1,4 +1,5 @@
-//! The Kubernetes API as data: kinds, objects, errors, options and the arithmetic that several components need.
+//! The Kubernetes API as data: kinds, objects, errors, options and the arithmetic that several components
+//! need.
 //!
 //! Everything here is pure: no tokio, no files, no clock, no randomness. Whoever needs the time passes it in.
 //! The crate is a leaf: every other crate may use it, it uses none of ours.

@@ -1,10 +1,12 @@
-//! Who wrote what: `metadata.managedFields`, kept as structured-merge-diff v6 and upstream's field manager keep it.
+//! Who wrote what: `metadata.managedFields`, kept as structured-merge-diff v6 and upstream's field manager
+//! keep it.
 //!
-//! An entry says which fields a manager has written, under which operation, version and subresource. A write is compared
-//! with what was there along the schema ([`compare`]); what it added or changed is the writer's, and nobody else's who
-//! comes by updates or applies; what it removed is nobody's. Sets of paths are trees of JSON in the form that is stored
-//! (`FieldsV1`), so that nothing is converted back and forth. Absent: applying (conflicts, pruning), and entries written
-//! under a schema in which a field was granular that is atomic now.
+//! An entry says which fields a manager has written, under which operation, version and subresource. A write
+//! is compared with what was there along the schema ([`compare`]); what it added or changed is the writer's,
+//! and nobody else's who comes by updates or applies; what it removed is nobody's. Sets of paths are trees of
+//! JSON in the form that is stored (`FieldsV1`), so that nothing is converted back and forth. Absent:
+//! applying (conflicts, pruning), and entries written under a schema in which a field was granular that is
+//! atomic now.
 
 use std::collections::HashMap;
 
@@ -92,8 +94,8 @@ pub fn displace(entries: &mut [Entry], api_version: &str, delta: &Delta) -> bool
     moved
 }
 
-/// Records that the `scale` subresource has set the replicas at `path`. Upstream leaves the time out, and follows nobody
-/// where nobody owned the replicas before.
+/// Records that the `scale` subresource has set the replicas at `path`. Upstream leaves the time out, and
+/// follows nobody where nobody owned the replicas before.
 pub fn scale(entries: &mut Vec<Entry>, path: &[&str], author: &Author<'_>) -> Effect {
     let replicas = Fields::of_path(path);
     let mut owned = false;

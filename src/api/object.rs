@@ -1,10 +1,11 @@
-//! An object as it is held in memory: its bytes once, its metadata decoded, its typed form decoded at most once while it is current.
+//! An object as it is held in memory: its bytes once, its metadata decoded, its typed form decoded at most
+//! once while it is current.
 //!
-//! Stored bytes are JSON without `metadata.resourceVersion`, because only the commit knows it; the object remembers
-//! where to splice it in, so store, watch cache and every client share one `Bytes`. Objects that came over the wire
-//! have the version in their bytes already. Encoding puts `apiVersion`, `kind`, `metadata` first, which is what makes
-//! the splice point cheap to find again; `metadata.managedFields` comes first in the metadata, so that readers of the
-//! typed form, who have no use for it, are spared it.
+//! Stored bytes are JSON without `metadata.resourceVersion`, because only the commit knows it; the object
+//! remembers where to splice it in, so store, watch cache and every client share one `Bytes`. Objects that
+//! came over the wire have the version in their bytes already. Encoding puts `apiVersion`, `kind`, `metadata`
+//! first, which is what makes the splice point cheap to find again; `metadata.managedFields` comes first in
+//! the metadata, so that readers of the typed form, who have no use for it, are spared it.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -86,8 +87,8 @@ struct Head {
 }
 
 impl Object {
-    /// From bytes as [`encode`] made them, and the revision that the store gave them. Bytes of another shape (put
-    /// into the store by hand) are brought into it.
+    /// From bytes as [`encode`] made them, and the revision that the store gave them. Bytes of another shape
+    /// (put into the store by hand) are brought into it.
     pub fn from_stored(bytes: Bytes, resource_version: u64) -> Result<Self, ObjectError> {
         match splice_point(&bytes) {
             Some(at) => {
@@ -228,8 +229,8 @@ impl Object {
         Ok(tree)
     }
 
-    /// The object as its type, without `managedFields`. Decodes on first use; later calls, from any reader, share the
-    /// result.
+    /// The object as its type, without `managedFields`. Decodes on first use; later calls, from any reader,
+    /// share the result.
     pub fn typed<K: Kinded>(&self) -> Result<Arc<K>, ObjectError> {
         let known = self.typed.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(typed) = known {
@@ -244,8 +245,8 @@ impl Object {
         Ok(typed)
     }
 
-    /// Lets go of the typed form, which takes several times the memory of the bytes: for objects that are kept although they are
-    /// no longer current. Whoever asks for it again has it decoded again.
+    /// Lets go of the typed form, which takes several times the memory of the bytes: for objects that are
+    /// kept although they are no longer current. Whoever asks for it again has it decoded again.
     pub fn forget_typed(&self) {
         let typed = self.typed.write().unwrap_or_else(PoisonError::into_inner).take();
         drop(typed);
@@ -256,7 +257,8 @@ impl Object {
         self.typed.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// The typed form once what upstream lets a body leave out is filled in; none if that is not what is wrong.
+    /// The typed form once what upstream lets a body leave out is filled in; none if that is not what is
+    /// wrong.
     fn decode_completed<K: Kinded>(&self) -> Option<K> {
         let mut tree = serde_json::from_slice(&without_managed_fields(&self.bytes)).ok()?;
         let is_changed = schema::complete(schema::for_kind(K::row())?, &mut tree);
@@ -394,8 +396,8 @@ pub fn without_managed_fields(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Offset just after the `{` of `metadata` if the bytes are in the stored form. `apiVersion` and `kind` are short
-/// words without quotes or backslashes, so looking at the first bytes is enough.
+/// Offset just after the `{` of `metadata` if the bytes are in the stored form. `apiVersion` and `kind` are
+/// short words without quotes or backslashes, so looking at the first bytes is enough.
 fn splice_point(bytes: &[u8]) -> Option<usize> {
     metadata_start(bytes).filter(|at| !bytes[*at..].starts_with(b"\"resourceVersion\""))
 }

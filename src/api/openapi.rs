@@ -1,9 +1,9 @@
 //! OpenAPI v3 documents of the rows served, built on request from the schema table.
 //!
-//! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the query
-//! parameters of patch operations, and the group, version and kind of schemas and operations. Absent: descriptions (the
-//! table has none, so `kubectl explain` shows fields and types only) and watch paths (deprecated upstream). Version 2 exists
-//! in its protobuf form only, which is the one that clients ask for.
+//! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the
+//! query parameters of patch operations, and the group, version and kind of schemas and operations. Absent:
+//! descriptions (the table has none, so `kubectl explain` shows fields and types only) and watch paths
+//! (deprecated upstream). Version 2 exists in its protobuf form only, which is the one that clients ask for.
 
 mod operations;
 mod schemas;
@@ -21,11 +21,12 @@ use schemas::Schemas;
 const TITLE: &str = "Kubernetes";
 const VERSION: &str = "v1.36.2";
 
-/// Media type of [`v2_document`]. Clients ask for `v2@v1.0` instead of `v2.v1.0`, which Go cannot parse in an answer.
+/// Media type of [`v2_document`]. Clients ask for `v2@v1.0` instead of `v2.v1.0`, which Go cannot parse in an
+/// answer.
 pub const V2_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash, by which
-/// clients cache. Takes `(group, version, hash of the document)`.
+/// `/openapi/v3`: one entry per group version with the relative URL of its document and the document's hash,
+/// by which clients cache. Takes `(group, version, hash of the document)`.
 pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Value {
     let entries = documents.into_iter().map(|(group, version, hash)| {
         let path =

@@ -48,7 +48,8 @@ pub enum WatchEvent {
     Modified(Arc<Object>),
     /// The last state, with the resource version of the deletion.
     Deleted(Arc<Object>),
-    /// Everything up to this version has been delivered; `initial_events_end` marks the end of the present state.
+    /// Everything up to this version has been delivered; `initial_events_end` marks the end of the present
+    /// state.
     Bookmark {
         resource_version: u64,
         initial_events_end: bool,

@@ -1,7 +1,8 @@
-//! Applying patches to a JSON tree: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge.
+//! Applying patches to a JSON tree: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes'
+//! strategic merge.
 //!
-//! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a copy.
-//! Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
+//! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a
+//! copy. Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
 
 mod json;
 mod strategic;
@@ -58,8 +59,8 @@ impl From<PatchError> for ApiError {
     }
 }
 
-/// Applies a patch of any kind to an object whose schema begins at `root`. Where that is no built-in type (custom
-/// resources) strategic merge is unsupported, as upstream.
+/// Applies a patch of any kind to an object whose schema begins at `root`. Where that is no built-in type
+/// (custom resources) strategic merge is unsupported, as upstream.
 pub fn apply<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
     match (patch.kind, root.into()) {
         (PatchKind::Json, _) => json_patch(tree, &patch.body),

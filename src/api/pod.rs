@@ -85,8 +85,8 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
             .is_some_and(|since| time::plus_seconds(since, i64::from(min_ready_seconds)) <= now)
 }
 
-/// Puts a condition in place of the one of its type. The transition time stays if the status does. Tells whether
-/// anything but times changed.
+/// Puts a condition in place of the one of its type. The transition time stays if the status does. Tells
+/// whether anything but times changed.
 pub fn set_condition(conditions: &mut Vec<PodCondition>, mut new: PodCondition, now: Timestamp) -> bool {
     let transition: Time = time::seconds(now);
     let Some(old) = conditions.iter_mut().find(|old| old.type_ == new.type_) else {

@@ -1,8 +1,10 @@
-//! Kubernetes' protobuf: the `k8s\0` envelope and its messages, transcoded from and to the JSON tree by the schema table.
+//! Kubernetes' protobuf: the `k8s\0` envelope and its messages, transcoded from and to the JSON tree by the
+//! schema table.
 //!
-//! kubectl and every Go client send protobuf bodies, so decoding is as common as JSON. The result is the tree that
-//! decoding to the Go type and encoding that to JSON would give: Go always sends plain (non-pointer) fields, so their
-//! zero values count as absent where JSON omits them. Field 1 of the envelope is the type, field 2 the message.
+//! kubectl and every Go client send protobuf bodies, so decoding is as common as JSON. The result is the tree
+//! that decoding to the Go type and encoding that to JSON would give: Go always sends plain (non-pointer)
+//! fields, so their zero values count as absent where JSON omits them. Field 1 of the envelope is the type,
+//! field 2 the message.
 
 mod decode;
 mod encode;

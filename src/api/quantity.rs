@@ -1,9 +1,10 @@
-//! Resource quantities: parsing, canonical form, arithmetic and comparison, as `resource.Quantity` of apimachinery.
+//! Resource quantities: parsing, canonical form, arithmetic and comparison, as `resource.Quantity` of
+//! apimachinery.
 //!
-//! A quantity is a decimal number with a suffix: binary (`Ki` … `Ei`), decimal (`n u m k M G T P E`) or an exponent
-//! (`e3`, `E3`). It is held as a count of nano units in 128 bits, which covers upstream's range (2^63 − 1 with nine
-//! decimal places) exactly, together with the format its text had, because the canonical text keeps the format.
-//! Finer fractions round up and larger values are capped, as upstream does.
+//! A quantity is a decimal number with a suffix: binary (`Ki` … `Ei`), decimal (`n u m k M G T P E`) or an
+//! exponent (`e3`, `E3`). It is held as a count of nano units in 128 bits, which covers upstream's range
+//! (2^63 − 1 with nine decimal places) exactly, together with the format its text had, because the canonical
+//! text keeps the format. Finer fractions round up and larger values are capped, as upstream does.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -197,7 +198,8 @@ fn is_suffix_text(suffix: &str) -> bool {
 /// Digits times scale in nano units: capped above, rounded up below.
 fn to_nano(whole: &str, fraction: &str, scale: &Scale) -> i128 {
     let fraction = fraction.trim_end_matches('0');
-    // Digits as one integer with `shift` powers of ten to multiply (or divide) by; 10^-9 units are the unit here.
+    // Digits as one integer with `shift` powers of ten to multiply (or divide) by; 10^-9 units are the unit
+    // here.
     let (mut shift, factor) = match scale {
         Scale::Ten(exponent) => (exponent.saturating_add(9), 1),
         Scale::Two(exponent) => (9, 1_i128 << exponent),
@@ -237,7 +239,8 @@ fn to_nano(whole: &str, fraction: &str, scale: &Scale) -> i128 {
     value.min(LIMIT)
 }
 
-/// `digits * factor / 10^-shift`, rounded up. Many digits lose their last ones first so that nothing overflows.
+/// `digits * factor / 10^-shift`, rounded up. Many digits lose their last ones first so that nothing
+/// overflows.
 fn divide_binary(mut digits: i128, factor: i128, mut shift: i32) -> i128 {
     let mut inexact = false;
     while digits.checked_mul(factor).is_none() && shift < 0 {
@@ -255,8 +258,8 @@ fn divide_binary(mut digits: i128, factor: i128, mut shift: i32) -> i128 {
 }
 
 impl fmt::Display for Quantity {
-    /// The canonical form: no fraction, the largest suffix that keeps the value whole; binary suffixes only for whole
-    /// values of at least 1024.
+    /// The canonical form: no fraction, the largest suffix that keeps the value whole; binary suffixes only
+    /// for whole values of at least 1024.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.nano == 0 {
             return f.write_str("0");

@@ -1,8 +1,10 @@
-//! What a pod asks for: requests and limits summed over its containers, as scheduler, kubelet and quota count them.
+//! What a pod asks for: requests and limits summed over its containers, as scheduler, kubelet and quota count
+//! them.
 //!
-//! The rule (KEP-753 and KEP-2837): containers and restartable init containers run side by side and add up; an ordinary
-//! init container runs next to the restartable ones before it, so the most demanding moment counts; pod-level resources
-//! replace the sum for the resources they name; `overhead` is added. CPU is counted in thousandths, all else in units.
+//! The rule (KEP-753 and KEP-2837): containers and restartable init containers run side by side and add up;
+//! an ordinary init container runs next to the restartable ones before it, so the most demanding moment
+//! counts; pod-level resources replace the sum for the resources they name; `overhead` is added. CPU is
+//! counted in thousandths, all else in units.
 
 use std::collections::BTreeMap;
 
@@ -36,15 +38,16 @@ pub fn pod_requests(spec: &PodSpec) -> Amounts {
     })
 }
 
-/// What the pod may use at most. A container without a limit of a resource makes the sum meaningless as a bound; like
-/// upstream, the sum counts those that have one.
+/// What the pod may use at most. A container without a limit of a resource makes the sum meaningless as a
+/// bound; like upstream, the sum counts those that have one.
 pub fn pod_limits(spec: &PodSpec) -> Amounts {
     summed(spec, |resources| resources.limits.as_ref(), &|container| {
         amounts(container.resources.as_ref().and_then(|resources| resources.limits.as_ref()))
     })
 }
 
-/// What a pod holds on its node: during an in-place resize the larger of what it asks for and what it was given.
+/// What a pod holds on its node: during an in-place resize the larger of what it asks for and what it was
+/// given.
 pub fn held_requests(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::new() };
     let Some(status) = &pod.status else { return pod_requests(spec) };

@@ -1,8 +1,9 @@
 //! The schema of every built-in type: fields, types, merge keys, list types, defaults.
 //!
-//! One table, made from facts of the release (`gen/`), drives decoding checks, defaulting, strategic merge, protobuf and
-//! OpenAPI, so a kind needs no code of its own for any of them. What the write path needs of a schema is one trait,
-//! [`Schema`]: the table implements it for built-in kinds, a definition's own schema for custom resources.
+//! One table, made from facts of the release (`gen/`), drives decoding checks, defaulting, strategic merge,
+//! protobuf and OpenAPI, so a kind needs no code of its own for any of them. What the write path needs of a
+//! schema is one trait, [`Schema`]: the table implements it for built-in kinds, a definition's own schema for
+//! custom resources.
 
 mod check;
 mod complete;

@@ -80,8 +80,8 @@ impl LabelSelector {
         LabelSelector { requirements: labels.iter().map(equals).collect(), nothing: false }
     }
 
-    /// From an object's `LabelSelector`: absent selects nothing, empty selects everything. An operator the API does
-    /// not know selects nothing (validation keeps such selectors out).
+    /// From an object's `LabelSelector`: absent selects nothing, empty selects everything. An operator the
+    /// API does not know selects nothing (validation keeps such selectors out).
     pub fn from_meta(selector: Option<&meta::LabelSelector>) -> Self {
         let Some(selector) = selector else { return Self::nothing() };
         let mut result = selector.match_labels.as_ref().map(Self::from_map).unwrap_or_default();

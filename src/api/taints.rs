@@ -14,7 +14,8 @@ pub const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
 pub const PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
 pub const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
 
-/// Whether a toleration bears a taint. An empty key with `Exists` bears all keys, an empty effect all effects.
+/// Whether a toleration bears a taint. An empty key with `Exists` bears all keys, an empty effect all
+/// effects.
 pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let effect = toleration.effect.as_deref().unwrap_or("");
     let key = toleration.key.as_deref().unwrap_or("");

@@ -1,8 +1,9 @@
 //! The `pod-template-hash`: tells apart the replica sets of one deployment.
 //!
-//! FNV-1a of 32 bits, printed in decimal and mapped to letters that spell no words, as upstream does. Upstream hashes a dump
-//! of its Go structures, which nobody can depend on; we hash the template's JSON. An existing replica set is recognised by
-//! its template, never by its hash, so both kinds can live in one cluster.
+//! FNV-1a of 32 bits, printed in decimal and mapped to letters that spell no words, as upstream does.
+//! Upstream hashes a dump of its Go structures, which nobody can depend on; we hash the template's JSON. An
+//! existing replica set is recognised by its template, never by its hash, so both kinds can live in one
+//! cluster.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 

@@ -34,8 +34,8 @@ pub fn plus_seconds(time: Timestamp, seconds: i64) -> Timestamp {
     moved.unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
-/// An age as kubectl prints it: two units where the first is small (`3m12s`, `5h7m`, `2d4h`), else one. Clocks may
-/// differ by a second; beyond that a negative age is `<invalid>`.
+/// An age as kubectl prints it: two units where the first is small (`3m12s`, `5h7m`, `2d4h`), else one.
+/// Clocks may differ by a second; beyond that a negative age is `<invalid>`.
 pub fn human_duration(age: SignedDuration) -> String {
     let seconds = age.as_secs();
     let two = |first: i64, unit: &str, second: i64, part: &str| match second {

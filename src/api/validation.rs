@@ -1,8 +1,8 @@
 //! What a valid object looks like, as far as every kind shares it: names, labels, annotations, metadata.
 //!
-//! The rules and messages are those of `k8s.io/apimachinery` (`pkg/util/validation`, `pkg/api/validation`): clients and
-//! people match on them. Checks return faults; nothing here fails or panics on any input. What one kind demands of its
-//! own fields is the API server's strategy for it.
+//! The rules and messages are those of `k8s.io/apimachinery` (`pkg/util/validation`, `pkg/api/validation`):
+//! clients and people match on them. Checks return faults; nothing here fails or panics on any input. What
+//! one kind demands of its own fields is the API server's strategy for it.
 
 mod conditions;
 mod faults;

@@ -1,7 +1,8 @@
 //! Admission: what else a request must satisfy, and what is filled in for it.
 //!
-//! The plugins are upstream's, in upstream's order, one file each; each looks at few kinds and leaves all others alone.
-//! Absent so far: webhooks, policies, quota, limit ranges, pod security (they come with their kinds).
+//! The plugins are upstream's, in upstream's order, one file each; each looks at few kinds and leaves all
+//! others alone. Absent so far: webhooks, policies, quota, limit ranges, pod security (they come with their
+//! kinds).
 
 mod certificates;
 mod default_tolerations;

@@ -1,8 +1,9 @@
 //! Authentication: who makes a request.
 //!
-//! Three kinds of credentials: a client certificate (verified by the TLS layer against the client CA), a service account
-//! token signed by this cluster, and tokens that are good for asking for a new node's certificate only: the agents' one, and
-//! bootstrap tokens, which end. No header means anonymous, for whom authorization then decides. A refusal never says why: the reason goes to the log.
+//! Three kinds of credentials: a client certificate (verified by the TLS layer against the client CA), a
+//! service account token signed by this cluster, and tokens that are good for asking for a new node's
+//! certificate only: the agents' one, and bootstrap tokens, which end. No header means anonymous, for whom
+//! authorization then decides. A refusal never says why: the reason goes to the log.
 
 mod bootstrap;
 mod certificate;
@@ -63,7 +64,8 @@ impl Authenticator {
         })
     }
 
-    /// Whose a verified client certificate is (DER, leaf first); read once per connection, its dates are for every request.
+    /// Whose a verified client certificate is (DER, leaf first); read once per connection, its dates are for
+    /// every request.
     pub fn certificate(
         &self,
         chain: &[rustls_pki_types::CertificateDer<'_>],
@@ -71,7 +73,8 @@ impl Authenticator {
         Certificate::of(chain).ok_or_else(ApiError::unauthorized)
     }
 
-    /// The identity behind the value of an `Authorization` header. Schemes other than `Bearer` are no credentials here.
+    /// The identity behind the value of an `Authorization` header. Schemes other than `Bearer` are no
+    /// credentials here.
     pub fn authorization(&self, header: &str) -> Result<Identity, ApiError> {
         let Some((scheme, token)) = header.trim().split_once(' ') else { return Ok(Identity::anonymous()) };
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -144,7 +147,8 @@ impl Authenticator {
     }
 }
 
-/// The secret of a token in the form `K10<hash of the CA>::server:<secret>`; other tokens are secret as a whole.
+/// The secret of a token in the form `K10<hash of the CA>::server:<secret>`; other tokens are secret as a
+/// whole.
 fn secret_part(token: &str) -> &str {
     match token.split_once("::") {
         Some((pin, rest)) if pin.starts_with("K10") => {

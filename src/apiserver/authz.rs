@@ -1,7 +1,7 @@
 //! Authorization: what a user may do.
 //!
-//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is RBAC, read from
-//! an index over the cached roles and bindings that is rebuilt when one of them changes.
+//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is
+//! RBAC, read from an index over the cached roles and bindings that is rebuilt when one of them changes.
 
 pub mod bootstrap;
 pub mod cover;
@@ -27,7 +27,8 @@ use crate::cache::Caches;
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     pub user: &'a Identity,
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or a lower-case HTTP method for paths.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or a lower-case
+    /// HTTP method for paths.
     pub verb: &'a str,
     pub group: &'a str,
     pub version: &'a str,

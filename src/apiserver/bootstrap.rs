@@ -1,4 +1,5 @@
-//! What every cluster has: system namespaces, the `kubernetes` service with its endpoints, the bootstrap policy.
+//! What every cluster has: system namespaces, the `kubernetes` service with its endpoints, the bootstrap
+//! policy.
 //!
 //! Runs at every start; what is there is left alone, but the endpoints follow the advertised address.
 
@@ -52,7 +53,8 @@ pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
     service
 }
 
-/// Brings the endpoints of the `kubernetes` service to the address that is advertised now, whenever that changes.
+/// Brings the endpoints of the `kubernetes` service to the address that is advertised now, whenever that
+/// changes.
 pub(crate) async fn follow_address(server: Arc<ApiServer>) {
     let api = server.as_user(identity());
     let mut address = server.registry.config.advertise_address.clone();

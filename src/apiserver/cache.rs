@@ -1,8 +1,9 @@
 //! The watch cache: every current object, by kind, fed by the store before a write is acknowledged.
 //!
-//! A kind's cache holds the present objects and a bounded ring of changes. A watcher is a cursor into a ring, never a
-//! queue of its own: it costs nothing while it is idle, and one that falls behind the ring is cut off. Reads never touch
-//! the disk; only lists at an older revision go to the store, which has them in memory.
+//! A kind's cache holds the present objects and a bounded ring of changes. A watcher is a cursor into a ring,
+//! never a queue of its own: it costs nothing while it is idle, and one that falls behind the ring is cut
+//! off. Reads never touch the disk; only lists at an older revision go to the store, which has them in
+//! memory.
 
 mod entry;
 mod fields;
@@ -56,9 +57,10 @@ pub(crate) struct Progress {
     changed: Notify,
 }
 
-/// Wakes watchers from a task of the runtime rather than from the store's thread: that thread has writes to get on with,
-/// and one wake-up then stands for all changes of a group commit. A topic with very many watchers rests after each wake-up
-/// (`topic::rest`), so that under a stream of changes a wake-up stands for several of them.
+/// Wakes watchers from a task of the runtime rather than from the store's thread: that thread has writes to
+/// get on with, and one wake-up then stands for all changes of a group commit. A topic with very many
+/// watchers rests after each wake-up (`topic::rest`), so that under a stream of changes a wake-up stands for
+/// several of them.
 #[derive(Default)]
 pub(crate) struct Announcer {
     topics: Mutex<Vec<Arc<Topic>>>,
@@ -135,8 +137,8 @@ impl Caches {
         })
     }
 
-    /// The cache of a row's storage path, made on first use; none if the row's objects are not stored. Kinds are
-    /// registered before [`Caches::fill`].
+    /// The cache of a row's storage path, made on first use; none if the row's objects are not stored. Kinds
+    /// are registered before [`Caches::fill`].
     pub(crate) fn register(&self, row: &KindRow, strategy: Arc<dyn Strategy>) -> Option<Arc<KindCache>> {
         let path = row.storage.as_deref()?;
         let made = self.make(row, strategy)?;
@@ -149,8 +151,8 @@ impl Caches {
         Some(Arc::new(KindCache::new(row, row.storage_prefix(None)?, selectable, progress, announcer)))
     }
 
-    /// The cache of a kind that comes while the server runs, if it is not there already (a kind's versions share it): its
-    /// objects are read from the store, and what is written meanwhile is taken in after them.
+    /// The cache of a kind that comes while the server runs, if it is not there already (a kind's versions
+    /// share it): its objects are read from the store, and what is written meanwhile is taken in after them.
     pub(crate) fn add(
         &self,
         row: &KindRow,
@@ -289,8 +291,8 @@ impl Caches {
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Revision of the newest change of any object of a kind: cheap to compare, for those who derive something from
-    /// all of them.
+    /// Revision of the newest change of any object of a kind: cheap to compare, for those who derive
+    /// something from all of them.
     pub fn last_change(&self, row: &KindRow) -> u64 {
         self.kind(row).map_or(0, |kind| kind.last_change())
     }

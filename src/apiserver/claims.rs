@@ -1,11 +1,11 @@
-//! What a write claims beside its own object: records that must be absent or unchanged, and records that are put and
-//! deleted with it, in one transaction of the store.
+//! What a write claims beside its own object: records that must be absent or unchanged, and records that are
+//! put and deleted with it, in one transaction of the store.
 //!
-//! What must be unique across objects (cluster IPs, node ports, nodes' ranges of pod addresses) or is counted across them
-//! is decided here and nowhere else: the compares of the transaction hold for every API server that writes to the store,
-//! and a crash leaves either the object with all its records or nothing. A strategy looks at the records that are
-//! there ([`Records`]) and says what its write claims ([`Claims`]); the registry carries it out, and asks again if
-//! somebody else was faster.
+//! What must be unique across objects (cluster IPs, node ports, nodes' ranges of pod addresses) or is counted
+//! across them is decided here and nowhere else: the compares of the transaction hold for every API server
+//! that writes to the store, and a crash leaves either the object with all its records or nothing. A strategy
+//! looks at the records that are there ([`Records`]) and says what its write claims ([`Claims`]); the
+//! registry carries it out, and asks again if somebody else was faster.
 //!
 //! Records that are objects themselves (`IPAddress`) lie where their kind's objects lie. All others lie below
 //! [`CLAIMS`], one key for each thing that is claimed, so that claims of different things never meet.
@@ -27,8 +27,8 @@ pub struct Record {
     pub revision: u64,
 }
 
-/// The records that claims are decided on, as far as they are known here, without waiting. What is read here may be out
-/// of date; the transaction is not.
+/// The records that claims are decided on, as far as they are known here, without waiting. What is read here
+/// may be out of date; the transaction is not.
 pub trait Records: Sync {
     fn get(&self, key: &str) -> Option<Record>;
 

@@ -12,13 +12,15 @@ use crate::Limits;
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
 pub struct Config {
-    /// CIDR that cluster IPs of services are taken from at first, such as `10.43.0.0/16`: the ServiceCIDR `kubernetes`.
+    /// CIDR that cluster IPs of services are taken from at first, such as `10.43.0.0/16`: the ServiceCIDR
+    /// `kubernetes`.
     pub service_cidr: String,
     /// Ports that services of type NodePort and LoadBalancer get on every node; 30000 to 32767 as a rule.
     pub node_ports: RangeInclusive<u16>,
     /// DNS domain of the cluster, such as `cluster.local`.
     pub cluster_domain: String,
-    /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service, which follows it.
+    /// Address and port under which pods reach this server: the endpoint of the `kubernetes` service, which
+    /// follows it.
     pub advertise_address: watch::Receiver<IpAddr>,
     pub advertise_port: u16,
     pub service_account_keys: ServiceAccountKeys,
@@ -29,8 +31,8 @@ pub struct Config {
     pub ca_pem: String,
     /// Bearer token that lets a machine ask for a node's certificate; it may change.
     pub join_token: Option<watch::Receiver<String>>,
-    /// Whether requests without credentials are authorized as `system:anonymous`. If not, they get the health endpoints and
-    /// `/cacerts`, which need no authorization, and 401 for everything else.
+    /// Whether requests without credentials are authorized as `system:anonymous`. If not, they get the health
+    /// endpoints and `/cacerts`, which need no authorization, and 401 for everything else.
     pub anonymous_auth: bool,
     /// The way to nodes' kubelets, for logs and the node proxy.
     pub node_dialer: Arc<dyn NodeDialer>,
@@ -49,8 +51,8 @@ pub struct ServiceAccountKeys {
     pub private_key_pem: String,
     /// Further keys whose tokens are accepted, as SubjectPublicKeyInfo PEM.
     pub public_keys_pem: Vec<String>,
-    /// Tokens that pods mount are good for a year, though they say an hour: for clients that read them only once
-    /// (`--service-account-extend-token-expiration`).
+    /// Tokens that pods mount are good for a year, though they say an hour: for clients that read them only
+    /// once (`--service-account-extend-token-expiration`).
     pub extend_expiration: bool,
 }
 

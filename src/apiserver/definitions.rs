@@ -1,10 +1,11 @@
 //! Custom resources: definitions become kinds that are served.
 //!
-//! One loop, driven by changes of definitions, brings what is served to what is defined: names are accepted or refused,
-//! the kind is put into the set of resources, and only then does the definition say `Established`, so whoever waits for
-//! that finds it served. A definition that is deleted takes its instances with it first (finalizer
-//! `customresourcecleanup.apiextensions.k8s.io`); its kind goes when the definition is gone. Definitions that were
-//! established before are served before the port opens, so a restart does not show.
+//! One loop, driven by changes of definitions, brings what is served to what is defined: names are accepted
+//! or refused, the kind is put into the set of resources, and only then does the definition say
+//! `Established`, so whoever waits for that finds it served. A definition that is deleted takes its instances
+//! with it first (finalizer `customresourcecleanup.apiextensions.k8s.io`); its kind goes when the definition
+//! is gone. Definitions that were established before are served before the port opens, so a restart does not
+//! show.
 
 pub(crate) mod approval;
 pub(crate) mod conditions;
@@ -146,8 +147,8 @@ impl Definitions {
         Ok(())
     }
 
-    /// A definition's names, and whether it is to be served. What is served goes on being served, under the names that it
-    /// has; all others need all the names that they ask for, whatever their status says.
+    /// A definition's names, and whether it is to be served. What is served goes on being served, under the
+    /// names that it has; all others need all the names that they ask for, whatever their status says.
     fn judge(&self, definition: &Value) -> (Named, bool) {
         let had = self.names_served(definition);
         let named = self.name(definition, had.as_ref().unwrap_or(&Value::Null));
@@ -315,8 +316,8 @@ impl Definitions {
         }
     }
 
-    /// Instances with finalizers of others stay for a while: the definition is looked at again when one of them has
-    /// changed. None if there are none.
+    /// Instances with finalizers of others stay for a while: the definition is looked at again when one of
+    /// them has changed. None if there are none.
     fn wait_for_instances(&self, name: &str, row: &KindRow) -> Option<Option<Duration>> {
         let resources = self.registry.resources.load();
         let cache = resources.of_row(row).ok().and_then(|resource| resource.cache().ok().cloned())?;

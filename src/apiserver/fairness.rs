@@ -1,8 +1,8 @@
 //! Turns: how many requests are carried out at a time, and whose are next when there are more.
 //!
-//! Requests that read and requests that write have seats of their own. A request takes a seat, or several if its body is
-//! large, and has it until its answer is read. Administrators (`system:masters`) never wait. Requests without an end (watches, logs)
-//! take no seat; their number has a bound for each user.
+//! Requests that read and requests that write have seats of their own. A request takes a seat, or several if
+//! its body is large, and has it until its answer is read. Administrators (`system:masters`) never wait.
+//! Requests without an end (watches, logs) take no seat; their number has a bound for each user.
 //!
 //! [`seats`] decides and knows nothing of time or tasks; [`levels`] says who belongs where.
 

@@ -1,11 +1,12 @@
 //! Heavy requests: off the threads that everything else runs on, few at a time, users in turn.
 //!
-//! A body of megabytes takes tens of milliseconds to decode, check and encode. On the reactor's threads, of which a small
-//! machine has two, heartbeats would wait behind it. So work on more than [`HEAVY`] bytes is polled in a place where
-//! blocking is allowed, and between two polls somebody else may be first. What is small pays a comparison.
+//! A body of megabytes takes tens of milliseconds to decode, check and encode. On the reactor's threads, of
+//! which a small machine has two, heartbeats would wait behind it. So work on more than [`HEAVY`] bytes is
+//! polled in a place where blocking is allowed, and between two polls somebody else may be first. What is
+//! small pays a comparison.
 //!
-//! Nothing here waits for such work when the process ends: the runtime is shut down with a time-out, and the budgets of
-//! `api::bounds` and [`crate::authz::cover`] end it within a second or so in any case.
+//! Nothing here waits for such work when the process ends: the runtime is shut down with a time-out, and the
+//! budgets of `api::bounds` and [`crate::authz::cover`] end it within a second or so in any case.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -132,8 +133,9 @@ impl Turns {
         Turns { places: Arc::new(Semaphore::new(places)), users: Mutex::default(), shares: Mutex::default() }
     }
 
-    /// Carries out work on so many bytes. The caller pins it, because an async function holds what it is given once more
-    /// beside what it awaits: taken by value, the work of every request would take twice its room.
+    /// Carries out work on so many bytes. The caller pins it, because an async function holds what it is
+    /// given once more beside what it awaits: taken by value, the work of every request would take twice its
+    /// room.
     pub(crate) async fn run<F: Future + Unpin>(&self, user: &str, bytes: usize, mut work: F) -> F::Output {
         if bytes < HEAVY || WORKING.get() {
             return work.await;

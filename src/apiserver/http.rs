@@ -1,8 +1,8 @@
 //! HTTPS: from a connection to a handler and back.
 //!
-//! One `match` on the path's first segment is the routing table of what is no resource; everything below `/api` and
-//! `/apis` is parsed into a [`route::Target`] and served from the table of kinds. A panic in a handler is a 500 for that
-//! request; nothing else notices.
+//! One `match` on the path's first segment is the routing table of what is no resource; everything below
+//! `/api` and `/apis` is parsed into a [`route::Target`] and served from the table of kinds. A panic in a
+//! handler is a 500 for that request; nothing else notices.
 
 mod answer;
 mod body;
@@ -106,7 +106,8 @@ async fn dispatch(
     let path = parts.uri.path();
     let trimmed = path.trim_matches('/');
     let first = trimmed.split('/').next().unwrap_or("");
-    // Anonymous by nature: a joining machine needs the CA before it can trust anything, probes have no credentials.
+    // Anonymous by nature: a joining machine needs the CA before it can trust anything, probes have no
+    // credentials.
     match first {
         "cacerts" if trimmed == first => return Ok(answer::text(200, server.registry.config.ca_pem.clone())),
         "healthz" | "livez" | "readyz" => {

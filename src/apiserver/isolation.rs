@@ -1,9 +1,11 @@
-//! Who may do what, all of it: two nodes, three tenants, and every kind of caller there is ask for every verb on every
-//! resource and subresource that is served, over HTTP, and the answers are compared with upstream's policy.
+//! Who may do what, all of it: two nodes, three tenants, and every kind of caller there is ask for every verb
+//! on every resource and subresource that is served, over HTTP, and the answers are compared with upstream's
+//! policy.
 //!
-//! The policy is written down (`policy.txt`), not computed: what the server works out from its own manifests is what is on
-//! trial. A kind that is added without a line there belongs to the administrator alone, and the suite says so if not.
-//! Requests are rehearsals (`dryRun`) on objects that exist, so that one answer does not depend on another.
+//! The policy is written down (`policy.txt`), not computed: what the server works out from its own manifests
+//! is what is on trial. A kind that is added without a line there belongs to the administrator alone, and the
+//! suite says so if not. Requests are rehearsals (`dryRun`) on objects that exist, so that one answer does
+//! not depend on another.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,10 @@
-//! The API server: authentication, authorization, admission, registry, watch cache, discovery, tables, over HTTPS and
-//! in process.
+//! The API server: authentication, authorization, admission, registry, watch cache, discovery, tables, over
+//! HTTPS and in process.
 //!
-//! [`ApiServer::start`] fills the watch cache from the store and creates what every cluster has; from then on the
-//! server acts for any identity in process ([`client::ApiFor`]) and, with [`ApiServer::serve`], over TLS. One generic
-//! path serves every row of [`api::kinds`]; what is special about a kind is its [`strategy::Strategy`].
+//! [`ApiServer::start`] fills the watch cache from the store and creates what every cluster has; from then on
+//! the server acts for any identity in process ([`client::ApiFor`]) and, with [`ApiServer::serve`], over TLS.
+//! One generic path serves every row of [`api::kinds`]; what is special about a kind is its
+//! [`strategy::Strategy`].
 
 pub mod admission;
 pub mod authn;

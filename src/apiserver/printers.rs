@@ -1,6 +1,7 @@
 //! Cells of server-side tables: upstream's columns, one file per family of kinds.
 //!
-//! Everything works on the JSON tree, absent fields and all: an object made by another version of a type still prints.
+//! Everything works on the JSON tree, absent fields and all: an object made by another version of a type
+//! still prints.
 
 pub mod apps;
 pub mod certificates;

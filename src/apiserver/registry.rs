@@ -1,9 +1,10 @@
 //! The registry: one generic implementation of every verb for every kind.
 //!
-//! A call has been authorized when it gets here. Handlers and in-process components use the same functions; bodies are
-//! JSON trees, results are shared objects. Kinds differ by their [`Strategy`] only; the few subresources that are not
-//! parts of an object (binding, scale, token) have a file each. At the bottom are what a call is ([`call`]), what all verbs
-//! share ([`base`]) and the types of resources; verbs stand on them, and [`dispatch`] on the verbs.
+//! A call has been authorized when it gets here. Handlers and in-process components use the same functions;
+//! bodies are JSON trees, results are shared objects. Kinds differ by their [`Strategy`] only; the few
+//! subresources that are not parts of an object (binding, scale, token) have a file each. At the bottom are
+//! what a call is ([`call`]), what all verbs share ([`base`]) and the types of resources; verbs stand on
+//! them, and [`dispatch`] on the verbs.
 
 mod actions;
 mod base;

@@ -1,8 +1,8 @@
 //! Schemas of definitions, parsed once: for the definition's validation, then for what is served of it.
 //!
-//! What validation has parsed waits here until the loop that serves definitions takes it, within bounds: a definition
-//! that is refused after all, or only tried, leaves nothing for long. A definition whose schemas stay the same is not
-//! parsed again while they are served.
+//! What validation has parsed waits here until the loop that serves definitions takes it, within bounds: a
+//! definition that is refused after all, or only tried, leaves nothing for long. A definition whose schemas
+//! stay the same is not parsed again while they are served.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -19,7 +19,8 @@ const WAITING: usize = 64;
 /// The schemas of one definition, by version.
 pub(crate) struct Schemas {
     by_version: Vec<(String, Arc<Structural>)>,
-    /// What they cannot be accepted with. Those of a definition that is stored already are served all the same.
+    /// What they cannot be accepted with. Those of a definition that is stored already are served all the
+    /// same.
     pub(crate) faults: Faults,
     nodes: usize,
     key: Key,

@@ -21,8 +21,8 @@ use crate::{bootstrap, definitions, http};
 const SWEEP: Duration = Duration::from_secs(60);
 
 impl ApiServer {
-    /// Fills the caches and creates what every cluster has (system namespaces, the `kubernetes` service, bootstrap
-    /// roles). Tasks it needs run in `stage`.
+    /// Fills the caches and creates what every cluster has (system namespaces, the `kubernetes` service,
+    /// bootstrap roles). Tasks it needs run in `stage`.
     pub async fn start(
         config: Config,
         store: Arc<dyn Store>,
@@ -80,7 +80,8 @@ impl ApiServer {
         http::readiness(self)
     }
 
-    /// Serves HTTPS on the listener until the stage stops. HTTP/2 is offered if the configuration names no protocols.
+    /// Serves HTTPS on the listener until the stage stops. HTTP/2 is offered if the configuration names no
+    /// protocols.
     pub fn serve(
         self: &Arc<Self>,
         listener: tokio::net::TcpListener,

@@ -1,12 +1,13 @@
-//! What is special about a kind: defaults that depend on other fields, validation, what an update may change, graceful
-//! deletion, selectable fields and table columns. Everything has the behaviour of a plain kind as its default.
+//! What is special about a kind: defaults that depend on other fields, validation, what an update may change,
+//! graceful deletion, selectable fields and table columns. Everything has the behaviour of a plain kind as
+//! its default.
 //!
-//! A strategy works on the JSON tree; where typed checks are easier it decodes to the k8s-openapi type itself. It never
-//! blocks: it sees other objects through the caches only.
+//! A strategy works on the JSON tree; where typed checks are easier it decodes to the k8s-openapi type
+//! itself. It never blocks: it sees other objects through the caches only.
 //!
-//! This file is the bottom of the crate (with `claims`): printers, admission, caches and the registry stand on it, and it
-//! uses nothing of theirs. Built-in kinds have their strategies in `registry::strategies`; a custom resource's is made at run time,
-//! so nothing here is `'static`.
+//! This file is the bottom of the crate (with `claims`): printers, admission, caches and the registry stand
+//! on it, and it uses nothing of theirs. Built-in kinds have their strategies in `registry::strategies`; a
+//! custom resource's is made at run time, so nothing here is `'static`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -67,8 +68,8 @@ pub struct Column {
 pub type Cell = Value;
 
 pub trait Strategy: Send + Sync {
-    /// Defaults beyond the schema's static ones; runs on every decoded body (create, update, patched result) before
-    /// admission, also before `prepare_*`.
+    /// Defaults beyond the schema's static ones; runs on every decoded body (create, update, patched result)
+    /// before admission, also before `prepare_*`.
     fn default(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
 
     /// Sets what a client may not choose. The registry has already dropped `status` if the kind has a status
@@ -77,9 +78,9 @@ pub trait Strategy: Send + Sync {
         Ok(())
     }
 
-    /// Puts back what this kind of update may not change. The registry has already taken `status` from `old` for a
-    /// main-resource update and everything but `status` (and metadata's labels, annotations …) for a status update, of
-    /// kinds with that subresource.
+    /// Puts back what this kind of update may not change. The registry has already taken `status` from `old`
+    /// for a main-resource update and everything but `status` (and metadata's labels, annotations …) for a
+    /// status update, of kinds with that subresource.
     fn prepare_for_update(
         &self,
         _ctx: &RequestContext<'_>,
@@ -110,9 +111,10 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Chooses what must be unique and is left to the server (cluster IPs, node ports), writes it into the object, and
-    /// says what the write claims. Runs after admission and before validation, again whenever somebody else was faster.
-    /// `old` is none on create. A rehearsal (`ctx.dry_run`) claims nothing, whatever is said here.
+    /// Chooses what must be unique and is left to the server (cluster IPs, node ports), writes it into the
+    /// object, and says what the write claims. Runs after admission and before validation, again whenever
+    /// somebody else was faster. `old` is none on create. A rehearsal (`ctx.dry_run`) claims nothing,
+    /// whatever is said here.
     fn claim(
         &self,
         _ctx: &RequestContext<'_>,
@@ -128,13 +130,14 @@ pub trait Strategy: Send + Sync {
         Claims::default()
     }
 
-    /// Whether names follow DNS label, subdomain or other rules: faults of a name, empty if it is good. The `prefix`
-    /// form (generateName) may end in `-`.
+    /// Whether names follow DNS label, subdomain or other rules: faults of a name, empty if it is good. The
+    /// `prefix` form (generateName) may end in `-`.
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
         api::validation::name_is_dns_subdomain(name, prefix)
     }
 
-    /// Whether metadata.generation counts changes of anything but metadata and status. Kinds without it have none.
+    /// Whether metadata.generation counts changes of anything but metadata and status. Kinds without it have
+    /// none.
     fn has_generation(&self) -> bool {
         false
     }
@@ -159,8 +162,8 @@ pub trait Strategy: Send + Sync {
         true
     }
 
-    /// Seconds a deletion waits for the object's agent, such as a pod's kubelet, to let it go; `None` or 0: gone at
-    /// once. `options.grace_period_seconds` is the caller's wish.
+    /// Seconds a deletion waits for the object's agent, such as a pod's kubelet, to let it go; `None` or 0:
+    /// gone at once. `options.grace_period_seconds` is the caller's wish.
     fn grace_period(
         &self,
         _ctx: &RequestContext<'_>,
@@ -170,8 +173,8 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Whether what an object owns stays behind where nobody says what is to become of it: upstream's default policy of
-    /// garbage collection for kinds that are older than it.
+    /// Whether what an object owns stays behind where nobody says what is to become of it: upstream's default
+    /// policy of garbage collection for kinds that are older than it.
     fn orphans_by_default(&self) -> bool {
         false
     }
@@ -179,8 +182,8 @@ pub trait Strategy: Send + Sync {
     /// Changes an object that is marked for deletion needs, beside deletionTimestamp (a namespace's phase).
     fn mark_deleted(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
 
-    /// Whether an object marked for deletion must stay although it has no finalizers in metadata (a namespace with
-    /// `spec.finalizers`).
+    /// Whether an object marked for deletion must stay although it has no finalizers in metadata (a namespace
+    /// with `spec.finalizers`).
     fn holds_deletion(&self, _object: &Value) -> bool {
         false
     }
@@ -190,7 +193,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Field selector paths beyond `metadata.name` and `metadata.namespace`. Asked for once, when the kind is registered.
+    /// Field selector paths beyond `metadata.name` and `metadata.namespace`. Asked for once, when the kind is
+    /// registered.
     fn selectable_fields(&self) -> Vec<Str> {
         Vec::new()
     }
@@ -210,8 +214,8 @@ pub trait Strategy: Send + Sync {
         path
     }
 
-    /// Value of a selectable field; absent fields are empty. The tree holds nothing but what lies on the paths of the
-    /// selectable fields' sources.
+    /// Value of a selectable field; absent fields are empty. The tree holds nothing but what lies on the
+    /// paths of the selectable fields' sources.
     fn field_value<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
         let found = self.field_source(path).split('.').try_fold(object, |at, step| at.get(step));
         match found {

@@ -12,8 +12,8 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Gives a byte stream to the kubelet HTTP service of a node: over TLS to the address and port its status publishes,
-/// through memory for the server's own node, later through a tunnel for nodes behind NAT.
+/// Gives a byte stream to the kubelet HTTP service of a node: over TLS to the address and port its status
+/// publishes, through memory for the server's own node, later through a tunnel for nodes behind NAT.
 pub trait NodeDialer: Send + Sync {
     fn dial<'a>(&'a self, node: &'a Node) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>>;
 }

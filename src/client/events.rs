@@ -1,9 +1,10 @@
 //! Events: what components tell users about objects (`kubectl describe`, `kubectl get events`).
 //!
-//! A [`Recorder`] puts events in a bounded queue; one task per recorder correlates them as client-go does (repeats become
-//! a higher count of one event, many similar ones are combined, floods about one object are cut) and writes them. Writing
-//! is paced so that a burst of scheduling does not double the load of the store. Events are best effort: they are retried
-//! while the server is unreachable, and dropped when it refuses them.
+//! A [`Recorder`] puts events in a bounded queue; one task per recorder correlates them as client-go does
+//! (repeats become a higher count of one event, many similar ones are combined, floods about one object are
+//! cut) and writes them. Writing is paced so that a burst of scheduling does not double the load of the
+//! store. Events are best effort: they are retried while the server is unreachable, and dropped when it
+//! refuses them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,8 @@ const BURST: f64 = 600.0;
 const TRIES: u32 = 6;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 
-/// Records events in the name of one component. Clones share the queue. Recording never blocks and never fails the
-/// caller: what does not fit the bounded queue is dropped and counted in the log.
+/// Records events in the name of one component. Clones share the queue. Recording never blocks and never
+/// fails the caller: what does not fit the bounded queue is dropped and counted in the log.
 #[derive(Clone)]
 pub struct Recorder {
     source: Arc<EventSource>,
@@ -55,8 +56,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder whose events carry `source.component` and `reportingComponent` `component`, and `host` if it runs
-    /// on a node. Sends from a task of `stage`.
+    /// A recorder whose events carry `source.component` and `reportingComponent` `component`, and `host` if
+    /// it runs on a node. Sends from a task of `stage`.
     pub fn new(api: Arc<dyn ObjectApi>, stage: &Stage, component: &str, host: Option<&str>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let name = format!("events of {component}");
@@ -124,7 +125,8 @@ impl Recorder {
     }
 }
 
-/// `object.hexadecimal-nanoseconds`; names that cannot be part of an object's name (`system:node`) leave only the number.
+/// `object.hexadecimal-nanoseconds`; names that cannot be part of an object's name (`system:node`) leave only
+/// the number.
 fn event_name(object: &str, now: Timestamp) -> String {
     let fits = object.len() <= 230
         && object.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())

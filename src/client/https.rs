@@ -1,9 +1,10 @@
-//! The HTTPS client: [`ObjectApi`](crate::ObjectApi) across the network, and raw requests for kubectl, logs and proxies.
+//! The HTTPS client: [`ObjectApi`](crate::ObjectApi) across the network, and raw requests for kubectl, logs
+//! and proxies.
 //!
-//! HTTP/2 with multiplexing where the server offers it (ALPN), HTTP/1.1 else. Calls and long-lived streams travel on
-//! separate connections ("lanes"), so that many watches can never exhaust the stream limit that calls need. HTTP/2 pings
-//! notice a server that vanished without a word. The client certificate can be replaced while running: connections made
-//! from then on use it, streams that are open end by themselves.
+//! HTTP/2 with multiplexing where the server offers it (ALPN), HTTP/1.1 else. Calls and long-lived streams
+//! travel on separate connections ("lanes"), so that many watches can never exhaust the stream limit that
+//! calls need. HTTP/2 pings notice a server that vanished without a word. The client certificate can be
+//! replaced while running: connections made from then on use it, streams that are open end by themselves.
 //!
 //! Absent: HTTP proxies, exec credential plugins.
 
@@ -138,8 +139,8 @@ impl HttpsApi {
         Ok(HttpsApi { inner: Arc::new(inner) })
     }
 
-    /// The same server through the same connections, with further headers such as `Impersonate-User`. One of a name
-    /// that is sent already takes its place.
+    /// The same server through the same connections, with further headers such as `Impersonate-User`. One of
+    /// a name that is sent already takes its place.
     pub fn with_headers(&self, headers: &[(String, String)]) -> Result<Self, ConfigError> {
         let more = parsed_headers(headers)?;
         let mut all = self.inner.headers.clone();

@@ -1,12 +1,13 @@
 //! Informers: a local, always current copy of a kind's objects, and a call on every change.
 //!
-//! One list, then a watch from the list's version; after `Expired` a new list whose difference to the copy is delivered
-//! as changes, so no deletion is ever missed. In process the copy shares its objects with the watch cache. Handlers run on the
-//! informer's task and must only note what to look at (add a key to a queue). There is no periodic resync: controllers
-//! are level-triggered and retry what fails.
+//! One list, then a watch from the list's version; after `Expired` a new list whose difference to the copy is
+//! delivered as changes, so no deletion is ever missed. In process the copy shares its objects with the watch
+//! cache. Handlers run on the informer's task and must only note what to look at (add a key to a queue).
+//! There is no periodic resync: controllers are level-triggered and retry what fails.
 //!
-//! An informer runs as long as somebody holds it: a handle, a [`Subscription`], or a handler that was registered for
-//! good. With the last of them it stops and lets go of its copy, so kinds that come and go leave nothing behind.
+//! An informer runs as long as somebody holds it: a handle, a [`Subscription`], or a handler that was
+//! registered for good. With the last of them it stops and lets go of its copy, so kinds that come and go
+//! leave nothing behind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -222,8 +223,8 @@ impl<K> Informer<K> {
         }
     }
 
-    /// Calls `handler` for every change from now on, after one call per object that is already there. The informer runs
-    /// as long as its stage from then on; [`Informer::subscribe`] is for those who stop before.
+    /// Calls `handler` for every change from now on, after one call per object that is already there. The
+    /// informer runs as long as its stage from then on; [`Informer::subscribe`] is for those who stop before.
     pub fn on_object_change(&self, handler: impl Fn(&Change<Object>) + Send + 'static) {
         self.register(handler);
         self.raw.handlers.lock().kept = Some(self.hold.clone());

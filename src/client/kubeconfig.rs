@@ -1,13 +1,15 @@
 //! kubeconfig files: where they are, how several are merged, what a context means, and writing them back.
 //!
 //! The files are `--kubeconfig`, else the list in `$KUBECONFIG`, else `~/.kube/config`, else
-//! `/etc/minik8s/minik8s.yaml`, else the service account of the pod we run in. On merging the first file that names an
-//! entry wins. Fields we do not know survive a rewrite.
+//! `/etc/minik8s/minik8s.yaml`, else the service account of the pod we run in. On merging the first file that
+//! names an entry wins. Fields we do not know survive a rewrite.
 //!
-//! The system-wide file is only read: it is the administrator's access to the cluster, and every user of the machine
-//! may share it. A change that finds nothing else writes what the file says, with the change, to the user's own file.
+//! The system-wide file is only read: it is the administrator's access to the cluster, and every user of the
+//! machine may share it. A change that finds nothing else writes what the file says, with the change, to the
+//! user's own file.
 //!
-//! Absent: exec and auth-provider plugins, basic authentication, proxies (each is a clear error when it is asked for).
+//! Absent: exec and auth-provider plugins, basic authentication, proxies (each is a clear error when it is
+//! asked for).
 
 mod entry;
 mod resolve;

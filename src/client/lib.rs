@@ -1,8 +1,9 @@
 //! How components reach the API, whether it is a function call or across the network.
 //!
-//! [`ObjectApi`] is the one untyped, object-safe interface: the API server's registry implements it in process, the
-//! HTTPS client over the network. [`Api`] is its typed face. [`Informer`] and [`WorkQueue`] are what controllers are made of.
-//! [`NodeDialer`] is the one door to a node. [`HttpsApi`] is the client for other processes and machines.
+//! [`ObjectApi`] is the one untyped, object-safe interface: the API server's registry implements it in
+//! process, the HTTPS client over the network. [`Api`] is its typed face. [`Informer`] and [`WorkQueue`] are
+//! what controllers are made of. [`NodeDialer`] is the one door to a node. [`HttpsApi`] is the client for
+//! other processes and machines.
 
 mod dialer;
 pub mod events;

@@ -85,7 +85,8 @@ pub trait ObjectApi: Send + Sync {
         options: &'a CreateOptions,
     ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>>;
 
-    /// Posts to a subresource such as `binding`, `eviction` or `token`; answers with the body that the server sent.
+    /// Posts to a subresource such as `binding`, `eviction` or `token`; answers with the body that the server
+    /// sent.
     fn create_sub<'a>(
         &'a self,
         row: &'a KindRow,
@@ -110,8 +111,8 @@ pub trait ObjectApi: Send + Sync {
         options: &'a UpdateOptions,
     ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>>;
 
-    /// The object's last state, or its state marked for deletion if grace or finalizers keep it; none where the
-    /// server only answers `Success`.
+    /// The object's last state, or its state marked for deletion if grace or finalizers keep it; none where
+    /// the server only answers `Success`.
     fn delete<'a>(
         &'a self,
         row: &'a KindRow,

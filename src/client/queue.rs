@@ -1,8 +1,8 @@
 //! The work queue of a controller: keys, each at most once, each worked on by one worker at a time.
 //!
-//! Semantics are client-go's: a key added while it is being worked on is worked on again afterwards; failures back off
-//! exponentially per key (5 ms doubling to 1000 s by default). It holds at most one entry per existing key, which is
-//! its bound. Delays are deadlines that `next` waits for; nothing polls.
+//! Semantics are client-go's: a key added while it is being worked on is worked on again afterwards; failures
+//! back off exponentially per key (5 ms doubling to 1000 s by default). It holds at most one entry per
+//! existing key, which is its bound. Delays are deadlines that `next` waits for; nothing polls.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -168,8 +168,8 @@ impl<T: Clone + Eq + Hash + Send + fmt::Debug + 'static> WorkQueue<T> {
         }
     }
 
-    /// Runs workers until the stage stops. A reconcile that fails is logged and retried with back-off; one that
-    /// returns a delay is looked at again after it.
+    /// Runs workers until the stage stops. A reconcile that fails is logged and retried with back-off; one
+    /// that returns a delay is looked at again after it.
     pub fn run<F, Fut, E>(&self, stage: &Stage, workers: usize, reconcile: F)
     where
         F: Fn(T) -> Fut + Clone + Send + Sync + 'static,

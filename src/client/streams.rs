@@ -1,8 +1,9 @@
 //! Connections that stop being HTTP: the two protocols in which `exec`, `attach` and `port-forward` travel.
 //!
-//! [`spdy`] is what container runtimes and old clients speak, [`websocket`] what newer clients do; both are here because the
-//! kubelet and kubectl are their two ends. Names of sub-protocols and channels are those of Kubernetes' remote command
-//! protocol. Absent: the end of SPDY that accepts streams; the runtime is that, and what old clients send passes to it unread.
+//! [`spdy`] is what container runtimes and old clients speak, [`websocket`] what newer clients do; both are
+//! here because the kubelet and kubectl are their two ends. Names of sub-protocols and channels are those of
+//! Kubernetes' remote command protocol. Absent: the end of SPDY that accepts streams; the runtime is that,
+//! and what old clients send passes to it unread.
 
 pub mod fuzzing;
 pub mod spdy;

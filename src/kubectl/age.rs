@@ -32,7 +32,8 @@ pub(crate) fn since(timestamp: Option<&str>, now: Timestamp) -> String {
     }
 }
 
-/// Go's `time.ParseDuration`: `300ms`, `1.5h`, `2h45m`; `0` needs no unit. Negative durations keep their sign.
+/// Go's `time.ParseDuration`: `300ms`, `1.5h`, `2h45m`; `0` needs no unit. Negative durations keep their
+/// sign.
 pub(crate) fn parse_signed(text: &str) -> Result<(bool, Duration), String> {
     let wrong = || format!("invalid argument {text:?}: time: invalid duration {text:?}");
     let (negative, mut rest) = match text.strip_prefix('-') {

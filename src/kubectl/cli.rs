@@ -1,6 +1,7 @@
 //! The command line: how it is parsed, and parse errors in kubectl's words.
 //!
-//! Flags behave as in pflag: switches take `=true` and `=false`, a value may begin with a dash, flags and arguments mix.
+//! Flags behave as in pflag: switches take `=true` and `=false`, a value may begin with a dash, flags and
+//! arguments mix.
 
 use std::ffi::OsString;
 

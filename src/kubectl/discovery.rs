@@ -1,7 +1,7 @@
 //! From what a user types (`po`, `deployments.apps`, `Widget`) to a kind.
 //!
-//! Built-in kinds are known without asking the server, which keeps commands fast; everything else comes from discovery,
-//! in its aggregated form where the server has it.
+//! Built-in kinds are known without asking the server, which keeps commands fast; everything else comes from
+//! discovery, in its aggregated form where the server has it.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What `label` and `annotate` share: `KEY=VALUE` and `KEY-` arguments become a merge patch of a map in the metadata.
+//! What `label` and `annotate` share: `KEY=VALUE` and `KEY-` arguments become a merge patch of a map in the
+//! metadata.
 
 use clap::Args;
 use serde_json::{Map, Value, json};

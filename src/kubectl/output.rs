@@ -16,7 +16,8 @@ use api::jsonpath::JsonPath;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct OutputArgs {
-    /// json, yaml, name, wide, jsonpath=…, jsonpath-file=…, jsonpath-as-json=…, custom-columns=…, custom-columns-file=…, go-template=…, go-template-file=…
+    /// json, yaml, name, wide, jsonpath=…, jsonpath-file=…, jsonpath-as-json=…, custom-columns=…,
+    /// custom-columns-file=…, go-template=…, go-template-file=…
     #[arg(short = 'o', long)]
     pub(crate) output: Option<String>,
     /// Template for -o go-template and -o jsonpath

@@ -54,7 +54,8 @@ pub(crate) async fn pods_of(env: &Env, target: &Target) -> Result<Vec<Value>> {
     Ok(pods)
 }
 
-/// Smaller is better: assigned, running, ready, ready for longer, restarted more often, older; upstream's `ByLogging`.
+/// Smaller is better: assigned, running, ready, ready for longer, restarted more often, older; upstream's
+/// `ByLogging`.
 fn rank(pod: &Value) -> (bool, u8, bool, String, Reverse<i64>, String) {
     let phase = match pod["status"]["phase"].as_str() {
         Some("Unknown") => 1,

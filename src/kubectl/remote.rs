@@ -1,7 +1,8 @@
-//! A session with a command in a container: v5 of the remote command protocol on a WebSocket, from the client's end.
+//! A session with a command in a container: v5 of the remote command protocol on a WebSocket, from the
+//! client's end.
 //!
-//! Sending and receiving go on beside each other, so that a command which writes while it is fed never waits for itself. Absent:
-//! SPDY towards servers older than 1.30.
+//! Sending and receiving go on beside each other, so that a command which writes while it is fed never waits
+//! for itself. Absent: SPDY towards servers older than 1.30.
 
 use std::io::Write;
 use std::pin::pin;

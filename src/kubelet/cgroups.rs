@@ -1,8 +1,8 @@
 //! Cgroups of pods: `PARENT/[burstable|besteffort]/podUID`. The runtime puts containers below.
 //!
-//! Two drivers, and the runtime says which it uses itself: directories made in the file system, or slices of systemd asked
-//! for over D-Bus (on version 2 with systemd, nobody else should write to the tree). Absent: limits of huge pages,
-//! memory protection (`memory.min`), resizing.
+//! Two drivers, and the runtime says which it uses itself: directories made in the file system, or slices of
+//! systemd asked for over D-Bus (on version 2 with systemd, nobody else should write to the tree). Absent:
+//! limits of huge pages, memory protection (`memory.min`), resizing.
 
 mod systemd;
 pub(crate) mod tree;

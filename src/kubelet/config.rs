@@ -1,5 +1,6 @@
-//! What a kubelet is told by the process it runs in. Everything that a node leaves in the kernel or on disk is named
-//! here, so that several nodes (each in its own network namespace) can share a machine and be cleaned up apart.
+//! What a kubelet is told by the process it runs in. Everything that a node leaves in the kernel or on disk
+//! is named here, so that several nodes (each in its own network namespace) can share a machine and be
+//! cleaned up apart.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,7 +26,8 @@ pub struct Config {
     pub taints: Vec<Taint>,
     /// `spec.providerID`.
     pub provider_id: Option<String>,
-    /// Suffix of everything this node leaves in the kernel, such as its cgroup. Empty for the only node of a machine.
+    /// Suffix of everything this node leaves in the kernel, such as its cgroup. Empty for the only node of a
+    /// machine.
     pub instance: String,
     /// Where pods' volumes, hosts files and termination messages live.
     pub data_dir: PathBuf,
@@ -35,7 +37,8 @@ pub struct Config {
     pub images_dir: PathBuf,
     /// CRI and containerd socket.
     pub cri_socket: PathBuf,
-    /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own parent exists.
+    /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own
+    /// parent exists.
     pub cgroup_parent: String,
     pub max_pods: u32,
     /// Name servers of pods with `dnsPolicy: ClusterFirst`; empty means such pods get the node's.

@@ -1,10 +1,11 @@
 //! Opening files that others may have put in place of the ones we expect.
 //!
-//! The kubelet runs as root and opens files whose names or contents containers can influence. Three rules hold here:
-//! a symbolic link is not followed, a file that is not regular (a FIFO would block the opener, a device may act when
-//! opened) is not opened at all, and no more is read than the caller asked for. Trees are walked by descriptors
-//! ([`tree`]), so a name that changes during the walk leads nowhere else. Blocking calls run off the reactor's threads
-//! ([`blocking`]): a slow disk or a dead network file system then holds up one pod, not the node.
+//! The kubelet runs as root and opens files whose names or contents containers can influence. Three rules
+//! hold here: a symbolic link is not followed, a file that is not regular (a FIFO would block the opener, a
+//! device may act when opened) is not opened at all, and no more is read than the caller asked for. Trees are
+//! walked by descriptors ([`tree`]), so a name that changes during the walk leads nowhere else. Blocking
+//! calls run off the reactor's threads ([`blocking`]): a slow disk or a dead network file system then holds
+//! up one pod, not the node.
 
 pub(crate) mod tree;
 

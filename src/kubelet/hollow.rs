@@ -1,9 +1,11 @@
-//! Nodes that are not there: the real kubelet over a runtime ([`runtime`]) and a machine ([`machine`]) that only pretend.
+//! Nodes that are not there: the real kubelet over a runtime ([`runtime`]) and a machine ([`machine`]) that
+//! only pretend.
 //!
-//! A hollow node registers, holds its lease, reads the config maps, secrets and tokens of its pods and tells their statuses
-//! as any node does, through the same code and the same API. No process is started and nothing is written to a disk,
-//! so thousands of them fit in one process. What its pods do is a script: [`Script`] for all of a node's, annotations
-//! of a pod for its own. Absent: an endpoint (logs are refused), images, and traffic.
+//! A hollow node registers, holds its lease, reads the config maps, secrets and tokens of its pods and tells
+//! their statuses as any node does, through the same code and the same API. No process is started and nothing
+//! is written to a disk, so thousands of them fit in one process. What its pods do is a script: [`Script`]
+//! for all of a node's, annotations of a pod for its own. Absent: an endpoint (logs are refused), images, and
+//! traffic.
 
 mod machine;
 pub(crate) mod runtime;
@@ -23,7 +25,8 @@ use crate::{Config, Ground, StartError, SysctlAllowlist};
 use machine::HollowMachine;
 use runtime::{HollowProber, HollowRuntime};
 
-/// How long the containers of a pod take to start, in place of the node's own script. A duration such as `1500ms` or `2m`.
+/// How long the containers of a pod take to start, in place of the node's own script. A duration such as
+/// `1500ms` or `2m`.
 pub const READY_AFTER: &str = "simulate.minik8s.io/ready-after";
 /// How long after its start each container of a pod ends by itself; without it, it runs until it is stopped.
 pub const EXIT_AFTER: &str = "simulate.minik8s.io/exit-after";

@@ -1,7 +1,9 @@
-//! The machine as the kubelet changes and reads it: files and mounts of volumes, cgroups, what the machine has.
+//! The machine as the kubelet changes and reads it: files and mounts of volumes, cgroups, what the machine
+//! has.
 //!
-//! Every method blocks and is called through [`crate::files::blocking`]. [`Linux`] is the real one; a hollow node
-//! ([`crate::hollow`]) has none of this, and tests write down what was asked for, in order ([`recorder`]).
+//! Every method blocks and is called through [`crate::files::blocking`]. [`Linux`] is the real one; a hollow
+//! node ([`crate::hollow`]) has none of this, and tests write down what was asked for, in order
+//! ([`recorder`]).
 
 mod linux;
 #[cfg(test)]

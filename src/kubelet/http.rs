@@ -1,5 +1,6 @@
-//! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for the server
-//! that runs in the same process. Both doors are the API server's alone: TLS demands its client certificate.
+//! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for the
+//! server that runs in the same process. Both doors are the API server's alone: TLS demands its client
+//! certificate.
 
 mod body;
 mod logs;
@@ -30,8 +31,8 @@ use crate::status::sender::StatusSender;
 
 /// Bytes in flight on an in-memory connection, each way.
 const DUPLEX: usize = 64 * 1024;
-/// How long a client may take for TLS, for the headers of a request, and to read something of what it asked for. Logs are paged
-/// through by people, behind the API server.
+/// How long a client may take for TLS, for the headers of a request, and to read something of what it asked
+/// for. Logs are paged through by people, behind the API server.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(32);
 const STALLED: Duration = Duration::from_secs(900);

@@ -1,5 +1,5 @@
-//! Images: pulled for containers ([`pull`]), imported from archives ([`import`]), made by us ([`pause`]), and removed when the
-//! disk is full and nothing uses them ([`collect`]).
+//! Images: pulled for containers ([`pull`]), imported from archives ([`import`]), made by us ([`pause`]), and
+//! removed when the disk is full and nothing uses them ([`collect`]).
 
 pub(crate) mod archive;
 pub(crate) mod collect;

@@ -1,8 +1,9 @@
-//! The node agent: runs the pods that are bound to its node, through a CRI runtime, and tells the API how they are.
+//! The node agent: runs the pods that are bound to its node, through a CRI runtime, and tells the API how
+//! they are.
 //!
-//! Everything goes through [`client::ObjectApi`]; one serial worker per pod compares what is wanted with what runs (a pure
-//! plan) and acts. Container events wake workers, so nothing on the way from a new pod to a running one waits for
-//! a poll. Its HTTPS endpoint serves logs and the list of pods to the API server alone.
+//! Everything goes through [`client::ObjectApi`]; one serial worker per pod compares what is wanted with what
+//! runs (a pure plan) and acts. Container events wake workers, so nothing on the way from a new pod to a
+//! running one waits for a poll. Its HTTPS endpoint serves logs and the list of pods to the API server alone.
 
 mod cgroups;
 mod config;
@@ -71,13 +72,15 @@ pub struct KubeletHandle {
 }
 
 impl KubeletHandle {
-    /// A connection to the HTTP service through memory. Whoever holds the handle is trusted as the API server is.
+    /// A connection to the HTTP service through memory. Whoever holds the handle is trusted as the API server
+    /// is.
     pub fn connect(&self) -> DuplexStream {
         self.service.connect()
     }
 }
 
-/// Starts a node's kubelet as tasks of `stage`. Returns once its port is open; [`KubeletHandle::ready`] tells of the rest.
+/// Starts a node's kubelet as tasks of `stage`. Returns once its port is open; [`KubeletHandle::ready`] tells
+/// of the rest.
 pub async fn start(
     config: Config,
     api: Arc<dyn ObjectApi>,
@@ -264,7 +267,8 @@ pub fn remove_tree(path: &std::path::Path) -> std::io::Result<()> {
     files::tree::remove(path)
 }
 
-/// Removes everything in a directory that is itself a mount point; the same holds for what is mounted further down.
+/// Removes everything in a directory that is itself a mount point; the same holds for what is mounted further
+/// down.
 pub fn empty_tree(path: &std::path::Path) -> std::io::Result<()> {
     files::tree::empty(path)
 }

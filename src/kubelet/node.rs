@@ -1,4 +1,5 @@
-//! The node itself: what the machine is ([`machine`]), its object and status ([`status`]), its lease ([`lease`]).
+//! The node itself: what the machine is ([`machine`]), its object and status ([`status`]), its lease
+//! ([`lease`]).
 
 mod lease;
 pub(crate) mod machine;

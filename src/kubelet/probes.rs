@@ -1,4 +1,5 @@
-//! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by container id.
+//! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by
+//! container id.
 
 mod manager;
 mod outcome;

@@ -1,8 +1,8 @@
-//! The container runtime as the kubelet sees it: the calls it can make ([`Runtime`]), what is there of one pod ([`state`])
-//! and what happens to its containers ([`events`]).
+//! The container runtime as the kubelet sees it: the calls it can make ([`Runtime`]), what is there of one
+//! pod ([`state`]) and what happens to its containers ([`events`]).
 //!
-//! [`Cri`] is the runtime of real nodes; a hollow node's ([`crate::hollow`]) and the scripted one of tests are others. The
-//! vocabulary is CRI's, because its messages are plain data and every runtime speaks them.
+//! [`Cri`] is the runtime of real nodes; a hollow node's ([`crate::hollow`]) and the scripted one of tests
+//! are others. The vocabulary is CRI's, because its messages are plain data and every runtime speaks them.
 
 mod cri;
 pub(crate) mod events;
@@ -38,7 +38,8 @@ pub(crate) enum StreamRequest {
     PortForward(PortForwardRequest),
 }
 
-/// What a kubelet asks of a container runtime. Calls are idempotent as CRI's are: stopping what is stopped is no error.
+/// What a kubelet asks of a container runtime. Calls are idempotent as CRI's are: stopping what is stopped is
+/// no error.
 pub(crate) trait Runtime: Send + Sync {
     fn version(&self) -> RuntimeCall<'_, VersionResponse>;
     fn status(&self) -> RuntimeCall<'_, Vec<RuntimeCondition>>;
@@ -79,7 +80,8 @@ pub(crate) trait Runtime: Send + Sync {
     fn image<'a>(&'a self, name: &'a str) -> RuntimeCall<'a, Option<Image>>;
     /// Directories of the file systems that images are unpacked to.
     fn image_file_systems(&self) -> RuntimeCall<'_, Vec<String>>;
-    /// Without a time limit: large images on slow lines take long, and the runtime has its own progress limit.
+    /// Without a time limit: large images on slow lines take long, and the runtime has its own progress
+    /// limit.
     fn pull_image<'a>(
         &'a self,
         name: &'a str,

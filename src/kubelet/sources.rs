@@ -1,5 +1,5 @@
-//! Config maps and secrets that pods of this node use: read when first needed, then watched one by one (a node may not list
-//! them all) for as long as a pod uses them. A change wakes the pods.
+//! Config maps and secrets that pods of this node use: read when first needed, then watched one by one (a
+//! node may not list them all) for as long as a pod uses them. A change wakes the pods.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! From a pod's specification to what the runtime is asked for. Pure: what is read from the API or the disk comes in as
-//! arguments.
+//! From a pod's specification to what the runtime is asked for. Pure: what is read from the API or the disk
+//! comes in as arguments.
 
 pub(crate) mod amount;
 pub(crate) mod container;

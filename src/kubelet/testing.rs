@@ -1,5 +1,5 @@
-//! A node of fakes for tests: a runtime that follows a script, a host that writes down what it is asked for, an API that
-//! holds pods, and one journal for what reaches any of them, in order.
+//! A node of fakes for tests: a runtime that follows a script, a host that writes down what it is asked for,
+//! an API that holds pods, and one journal for what reaches any of them, in order.
 
 mod api;
 

@@ -1,6 +1,7 @@
-//! A pod's volumes on the host, below `DATA/pods/UID/volumes/`, in upstream's layout. Mounting is idempotent: every sync of a
-//! pod calls it again, which is how changed config maps, secrets, labels and tokens reach running containers. Files that
-//! containers may have written are never touched again: a volume is given to the pod's group once, when it is made.
+//! A pod's volumes on the host, below `DATA/pods/UID/volumes/`, in upstream's layout. Mounting is idempotent:
+//! every sync of a pod calls it again, which is how changed config maps, secrets, labels and tokens reach
+//! running containers. Files that containers may have written are never touched again: a volume is given to
+//! the pod's group once, when it is made.
 
 pub(crate) mod atomic;
 mod cleanup;
@@ -141,8 +142,8 @@ impl Volumes {
         plugin.set_up(request).await
     }
 
-    /// Tears all volumes of a pod down and removes its directory. Goes by what is on the disk, for the pod may be known no
-    /// more.
+    /// Tears all volumes of a pod down and removes its directory. Goes by what is on the disk, for the pod
+    /// may be known no more.
     pub(crate) async fn remove(&self, uid: &str) -> Result<(), VolumeError> {
         let pod = self.pod_dir(uid);
         // Parts of volumes are bound elsewhere, and hold the volumes.
@@ -199,8 +200,8 @@ impl Volumes {
     }
 }
 
-/// When a volume's files are given to the pod's group. `fsGroupChangePolicy` is for volumes that outlive their pods; others
-/// are new, and have no files of before.
+/// When a volume's files are given to the pod's group. `fsGroupChangePolicy` is for volumes that outlive
+/// their pods; others are new, and have no files of before.
 fn group_change(pod: &Pod, outlives_pods: bool) -> GroupChange {
     let context = pod.spec_ref().security_context.as_ref();
     match context.and_then(|context| context.fs_group_change_policy.as_deref()) {

@@ -1,7 +1,7 @@
 //! How a pod's worker is woken, and by what.
 //!
-//! A wake-up says "look again", and why; it carries no orders. The reason tells a worker what cannot have changed (a probe's
-//! finding changes no volume), and the log what a node is busy with.
+//! A wake-up says "look again", and why; it carries no orders. The reason tells a worker what cannot have
+//! changed (a probe's finding changes no volume), and the log what a node is busy with.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

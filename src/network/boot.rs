@@ -1,8 +1,8 @@
 //! What the plugins remember of sandboxes that a reboot has ended.
 //!
-//! They write their notes without syncing them. After a power cut a cached result may be an empty file, with which the
-//! runtime can never tear a sandbox down, and an address may be held by nobody. All of it speaks of an earlier
-//! boot, and is forgotten as a whole: a sandbox without a note is torn down well.
+//! They write their notes without syncing them. After a power cut a cached result may be an empty file, with
+//! which the runtime can never tear a sandbox down, and an address may be held by nobody. All of it speaks of
+//! an earlier boot, and is forgotten as a whole: a sandbox without a note is torn down well.
 
 use std::fs;
 use std::io;
@@ -30,7 +30,8 @@ pub fn forget_last_boot(config: &Config) -> Result<(), NetworkError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(NetworkError::File { path: note, source }),
     }
-    // Last, and whole at once: a crash before this repeats the work, and never has it done beside living pods.
+    // Last, and whole at once: a crash before this repeats the work, and never has it done beside living
+    // pods.
     let fresh = config.state_dir.join("boot.new");
     let written = fs::create_dir_all(&config.state_dir)
         .and_then(|()| fs::write(&fresh, boot))

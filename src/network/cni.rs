@@ -32,7 +32,8 @@ pub(crate) fn addresses(state_dir: &Path) -> PathBuf {
     state_dir.join("addresses")
 }
 
-/// The configuration list: bridge with `host-local` addresses, and port mapping. The runtime adds loopback itself.
+/// The configuration list: bridge with `host-local` addresses, and port mapping. The runtime adds loopback
+/// itself.
 fn conflist(config: &Config, pod_cidr: &str) -> serde_json::Value {
     json!({
         "cniVersion": "0.4.0",
@@ -69,15 +70,16 @@ pub(crate) fn write(config: &Config, pod_cidr: &str) -> Result<(), NetworkError>
     if fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    // Whole under its name at once. Renamed within the directory, because containerd takes no notice of a file that
-    // comes from elsewhere (it ignores "created" and heeds "renamed"); it reads no file of this ending.
+    // Whole under its name at once. Renamed within the directory, because containerd takes no notice of a
+    // file that comes from elsewhere (it ignores "created" and heeds "renamed"); it reads no file of this
+    // ending.
     let fresh = config.cni_conf_dir.join(format!("{}.new", config.network_name));
     fs::write(&fresh, text).map_err(failed(&fresh))?;
     fs::rename(&fresh, &path).map_err(failed(&path))
 }
 
-/// Lines that take this network's port mappings out of a dump of the `nat` table (`iptables-save -t nat`), and the
-/// plugin's common chains if no other network uses them.
+/// Lines that take this network's port mappings out of a dump of the `nat` table (`iptables-save -t nat`),
+/// and the plugin's common chains if no other network uses them.
 fn without_port_mappings(dump: &str, network: &str) -> String {
     let mark = format!("name: \\\"{network}\\\"");
     let chain_of = |line: &str, flag: &str| {
@@ -131,7 +133,8 @@ pub(crate) async fn remove_port_mappings(host: &dyn Host, network: &str) -> Resu
 /// What the CNI library caches of every attachment; its place is fixed.
 const CACHE: &str = "/var/lib/cni/results";
 
-/// Removes the cached results of this network: its own, and the loopback ones of the sandboxes that hold its addresses.
+/// Removes the cached results of this network: its own, and the loopback ones of the sandboxes that hold its
+/// addresses.
 pub(crate) fn remove_cached_results(network: &str, state_dir: &Path) -> Result<(), NetworkError> {
     let Ok(cached) = fs::read_dir(CACHE) else { return Ok(()) };
     let mut sandboxes = Vec::new();
@@ -144,7 +147,8 @@ pub(crate) fn remove_cached_results(network: &str, state_dir: &Path) -> Result<(
         cached.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let own = format!("{network}-");
     for name in &names {
-        // `NETWORK-SANDBOX-INTERFACE`; an instance's name may be the beginning of another's, a sandbox id never has a dash.
+        // `NETWORK-SANDBOX-INTERFACE`; an instance's name may be the beginning of another's, a sandbox id
+        // never has a dash.
         let rest = name.strip_prefix(&own).filter(|rest| rest.matches('-').count() == 1);
         sandboxes.extend(rest.and_then(|rest| rest.split('-').next()).map(str::to_string));
     }

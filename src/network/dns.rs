@@ -1,9 +1,10 @@
 //! The cluster's DNS, answered in the process of every node on the cluster's address for it.
 //!
-//! [`zone`] has the names, [`message`] the format, both pure; [`upstream`] asks the host's name servers about everything else, and
-//! [`server`] has the ports. Names come from informers, so a node answers while the API server is away. The address is put
-//! on the loopback interface, as every kernel has that (dummy interfaces are a module): packets to it are local on
-//! each node, need no translation and no entry of the service proxy. It is noted before it is set, for uninstalling.
+//! [`zone`] has the names, [`message`] the format, both pure; [`upstream`] asks the host's name servers about
+//! everything else, and [`server`] has the ports. Names come from informers, so a node answers while the API
+//! server is away. The address is put on the loopback interface, as every kernel has that (dummy interfaces
+//! are a module): packets to it are local on each node, need no translation and no entry of the service
+//! proxy. It is noted before it is set, for uninstalling.
 //!
 //! Absent: the Corefile's stub domains and host overrides, metrics, an endpoint slice that names the nodes.
 

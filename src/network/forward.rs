@@ -1,8 +1,10 @@
-//! Lets pods' packets through where the machine's iptables drop what is forwarded (docker sets such a policy, so does ufw).
+//! Lets pods' packets through where the machine's iptables drop what is forwarded (docker sets such a policy,
+//! so does ufw).
 //!
-//! A packet must be accepted by every table that looks at it, so a rule in our own table would not help: it has to stand in iptables' own
-//! `FORWARD` chain, and leads to a chain of the instance's name. Where nothing is filtered there, nothing is done. Drops in nftables tables
-//! of others (firewalld's, say) cannot be overruled by anybody but them.
+//! A packet must be accepted by every table that looks at it, so a rule in our own table would not help: it
+//! has to stand in iptables' own `FORWARD` chain, and leads to a chain of the instance's name. Where nothing
+//! is filtered there, nothing is done. Drops in nftables tables of others (firewalld's, say) cannot be
+//! overruled by anybody but them.
 
 use std::sync::Arc;
 
@@ -31,7 +33,8 @@ fn leads_to(rule: &str, chain: &str) -> bool {
     rule.ends_with(&format!("-j {chain}"))
 }
 
-/// What `iptables-restore --noflush` must be told, given a dump of the `filter` table; none if all is as it should be.
+/// What `iptables-restore --noflush` must be told, given a dump of the `filter` table; none if all is as it
+/// should be.
 fn wanted(dump: &str, chain: &str, cluster_cidr: &str) -> Option<String> {
     let drops =
         dump.lines().any(|line| line.starts_with(":FORWARD ") && !line.starts_with(":FORWARD ACCEPT"));
@@ -60,7 +63,8 @@ fn removal(dump: &str, chain: &str) -> Option<String> {
     Some(format!("*filter\n{leads}-F {chain}\n-X {chain}\nCOMMIT\n"))
 }
 
-/// The `filter` table; empty on a machine without iptables, or whose iptables does not work: nothing can be dropped by it.
+/// The `filter` table; empty on a machine without iptables, or whose iptables does not work: nothing can be
+/// dropped by it.
 async fn dump(host: &dyn Host) -> String {
     host.run("iptables-save", &["-t", "filter"], "").await.unwrap_or_default()
 }

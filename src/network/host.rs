@@ -1,5 +1,6 @@
-//! The machine's network as this crate changes it: programs that take scripts (`nft`, iptables), switches of the kernel, routes
-//! and interfaces. [`Linux`] is the real one; tests write down what was asked for, in order.
+//! The machine's network as this crate changes it: programs that take scripts (`nft`, iptables), switches of
+//! the kernel, routes and interfaces. [`Linux`] is the real one; tests write down what was asked for, in
+//! order.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! The pod network of one node: its CNI configuration, masquerading, and routes to the pods of other nodes.
 //!
-//! Pods sit on a bridge made by the standard CNI plugins, with addresses of the node's `spec.podCIDR`. Other nodes' pods are
-//! reached by plain routes through their `InternalIP`, which needs one network between the nodes. What the kernel
-//! keeps is named after the instance, so that clean-up touches nothing else. Each part ([`parts`]) is a loop of its own
-//! over one trait for the machine ([`host`]). Services are led to their endpoints by [`proxy`]; [`dns`] answers
-//! about names. Overlays and network policy are absent so far.
+//! Pods sit on a bridge made by the standard CNI plugins, with addresses of the node's `spec.podCIDR`. Other
+//! nodes' pods are reached by plain routes through their `InternalIP`, which needs one network between the
+//! nodes. What the kernel keeps is named after the instance, so that clean-up touches nothing else. Each part
+//! ([`parts`]) is a loop of its own over one trait for the machine ([`host`]). Services are led to their
+//! endpoints by [`proxy`]; [`dns`] answers about names. Overlays and network policy are absent so far.
 
 mod addresses;
 mod boot;
@@ -48,10 +48,9 @@ pub use dns::DnsConfig;
 pub use error::NetworkError;
 pub use proxy::{AddressRange, NodePortAddresses, ProxyConfig};
 
-/// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to read all nodes
-/// (upstream's `system:kube-proxy` may).
-/// Without `proxy`, somebody else leads packets to services, without `dns`, answers about names: what an earlier run has left of
-/// either is removed.
+/// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to
+/// read all nodes (upstream's `system:kube-proxy` may). Without `proxy`, somebody else leads packets to
+/// services, without `dns`, answers about names: what an earlier run has left of either is removed.
 pub fn start(
     config: Config,
     proxy: Option<&ProxyConfig>,
@@ -111,8 +110,8 @@ fn keep_part(part: impl NetworkPart, nodes: &Informer<Node>, stage: &Stage) {
     });
 }
 
-/// Removes what [`start`] left in the kernel, and nothing that does not carry the instance's name. Answers with a sentence
-/// for each thing that could not be removed.
+/// Removes what [`start`] left in the kernel, and nothing that does not carry the instance's name. Answers
+/// with a sentence for each thing that could not be removed.
 pub async fn clean_up(config: &Config) -> Vec<String> {
     let host = &Linux;
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));

@@ -1,7 +1,9 @@
-//! Masquerading of what this node's pods send to the world outside the cluster, in a table of the instance's own.
+//! Masquerading of what this node's pods send to the world outside the cluster, in a table of the instance's
+//! own.
 //!
-//! The port mapping plugin works through iptables, whose `nat` tables (of both families) appear with the first use and stay, empty, after
-//! the last. Which were there before us is noted, so that uninstalling can take the others back.
+//! The port mapping plugin works through iptables, whose `nat` tables (of both families) appear with the
+//! first use and stay, empty, after the last. Which were there before us is noted, so that uninstalling can
+//! take the others back.
 
 use std::fs;
 use std::path::{Path, PathBuf};

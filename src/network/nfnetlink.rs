@@ -1,6 +1,7 @@
 //! Netfilter's part of netlink, as far as the proxy speaks it: flows of conntrack, and news of tables.
 //!
-//! A few hundred bytes of format (linux/netfilter/nfnetlink*.h) instead of the `conntrack` program, which few machines have.
+//! A few hundred bytes of format (linux/netfilter/nfnetlink*.h) instead of the `conntrack` program, which few
+//! machines have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -176,8 +177,9 @@ fn ask(socket: &Socket, request: &[u8], mut take: impl FnMut(&Message<'_>)) -> i
     }
 }
 
-/// Forgets the UDP flows of these frontends that lead to none of their endpoints, and says how many there were: their packets
-/// would go there for as long as the client keeps sending. Blocks for as long as the kernel takes to tell of all flows.
+/// Forgets the UDP flows of these frontends that lead to none of their endpoints, and says how many there
+/// were: their packets would go there for as long as the client keeps sending. Blocks for as long as the
+/// kernel takes to tell of all flows.
 pub(crate) fn forget_stale_flows(family: u8, allowed: &Flows) -> io::Result<usize> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
@@ -209,7 +211,8 @@ pub(crate) struct TableNews {
 /// What has happened to a table.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The table of this family (as netlink numbers it) is gone, or one of the chains that are always there was emptied.
+    /// The table of this family (as netlink numbers it) is gone, or one of the chains that are always there
+    /// was emptied.
     Of(u8),
     /// News were lost: anything may have happened.
     Unknown,

@@ -1,4 +1,5 @@
-//! The parts of a node's network, each a loop of its own: one that fails is tried again and keeps no other from its work.
+//! The parts of a node's network, each a loop of its own: one that fails is tried again and keeps no other
+//! from its work.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The node's own pod network: the kernel forwards, what leaves the cluster is masqueraded, and the runtime knows the network.
-//! In this order: once the runtime has a network, pods start.
+//! The node's own pod network: the kernel forwards, what leaves the cluster is masqueraded, and the runtime
+//! knows the network. In this order: once the runtime has a network, pods start.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! The service proxy: packets to a service's address go to one of its endpoints, by rules of nftables.
 //!
-//! [`facts`] takes out of the objects what counts, [`endpoints`] and [`frontends`] plan one service, [`planner`] all of them,
-//! [`rules`] turns the plan into text for `nft`: pure, all of it. Here is the loop of one family (`ip`, `ip6`), which fails
-//! alone: it brings each round of changes to the kernel in one transaction, and begins anew with the whole table after a
-//! failure, at the start, and when somebody has flushed it, which the kernel tells. [`health`] has the ports of kube-proxy.
+//! [`facts`] takes out of the objects what counts, [`endpoints`] and [`frontends`] plan one service,
+//! [`planner`] all of them, [`rules`] turns the plan into text for `nft`: pure, all of it. Here is the loop
+//! of one family (`ip`, `ip6`), which fails alone: it brings each round of changes to the kernel in one
+//! transaction, and begins anew with the whole table after a failure, at the start, and when somebody has
+//! flushed it, which the kernel tells. [`health`] has the ports of kube-proxy.
 //!
-//! Absent: an end to the affinity of IPv6 clients (they keep their endpoint as long as the endpoints stay the same), node ports
-//! on loopback addresses, IPVS and iptables modes, a configuration file of kube-proxy's.
+//! Absent: an end to the affinity of IPv6 clients (they keep their endpoint as long as the endpoints stay the
+//! same), node ports on loopback addresses, IPVS and iptables modes, a configuration file of kube-proxy's.
 
 mod endpoints;
 mod facts;
@@ -76,7 +77,8 @@ fn table_name(table: &str) -> String {
     format!("{table}_proxy")
 }
 
-/// Chains that are always there; one that is emptied by somebody else means that the table is to be made anew.
+/// Chains that are always there; one that is emptied by somebody else means that the table is to be made
+/// anew.
 const KEPT_CHAINS: &[&str] = &[
     "refuse",
     "services",
@@ -141,7 +143,8 @@ impl Proxy {
         }
     }
 
-    /// Brings to the kernel what has changed since the last pass. After a failure the next one makes the table anew.
+    /// Brings to the kernel what has changed since the last pass. After a failure the next one makes the
+    /// table anew.
     pub(crate) async fn pass(&mut self) -> Result<Pass, NetworkError> {
         let began = Instant::now();
         let family = self.table.family;
@@ -189,7 +192,8 @@ impl Proxy {
         self.host.run("nft", &["-f", "-"], script).await.map(|_| ())
     }
 
-    /// Ends UDP flows to endpoints that are gone. Rules are in place already: what fails here costs old flows only.
+    /// Ends UDP flows to endpoints that are gone. Rules are in place already: what fails here costs old flows
+    /// only.
     async fn forget_stale(&self, flows: BTreeMap<FrontKey, BTreeSet<Backend>>) {
         if flows.is_empty() {
             return;
@@ -276,7 +280,8 @@ pub(crate) fn start(
 /// Whether packets between ports of a bridge pass the rules too.
 const BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
-/// Answers of an endpoint on the same bridge as its client would reach it past the rules, with an address it does not expect.
+/// Answers of an endpoint on the same bridge as its client would reach it past the rules, with an address it
+/// does not expect.
 async fn filter_bridged(host: &dyn Host) {
     if host.sysctl(BRIDGED).is_err() {
         // Built in, or not to be had: what counts is whether the switch is there then.

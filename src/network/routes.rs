@@ -1,10 +1,11 @@
 //! Plain routes to the pods of other nodes.
 //!
-//! Routes carry no name, so those that were made are noted in a file before they are made: a later start takes back what is no
-//! longer wanted, and uninstalling what is left, without touching anyone else's.
+//! Routes carry no name, so those that were made are noted in a file before they are made: a later start
+//! takes back what is no longer wanted, and uninstalling what is left, without touching anyone else's.
 //!
-//! A Node object's range is not taken on trust: whoever could write one would draw others' traffic to itself. Only ranges
-//! within the cluster's get a route, and of two that overlap the one whose node has been there longer keeps its own.
+//! A Node object's range is not taken on trust: whoever could write one would draw others' traffic to itself.
+//! Only ranges within the cluster's get a route, and of two that overlap the one whose node has been there
+//! longer keeps its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,7 +50,8 @@ pub(crate) type Table = BTreeMap<String, Ipv4Addr>;
 /// By node, why its range gets no route.
 pub(crate) type Refusals = BTreeMap<String, String>;
 
-/// The routes that a node wants, given all nodes. A node on the same address (a second one in a test) needs none.
+/// The routes that a node wants, given all nodes. A node on the same address (a second one in a test) needs
+/// none.
 pub(crate) fn wanted(
     peers: &[Peer],
     own_name: &str,
@@ -124,7 +126,8 @@ fn note_file(state_dir: &Path) -> PathBuf {
     state_dir.join("routes.json")
 }
 
-/// What the file says. A file that cannot be read counts as empty: a route too many is harmless, no network is not.
+/// What the file says. A file that cannot be read counts as empty: a route too many is harmless, no network
+/// is not.
 fn read_note(file: &Path) -> Table {
     fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }

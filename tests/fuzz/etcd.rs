@@ -1,4 +1,5 @@
-//! What clients of the etcd API send: requests, and bytes before they are any. What must hold is said where the function is.
+//! What clients of the etcd API send: requests, and bytes before they are any. What must hold is said where
+//! the function is.
 
 #![no_main]
 

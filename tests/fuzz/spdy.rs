@@ -1,4 +1,5 @@
-//! What a container runtime, or whoever stands in for one, could send as SPDY. What must hold is said where the function is.
+//! What a container runtime, or whoever stands in for one, could send as SPDY. What must hold is said where
+//! the function is.
 
 #![no_main]
 

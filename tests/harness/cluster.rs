@@ -275,7 +275,8 @@ impl Cluster {
         hash[..3].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Words that mark what is this instance's wherever it is: its name, its places, its sandboxes and their sockets.
+    /// Words that mark what is this instance's wherever it is: its name, its places, its sandboxes and their
+    /// sockets.
     pub fn marks(&self) -> Vec<String> {
         let suffix = self.instance_suffix();
         let tasks =
@@ -308,7 +309,8 @@ impl Cluster {
         });
     }
 
-    /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the disk stays.
+    /// What a reboot does to a machine whose server is down: no process, mount or file of `/run` is left, the
+    /// disk stays.
     pub fn forget_as_a_reboot_does(&mut self) {
         let kept = self.folder.path().join("kept");
         self.kill_containerd();
@@ -319,8 +321,8 @@ impl Cluster {
         fs::rename(&kept, self.data_dir()).expect("the disk as it was");
     }
 
-    /// What a power cut does to it: a reboot, and the notes of the network plugins, which nobody syncs, are there
-    /// without their content.
+    /// What a power cut does to it: a reboot, and the notes of the network plugins, which nobody syncs, are
+    /// there without their content.
     pub fn forget_as_a_power_cut_does(&mut self) {
         const RESULTS: &str = "/var/lib/cni/results";
         let names = |folder: &Path| -> Vec<PathBuf> {

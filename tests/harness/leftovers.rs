@@ -1,7 +1,9 @@
-//! What earlier runs left that were killed before they could tidy up: found by the process in its name, and removed.
+//! What earlier runs left that were killed before they could tidy up: found by the process in its name, and
+//! removed.
 //!
-//! Namespaces, cgroups and directories of tests are called `mk8s-…-PID-…` after the process that made them; directories have the process and its
-//! start time in a file, for numbers of processes come again. Only what belongs to a process that is gone is touched.
+//! Namespaces, cgroups and directories of tests are called `mk8s-…-PID-…` after the process that made them;
+//! directories have the process and its start time in a file, for numbers of processes come again. Only what
+//! belongs to a process that is gone is touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +49,8 @@ fn orphaned_name(name: &str) -> bool {
     pid.is_some_and(|pid| start_time(pid).is_none())
 }
 
-/// Removes leftovers, once a run. Two runs that start at the same time may both try: what is gone already is fine.
+/// Removes leftovers, once a run. Two runs that start at the same time may both try: what is gone already is
+/// fine.
 pub(crate) fn sweep_once() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| sweep(&std::env::temp_dir()));

@@ -1,7 +1,9 @@
-//! Bare machines: a distribution's smallest root in namespaces of its own, with nothing that `debootstrap` does not bring.
+//! Bare machines: a distribution's smallest root in namespaces of its own, with nothing that `debootstrap`
+//! does not bring.
 //!
-//! Everything is the machine's own (processes, mounts, host name, network, cgroups) but the kernel. Packages come from the mirror that this
-//! machine uses, through a listener inside the machine's network namespace, so that this machine's network is not changed.
+//! Everything is the machine's own (processes, mounts, host name, network, cgroups) but the kernel. Packages
+//! come from the mirror that this machine uses, through a listener inside the machine's network namespace, so
+//! that this machine's network is not changed.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -25,8 +27,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// That of this machine; the root is kept in `cache` for the next time. None where there is no debootstrap or no plain mirror: a
-    /// test of bare machines cannot be had there, and says so.
+    /// That of this machine; the root is kept in `cache` for the next time. None where there is no
+    /// debootstrap or no plain mirror: a test of bare machines cannot be had there, and says so.
     pub fn of_this_machine(cache: &Path) -> Option<Self> {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.to_string();
@@ -202,7 +204,8 @@ impl Drop for Machine {
     }
 }
 
-/// Port 80 of 127.0.0.2 in the namespace leads to port 80 of `host` as this machine reaches it, until the process ends.
+/// Port 80 of 127.0.0.2 in the namespace leads to port 80 of `host` as this machine reaches it, until the
+/// process ends.
 fn forward(namespace: PathBuf, host: &str) {
     let target = (host, 80).to_socket_addrs().expect("the mirror's address").next().expect("an address");
     // Only this thread enters the namespace; the socket stays in it.

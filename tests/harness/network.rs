@@ -87,7 +87,8 @@ impl Network {
         command
     }
 
-    /// As [`Network::command`], for programs that must end by themselves: one that hangs is ended, with status 124.
+    /// As [`Network::command`], for programs that must end by themselves: one that hangs is ended, with
+    /// status 124.
     pub fn limited_command(&self, end: usize, program: &std::path::Path) -> Command {
         let mut command = self.command(end, "timeout".as_ref());
         command.arg("150").arg(program);

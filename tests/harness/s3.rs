@@ -1,5 +1,5 @@
-//! A real S3-compatible store (`s3s-fs`, which checks signatures) in a cluster's network namespace, with and without TLS,
-//! which can break connections on demand.
+//! A real S3-compatible store (`s3s-fs`, which checks signatures) in a cluster's network namespace, with and
+//! without TLS, which can break connections on demand.
 
 use std::fs;
 use std::path::{Path, PathBuf};

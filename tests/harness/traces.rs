@@ -73,8 +73,8 @@ impl Traces {
         Traces(all)
     }
 
-    /// What is here and not in `before`, as far as it is of the namespace or names one of `marks`: other clusters may be
-    /// at work on the machine.
+    /// What is here and not in `before`, as far as it is of the namespace or names one of `marks`: other
+    /// clusters may be at work on the machine.
     pub fn beyond(&self, before: &Traces, marks: &[String]) -> Vec<String> {
         let mine =
             |line: &&String| line.starts_with(OWN_NETWORK) || marks.iter().any(|mark| line.contains(mark));

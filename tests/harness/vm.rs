@@ -1,7 +1,8 @@
-//! Virtual machines: a whole Debian with its own kernel, systemd as process 1 and cgroup version 2, whose power can be cut.
+//! Virtual machines: a whole Debian with its own kernel, systemd as process 1 and cgroup version 2, whose
+//! power can be cut.
 //!
-//! Emulated, because a machine in a data centre seldom offers more: a boot takes about a minute. The machine has no network
-//! but the port that it is reached by; everything it needs is in its image.
+//! Emulated, because a machine in a data centre seldom offers more: a boot takes about a minute. The machine
+//! has no network but the port that it is reached by; everything it needs is in its image.
 
 use std::fs;
 use std::net::TcpListener;
@@ -31,8 +32,8 @@ pub struct VirtualMachine {
 }
 
 impl VirtualMachine {
-    /// Makes and boots a machine. `root` is made with debootstrap if it is not there yet; `files` are put into `/opt`. None where the tools for
-    /// it are not there.
+    /// Makes and boots a machine. `root` is made with debootstrap if it is not there yet; `files` are put
+    /// into `/opt`. None where the tools for it are not there.
     pub fn boot(root: &Path, files: &[(&str, &Path)]) -> Option<Self> {
         let tools = ["qemu-system-x86_64", "debootstrap", "mkfs.ext4", "ssh", "ssh-keygen"];
         let there = |name: &&str| {

@@ -1,4 +1,5 @@
-//! Who may do what, over the network: certificates, anonymous callers, signing requests, service account tokens.
+//! Who may do what, over the network: certificates, anonymous callers, signing requests, service account
+//! tokens.
 
 use std::time::Duration;
 

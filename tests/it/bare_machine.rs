@@ -1,8 +1,10 @@
-//! `install.sh` where nothing is prepared: two bare machines, of which one becomes a server (built from a clone) and the other its agent
-//! (downloaded), with the linked kubectl; both are upgraded under running pods, and cleared again.
+//! `install.sh` where nothing is prepared: two bare machines, of which one becomes a server (built from a
+//! clone) and the other its agent (downloaded), with the linked kubectl; both are upgraded under running
+//! pods, and cleared again.
 //!
-//! Rust itself is a stand-in that "builds" the binary under test: a real build takes many minutes, and what it needs of the machine is checked
-//! by the stand-in. Services are plain background processes here; systemd as process 1 is absent.
+//! Rust itself is a stand-in that "builds" the binary under test: a real build takes many minutes, and what
+//! it needs of the machine is checked by the stand-in. Services are plain background processes here; systemd
+//! as process 1 is absent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -137,7 +139,8 @@ fn two_bare_machines_become_a_cluster_and_are_bare_again() {
     }
 }
 
-/// Nothing is there: the build branch brings everything. Answers with a picture of the machine with packages and without minik8s.
+/// Nothing is there: the build branch brings everything. Answers with a picture of the machine with packages
+/// and without minik8s.
 fn install_from_a_clone(network: &Network, machine: &Machine) -> BTreeSet<String> {
     put_clone(machine);
     let refused = machine

@@ -1,7 +1,9 @@
-//! The machine's clock is set under a running cluster, forward and back, by hours, days and most of a year: nobody notices.
+//! The machine's clock is set under a running cluster, forward and back, by hours, days and most of a year:
+//! nobody notices.
 //!
-//! The server runs with libfaketime, which moves its wall clock and leaves its monotonic clock alone, as setting the clock does. The runtime
-//! keeps the machine's clock, so that of containers' own times nothing is shown here.
+//! The server runs with libfaketime, which moves its wall clock and leaves its monotonic clock alone, as
+//! setting the clock does. The runtime keeps the machine's clock, so that of containers' own times nothing is
+//! shown here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -179,7 +181,8 @@ fn setting_the_clock_disturbs_nobody() {
 /// Near their end they are made anew, and those from a future that did not come, too.
 fn check_certificates(clocked: &Clocked, offset: &str) {
     let data = clocked.cluster.data_dir();
-    // With how many days each has left at least: it is renewed 90 days before its end, the administrator's 45.
+    // With how many days each has left at least: it is renewed 90 days before its end, the
+    // administrator's 45.
     for (name, days) in [
         ("server/tls/serving-kube-apiserver.crt", 80),
         ("server/tls/client-admin.crt", 44),

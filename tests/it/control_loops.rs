@@ -1,4 +1,5 @@
-//! Scheduler and controllers through the real API, on nodes that only exist as objects: the test plays their kubelets.
+//! Scheduler and controllers through the real API, on nodes that only exist as objects: the test plays their
+//! kubelets.
 
 use std::time::Duration;
 

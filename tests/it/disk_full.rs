@@ -1,4 +1,5 @@
-//! A disk that fills up: writes are refused in time, reads and deletions go on, and nothing is lost or called damaged.
+//! A disk that fills up: writes are refused in time, reads and deletions go on, and nothing is lost or called
+//! damaged.
 
 use minik8s_tests::{Cluster, Options, SmallDisk, run};
 

@@ -1,7 +1,7 @@
 //! `install.sh`: from a clone, over the wire, again over a running cluster; then everything is taken back.
 //!
-//! Files that it would put in fixed places (`/etc/minik8s`, a home directory) are in mount and network namespaces of the test's own,
-//! so the machine's are not touched.
+//! Files that it would put in fixed places (`/etc/minik8s`, a home directory) are in mount and network
+//! namespaces of the test's own, so the machine's are not touched.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -155,7 +155,8 @@ fn the_service_files_are_well_formed() {
         assert!(text.contains(needed), "{needed}");
     }
     run(Command::new("sh").arg("-n").arg(&script), "").ok();
-    // The functions that print the files, run alone; systemd's own checker judges the unit where it is installed.
+    // The functions that print the files, run alone; systemd's own checker judges the unit where it is
+    // installed.
     let print = |function: &str| {
         let body = text.replace("\nmain \"$@\"\n", &format!("\ncommand=server\n{function}\n"));
         let mut child = Command::new("sh")

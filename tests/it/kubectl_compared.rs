@@ -1,4 +1,5 @@
-//! The bundled kubectl beside the machine's: the same commands against one cluster print the same and end the same.
+//! The bundled kubectl beside the machine's: the same commands against one cluster print the same and end the
+//! same.
 //!
 //! Only what has been the same in all supported versions is compared; times are left out.
 
@@ -182,7 +183,8 @@ fn the_bundled_kubectl_prints_what_upstreams_does() {
     let mut differences = Vec::new();
     for command in COMMANDS {
         let arguments: Vec<&str> = command.split('|').collect();
-        // A lease renewed or an event counted between the two calls is no difference: once they must be the same.
+        // A lease renewed or an event counted between the two calls is no difference: once they must be the
+        // same.
         let compared =
             (0..5).map(|_| (shown(&cluster.kubectl(&arguments)), shown(&cluster.own_kubectl(&arguments))));
         let mut last = None;

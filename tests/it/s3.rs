@@ -1,4 +1,5 @@
-//! Snapshots in an S3-compatible store: kept, listed, pruned, restored, and what is said when that does not work.
+//! Snapshots in an S3-compatible store: kept, listed, pruned, restored, and what is said when that does not
+//! work.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -146,7 +146,8 @@ fn packets_find_the_endpoints_of_services() {
         "ok"
     );
 
-    // An endpoint that goes is not asked any more, not even by a client that would keep it: its first packet is sent again.
+    // An endpoint that goes is not asked any more, not even by a client that would keep it: its first packet
+    // is sent again.
     let table = format!("minik8s_{}_proxy", cluster.instance_suffix());
     cluster.kubectl(&["delete", "pod", "b", "--timeout=30s"]).ok();
     eventually("the endpoint is gone from the rules", Duration::from_secs(20), || {

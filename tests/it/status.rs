@@ -1,4 +1,5 @@
-//! `minik8s status` as an operator sees it: a healthy server, a taken port, a full disk, nothing at all, an agent.
+//! `minik8s status` as an operator sees it: a healthy server, a taken port, a full disk, nothing at all, an
+//! agent.
 
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};

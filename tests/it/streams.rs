@@ -1,4 +1,5 @@
-//! exec, attach, port-forward and cp: every kubectl of the machine, the bundled one, and what they leave behind.
+//! exec, attach, port-forward and cp: every kubectl of the machine, the bundled one, and what they leave
+//! behind.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,5 @@
-//! What each credential is good for, and what ends it: tokens, a node's own key, the administrator's kubeconfig, the authority of kubelets.
+//! What each credential is good for, and what ends it: tokens, a node's own key, the administrator's
+//! kubeconfig, the authority of kubelets.
 
 use std::fs;
 use std::path::Path;
@@ -238,7 +239,8 @@ fn a_node_joins_by_a_token_that_ends_and_needs_none_afterwards() {
     agent.remove(&cluster);
 }
 
-/// A certificate that ended a year ago, of the cluster's authority, in the place of the one that is there, for the same key.
+/// A certificate that ended a year ago, of the cluster's authority, in the place of the one that is there,
+/// for the same key.
 fn let_certificate_end(cluster: &Cluster, pair: &Path) {
     let (request, tls) = (cluster.folder().join("ended.csr"), cluster.data_dir().join("server/tls"));
     let (key, certificate) = (pair.with_extension("key"), pair.with_extension("crt"));

@@ -81,13 +81,13 @@ fn the_check_of_arrows_sees_dependencies() {
     assert!(dependencies(&manifest).contains(&"kubelet".to_string()));
 }
 
-fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+fn files_ending_in(ending: &str, folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
-            rust_files(&path, into);
-        } else if name.ends_with(".rs") {
+            files_ending_in(ending, &path, into);
+        } else if name.ends_with(ending) {
             into.push(path);
         }
     }
@@ -96,7 +96,7 @@ fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
 fn all_rust_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
     for top in ["src", "embedded-store", "tests"] {
-        rust_files(&root().join(top), &mut files);
+        files_ending_in(".rs", &root().join(top), &mut files);
     }
     files
 }
@@ -129,29 +129,22 @@ fn no_file_is_long_without_a_reason() {
     assert!(long.is_empty(), "files of more than {MOST_LINES} lines: {long:?}");
 }
 
-/// Where the width of comments is checked; the other folders are to follow.
-const CHECKED_FOR_WIDTH: &[&str] = &[
-    "embedded-store",
-    "src/agent",
-    "src/controllers",
-    "src/scheduler",
-    "src/server",
-    "src/supervisor",
-    "tests/tidy",
-];
-
 /// What `.rustfmt.toml` allows code; rustfmt does not break comments.
 const MOST_COLUMNS: usize = 110;
 
 #[test]
-fn comments_are_not_wider_than_code() {
-    let mut files = Vec::new();
-    CHECKED_FOR_WIDTH.iter().for_each(|folder| rust_files(&root().join(folder), &mut files));
+fn comments_and_documents_are_not_wider_than_code() {
+    let mut files = all_rust_files();
+    files.push(root().join("README.md"));
+    files_ending_in(".md", &root().join("docs"), &mut files);
     let mut wide = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
+        let document = file.extension().is_some_and(|it| it == "md");
         for (at, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with("//") && line.chars().count() > MOST_COLUMNS {
+            // A row of a table cannot be broken.
+            let checked = if document { !line.starts_with('|') } else { line.trim_start().starts_with("//") };
+            if checked && line.chars().count() > MOST_COLUMNS {
                 wide.push(format!("{}:{}", file.display(), at + 1));
             }
         }

@@ -1,5 +1,5 @@
-//! What the machine-readable facts do not say: types with a JSON form of their own, which optional fields are plain
-//! values rather than pointers upstream, and messages that no path mentions.
+//! What the machine-readable facts do not say: types with a JSON form of their own, which optional fields are
+//! plain values rather than pointers upstream, and messages that no path mentions.
 
 /// The table's own name of a type whose JSON form is not an object of its fields.
 pub(crate) fn scalar(name: &str) -> Option<&'static str> {
@@ -20,8 +20,8 @@ pub(crate) fn scalar(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Optional numbers and booleans that upstream holds as plain values: 0 and false are left out of its JSON. All others
-/// are pointers, whose 0 and false mean something.
+/// Optional numbers and booleans that upstream holds as plain values: 0 and false are left out of its JSON.
+/// All others are pointers, whose 0 and false mean something.
 const VALUES: &[&str] = &[
     "*.stdin",
     "*.stdinOnce",
@@ -146,8 +146,9 @@ const MEANINGFUL_EMPTY: &[&str] = &[
     "JSONSchemaProps.title",
 ];
 
-/// Optional objects and times that upstream holds as plain values: they are there even if nothing is in them, so whoever
-/// fills one in has not added it. Objects named `metadata`, `spec` and `status` are, with the exceptions below.
+/// Optional objects and times that upstream holds as plain values: they are there even if nothing is in them,
+/// so whoever fills one in has not added it. Objects named `metadata`, `spec` and `status` are, with the
+/// exceptions below.
 const EMBEDDED: &[&str] = &[
     "APIGroup.preferredVersion",
     "AllocationResult.devices",
@@ -226,8 +227,8 @@ pub(crate) fn is_omitted_when_zero(owner: &str, field: &str, kind: Option<&str>)
     }
 }
 
-/// Messages that no JSON definition describes but clients send or get: short name, and the group and version under
-/// which a kind of that name is known (`*`: in every group).
+/// Messages that no JSON definition describes but clients send or get: short name, and the group and version
+/// under which a kind of that name is known (`*`: in every group).
 pub(crate) const MESSAGE_ONLY: &[(&str, &str, &str)] = &[
     ("api.apidiscovery.v2.APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2"),
     ("api.core.v1.List", "", "v1"),

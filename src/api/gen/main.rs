@@ -1,9 +1,11 @@
 //! Makes `src/api/schema/types.txt`, the schema table, from facts of a Kubernetes release.
 //!
-//! Run by hand when moving to another release: `cargo run -p minik8s-api-gen -- FACTS > src/api/schema/types.txt`, where
-//! FACTS holds `swagger.json` (the release's OpenAPI v2 document) and `protobuf-fields.json` (message → field →
-//! `[number, type, "repeated"?]`). The output is text, one field a line, so that a new release shows as a readable diff;
-//! `src/api/schema/table.rs` describes the format. Descriptions are left out: they are not ours and not needed.
+//! Run by hand when moving to another release:
+//! `cargo run -p minik8s-api-gen -- FACTS > src/api/schema/types.txt`, where FACTS holds `swagger.json` (the
+//! release's OpenAPI v2 document) and `protobuf-fields.json` (message → field →
+//! `[number, type, "repeated"?]`). The output is text, one field a line, so that a new release shows as a
+//! readable diff; `src/api/schema/table.rs` describes the format. Descriptions are left out: they are not
+//! ours and not needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -108,7 +110,8 @@ fn message<'a>(messages: &'a Messages, name: &str) -> Option<&'a Message> {
     messages.get(&format!("k8s.io.{}", short(name).replace('-', "_")))
 }
 
-/// JSON and protobuf spell some names differently (`uid` and `uID`, `x-kubernetes-map-type` and `xKubernetesMapType`).
+/// JSON and protobuf spell some names differently (`uid` and `uID`, `x-kubernetes-map-type` and
+/// `xKubernetesMapType`).
 fn folded(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
@@ -205,7 +208,8 @@ fn attributes(owner: &str, field: &str, ty: &str, property: &Property, required:
     attributes
 }
 
-/// Messages without a JSON definition: what is inline in others, and options, lists and reviews that have no path.
+/// Messages without a JSON definition: what is inline in others, and options, lists and reviews that have no
+/// path.
 fn add_message_only_types(types: &mut BTreeMap<String, Type>, messages: &Messages) -> Result<()> {
     let mut wanted: Vec<String> = facts::MESSAGE_ONLY.iter().map(|(name, ..)| name.to_string()).collect();
     wanted.extend(types.values().flat_map(|ty| &ty.inline).map(|(_, name)| name.clone()));

@@ -1,7 +1,8 @@
 //! Evaluation: steps over borrowed values, text out.
 //!
-//! Each value that a step looks at takes one from a budget. Recursive descents and unions multiply what comes in, so a
-//! short path can reach far more values than the object has; who evaluates paths of others gives them an end.
+//! Each value that a step looks at takes one from a budget. Recursive descents and unions multiply what comes
+//! in, so a short path can reach far more values than the object has; who evaluates paths of others gives
+//! them an end.
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -31,9 +31,9 @@ pub struct KindRow {
     /// Verbs of the main resource, in discovery's order.
     pub verbs: Cow<'static, [Str]>,
     pub subresources: Cow<'static, [Subresource]>,
-    /// Path below `/registry/` where objects are stored, such as `pods` or `services/specs`; none for kinds that are only
-    /// posted and answered, such as reviews. Rows of the same kind in several versions share it; objects are stored in
-    /// the form of the row that `stored_as` names.
+    /// Path below `/registry/` where objects are stored, such as `pods` or `services/specs`; none for kinds
+    /// that are only posted and answered, such as reviews. Rows of the same kind in several versions share
+    /// it; objects are stored in the form of the row that `stored_as` names.
     pub storage: Option<Str>,
     /// The `group/version` whose form is stored, if it is not this row's own.
     pub stored_as: Option<Str>,
@@ -85,7 +85,8 @@ impl KindRow {
         self.verbs.iter().any(|own| own == verb)
     }
 
-    /// URL path of the collection: `/api/v1/namespaces/NS/pods`, `/apis/apps/v1/deployments` (all namespaces).
+    /// URL path of the collection: `/api/v1/namespaces/NS/pods`, `/apis/apps/v1/deployments` (all
+    /// namespaces).
     pub fn collection_path(&self, namespace: Option<&str>) -> String {
         let root = if self.group.is_empty() { "/api".to_string() } else { format!("/apis/{}", self.group) };
         match namespace.filter(|_| self.namespaced()) {
@@ -94,8 +95,8 @@ impl KindRow {
         }
     }
 
-    /// Storage prefix of the kind, or of one namespace of it: `/registry/pods/`, `/registry/pods/NS/`; none if its
-    /// objects are not stored.
+    /// Storage prefix of the kind, or of one namespace of it: `/registry/pods/`, `/registry/pods/NS/`; none
+    /// if its objects are not stored.
     pub fn storage_prefix(&self, namespace: Option<&str>) -> Option<String> {
         let storage = self.storage.as_deref()?;
         Some(match namespace.filter(|_| self.namespaced()) {

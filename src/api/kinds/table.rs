@@ -1,5 +1,5 @@
-//! The built-in rows. Order is discovery's order of groups; adding a kind is adding a row here and a strategy in the
-//! API server.
+//! The built-in rows. Order is discovery's order of groups; adding a kind is adding a row here and a strategy
+//! in the API server.
 
 use std::borrow::Cow;
 

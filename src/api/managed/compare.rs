@@ -1,9 +1,9 @@
 //! What a write changed: two objects compared along their schema, in one pass.
 //!
-//! Objects are granular unless the schema says atomic, lists are atomic unless it says `set` or `map`. Upstream compares
-//! Go's values, in which fields that are not pointers exist even if nothing was said of them; [`Member::always_there`]
-//! says which, and where one is missing here it counts as present and empty. That is why creating a Pod with labels adds
-//! `f:labels` with its own path, and its `f:spec` without.
+//! Objects are granular unless the schema says atomic, lists are atomic unless it says `set` or `map`.
+//! Upstream compares Go's values, in which fields that are not pointers exist even if nothing was said of
+//! them; [`Member::always_there`] says which, and where one is missing here it counts as present and empty.
+//! That is why creating a Pod with labels adds `f:labels` with its own path, and its `f:spec` without.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,8 @@ type Side<'a> = Option<&'a Value>;
 /// What there is where upstream's value is never absent.
 static EMPTY: Value = Value::Null;
 
-/// Compares two objects of the kind whose schema begins at `root`. There is no old one when an object is created.
+/// Compares two objects of the kind whose schema begins at `root`. There is no old one when an object is
+/// created.
 pub fn compare(root: Place<'_>, old: Option<&Value>, new: &Value) -> Delta {
     let mut delta = Delta::default();
     members(root, old.or(Some(&EMPTY)), Some(new), true, &mut delta);
@@ -183,7 +184,8 @@ fn members(place: Place<'_>, old: Side<'_>, new: Side<'_>, is_root: bool, delta:
     }
 }
 
-/// What is known of a member. The metadata of every kind has the type of all metadata, whatever a definition says.
+/// What is known of a member. The metadata of every kind has the type of all metadata, whatever a definition
+/// says.
 fn member<'a>(place: Place<'a>, name: &str, is_root: bool) -> Member<'a> {
     let known = place.member(name);
     if is_root && name == "metadata" && !matches!(place, Place::Object(_)) {
@@ -200,7 +202,8 @@ struct Pair<'a> {
     new: Vec<&'a Value>,
 }
 
-/// Compares the elements of two lists, by their keys or values. Several elements under one key are owned as a whole.
+/// Compares the elements of two lists, by their keys or values. Several elements under one key are owned as a
+/// whole.
 fn elements(list: &Member<'_>, old: Side<'_>, new: Side<'_>, delta: &mut Delta) {
     let mut pairs: BTreeMap<String, Pair<'_>> = BTreeMap::new();
     for item in items(old) {

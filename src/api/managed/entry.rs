@@ -148,7 +148,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, EntryError> {
     written.into_iter().map(Entry::try_from).collect()
 }
 
-/// Entries that a client has sent: their paths are brought into the form of ours, entries of one identity are one.
+/// Entries that a client has sent: their paths are brought into the form of ours, entries of one identity are
+/// one.
 pub fn accept(list: &Value) -> Result<Vec<Entry>, EntryError> {
     let written = Vec::<Written>::deserialize(list)?;
     let mut entries: Vec<Entry> = Vec::with_capacity(written.len());

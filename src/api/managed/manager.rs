@@ -36,7 +36,8 @@ pub fn manager_of_agent(agent: &str) -> String {
     name
 }
 
-/// The manager of a component that calls in the process: upstream's name of the program that has this identity.
+/// The manager of a component that calls in the process: upstream's name of the program that has this
+/// identity.
 pub fn manager_of_identity(identity: &Identity) -> String {
     match &*identity.name {
         USER_SCHEDULER => "kube-scheduler".to_string(),

@@ -1,7 +1,8 @@
 //! Sets of field paths in the form of `FieldsV1`.
 //!
-//! A node is an object. Its members are elements of paths (`f:` a field, `k:` the keys of a list's element, `v:` a value
-//! of a set); `.` says that the node's own path is in the set too, and so does a node without members.
+//! A node is an object. Its members are elements of paths (`f:` a field, `k:` the keys of a list's element,
+//! `v:` a value of a set); `.` says that the node's own path is in the set too, and so does a node without
+//! members.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -210,7 +210,8 @@ impl<'a> Schemas<'a> {
     }
 }
 
-/// Whether the type's JSON has the field even if nothing was given: required values, and the three parts of an object.
+/// Whether the type's JSON has the field even if nothing was given: required values, and the three parts of
+/// an object.
 fn is_written_always(field: &Field) -> bool {
     field.required || (matches!(field.name, "metadata" | "spec" | "status") && field.object().is_some())
 }

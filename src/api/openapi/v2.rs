@@ -1,7 +1,8 @@
 //! `/openapi/v2` in its protobuf form: what kubectl before 1.29 reads to validate, explain and apply.
 //!
-//! Derived from the v3 schemas and operations, which say more: references stand bare, unions become strings, extensions
-//! travel as YAML text. Absent: responses, bodies of requests, header parameters; no client reads them from this form.
+//! Derived from the v3 schemas and operations, which say more: references stand bare, unions become strings,
+//! extensions travel as YAML text. Absent: responses, bodies of requests, header parameters; no client reads
+//! them from this form.
 
 use serde_json::{Map, Value};
 

@@ -1,9 +1,9 @@
 //! JSON patch (RFC 6902), counting what it costs.
 //!
-//! A patch of a kilobyte can double a document with every `copy`, nest it deeper with every `move`, or shift a long
-//! list ten thousand times. Copied bytes are bounded as upstream does it, and so are their memory, the depth of what is made
-//! and the number of values that are moved. As upstream, a negative index counts from the end and `test` for null holds
-//! for a member that is absent.
+//! A patch of a kilobyte can double a document with every `copy`, nest it deeper with every `move`, or shift
+//! a long list ten thousand times. Copied bytes are bounded as upstream does it, and so are their memory, the
+//! depth of what is made and the number of values that are moved. As upstream, a negative index counts from
+//! the end and `test` for null holds for a member that is absent.
 
 use serde_json::{Map, Value};
 

@@ -1,10 +1,12 @@
 //! Strategic merge: JSON merge that knows by which key lists merge.
 //!
-//! Directives in a patch: `$patch` (`replace`, `delete`) in a map or list element, `$retainKeys` in a map, and beside a
-//! list `$deleteFromPrimitiveList/NAME` and `$setElementOrder/NAME`. Order of merged lists follows upstream: elements the
-//! patch names come in the patch's order, others keep their place relative to those the server's list already had.
+//! Directives in a patch: `$patch` (`replace`, `delete`) in a map or list element, `$retainKeys` in a map,
+//! and beside a list `$deleteFromPrimitiveList/NAME` and `$setElementOrder/NAME`. Order of merged lists
+//! follows upstream: elements the patch names come in the patch's order, others keep their place relative to
+//! those the server's list already had.
 //!
-//! Elements are found by an index of their keys: lists of ten thousands merge in about the time it takes to read them.
+//! Elements are found by an index of their keys: lists of ten thousands merge in about the time it takes to
+//! read them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -270,7 +272,8 @@ fn identity<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
     }
 }
 
-/// Puts merged elements in order: those in `order` as there, the others as in `before`, the two interleaved by `before`.
+/// Puts merged elements in order: those in `order` as there, the others as in `before`, the two interleaved
+/// by `before`.
 fn in_order(merged: Vec<Value>, order: &Positions<'_>, before: &Positions<'_>) -> Vec<Value> {
     let placed = merged.into_iter().map(|item| (order.find(&item), before.find(&item), item));
     let (mut named, mut others): (Vec<_>, Vec<_>) = placed.partition(|(place, ..)| place.is_some());
@@ -292,8 +295,8 @@ fn in_order(merged: Vec<Value>, order: &Positions<'_>, before: &Positions<'_>) -
     }
 }
 
-/// What remains of a patch value that meets nothing in the original: directives and nulls go, and so do elements that
-/// only say what to delete.
+/// What remains of a patch value that meets nothing in the original: directives and nulls go, and so do
+/// elements that only say what to delete.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,5 @@
-//! Protobuf to the JSON tree. Depth and memory of what is made are bounded as for JSON: two bytes can be an element.
+//! Protobuf to the JSON tree. Depth and memory of what is made are bounded as for JSON: two bytes can be an
+//! element.
 
 use std::cell::RefCell;
 
@@ -23,7 +24,8 @@ struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    /// For what is in a value here. A message in a list or map is two levels of the tree, so levels are counted by twos.
+    /// For what is in a value here. A message in a list or map is two levels of the tree, so levels are
+    /// counted by twos.
     fn deeper(self) -> Decoded<Self> {
         let depth = self.depth + 2;
         if depth > MAX_DEPTH {

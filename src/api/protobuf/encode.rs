@@ -1,7 +1,8 @@
 //! The JSON tree to protobuf.
 //!
-//! Only what the tree has is written; Go's decoder takes absent fields as zero. Lengths come before contents, so a
-//! message is written to its end and its length put in front by moving it: bodies are small and mostly flat.
+//! Only what the tree has is written; Go's decoder takes absent fields as zero. Lengths come before contents,
+//! so a message is written to its end and its length put in front by moving it: bodies are small and mostly
+//! flat.
 
 use base64::Engine;
 use serde_json::{Map, Value};
@@ -40,7 +41,8 @@ pub struct ListEncoder {
 }
 
 impl ListEncoder {
-    /// What follows the items: an envelope's contentEncoding and contentType, which upstream writes even if empty.
+    /// What follows the items: an envelope's contentEncoding and contentType, which upstream writes even if
+    /// empty.
     pub const END: [u8; 4] = [0x1a, 0, 0x22, 0];
 
     /// `list` has everything but the items.
@@ -92,8 +94,8 @@ pub fn encode_message(ty: TypeRef, tree: &Value) -> Encoded<Vec<u8>> {
     Ok(out)
 }
 
-/// One frame of a protobuf watch stream, with its length in front as four big-endian bytes: `object` is what [`encode`]
-/// made.
+/// One frame of a protobuf watch stream, with its length in front as four big-endian bytes: `object` is what
+/// [`encode`] made.
 pub fn encode_watch_event(event_type: &str, object: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 4];
     put_bytes(&mut out, 1, event_type.as_bytes());

@@ -1,9 +1,11 @@
-//! Bringing a decoded body into the form its type has, as decoding into a typed object and encoding it again would.
+//! Bringing a decoded body into the form its type has, as decoding into a typed object and encoding it again
+//! would.
 //!
-//! One walk over the tree: unknown fields and nulls go, wrong types are an error with the words of Go's decoder (clients
-//! and tests match on them), quantities and times get their canonical text, and zero values that upstream omits are
-//! omitted. The last two make two bodies that mean the same compare equal, on which generation and no-op updates rest.
-//! Raw parts (`RawExtension`, managed fields, JSON values) are left as they are.
+//! One walk over the tree: unknown fields and nulls go, wrong types are an error with the words of Go's
+//! decoder (clients and tests match on them), quantities and times get their canonical text, and zero values
+//! that upstream omits are omitted. The last two make two bodies that mean the same compare equal, on which
+//! generation and no-op updates rest. Raw parts (`RawExtension`, managed fields, JSON values) are left as
+//! they are.
 
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
@@ -17,13 +19,14 @@ use crate::bounds::{Budget, MAX_FAULTS, MAX_PATH, Spent, TYPED, Text};
 use crate::quantity::Quantity;
 use crate::{ApiError, FieldValidation, KindRow};
 
-/// Brings a decoded body of a row's kind into the form its type has. Returns warnings; `Strict` makes them a 400.
+/// Brings a decoded body of a row's kind into the form its type has. Returns warnings; `Strict` makes them
+/// a 400.
 pub fn check(row: &KindRow, tree: &mut Value, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
     check_kind(&row.group, &row.version, &row.kind, tree, &[], validation)
 }
 
-/// [`check`] for any kind (a subresource's such as `Scale`), with the duplicates that decoding found. A kind that is not
-/// built in is left as it is.
+/// [`check`] for any kind (a subresource's such as `Scale`), with the duplicates that decoding found. A kind
+/// that is not built in is left as it is.
 pub fn check_kind(
     group: &str,
     version: &str,

@@ -1,8 +1,8 @@
 //! Values for required fields that are absent, so that every accepted object decodes to its Rust type.
 //!
-//! Go's types have a zero time, and a body may leave a required time out: upstream accepts it and writes `null`.
-//! The Rust types refuse both. Decoding falls back to this walk, so such objects still reach every reader.
-//! Other required fields have a default in the Rust types and need nothing here.
+//! Go's types have a zero time, and a body may leave a required time out: upstream accepts it and writes
+//! `null`. The Rust types refuse both. Decoding falls back to this walk, so such objects still reach every
+//! reader. Other required fields have a default in the Rust types and need nothing here.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,8 @@ use super::table::{Base, FieldType, Shape, TypeRef};
 /// What Go's zero time is as text.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// Puts Go's zero value where a required field without a Rust default is absent or null. Answers whether any was.
+/// Puts Go's zero value where a required field without a Rust default is absent or null. Answers whether any
+/// was.
 pub fn complete(ty: TypeRef, tree: &mut Value) -> bool {
     let Value::Object(map) = tree else { return false };
     let mut changed = false;

@@ -1,7 +1,7 @@
 //! Bodies to trees, with the paths of keys that occur twice.
 //!
-//! serde_json alone would let the last one win silently; strict field validation has to name them. What the tree takes is
-//! counted while it grows ([`crate::bounds`]), which also ends what YAML's aliases multiply.
+//! serde_json alone would let the last one win silently; strict field validation has to name them. What the
+//! tree takes is counted while it grows ([`crate::bounds`]), which also ends what YAML's aliases multiply.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -72,7 +72,8 @@ impl Notes {
 
 struct Tree<'a> {
     place: Place<'a>,
-    /// A whole float is an integer, as after YAML went through JSON upstream; JSON keeps `1.0` apart from `1`.
+    /// A whole float is an integer, as after YAML went through JSON upstream; JSON keeps `1.0` apart from
+    /// `1`.
     whole_floats: bool,
     notes: &'a RefCell<Notes>,
 }

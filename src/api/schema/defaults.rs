@@ -1,9 +1,10 @@
 //! Defaults that follow from the object alone, as upstream's `SetDefaults_*` functions set them.
 //!
-//! Most are one literal for one field of one type and stand in a table; the others are functions on a type's object. One
-//! walk applies them wherever a type occurs, parents first as upstream does, and enters only branches below which
-//! something can be defaulted. What depends on other objects, on the old object or on the clock is the API server's.
-//! Absent: `LimitRange`, flow control, dynamic resources (their kinds are not served yet).
+//! Most are one literal for one field of one type and stand in a table; the others are functions on a type's
+//! object. One walk applies them wherever a type occurs, parents first as upstream does, and enters only
+//! branches below which something can be defaulted. What depends on other objects, on the old object or on
+//! the clock is the API server's. Absent: `LimitRange`, flow control, dynamic resources (their kinds are not
+//! served yet).
 
 use std::sync::OnceLock;
 
@@ -169,7 +170,8 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
 ];
 
 const RBAC: &str = "rbac.authorization.k8s.io";
-// As with `resources` of containers: structs that Go always writes, and whose own defaults apply though nobody named them.
+// As with `resources` of containers: structs that Go always writes, and whose own defaults apply though
+// nobody named them.
 const SPEC: &[(&str, Literal)] = &[("spec", Empty)];
 const TCP: &[(&str, Literal)] = &[("protocol", Text("TCP"))];
 const MODE: &[(&str, Literal)] = &[("defaultMode", Int(0o644))];
@@ -265,7 +267,8 @@ pub(super) fn added(ty: TypeRef) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Sets what upstream's defaulting sets from the object alone. The tree has been through [`check`](super::check).
+/// Sets what upstream's defaulting sets from the object alone. The tree has been through
+/// [`check`](super::check).
 pub fn apply_defaults(row: &KindRow, tree: &mut Value) {
     if let Some(ty) = for_gvk(&row.group, &row.version, &row.kind) {
         apply_type_defaults(ty, tree);
@@ -329,8 +332,8 @@ fn text<'a>(map: &'a Object, name: &str) -> &'a str {
     map.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The label by which selectors find a namespace by name. A generated name is not known yet: the API server calls
-/// defaulting again once it is.
+/// The label by which selectors find a namespace by name. A generated name is not known yet: the API server
+/// calls defaulting again once it is.
 fn namespace(map: &mut Object) {
     let Some(metadata) = object(map, "metadata") else { return };
     let name = text(metadata, "name").to_string();

@@ -12,8 +12,8 @@ use crate::{ApiError, FieldValidation, KindRow};
 
 /// What the write path asks of a kind's schema, built in or from a definition.
 pub trait Schema: Send + Sync {
-    /// Brings a decoded body into the form of its kind: unknown fields go, values get their canonical form. Returns
-    /// warnings about unknown fields and `duplicates`; `Strict` makes them a 400.
+    /// Brings a decoded body into the form of its kind: unknown fields go, values get their canonical form.
+    /// Returns warnings about unknown fields and `duplicates`; `Strict` makes them a 400.
     fn check(
         &self,
         tree: &mut Value,
@@ -21,12 +21,12 @@ pub trait Schema: Send + Sync {
         validation: FieldValidation,
     ) -> Result<Vec<String>, ApiError>;
 
-    /// Sets the defaults that follow from the object alone. The tree has been checked. An error if they would take more
-    /// memory than one object may.
+    /// Sets the defaults that follow from the object alone. The tree has been checked. An error if they would
+    /// take more memory than one object may.
     fn default(&self, tree: &mut Value) -> Result<(), Spent>;
 
-    /// Drops fields that the schema does not know, of an object that was stored under another schema; tells whether there
-    /// were any.
+    /// Drops fields that the schema does not know, of an object that was stored under another schema; tells
+    /// whether there were any.
     fn prune(&self, tree: &mut Value) -> bool;
 
     /// So many bytes of an object under this schema are as much work as how many of a common kind.
@@ -55,8 +55,8 @@ impl BuiltIn {
         Self::named(&row.group, &row.version, &row.kind)
     }
 
-    /// A kind that need not have a row, such as `autoscaling/v1` `Scale`. A kind that the table does not know is left
-    /// as it is.
+    /// A kind that need not have a row, such as `autoscaling/v1` `Scale`. A kind that the table does not know
+    /// is left as it is.
     pub fn named(group: &str, version: &str, kind: &str) -> Self {
         BuiltIn { kind: kind.into(), version: version.into(), ty: for_gvk(group, version, kind) }
     }

@@ -1,11 +1,12 @@
 //! The table of types: read once from the checked-in text that `src/api/gen` makes.
 //!
-//! Format, one item a line: `type NAME [atomic] [kind=GROUP/VERSION/KIND | any=KIND]` begins a type (names without
-//! `io.k8s.`, sorted); `< NUMBER TYPE` says that protobuf nests those fields in a message of that number where JSON has
-//! them flat; ` NAME NUMBER TYPE [attribute…]` is a field (number 0: not in protobuf, or nested as said before). A type is
-//! a word for a scalar or `@NAME`, after `[]` for a list or `{}` for a map. Text is kept rather than parsed structures in
-//! Rust source because it needs no relocations, compiles at once and shows changes as a readable diff; reading it takes
-//! a few milliseconds at start and the result about 300 KB.
+//! Format, one item a line: `type NAME [atomic] [kind=GROUP/VERSION/KIND | any=KIND]` begins a type (names
+//! without `io.k8s.`, sorted); `< NUMBER TYPE` says that protobuf nests those fields in a message of that
+//! number where JSON has them flat; ` NAME NUMBER TYPE [attribute…]` is a field (number 0: not in protobuf,
+//! or nested as said before). A type is a word for a scalar or `@NAME`, after `[]` for a list or `{}` for a
+//! map. Text is kept rather than parsed structures in Rust source because it needs no relocations, compiles
+//! at once and shows changes as a readable diff; reading it takes a few milliseconds at start and the result
+//! about 300 KB.
 
 use std::sync::OnceLock;
 

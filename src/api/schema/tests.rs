@@ -432,7 +432,8 @@ fn other_kinds_get_their_defaults() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 8, ..Default::default() })]
 
-    /// A number in a field without a schema, such as the data of a ControllerRevision, does not drift from one write to the next.
+    /// A number in a field without a schema, such as the data of a ControllerRevision, does not drift from
+    /// one write to the next.
     #[test]
     fn a_float_reads_back_as_it_was_written(bits in proptest::collection::vec(proptest::num::f64::NORMAL, 100)) {
         for float in bits {

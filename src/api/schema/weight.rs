@@ -1,7 +1,7 @@
 //! How much memory an object of a type takes once it is decoded and defaulted, whatever it says.
 //!
-//! A typed structure has room for every field: a volume of `{}` takes two kilobytes. The figures are an estimate from the
-//! schema, good to a factor of two, which is what a budget needs.
+//! A typed structure has room for every field: a volume of `{}` takes two kilobytes. The figures are an
+//! estimate from the schema, good to a factor of two, which is what a budget needs.
 
 use std::sync::OnceLock;
 

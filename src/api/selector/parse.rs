@@ -1,7 +1,7 @@
 //! Parsing label and field selectors from their text form.
 //!
-//! The label grammar is context-sensitive in one place: `in` and `notin` are operators only after a key, and plain
-//! words elsewhere. Messages are upstream's, because clients print them.
+//! The label grammar is context-sensitive in one place: `in` and `notin` are operators only after a key, and
+//! plain words elsewhere. Messages are upstream's, because clients print them.
 
 use super::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement};
 use crate::FieldError;

@@ -1,4 +1,5 @@
-//! What bodies and patches take of memory, counted: the worst that is known, at the largest size that is read.
+//! What bodies and patches take of memory, counted: the worst that is known, at the largest size that is
+//! read.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -14,9 +14,9 @@ const ANNOTATIONS_MAX: usize = 256 * 1024;
 /// Finalizers of core that have no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-/// Faults of the metadata of an object that is about to be created. `rule` restricts names; its flag is set for a
-/// `generateName` prefix, whose trailing dash is forgiven. `core` adds the core group's demand that finalizers
-/// are qualified.
+/// Faults of the metadata of an object that is about to be created. `rule` restricts names; its flag is set
+/// for a `generateName` prefix, whose trailing dash is forgiven. `core` adds the core group's demand that
+/// finalizers are qualified.
 pub fn validate_object_meta(
     meta: &ObjectMeta,
     namespaced: bool,

@@ -1,7 +1,7 @@
 //! Rules for single strings: each gives the list of what is wrong, empty if nothing is.
 //!
-//! Written as byte scans instead of regular expressions: they run for every label of every write. The expressions appear
-//! in messages only.
+//! Written as byte scans instead of regular expressions: they run for every label of every write. The
+//! expressions appear in messages only.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -249,7 +249,8 @@ pub fn ip_address(value: &str) -> Vec<String> {
     }
 }
 
-/// An address in the one form that fields have which are newer than strict validation, and names of IP addresses.
+/// An address in the one form that fields have which are newer than strict validation, and names of IP
+/// addresses.
 pub fn canonical_ip_address(value: &str) -> Vec<String> {
     let Ok(address) = value.parse::<IpAddr>() else {
         return match sloppy(value) {

@@ -1,5 +1,5 @@
-//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who approves or signs a request must be
-//! allowed to for its signer, and nobody gets a certificate of `system:masters` this way.
+//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who approves or signs a request
+//! must be allowed to for its signer, and nobody gets a certificate of `system:masters` this way.
 
 use api::{ApiError, Identity};
 use base64::Engine as _;

@@ -1,4 +1,5 @@
-//! DefaultTolerationSeconds: a pod stays five minutes on a node that is gone before it is evicted, unless it says else.
+//! DefaultTolerationSeconds: a pod stays five minutes on a node that is gone before it is evicted, unless it
+//! says else.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
-//! Nobody grants more than he holds: a role may contain, and a binding may give, only rules its author has himself, unless
-//! he may `escalate` or `bind` that role. Upstream checks this in the storage of the RBAC kinds.
+//! Nobody grants more than he holds: a role may contain, and a binding may give, only rules its author has
+//! himself, unless he may `escalate` or `bind` that role. Upstream checks this in the storage of the RBAC
+//! kinds.
 //!
-//! Every update is checked but those that only the garbage collector makes, also where rules and subjects stay as they
-//! are: a label is enough to have an aggregating role take a role in.
+//! Every update is checked but those that only the garbage collector makes, also where rules and subjects
+//! stay as they are: a label is enough to have an aggregating role take a role in.
 
 use api::{ApiError, Identity};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
@@ -59,8 +60,8 @@ fn role(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(
         return Ok(());
     }
     check(authorizer, request, &rules_in(new))?;
-    // Whoever decides which roles are taken in decides about rules that do not exist yet, and can stop others from
-    // taking rules away.
+    // Whoever decides which roles are taken in decides about rules that do not exist yet, and can stop others
+    // from taking rules away.
     let old = request.old_tree();
     let aggregates =
         [new, &old].iter().any(|tree| !items(tree, "aggregationRule.clusterRoleSelectors").is_empty());

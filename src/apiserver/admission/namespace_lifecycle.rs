@@ -1,5 +1,5 @@
-//! NamespaceLifecycle: nothing lives in a namespace that is not there, nothing new comes into one that is going, and the
-//! system's namespaces stay.
+//! NamespaceLifecycle: nothing lives in a namespace that is not there, nothing new comes into one that is
+//! going, and the system's namespaces stay.
 
 use api::ApiError;
 use api::kinds::NAMESPACE;

@@ -1,10 +1,10 @@
-//! NodeRestriction: what the Node authorizer cannot see because it is in the body. A kubelet changes its own Node, Lease
-//! and pods only, gives itself no labels that others rely on, makes no pods but mirrors that name nothing of the API, and
-//! gets tokens for the pods that run on it only.
+//! NodeRestriction: what the Node authorizer cannot see because it is in the body. A kubelet changes its own
+//! Node, Lease and pods only, gives itself no labels that others rely on, makes no pods but mirrors that name
+//! nothing of the API, and gets tokens for the pods that run on it only.
 //!
-//! Runs among the mutating plugins, as upstream's does: a node is refused before its body is judged. One rule is ours: a
-//! node's address range is handed out by the cluster, because other nodes install a route for it. Absent: claims and
-//! pod certificate requests, and the audiences of CSI drivers; they come with their kinds.
+//! Runs among the mutating plugins, as upstream's does: a node is refused before its body is judged. One rule
+//! is ours: a node's address range is handed out by the cluster, because other nodes install a route for it.
+//! Absent: claims and pod certificate requests, and the audiences of CSI drivers; they come with their kinds.
 
 #[cfg(test)]
 mod tests;
@@ -112,8 +112,8 @@ impl Ask<'_> {
         }
     }
 
-    /// A node shows the API the pods of its own manifests, and those need nothing of the API: whatever such a pod named,
-    /// the node would be allowed to read.
+    /// A node shows the API the pods of its own manifests, and those need nothing of the API: whatever such a
+    /// pod named, the node would be allowed to read.
     fn mirror(&self, pod: &Value) -> Result<(), ApiError> {
         let node = self.node;
         if pod["metadata"]["annotations"][MIRROR].is_null() {
@@ -135,7 +135,8 @@ impl Ask<'_> {
         }
     }
 
-    /// A mirror belongs to its node: without an owner, or with another's, it would count as somebody's replica.
+    /// A mirror belongs to its node: without an owner, or with another's, it would count as somebody's
+    /// replica.
     fn owner(&self, pod: &Value) -> Result<(), ApiError> {
         let node = self.node;
         let [owner] = items(pod, "metadata.ownerReferences") else {
@@ -262,8 +263,8 @@ impl Ask<'_> {
         )
     }
 
-    /// A node gets tokens for pods that run on it, bound to them, so that they die with the pod, and for audiences that
-    /// the pods ask for.
+    /// A node gets tokens for pods that run on it, bound to them, so that they die with the pod, and for
+    /// audiences that the pods ask for.
     fn token(&self, authorizer: &Authorizer) -> Result<(), ApiError> {
         let creates = self.request.operation == Operation::Create;
         let Some(asked) = self.object.filter(|_| creates && self.request.ctx.subresource == Some("token"))
@@ -292,8 +293,8 @@ impl Ask<'_> {
         self.audience(authorizer, asked, &tree)
     }
 
-    /// A token for an audience that no volume of the pod names could be shown to a service that the pod has no business
-    /// with.
+    /// A token for an audience that no volume of the pod names could be shown to a service that the pod has
+    /// no business with.
     fn audience(&self, authorizer: &Authorizer, asked: &Value, pod: &Value) -> Result<(), ApiError> {
         let audience = match items(asked, "spec.audiences") {
             [] => "",

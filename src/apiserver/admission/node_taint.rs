@@ -1,7 +1,7 @@
 //! TaintNodesByCondition: a node begins as not ready.
 //!
-//! Without the taint, pods would be bound to it before the node controller has seen it; that controller takes the taint
-//! away once the node is ready.
+//! Without the taint, pods would be bound to it before the node controller has seen it; that controller takes
+//! the taint away once the node is ready.
 
 use api::taints::{NO_SCHEDULE, NOT_READY};
 use serde_json::{Value, json};

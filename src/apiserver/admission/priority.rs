@@ -1,5 +1,5 @@
-//! Priority: a pod's class becomes a number. The two system classes are known here; others will be looked up once the
-//! kind is served.
+//! Priority: a pod's class becomes a number. The two system classes are known here; others will be looked up
+//! once the kind is served.
 
 use api::ApiError;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! ServiceAccount: every pod runs as an account that exists, and finds its token, the cluster's CA and its namespace in
-//! `/var/run/secrets/kubernetes.io/serviceaccount` unless it or its account wants none.
+//! ServiceAccount: every pod runs as an account that exists, and finds its token, the cluster's CA and its
+//! namespace in `/var/run/secrets/kubernetes.io/serviceaccount` unless it or its account wants none.
 
 use api::ApiError;
 use api::kinds::SERVICE_ACCOUNT;

@@ -1,7 +1,7 @@
 //! Bootstrap tokens (`abcdef.0123456789abcdef`): each is a Secret of `kube-system`, and most have an end.
 //!
-//! What the Secret must hold is kubeadm's contract (kubernetes.io/docs: Authenticating with Bootstrap Tokens). One that has
-//! ended counts for nothing from that second on; a controller removes it.
+//! What the Secret must hold is kubeadm's contract (kubernetes.io/docs: Authenticating with Bootstrap
+//! Tokens). One that has ended counts for nothing from that second on; a controller removes it.
 
 use api::Identity;
 use api::kinds::SECRET;
@@ -68,7 +68,8 @@ fn decoded(tree: &Value, name: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|value| !value.is_empty())
 }
 
-/// `system:bootstrappers:` and up to 256 of `a-z0-9:-`, the last of which is a letter or a digit: no token brings other groups.
+/// `system:bootstrappers:` and up to 256 of `a-z0-9:-`, the last of which is a letter or a digit: no token
+/// brings other groups.
 fn is_bootstrap_group(group: &str) -> bool {
     let Some(rest) = group.strip_prefix("system:bootstrappers:") else { return false };
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -1,7 +1,7 @@
 //! Identity of a client certificate: the common name is the user, organizations are the groups.
 //!
-//! The chain and its key usage are checked in the TLS handshake. So are its dates, but a connection may outlive them: they are
-//! kept beside the identity and looked at again for every request.
+//! The chain and its key usage are checked in the TLS handshake. So are its dates, but a connection may
+//! outlive them: they are kept beside the identity and looked at again for every request.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! JSON Web Tokens signed with ES256, the only algorithm this cluster's keys are made for.
 //!
-//! Verification costs far more than the rest of a read, so tokens whose signature was good are remembered by their
-//! digest, in a bounded map; claims are checked anew each time.
+//! Verification costs far more than the rest of a read, so tokens whose signature was good are remembered by
+//! their digest, in a bounded map; claims are checked anew each time.
 
 use std::collections::HashMap;
 use std::sync::Arc;

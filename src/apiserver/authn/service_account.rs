@@ -1,4 +1,5 @@
-//! A token of a service account is good as long as the account and what it is bound to exist, with the same UIDs.
+//! A token of a service account is good as long as the account and what it is bound to exist, with the same
+//! UIDs.
 
 use api::kinds::{NODE, POD, SECRET, SERVICE_ACCOUNT};
 use api::{Identity, KindRow};

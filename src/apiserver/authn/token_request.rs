@@ -1,7 +1,8 @@
 //! The `token` subresource of service accounts (TokenRequest API, KEP-1205).
 //!
-//! A token of 3607 seconds is what admission mounts into pods. Clients from before token rotation read it only once, so
-//! it is good for a year while it says an hour (unless that is switched off), and using it later is counted.
+//! A token of 3607 seconds is what admission mounts into pods. Clients from before token rotation read it
+//! only once, so it is good for a year while it says an hour (unless that is switched off), and using it
+//! later is counted.
 
 use api::kinds::{NODE, POD, SECRET};
 use api::{ApiError, FieldError, KindRow, Object};
@@ -124,7 +125,8 @@ fn check_duration(seconds: i64, name: &str) -> Result<(), ApiError> {
     Err(ApiError::from_status(status))
 }
 
-/// Ties the token to an object: it must exist, have the UID that is asked for, and, a pod, run as this account.
+/// Ties the token to an object: it must exist, have the UID that is asked for, and, a pod, run as this
+/// account.
 fn bind(
     authenticator: &Authenticator,
     account: &Object,

@@ -1,7 +1,8 @@
 //! The policy every cluster starts with, from `manifests/bootstrap-rbac*.yaml`.
 //!
-//! At boot, missing objects are created and what is missing in existing ones is added; nothing that an administrator
-//! added is taken away, and `rbac.authorization.kubernetes.io/autoupdate: "false"` keeps an object as it is.
+//! At boot, missing objects are created and what is missing in existing ones is added; nothing that an
+//! administrator added is taken away, and `rbac.authorization.kubernetes.io/autoupdate: "false"` keeps an
+//! object as it is.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

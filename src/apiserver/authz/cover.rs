@@ -1,10 +1,10 @@
 //! Whether the rules that somebody holds cover those he wants to give to others.
 //!
-//! A rule is a product of sets: groups, resources, names and verbs. Upstream takes it apart into single permissions and
-//! looks for each among the rules held, which for a role of a few hundred bytes (100 × 100 × 100) are a million. Here
-//! words that the same held rules contain are one class, so the product is over classes: a word that no rule names counts
-//! with all others of its kind. Rules that contain a whole set are known beforehand and end the descent. What remains is
-//! counted, and more than [`MAX_STEPS`] is refused.
+//! A rule is a product of sets: groups, resources, names and verbs. Upstream takes it apart into single
+//! permissions and looks for each among the rules held, which for a role of a few hundred bytes (100 × 100
+//! × 100) are a million. Here words that the same held rules contain are one class, so the product is over
+//! classes: a word that no rule names counts with all others of its kind. Rules that contain a whole set are
+//! known beforehand and end the descent. What remains is counted, and more than [`MAX_STEPS`] is refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,8 +21,8 @@ pub const MAX_STEPS: usize = 50_000_000;
 #[error("the rules are too many to be compared with those held: it would take more than {MAX_STEPS} steps")]
 pub struct TooMany;
 
-/// Which of `wanted` are not covered by `held`: `most` permissions at most, joined to rules of one group, resource and name
-/// with the verbs that are missing there.
+/// Which of `wanted` are not covered by `held`: `most` permissions at most, joined to rules of one group,
+/// resource and name with the verbs that are missing there.
 pub fn not_covered(
     held: &[PolicyRule],
     wanted: &[PolicyRule],

@@ -1,8 +1,9 @@
-//! The Node authorizer: a kubelet may use its own Node and Lease, the pods bound to it and what those pods reference.
+//! The Node authorizer: a kubelet may use its own Node and Lease, the pods bound to it and what those pods
+//! reference.
 //!
-//! Relations are looked up when they are asked for, through the cache's index of `spec.nodeName`: a node has a hundred
-//! pods and asks rarely, so upstream's standing graph of all references would cost more than it saves. What a kubelet may
-//! do regardless of relations is the bootstrap role `system:node`.
+//! Relations are looked up when they are asked for, through the cache's index of `spec.nodeName`: a node has
+//! a hundred pods and asks rarely, so upstream's standing graph of all references would cost more than it
+//! saves. What a kubelet may do regardless of relations is the bootstrap role `system:node`.
 
 use api::kinds::POD;
 use k8s_openapi::api::core::v1::Pod;
@@ -207,8 +208,8 @@ fn related(
     if refers { Ok(()) } else { Err(no_relation(node)) }
 }
 
-/// Whether a pod names such an object of its namespace. A mirror of a node's own manifest grants nothing: the node could
-/// write what it likes into it.
+/// Whether a pod names such an object of its namespace. A mirror of a node's own manifest grants nothing: the
+/// node could write what it likes into it.
 pub(super) fn refers_to(pod: &Pod, referent: Referent, name: &str) -> bool {
     let mirror = pod.metadata.annotations.as_ref().is_some_and(|own| own.contains_key(MIRROR_ANNOTATION));
     let Some(spec) = pod.spec.as_ref().filter(|_| !mirror) else { return false };

@@ -1,8 +1,8 @@
 //! Role-based access control (`rbac.authorization.k8s.io/v1`).
 //!
-//! Bindings are indexed by subject, so that a request looks at its user's grants only. The index is derived from the
-//! caches: it remembers the revisions of the four kinds and is built anew when one has moved. Aggregated roles are
-//! evaluated while it is built, so a new role with the right label counts at once.
+//! Bindings are indexed by subject, so that a request looks at its user's grants only. The index is derived
+//! from the caches: it remembers the revisions of the four kinds and is built anew when one has moved.
+//! Aggregated roles are evaluated while it is built, so a new role with the right label counts at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -171,8 +171,8 @@ fn singular(row: &api::KindRow) -> String {
     format!("{}.{}", row.singular, row.group)
 }
 
-/// Own rules of a cluster role and, if it aggregates, those of the roles it selects. A selected role that aggregates
-/// itself (`edit` into `admin`) is followed, each role once.
+/// Own rules of a cluster role and, if it aggregates, those of the roles it selects. A selected role that
+/// aggregates itself (`edit` into `admin`) is followed, each role once.
 fn cluster_rules(caches: &Caches, object: &Arc<Object>) -> Vec<PolicyRule> {
     let mut rules = Vec::new();
     let mut known = HashSet::new();

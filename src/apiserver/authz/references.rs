@@ -1,5 +1,5 @@
-//! What a pod names of other API objects: one walk over the spec for all who need to know, the Node authorizer (what a
-//! node may read) and admission (what a mirror pod may not name).
+//! What a pod names of other API objects: one walk over the spec for all who need to know, the Node
+//! authorizer (what a node may read) and admission (what a mirror pod may not name).
 
 use std::collections::BTreeSet;
 

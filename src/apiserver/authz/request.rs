@@ -1,7 +1,8 @@
 //! Authorization of requests: what a request asks for, in the words of rules.
 //!
-//! Every request is judged here, whether it comes over HTTP or from a component of the process, before anything else is
-//! done for it: on a resource by [`Authorizer::check_resource`], on any other path by [`Authorizer::check_path`].
+//! Every request is judged here, whether it comes over HTTP or from a component of the process, before
+//! anything else is done for it: on a resource by [`Authorizer::check_resource`], on any other path by
+//! [`Authorizer::check_path`].
 
 use api::{ApiError, FieldSelector, Identity, KindRow};
 

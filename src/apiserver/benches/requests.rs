@@ -1,9 +1,10 @@
-//! The API server in process, over a store in memory: what a request costs the processor, without disk, TLS and sockets.
+//! The API server in process, over a store in memory: what a request costs the processor, without disk, TLS
+//! and sockets.
 //!
 //!     cargo bench -p minik8s-apiserver
 //!
-//! `registry` is what components of the same process call; `http` is the same with parsing, negotiation and the bytes of the
-//! answer, as a client's request takes it.
+//! `registry` is what components of the same process call; `http` is the same with parsing, negotiation and
+//! the bytes of the answer, as a client's request takes it.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The ServiceCIDR `kubernetes`: the range that the server's flags name. It is made at start, made again if somebody gets
-//! rid of it, and otherwise left alone, whatever the flags say later: addresses have been given out from it.
+//! The ServiceCIDR `kubernetes`: the range that the server's flags name. It is made at start, made again if
+//! somebody gets rid of it, and otherwise left alone, whatever the flags say later: addresses have been given
+//! out from it.
 
 use std::sync::Arc;
 

@@ -61,7 +61,8 @@ impl Change {
     pub(crate) fn size(&self) -> usize {
         let bytes =
             |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.object.stored_bytes().len());
-        // The old object is most often the new one of an earlier change, so it counts only if it is the last holder.
+        // The old object is most often the new one of an earlier change, so it counts only if it is the last
+        // holder.
         if self.new.is_some() { bytes(&self.new) } else { bytes(&self.old) }
     }
 
@@ -140,8 +141,8 @@ impl Filter {
                 || self.fields.matches(|path| entry.field(&self.selectable, path)))
     }
 
-    /// What a watcher with this filter sees of a change: an object that begins to match is added, one that no longer
-    /// does is deleted.
+    /// What a watcher with this filter sees of a change: an object that begins to match is added, one that no
+    /// longer does is deleted.
     pub(crate) fn event(&self, change: &Change) -> Option<WatchEvent> {
         change.between(
             change.old.as_ref().filter(|entry| self.matches(entry)),

@@ -1,11 +1,13 @@
-//! Reads a few fields out of an object's bytes without building the rest: what field selectors and indexes need.
+//! Reads a few fields out of an object's bytes without building the rest: what field selectors and indexes
+//! need.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The part of a JSON object that lies on the given paths (`spec.nodeName`); empty if the bytes are no JSON object.
+/// The part of a JSON object that lies on the given paths (`spec.nodeName`); empty if the bytes are no JSON
+/// object.
 pub(super) fn pick(bytes: &[u8], paths: &[&str]) -> Value {
     let wanted: Vec<&str> = paths.to_vec();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);

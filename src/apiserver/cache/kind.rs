@@ -132,7 +132,8 @@ impl KindCache {
         if old.is_some() || new.is_some() {
             let change = Arc::new(Change::new(event.revision, old, new));
             self.publish(&event.key, &change);
-            // Under the lock, so that a watcher that subscribes gets it either from the objects or from the ring.
+            // Under the lock, so that a watcher that subscribes gets it either from the objects or from the
+            // ring.
             self.all.push(change);
             self.announcer.announce(&self.all);
         }
@@ -259,7 +260,8 @@ impl KindCache {
             None => &state.objects,
         };
         let mut candidates = below(source, after, &prefix);
-        // The keys say which namespace an object is in; looking into each would fetch as much memory as the list itself.
+        // The keys say which namespace an object is in; looking into each would fetch as much memory as the
+        // list itself.
         let all = filter.is_everything();
         for (key, entry) in candidates.by_ref() {
             if !all && !filter.matches(entry) {
@@ -311,7 +313,8 @@ impl KindCache {
                 if Arc::ptr_eq(&watcher.topic, &self.all) {
                     watcher.cursor = from;
                 } else {
-                    // A confined topic may be younger than the version asked for: what it lacks comes from the whole.
+                    // A confined topic may be younger than the version asked for: what it lacks comes from
+                    // the whole.
                     match self.all.read(from, usize::MAX, &mut watcher.backlog) {
                         Err(Cut::Lagged(lagged)) => return Err(lagged.floor),
                         Ok(_) | Err(Cut::Closed) => {}

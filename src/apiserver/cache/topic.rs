@@ -1,11 +1,11 @@
 //! Rings of changes that watchers read by cursor.
 //!
-//! Every kind has one topic with all its changes. Watches that are confined to a namespace, an object or the value of
-//! an indexed field share a topic of their own, which exists as long as somebody watches it: a node's kubelet is not woken
-//! for the pods of other nodes.
+//! Every kind has one topic with all its changes. Watches that are confined to a namespace, an object or the
+//! value of an indexed field share a topic of their own, which exists as long as somebody watches it: a
+//! node's kubelet is not woken for the pods of other nodes.
 //!
-//! Watchers that want every change of a topic are sent the same bytes: the newest piece of a topic's history is written out once
-//! and shared by all who are about to read there.
+//! Watchers that want every change of a topic are sent the same bytes: the newest piece of a topic's history
+//! is written out once and shared by all who are about to read there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,9 @@ const MOST_BYTES: usize = 16 << 20;
 /// Changes that are written out together, however small they are.
 const MOST_WRITTEN: usize = 256;
 const OLDEST: Duration = Duration::from_secs(300);
-/// How many changes ago an object must have been replaced for its typed form to be let go. Components in this process look at
-/// old and new object when they hear of a change; who hears of it late decodes again what he looks at, therefore twice.
+/// How many changes ago an object must have been replaced for its typed form to be let go. Components in this
+/// process look at old and new object when they hear of a change; who hears of it late decodes again what he
+/// looks at, therefore twice.
 const FORGOTTEN: [usize; 2] = [1024, 4096];
 
 /// What waking one watcher and writing to it takes.
@@ -171,8 +172,8 @@ impl Topic {
         ring.closed || cursor != ring.first + ring.changes.len() as u64
     }
 
-    /// The changes from a cursor on in writing, up to about `most` bytes, and the new cursor; none if there are none. Those who
-    /// share a topic write alike.
+    /// The changes from a cursor on in writing, up to about `most` bytes, and the new cursor; none if there
+    /// are none. Those who share a topic write alike.
     pub(crate) fn read_written(
         &self,
         cursor: u64,
@@ -240,8 +241,8 @@ impl Topic {
     }
 }
 
-/// How long a topic is left alone after so many watchers have been woken: about as long as serving them takes one
-/// processor. None below what timers can tell.
+/// How long a topic is left alone after so many watchers have been woken: about as long as serving them takes
+/// one processor. None below what timers can tell.
 fn rest(watchers: usize) -> Option<Duration> {
     let rest = EACH_WATCHER * u32::try_from(watchers).unwrap_or(u32::MAX);
     (rest >= SHORTEST_REST).then(|| rest.min(LONGEST_REST))

@@ -67,8 +67,8 @@ impl Watcher {
         }
     }
 
-    /// The changes that are at hand, in writing, if this watcher wants every change of its topic and can share the bytes with
-    /// others. None says nothing: ask [`Watcher::try_next`].
+    /// The changes that are at hand, in writing, if this watcher wants every change of its topic and can
+    /// share the bytes with others. None says nothing: ask [`Watcher::try_next`].
     pub(crate) fn try_written(
         &mut self,
         most: usize,
@@ -98,8 +98,8 @@ impl Watcher {
         }
     }
 
-    /// The newest revision up to which nothing is missing once [`Watcher::try_next`] has returned nothing: ask before
-    /// draining.
+    /// The newest revision up to which nothing is missing once [`Watcher::try_next`] has returned nothing:
+    /// ask before draining.
     pub(crate) fn progress(&self) -> u64 {
         self.progress.get().max(self.revision)
     }

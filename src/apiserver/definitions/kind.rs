@@ -1,7 +1,9 @@
-//! What a definition defines: rows, schema, strategy and conversion of its kind, one resource per version served.
+//! What a definition defines: rows, schema, strategy and conversion of its kind, one resource per version
+//! served.
 //!
-//! A custom resource takes the same way through the registry as a built-in kind; only these parts differ. Absent: pruning
-//! and defaults of objects that were stored under an earlier schema, until they are written again.
+//! A custom resource takes the same way through the registry as a built-in kind; only these parts differ.
+//! Absent: pruning and defaults of objects that were stored under an earlier schema, until they are written
+//! again.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! Which of the names that a definition asks for it gets: first come, first served, within its group.
 //!
-//! Who holds a name is what is served, and that only this process decides. A status may say anything: whoever may write
-//! it could claim another's names. So it counts for less than what is served, and not at all for the definition that it
-//! belongs to, but at the start, when nothing is served yet.
+//! Who holds a name is what is served, and that only this process decides. A status may say anything: whoever
+//! may write it could claim another's names. So it counts for less than what is served, and not at all for
+//! the definition that it belongs to, but at the start, when nothing is served yet.
 //!
-//! A group that is built in has come first: it is closed to definitions, also where they ask for names that are free, so
-//! that the kinds and versions that the server brings along cannot be shadowed or mixed with others.
+//! A group that is built in has come first: it is closed to definitions, also where they ask for names that
+//! are free, so that the kinds and versions that the server brings along cannot be shadowed or mixed with
+//! others.
 
 use std::collections::HashSet;
 
@@ -82,8 +83,8 @@ impl Named {
         self.reason == "NoConflicts"
     }
 
-    /// Whether what is served may go on under the names that were accepted: it keeps those that it cannot exchange, but its
-    /// kind and its plural name are its own for ever.
+    /// Whether what is served may go on under the names that were accepted: it keeps those that it cannot
+    /// exchange, but its kind and its plural name are its own for ever.
     pub(super) fn suffices(&self, definition: &Value) -> bool {
         let own = |name: &str| text(&self.accepted, name) == text(&definition["spec"]["names"], name);
         let has = |name: &str| !text(&self.accepted, name).is_empty();

@@ -259,7 +259,8 @@ async fn kinds_that_come_and_go_leave_nothing_behind() {
     h.stop().await;
 }
 
-/// Requests are counted by the kind's names: a changed definition goes on counting, a kind that has gone is forgotten.
+/// Requests are counted by the kind's names: a changed definition goes on counting, a kind that has gone is
+/// forgotten.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_of_a_kind_go_with_it() {
     let h = Harness::start().await;

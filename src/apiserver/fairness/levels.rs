@@ -1,7 +1,8 @@
-//! Which level and which flow a request belongs to: upstream's mandatory and suggested levels and schemas, which every
-//! cluster starts with.
+//! Which level and which flow a request belongs to: upstream's mandatory and suggested levels and schemas,
+//! which every cluster starts with.
 //!
-//! Absent: the objects `FlowSchema` and `PriorityLevelConfiguration`, and `catch-all`, which upstream's own schemas leave nothing to.
+//! Absent: the objects `FlowSchema` and `PriorityLevelConfiguration`, and `catch-all`, which upstream's own
+//! schemas leave nothing to.
 
 use api::Identity;
 use api::identity::{

@@ -1,9 +1,10 @@
 //! Seats, levels, flows and queues: who may run and who is next. Pure: no clock, no task.
 //!
-//! A level has a nominal number of seats and keeps a part of them, whoever else is busy; what it does not use beyond that others
-//! may borrow, and it gets back as they finish. Within a level the flow with the fewest seats in use is next, and among
-//! these the one that has waited longest, so that many requests of one flow delay nobody else's few. A flow never has more
-//! than a bound: requests cannot be taken back, and slow ones would otherwise fill a level.
+//! A level has a nominal number of seats and keeps a part of them, whoever else is busy; what it does not use
+//! beyond that others may borrow, and it gets back as they finish. Within a level the flow with the fewest
+//! seats in use is next, and among these the one that has waited longest, so that many requests of one flow
+//! delay nobody else's few. A flow never has more than a bound: requests cannot be taken back, and slow ones
+//! would otherwise fill a level.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -1,4 +1,5 @@
-//! Requests that are handed on to a node: dialing its kubelet, logs, the node proxy, and connections that stop being HTTP.
+//! Requests that are handed on to a node: dialing its kubelet, logs, the node proxy, and connections that
+//! stop being HTTP.
 //!
 //! Absent: the proxies of pods and services, which are no kubelet's.
 
@@ -169,7 +170,8 @@ pub(super) async fn proxy(
     Ok(response)
 }
 
-/// Whether a path of the kubelet's runs something. Kubelets read paths decoded, and their routers resolve dots.
+/// Whether a path of the kubelet's runs something. Kubelets read paths decoded, and their routers resolve
+/// dots.
 fn is_command(path: &str) -> Result<bool, ApiError> {
     let path = percent_decoded(path)?;
     let mut resolved: Vec<&str> = Vec::new();

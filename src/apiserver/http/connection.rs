@@ -1,5 +1,5 @@
-//! Connections: accept within bounds, TLS, HTTP/1.1 or HTTP/2 as negotiated, and their end: the client's, the server's, or
-//! because nothing comes of them.
+//! Connections: accept within bounds, TLS, HTTP/1.1 or HTTP/2 as negotiated, and their end: the client's, the
+//! server's, or because nothing comes of them.
 
 #[cfg(test)]
 mod tests;

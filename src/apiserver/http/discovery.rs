@@ -153,8 +153,8 @@ fn base64_of(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Made once for each set of resources, from entries that each group keeps: what a change of one kind costs those who look
-/// again is its own group's part.
+/// Made once for each set of resources, from entries that each group keeps: what a change of one kind costs
+/// those who look again is its own group's part.
 fn aggregated(resources: &Resources, head: &Head<'_>, core: bool, form: usize) -> Response<Body> {
     let (version, media) = AGGREGATED[form];
     let answer = resources.derived.discovery[usize::from(core)][form].get_or_init(|| {

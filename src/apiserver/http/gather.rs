@@ -1,10 +1,11 @@
 //! Gathers what an HTTP/2 connection writes, so that many frames leave as one.
 //!
-//! The `h2` crate flushes after every DATA frame. Over TLS that makes a record and a system call of each: sixty watchers of
-//! one connection would cost sixty of both for one change, and a frame of 16 KiB, with its header of 9 bytes, a
-//! second record for its end. Here a flush is only noted. What was written stays in memory until it fills [`ROOM`], or until
-//! everything that is ready to run has had its turn once: other streams of the connection most often have something to add.
-//! On an idle server that turn comes at once, so a single answer is not delayed.
+//! The `h2` crate flushes after every DATA frame. Over TLS that makes a record and a system call of each:
+//! sixty watchers of one connection would cost sixty of both for one change, and a frame of 16 KiB, with its
+//! header of 9 bytes, a second record for its end. Here a flush is only noted. What was written stays in
+//! memory until it fills [`ROOM`], or until everything that is ready to run has had its turn once: other
+//! streams of the connection most often have something to add. On an idle server that turn comes at once, so
+//! a single answer is not delayed.
 //!
 //! Absent: HTTP/1.1, which writes one answer at a time and needs none of this.
 
@@ -22,8 +23,8 @@ const ROOM: usize = 64 * 1024;
 /// An empty buffer of at most this size is kept; thousands of idle connections should not hold more.
 const KEPT: usize = 4 * 1024;
 
-/// A stream whose writes are gathered. Clones share it: one is given to the connection, one to [`drive`]. Both are used by
-/// the same task only, so the lock is never waited for.
+/// A stream whose writes are gathered. Clones share it: one is given to the connection, one to [`drive`].
+/// Both are used by the same task only, so the lock is never waited for.
 pub(super) struct Gathered<S>(Arc<Mutex<Gathering<S>>>);
 
 struct Gathering<S> {
@@ -44,7 +45,8 @@ pub(super) enum Broken {
     Write(#[from] io::Error),
 }
 
-/// Runs a connection over a gathered stream to its end. Dropping the future loses nothing: another call goes on.
+/// Runs a connection over a gathered stream to its end. Dropping the future loses nothing: another call goes
+/// on.
 pub(super) async fn drive<C, S>(mut connection: Pin<&mut C>, stream: &Gathered<S>) -> Result<(), Broken>
 where
     C: Future<Output = hyper::Result<()>>,

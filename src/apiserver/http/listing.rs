@@ -1,5 +1,5 @@
-//! Lists and large objects on their way: written piece by piece from shared objects, in every form, so that an answer that
-//! nobody reads holds a piece of memory and not the whole.
+//! Lists and large objects on their way: written piece by piece from shared objects, in every form, so that
+//! an answer that nobody reads holds a piece of memory and not the whole.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -201,7 +201,8 @@ fn yaml_frame(outline: &Outline, is_empty: bool) -> Result<(Vec<u8>, Vec<u8>), A
     Ok((start.into_bytes(), end.into_bytes()))
 }
 
-/// Protobuf says how long a list is before it begins: each item is encoded once to be measured and once to be sent.
+/// Protobuf says how long a list is before it begins: each item is encoded once to be measured and once to be
+/// sent.
 async fn measure(
     encoder: &ListEncoder,
     tree: &Tree,
@@ -244,7 +245,8 @@ fn indented(piece: Bytes, indenter: &mut Option<Indenter>) -> Bytes {
     Bytes::from(out)
 }
 
-/// The body of a list. One of a single piece is sent with its length; a mistake in the first piece is still an answer.
+/// The body of a list. One of a single piece is sent with its length; a mistake in the first piece is still
+/// an answer.
 pub(super) async fn list(listing: Listing, pretty: bool) -> Result<Body, ApiError> {
     let mut pieces = Pieces { listing: Box::new(listing), indenter: pretty.then(Indenter::default) };
     let first = pieces.next().await?.unwrap_or_default();

@@ -40,7 +40,8 @@ pub(super) async fn answer(
     let path = format!("/containerLogs/{namespace}/{name}/{container}{query}");
     let response = connect::ask(server, &node, connect::get(&path)?).await?.whole();
     let code = connect::final_status(response.status())?;
-    // A log is a 200. What else is no error (a redirect, nothing, a part) is none that a client could make sense of.
+    // A log is a 200. What else is no error (a redirect, nothing, a part) is none that a client could make
+    // sense of.
     if code == StatusCode::OK {
         let mut answer = answer::text(200, String::new());
         *answer.body_mut() = response.into_body();

@@ -1,5 +1,5 @@
-//! `/metrics`: requests by verb, resource and code, stored objects, in the text format of Prometheus and under
-//! upstream's names.
+//! `/metrics`: requests by verb, resource and code, stored objects, in the text format of Prometheus and
+//! under upstream's names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;

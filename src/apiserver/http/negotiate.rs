@@ -66,8 +66,8 @@ pub(crate) fn ranges(accept: &str) -> Vec<MediaRange<'_>> {
         .collect()
 }
 
-/// The form that a resource is answered in; none if nothing that the client accepts can be given. JSON goes before
-/// protobuf where both are accepted, because objects are kept as JSON.
+/// The form that a resource is answered in; none if nothing that the client accepts can be given. JSON goes
+/// before protobuf where both are accepted, because objects are kept as JSON.
 pub(crate) fn choose(accept: &str) -> Option<Accepted> {
     if accept.trim().is_empty() {
         return Some(Accepted { encoding: Encoding::Json, form: Form::Whole });

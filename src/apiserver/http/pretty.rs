@@ -1,7 +1,7 @@
 //! JSON for people: the same members in the same order, indented by two spaces.
 //!
-//! Works on the bytes, so that an object shows `apiVersion`, `kind` and `metadata` first, as it is stored, and on pieces of them, so
-//! that a large answer is never in memory as a whole.
+//! Works on the bytes, so that an object shows `apiVersion`, `kind` and `metadata` first, as it is stored,
+//! and on pieces of them, so that a large answer is never in memory as a whole.
 
 /// Indents well-formed JSON.
 pub(super) fn indented(json: &[u8]) -> Vec<u8> {

@@ -1,12 +1,14 @@
 //! The body of every answer, and the bound on how long its reader may stand still.
 //!
-//! An answer is handed to HTTP/2 in slices of [`SLICE`], the next once the one before has left, so that what is not read
-//! stays where it is shared: in the cache, or in what makes the answer piece by piece. The end of an answer that is not small is
-//! kept back as well: the request counts as under way, with all that goes with it, until its reader has taken it.
+//! An answer is handed to HTTP/2 in slices of [`SLICE`], the next once the one before has left, so that what
+//! is not read stays where it is shared: in the cache, or in what makes the answer piece by piece. The end of
+//! an answer that is not small is kept back as well: the request counts as under way, with all that goes with
+//! it, until its reader has taken it.
 //!
-//! HTTP/1.1 fails on a socket that takes nothing ([`supervisor::Patient`]). With HTTP/2 a client can read the connection and leave
-//! one stream unread, and nobody polls such a stream. So each stream knows whose [`Turn`] it is, and the task that it runs as
-//! drops it, which resets it, once its reader has been awaited for too long.
+//! HTTP/1.1 fails on a socket that takes nothing ([`supervisor::Patient`]). With HTTP/2 a client can read the
+//! connection and leave one stream unread, and nobody polls such a stream. So each stream knows whose
+//! [`Turn`] it is, and the task that it runs as drops it, which resets it, once its reader has been awaited
+//! for too long.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -36,8 +38,8 @@ const SMALL: usize = 4 * 1024;
 #[derive(Clone)]
 pub(super) struct Unhurried;
 
-/// Set as an extension of answers whose work goes on after them: tunnels. The last clone that is dropped gives the
-/// request's seat back.
+/// Set as an extension of answers whose work goes on after them: tunnels. The last clone that is dropped
+/// gives the request's seat back.
 #[derive(Clone, Default)]
 pub(super) struct SeatKeeper(Arc<OnceLock<Seat>>);
 
@@ -119,8 +121,8 @@ where
 }
 
 pin_project! {
-    /// A stream of HTTP/2 until it has been served or its reader has been awaited for too long. An async block would hold
-    /// `work` twice, and every request would be moved about at twice its size.
+    /// A stream of HTTP/2 until it has been served or its reader has been awaited for too long. An async
+    /// block would hold `work` twice, and every request would be moved about at twice its size.
     struct Stream<F> {
         #[pin]
         work: TaskLocalFuture<Arc<Turn>, F>,

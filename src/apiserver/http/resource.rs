@@ -174,7 +174,8 @@ async fn decoded(head: &Head<'_>, body: Body) -> Result<body::Decoded, ApiError>
     body::decode(head, &body::read(body).await?)
 }
 
-/// Verbs on one object, or on a part of it. Writes are boxed here and below: a `get` would carry their room about.
+/// Verbs on one object, or on a part of it. Writes are boxed here and below: a `get` would carry their room
+/// about.
 async fn named(
     server: &ApiServer,
     head: &Head<'_>,

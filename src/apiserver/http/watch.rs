@@ -1,7 +1,7 @@
 //! The body of a watch: frames of JSON, as many in a piece as are at hand.
 //!
-//! Thousands of watches may stand unread. So a large object is sent in slices of what the cache holds, and one that has to be
-//! converted counts against its user's share of memory until it has been taken.
+//! Thousands of watches may stand unread. So a large object is sent in slices of what the cache holds, and
+//! one that has to be converted counts against its user's share of memory until it has been taken.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};

@@ -83,8 +83,8 @@ impl<'a> State<'a> {
         self.last_restart = self.last_restart.max(text(status, "lastState.terminated.finishedAt"));
     }
 
-    /// Walks the init containers up to the one that is not done; true if there is such a one. Restarts of plain init
-    /// containers count only until the pod is initialized, those of sidecars always.
+    /// Walks the init containers up to the one that is not done; true if there is such a one. Restarts of
+    /// plain init containers count only until the pod is initialized, those of sidecars always.
     fn add_init(&mut self, pod: &'a Value) -> bool {
         let specs = items(pod, "spec.initContainers");
         let always = specs.iter().filter(|one| text(one, "restartPolicy") == "Always");

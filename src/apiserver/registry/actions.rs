@@ -1,4 +1,5 @@
-//! Subresources that are acts rather than parts of an object: a pod's binding and eviction, a service account's token.
+//! Subresources that are acts rather than parts of an object: a pod's binding and eviction, a service
+//! account's token.
 
 use std::sync::Arc;
 

@@ -66,9 +66,9 @@ impl Registry {
         }
     }
 
-    /// About how many bytes a write works on: its body and the object that is there. Rules are compared with those that
-    /// the user holds, patterns of a definition are compiled, and a definition can make much work of a few bytes of its
-    /// objects: small bodies of such kinds weigh more.
+    /// About how many bytes a write works on: its body and the object that is there. Rules are compared with
+    /// those that the user holds, patterns of a definition are compiled, and a definition can make much work
+    /// of a few bytes of its objects: small bodies of such kinds weigh more.
     pub(crate) fn weight(&self, call: &Call<'_>, name: Option<&str>, body: usize) -> usize {
         let defines = call.row().group == "apiextensions.k8s.io" && call.subresource.is_none();
         if defines || call.row().group == "rbac.authorization.k8s.io" {
@@ -85,7 +85,8 @@ impl Registry {
         found.ok_or_else(|| ApiError::not_found(call.row(), name))
     }
 
-    /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it since.
+    /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it
+    /// since.
     pub(super) async fn written(
         &self,
         call: &Call<'_>,

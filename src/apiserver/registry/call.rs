@@ -23,8 +23,8 @@ pub(crate) struct Call<'a> {
     pub(crate) subresource: Option<&'a str>,
     pub(crate) user: &'a Identity,
     pub(crate) dry_run: DryRun,
-    /// What the client calls itself, by which its fields are known if the request names no manager; none for components
-    /// in the process, who are known by their identity.
+    /// What the client calls itself, by which its fields are known if the request names no manager; none for
+    /// components in the process, who are known by their identity.
     pub(crate) agent: Option<String>,
     /// Where the replicas are, if the object's Scale is written and with it nothing else.
     pub(super) scales: Option<&'a ScalePaths>,

@@ -11,8 +11,8 @@ use super::fence::Refused;
 use super::{Call, Registry};
 use crate::claims::{Claims, Record, Records};
 
-/// How often a write is tried again because what it claims was claimed by others meanwhile. Each of these tries failed
-/// because another write succeeded.
+/// How often a write is tried again because what it claims was claimed by others meanwhile. Each of these
+/// tries failed because another write succeeded.
 pub(super) const ATTEMPTS: usize = 1000;
 
 /// A write of one object.
@@ -38,7 +38,8 @@ pub(super) enum Written {
 /// A key and what is there; none if nothing is.
 pub(super) type Found = (Bytes, Option<Record>);
 
-/// Records as the store has them here, and what failed transactions found: in a group of servers the latter may be newer.
+/// Records as the store has them here, and what failed transactions found: in a group of servers the latter
+/// may be newer.
 pub(super) struct Known<'a> {
     store: &'a dyn Store,
     found: BTreeMap<Bytes, Option<Record>>,

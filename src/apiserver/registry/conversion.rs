@@ -1,14 +1,15 @@
 //! Between the versions of a kind.
 //!
-//! Objects are stored in one version and shown in the one that is asked for; each says itself which it is in. Built in is
-//! one pair of versions only, events, which `v1` and `events.k8s.io/v1` serve from one storage: both forms hold the same
-//! facts under other names, and the tables below are upstream's conversion.
+//! Objects are stored in one version and shown in the one that is asked for; each says itself which it is in.
+//! Built in is one pair of versions only, events, which `v1` and `events.k8s.io/v1` serve from one storage:
+//! both forms hold the same facts under other names, and the tables below are upstream's conversion.
 
 use api::ApiError;
 use client::BoxFuture;
 use serde_json::{Map, Value, json};
 
-/// Brings objects of a kind into another version of it. Asynchronous, because it may be another server that knows how.
+/// Brings objects of a kind into another version of it. Asynchronous, because it may be another server that
+/// knows how.
 pub(crate) trait Conversion: Send + Sync {
     /// Objects in, the same objects in the same order out, in the form of `version` (`group/version`).
     fn convert<'a>(

@@ -103,8 +103,8 @@ impl Registry {
         Err(claim::contended(call, &name))
     }
 
-    /// Validates an object and stores it with what it claims. The inner error is what was found in the place of the
-    /// latter.
+    /// Validates an object and stores it with what it claims. The inner error is what was found in the place
+    /// of the latter.
     async fn create_prepared(
         &self,
         call: &Call<'_>,

@@ -231,8 +231,8 @@ fn set_deletion(tree: &mut Value, now: Timestamp, seconds: i64) {
     }
 }
 
-/// The finalizers once the garbage collector's own are set as the propagation policy says; without a policy what is
-/// there decides, and without that the kind.
+/// The finalizers once the garbage collector's own are set as the propagation policy says; without a policy
+/// what is there decides, and without that the kind.
 fn finalizers_after(tree: &Value, options: &DeleteOptions, orphans_by_default: bool) -> Vec<String> {
     let present: Vec<&str> =
         meta(tree, "finalizers").as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -1,8 +1,8 @@
 //! The one place where calls on an object and calls on its subresources are told apart.
 //!
-//! HTTP requests and callers in the process come here with a call, and neither knows a subresource by name: what it is
-//! is a property of the resource. Connections lead out of the registry, to a node; whoever can make them
-//! (`http::connect`) asks what they are, too.
+//! HTTP requests and callers in the process come here with a call, and neither knows a subresource by name:
+//! what it is is a property of the resource. Connections lead out of the registry, to a node; whoever can
+//! make them (`http::connect`) asks what they are, too.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Store leases that make objects of some kinds (events) expire a while after their last write.
 //!
-//! Objects of a minute share a lease, so that a burst of events is not a burst of leases; they live up to a minute longer.
+//! Objects of a minute share a lease, so that a burst of events is not a burst of leases; they live up to a
+//! minute longer.
 
 use std::collections::HashMap;
 use std::time::Duration;

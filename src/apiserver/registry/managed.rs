@@ -1,9 +1,11 @@
-//! Who wrote what: `metadata.managedFields` of every create, update and patch, on built-in and custom kinds alike.
+//! Who wrote what: `metadata.managedFields` of every create, update and patch, on built-in and custom kinds
+//! alike.
 //!
-//! The caller's proposal is compared with what was there before admission and strategies add to it, as upstream does:
-//! what the server fills in (an account's volume, tolerations, a cluster IP) is owned by nobody. What came of it is kept
-//! beside the tree until the object is encoded, so that no plugin and no validation walks over it. Entries are read only
-//! if something has changed; a write that changes nothing leaves their bytes as they are.
+//! The caller's proposal is compared with what was there before admission and strategies add to it, as
+//! upstream does: what the server fills in (an account's volume, tolerations, a cluster IP) is owned by
+//! nobody. What came of it is kept beside the tree until the object is encoded, so that no plugin and no
+//! validation walks over it. Entries are read only if something has changed; a write that changes nothing
+//! leaves their bytes as they are.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -129,8 +131,8 @@ impl Registry {
         }
     }
 
-    /// Takes a change out of entries in other versions of the kind, which know it under their names. Entries in versions
-    /// that are no longer served go.
+    /// Takes a change out of entries in other versions of the kind, which know it under their names. Entries
+    /// in versions that are no longer served go.
     async fn displace(
         &self,
         call: &Call<'_>,
@@ -178,8 +180,8 @@ pub(super) fn take(tree: &mut Value) -> Option<Value> {
     tree.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }
 
-/// An empty list asks for a reset; it is put as one empty entry, which outlives the check of the body, where empty lists
-/// go.
+/// An empty list asks for a reset; it is put as one empty entry, which outlives the check of the body, where
+/// empty lists go.
 pub(super) fn keep_reset(tree: &mut Value) {
     let list = tree.get_mut("metadata").and_then(|metadata| metadata.get_mut("managedFields"));
     if let Some(Value::Array(list)) = list

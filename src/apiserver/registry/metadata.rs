@@ -69,7 +69,8 @@ pub(super) fn keep(new: &mut Value, old: &Value) {
     }
 }
 
-/// Empty collections are left out, as upstream's encoding does: so that objects that mean the same are the same bytes.
+/// Empty collections are left out, as upstream's encoding does: so that objects that mean the same are the
+/// same bytes.
 pub(super) fn tidy(tree: &mut Value) {
     let Some(metadata) = members(tree) else { return };
     metadata.retain(|_, value| match value {

@@ -18,7 +18,8 @@ const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Objects read from the store at a time when a selector leaves few of them.
 const STORE_PAGE: usize = 500;
 
-/// A continue token: the consistent revision (-1: whatever is current) and where to go on, relative to the prefix.
+/// A continue token: the consistent revision (-1: whatever is current) and where to go on, relative to the
+/// prefix.
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,

@@ -1,11 +1,14 @@
-//! Repair of claims: every service and node has the records of what it uses, and no record is without its object.
+//! Repair of claims: every service and node has the records of what it uses, and no record is without its
+//! object.
 //!
-//! A write carries its claims in its own transaction, so nothing that the API server does leaves them apart. What remains
-//! is what others do: a hand in the store, a user who deletes an `IPAddress`, and data of a version that knew no claims
-//! ([`Registry::take_over`]). Each step is one transaction that holds only while the object is as it was looked at, so a
-//! repair never undoes a write that overtakes it, however many servers repair at once.
+//! A write carries its claims in its own transaction, so nothing that the API server does leaves them apart.
+//! What remains is what others do: a hand in the store, a user who deletes an `IPAddress`, and data of a
+//! version that knew no claims ([`Registry::take_over`]). Each step is one transaction that holds only while
+//! the object is as it was looked at, so a repair never undoes a write that overtakes it, however many
+//! servers repair at once.
 //!
-//! The reasons and texts of events are those of upstream's `ipallocator` and `portallocator` repair controllers.
+//! The reasons and texts of events are those of upstream's `ipallocator` and `portallocator` repair
+//! controllers.
 
 mod nodes;
 mod services;
@@ -68,7 +71,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Carries claims out while an object is at a version (0: not there). What has changed meanwhile is for the next look.
+    /// Carries claims out while an object is at a version (0: not there). What has changed meanwhile is for
+    /// the next look.
     async fn carry_out(&mut self, object: String, version: u64, claims: &Claims) -> Result<bool, StoreError> {
         let mut compares = vec![Compare::mod_revision(object, version)];
         compares.extend_from_slice(claims.conditions());
@@ -100,7 +104,8 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Takes away records that belong to nothing; those that are no objects only if they did the last time, too.
+    /// Takes away records that belong to nothing; those that are no objects only if they did the last time,
+    /// too.
     async fn clean_up(&mut self, suspects: &mut Suspects) -> Result<(), StoreError> {
         for address in self.registry.caches.list(&IP_ADDRESS, None) {
             self.check_address(&address).await?;
@@ -141,7 +146,8 @@ impl Registry {
     }
 }
 
-/// Repairs for as long as the server runs: at once what an `IPAddress` tells of, everything else now and then.
+/// Repairs for as long as the server runs: at once what an `IPAddress` tells of, everything else now and
+/// then.
 pub(crate) async fn run(registry: Arc<Registry>, api: Arc<dyn ObjectApi>, stage: Stage) {
     let recorders = Recorders {
         addresses: Recorder::new(api.clone(), &stage, "ipallocator-repair-controller", None),
@@ -191,7 +197,8 @@ async fn next(events: &mut Option<EventStream>) -> Option<WatchEvent> {
 impl Look<'_> {
     async fn told(&mut self, event: WatchEvent) -> Result<(), StoreError> {
         match event {
-            // As it is now: what the event tells may be long gone, by a deletion that took its service with it.
+            // As it is now: what the event tells may be long gone, by a deletion that took its service with
+            // it.
             WatchEvent::Added(told) | WatchEvent::Modified(told) => {
                 match self.object(&IP_ADDRESS, "", told.name()) {
                     Some(address) => self.check_address(&address).await,

@@ -15,8 +15,8 @@ use super::subresource::Subresource;
 use crate::cache::{Caches, KindCache};
 use crate::strategy::{Str, Strategy};
 
-/// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come and go at run
-/// time; whoever serves a request holds it until the request is over.
+/// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come
+/// and go at run time; whoever serves a request holds it until the request is over.
 pub(crate) struct Resource {
     pub(crate) row: Arc<KindRow>,
     pub(crate) strategy: Arc<dyn Strategy>,
@@ -81,7 +81,8 @@ impl Resource {
         Ok(Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?))
     }
 
-    /// Stored objects in this row's version. Those that need it are converted together: a webhook is asked once.
+    /// Stored objects in this row's version. Those that need it are converted together: a webhook is asked
+    /// once.
     pub(crate) async fn outward_all(
         &self,
         mut objects: Vec<Arc<Object>>,

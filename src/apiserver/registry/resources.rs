@@ -1,9 +1,9 @@
 //! What is served: all resources, by group, version and plural name.
 //!
-//! A [`Resources`] is immutable; a request takes the one there is and keeps it until it is done. The set changes by putting
-//! another in its place ([`ResourceSet::change`]), which shares every group that has not changed, so adding a kind
-//! costs what its own group costs, however many there are. What is derived from a group (its OpenAPI documents) hangs
-//! on the group and goes with it.
+//! A [`Resources`] is immutable; a request takes the one there is and keeps it until it is done. The set
+//! changes by putting another in its place ([`ResourceSet::change`]), which shares every group that has not
+//! changed, so adding a kind costs what its own group costs, however many there are. What is derived from a
+//! group (its OpenAPI documents) hangs on the group and goes with it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -104,7 +104,8 @@ impl Group {
     }
 }
 
-/// All resources at one time, in the order of discovery: built-in groups as in the table, then others by name.
+/// All resources at one time, in the order of discovery: built-in groups as in the table, then others by
+/// name.
 #[derive(Clone)]
 pub(crate) struct Resources {
     groups: Vec<Arc<Group>>,
@@ -148,8 +149,8 @@ impl Resources {
         self.groups[..self.built_in].iter().find(|one| one.name == name)
     }
 
-    /// Puts a resource in the place of the one with its group, version and name, or adds it. Groups that are built in are
-    /// out of reach.
+    /// Puts a resource in the place of the one with its group, version and name, or adds it. Groups that are
+    /// built in are out of reach.
     pub(crate) fn put(&mut self, resource: Arc<Resource>) {
         let row = resource.row.clone();
         match self.defined(&row.group) {

@@ -1,4 +1,5 @@
-//! The `scale` subresource: `autoscaling/v1` Scale as a view of an object's replicas, found where the kind has them.
+//! The `scale` subresource: `autoscaling/v1` Scale as a view of an object's replicas, found where the kind
+//! has them.
 
 use std::sync::Arc;
 

@@ -63,7 +63,8 @@ impl ScalePaths {
     }
 }
 
-/// A selector in its text form: a LabelSelector, a plain map as replication controllers have it, or text already.
+/// A selector in its text form: a LabelSelector, a plain map as replication controllers have it, or text
+/// already.
 fn selector(value: &Value) -> String {
     if let Some(text) = value.as_str() {
         return text.to_string();

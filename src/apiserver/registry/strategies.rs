@@ -1,7 +1,7 @@
 //! The strategy of each kind, one file a kind (or a family of kinds that differ in little).
 //!
-//! Rules and messages are those of upstream's `pkg/apis/*/validation` and `pkg/registry/*/strategy.go`, for what a user is
-//! likely to get wrong.
+//! Rules and messages are those of upstream's `pkg/apis/*/validation` and `pkg/registry/*/strategy.go`, for
+//! what a user is likely to get wrong.
 
 mod certificate_signing_request;
 mod config_map;

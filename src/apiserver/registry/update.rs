@@ -43,8 +43,8 @@ enum Attempt {
 struct Current {
     entry: Arc<Entry>,
     tree: Value,
-    /// It was stored under a schema that knew more fields. They are gone from the tree, as if they had never been there:
-    /// nobody is told of unknown fields that he has not sent.
+    /// It was stored under a schema that knew more fields. They are gone from the tree, as if they had never
+    /// been there: nobody is told of unknown fields that he has not sent.
     pruned: bool,
 }
 
@@ -86,8 +86,8 @@ impl Registry {
         Err(ApiError::modified(call.row(), name))
     }
 
-    /// Changes a stored object as an action asks (binding). What the action itself has admitted is not admitted again, and the
-    /// kind's strategy judges the outcome but prepares nothing.
+    /// Changes a stored object as an action asks (binding). What the action itself has admitted is not
+    /// admitted again, and the kind's strategy judges the outcome but prepares nothing.
     pub(super) async fn amend(
         &self,
         call: &Call<'_>,
@@ -149,7 +149,8 @@ impl Registry {
         Ok(object)
     }
 
-    /// The object that the caller wants, before the server has its say; and whether the caller insists on a version.
+    /// The object that the caller wants, before the server has its say; and whether the caller insists on a
+    /// version.
     fn proposed(
         &self,
         call: &Call<'_>,
@@ -302,7 +303,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Stores bytes that claim nothing over a known version; none if that version is no longer the current one.
+    /// Stores bytes that claim nothing over a known version; none if that version is no longer the current
+    /// one.
     pub(super) async fn put(
         &self,
         call: &Call<'_>,
@@ -350,8 +352,8 @@ fn check_name(tree: &Value, name: &str) -> Result<(), ApiError> {
 
 const NAME_REQUIRED: &str = "name must be provided";
 
-/// Takes from the proposed object only what the call may change: for a subresource its part, for the object itself all
-/// but the status.
+/// Takes from the proposed object only what the call may change: for a subresource its part, for the object
+/// itself all but the status.
 fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
     let take = |part: &str, mut new: Value| {
         let mut result = old.clone();

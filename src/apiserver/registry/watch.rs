@@ -49,8 +49,8 @@ pub(crate) struct Watch {
     clock: Clock,
 }
 
-/// When a watch ends and when its next bookmark is due. One timer for both, kept from event to event: arming one anew for
-/// each would cost more than delivering the event.
+/// When a watch ends and when its next bookmark is due. One timer for both, kept from event to event: arming
+/// one anew for each would cost more than delivering the event.
 struct Clock {
     deadline: Option<Instant>,
     next_bookmark: Option<Instant>,

@@ -1,5 +1,5 @@
-//! Ten thousand definitions come and go, with an instance each and somebody who follows all kinds, and leave no memory
-//! behind: counted by an allocator.
+//! Ten thousand definitions come and go, with an instance each and somebody who follows all kinds, and leave
+//! no memory behind: counted by an allocator.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -26,8 +26,9 @@ const WARM: usize = 2_500;
 const ALL: usize = 10_000;
 /// Definitions on their way at once.
 const AT_ONCE: usize = 32;
-/// What one definition may leave, on average, in bytes. The least part of a kind that could be forgotten somewhere, its
-/// row, is twice that; what the bounded histories hold differs by some percent from look to look.
+/// What one definition may leave, on average, in bytes. The least part of a kind that could be forgotten
+/// somewhere, its row, is twice that; what the bounded histories hold differs by some percent from look to
+/// look.
 const LEFT: usize = 300;
 
 struct NoNodes;

@@ -1,9 +1,11 @@
-//! Decides what becomes of an event: written, counted onto an earlier one, combined with similar ones, or dropped.
+//! Decides what becomes of an event: written, counted onto an earlier one, combined with similar ones, or
+//! dropped.
 //!
-//! The rules and numbers are client-go's: equal events raise `count`; once ten events that differ only in their message
-//! have come within ten minutes, the further ones share one event `(combined from similar events): …`; about one object
-//! and source at most 25 events at once and one per five minutes after that are let through. Memory is bounded: each
-//! table keeps its 4,096 most recently used entries. Pure: the caller passes the time.
+//! The rules and numbers are client-go's: equal events raise `count`; once ten events that differ only in
+//! their message have come within ten minutes, the further ones share one event
+//! `(combined from similar events): …`; about one object and source at most 25 events at once and one per
+//! five minutes after that are let through. Memory is bounded: each table keeps its 4,096 most recently used
+//! entries. Pure: the caller passes the time.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -63,7 +65,8 @@ impl Correlator {
         if repeated { Step::Repeat(Box::new(event)) } else { Step::Create(Box::new(event)) }
     }
 
-    /// The event, with its message combined if there are many like it, and the key under which repeats are counted.
+    /// The event, with its message combined if there are many like it, and the key under which repeats are
+    /// counted.
     fn aggregate(&mut self, mut event: Event, now: Timestamp) -> (Event, String) {
         let group = group_key(&event);
         let message = event.message.clone().unwrap_or_default();
@@ -140,7 +143,8 @@ fn group_key(event: &Event) -> String {
     format!("{}\u{0}{}\u{0}{}", object_key(event), text(&event.type_), text(&event.reason))
 }
 
-/// A map that forgets what was not used for longest. Forgetting is done in halves, so that it costs little per use.
+/// A map that forgets what was not used for longest. Forgetting is done in halves, so that it costs little
+/// per use.
 struct Recent<K, V> {
     entries: HashMap<K, (u64, V)>,
     clock: u64,

@@ -1,4 +1,5 @@
-//! What comes back: objects, lists, `Status` errors and the frames of a watch. Pure; bytes are sliced, not copied.
+//! What comes back: objects, lists, `Status` errors and the frames of a watch. Pure; bytes are sliced, not
+//! copied.
 
 use api::{ApiError, KindRow, Object, WatchEvent};
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,7 +14,8 @@ use crate::ObjectList;
 
 /// Cause of a status that was made here because no server answered.
 const CONNECTION_CAUSE: &str = "ClientConnectionError";
-/// Longest frame of a watch; objects are at most 1.5 MiB, escapes and managed fields included this is generous.
+/// Longest frame of a watch; objects are at most 1.5 MiB, escapes and managed fields included this is
+/// generous.
 const MAX_FRAME: usize = 16 << 20;
 
 /// Whether the error was made by the client because no server answered, as opposed to a server that said 503.

@@ -25,7 +25,8 @@ pub fn encode_component(text: &str) -> String {
     out
 }
 
-/// URL path of an object or of one of its subresources. `proxy` and `log` keep further segments in the subresource.
+/// URL path of an object or of one of its subresources. `proxy` and `log` keep further segments in the
+/// subresource.
 pub fn path_of(row: &KindRow, at: ObjectRef<'_>) -> String {
     let mut path = collection_path(row, at.namespace);
     path.push('/');

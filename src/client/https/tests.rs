@@ -27,7 +27,8 @@ use crate::{NodeDialer, ObjectApi, ObjectRef, TlsNodeDialer};
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What a handler sees: method and URI, selected headers, body, and the common name of the client certificate.
+/// What a handler sees: method and URI, selected headers, body, and the common name of the client
+/// certificate.
 #[derive(Debug)]
 struct Seen {
     line: String,

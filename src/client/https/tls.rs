@@ -127,7 +127,8 @@ pub(super) fn trusting(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifie
     Ok(verifier)
 }
 
-/// The authorities of a PEM file, or the system's. Certificates of the bundle that do not parse are passed over.
+/// The authorities of a PEM file, or the system's. Certificates of the bundle that do not parse are passed
+/// over.
 pub(super) fn roots(ca_pem: Option<&[u8]>, plain: bool) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if plain {

@@ -28,11 +28,12 @@ use crate::{BoxFuture, ByteStream};
 
 /// Streams per connection. Servers allow 100 or more (upstream's API server 100, hyper 200).
 const STREAMS_PER_LANE: usize = 80;
-/// A connection on which nothing arrives for this long is pinged, and dropped if the ping is not answered in time.
+/// A connection on which nothing arrives for this long is pinged, and dropped if the ping is not answered in
+/// time.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
-/// What may be under way unread: enough for lists of megabytes at full speed. The HTTP/2 library's tolerance for many
-/// small frames that wait to be read (a burst of watch events) grows with the connection's window.
+/// What may be under way unread: enough for lists of megabytes at full speed. The HTTP/2 library's tolerance
+/// for many small frames that wait to be read (a burst of watch events) grows with the connection's window.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 

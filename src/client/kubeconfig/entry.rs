@@ -1,4 +1,5 @@
-//! What clusters, contexts and users of a kubeconfig have in common: each is an entry of a list, found by its name.
+//! What clusters, contexts and users of a kubeconfig have in common: each is an entry of a list, found by its
+//! name.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -65,8 +65,8 @@ impl Loaded {
         self.set::<E>(name, |content| *content = changed.clone()).map(drop)
     }
 
-    /// Removes an entry from every file; else what a later file says under its name would come to light. Answers the
-    /// first file that had it, or none.
+    /// Removes an entry from every file; else what a later file says under its name would come to light.
+    /// Answers the first file that had it, or none.
     pub fn remove<E: Entry>(&mut self, name: &str) -> Result<Option<PathBuf>, KubeconfigError> {
         let having: Vec<PathBuf> = self
             .files
@@ -121,7 +121,8 @@ impl Kubeconfig {
         serde_yaml::to_string(self).map_err(io::Error::other)
     }
 
-    /// Writes the file readable only by its owner: it holds keys. Written beside and renamed, so that it is never half.
+    /// Writes the file readable only by its owner: it holds keys. Written beside and renamed, so that it is
+    /// never half.
     pub fn write(&self, path: &Path) -> Result<(), KubeconfigError> {
         self.write_atomically(path)
             .map_err(|source| KubeconfigError::Write { path: path.to_path_buf(), source })

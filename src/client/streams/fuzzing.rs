@@ -1,10 +1,10 @@
-//! A way in for the fuzz target: what a runtime or a client could send as SPDY. Kept here so that what the target has found is
-//! tried by ordinary tests, too.
+//! A way in for the fuzz target: what a runtime or a client could send as SPDY. Kept here so that what the
+//! target has found is tried by ordinary tests, too.
 
 use super::spdy::{Decoder, Frame};
 
-/// Any bytes, in any pieces, give frames or an error: nothing panics, nothing is made of nothing, and the pieces in which
-/// bytes arrive change nothing.
+/// Any bytes, in any pieces, give frames or an error: nothing panics, nothing is made of nothing, and the
+/// pieces in which bytes arrive change nothing.
 ///
 /// Input: one byte that says how large the pieces are, then what arrives.
 ///

@@ -1,9 +1,10 @@
 //! SPDY/3.1 as Kubernetes' streaming speaks it: frames, header blocks, and connections of many streams.
 //!
-//! What is different from the draft is different because the other end is always Go's `spdystream`: it neither sends window
-//! updates nor heeds them, so what bounds a stream is the connection (a reader that stands still stops the writer by TCP).
-//! Nothing here buffers more than one frame of control (64 KiB) and what one read brought; data is handed on in the pieces in
-//! which it arrives. Absent: pushed streams, credentials, priorities, flow control.
+//! What is different from the draft is different because the other end is always Go's `spdystream`: it
+//! neither sends window updates nor heeds them, so what bounds a stream is the connection (a reader that
+//! stands still stops the writer by TCP). Nothing here buffers more than one frame of control (64 KiB) and
+//! what one read brought; data is handed on in the pieces in which it arrives. Absent: pushed streams,
+//! credentials, priorities, flow control.
 
 mod connection;
 mod dictionary;

@@ -1,4 +1,5 @@
-//! WebSockets: the handshake's arithmetic, the frames' limits, and one that carries bytes as if it were a socket.
+//! WebSockets: the handshake's arithmetic, the frames' limits, and one that carries bytes as if it were a
+//! socket.
 //!
 //! Frames are `tungstenite`'s matter; the handshakes are HTTP, which the callers' HTTP does.
 
@@ -25,11 +26,12 @@ pub use tokio_tungstenite::tungstenite::protocol::Message;
 #[cfg(test)]
 mod tests;
 
-/// The largest message that is taken. It is whole in memory before any of it goes on, for every stream of a node. Go's clients and
-/// kubelets send pieces of 32 KiB, browsers' and Node's what they read at once; upstream's limit of 32 MiB is none.
+/// The largest message that is taken. It is whole in memory before any of it goes on, for every stream of a
+/// node. Go's clients and kubelets send pieces of 32 KiB, browsers' and Node's what they read at once;
+/// upstream's limit of 32 MiB is none.
 const LARGEST_MESSAGE: usize = 1024 * 1024;
-/// How long the rest is still read, and dropped, from a client that has been refused: who reads nothing more resets the
-/// connection, and the client does not hear why.
+/// How long the rest is still read, and dropped, from a client that has been refused: who reads nothing more
+/// resets the connection, and the client does not hear why.
 const LINGER: Duration = Duration::from_secs(5);
 const BUFFER: usize = 64 * 1024;
 /// RFC 6455 1.3.

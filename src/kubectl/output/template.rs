@@ -1,8 +1,9 @@
 //! `-o go-template`: Go's text/template as far as templates on objects need it.
 //!
-//! Fields, variables, pipelines, `if`/`else if`/`with`/`range` with `else`, `break` and `continue`, trim markers, comments,
-//! and the functions `and or not eq ne lt le gt ge index slice len print printf println exists base64decode`. Numbers are floats, as
-//! for Go templates on decoded JSON. Absent: `define`, `template` and `block`, method calls, `html`, `js`, `urlquery`.
+//! Fields, variables, pipelines, `if`/`else if`/`with`/`range` with `else`, `break` and `continue`, trim
+//! markers, comments, and the functions `and or not eq ne lt le gt ge index slice len print printf println
+//! exists base64decode`. Numbers are floats, as for Go templates on decoded JSON. Absent: `define`,
+//! `template` and `block`, method calls, `html`, `js`, `urlquery`.
 
 mod eval;
 mod parse;

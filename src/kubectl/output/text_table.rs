@@ -1,4 +1,5 @@
-//! Columns of text as Go's `tabwriter` aligns them with kubectl's settings: cells at least 6 wide, 3 spaces between.
+//! Columns of text as Go's `tabwriter` aligns them with kubectl's settings: cells at least 6 wide, 3 spaces
+//! between.
 
 /// Lines of cells. The last cell of a line is never padded.
 #[derive(Default)]
@@ -10,7 +11,8 @@ const MIN_WIDTH: usize = 6;
 const PADDING: usize = 3;
 
 impl TextTable {
-    /// The lines with their line ends. Widths of earlier calls are remembered, so that lines of a watch stay in line.
+    /// The lines with their line ends. Widths of earlier calls are remembered, so that lines of a watch stay
+    /// in line.
     pub(crate) fn format(&mut self, lines: &[Vec<String>]) -> String {
         for line in lines {
             for (index, cell) in line.iter().enumerate().take(line.len().saturating_sub(1)) {

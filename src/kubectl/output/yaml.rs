@@ -1,5 +1,5 @@
-//! Writes YAML the way `kubectl -o yaml` does: sorted keys, lists not indented, quotes only where a plain word would
-//! mean something else, blocks for text of several lines. Pure.
+//! Writes YAML the way `kubectl -o yaml` does: sorted keys, lists not indented, quotes only where a plain
+//! word would mean something else, blocks for text of several lines. Pure.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! `kubectl apply`, client side: a three-way merge of what was applied before, what is wanted and what is there.
+//! `kubectl apply`, client side: a three-way merge of what was applied before, what is wanted and what is
+//! there.
 
 pub(crate) mod last_applied;
 pub(crate) mod three_way;

@@ -1,7 +1,7 @@
 //! `kubectl cp`: `tar` in the container, and an archive between here and there.
 //!
-//! Archives are read and written on a thread of their own, piece by piece. From a container nothing is written outside of
-//! the destination, and no link is made.
+//! Archives are read and written on a thread of their own, piece by piece. From a container nothing is
+//! written outside of the destination, and no link is made.
 
 mod archive;
 

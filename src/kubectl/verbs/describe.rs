@@ -166,7 +166,8 @@ async fn events_of(env: &Env, object: &Value) -> Result<Vec<Value>> {
         Err(error) => return Err(error),
     };
     if object["kind"] == "Node" {
-        // Controllers name the node's uid, kubelets its name in that place; upstream asks for one after the other.
+        // Controllers name the node's uid, kubelets its name in that place; upstream asks for one after the
+        // other.
         events.sort_by_key(|event| event["involvedObject"]["uid"] != uid.as_str());
     }
     // By the field that old clients fill, as upstream: events without it come first.

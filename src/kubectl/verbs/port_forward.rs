@@ -1,6 +1,7 @@
 //! `kubectl port-forward`: SPDY inside a WebSocket, two streams for each connection.
 //!
-//! Everything is one loop: listeners, connections and the SPDY connection's own task. Absent: SPDY without a WebSocket.
+//! Everything is one loop: listeners, connections and the SPDY connection's own task. Absent: SPDY without a
+//! WebSocket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,7 +1,8 @@
 //! `kubectl proxy`: the API on a local port, with this kubeconfig's credentials.
 //!
-//! Paths go through as they are, trailing slashes included. Requests for other host names are refused, so that a web
-//! page cannot reach the API through a name it controls. Absent: static files, UNIX sockets, upgrades (exec, attach).
+//! Paths go through as they are, trailing slashes included. Requests for other host names are refused, so
+//! that a web page cannot reach the API through a name it controls. Absent: static files, UNIX sockets,
+//! upgrades (exec, attach).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

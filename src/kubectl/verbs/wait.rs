@@ -205,7 +205,8 @@ async fn until(
     }
 }
 
-/// Waits until an object is gone or another has taken its name. `known` is its last known state, if it was just read.
+/// Waits until an object is gone or another has taken its name. `known` is its last known state, if it was
+/// just read.
 pub(crate) async fn until_gone(
     env: &Env,
     target: &Target,
@@ -227,8 +228,8 @@ pub(crate) async fn until_gone(
     follow(env, target, gone).await
 }
 
-/// Lists and watches one object until `found` gives something; `None` is given when the object is not there. A watch
-/// that ends is opened again.
+/// Lists and watches one object until `found` gives something; `None` is given when the object is not there.
+/// A watch that ends is opened again.
 pub(crate) async fn follow<T>(
     env: &Env,
     target: &Target,

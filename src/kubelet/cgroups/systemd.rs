@@ -1,7 +1,8 @@
 //! Cgroups as systemd's slices, asked for on the system bus.
 //!
-//! A slice's name spells its place (`a-b.slice` is below `a.slice`), so a dash within a part is written as an underscore, as
-//! upstream's kubelet does. systemd sets the limits. Absent: version 1, where directories are used with systemd too.
+//! A slice's name spells its place (`a-b.slice` is below `a.slice`), so a dash within a part is written as an
+//! underscore, as upstream's kubelet does. systemd sets the limits. Absent: version 1, where directories are
+//! used with systemd too.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The cgroup file system: which hierarchies a machine has, and what is read from and written to them. Version 1 (hybrid
-//! too) and version 2.
+//! The cgroup file system: which hierarchies a machine has, and what is read from and written to them.
+//! Version 1 (hybrid too) and version 2.
 
 use std::collections::HashMap;
 use std::io;

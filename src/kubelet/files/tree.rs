@@ -1,8 +1,8 @@
 //! Trees below a directory: removing them, and giving them to a group.
 //!
-//! Every step is taken from a descriptor of the directory it happens in, follows no link and crosses no mount. Only the
-//! present directory is open, and the way back up is `..`, checked against the directory that was left: a tree of any
-//! depth needs two descriptors and no stack.
+//! Every step is taken from a descriptor of the directory it happens in, follows no link and crosses no
+//! mount. Only the present directory is open, and the way back up is `..`, checked against the directory that
+//! was left: a tree of any depth needs two descriptors and no stack.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -60,8 +60,8 @@ fn at(root: &Path, above: &[Level], name: &OsStr, error: io::Error) -> io::Error
     io::Error::new(error.kind(), format!("{}: {what}", path.display()))
 }
 
-/// Removes a file or a directory with everything in it. What is mounted in it stays, and is an error. No error if there
-/// is nothing.
+/// Removes a file or a directory with everything in it. What is mounted in it stays, and is an error. No
+/// error if there is nothing.
 pub(crate) fn remove(root: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (root.parent(), root.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no parent directory"));
@@ -171,8 +171,8 @@ impl Access {
     }
 }
 
-/// Gives a tree to a group: owned and usable by it, directories pass it on. The top comes last, so that a walk that was
-/// cut short is done again under [`GroupChange::OnRootMismatch`].
+/// Gives a tree to a group: owned and usable by it, directories pass it on. The top comes last, so that a
+/// walk that was cut short is done again under [`GroupChange::OnRootMismatch`].
 pub(crate) fn give(root: &Path, group: u32, access: Access, change: GroupChange) -> io::Result<()> {
     let top = pin(AT_FDCWD, root, ResolveFlag::empty(), OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?;
     if change == GroupChange::OnRootMismatch && fits(&top, group, access)? {

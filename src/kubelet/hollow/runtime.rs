@@ -75,7 +75,8 @@ struct PodScript {
 }
 
 impl PodScript {
-    /// The node's script with what the pod's annotations say otherwise. What cannot be read is as if it were not there.
+    /// The node's script with what the pod's annotations say otherwise. What cannot be read is as if it were
+    /// not there.
     fn of(node: Script, annotations: &HashMap<String, String>) -> Self {
         let duration = |key: &str| -> Option<Duration> {
             let given: SignedDuration = annotations.get(key)?.parse().ok()?;
@@ -424,7 +425,8 @@ fn sandbox_state(sandbox: &HollowSandbox) -> cri::PodSandboxState {
     if sandbox.is_ready { cri::PodSandboxState::SandboxReady } else { cri::PodSandboxState::SandboxNotready }
 }
 
-/// Every probe of a hollow container succeeds: it is only asked once the container has started, and that is scripted.
+/// Every probe of a hollow container succeeds: it is only asked once the container has started, and that is
+/// scripted.
 pub(crate) struct HollowProber;
 
 impl Prober for HollowProber {

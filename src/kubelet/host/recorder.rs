@@ -1,5 +1,5 @@
-//! The host of tests: writes down what it is asked to change, fails where it is told to, and knows which files and directories
-//! it would have.
+//! The host of tests: writes down what it is asked to change, fails where it is told to, and knows which
+//! files and directories it would have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

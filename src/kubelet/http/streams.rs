@@ -1,9 +1,10 @@
-//! `/exec`, `/attach` and `/portForward`: finds what is meant, asks the runtime where it serves the stream, and joins the two.
+//! `/exec`, `/attach` and `/portForward`: finds what is meant, asks the runtime where it serves the stream,
+//! and joins the two.
 //!
-//! Clients that speak what the runtime speaks (SPDY, WebSockets up to v4) are joined with it byte by byte. Newer ones are
-//! served here, as upstream's kubelet does where it may: v5 of the remote command protocol is translated ([`remote`]), SPDY in
-//! a WebSocket is unwrapped. The runtime's own idle time-out (4 h) ends silent streams. Absent: `/run`, which nothing asks for
-//! that `exec` does not give.
+//! Clients that speak what the runtime speaks (SPDY, WebSockets up to v4) are joined with it byte by byte.
+//! Newer ones are served here, as upstream's kubelet does where it may: v5 of the remote command protocol is
+//! translated ([`remote`]), SPDY in a WebSocket is unwrapped. The runtime's own idle time-out (4 h) ends
+//! silent streams. Absent: `/run`, which nothing asks for that `exec` does not give.
 
 mod remote;
 

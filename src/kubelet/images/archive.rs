@@ -1,7 +1,8 @@
-//! Image archives as `docker save`, `skopeo` and `umoci` write them: which images are in a file, and where their parts lie in it.
+//! Image archives as `docker save`, `skopeo` and `umoci` write them: which images are in a file, and where
+//! their parts lie in it.
 //!
-//! Nothing is unpacked: layers are sent to the runtime straight from the archive. An archive that has both forms (docker
-//! since 25) is read by its `manifest.json`.
+//! Nothing is unpacked: layers are sent to the runtime straight from the archive. An archive that has both
+//! forms (docker since 25) is read by its `manifest.json`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! Image garbage collection: above 85 % of the disk, images that no container uses go, oldest use first, until 80 %.
+//! Image garbage collection: above 85 % of the disk, images that no container uses go, oldest use first,
+//! until 80 %.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Writing an image into containerd: content, then the image record; a lease keeps the garbage collector away meanwhile.
+//! Writing an image into containerd: content, then the image record; a lease keeps the garbage collector away
+//! meanwhile.
 
 use std::collections::HashMap;
 

@@ -24,7 +24,8 @@ struct Entry {
     registrytoken: String,
 }
 
-/// Credentials of a pod's secrets for an image, most specific first; those that cannot be read are passed over.
+/// Credentials of a pod's secrets for an image, most specific first; those that cannot be read are passed
+/// over.
 pub(crate) fn matching(secrets: &[&Secret], image: &ImageName) -> Vec<AuthConfig> {
     let mut found: Vec<(String, AuthConfig)> = Vec::new();
     for secret in secrets {
@@ -72,7 +73,8 @@ fn auth(entry: &Entry) -> AuthConfig {
     auth
 }
 
-/// Whether a key such as `https://index.docker.io/v1/`, `r.example:5000`, `*.example/team` speaks of an image's registry.
+/// Whether a key such as `https://index.docker.io/v1/`, `r.example:5000`, `*.example/team` speaks of an
+/// image's registry.
 fn matches(key: &str, image: &ImageName) -> bool {
     let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let (host, path) = key.split_once('/').unwrap_or((key, ""));

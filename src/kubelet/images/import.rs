@@ -1,5 +1,6 @@
-//! Archives in the images directory become images: all that are there at start, later ones as soon as they are complete
-//! (closed after writing, or moved in). A bad one is named in an event on the node and in the log.
+//! Archives in the images directory become images: all that are there at start, later ones as soon as they
+//! are complete (closed after writing, or moved in). A bad one is named in an event on the node and in the
+//! log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! The sandbox image, made here so that nothing has to be pulled: one static program of about a hundred bytes of machine code.
+//! The sandbox image, made here so that nothing has to be pulled: one static program of about a hundred bytes
+//! of machine code.
 //!
-//! The program is a sandbox's process 1: it waits for signals, collects ended children (its pid namespace may be the whole
-//! pod's) and exits on SIGTERM and SIGINT. It blocks those signals and waits for them, so it needs no handlers.
+//! The program is a sandbox's process 1: it waits for signals, collects ended children (its pid namespace may
+//! be the whole pod's) and exits on SIGTERM and SIGINT. It blocks those signals and waits for them, so it
+//! needs no handlers.
 
 use sha2::{Digest, Sha256};
 

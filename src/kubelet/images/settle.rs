@@ -1,8 +1,9 @@
 //! Brings unpacked images onto the disk.
 //!
-//! containerd notes an image as unpacked durably, but leaves its files to the kernel's write-back (an option to sync them
-//! came with 2.1). A power cut in the half minute between leaves an image of empty files that nothing unpacks again.
-//! An image is unpacked at the latest when its first container is made, so the file system is synced once after that.
+//! containerd notes an image as unpacked durably, but leaves its files to the kernel's write-back (an option
+//! to sync them came with 2.1). A power cut in the half minute between leaves an image of empty files that
+//! nothing unpacks again. An image is unpacked at the latest when its first container is made, so the file
+//! system is synced once after that.
 
 use std::collections::HashSet;
 use std::fs::File;

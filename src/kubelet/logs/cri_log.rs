@@ -1,4 +1,5 @@
-//! The log format of CRI runtimes: `TIME STREAM TAG CONTENT`, where the tag `P` means that the line goes on in the next entry.
+//! The log format of CRI runtimes: `TIME STREAM TAG CONTENT`, where the tag `P` means that the line goes on
+//! in the next entry.
 
 use jiff::Timestamp;
 

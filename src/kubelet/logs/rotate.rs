@@ -1,5 +1,5 @@
-//! Log rotation: a log above 10 MiB is moved aside and the runtime writes a new one; five files are kept, all but the newest two
-//! packed.
+//! Log rotation: a log above 10 MiB is moved aside and the runtime writes a new one; five files are kept, all
+//! but the newest two packed.
 
 use std::io;
 use std::path::{Path, PathBuf};

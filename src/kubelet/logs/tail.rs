@@ -1,5 +1,5 @@
-//! Reading a log file line by line from where its last lines begin, and waiting for more. Follows the file through rotation.
-//! Reading blocks.
+//! Reading a log file line by line from where its last lines begin, and waiting for more. Follows the file
+//! through rotation. Reading blocks.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

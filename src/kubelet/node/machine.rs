@@ -31,7 +31,8 @@ pub(crate) struct Machine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Disk {
     pub(crate) total: u64,
-    /// What may be used at all: the whole less what the file system keeps back for itself. `df` counts so too.
+    /// What may be used at all: the whole less what the file system keeps back for itself. `df` counts so
+    /// too.
     pub(crate) usable: u64,
     pub(crate) available: u64,
     pub(crate) inodes: u64,
@@ -119,7 +120,8 @@ impl Machine {
         list
     }
 
-    /// Capacity less what the thresholds of hard eviction keep free: 100 Mi of memory and a tenth of the disk.
+    /// Capacity less what the thresholds of hard eviction keep free: 100 Mi of memory and a tenth of the
+    /// disk.
     pub(crate) fn allocatable(&self, max_pods: u32) -> Resources {
         let mut list = self.capacity(max_pods);
         let huge: u64 = self.huge_pages.values().sum();

@@ -1,4 +1,5 @@
-//! The Node object: made if absent, adopted if it is there (labels that are ours to set are brought up to date).
+//! The Node object: made if absent, adopted if it is there (labels that are ours to set are brought up to
+//! date).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

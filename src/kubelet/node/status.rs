@@ -1,5 +1,6 @@
-//! The node's status: sent when something in it changes, and every 5 minutes. Conditions carry upstream's reasons, messages and
-//! events. The runtime's health is asked for with each lease period, and quickly while it is not well.
+//! The node's status: sent when something in it changes, and every 5 minutes. Conditions carry upstream's
+//! reasons, messages and events. The runtime's health is asked for with each lease period, and quickly while
+//! it is not well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +50,8 @@ pub(crate) struct NodeAgent {
     pub(crate) health: watch::Sender<RuntimeHealth>,
 }
 
-/// Registers the node and keeps its status, its lease and what is known of it current. `port` is the kubelet's, if it has
-/// one.
+/// Registers the node and keeps its status, its lease and what is known of it current. `port` is the
+/// kubelet's, if it has one.
 pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
     let name = &agent.config.node_name;
     agent.recorder.event(&node_reference(name), EventType::Normal, "Starting", "Starting kubelet.");

@@ -1,4 +1,5 @@
-//! Back-off of restarts and image pulls: 10 s, doubling to 5 min, forgotten after 10 min without a failure. Time is an argument.
+//! Back-off of restarts and image pulls: 10 s, doubling to 5 min, forgotten after 10 min without a failure.
+//! Time is an argument.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,8 @@ impl Backoff {
     /// How long to wait still, for something that last happened at `since`; `None` if it may happen now.
     pub(crate) fn remaining(&self, key: &str, since: Timestamp, now: Timestamp) -> Option<SignedDuration> {
         let entry = self.entries.get(key)?;
-        // It cannot have happened in the future: the clock was set back, and nobody is to wait until it has caught up.
+        // It cannot have happened in the future: the clock was set back, and nobody is to wait until it has
+        // caught up.
         if since.duration_since(entry.updated) > FORGOTTEN || since.duration_since(now) > SKEW {
             return None;
         }

@@ -1,5 +1,5 @@
-//! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the reason for which the
-//! container waits.
+//! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the
+//! reason for which the container waits.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! What a container is given besides its image: its environment, its volumes, its hosts file and a place for its last words.
+//! What a container is given besides its image: its environment, its volumes, its hosts file and a place for
+//! its last words.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Stopping containers and sandboxes, with grace: preStop hook, stop signal, and the end when the time is over. Sidecars
-//! stop after the containers they serve, last started first.
+//! Stopping containers and sandboxes, with grace: preStop hook, stop signal, and the end when the time is
+//! over. Sidecars stop after the containers they serve, last started first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl Killer {
         unless_gone(self.runtime.stop_container(&record.id, left).await)
     }
 
-    /// Runs the container's preStop hook, which has the pod's grace. What it fails with is told and stops nothing.
+    /// Runs the container's preStop hook, which has the pod's grace. What it fails with is told and stops
+    /// nothing.
     async fn pre_stop(
         &self,
         pod: Option<&Pod>,

@@ -1,5 +1,5 @@
-//! From the API and the runtime to workers: every pod bound to this node gets one, as does every pod that only the runtime
-//! still knows.
+//! From the API and the runtime to workers: every pod bound to this node gets one, as does every pod that
+//! only the runtime still knows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub(crate) struct PodManager {
 /// Runs workers for ever.
 pub(crate) async fn run(manager: PodManager, pods: Informer<Pod>) {
     spawn_events(&manager);
-    // Without the services a container would lack variables; without the node nobody knows whether pods may run.
+    // Without the services a container would lack variables; without the node nobody knows whether pods may
+    // run.
     manager.deps.launcher.inputs.services.synced().await;
     wait_for_node(&manager.deps).await;
     manager.sandbox_image.wait().await;

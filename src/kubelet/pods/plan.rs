@@ -1,7 +1,8 @@
-//! What to do next for a pod: a pure function of its specification, what the runtime holds and what probes found.
+//! What to do next for a pod: a pure function of its specification, what the runtime holds and what probes
+//! found.
 //!
-//! Upstream's `computePodActions`. Init containers run one after the other; those that restart always (sidecars) stay and
-//! the next one waits only until they have started.
+//! Upstream's `computePodActions`. Init containers run one after the other; those that restart always
+//! (sidecars) stay and the next one waits only until they have started.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 

@@ -1,9 +1,10 @@
 //! Turns for making sandboxes and containers, given in the order in which they were asked for.
 //!
-//! Starting a pod is mostly work of processors (runtime, shim, network plugins). Pods that all start at the same time share
-//! them, and all are late; one after the other, with just enough at a time to keep every processor busy, the last is
-//! ready as early as before and most are ready much earlier. A turn is no lock: it is given up while an image is pulled,
-//! and after [`LONGEST`], so that what hangs holds nobody up for long.
+//! Starting a pod is mostly work of processors (runtime, shim, network plugins). Pods that all start at the
+//! same time share them, and all are late; one after the other, with just enough at a time to keep every
+//! processor busy, the last is ready as early as before and most are ready much earlier. A turn is no lock:
+//! it is given up while an image is pulled, and after [`LONGEST`], so that what hangs holds nobody up for
+//! long.
 
 use std::sync::Arc;
 use std::time::Duration;

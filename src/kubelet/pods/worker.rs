@@ -1,5 +1,5 @@
-//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left. What comes once its containers have
-//! ended is in [`giving_back`].
+//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left. What comes once its
+//! containers have ended is in [`giving_back`].
 
 mod giving_back;
 
@@ -34,7 +34,8 @@ use crate::wake::{Mail, Mailbox, Wakers};
 enum State {
     /// It should run; the runtime is kept in line with its specification.
     Syncing,
-    /// It is to end: deleted, gone, refused, or its containers are done for good. Containers are being stopped.
+    /// It is to end: deleted, gone, refused, or its containers are done for good. Containers are being
+    /// stopped.
     Terminating,
     /// Its containers have ended. What it used is given back; then it waits to be deleted.
     Terminated,
@@ -171,7 +172,8 @@ impl Worker {
             .map(|one| one.id.as_str())
             .chain(runtime.sandboxes.iter().map(|one| one.id.as_str()))
             .collect();
-        // An event may be older than what was read, but not newer: ids are forgotten only once the runtime has.
+        // An event may be older than what was read, but not newer: ids are forgotten only once the runtime
+        // has.
         self.mailbox.forget_missing(&present);
         for id in present {
             self.deps.launcher.owners.note(id, &self.uid);

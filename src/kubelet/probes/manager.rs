@@ -61,9 +61,9 @@ impl ProbeManager {
         ProbeManager { inner: Arc::new(inner) }
     }
 
-    /// Starts probes of containers that run, ends those of containers that do not.
-    /// `known` is the status that the API has: a container that was ready before this process began stays so until
-    /// a probe says otherwise.
+    /// Starts probes of containers that run, ends those of containers that do not. `known` is the status that
+    /// the API has: a container that was ready before this process began stays so until a probe says
+    /// otherwise.
     pub(crate) fn update(&self, pod: &Pod, runtime: &PodRuntime, known: &PodStatus) {
         let mut all = self.inner.running.lock();
         let of_pod = all.entry(pod.uid().to_string()).or_default();
@@ -88,7 +88,8 @@ impl ProbeManager {
         }
     }
 
-    /// Ends the probes of a pod. Readiness probes of one that is being stopped are upstream's to go on; ours end with it.
+    /// Ends the probes of a pod. Readiness probes of one that is being stopped are upstream's to go on; ours
+    /// end with it.
     pub(crate) fn stop(&self, uid: &str) {
         for (id, running) in self.inner.running.lock().remove(uid).unwrap_or_default() {
             running.stop.cancel();

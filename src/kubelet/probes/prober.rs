@@ -1,5 +1,5 @@
-//! Making one probe: a command in the container, an HTTP request, a TCP connection or a gRPC health check. Output and wording
-//! are Go's, because that is what people search for.
+//! Making one probe: a command in the container, an HTTP request, a TCP connection or a gRPC health check.
+//! Output and wording are Go's, because that is what people search for.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -126,7 +126,8 @@ impl Cri {
         Ok(reply.status.unwrap_or_default().conditions)
     }
 
-    /// Who makes cgroups, as the runtime is configured. What newer runtimes are asked for, older ones tell in passing.
+    /// Who makes cgroups, as the runtime is configured. What newer runtimes are asked for, older ones tell in
+    /// passing.
     async fn cgroup_driver(&self) -> CriResult<Driver> {
         let request = timed(cri::RuntimeConfigRequest {}, Duration::from_secs(10));
         match self.runtime.clone().runtime_config(request).await {
@@ -282,7 +283,8 @@ impl Cri {
         Ok(places.map(|id| id.mountpoint).collect())
     }
 
-    /// Pulls without a time limit: large images on slow lines take long, and the runtime has its own progress limit.
+    /// Pulls without a time limit: large images on slow lines take long, and the runtime has its own progress
+    /// limit.
     async fn pull_image(
         &self,
         name: &str,

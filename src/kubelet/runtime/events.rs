@@ -1,5 +1,5 @@
-//! What happens to containers, as it happens: CRI's event stream where the runtime has one, containerd's own task events
-//! where it does not (1.6), and a slow relist that finds what both missed.
+//! What happens to containers, as it happens: CRI's event stream where the runtime has one, containerd's own
+//! task events where it does not (1.6), and a slow relist that finds what both missed.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The runtime of tests: keeps containers as a hollow node's does, writes down every call that changes something, and fails
-//! where the script says so.
+//! The runtime of tests: keeps containers as a hollow node's does, writes down every call that changes
+//! something, and fails where the script says so.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the runtime holds of one pod: its sandboxes and containers, newest first. Everything that plans and statuses
-//! are made from is in here, so that both are pure functions.
+//! What the runtime holds of one pod: its sandboxes and containers, newest first. Everything that plans and
+//! statuses are made from is in here, so that both are pure functions.
 
 use std::collections::HashMap;
 
@@ -115,7 +115,8 @@ impl PodRuntime {
     }
 }
 
-/// Orders what was made one after the other. The count comes first: the clock may have been set back in between.
+/// Orders what was made one after the other. The count comes first: the clock may have been set back in
+/// between.
 fn newest_key<N: Ord>(count: N, created_at: i64) -> (N, i64) {
     (count, created_at)
 }
@@ -125,8 +126,8 @@ const MOST_MESSAGE: u64 = 4096;
 const MOST_LOG: u64 = 2048;
 
 impl ContainerRecord {
-    /// Fills in what the container left as its last words. Blocks. The file may be one of the container's own volumes,
-    /// so it may be anything; one that is no regular file says nothing.
+    /// Fills in what the container left as its last words. Blocks. The file may be one of the container's own
+    /// volumes, so it may be anything; one that is no regular file says nothing.
     fn read_termination(&mut self) {
         if self.phase != ContainerPhase::Exited {
             return;

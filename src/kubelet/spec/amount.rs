@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 pub(crate) type Resources = BTreeMap<String, Quantity>;
 
-/// `quantity / divisor`, rounded up, as `resourceFieldRef` shows it. Without a divisor, or with 0, whole units.
+/// `quantity / divisor`, rounded up, as `resourceFieldRef` shows it. Without a divisor, or with 0, whole
+/// units.
 pub(crate) fn ratio(resource: &str, quantity: &Quantity, divisor: Option<&Quantity>) -> i64 {
     let whole = if resource == CPU { 1000 } else { 1 };
     let divisor =

@@ -26,8 +26,8 @@ pub(crate) struct ContainerInput<'a> {
 
 pub(crate) const DEFAULT_TERMINATION_PATH: &str = "/dev/termination-log";
 
-/// Tells whether a container must be made anew because its definition changed: name and image, the only parts of a
-/// container that can change in a pod.
+/// Tells whether a container must be made anew because its definition changed: name and image, the only parts
+/// of a container that can change in a pod.
 pub(crate) fn hash(container: &Container) -> String {
     let picked = json!({"name": container.name, "image": container.image});
     let mut hash: u32 = 0x811c_9dc5;

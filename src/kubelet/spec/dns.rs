@@ -1,4 +1,5 @@
-//! `resolv.conf` of pods: from the node's, the cluster's name server and the pod's `dnsPolicy` and `dnsConfig`.
+//! `resolv.conf` of pods: from the node's, the cluster's name server and the pod's `dnsPolicy` and
+//! `dnsConfig`.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! A container's environment: `env`, `envFrom`, `$(NAME)` expansion, and the variables that describe services.
+//! A container's environment: `env`, `envFrom`, `$(NAME)` expansion, and the variables that describe
+//! services.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -142,7 +143,8 @@ fn from_source(
     Ok(Some(String::new()))
 }
 
-/// Replaces `$(NAME)` by the first map that knows the name. Unknown names stay as they are; `$$` is a dollar sign.
+/// Replaces `$(NAME)` by the first map that knows the name. Unknown names stay as they are; `$$` is a dollar
+/// sign.
 pub(crate) fn expand(text: &str, maps: &[&BTreeMap<String, String>]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

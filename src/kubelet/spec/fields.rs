@@ -1,4 +1,5 @@
-//! `fieldRef` and `resourceFieldRef`: parts of a pod as text, for environment variables and downward API files.
+//! `fieldRef` and `resourceFieldRef`: parts of a pod as text, for environment variables and downward API
+//! files.
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;

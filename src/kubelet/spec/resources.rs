@@ -26,8 +26,8 @@ pub(crate) fn quota(milli_cpu: i64) -> i64 {
     if milli_cpu == 0 { 0 } else { (milli_cpu * PERIOD / 1000).max(MIN_QUOTA) }
 }
 
-/// The resources of a container's own cgroup. `node_memory` in bytes decides how likely the container is to be killed when
-/// memory runs out.
+/// The resources of a container's own cgroup. `node_memory` in bytes decides how likely the container is to
+/// be killed when memory runs out.
 pub(crate) fn of_container(
     pod: &Pod,
     container: &Container,

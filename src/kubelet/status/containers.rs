@@ -1,5 +1,5 @@
-//! Container statuses: the newest instance is the state, the one before it the last state, and what could not be started
-//! waits with a reason.
+//! Container statuses: the newest instance is the state, the one before it the last state, and what could not
+//! be started waits with a reason.
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -69,8 +69,8 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
     Some(mounts.collect())
 }
 
-/// The last state that the API knows, if the runtime has forgotten that instance: either it was the last already, or the
-/// newest instance is a later one.
+/// The last state that the API knows, if the runtime has forgotten that instance: either it was the last
+/// already, or the newest instance is a later one.
 fn carried(old: &ContainerStatus, latest: Option<&ContainerRecord>) -> Option<ContainerState> {
     let same =
         latest.is_some_and(|one| old.container_id.as_deref() == Some(&format!("containerd://{}", one.id)));

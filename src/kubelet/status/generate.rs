@@ -1,4 +1,5 @@
-//! A pod's status from its specification, the runtime's state and the probes' findings: phase, addresses, class.
+//! A pod's status from its specification, the runtime's state and the probes' findings: phase, addresses,
+//! class.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -55,7 +56,8 @@ pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
     status
 }
 
-/// The status of a pod that was never let in: why, and nothing about containers, so that clients show the reason.
+/// The status of a pod that was never let in: why, and nothing about containers, so that clients show the
+/// reason.
 fn rejected(input: &StatusInput<'_>) -> Option<PodStatus> {
     let old = input.old;
     let failed_before = old.phase.as_deref() == Some("Failed");

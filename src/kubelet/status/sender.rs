@@ -1,7 +1,7 @@
 //! Sends pod statuses: the newest per pod, one at a time per pod, only what differs from what the API has.
 //!
-//! What was answered to the last patch counts as known even before the informer shows it, so a status is never sent twice
-//! and never compared with an old one.
+//! What was answered to the last patch counts as known even before the informer shows it, so a status is
+//! never sent twice and never compared with an old one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -76,7 +76,8 @@ impl StatusSender {
     }
 }
 
-/// A strategic merge patch from one status to the other; `None` if nothing differs. Conditions of others stay.
+/// A strategic merge patch from one status to the other; `None` if nothing differs. Conditions of others
+/// stay.
 pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
     let (old, new) = (tree(old), tree(new));
     let mut patch = Map::new();

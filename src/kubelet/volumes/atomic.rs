@@ -1,6 +1,7 @@
-//! Files of a volume that change all at once: they live in a directory with a time for a name, `..data` is a symbolic link to
-//! it, and what containers see are links through `..data`. Swapping that one link is the update; readers never see
-//! a mix. Layout and names are upstream's AtomicWriter's, which applications watch for.
+//! Files of a volume that change all at once: they live in a directory with a time for a name, `..data` is a
+//! symbolic link to it, and what containers see are links through `..data`. Swapping that one link is the
+//! update; readers never see a mix. Layout and names are upstream's AtomicWriter's, which applications watch
+//! for.
 
 use std::collections::BTreeMap;
 use std::io;

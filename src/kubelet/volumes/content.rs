@@ -1,4 +1,5 @@
-//! What the files of configMap, secret, downwardAPI and projected volumes hold, and these four kinds of volumes.
+//! What the files of configMap, secret, downwardAPI and projected volumes hold, and these four kinds of
+//! volumes.
 
 use std::sync::Arc;
 
@@ -262,7 +263,8 @@ pub(crate) async fn projected(
     Ok(files)
 }
 
-/// A token may be read by its pod alone: through the group if there is one, else by the one user that all containers run as.
+/// A token may be read by its pod alone: through the group if there is one, else by the one user that all
+/// containers run as.
 fn token_access(needs: &Needs<'_>, default: i32) -> (u32, Option<u32>) {
     if needs.group.is_some() {
         return (0o600, None);

@@ -1,7 +1,8 @@
 //! `emptyDir`: a directory that lives as long as its pod, on disk or in memory.
 //!
-//! It is made, and given to the pod's group, once. A file outside of it tells that this is done, as upstream's does:
-//! from then on it belongs to the containers, and nothing in it is walked as root while they can change it.
+//! It is made, and given to the pod's group, once. A file outside of it tells that this is done, as
+//! upstream's does: from then on it belongs to the containers, and nothing in it is walked as root while they
+//! can change it.
 
 use std::sync::Arc;
 

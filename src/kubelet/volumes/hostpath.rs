@@ -79,7 +79,8 @@ pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Makes an empty file where nothing is. A link that leads nowhere is something: nothing is made where it points to.
+/// Makes an empty file where nothing is. A link that leads nowhere is something: nothing is made where it
+/// points to.
 fn create_file(path: &Path) -> Result<(), String> {
     let made = std::fs::File::options()
         .write(true)

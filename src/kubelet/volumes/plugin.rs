@@ -1,8 +1,9 @@
 //! What a kind of volume is to the kubelet.
 //!
-//! A plugin sets a volume up for one pod and tears it down again; what has to be done once per node for a volume that several
-//! pods may use (a device that is attached, formatted and mounted) is staging. Absent: finding what an earlier process
-//! had staged for pods that went while no kubelet ran; a plugin that stages lists it at its start.
+//! A plugin sets a volume up for one pod and tears it down again; what has to be done once per node for a
+//! volume that several pods may use (a device that is attached, formatted and mounted) is staging. Absent:
+//! finding what an earlier process had staged for pods that went while no kubelet ran; a plugin that stages
+//! lists it at its start.
 
 use std::path::PathBuf;
 

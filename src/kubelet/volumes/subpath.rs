@@ -1,5 +1,6 @@
-//! `subPath`: a part of a volume for one container. The path is resolved by the kernel inside the volume, so that no symbolic
-//! link a container has put there leads out of it, and bound to a place of our own, so that it stays what it was.
+//! `subPath`: a part of a volume for one container. The path is resolved by the kernel inside the volume, so
+//! that no symbolic link a container has put there leads out of it, and bound to a place of our own, so that
+//! it stays what it was.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};

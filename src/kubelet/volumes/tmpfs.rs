@@ -1,4 +1,5 @@
-//! Volumes in memory: emptyDir with `medium: Memory`, and whatever holds secrets, so that they never reach a disk.
+//! Volumes in memory: emptyDir with `medium: Memory`, and whatever holds secrets, so that they never reach a
+//! disk.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

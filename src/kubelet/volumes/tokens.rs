@@ -1,5 +1,5 @@
-//! Service account tokens of projected volumes: asked for once, bound to the pod, renewed when 80 % of their life or a day
-//! has passed.
+//! Service account tokens of projected volumes: asked for once, bound to the pod, renewed when 80 % of their
+//! life or a day has passed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Whether the API server accepts it: not after its end, and not before its beginning if the clock was set back.
+    /// Whether the API server accepts it: not after its end, and not before its beginning if the clock was
+    /// set back.
     fn is_good(&self, now: Timestamp) -> bool {
         self.issued <= now && now < self.expires
     }
@@ -102,7 +103,8 @@ impl Tokens {
     }
 }
 
-/// After 80 % of the life that was asked for (the server may give a longer one), or 24 hours, whatever comes first.
+/// After 80 % of the life that was asked for (the server may give a longer one), or 24 hours, whatever comes
+/// first.
 pub(crate) fn refresh_at(now: Timestamp, expires: Timestamp, seconds: i64) -> Timestamp {
     let life = expires.duration_since(now).min(SignedDuration::from_secs(seconds.max(1)));
     let early = now + life * 8 / 10;

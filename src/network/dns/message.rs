@@ -1,7 +1,8 @@
-//! Messages of DNS: what a query asks, and how answers are put together. Pure; the format itself is `hickory-proto`'s.
+//! Messages of DNS: what a query asks, and how answers are put together. Pure; the format itself is
+//! `hickory-proto`'s.
 //!
-//! Answers over UDP are as large as the client's EDNS says, 1232 bytes at most (what passes every network whole), or 512. Larger ones are cut
-//! and say so. Absent: DNSSEC, zone transfers, updates.
+//! Answers over UDP are as large as the client's EDNS says, 1232 bytes at most (what passes every network
+//! whole), or 512. Larger ones are cut and say so. Absent: DNSSEC, zone transfers, updates.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Record};

@@ -1,5 +1,6 @@
-//! The ports: questions over UDP and TCP. What memory knows is answered at once, one after the other; what must be asked elsewhere
-//! is a task of its own. Both are bounded; who is too many gets `SERVFAIL` (UDP) or waits (TCP).
+//! The ports: questions over UDP and TCP. What memory knows is answered at once, one after the other; what
+//! must be asked elsewhere is a task of its own. Both are bounded; who is too many gets `SERVFAIL` (UDP) or
+//! waits (TCP).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,10 @@
-//! Names that are not the cluster's: asked of the host's name servers, all at once, and kept for as long as they say.
+//! Names that are not the cluster's: asked of the host's name servers, all at once, and kept for as long as
+//! they say.
 //!
-//! The servers are those of `/etc/resolv.conf`, or of systemd-resolved where that names only its stub. The file is looked at whenever
-//! something must be asked and it has changed. A server that is this one is passed over, and a question that comes back
-//! to us while we wait for its answer is a loop and is refused. What waits and what is kept is bounded.
+//! The servers are those of `/etc/resolv.conf`, or of systemd-resolved where that names only its stub. The
+//! file is looked at whenever something must be asked and it has changed. A server that is this one is passed
+//! over, and a question that comes back to us while we wait for its answer is a loop and is refused. What
+//! waits and what is kept is bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -185,8 +187,8 @@ fn key(asked: &Asked) -> Key {
     (asked.query.name().to_lowercase(), asked.query.query_type(), asked.wants_dnssec())
 }
 
-/// Answers with the time from which they are old. Two halves: when the younger one is full it becomes the older, and what nobody
-/// has asked for again meanwhile is forgotten.
+/// Answers with the time from which they are old. Two halves: when the younger one is full it becomes the
+/// older, and what nobody has asked for again meanwhile is forgotten.
 #[derive(Default)]
 pub(crate) struct Cache {
     young: HashMap<Key, (Instant, u32, Content)>,
@@ -229,7 +231,8 @@ impl Cache {
     }
 }
 
-/// For how many seconds an answer is good: an absence as long as the zone says (RFC 2308), and nothing for longer than [`LONGEST_KEPT`].
+/// For how many seconds an answer is good: an absence as long as the zone says (RFC 2308), and nothing for
+/// longer than [`LONGEST_KEPT`].
 fn lifetime(content: &Content) -> Option<u32> {
     let shortest = content.answers.iter().map(|record| record.ttl).min();
     let absence = || {

@@ -1,7 +1,9 @@
-//! The cluster's names: what services and their endpoints are called, in memory, and the answer to a question about them.
+//! The cluster's names: what services and their endpoints are called, in memory, and the answer to a question
+//! about them.
 //!
-//! Names and answers follow the Kubernetes DNS specification (1.1.0) and, where that is silent, CoreDNS: records live 5 s, pods
-//! have names made of their address in any namespace (`pods insecure`). A namespace is known by its services. Pure.
+//! Names and answers follow the Kubernetes DNS specification (1.1.0) and, where that is silent, CoreDNS:
+//! records live 5 s, pods have names made of their address in any namespace (`pods insecure`). A namespace is
+//! known by its services. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! What the proxy needs to know of Services and EndpointSlices, taken out of the objects once per change.
 //!
-//! Whatever cannot be used (an address or range that is none, a port out of range) is left out here, so that all that
-//! follows deals in typed values. Absent: topology annotations that upstream has withdrawn.
+//! Whatever cannot be used (an address or range that is none, a port out of range) is left out here, so that
+//! all that follows deals in typed values. Absent: topology annotations that upstream has withdrawn.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -244,7 +244,8 @@ pub(crate) struct SliceFacts {
 }
 
 impl SliceFacts {
-    /// The service and what the slice adds to it. None for slices of no service, of names, or not meant for proxies.
+    /// The service and what the slice adds to it. None for slices of no service, of names, or not meant for
+    /// proxies.
     pub(crate) fn of(slice: &EndpointSlice) -> Option<(ServiceName, Self)> {
         let labels = slice.metadata.labels.as_ref()?;
         if labels.contains_key(OTHER_PROXY) || labels.contains_key(HEADLESS) {

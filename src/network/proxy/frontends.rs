@@ -1,5 +1,5 @@
-//! What one service comes to: the addresses and ports it is served on, each with the endpoints behind it, and the
-//! elements of the rule set that say so. Pure.
+//! What one service comes to: the addresses and ports it is served on, each with the endpoints behind it, and
+//! the elements of the rule set that say so. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -123,7 +123,8 @@ struct Outside {
     sources: Option<Arc<[Cidr]>>,
 }
 
-/// Who may use the load balancer's addresses. Where the node itself may, so may its packets that bear such an address.
+/// Who may use the load balancer's addresses. Where the node itself may, so may its packets that bear such an
+/// address.
 fn sources(service: &ServiceFacts, family: Family, node: &NodeFacts) -> Option<Arc<[Cidr]>> {
     let mut ranges: Vec<Cidr> =
         service.source_ranges.iter().copied().filter(|range| Family::of(range.address) == family).collect();

@@ -1,7 +1,9 @@
-//! What kube-proxy serves over HTTP: health (:10256), metrics (:10249), and the health checks of load balancers on the ports
-//! that Services with `externalTrafficPolicy: Local` name. Names, codes and bodies are kube-proxy's.
+//! What kube-proxy serves over HTTP: health (:10256), metrics (:10249), and the health checks of load
+//! balancers on the ports that Services with `externalTrafficPolicy: Local` name. Names, codes and bodies are
+//! kube-proxy's.
 //!
-//! Each port is a task of its own and takes a bounded number of connections; one that is taken is tried again.
+//! Each port is a task of its own and takes a bounded number of connections; one that is taken is tried
+//! again.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

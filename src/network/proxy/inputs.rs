@@ -1,7 +1,7 @@
 //! What the informers have told, as facts, and which services have changed since each family last looked.
 //!
-//! Informers' handlers write here and wake the loops; a change that says nothing new to the proxy wakes nobody. What waits is
-//! at most one entry per service.
+//! Informers' handlers write here and wake the loops; a change that says nothing new to the proxy wakes
+//! nobody. What waits is at most one entry per service.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

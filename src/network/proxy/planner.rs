@@ -1,7 +1,8 @@
-//! All services together: who serves an address and port that several claim, what the rule set holds, and what a change
-//! of some services changes in it. Pure.
+//! All services together: who serves an address and port that several claim, what the rule set holds, and
+//! what a change of some services changes in it. Pure.
 //!
-//! A cluster IP's own service wins over others that name the address as external; among those the first by name.
+//! A cluster IP's own service wins over others that name the address as external; among those the first by
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;

@@ -1,10 +1,11 @@
 //! The rule set: elements of a handful of maps, and a few chains that all services share.
 //!
-//! There is no chain per service: the kernel checks every jump of a table against every other, and ten thousand chains take
-//! it a minute. A service is an element `address . protocol . port : goto cluster-N`, where N is how many endpoints it has;
-//! the chain `cluster-N` draws a number below N and looks up `address . protocol . port . number`. One endpoint more is one
-//! element more, beside the one that says how many there are. Endpoints for outside packets of the traffic policy `Local`
-//! are numbered from [`LOCAL`] on. Everything here is text for `nft`; nothing does input or output.
+//! There is no chain per service: the kernel checks every jump of a table against every other, and ten
+//! thousand chains take it a minute. A service is an element `address . protocol . port : goto cluster-N`,
+//! where N is how many endpoints it has; the chain `cluster-N` draws a number below N and looks up
+//! `address . protocol . port . number`. One endpoint more is one element more, beside the one that says how
+//! many there are. Endpoints for outside packets of the traffic policy `Local` are numbered from [`LOCAL`]
+//! on. Everything here is text for `nft`; nothing does input or output.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -13,10 +14,12 @@ use std::sync::Arc;
 
 use super::facts::{Backend, Cidr, Family, FrontKey};
 
-/// Number of the first endpoint of this node, where outside packets go to those alone. Also how many endpoints a list has at most.
+/// Number of the first endpoint of this node, where outside packets go to those alone. Also how many
+/// endpoints a list has at most.
 pub(crate) const LOCAL: u32 = 65_536;
 
-/// Marks packets to be masqueraded on their way out: upstream's bit, which other programs know to leave alone.
+/// Marks packets to be masqueraded on their way out: upstream's bit, which other programs know to leave
+/// alone.
 const MASQUERADE: u32 = 0x4000;
 
 /// Of the hash of clients' addresses; any number will do, as long as it stays the same.
@@ -81,8 +84,8 @@ impl Set {
             Set::Services | Set::LocalOnly | Set::NoEndpoints | Set::Sticky => {
                 format!("map {} {{ type {front} : verdict; }}", self.name())
             }
-            // Only an expression can say that a number is part of the key. `tcp dport` stands for any port: nft 1.0.6 takes no
-            // rule with a map that says `th dport` once the map is in the kernel.
+            // Only an expression can say that a number is part of the key. `tcp dport` stands for any port:
+            // nft 1.0.6 takes no rule with a map that says `th dport` once the map is in the kernel.
             Set::Endpoints => format!(
                 "map {} {{ typeof {front} . numgen random mod 2 : {ip} daddr . tcp dport\n}}",
                 self.name(),
@@ -278,7 +281,8 @@ impl Table {
         let ip = self.family.keyword();
         let front = format!("{ip} daddr . meta l4proto . th dport");
         let kept = format!("dnat {ip} to {ip} saddr . {front} map @affinity");
-        // Draws a number below `count`: by chance, or, where clients keep their endpoint by their address, from that.
+        // Draws a number below `count`: by chance, or, where clients keep their endpoint by their address,
+        // from that.
         let number = |sticky: bool, count: u32| match (sticky, self.family) {
             (true, Family::V6) => format!("jhash {ip} saddr mod {count} seed {SEED:#x}"),
             _ => format!("numgen random mod {count}"),

@@ -1,4 +1,5 @@
-//! The rules of services: golden files, changes one by one against building anew, and what the loop asks of the machine.
+//! The rules of services: golden files, changes one by one against building anew, and what the loop asks of
+//! the machine.
 //!
 //! `BLESS=1` writes the golden files. That the kernel takes the rules, and that packets go where they say, is
 //! tested with real ones (`tests/it/services.rs`).
@@ -451,7 +452,8 @@ async fn the_second_family_is_left_alone_until_a_service_has_it() {
     );
 }
 
-/// Not a check of speed, which no build without optimisation tells, but of that it does not grow with the square.
+/// Not a check of speed, which no build without optimisation tells, but of that it does not grow with the
+/// square.
 #[test]
 fn ten_thousand_services_are_planned_at_once() {
     let all: Vec<_> = (0..10_000_u32)

@@ -11,7 +11,8 @@ use crate::schema::random::{Dice, random_object};
 use crate::schema::{self, ListType, Member, Place};
 
 type Path = Vec<String>;
-/// What is at a path: the text of a value that is owned as a whole, or one word for all that have paths below them.
+/// What is at a path: the text of a value that is owned as a whole, or one word for all that have paths below
+/// them.
 type Flat = BTreeMap<Path, String>;
 
 fn flatten(member: &Member<'_>, value: &Value, path: &Path, flat: &mut Flat) {

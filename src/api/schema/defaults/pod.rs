@@ -1,6 +1,7 @@
 //! Defaults of pods and pod templates.
 //!
-//! Some are a pod's only and not a template's: requests from limits, host ports of the host network, service links.
+//! Some are a pod's only and not a template's: requests from limits, host ports of the host network, service
+//! links.
 
 use serde_json::{Map, Value, json};
 
@@ -110,7 +111,8 @@ fn pod_requests(spec: &mut Object) {
     }
 }
 
-/// What the containers ask for together: regular ones and sidecars add up, init containers count at their peak.
+/// What the containers ask for together: regular ones and sidecars add up, init containers count at their
+/// peak.
 fn container_requests(spec: &Object) -> std::collections::BTreeMap<String, Quantity> {
     type Sum = std::collections::BTreeMap<String, Quantity>;
     let requests = |container: &Value| -> Sum {

@@ -1,7 +1,8 @@
-//! Defaulting: what is absent, or null where null is no value, gets the schema's default; then what is inside of it.
+//! Defaulting: what is absent, or null where null is no value, gets the schema's default; then what is inside
+//! of it.
 //!
-//! A default is copied for every element of a list that lacks it, so what is copied is counted. Properties without a
-//! default are not looked at: of a large schema, small objects see little.
+//! A default is copied for every element of a list that lacks it, so what is copied is counted. Properties
+//! without a default are not looked at: of a large schema, small objects see little.
 
 use serde_json::Value;
 

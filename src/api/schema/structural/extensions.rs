@@ -1,5 +1,5 @@
-//! What `x-kubernetes-*` members of a schema may be beside each other: list types, map types, their keys, and the form of
-//! CEL rules (which are not evaluated).
+//! What `x-kubernetes-*` members of a schema may be beside each other: list types, map types, their keys, and
+//! the form of CEL rules (which are not evaluated).
 //!
 //! Rules and messages are upstream's `ValidateCustomResourceDefinitionOpenAPISchema`.
 

@@ -1,7 +1,7 @@
 //! What makes a schema structural, and what no schema may have.
 //!
-//! Rules, paths and messages are upstream's: `ValidateStructural` for the former, the validator of the OpenAPI standard
-//! for the latter.
+//! Rules, paths and messages are upstream's: `ValidateStructural` for the former, the validator of the
+//! OpenAPI standard for the latter.
 
 use serde_json::Value;
 
@@ -14,8 +14,8 @@ const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
 const EMBEDDED: &str = "x-kubernetes-embedded-resource";
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 
-/// Members that a root may have whose status is checked by itself: by their names in JSON and in Go, in which upstream
-/// tells them.
+/// Members that a root may have whose status is checked by itself: by their names in JSON and in Go, in which
+/// upstream tells them.
 const AT_ROOT: [(&str, &str); 22] = [
     ("description", "Description"),
     ("type", "Type"),

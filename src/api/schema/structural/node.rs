@@ -91,8 +91,8 @@ impl Structural {
         })
     }
 
-    /// How much more than the common work a byte of an object may be at worst: by patterns with many states, and by many
-    /// schemas for one value.
+    /// How much more than the common work a byte of an object may be at worst: by patterns with many states,
+    /// and by many schemas for one value.
     pub(super) fn density(&self) -> usize {
         let mut density = Density::default();
         density.node(self);

@@ -1,7 +1,8 @@
 //! From `openAPIV3Schema` to nodes, with the faults of what is not structural.
 //!
-//! One parser reads all schemas of a definition: they share a budget of nodes and their patterns. Faults come in
-//! upstream's order: what is not structural, sorted, else what is wrong with defaults; then what no schema may have.
+//! One parser reads all schemas of a definition: they share a budget of nodes and their patterns. Faults come
+//! in upstream's order: what is not structural, sorted, else what is wrong with defaults; then what no schema
+//! may have.
 
 use std::sync::Arc;
 

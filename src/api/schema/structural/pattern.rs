@@ -1,9 +1,10 @@
 //! Patterns: Go's regular expressions, compiled by Rust's engine.
 //!
-//! The two differ in little: Go's `\d`, `\w` and `\s` are ASCII, a bracket or an operator inside of a class is a
-//! character, and a brace that repeats nothing stands for itself. Such places are rewritten, and groups need not capture.
-//! A pattern is compiled once to see whether it is valid and how large it is, and once more for the first value: most
-//! definitions never see one, and what is compiled takes many times its text. Nodes share what has the same text.
+//! The two differ in little: Go's `\d`, `\w` and `\s` are ASCII, a bracket or an operator inside of a class
+//! is a character, and a brace that repeats nothing stands for itself. Such places are rewritten, and groups
+//! need not capture. A pattern is compiled once to see whether it is valid and how large it is, and once more
+//! for the first value: most definitions never see one, and what is compiled takes many times its text. Nodes
+//! share what has the same text.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -17,8 +18,8 @@ use super::limits::{MAX_PATTERN, MAX_PATTERNS};
 /// Largest count of a repetition, as in Go.
 const MAX_REPEAT: u32 = 1000;
 
-/// Bytes of a pattern's text: one that is longer is too large for certain, and while it is read it takes a hundred times
-/// as many.
+/// Bytes of a pattern's text: one that is longer is too large for certain, and while it is read it takes a
+/// hundred times as many.
 const MAX_TEXT: usize = 64 << 10;
 
 /// Sizes that are tried, from the smallest on; a pattern counts as the first that it fits into.

@@ -7,7 +7,8 @@ use crate::bounds::MAX_FAULTS;
 use crate::validation::Path;
 
 impl Structural {
-    /// Drops what is not specified from an object of this schema; returns the first hundred paths, in the object's order.
+    /// Drops what is not specified from an object of this schema; returns the first hundred paths, in the
+    /// object's order.
     pub fn prune(&self, tree: &mut Value) -> Vec<String> {
         let mut gone = Vec::new();
         prune(self, tree, true, &Path::new(""), &mut gone);

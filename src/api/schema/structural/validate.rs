@@ -1,7 +1,7 @@
 //! Validation: the faults of a value, in the words of kube-openapi's validator.
 //!
-//! The work is counted ([`super::limits`]). Where only yes or no is asked, as by `anyOf`, it ends with the first fault and
-//! words none; a path becomes a text only for a fault that is kept.
+//! The work is counted ([`super::limits`]). Where only yes or no is asked, as by `anyOf`, it ends with the
+//! first fault and words none; a path becomes a text only for a fault that is kept.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,8 @@
 //! What passes between a client and a node: lists of what is allowed, each way.
 //!
-//! A node is not told who the caller is by anything the caller could be with, and what it answers reaches the client with the
-//! API server's origin: its cookies, policies and redirects would be taken for the API server's (CVE-2020-8559).
+//! A node is not told who the caller is by anything the caller could be with, and what it answers reaches the
+//! client with the API server's origin: its cookies, policies and redirects would be taken for the API
+//! server's (CVE-2020-8559).
 
 use client::streams::PROTOCOL_VERSION;
 use http::header::{
@@ -86,7 +87,8 @@ pub(super) fn of_upgrade(given: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Headers of a node's answer that the client gets. A page of a node's must not act as one of the API server's.
+/// Headers of a node's answer that the client gets. A page of a node's must not act as one of the API
+/// server's.
 pub(super) fn of_response(given: &HeaderMap) -> HeaderMap {
     let mut headers = only(given, &RESPONSE);
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
@@ -109,8 +111,8 @@ fn only(given: &HeaderMap, allowed: &[HeaderName]) -> HeaderMap {
     headers
 }
 
-/// Where a node's redirect leads on this side; none if that is not below `prefix`. Servers in Go name a path from the
-/// root, whatever the handler says.
+/// Where a node's redirect leads on this side; none if that is not below `prefix`. Servers in Go name a path
+/// from the root, whatever the handler says.
 pub(super) fn redirected(location: &HeaderValue, prefix: &str) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
     let path = percent_decoded(text.split(['?', '#']).next()?).ok()?;

@@ -1,8 +1,9 @@
 //! Connections that stop being HTTP: `exec`, `attach`, `portforward` and upgrades through the node proxy.
 //!
-//! The client's upgrade is handed on to the node as it came, whatever protocol it names (SPDY, WebSocket); if the node
-//! switches, both connections are joined until one of them ends. Nothing in between is looked at. A tunnel keeps the
-//! place of the connection and the seat of the request that it was, and ends with the port and with the client's certificate.
+//! The client's upgrade is handed on to the node as it came, whatever protocol it names (SPDY, WebSocket); if
+//! the node switches, both connections are joined until one of them ends. Nothing in between is looked at. A
+//! tunnel keeps the place of the connection and the seat of the request that it was, and ends with the port
+//! and with the client's certificate.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,8 +100,8 @@ fn parameters(query: &super::super::query::Query, names: &[(&str, &str)]) -> Str
     all.collect::<Vec<_>>().join("&")
 }
 
-/// Sends a node the client's upgrade, and joins the connections if the node agrees. Of a refusal the client gets code and
-/// text only; an answer that neither agrees nor refuses is an error, as with upstream.
+/// Sends a node the client's upgrade, and joins the connections if the node agrees. Of a refusal the client
+/// gets code and text only; an answer that neither agrees nor refuses is an error, as with upstream.
 pub(super) async fn switch(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
@@ -172,8 +173,8 @@ async fn expired(peer: &Peer) {
     }
 }
 
-/// Carries bytes both ways until one side ends, the port closes, the connection has to give way or the client's certificate
-/// ends.
+/// Carries bytes both ways until one side ends, the port closes, the connection has to give way or the
+/// client's certificate ends.
 async fn join(peer: &Arc<Peer>, client: Upgraded, kubelet: Upgraded) {
     let _open = Open::new(peer);
     let cut = async {

@@ -225,7 +225,8 @@ async fn ranges_of_nodes_never_overlap() {
     pair.stop().await;
 }
 
-/// Writes under a term, while the term is renewed all the time: the Lease is one more compare, and neither hides the other.
+/// Writes under a term, while the term is renewed all the time: the Lease is one more compare, and neither
+/// hides the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writes_under_a_term_claim_like_others() {
     let mut config = config();

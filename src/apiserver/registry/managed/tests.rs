@@ -96,7 +96,8 @@ async fn a_write_that_changes_nothing_is_none() {
     h.api.create(&DEPLOYMENT, HERE, deployment("d"), &made_by("m")).await.unwrap();
     let tree = patched(&h, &DEPLOYMENT, at("d"), "m", json!({ "spec": { "paused": true } })).await;
     let revision = h.store.revision();
-    // The same again, whole and as a patch, by the owner and by somebody else; what the server resets changes nothing.
+    // The same again, whole and as a patch, by the owner and by somebody else; what the server resets changes
+    // nothing.
     let same = h.api.update(&DEPLOYMENT, at("d"), tree.clone(), &by("m")).await.unwrap();
     assert_eq!(same.tree().unwrap(), tree);
     patched(

@@ -16,7 +16,8 @@ use crate::printers::{items, text};
 use crate::registry::strategies::service::{allocate, node_ports};
 use crate::registry::strategies::{ip_address, service_cidr};
 
-/// How long an address of a service that is not there may be there: what makes both may make the address first.
+/// How long an address of a service that is not there may be there: what makes both may make the address
+/// first.
 const GRACE_SECONDS: f64 = 60.0;
 const ON_SERVICE: &str = "ClusterIPAllocation";
 const ON_ADDRESS: &str = "IPAddressAllocation";

@@ -186,7 +186,8 @@ async fn addresses_with_wrong_parents_and_labels_are_set_right() {
             &object("10.43.7.2", &managed, json!({"group": "g", "resource": "r", "name": "n"}), old),
         ),
         put(key("10.43.7.3"), &object("10.43.7.3", &managed, parent("gone"), old)),
-        // Nobody's: an old one, one that its service may still follow, and one that the allocator did not make.
+        // Nobody's: an old one, one that its service may still follow, and one that the allocator did not
+        // make.
         put(key("10.43.8.1"), &object("10.43.8.1", &managed, parent("gone"), old)),
         put(key("10.43.8.2"), &object("10.43.8.2", &managed, parent("gone"), &now)),
         put(key("10.43.8.3"), &object("10.43.8.3", &json!({}), parent("gone"), old)),

@@ -1,4 +1,5 @@
-//! Certificate signing requests: the API server writes down who asks, approvers and signers change one part each.
+//! Certificate signing requests: the API server writes down who asks, approvers and signers change one part
+//! each.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

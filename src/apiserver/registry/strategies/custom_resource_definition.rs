@@ -1,6 +1,7 @@
 //! CustomResourceDefinition: what is kept and checked of it. What it defines is served by `definitions`.
 //!
-//! Absent: conversion webhooks (refused), CEL rules (accepted with a warning, not enforced), `selectableFields` (refused).
+//! Absent: conversion webhooks (refused), CEL rules (accepted with a warning, not enforced),
+//! `selectableFields` (refused).
 
 mod validate;
 

@@ -1,7 +1,7 @@
 //! IP addresses: each cluster IP of a service is one of these, named like the address.
 //!
-//! The API server writes them itself, in the transaction that writes the service; whoever else hands out addresses of the
-//! same ranges (a gateway) makes them by hand, and a service does not get them then.
+//! The API server writes them itself, in the transaction that writes the service; whoever else hands out
+//! addresses of the same ranges (a gateway) makes them by hand, and a service does not get them then.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! Namespaces: a label with their name, a phase, and the finalizer that keeps them until their content is gone.
+//! Namespaces: a label with their name, a phase, and the finalizer that keeps them until their content is
+//! gone.
 
 use api::validation::{Faults, Path, invalid_each, name_is_dns_label, qualified_name};
 use api::{ApiError, FieldError};

@@ -1,7 +1,7 @@
 //! The ranges that cluster IPs of services are taken from.
 //!
-//! The first, `kubernetes`, is made at start from the server's flags; others can be added. A controller keeps a finalizer on
-//! each until no address depends on it.
+//! The first, `kubernetes`, is made at start from the server's flags; others can be added. A controller keeps
+//! a finalizer on each until no address depends on it.
 
 use api::kinds::SERVICE_CIDR;
 use api::validation::{Faults, Path, canonical_cidr, invalid_each};

@@ -1,8 +1,9 @@
 //! A connection of many streams, seen from the end that opens them.
 //!
-//! [`Connection::new`] gives a handle and a driver. The driver is the connection's one task: it alone touches the socket, so
-//! giving up on a stream in the middle of a write never leaves half a frame on the wire. Everything between the two is bounded:
-//! a stream that is not read holds a few pieces and then stops the connection, as it does with upstream's.
+//! [`Connection::new`] gives a handle and a driver. The driver is the connection's one task: it alone touches
+//! the socket, so giving up on a stream in the middle of a write never leaves half a frame on the wire.
+//! Everything between the two is bounded: a stream that is not read holds a few pieces and then stops the
+//! connection, as it does with upstream's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -249,8 +250,8 @@ impl StreamReader {
         }
     }
 
-    /// All that comes, but no more than `most` of it. A reset is an end, too: runtimes write their last word and then reset what
-    /// is left. A connection that is lost is an error only if nothing had been said.
+    /// All that comes, but no more than `most` of it. A reset is an end, too: runtimes write their last word
+    /// and then reset what is left. A connection that is lost is an error only if nothing had been said.
     pub async fn read_to_end(&mut self, most: usize) -> Result<Vec<u8>, StreamError> {
         let mut all = Vec::new();
         loop {

@@ -1,5 +1,5 @@
-//! What both ends of a SPDY/3 connection have "sent" before the first header block: the dictionary of the protocol's draft
-//! (section 2.6.10.1), fed to zlib on either side.
+//! What both ends of a SPDY/3 connection have "sent" before the first header block: the dictionary of the
+//! protocol's draft (section 2.6.10.1), fed to zlib on either side.
 
 /// The words that headers consist of, each after its length, and then what values consist of.
 pub(super) const DICTIONARY: &[u8] = b"\

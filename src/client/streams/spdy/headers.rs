@@ -17,7 +17,8 @@ pub(super) struct Packer(Compress);
 impl Packer {
     pub(super) fn new() -> Self {
         let mut compress = Compress::new(Compression::fast(), true);
-        // Fails only in the middle of a stream. Without the dictionary the other end reads the blocks all the same.
+        // Fails only in the middle of a stream. Without the dictionary the other end reads the blocks all the
+        // same.
         let _ = compress.set_dictionary(DICTIONARY);
         Packer(compress)
     }

@@ -148,7 +148,8 @@ proptest! {
             for frame in decode(&mut decoder, piece) {
                 let whole = read.len().checked_sub(1).and_then(|last| expected.get(last));
                 match (read.last_mut(), frame) {
-                    // Pieces of one frame: all but the last are without its end and fill no frame of their own.
+                    // Pieces of one frame: all but the last are without its end and fill no frame of their
+                    // own.
                     (Some(Frame::Data { stream, fin, bytes }), Frame::Data { stream: other, fin: ends, bytes: more })
                         if *stream == other
                             && !*fin

@@ -1,8 +1,9 @@
-//! The three-way merge: from `original` (applied before), `modified` (wanted) and `current` (on the server) to a patch
-//! that takes away what was dropped from the configuration, sets what it says, and leaves what others set alone.
+//! The three-way merge: from `original` (applied before), `modified` (wanted) and `current` (on the server)
+//! to a patch that takes away what was dropped from the configuration, sets what it says, and leaves what
+//! others set alone.
 //!
-//! With a schema the result is a strategic merge patch (lists by key, `$patch: delete`, `$deleteFromPrimitiveList`,
-//! `$setElementOrder`, `$retainKeys`), without one a JSON merge patch. Pure.
+//! With a schema the result is a strategic merge patch (lists by key, `$patch: delete`,
+//! `$deleteFromPrimitiveList`, `$setElementOrder`, `$retainKeys`), without one a JSON merge patch. Pure.
 
 use api::schema::{Field, TypeRef};
 use serde_json::{Map, Value, json};
@@ -108,7 +109,8 @@ fn map_field(
     patch.insert(key.to_string(), Value::Object(inner));
 }
 
-/// Keys of a map are no fields: nothing is known below them. (No map of objects in the API has lists with merge keys.)
+/// Keys of a map are no fields: nothing is known below them. (No map of objects in the API has lists with
+/// merge keys.)
 fn map_of(level: Level, _field: Option<&'static Field>) -> Level {
     Level { ty: None, strategic: level.strategic }
 }

@@ -1,6 +1,7 @@
 //! `kubectl config set-cluster` and `set-credentials`: entries from flags.
 //!
-//! The flags that upstream shares with its global ones (`--server`, `--token`, `--client-key` …) are read from there.
+//! The flags that upstream shares with its global ones (`--server`, `--token`, `--client-key` …) are read
+//! from there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

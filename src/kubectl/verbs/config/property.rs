@@ -1,7 +1,7 @@
 //! `kubectl config set` and `unset`: one value, named by a path such as `clusters.local.server`.
 //!
-//! A name may contain dots: it ends where a field of its kind of entry begins. Absent: what is below `extensions` and
-//! the environment and arguments of an exec plugin, which upstream refuses to set as well.
+//! A name may contain dots: it ends where a field of its kind of entry begins. Absent: what is below
+//! `extensions` and the environment and arguments of an exec plugin, which upstream refuses to set as well.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -139,8 +139,8 @@ fn add<W: Write>(builder: &mut Builder<W>, source: &Path, name: &Path) -> io::Re
     Ok(())
 }
 
-/// Writes the files of an archive below `target`, or to it if the archive is one file. What is not there is made; links are
-/// passed over, and so is what would lie elsewhere.
+/// Writes the files of an archive below `target`, or to it if the archive is one file. What is not there is
+/// made; links are passed over, and so is what would lie elsewhere.
 pub(super) fn unpack(
     pieces: mpsc::Receiver<Bytes>,
     prefix: &str,

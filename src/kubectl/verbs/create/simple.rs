@@ -1,4 +1,5 @@
-//! Generators of small objects: namespace, service account, service, quota, priority class, disruption budget.
+//! Generators of small objects: namespace, service account, service, quota, priority class, disruption
+//! budget.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};

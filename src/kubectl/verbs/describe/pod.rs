@@ -150,7 +150,8 @@ pub(super) fn containers(
         return;
     }
     sheet.line(level, &format!("{title}:"));
-    // Inside a template only headings and names move to the right; what is said of a container stands as in a pod.
+    // Inside a template only headings and names move to the right; what is said of a container stands as in a
+    // pod.
     let name_indent = if level > 0 { " " } else { "" };
     let level = 0;
     for container in list(containers) {

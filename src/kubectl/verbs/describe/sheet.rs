@@ -1,4 +1,5 @@
-//! Text with tab stops as Go's `tabwriter` lays it out: a column is as wide as its widest cell in consecutive lines.
+//! Text with tab stops as Go's `tabwriter` lays it out: a column is as wide as its widest cell in consecutive
+//! lines.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -1,8 +1,8 @@
 //! A remote command between a client that speaks v5 on a WebSocket and a runtime that speaks v4 on SPDY.
 //!
-//! Each channel is a stream. Output is carried as it comes; the status, which has the exit code, follows when all of it has been
-//! sent. A client that goes away takes the connection to the runtime with it, so the command reads the end of its input; it
-//! is not killed, as with upstream.
+//! Each channel is a stream. Output is carried as it comes; the status, which has the exit code, follows when
+//! all of it has been sent. A client that goes away takes the connection to the runtime with it, so the
+//! command reads the end of its input; it is not killed, as with upstream.
 
 use std::time::Duration;
 
@@ -170,7 +170,8 @@ where
     loop {
         match stream.next().await {
             Ok(Some(bytes)) => send(sink, channel, &bytes).await?,
-            // Runtimes reset what is left of a command's streams once it has ended, or just hang up: the status tells.
+            // Runtimes reset what is left of a command's streams once it has ended, or just hang up: the
+            // status tells.
             Ok(None) | Err(_) => return Ok(()),
         }
     }

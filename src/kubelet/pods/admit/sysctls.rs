@@ -1,5 +1,6 @@
-//! Which sysctls a pod may set: those that the kernel keeps apart for each pod and that cannot harm others (upstream's safe
-//! ones), and what the node's administrator allows besides. Names, reasons and messages are upstream's.
+//! Which sysctls a pod may set: those that the kernel keeps apart for each pod and that cannot harm others
+//! (upstream's safe ones), and what the node's administrator allows besides. Names, reasons and messages are
+//! upstream's.
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -50,8 +51,8 @@ pub struct SysctlAllowlist {
 }
 
 impl SysctlAllowlist {
-    /// The safe sysctls of a kernel (its release, such as `6.1.0-18-amd64`) and those that match the patterns, which may end
-    /// with `*`.
+    /// The safe sysctls of a kernel (its release, such as `6.1.0-18-amd64`) and those that match the
+    /// patterns, which may end with `*`.
     pub fn new(patterns: &[String], kernel: &str) -> Result<Self, SysctlPatternError> {
         let mut list = SysctlAllowlist::default();
         let kernel = version(kernel);

@@ -1,5 +1,6 @@
-//! The end of a pod, once its containers have ended: its volumes, its cgroup, its object, and what the runtime keeps of it. In
-//! this order, so that whoever sees the object gone may rely on the rest; each step is repeated until it has worked.
+//! The end of a pod, once its containers have ended: its volumes, its cgroup, its object, and what the
+//! runtime keeps of it. In this order, so that whoever sees the object gone may rely on the rest; each step
+//! is repeated until it has worked.
 
 use client::Api;
 use k8s_openapi::api::core::v1::Pod;
@@ -80,7 +81,8 @@ impl Worker {
     }
 }
 
-/// Removes dead instances but the newest two of each container: the present one and the one whose logs `--previous` shows.
+/// Removes dead instances but the newest two of each container: the present one and the one whose logs
+/// `--previous` shows.
 pub(super) async fn prune(deps: &WorkerDeps, runtime: &PodRuntime) {
     let mut seen: std::collections::HashMap<&str, u32> = std::collections::HashMap::new();
     for record in &runtime.containers {

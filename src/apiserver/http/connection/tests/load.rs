@@ -1,4 +1,5 @@
-//! A flood of everything at once, from a generator held to half a core: another user's reads and a node's lease go on.
+//! A flood of everything at once, from a generator held to half a core: another user's reads and a node's
+//! lease go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

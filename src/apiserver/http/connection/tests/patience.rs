@@ -1,4 +1,5 @@
-//! What the server does not wait for: silent clients, idle ones, unread answers, certificates that have run out.
+//! What the server does not wait for: silent clients, idle ones, unread answers, certificates that have run
+//! out.
 
 use std::time::{Duration, Instant, SystemTime};
 

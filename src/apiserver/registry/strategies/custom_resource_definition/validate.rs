@@ -1,8 +1,10 @@
-//! Faults of a definition: names, versions, columns, subresources, conversion. Those of schemas come with their tree.
+//! Faults of a definition: names, versions, columns, subresources, conversion. Those of schemas come with
+//! their tree.
 //!
-//! Rules, paths and messages are upstream's. It tells of a part that is the same in all versions as of the definition's
-//! (`spec.validation`, not `spec.versions[0].schema`), and so does this. Its lists have no bounds; each of these is
-//! looked through for every request on the kind or every row of a table, so here they have.
+//! Rules, paths and messages are upstream's. It tells of a part that is the same in all versions as of the
+//! definition's (`spec.validation`, not `spec.versions[0].schema`), and so does this. Its lists have no
+//! bounds; each of these is looked through for every request on the kind or every row of a table, so here
+//! they have.
 
 use api::FieldError;
 use api::validation::{Faults, dns1035_label, dns1123_subdomain};

@@ -1,8 +1,8 @@
 //! The ranges of pod addresses that nodes have (`spec.podCIDRs`), none of which overlaps another node's.
 //!
-//! Each range has a record whose key has its first address in full, so that records sort like addresses: those of ranges
-//! within a range lie side by side, and those of ranges around it are few and known. So one transaction can demand that
-//! nothing overlaps, whatever lengths of prefix were handed out before.
+//! Each range has a record whose key has its first address in full, so that records sort like addresses:
+//! those of ranges within a range lie side by side, and those of ranges around it are few and known. So one
+//! transaction can demand that nothing overlaps, whatever lengths of prefix were handed out before.
 
 use std::net::IpAddr;
 

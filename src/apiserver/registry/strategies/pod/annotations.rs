@@ -1,5 +1,5 @@
-//! Annotations of pods that mean something: the mirror of a node's own manifest, and the old forms of seccomp and
-//! AppArmor profiles. None of them changes once the pod is there.
+//! Annotations of pods that mean something: the mirror of a node's own manifest, and the old forms of seccomp
+//! and AppArmor profiles. None of them changes once the pod is there.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -70,8 +70,8 @@ fn seccomp(profile: &str, at: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-/// Faults of a change: who could take the mirror annotation off, or put it on, would change what a node may read and
-/// whose pod it is.
+/// Faults of a change: who could take the mirror annotation off, or put it on, would change what a node may
+/// read and whose pod it is.
 pub(super) fn validate_change(new: &Value, old: &Value, faults: &mut Faults) {
     let at = Path::new("metadata");
     let at = at.child("annotations");
@@ -99,7 +99,8 @@ pub(super) fn is_mirror(tree: &Value) -> bool {
     !tree["metadata"]["annotations"][MIRROR].is_null()
 }
 
-/// What an AppArmor annotation says as the field that has taken its place; none if it says nothing that is valid.
+/// What an AppArmor annotation says as the field that has taken its place; none if it says nothing that is
+/// valid.
 fn app_armor(value: &str) -> Option<Value> {
     let field = match (value, value.strip_prefix("localhost/")) {
         ("unconfined", _) => json!({"type": "Unconfined"}),

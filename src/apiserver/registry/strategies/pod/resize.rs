@@ -1,7 +1,7 @@
 //! The `resize` subresource: CPU and memory of containers and of the pod as a whole, and nothing else of it.
 //!
-//! What a resize may not touch is put back before anything is judged; only a change of the containers themselves is
-//! left standing, for validation to refuse.
+//! What a resize may not touch is put back before anything is judged; only a change of the containers
+//! themselves is left standing, for validation to refuse.
 
 use api::FieldError;
 use api::qos::class_of;

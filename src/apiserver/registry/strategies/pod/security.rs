@@ -1,5 +1,5 @@
-//! Validation of security contexts: what a pod or container may ask of the kernel. Whether a node can give it (AppArmor,
-//! sysctls that are not safe) is for its kubelet to say. Absent: Windows.
+//! Validation of security contexts: what a pod or container may ask of the kernel. Whether a node can give it
+//! (AppArmor, sysctls that are not safe) is for its kubelet to say. Absent: Windows.
 
 use api::FieldError;
 use api::validation::{Faults, Path};

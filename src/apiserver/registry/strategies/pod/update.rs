@@ -1,4 +1,5 @@
-//! What an update of a pod may change: images, a shorter deadline, more tolerations, fewer gates; and nothing else.
+//! What an update of a pod may change: images, a shorter deadline, more tolerations, fewer gates; and nothing
+//! else.
 
 use std::collections::{HashMap, HashSet};
 
@@ -227,8 +228,8 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Faults {
     faults
 }
 
-/// What a status may not say: another class of quality, a place for a pod that has one, or that a container lives again
-/// which has ended and is not to be restarted.
+/// What a status may not say: another class of quality, a place for a pod that has one, or that a container
+/// lives again which has ended and is not to be restarted.
 pub(super) fn validate_status(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
     let at = Path::new("status");

@@ -38,7 +38,8 @@ pub(super) fn validate<'a>(volumes: &'a [Volume], at: &Path<'_>, faults: &mut Fa
     names
 }
 
-/// Names of a volume's sources as they appear in JSON: there are thirty, and only their number matters for most.
+/// Names of a volume's sources as they appear in JSON: there are thirty, and only their number matters for
+/// most.
 fn sources(volume: &Volume) -> Vec<String> {
     match serde_json::to_value(volume) {
         Ok(Value::Object(members)) => {

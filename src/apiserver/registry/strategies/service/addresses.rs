@@ -1,8 +1,10 @@
-//! Cluster IPs: those that a service asks for, and free ones for a service that leaves the choice to the server.
+//! Cluster IPs: those that a service asks for, and free ones for a service that leaves the choice to the
+//! server.
 //!
-//! An address is free if no `IPAddress` has its name, nor a service that is known has it: somebody may have deleted the
-//! former, and the repair may not have made it again yet. It is taken from a range (`ServiceCIDR`) that is ready; the claim
-//! holds only while that range is as it was, so no address is taken from a range that is being deleted.
+//! An address is free if no `IPAddress` has its name, nor a service that is known has it: somebody may have
+//! deleted the former, and the repair may not have made it again yet. It is taken from a range
+//! (`ServiceCIDR`) that is ready; the claim holds only while that range is as it was, so no address is taken
+//! from a range that is being deleted.
 
 use std::net::IpAddr;
 
@@ -19,8 +21,8 @@ use crate::registry::strategies::service_cidr::{self, ServiceRange};
 use crate::registry::strategies::{ip_address, object};
 use crate::strategy::RequestContext;
 
-/// How many addresses of a range are looked at before it counts as full. So many services there are not, but an IPv6
-/// range has more addresses than can be looked at.
+/// How many addresses of a range are looked at before it counts as full. So many services there are not, but
+/// an IPv6 range has more addresses than can be looked at.
 const MOST_LOOKED_AT: u128 = 1 << 22;
 
 pub(super) fn claim(

@@ -1,8 +1,9 @@
 //! What a service claims: its cluster IPs and its node ports.
 //!
-//! Each cluster IP is an `IPAddress`, each node port a record of its own; both are written and deleted in the transaction
-//! that writes or deletes the service. So two servers cannot hand out one address, a crash leaks nothing, and services
-//! that claim different things do not wait for each other, as they would for one bitmap of all.
+//! Each cluster IP is an `IPAddress`, each node port a record of its own; both are written and deleted in the
+//! transaction that writes or deletes the service. So two servers cannot hand out one address, a crash leaks
+//! nothing, and services that claim different things do not wait for each other, as they would for one bitmap
+//! of all.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -76,8 +77,8 @@ pub(super) fn release(records: &dyn Records, old: &Value) -> Claims {
     claims
 }
 
-/// Releases what a service has and does not keep. A record that belongs to somebody else stays, however the service came
-/// to name it.
+/// Releases what a service has and does not keep. A record that belongs to somebody else stays, however the
+/// service came to name it.
 fn give_back(
     records: &dyn Records,
     old: &Value,

@@ -43,7 +43,8 @@ pub(super) fn normalize(tree: &mut Value, old: Option<&Value>) {
     }
 }
 
-/// Address families: this cluster's services have IPv4. A headless service without selector may point anywhere.
+/// Address families: this cluster's services have IPv4. A headless service without selector may point
+/// anywhere.
 pub(super) fn families(tree: &mut Value) {
     let external = !needs_cluster_ip(tree);
     let free = is_headless(tree) && tree["spec"]["selector"].as_object().is_none_or(Map::is_empty);

@@ -1,7 +1,7 @@
 //! Node ports: those that a service asks for, and free ones for those that it leaves open.
 //!
-//! A port is one number for all protocols, and free if it has no record. Which ports of a service share a number, and which
-//! it keeps, is as upstream's `portallocator` has it.
+//! A port is one number for all protocols, and free if it has no record. Which ports of a service share a
+//! number, and which it keeps, is as upstream's `portallocator` has it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -84,8 +84,8 @@ impl Ports<'_> {
     }
 }
 
-/// How many ports at the beginning of a range are left to those who ask for a certain one, as long as there are others
-/// (KEP-3668).
+/// How many ports at the beginning of a range are left to those who ask for a certain one, as long as there
+/// are others (KEP-3668).
 fn static_ports(range: &RangeInclusive<u16>) -> usize {
     match range.len() {
         0..=16 => 0,
@@ -178,7 +178,8 @@ fn for_new(new: &mut Value, ports: &mut Ports<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Ports of a service that is changed: what it has had is its own, each new entry gets a node port for itself.
+/// Ports of a service that is changed: what it has had is its own, each new entry gets a node port for
+/// itself.
 fn for_changed(new: &mut Value, ports: &mut Ports<'_>) -> Result<(), ApiError> {
     let allocates = allocates_node_ports(new);
     let entries: Vec<i64> = items(new, "spec.ports").iter().map(|entry| number(entry, "nodePort")).collect();
@@ -205,8 +206,8 @@ fn set(new: &mut Value, chosen: &[i64]) {
     }
 }
 
-/// The port where a balancer asks a node whether it has endpoints of the service. A service that needs one and has none
-/// gets one, also if it was written by a version that did not give any.
+/// The port where a balancer asks a node whether it has endpoints of the service. A service that needs one
+/// and has none gets one, also if it was written by a version that did not give any.
 fn health_check(new: &mut Value, old: Option<&Value>, ports: &mut Ports<'_>) -> Result<(), ApiError> {
     let asked = number(new, "spec.healthCheckNodePort");
     let had =
