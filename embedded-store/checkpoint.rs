@@ -141,7 +141,7 @@ impl Checkpoints {
     fn open_sled(path: &Path) -> Result<Checkpoints, CheckpointError> {
         remove_half_written(path)
             .map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-        let patience = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(5);
         let config = sled::Config::new()
             .path(path)
             .mode(sled::Mode::LowSpace)
@@ -151,7 +151,7 @@ impl Checkpoints {
             // On some damage sled panics instead of returning an error.
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
                 Ok(Ok(db)) => break db,
-                Ok(Err(sled::Error::Io(e))) if is_busy(&e) && Instant::now() < patience => {
+                Ok(Err(sled::Error::Io(e))) if is_busy(&e) && Instant::now() < deadline => {
                     std::thread::park_timeout(Duration::from_millis(5));
                 }
                 Ok(Err(sled::Error::Io(source))) if is_busy(&source) || is_of_the_disk(&source) => {

@@ -30,7 +30,7 @@ use crate::lease::Lessor;
 use crate::log::disk::{Disk, RealDisk};
 use crate::log::record::Request;
 use crate::metrics::Gauges;
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::state::core::Core;
 use crate::state::frozen::Frozen;
 use crate::state::watch::{Cursor, Notifier};
@@ -388,8 +388,8 @@ impl EmbeddedStore {
         let size = check::txn(&txn)?;
         self.shared.metrics.txns.fetch_add(1, Ordering::Relaxed);
         match self.propose_via(submissions, Request::Txn(txn), size).await? {
-            Outcome::Txn(result) => Ok(result),
-            Outcome::Batch(_) | Outcome::Done(_) => Err(StoreError::Stopped),
+            ApplyOutcome::Txn(result) => Ok(result),
+            ApplyOutcome::Batch(_) | ApplyOutcome::Done(_) => Err(StoreError::Stopped),
         }
     }
 

@@ -80,7 +80,7 @@ fn transaction(bytes: &[u8]) {
     assert_eq!(first.outcome, second.outcome);
     assert_eq!(first.changes, second.changes);
     state.validate();
-    if let Ok(crate::state::Outcome::Txn(result)) = first.outcome {
+    if let Ok(crate::state::ApplyOutcome::Txn(result)) = first.outcome {
         let _ = crate::etcd::txn_response(&request, result, None).encode_to_vec();
     }
 }

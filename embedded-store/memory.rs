@@ -13,7 +13,7 @@ use crate::check;
 use crate::clock::{Clock, Stamps, SystemClock};
 use crate::lease::Lessor;
 use crate::log::record::{Record, Request};
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::state::core::Core;
 use crate::state::history::HistoryLimits;
 use crate::types::{
@@ -46,7 +46,7 @@ impl MemoryStore {
         }
     }
 
-    fn apply(&self, request: Request) -> Result<Outcome, StoreError> {
+    fn apply(&self, request: Request) -> Result<ApplyOutcome, StoreError> {
         if self.core.is_stopped() {
             return Err(StoreError::Stopped);
         }
@@ -58,7 +58,7 @@ impl MemoryStore {
         self.apply_one(request)
     }
 
-    fn apply_one(&self, request: Request) -> Result<Outcome, StoreError> {
+    fn apply_one(&self, request: Request) -> Result<ApplyOutcome, StoreError> {
         self.core.apply_next(|state| Record {
             term: 1,
             index: state.index + 1,
@@ -79,8 +79,8 @@ impl Store for MemoryStore {
         async move {
             check::txn(&txn)?;
             match self.apply(Request::Txn(txn))? {
-                Outcome::Txn(result) => Ok(result),
-                Outcome::Batch(_) | Outcome::Done(_) => Err(StoreError::Stopped),
+                ApplyOutcome::Txn(result) => Ok(result),
+                ApplyOutcome::Batch(_) | ApplyOutcome::Done(_) => Err(StoreError::Stopped),
             }
         }
         .boxed()

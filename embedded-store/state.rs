@@ -37,7 +37,7 @@ pub(crate) struct Lease {
 /// What applying a record did.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    pub(crate) outcome: Result<Outcome, StoreError>,
+    pub(crate) outcome: Result<ApplyOutcome, StoreError>,
     /// What it changed, in order.
     pub(crate) changes: Vec<Change>,
 }
@@ -46,10 +46,10 @@ pub(crate) struct Applied {
 pub(crate) type Change = (Arc<[Event]>, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ApplyOutcome {
     Txn(TxnResult),
     /// Of each request of a batch.
-    Batch(Vec<Result<Outcome, StoreError>>),
+    Batch(Vec<Result<ApplyOutcome, StoreError>>),
     /// Every other request; the revision after it.
     Done(u64),
 }
@@ -117,14 +117,14 @@ impl State {
         &mut self,
         record: &Record,
         changes: &mut Vec<Change>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<ApplyOutcome, StoreError> {
         self.index = record.index;
         self.term = record.term;
         self.time = self.time.max(record.time);
         match &record.request {
             Request::Batch(requests) => {
                 let outcomes = requests.iter().map(|request| self.carry_out(record.id(), request, changes));
-                Ok(Outcome::Batch(outcomes.collect()))
+                Ok(ApplyOutcome::Batch(outcomes.collect()))
             }
             request => self.carry_out(record.id(), request, changes),
         }
@@ -135,7 +135,7 @@ impl State {
         id: LogId,
         request: &Request,
         changes: &mut Vec<Change>,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<ApplyOutcome, StoreError> {
         let mut events = Vec::new();
         let outcome = match request {
             Request::Txn(txn) => self.apply_txn(txn, &mut events),
@@ -144,19 +144,19 @@ impl State {
             Request::LeaseRevoke { id } => self.apply_revoke(*id, &mut events),
             Request::Ceiling { revision } => {
                 self.ceiling = *revision;
-                Ok(Outcome::Done(self.revision))
+                Ok(ApplyOutcome::Done(self.revision))
             }
             Request::SkipToCeiling => {
                 self.revision = self.revision.max(self.ceiling);
-                Ok(Outcome::Done(self.revision))
+                Ok(ApplyOutcome::Done(self.revision))
             }
-            Request::Blank => Ok(Outcome::Done(self.revision)),
+            Request::Blank => Ok(ApplyOutcome::Done(self.revision)),
             Request::Members(membership) => {
                 self.group = Group { since: id, membership: membership.clone() };
-                Ok(Outcome::Done(self.revision))
+                Ok(ApplyOutcome::Done(self.revision))
             }
             // The decoder does not accept nested batches.
-            Request::Batch(_) => Ok(Outcome::Done(self.revision)),
+            Request::Batch(_) => Ok(ApplyOutcome::Done(self.revision)),
         };
         if !events.is_empty() {
             self.revision += 1;
@@ -165,13 +165,15 @@ impl State {
             changes.push((events, self.revision));
         }
         match outcome {
-            Ok(Outcome::Txn(result)) => Ok(Outcome::Txn(TxnResult { revision: self.revision, ..result })),
-            Ok(Outcome::Done(_)) => Ok(Outcome::Done(self.revision)),
+            Ok(ApplyOutcome::Txn(result)) => {
+                Ok(ApplyOutcome::Txn(TxnResult { revision: self.revision, ..result }))
+            }
+            Ok(ApplyOutcome::Done(_)) => Ok(ApplyOutcome::Done(self.revision)),
             other => other,
         }
     }
 
-    fn apply_compact(&mut self, revision: u64) -> Result<Outcome, StoreError> {
+    fn apply_compact(&mut self, revision: u64) -> Result<ApplyOutcome, StoreError> {
         if revision <= self.compacted {
             return Err(StoreError::Compacted { oldest: self.oldest() });
         }
@@ -180,25 +182,25 @@ impl State {
         }
         self.compacted = revision;
         self.history.compact(revision);
-        Ok(Outcome::Done(self.revision))
+        Ok(ApplyOutcome::Done(self.revision))
     }
 
-    fn apply_grant(&mut self, id: LeaseId, ttl: i64) -> Result<Outcome, StoreError> {
+    fn apply_grant(&mut self, id: LeaseId, ttl: i64) -> Result<ApplyOutcome, StoreError> {
         match self.leases.entry(id) {
             btree_map::Entry::Occupied(_) => Err(StoreError::LeaseExists),
             btree_map::Entry::Vacant(slot) => {
                 slot.insert(Lease { ttl, keys: BTreeSet::new() });
-                Ok(Outcome::Done(self.revision))
+                Ok(ApplyOutcome::Done(self.revision))
             }
         }
     }
 
-    fn apply_revoke(&mut self, id: LeaseId, events: &mut Vec<Event>) -> Result<Outcome, StoreError> {
+    fn apply_revoke(&mut self, id: LeaseId, events: &mut Vec<Event>) -> Result<ApplyOutcome, StoreError> {
         let lease = self.leases.remove(&id).ok_or(StoreError::LeaseNotFound)?;
         for key in lease.keys {
             self.delete(&key, None, events);
         }
-        Ok(Outcome::Done(self.revision))
+        Ok(ApplyOutcome::Done(self.revision))
     }
 
     fn put(

@@ -29,7 +29,7 @@ pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
 pub use machine::{Distribution, Machine};
 pub use network::{Network, fetch, in_namespace, namespace_of};
-pub use outcome::{Outcome, eventually, run};
+pub use outcome::{CommandOutcome, eventually, run};
 pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
 pub use traces::Traces;
 pub use vm::VirtualMachine;

@@ -12,7 +12,7 @@ use crate::consensus::ids::{LogId, Membership, Vote};
 use crate::log::error::LogError;
 use crate::log::record::Record;
 use crate::state::frozen::Frozen;
-use crate::state::{Outcome, State};
+use crate::state::{ApplyOutcome, State};
 use crate::types::StoreError;
 
 /// Where a log begins and ends.
@@ -69,7 +69,7 @@ pub(crate) trait StateMachine: Send + Sync {
     fn applied(&self) -> (LogId, LogId, Membership);
 
     /// Applies committed records in order; answers in their order.
-    fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>>;
+    fn apply(&self, records: &[Record]) -> Vec<Result<ApplyOutcome, StoreError>>;
 
     /// A consistent copy of the state, taken while it goes on changing.
     fn snapshot(&self) -> Frozen;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::server::Context;
+use super::server::ConnectionContext;
 use super::transport::{HANDSHAKE_TIMEOUT, Repaired, Socket};
 use super::{bridge, unary};
 
@@ -37,7 +37,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Serves a client until it goes, does not answer any more or `stopping` changes.
 pub(super) async fn serve(
     mut socket: Repaired<Socket>,
-    context: Arc<Context>,
+    context: Arc<ConnectionContext>,
     mut stopping: watch::Receiver<()>,
 ) {
     let begun = tokio::select! {
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn http1(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: watch::Receiver<()>) {
+async fn http1(socket: Repaired<Socket>, context: Arc<ConnectionContext>, mut stopping: watch::Receiver<()>) {
     let services = TowerToHyperService::new(context.services.clone());
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -71,7 +71,7 @@ async fn http1(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: wa
     }
 }
 
-async fn http2(socket: Repaired<Socket>, context: Arc<Context>, mut stopping: watch::Receiver<()>) {
+async fn http2(socket: Repaired<Socket>, context: Arc<ConnectionContext>, mut stopping: watch::Receiver<()>) {
     let mut settings = Builder::new();
     settings
         .initial_window_size(STREAM_WINDOW)
@@ -108,7 +108,7 @@ struct Connection {
     /// Answered elsewhere.
     tasks: JoinSet<()>,
     keepalive: Keepalive,
-    context: Arc<Context>,
+    context: Arc<ConnectionContext>,
 }
 
 impl Connection {

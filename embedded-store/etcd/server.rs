@@ -26,7 +26,7 @@ use crate::writer::submission::SubmissionQueue;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What every connection needs.
-pub(super) struct Context {
+pub(super) struct ConnectionContext {
     /// For calls that are answered on this thread.
     pub(super) kv: Arc<Kv>,
     /// The same for those that may take long.
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let submissions = Arc::new(SubmissionQueue::default());
     let kv = Arc::new(Kv { front: Arc::clone(&front), submissions: Some(Arc::clone(&submissions)) });
     let elsewhere = Arc::new(Kv { front: Arc::clone(&front), submissions: None });
-    let context = Arc::new(Context { kv, elsewhere, services, runtime: Handle::current() });
+    let context = Arc::new(ConnectionContext { kv, elsewhere, services, runtime: Handle::current() });
     let (halt, halted) = watch::channel(());
     let (ended, mut end) = oneshot::channel();
     let thread = move || {
@@ -80,7 +80,7 @@ fn finished(served: Result<io::Result<()>, oneshot::error::RecvError>) -> Result
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    context: &Arc<Context>,
+    context: &Arc<ConnectionContext>,
     mut halted: watch::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();

@@ -24,7 +24,7 @@ use super::kv::Kv;
 use super::page::Page;
 use super::pb;
 use super::pb::kv_server::Kv as _;
-use super::server::Context;
+use super::server::ConnectionContext;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// A request has to be complete after this.
@@ -73,7 +73,7 @@ enum NoRequest {
 /// Answers a call. It is no error if the client has gone meanwhile.
 pub(super) async fn answer(
     method: Method,
-    context: Arc<Context>,
+    context: Arc<ConnectionContext>,
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -152,7 +152,7 @@ enum Answer {
     Pieces(Page),
 }
 
-async fn call(method: Method, context: &Context, message: Bytes) -> Result<Answer, Status> {
+async fn call(method: Method, context: &ConnectionContext, message: Bytes) -> Result<Answer, Status> {
     match method {
         Method::Put => framed(context.kv.put(decode(message)?).await),
         Method::Range => {
@@ -190,7 +190,11 @@ fn ranges(txn: &pb::TxnRequest) -> bool {
 
 /// Makes a call on this thread, or elsewhere if it may take long, so that others on this thread do not wait
 /// for it.
-async fn at<T, F>(context: &Context, long: bool, call: impl FnOnce(Arc<Kv>) -> F) -> Result<T, Status>
+async fn at<T, F>(
+    context: &ConnectionContext,
+    long: bool,
+    call: impl FnOnce(Arc<Kv>) -> F,
+) -> Result<T, Status>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Status>> + Send + 'static,

@@ -14,7 +14,7 @@ use crate::log::record::Record;
 use crate::state::frozen::Frozen;
 use crate::state::history::HistoryLimits;
 use crate::state::watch::{Cursor, Hub, Notifier};
-use crate::state::{Change, Outcome, State};
+use crate::state::{ApplyOutcome, Change, State};
 use crate::types::{Event, LeaseId, LeaseInfo, Observer, StoreError, WatchRequest, WatchStream};
 
 #[derive(Clone)]
@@ -52,13 +52,16 @@ impl Core {
     }
 
     /// For a back end that builds the record while it holds the order.
-    pub(crate) fn apply_next(&self, record: impl FnOnce(&State) -> Record) -> Result<Outcome, StoreError> {
+    pub(crate) fn apply_next(
+        &self,
+        record: impl FnOnce(&State) -> Record,
+    ) -> Result<ApplyOutcome, StoreError> {
         let _order = self.order.lock();
         let record = record(&self.state.read());
         self.apply_ordered(&[record]).pop().unwrap_or(Err(StoreError::Stopped))
     }
 
-    fn apply_ordered(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>> {
+    fn apply_ordered(&self, records: &[Record]) -> Vec<Result<ApplyOutcome, StoreError>> {
         let mut outcomes = Vec::with_capacity(records.len());
         let mut changes: Vec<Change> = Vec::with_capacity(records.len());
         let revision = {
@@ -146,7 +149,7 @@ impl StateMachine for Core {
         (applied, state.group.since, state.group.membership.clone())
     }
 
-    fn apply(&self, records: &[Record]) -> Vec<Result<Outcome, StoreError>> {
+    fn apply(&self, records: &[Record]) -> Vec<Result<ApplyOutcome, StoreError>> {
         let _order = self.order.lock();
         self.apply_ordered(records)
     }

@@ -90,5 +90,5 @@ fn a_batch_is_its_requests_one_after_the_other() {
     assert_eq!(together.changes, changes);
     let outcomes: Vec<_> = alone.into_iter().map(|applied| applied.outcome).collect();
     assert_eq!(outcomes[2], Err(StoreError::LeaseNotFound), "one that fails stops no other");
-    assert_eq!(together.outcome, Ok(Outcome::Batch(outcomes)));
+    assert_eq!(together.outcome, Ok(ApplyOutcome::Batch(outcomes)));
 }

@@ -1,7 +1,7 @@
 //! Transactions and nested transactions, in three steps: decide which branches are taken, check that
 //! everything can be done, do it.
 
-use super::{Outcome, State};
+use super::{ApplyOutcome, State};
 use crate::types::{Event, LeaseId, Op, OpResult, RangeResult, StoreError, Txn, TxnResult};
 
 /// The decisions of nested transactions, in the order in which they are met.
@@ -12,7 +12,11 @@ fn taken(path: &mut Path<'_>) -> bool {
 }
 
 impl State {
-    pub(super) fn apply_txn(&mut self, txn: &Txn, events: &mut Vec<Event>) -> Result<Outcome, StoreError> {
+    pub(super) fn apply_txn(
+        &mut self,
+        txn: &Txn,
+        events: &mut Vec<Event>,
+    ) -> Result<ApplyOutcome, StoreError> {
         let mut path = Vec::new();
         let succeeded = self.decide(txn, &mut path);
         let ops = txn.branch(succeeded);
@@ -23,7 +27,7 @@ impl State {
         let results = self.run(ops, &mut path.iter(), events, &mut late);
         match late {
             Some(e) => Err(e),
-            None => Ok(Outcome::Txn(TxnResult { succeeded, revision: 0, results })),
+            None => Ok(ApplyOutcome::Txn(TxnResult { succeeded, revision: 0, results })),
         }
     }
 

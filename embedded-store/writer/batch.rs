@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::log::record::Request;
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::types::{LeaseId, OpResult, StoreError};
 use crate::writer::queue::{Answer, Shared};
 use crate::writer::submission::{Deliveries, Reply};
@@ -56,7 +56,7 @@ impl Waiting {
     fn count(&self, outcomes: &[Answer]) {
         let (mut puts, mut deletes) = (0, 0);
         for result in outcomes.iter().flatten() {
-            let Outcome::Txn(result) = result else { continue };
+            let ApplyOutcome::Txn(result) = result else { continue };
             count_writes(&result.results, &mut puts, &mut deletes);
         }
         self.shared.metrics.puts.fetch_add(puts, Ordering::Relaxed);

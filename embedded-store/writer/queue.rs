@@ -12,7 +12,7 @@ use crate::consensus::ids::LogId;
 use crate::lease::Lessor;
 use crate::log::record::Request;
 use crate::metrics::Metrics;
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::state::core::Core;
 use crate::types::StoreError;
 use crate::writer::submission::Reply;
@@ -22,7 +22,7 @@ pub(crate) const BATCH_BYTES: usize = 4 << 20;
 /// Requests that the queue holds. Callers wait for a slot when it is full.
 pub(crate) const QUEUE_CAPACITY: usize = 8192;
 
-pub(crate) type Answer = Result<Outcome, StoreError>;
+pub(crate) type Answer = Result<ApplyOutcome, StoreError>;
 
 /// A request and who waits for its answer.
 pub(crate) struct Proposal {

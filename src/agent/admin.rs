@@ -146,7 +146,7 @@ async fn request<Q: DeserializeOwned>(reader: tokio::net::unix::OwnedReadHalf) -
 pub async fn ask<Q: Serialize, A: DeserializeOwned>(
     folder: &Path,
     request: &Q,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<A, AskError> {
     let exchange = async {
         let (_folder, path) = place(folder).map_err(unreachable)?;
@@ -167,7 +167,7 @@ pub async fn ask<Q: Serialize, A: DeserializeOwned>(
             Err(error) => Err(AskError::Nonsense(error.to_string())),
         }
     };
-    tokio::time::timeout(patience, exchange).await.unwrap_or(Err(AskError::Late(patience)))
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(AskError::Late(timeout)))
 }
 
 fn unreachable(error: io::Error) -> AskError {

@@ -1,4 +1,5 @@
-//! Processes of an instance: found by their command lines, waited for without polling, stopped with patience.
+//! Processes of an instance: found by their command lines, waited for without polling, stopped with a grace
+//! period.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -20,14 +20,14 @@ pub struct JsonPath {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
     Text(String),
-    Expression(Vec<Step>),
+    Expression(Vec<PathStep>),
     /// `{range EXPR} … {end}`.
-    Range(Vec<Step>, Vec<Part>),
+    Range(Vec<PathStep>, Vec<Part>),
 }
 
 /// One step of an expression, from each current value to others.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Field(String),
     Slice {
         start: Option<i64>,
@@ -37,11 +37,11 @@ pub(super) enum Step {
     },
     Wildcard,
     Recursive,
-    Union(Vec<Vec<Step>>),
+    Union(Vec<Vec<PathStep>>),
     Filter {
-        left: Vec<Step>,
+        left: Vec<PathStep>,
         operator: String,
-        right: Vec<Step>,
+        right: Vec<PathStep>,
     },
     /// A constant instead of what came in: a quoted string, a number or a boolean.
     Literal(Value),

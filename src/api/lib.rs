@@ -10,6 +10,7 @@ pub mod cidr;
 pub mod cron;
 pub mod error;
 pub mod identity;
+pub mod json;
 pub mod jsonpath;
 pub mod kinds;
 pub mod managed;

@@ -113,7 +113,7 @@ impl Progress {
     }
 
     /// Waits until a revision is in the caches; false if that takes too long.
-    pub(crate) async fn reach(&self, revision: u64, patience: Duration) -> bool {
+    pub(crate) async fn reach(&self, revision: u64, timeout: Duration) -> bool {
         let reached = async {
             loop {
                 let changed = self.changed.notified();
@@ -123,7 +123,7 @@ impl Progress {
                 changed.await;
             }
         };
-        tokio::time::timeout(patience, reached).await.is_ok()
+        tokio::time::timeout(timeout, reached).await.is_ok()
     }
 }
 

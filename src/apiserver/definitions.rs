@@ -19,6 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::json::{items, text};
 use api::kinds::CUSTOM_RESOURCE_DEFINITION as ROW;
 use api::{ApiError, DeleteOptions, KindRow, ListOptions, Object, Patch, PropagationPolicy, UpdateOptions};
 use client::{Informers, ObjectApi, ObjectRef, WorkQueue};
@@ -29,7 +30,6 @@ use supervisor::{OnExit, Stage};
 
 use self::naming::{Held, Named};
 use crate::cache::{Filter, Start};
-use crate::printers::{items, text};
 use crate::registry::Registry;
 use conditions::{CLEANUP, Condition, is_true, set_condition};
 

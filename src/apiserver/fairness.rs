@@ -48,7 +48,7 @@ pub(crate) struct Fairness {
     writers: Arc<Pool>,
     streams: Arc<Streams>,
     streams_per_user: usize,
-    patience: Duration,
+    timeout: Duration,
     hasher: RandomState,
 }
 
@@ -88,7 +88,7 @@ impl Fairness {
             writers: pool(limits.mutating_requests),
             streams: Arc::default(),
             streams_per_user: limits.streams_per_user,
-            patience: limits.patience.queued,
+            timeout: limits.timeouts.queued,
             hasher: RandomState::new(),
         }
     }
@@ -121,7 +121,7 @@ impl Fairness {
             (Arrival::Running, _) => Ok(taken()),
             (Arrival::Waiting(ticket), Some(receiver)) => {
                 let waiting = Waiting { pool, place, width, ticket };
-                match tokio::time::timeout(self.patience, receiver).await {
+                match tokio::time::timeout(self.timeout, receiver).await {
                     Ok(Ok(())) => {
                         std::mem::forget(waiting);
                         Ok(taken())

@@ -50,7 +50,7 @@ const ALL: &[&str] = &["admin", "editor", "viewer", "account", "agent", "anonymo
 
 /// How a request fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum CallOutcome {
     /// Authorized and admitted; what the request came to then is another matter.
     Let,
     /// Authorized, and refused by admission.
@@ -68,7 +68,7 @@ struct Caller {
     nodes: [&'static str; 2],
 }
 
-type Policy = BTreeMap<(String, String, String), BTreeMap<&'static str, Outcome>>;
+type Policy = BTreeMap<(String, String, String), BTreeMap<&'static str, CallOutcome>>;
 
 fn policy() -> Policy {
     let mut policy = Policy::new();
@@ -89,9 +89,9 @@ fn policy() -> Policy {
                     own => own == verb,
                 };
                 if verbs.iter().any(|one| one.strip_prefix('!') == Some(verb)) {
-                    cell.insert(verb, Outcome::Refused);
+                    cell.insert(verb, CallOutcome::Refused);
                 } else if verbs.iter().find(named).is_some() {
-                    cell.insert(verb, Outcome::Let);
+                    cell.insert(verb, CallOutcome::Let);
                 }
             }
         }
@@ -258,7 +258,7 @@ async fn outcome(
     part: Option<&str>,
     verb: &str,
     (namespace, name): Place,
-) -> (Outcome, String) {
+) -> (CallOutcome, String) {
     let mut path = row.collection_path(namespace);
     for piece in name.into_iter().chain(part) {
         path.push('/');
@@ -283,9 +283,9 @@ async fn outcome(
     let (code, text) = ask(h, caller, method, &format!("{path}{query}"), body).await;
     let denied = format!("cannot {verb} resource");
     let outcome = match code {
-        403 if text.contains(&denied) => Outcome::Denied,
-        403 => Outcome::Refused,
-        _ => Outcome::Let,
+        403 if text.contains(&denied) => CallOutcome::Denied,
+        403 => CallOutcome::Refused,
+        _ => CallOutcome::Let,
     };
     (outcome, format!("{method} {path}: {code} {text}"))
 }
@@ -326,7 +326,8 @@ async fn every_caller_may_do_what_upstreams_policy_says_and_nothing_else() {
                     let cell = policy.get(&key);
                     for verb in verbs {
                         let Some(at) = place(caller, row, part, verb, scope) else { continue };
-                        let want = cell.and_then(|cell| cell.get(verb)).copied().unwrap_or(Outcome::Denied);
+                        let want =
+                            cell.and_then(|cell| cell.get(verb)).copied().unwrap_or(CallOutcome::Denied);
                         let (found, answer) = outcome(&h, caller, row, part, verb, at).await;
                         asked += 1;
                         if found != want {

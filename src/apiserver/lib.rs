@@ -33,5 +33,5 @@ mod testing;
 
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
 pub use error::StartError;
-pub use limits::{Limits, Patience};
+pub use limits::{Limits, Timeouts};
 pub use server::ApiServer;

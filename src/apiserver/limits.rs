@@ -16,7 +16,7 @@ pub struct Limits {
     pub mutating_requests: usize,
     /// Watches, logs and other requests without an end, of one user.
     pub streams_per_user: usize,
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Default for Limits {
@@ -26,14 +26,14 @@ impl Default for Limits {
             requests: 400,
             mutating_requests: 200,
             streams_per_user: 2000,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
 
 /// How long the server waits for its clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a TLS handshake.
     pub handshake: Duration,
     /// For the first bytes of HTTP/2, once TLS has agreed on it.
@@ -50,9 +50,9 @@ pub struct Patience {
     pub queued: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Patience {
+        Timeouts {
             handshake: Duration::from_secs(10),
             preface: Duration::from_secs(10),
             headers: Duration::from_secs(32),

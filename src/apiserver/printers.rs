@@ -20,6 +20,7 @@ mod tests;
 use std::borrow::Cow;
 
 use api::LabelSelector;
+pub(crate) use api::json::{at, items, number, text};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -64,23 +65,6 @@ pub(crate) const CONTAINERS: Column =
     wide("Containers", "string", "Names of each container in the template.");
 pub(crate) const IMAGES: Column =
     wide("Images", "string", "Images referenced by each container in the template.");
-
-/// The value at a path, null if there is none.
-pub(crate) fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(object, |at, step| &at[step])
-}
-
-pub(crate) fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    at(object, path).as_str().unwrap_or("")
-}
-
-pub(crate) fn number(object: &Value, path: &str) -> i64 {
-    at(object, path).as_i64().unwrap_or(0)
-}
-
-pub(crate) fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
-    at(object, path).as_array().map_or(&[], Vec::as_slice)
-}
 
 pub(crate) fn or<'a>(text: &'a str, instead: &'a str) -> &'a str {
     if text.is_empty() { instead } else { text }

@@ -163,7 +163,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Seconds a deletion waits for the object's agent, such as a pod's kubelet, to let it go; `None` or 0:
-    /// gone at once. `options.grace_period_seconds` is the caller's wish.
+    /// gone at once. `options.grace_period_seconds` is what the caller asks for.
     fn grace_period(
         &self,
         _ctx: &RequestContext<'_>,

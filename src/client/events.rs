@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::{ObjectApi, ObjectRef};
-use correlator::{Correlator, Step};
+use correlator::{Correlator, EventStep};
 
 mod correlator;
 
@@ -142,7 +142,7 @@ async fn send_all(api: Arc<dyn ObjectApi>, mut receiver: mpsc::Receiver<Event>) 
     let mut pace = Pace { tokens: BURST, at: Instant::now() };
     while let Some(event) = receiver.recv().await {
         let step = correlator.correlate(event, Timestamp::now());
-        if matches!(step, Step::Drop) {
+        if matches!(step, EventStep::Drop) {
             continue;
         }
         pace.wait().await;
@@ -172,7 +172,7 @@ impl Pace {
 }
 
 /// Writes one event, again while the server is not there.
-async fn deliver(api: &dyn ObjectApi, step: &Step) -> Result<(), ApiError> {
+async fn deliver(api: &dyn ObjectApi, step: &EventStep) -> Result<(), ApiError> {
     let mut delay = FIRST_RETRY;
     let mut tries = 1;
     loop {
@@ -187,11 +187,11 @@ async fn deliver(api: &dyn ObjectApi, step: &Step) -> Result<(), ApiError> {
     }
 }
 
-async fn write(api: &dyn ObjectApi, step: &Step) -> Result<(), ApiError> {
+async fn write(api: &dyn ObjectApi, step: &EventStep) -> Result<(), ApiError> {
     let (event, repeated) = match step {
-        Step::Create(event) => (event, false),
-        Step::Repeat(event) => (event, true),
-        Step::Drop => return Ok(()),
+        EventStep::Create(event) => (event, false),
+        EventStep::Repeat(event) => (event, true),
+        EventStep::Drop => return Ok(()),
     };
     let namespace = event.metadata.namespace.as_deref();
     if repeated {

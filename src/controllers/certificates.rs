@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::CertificateSigner;
-use crate::context::{Context, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, text, unless_gone};
 use plan::State;
 
 mod plan;
@@ -34,7 +34,7 @@ struct Controller {
     nodes: Informer<Node>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("certificates");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -75,7 +75,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let Some(request) = self.requests.get(None, name) else { return Ok(None) };
         let now = Timestamp::now();
         if plan::expiry(&request).is_some_and(|expiry| expiry <= now) {
@@ -179,7 +179,7 @@ impl Controller {
         unless_gone(self.api.update(row, at, body, &UpdateOptions::default()).await)
     }
 
-    async fn forget(&self, request: &CertificateSigningRequest) -> Outcome {
+    async fn forget(&self, request: &CertificateSigningRequest) -> ReconcileResult {
         let preconditions = Preconditions { uid: request.metadata.uid.clone(), ..Preconditions::default() };
         let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
         let requests = Api::<CertificateSigningRequest>::all(self.api.clone());

@@ -17,9 +17,9 @@ use crate::Config;
 pub(crate) type Key = (String, String);
 
 /// The outcome of a reconcile: look again after this delay, if given.
-pub(crate) type Outcome = Result<Option<Duration>, ApiError>;
+pub(crate) type ReconcileResult = Result<Option<Duration>, ApiError>;
 
-pub(crate) struct Context {
+pub(crate) struct ControllerContext {
     pub(crate) config: Config,
     pub(crate) api: Arc<dyn ApiFor>,
     /// Shared; they read as `system:kube-controller-manager`.
@@ -27,10 +27,15 @@ pub(crate) struct Context {
     pub(crate) stage: Stage,
 }
 
-impl Context {
+impl ControllerContext {
     pub(crate) fn new(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) -> Self {
         let reader = api.as_user(Identity::user(api::identity::USER_CONTROLLER_MANAGER, []));
-        Context { config, api, informers: Informers::new(reader, stage.clone()), stage: stage.clone() }
+        ControllerContext {
+            config,
+            api,
+            informers: Informers::new(reader, stage.clone()),
+            stage: stage.clone(),
+        }
     }
 
     /// The API as the service account of a controller sees it.
@@ -83,7 +88,7 @@ impl Context {
     ) where
         T: Clone + Eq + std::hash::Hash + Send + Sync + std::fmt::Debug + 'static,
         F: Fn(T) -> Fut + Clone + Send + Sync + 'static,
-        Fut: Future<Output = Outcome> + Send + 'static,
+        Fut: Future<Output = ReconcileResult> + Send + 'static,
     {
         let (queue, stage) = (queue.clone(), self.stage.clone());
         self.stage.spawn_cancellable("controller start", OnExit::Done, async move {

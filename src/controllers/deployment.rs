@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::adoption::{claim_all, may_adopt};
-use crate::context::{Context, Key, Outcome, key_of, text};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::owned::Owned;
 
 mod rollout;
@@ -36,7 +36,7 @@ struct Controller {
     queue: WorkQueue<Key>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let sets: Informer<ReplicaSet> = context.informers.of();
     let pods: Informer<Pod> = context.informers.of();
     let queue = WorkQueue::new("deployment");
@@ -123,7 +123,7 @@ impl Controller {
         (text(&deployment.metadata.uid) == owner.uid).then_some(deployment)
     }
 
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some(deployment) = self.deployments.get(Some(&key.0), &key.1) else { return Ok(None) };
         let Some(spec) = &deployment.spec else { return Ok(None) };
         if selector_of(&deployment).is_everything() {

@@ -9,9 +9,9 @@ use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::context::{Context, Key, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, text, unless_gone};
 use crate::service_pods::{self, Triggers};
-use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME};
+use plan::{MANAGED_BY, MANAGER, SERVICE_NAME, SlicePlan};
 
 mod plan;
 
@@ -27,7 +27,7 @@ struct Controller {
     triggers: Triggers,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("endpointslice");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -62,7 +62,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some(service) = self.services.get(Some(&key.0), &key.1) else {
             // Its slices are owned by the service: the garbage collector takes them.
             self.triggers.forget(key);
@@ -116,7 +116,7 @@ impl Controller {
         }
     }
 
-    async fn carry_out(&self, api: &Api<EndpointSlice>, plan: Plan) -> Result<(), ApiError> {
+    async fn carry_out(&self, api: &Api<EndpointSlice>, plan: SlicePlan) -> Result<(), ApiError> {
         for slice in plan.create {
             api.create(&slice).await?;
         }

@@ -9,7 +9,7 @@ use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::context::{Context, Key, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, text, unless_gone};
 use crate::service_pods::{self, Triggers};
 
 mod plan;
@@ -24,7 +24,7 @@ struct Controller {
     triggers: Triggers,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("endpoint");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -55,7 +55,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let api = Api::<Endpoints>::namespaced(self.api.clone(), &key.0);
         let Some(service) = self.services.get(Some(&key.0), &key.1) else {
             self.triggers.forget(key);
@@ -91,7 +91,7 @@ impl Controller {
         }
     }
 
-    fn tell(&self, service: &Service, update: bool, error: ApiError) -> Outcome {
+    fn tell(&self, service: &Service, update: bool, error: ApiError) -> ReconcileResult {
         if error.is_namespace_terminating() || error.is_not_found() {
             return Ok(None);
         }

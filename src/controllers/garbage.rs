@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::context::{Context, Outcome, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, unless_gone};
 use graph::{Graph, Identity, Seen, Work};
 
 mod graph;
@@ -37,7 +37,7 @@ struct Controller {
     queue: WorkQueue<Work>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("garbage collector");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -129,7 +129,7 @@ impl Controller {
         }
     }
 
-    async fn attempt_to_delete(&self, uid: &str) -> Outcome {
+    async fn attempt_to_delete(&self, uid: &str) -> ReconcileResult {
         let Some(item) = self.graph.lock().view(uid) else { return Ok(None) };
         if item.being_deleted && !item.deleting_dependents {
             // The API server and others see to it.
@@ -247,7 +247,7 @@ impl Controller {
     }
 
     /// The owner waits for its dependents: let it go if none blocks it, else see to those.
-    async fn finish_foreground(&self, identity: &Identity, object: &Object) -> Outcome {
+    async fn finish_foreground(&self, identity: &Identity, object: &Object) -> ReconcileResult {
         let blocking = self.graph.lock().blocking_dependents(&identity.uid);
         if blocking.is_empty() {
             self.remove_finalizer(identity, object, FOREGROUND).await?;
@@ -261,7 +261,7 @@ impl Controller {
         Ok(None)
     }
 
-    async fn attempt_to_orphan(&self, uid: &str) -> Outcome {
+    async fn attempt_to_orphan(&self, uid: &str) -> ReconcileResult {
         let (item, dependents) = {
             let graph = self.graph.lock();
             let Some(item) = graph.view(uid) else { return Ok(None) };

@@ -38,7 +38,7 @@ pub use config::{CertificateSigner, Config};
 
 /// Starts all controllers in tasks of `stage`.
 pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
-    let context = context::Context::new(config, api, stage);
+    let context = context::ControllerContext::new(config, api, stage);
     service_account::start(&context);
     root_ca::start(&context);
     namespace::start(&context);

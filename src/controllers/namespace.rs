@@ -14,7 +14,7 @@ use client::{Api, Informer, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::context::{Context, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, text, unless_gone};
 use plan::{Remains, conditions};
 
 mod plan;
@@ -27,7 +27,7 @@ struct Controller {
     served: ServedKinds,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("namespace");
     let controller = Arc::new(Controller {
         api: context.act_as("namespace-controller"),
@@ -65,7 +65,7 @@ fn is_content(row: &KindRow) -> bool {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let api = Api::<Namespace>::all(self.api.clone());
         let Some(namespace) = api.find(name).await? else { return Ok(None) };
         if namespace.metadata.deletion_timestamp.is_none() {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::context::{Context, Outcome, text};
+use crate::context::{ControllerContext, ReconcileResult, text};
 
 const ACCOUNT: &str = "node-controller";
 
@@ -36,7 +36,7 @@ struct Given {
     next: u32,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("node ipam");
     let api: Arc<dyn ObjectApi> = context.act_as(ACCOUNT);
     let controller = Arc::new(Controller {
@@ -79,7 +79,7 @@ fn choose(count: u32, next: u32, taken: &HashSet<u32>) -> Option<u32> {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let Some(node) = self.nodes.get(None, name) else { return Ok(None) };
         if pod_cidrs(&node).next().is_some() {
             return Ok(None);

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::context::{Context, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, text, unless_gone};
 use plan::{Readiness, Zone};
 
 mod plan;
@@ -43,7 +43,7 @@ struct Controller {
     queue: WorkQueue<String>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("node lifecycle");
     let api = context.act_as(ACCOUNT);
     let controller = Arc::new(Controller {
@@ -119,7 +119,7 @@ impl Controller {
         }
     }
 
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let Some(mut node) = self.nodes.get(None, name) else { return Ok(None) };
         let grace = if plan::condition(&node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
         let silent = self.heard.lock().get(name).map_or(grace, Instant::elapsed);

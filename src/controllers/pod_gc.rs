@@ -9,7 +9,7 @@ use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 
-use crate::context::{Context, Key, Outcome, key_of, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
 use crate::taint_eviction::disrupted;
 
 const ACCOUNT: &str = "pod-garbage-collector";
@@ -35,7 +35,7 @@ struct Controller {
     pods: Informer<Pod>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("pod garbage collector");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -82,7 +82,7 @@ fn surplus(mut ended: Vec<Arc<Pod>>, kept: usize) -> Vec<Arc<Pod>> {
 }
 
 impl Controller {
-    async fn reconcile(&self, work: &Work) -> Outcome {
+    async fn reconcile(&self, work: &Work) -> ReconcileResult {
         match work {
             Work::Node(node) => self.collect_of_node(node).await?,
             Work::Pod(key) => {

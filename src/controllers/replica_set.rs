@@ -12,11 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use k8s_openapi::jiff::Timestamp;
 
 use crate::adoption::{claim_all, may_adopt};
-use crate::context::{Context, Key, Outcome, key_of, text};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
 use crate::pod_control::{PodControl, pod_of, reference, slow_start};
-use plan::{Step, failure_condition, plan, status};
+use plan::{ReplicaSetStep, failure_condition, plan, status};
 
 mod plan;
 mod rank;
@@ -35,7 +35,7 @@ struct Controller {
     queue: WorkQueue<Key>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let api = context.act_as(ACCOUNT);
     let sets: Informer<ReplicaSet> = context.informers.of();
     let pods: Informer<Pod> = context.informers.of();
@@ -145,7 +145,7 @@ impl Controller {
         (text(&set.metadata.uid) == owner.uid).then_some(set)
     }
 
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some(set) = self.sets.get(Some(&key.0), &key.1) else {
             self.expectations.forget(key);
             return Ok(None);
@@ -192,9 +192,9 @@ impl Controller {
     async fn manage(&self, key: &Key, set: &ReplicaSet, active: &[Arc<Pod>]) -> Result<(), ApiError> {
         let siblings = || self.siblings(set);
         match plan(set, active, siblings, Timestamp::now()) {
-            Step::Nothing => Ok(()),
-            Step::Create(count) => self.create(key, set, count).await,
-            Step::Delete(pods) => self.delete(key, set, &pods).await,
+            ReplicaSetStep::Nothing => Ok(()),
+            ReplicaSetStep::Create(count) => self.create(key, set, count).await,
+            ReplicaSetStep::Delete(pods) => self.delete(key, set, &pods).await,
         }
     }
 

@@ -8,7 +8,7 @@ use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use serde_json::json;
 
-use crate::context::{Context, Outcome};
+use crate::context::{ControllerContext, ReconcileResult};
 use crate::service_account::is_active;
 
 const NAME: &str = "kube-root-ca.crt";
@@ -22,7 +22,7 @@ struct Controller {
     config_maps: Informer<ConfigMap>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("root-ca-certificate-publisher");
     let controller = Arc::new(Controller {
         api: context.act_as("root-ca-cert-publisher"),
@@ -55,7 +55,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         if !self.namespaces.get(None, name).is_some_and(|namespace| is_active(&namespace)) {
             return Ok(None);
         }
@@ -71,7 +71,7 @@ impl Controller {
         Ok(None)
     }
 
-    async fn create(&self, namespace: &str) -> Outcome {
+    async fn create(&self, namespace: &str) -> ReconcileResult {
         let body = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",

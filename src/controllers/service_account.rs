@@ -7,7 +7,7 @@ use client::{Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use serde_json::json;
 
-use crate::context::{Context, Outcome, text};
+use crate::context::{ControllerContext, ReconcileResult, text};
 
 const NAME: &str = "default";
 
@@ -17,7 +17,7 @@ struct Controller {
     accounts: Informer<ServiceAccount>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("serviceaccount");
     let controller = Arc::new(Controller {
         api: context.act_as("service-account-controller"),
@@ -54,7 +54,7 @@ pub(crate) fn is_active(namespace: &Namespace) -> bool {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let wanted = self.namespaces.get(None, name).is_some_and(|namespace| is_active(&namespace));
         if !wanted || self.accounts.object(Some(name), NAME).is_some() {
             return Ok(None);

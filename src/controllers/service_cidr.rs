@@ -17,7 +17,7 @@ use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use crate::context::{Context, Outcome, text, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, text, unless_gone};
 
 const ACCOUNT: &str = "service-cidrs-controller";
 const COMPONENT: &str = "service-cidr-controller";
@@ -33,7 +33,7 @@ struct Controller {
     ranges: Informer<ServiceCIDR>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("service-cidr");
     let live = context.act_as(ACCOUNT);
     let addresses: Informer<IPAddress> = context.informers.of();
@@ -105,7 +105,7 @@ fn held_by(
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let Some(range) = self.ranges.get(None, name) else { return Ok(None) };
         let finalizers = range.metadata.finalizers.as_deref().unwrap_or(&[]);
         let is_guarded = finalizers.iter().any(|one| one == FINALIZER);

@@ -8,7 +8,7 @@ use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::context::{Context, Key, Outcome, key_of, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
 use crate::service_pods;
 use plan::{MANAGED_BY, MANAGER, SERVICE_NAME};
 
@@ -22,7 +22,7 @@ struct Controller {
     endpoints: Informer<Endpoints>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("endpointslice mirroring");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -63,7 +63,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let service = self.services.get(Some(&key.0), &key.1);
         let selectorless = service.is_some_and(|service| service_pods::selector_of(&service).is_none());
         let endpoints = self.endpoints.get(Some(&key.0), &key.1);

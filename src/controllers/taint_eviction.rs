@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use crate::context::{Context, Key, Outcome, key_of, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
 
 const ACCOUNT: &str = "node-controller";
 
@@ -23,7 +23,7 @@ struct Controller {
     pods: Informer<Pod>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("taint eviction");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
@@ -89,7 +89,7 @@ fn due(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Option<T
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Outcome {
+    async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some(pod) = self.pods.get(Some(&key.0), &key.1) else { return Ok(None) };
         if api::pod::is_terminating(&pod) {
             return Ok(None);
@@ -106,7 +106,7 @@ impl Controller {
         self.evict(&pod).await
     }
 
-    async fn evict(&self, pod: &Pod) -> Outcome {
+    async fn evict(&self, pod: &Pod) -> ReconcileResult {
         let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
         let message = format!("Marking for deletion Pod {namespace}/{name}");
         self.recorder.event(&reference_to(pod), EventType::Normal, "TaintManagerEviction", message);

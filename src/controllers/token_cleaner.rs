@@ -12,7 +12,7 @@ use client::{Api, Informer, WorkQueue};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::context::{Context, Outcome, unless_gone};
+use crate::context::{ControllerContext, ReconcileResult, unless_gone};
 
 const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -22,7 +22,7 @@ struct Controller {
     secrets: Informer<Secret>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start(context: &ControllerContext) {
     let queue = WorkQueue::new("token-cleaner");
     let only = FieldSelector::equals("type", TYPE);
     let controller = Arc::new(Controller {
@@ -51,7 +51,7 @@ fn left(secret: &Secret, now: Timestamp) -> Option<Duration> {
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Outcome {
+    async fn reconcile(&self, name: &str) -> ReconcileResult {
         let Some(secret) = self.secrets.get(Some(NAMESPACE), name) else { return Ok(None) };
         match left(&secret, Timestamp::now()) {
             None => Ok(None),

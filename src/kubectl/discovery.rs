@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::json::{as_items, as_text};
 use api::kinds::{self, KindRow, Scope, Subresource};
 use serde_json::Value;
 
@@ -39,12 +40,12 @@ impl Discovery {
     }
 
     fn add_aggregated(&mut self, list: &Value) {
-        for group in items(&list["items"]) {
+        for group in as_items(&list["items"]) {
             let name = text(&group["metadata"]["name"]);
-            for version in items(&group["versions"]) {
+            for version in as_items(&group["versions"]) {
                 let version_name = text(&version["version"]);
                 self.versions.push(group_version(&name, &version_name));
-                let rows = items(&version["resources"]).iter();
+                let rows = as_items(&version["resources"]).iter();
                 self.rows
                     .extend(rows.filter_map(|one| aggregated_row(&name, &version_name, one)).map(Arc::new));
             }
@@ -54,12 +55,13 @@ impl Discovery {
     async fn add_legacy(&mut self, rest: &Rest, root: &str, answer: &Value) -> Result<()> {
         let mut versions: Vec<(String, String)> = Vec::new();
         if root == "/api" {
-            versions.extend(items(&answer["versions"]).iter().map(|version| (String::new(), text(version))));
+            versions
+                .extend(as_items(&answer["versions"]).iter().map(|version| (String::new(), text(version))));
         }
-        for group in items(&answer["groups"]) {
+        for group in as_items(&answer["groups"]) {
             let name = text(&group["name"]);
             versions
-                .extend(items(&group["versions"]).iter().map(|one| (name.clone(), text(&one["version"]))));
+                .extend(as_items(&group["versions"]).iter().map(|one| (name.clone(), text(&one["version"]))));
         }
         for (group, version) in versions {
             let path =
@@ -77,16 +79,12 @@ impl Discovery {
     }
 }
 
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_string()
+    as_text(value).to_string()
 }
 
 fn texts(value: &Value) -> Cow<'static, [Cow<'static, str>]> {
-    Cow::Owned(items(value).iter().map(|one| Cow::Owned(text(one))).collect())
+    Cow::Owned(as_items(value).iter().map(|one| Cow::Owned(text(one))).collect())
 }
 
 fn group_version(group: &str, version: &str) -> String {
@@ -111,7 +109,7 @@ fn aggregated_row(group: &str, version: &str, resource: &Value) -> Option<KindRo
         short_names: texts(&resource["shortNames"]),
         categories: texts(&resource["categories"]),
         verbs: texts(&resource["verbs"]),
-        subresources: Cow::Owned(items(&resource["subresources"]).iter().map(subresource).collect()),
+        subresources: Cow::Owned(as_items(&resource["subresources"]).iter().map(subresource).collect()),
         storage: None,
         stored_as: None,
     })
@@ -119,7 +117,7 @@ fn aggregated_row(group: &str, version: &str, resource: &Value) -> Option<KindRo
 
 fn legacy_rows(group: &str, version: &str, list: &Value) -> Vec<KindRow> {
     let mut rows: Vec<KindRow> = Vec::new();
-    for resource in items(&list["resources"]) {
+    for resource in as_items(&list["resources"]) {
         let name = text(&resource["name"]);
         let kind = text(&resource["kind"]);
         if let Some((parent, sub)) = name.split_once('/') {

@@ -40,7 +40,7 @@ pub(crate) struct MetadataArgs {
 }
 
 /// `label` or `annotate`.
-pub(crate) struct What {
+pub(crate) struct MetadataKind {
     pub(crate) field: &'static str,
     pub(crate) noun: &'static str,
     pub(crate) done: &'static str,
@@ -82,7 +82,7 @@ fn noun_article(noun: &str) -> &'static str {
     if noun.starts_with('a') { "an" } else { "a" }
 }
 
-pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &What) -> Result<()> {
+pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &MetadataKind) -> Result<()> {
     if args.local {
         return Err(Error::message("--local is not offered by this kubectl"));
     }
@@ -111,7 +111,7 @@ pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &What) -> Result<()
 }
 
 /// `--list`: what the object has now, in place of the line that says what was done.
-fn list(object: &Value, what: &What, several: bool) -> Result<()> {
+fn list(object: &Value, what: &MetadataKind, several: bool) -> Result<()> {
     if several {
         let about = title(object);
         tell(&format!("Listing {}s for {about}:", what.noun));
@@ -126,7 +126,7 @@ fn list(object: &Value, what: &What, several: bool) -> Result<()> {
 async fn change(
     env: &Env,
     args: &MetadataArgs,
-    what: &What,
+    what: &MetadataKind,
     changes: &Changes,
     path: &str,
     object: Value,

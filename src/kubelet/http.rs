@@ -17,7 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
-use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Stage, Standing};
+use supervisor::{Admission, ConnectionLimiter, OnExit, Stage, Standing, WriteTimeout};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -79,7 +79,7 @@ impl Service {
 
     /// Lets in who proves to be the API server, in time.
     async fn accept(self, acceptor: TlsAcceptor, stream: TcpStream, admission: Admission) {
-        let stream = Patient::new(stream, STALLED, Arc::default());
+        let stream = WriteTimeout::new(stream, STALLED, Arc::default());
         let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
         let done = tokio::select! {
             done = handshake => done,

@@ -9,10 +9,10 @@ use agent::{Problem, files, keys};
 use serde::{Deserialize, Serialize};
 
 use crate::pki::{self, ADMIN_LIFE, ClientPairs, DAY, Pki};
-use crate::plan::Plan;
+use crate::plan::ServerPlan;
 
 /// Writes the file, and notes where it is for uninstalling.
-pub(crate) fn write(plan: &Plan, url: &str, pki: &Pki, clients: &ClientPairs) -> Result<(), Problem> {
+pub(crate) fn write(plan: &ServerPlan, url: &str, pki: &Pki, clients: &ClientPairs) -> Result<(), Problem> {
     let text = pki::kubeconfig(url, &pki.server_ca.certificate_pem, &clients.admin);
     if let Some(folder) = plan.kubeconfig.parent() {
         std::fs::create_dir_all(folder).map_err(|error| {

@@ -33,9 +33,9 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         // A connection that the kernel drops is tried again after a second.
-        let patience = Duration::from_millis(900);
+        let timeout = Duration::from_millis(900);
         let dial =
-            move || (0..400.min(longest)).map(|_| TcpStream::connect_timeout(&address, patience)).collect();
+            move || (0..400.min(longest)).map(|_| TcpStream::connect_timeout(&address, timeout)).collect();
         let connections: Vec<_> = tokio::task::spawn_blocking(dial).await.unwrap();
         assert!(connections.iter().all(Result::is_ok));
     }

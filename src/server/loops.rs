@@ -17,7 +17,7 @@ use rand::RngCore;
 use supervisor::{Stage, Supervisor};
 
 use crate::pki::{Pki, Signer};
-use crate::plan::Plan;
+use crate::plan::ServerPlan;
 
 /// Upstream's names of the Leases.
 const CONTROLLERS: &str = "kube-controller-manager";
@@ -25,7 +25,7 @@ const SCHEDULER: &str = "kube-scheduler";
 const NAMESPACE: &str = "kube-system";
 
 pub(crate) fn start(
-    plan: &Plan,
+    plan: &ServerPlan,
     server: &Arc<ApiServer>,
     pki: &Arc<Pki>,
     supervisor: &Supervisor,
@@ -57,7 +57,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn controllers_config(plan: &Plan, pki: &Arc<Pki>) -> controllers::Config {
+fn controllers_config(plan: &ServerPlan, pki: &Arc<Pki>) -> controllers::Config {
     let signer = Signer {
         pki: pki.clone(),
         kubernetes_ip: plan.network.kubernetes_ip,
@@ -91,7 +91,7 @@ fn election(
 }
 
 /// This server's name in the Leases: kept, or new.
-fn identity(plan: &Plan) -> Result<String, Problem> {
+fn identity(plan: &ServerPlan) -> Result<String, Problem> {
     let path = plan.instance.server_dir().join("identity");
     if let Some(kept) =
         files::read(&path)?.map(|text| text.trim().to_string()).filter(|text| !text.is_empty())

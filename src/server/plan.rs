@@ -15,7 +15,7 @@ use crate::pki::ServingNames;
 use crate::snapshot::{Schedule, Target};
 
 /// Everything that is known before anything starts.
-pub(crate) struct Plan {
+pub(crate) struct ServerPlan {
     pub(crate) arguments: ServerArgs,
     pub(crate) instance: Instance,
     _lock: InstanceLock,
@@ -43,7 +43,7 @@ fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {
     }
 }
 
-impl Plan {
+impl ServerPlan {
     pub(crate) fn new(arguments: ServerArgs) -> Result<Self, Problem> {
         arguments.check_disabled()?;
         let network = arguments.network()?;
@@ -71,7 +71,7 @@ impl Plan {
         let lock = instance.lock()?;
         files::private_directory(&instance.server_dir())?;
         let kubeconfig = kubeconfig_path(&arguments, &instance);
-        Ok(Plan {
+        Ok(ServerPlan {
             arguments,
             instance,
             _lock: lock,

@@ -40,7 +40,7 @@ use crate::dialer::Dialer;
 use crate::etcd::{self, Bound, EtcdPki, Listen};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::pki::{ClientPairs, Pki};
-use crate::plan::Plan;
+use crate::plan::ServerPlan;
 use crate::secrets::{self, AgentToken};
 use crate::snapshot::{Client, Past, Saver};
 use crate::tokens::Tokens;
@@ -101,7 +101,7 @@ pub(crate) fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
 
 async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let began = Instant::now();
-    let plan = Arc::new(Plan::new(arguments)?);
+    let plan = Arc::new(ServerPlan::new(arguments)?);
     tracing::info!(version = VERSION, data = %plan.instance.data_dir().display(), "starting");
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
@@ -123,7 +123,7 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
 }
 
 async fn start(
-    plan: &Arc<Plan>,
+    plan: &Arc<ServerPlan>,
     supervisor: &Supervisor,
     opened: &mut Option<Arc<EmbeddedStore>>,
     began: Instant,
@@ -213,14 +213,14 @@ async fn start(
 }
 
 /// Makes what is missing of the secrets in files, and answers with the one that lets machines join.
-fn kept_secrets(plan: &Plan, ca_pem: &str) -> Result<AgentToken, Problem> {
+fn kept_secrets(plan: &ServerPlan, ca_pem: &str) -> Result<AgentToken, Problem> {
     secrets::server_token(&plan.instance, plan.arguments.token.as_deref(), ca_pem)?;
     secrets::ensure_seal_key(&plan.instance)?;
     AgentToken::open(&plan.instance, plan.arguments.agent_token.as_deref(), ca_pem)
 }
 
 /// What nodes are told of the cluster.
-fn settings(plan: &Plan, pki: &Pki) -> ClusterSettings {
+fn settings(plan: &ServerPlan, pki: &Pki) -> ClusterSettings {
     ClusterSettings {
         cluster_cidr: plan.network.cluster_cidr.to_string(),
         cluster_dns: vec![plan.network.cluster_dns],
@@ -247,7 +247,7 @@ fn node_dialer(pki: &Pki, clients: &ClientPairs) -> Result<Arc<Dialer>, Problem>
 
 /// What saves snapshots; its events are about the node or, where there is none, about the system's namespace.
 fn saver(
-    plan: &Plan,
+    plan: &ServerPlan,
     store: Arc<EmbeddedStore>,
     server: &Arc<ApiServer>,
     stage: &Stage,
@@ -280,7 +280,7 @@ fn saver(
 
 /// etcd's API goes last when the server stops: its stage is the oldest but that of the addresses.
 fn start_etcd(
-    plan: &Plan,
+    plan: &ServerPlan,
     store: Arc<EmbeddedStore>,
     bound: Bound,
     tls_dir: &Path,
@@ -300,7 +300,7 @@ fn start_etcd(
 }
 
 fn apiserver_config(
-    plan: &Plan,
+    plan: &ServerPlan,
     advertised: watch::Receiver<IpAddr>,
     port: u16,
     pki: &Pki,
@@ -341,7 +341,7 @@ fn apiserver_config(
 
 #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
 async fn start_node(
-    plan: &Plan,
+    plan: &ServerPlan,
     server: &Arc<ApiServer>,
     pki: &Pki,
     settings: &ClusterSettings,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::leftovers::owned_directory;
-use crate::{Network, Outcome, eventually, run, write_busybox_image};
+use crate::{CommandOutcome, Network, eventually, run, write_busybox_image};
 
 /// The binary under test, which `tests/run.sh` (or `cargo build`) has built.
 pub fn binary() -> PathBuf {
@@ -181,11 +181,11 @@ impl Cluster {
     }
 
     /// kubectl as the administrator: the machine's own if there is one, else the bundled one.
-    pub fn kubectl(&self, arguments: &[&str]) -> Outcome {
+    pub fn kubectl(&self, arguments: &[&str]) -> CommandOutcome {
         self.kubectl_with(arguments, "")
     }
 
-    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> CommandOutcome {
         match real_kubectl() {
             Some(program) => self.run_kubectl(self.network.limited_command(0, &program), arguments, input),
             None => self.own_kubectl_with(arguments, input),
@@ -193,22 +193,22 @@ impl Cluster {
     }
 
     /// One of [`kubectls`].
-    pub fn kubectl_of(&self, program: &Path, arguments: &[&str], input: &str) -> Outcome {
+    pub fn kubectl_of(&self, program: &Path, arguments: &[&str], input: &str) -> CommandOutcome {
         self.run_kubectl(self.network.limited_command(0, program), arguments, input)
     }
 
     /// The bundled kubectl.
-    pub fn own_kubectl(&self, arguments: &[&str]) -> Outcome {
+    pub fn own_kubectl(&self, arguments: &[&str]) -> CommandOutcome {
         self.own_kubectl_with(arguments, "")
     }
 
-    pub fn own_kubectl_with(&self, arguments: &[&str], input: &str) -> Outcome {
+    pub fn own_kubectl_with(&self, arguments: &[&str], input: &str) -> CommandOutcome {
         let mut command = self.network.limited_command(0, &binary());
         command.arg("kubectl");
         self.run_kubectl(command, arguments, input)
     }
 
-    fn run_kubectl(&self, mut command: Command, arguments: &[&str], input: &str) -> Outcome {
+    fn run_kubectl(&self, mut command: Command, arguments: &[&str], input: &str) -> CommandOutcome {
         // kubectl caches discovery in the home directory.
         command.env("HOME", self.folder.path()).env("KUBECONFIG", self.kubeconfig());
         run(command.args(arguments), input)
@@ -234,7 +234,7 @@ impl Cluster {
     }
 
     /// What is worth knowing when a wait fails.
-    fn explain(&self, what: &str, name: &str, outcome: &Outcome) -> String {
+    fn explain(&self, what: &str, name: &str, outcome: &CommandOutcome) -> String {
         let described = self.kubectl(&["get", what, name, "-o", "yaml"]);
         let events = self.kubectl(&["get", "events", "-A"]);
         let log = self.log();
@@ -345,7 +345,7 @@ impl Cluster {
     }
 
     /// Removes the instance as a user would.
-    pub fn uninstall(&mut self) -> Outcome {
+    pub fn uninstall(&mut self) -> CommandOutcome {
         let outcome = run(self.minik8s(&["uninstall", "--data-dir"]).arg(self.data_dir()), "");
         if let Some(mut server) = self.server.take() {
             let _ = server.wait();

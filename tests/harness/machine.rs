@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::leftovers::{owned_directory, remove_groups};
-use crate::{Network, Outcome, eventually, run};
+use crate::{CommandOutcome, Network, eventually, run};
 
 /// Where this machine's packages come from, and a root made of them.
 pub struct Distribution {
@@ -171,7 +171,7 @@ impl Machine {
     }
 
     /// Runs a shell line in it, with nothing of this machine's environment.
-    pub fn sh(&self, line: &str) -> Outcome {
+    pub fn sh(&self, line: &str) -> CommandOutcome {
         let mut command = Command::new("timeout");
         command.args([
             "300",

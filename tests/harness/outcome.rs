@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// What a program printed and how it ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct CommandOutcome {
     pub command: String,
     pub success: bool,
     pub code: Option<i32>,
@@ -16,7 +16,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CommandOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -26,7 +26,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl Outcome {
+impl CommandOutcome {
     /// The output, if the program succeeded.
     #[track_caller]
     pub fn ok(self) -> String {
@@ -49,7 +49,7 @@ impl Outcome {
 }
 
 /// Runs a program to its end, with `input` on its standard input.
-pub fn run(command: &mut Command, input: &str) -> Outcome {
+pub fn run(command: &mut Command, input: &str) -> CommandOutcome {
     use std::io::Write;
     let text = format!("{command:?}");
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -59,7 +59,7 @@ pub fn run(command: &mut Command, input: &str) -> Outcome {
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("{text}: {error}"));
-    Outcome {
+    CommandOutcome {
         command: text,
         success: output.status.success(),
         code: output.status.code(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::leftovers::owned_directory;
-use crate::{Outcome, eventually, run};
+use crate::{CommandOutcome, eventually, run};
 
 const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,iproute2,ifupdown,openssh-server,curl,\
                         containerd,runc,containernetworking-plugins,nftables,iptables,procps";
@@ -22,7 +22,7 @@ const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,iproute2,
 const INTERFACES: &str = "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n  address 10.0.2.15/24\n  gateway 10.0.2.2\n";
 
 /// How long an emulated machine may take to do what a real one does in seconds.
-const PATIENCE: Duration = Duration::from_secs(300);
+const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A virtual machine, running or with its power cut. Removed on drop.
 pub struct VirtualMachine {
@@ -76,14 +76,14 @@ impl VirtualMachine {
     }
 
     fn wait_for_boot(&self) {
-        eventually("the machine has booted", PATIENCE, || {
+        eventually("the machine has booted", BOOT_TIMEOUT, || {
             let outcome = self.sh("true");
             if outcome.success { Ok(()) } else { Err(outcome.to_string()) }
         });
     }
 
     /// Runs a shell line in it.
-    pub fn sh(&self, line: &str) -> Outcome {
+    pub fn sh(&self, line: &str) -> CommandOutcome {
         let mut command = Command::new("ssh");
         command.arg("-i").arg(self.folder.path().join("key")).args(["-p", &self.port.to_string()]);
         for option in [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, Outcome, eventually, run};
+use minik8s_tests::{Cluster, CommandOutcome, eventually, run};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -13,7 +13,7 @@ fn port(cluster: &Cluster) -> String {
 }
 
 /// Asks the API at an address, with its certificate checked.
-fn readyz(cluster: &Cluster, address: &str) -> Outcome {
+fn readyz(cluster: &Cluster, address: &str) -> CommandOutcome {
     let mut curl = cluster.network.command(0, "curl".as_ref());
     curl.args(["-s", "--show-error", "--max-time", "5", "--cacert"]);
     curl.arg(cluster.data_dir().join("server/tls/server-ca.crt"));

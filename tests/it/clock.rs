@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minik8s_tests::{BUSYBOX, Cluster, Options, Outcome, binary, eventually, run};
+use minik8s_tests::{BUSYBOX, Cluster, CommandOutcome, Options, binary, eventually, run};
 use serde_json::Value;
 
 struct Clocked {
@@ -48,7 +48,7 @@ impl Clocked {
     }
 
     /// The bundled kubectl on the server's clock: clients of the same machine.
-    fn kubectl(&self, arguments: &[&str]) -> Outcome {
+    fn kubectl(&self, arguments: &[&str]) -> CommandOutcome {
         let mut command = self.cluster.network.limited_command(0, &binary());
         command.arg("kubectl").args(arguments).envs(self.variables());
         command.env("HOME", self.cluster.folder()).env("KUBECONFIG", self.cluster.kubeconfig());

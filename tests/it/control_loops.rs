@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, Outcome, eventually};
+use minik8s_tests::{Cluster, CommandOutcome, eventually};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ impl World {
         world
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> Outcome {
+    fn kubectl(&self, arguments: &[&str]) -> CommandOutcome {
         self.cluster.kubectl(arguments)
     }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use minik8s_tests::{Cluster, Options, Outcome, run};
+use minik8s_tests::{Cluster, CommandOutcome, Options, run};
 
 fn with_etcd(more: &[&str]) -> Cluster {
     let flags = [&["--etcd-listen", "127.0.0.1:0"], more].concat();
@@ -31,7 +31,7 @@ fn etcdctl_command(cluster: &Cluster, arguments: &[&str]) -> Command {
     command
 }
 
-fn etcdctl(cluster: &Cluster, arguments: &[&str]) -> Outcome {
+fn etcdctl(cluster: &Cluster, arguments: &[&str]) -> CommandOutcome {
     run(&mut etcdctl_command(cluster, arguments), "")
 }
 

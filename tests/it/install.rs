@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use minik8s_tests::{Cluster, Options, Outcome, binary, run};
+use minik8s_tests::{Cluster, CommandOutcome, Options, binary, run};
 use sha2::{Digest, Sha256};
 
 /// A place for one test's installations.
@@ -31,7 +31,7 @@ impl Site {
     }
 
     /// Runs a shell line with the fixed places covered by the site's own.
-    fn shell(&self, line: &str, variables: &[(&str, &str)]) -> Outcome {
+    fn shell(&self, line: &str, variables: &[(&str, &str)]) -> CommandOutcome {
         let folder = self.cluster.folder().display();
         let cover = format!(
             "mkdir -p /etc/minik8s && mount --bind {folder}/etc /etc/minik8s && mount --bind {folder}/log /var/log && \

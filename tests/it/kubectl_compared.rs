@@ -3,7 +3,7 @@
 //!
 //! Only what has been the same in all supported versions is compared; times are left out.
 
-use minik8s_tests::{Cluster, Outcome};
+use minik8s_tests::{Cluster, CommandOutcome};
 
 const OBJECTS: &str = "\
 apiVersion: apps/v1
@@ -155,7 +155,7 @@ fn timeless(text: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn shown(outcome: &Outcome) -> String {
+fn shown(outcome: &CommandOutcome) -> String {
     // kubectl 1.32 prints a pointer here; versions before and after print what is meant.
     let stdout = outcome.stdout.replace("ConfigMapOptional:       <nil>", "Optional: false");
     format!("success: {}\n{}\n{}", outcome.success, timeless(&stdout), timeless(&outcome.stderr))

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use minik8s_tests::{Cluster, Outcome, kubectls};
+use minik8s_tests::{Cluster, CommandOutcome, kubectls};
 
 const APP: &str = "\
 apiVersion: apps/v1
@@ -36,7 +36,7 @@ spec:
   containers: [{name: one, image: 'one:1', imagePolicy: Never}]
 ";
 
-fn apply_and_change(kubectl: &dyn Fn(&[&str], &str) -> Outcome) {
+fn apply_and_change(kubectl: &dyn Fn(&[&str], &str) -> CommandOutcome) {
     let apply = |text: &str| kubectl(&["apply", "-f", "-"], text).ok();
     assert_eq!(apply(APP), "deployment.apps/app created\nservice/app created\n");
     assert_eq!(apply(APP), "deployment.apps/app unchanged\nservice/app unchanged\n");
@@ -51,7 +51,7 @@ fn apply_and_change(kubectl: &dyn Fn(&[&str], &str) -> Outcome) {
 }
 
 /// What needs the published schemas and typed bodies.
-fn schemas_and_bodies(kubectl: &dyn Fn(&[&str], &str) -> Outcome) {
+fn schemas_and_bodies(kubectl: &dyn Fn(&[&str], &str) -> CommandOutcome) {
     let refused = kubectl(&["create", "-f", "-"], MISSPELT).failed();
     assert!(refused.contains(r#"unknown field "spec.containers[0].imagePolicy""#), "{refused}");
     let warned = kubectl(&["create", "--validate=warn", "--dry-run=server", "-f", "-"], MISSPELT);

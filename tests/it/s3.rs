@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use minik8s_tests::{ACCESS_KEY, Cluster, Options, Outcome, S3Store, SECRET_KEY, run};
+use minik8s_tests::{ACCESS_KEY, Cluster, CommandOutcome, Options, S3Store, SECRET_KEY, run};
 
 /// A cluster and a store beside it; settings as an administrator keeps them, some under k3s' names.
 struct Setup {
@@ -31,12 +31,12 @@ impl Setup {
         Setup { cluster, store, config }
     }
 
-    fn snapshot_in(&self, data_dir: &Path, arguments: &[&str]) -> Outcome {
+    fn snapshot_in(&self, data_dir: &Path, arguments: &[&str]) -> CommandOutcome {
         let mut command = self.cluster.minik8s(&["snapshot"]);
         run(command.args(arguments).arg("--data-dir").arg(data_dir).arg("--config").arg(&self.config), "")
     }
 
-    fn snapshot(&self, arguments: &[&str]) -> Outcome {
+    fn snapshot(&self, arguments: &[&str]) -> CommandOutcome {
         self.snapshot_in(&self.cluster.data_dir(), arguments)
     }
 

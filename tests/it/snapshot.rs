@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use minik8s_tests::{Cluster, Options, Outcome, run};
+use minik8s_tests::{Cluster, CommandOutcome, Options, run};
 
-fn snapshot(cluster: &Cluster, data_dir: &Path, arguments: &[&str]) -> Outcome {
+fn snapshot(cluster: &Cluster, data_dir: &Path, arguments: &[&str]) -> CommandOutcome {
     let mut command = cluster.minik8s(&["snapshot"]);
     run(command.args(arguments).arg("--data-dir").arg(data_dir), "")
 }

@@ -6,10 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use minik8s_tests::{Agent, Cluster, Options, Outcome, SmallDisk, eventually, run};
+use minik8s_tests::{Agent, Cluster, CommandOutcome, Options, SmallDisk, eventually, run};
 use serde_json::Value;
 
-fn status(cluster: &Cluster, data_dir: &Path, more: &[&str]) -> Outcome {
+fn status(cluster: &Cluster, data_dir: &Path, more: &[&str]) -> CommandOutcome {
     let mut command = cluster.minik8s(&["status"]);
     run(command.args(more).arg("--data-dir").arg(data_dir), "")
 }

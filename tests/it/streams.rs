@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, Outcome, binary, eventually, kubectls};
+use minik8s_tests::{Cluster, CommandOutcome, binary, eventually, kubectls};
 
 /// Three pods: one that serves a page and sleeps, one that echoes its standard input, one with a terminal.
 const PODS: &str = "\
@@ -51,7 +51,7 @@ fn programs() -> Vec<Option<PathBuf>> {
     kubectls().into_iter().map(Some).chain([None]).collect()
 }
 
-fn run(cluster: &Cluster, program: Option<&Path>, arguments: &[&str], input: &str) -> Outcome {
+fn run(cluster: &Cluster, program: Option<&Path>, arguments: &[&str], input: &str) -> CommandOutcome {
     match program {
         Some(program) => cluster.kubectl_of(program, arguments, input),
         None => cluster.own_kubectl_with(arguments, input),

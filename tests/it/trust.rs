@@ -5,26 +5,26 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use minik8s_tests::{Agent, Cluster, Options, Outcome, eventually, run};
+use minik8s_tests::{Agent, Cluster, CommandOutcome, Options, eventually, run};
 
 fn server_of(cluster: &Cluster) -> String {
     cluster.kubectl(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]).ok()
 }
 
-fn minik8s(cluster: &Cluster, arguments: &[&str]) -> Outcome {
+fn minik8s(cluster: &Cluster, arguments: &[&str]) -> CommandOutcome {
     let mut command = cluster.minik8s(arguments);
     run(command.arg("--data-dir").arg(cluster.data_dir()), "")
 }
 
 /// kubectl with nothing but this token.
-fn as_bearer(cluster: &Cluster, token: &str, arguments: &[&str], input: &str) -> Outcome {
+fn as_bearer(cluster: &Cluster, token: &str, arguments: &[&str], input: &str) -> CommandOutcome {
     let (server, token) = (server_of(cluster), format!("--token={}", token.trim()));
     let mut all = vec!["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "--server", &server, &token];
     all.extend(arguments);
     cluster.kubectl_with(&all, input)
 }
 
-fn openssl(arguments: &[&str]) -> Outcome {
+fn openssl(arguments: &[&str]) -> CommandOutcome {
     run(std::process::Command::new("openssl").args(arguments), "")
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{BUSYBOX, Cluster, Outcome, eventually, kubectls, run};
+use minik8s_tests::{BUSYBOX, Cluster, CommandOutcome, eventually, kubectls, run};
 use serde_json::Value;
 
 const APP: &str = "\
@@ -24,8 +24,8 @@ spec:
 
 fn walk(
     cluster: &Cluster,
-    kubectl: &dyn Fn(&[&str]) -> Outcome,
-    kubectl_with: &dyn Fn(&[&str], &str) -> Outcome,
+    kubectl: &dyn Fn(&[&str]) -> CommandOutcome,
+    kubectl_with: &dyn Fn(&[&str], &str) -> CommandOutcome,
 ) {
     let nodes = kubectl(&["get", "nodes"]).ok();
     assert!(

@@ -19,7 +19,7 @@ use crate::clock::Stamps;
 use crate::consensus::ids::LogId;
 use crate::consensus::{Consensus, ReadIndex, Written};
 use crate::log::record::Request;
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::types::StoreError;
 use crate::writer::batch::Batch;
 use crate::writer::queue::Shared;
@@ -149,7 +149,7 @@ pub(super) async fn propose_all(
             };
             match outcome {
                 Ok(Ok(Ok(written))) => {
-                    let Answer(Ok(Outcome::Batch(outcomes))) = written.data else { return };
+                    let Answer(Ok(ApplyOutcome::Batch(outcomes))) = written.data else { return };
                     let mut outcomes = outcomes.into_iter();
                     for (waiting, count) in waiting.into_iter().zip(counts) {
                         waiting.answered(outcomes.by_ref().take(count).collect());

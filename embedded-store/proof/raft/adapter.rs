@@ -25,7 +25,7 @@ use crate::log::Log;
 use crate::log::disk::fake::FakeDisk;
 use crate::log::record::{Record, Request};
 use crate::snapshot;
-use crate::state::Outcome;
+use crate::state::ApplyOutcome;
 use crate::types::StoreError;
 use crate::writer::queue::Shared;
 
@@ -42,7 +42,7 @@ pub(crate) struct Proposal {
     pub(crate) request: Request,
 }
 #[derive(Debug)]
-pub(crate) struct Answer(pub(crate) Result<Outcome, StoreError>);
+pub(crate) struct Answer(pub(crate) Result<ApplyOutcome, StoreError>);
 
 openraft::declare_raft_types!(
     pub(crate) Group:

@@ -53,12 +53,12 @@ pub enum RequestError {
     Late(Duration),
 }
 
-/// The certificate as PEM. Gives up after `patience`; the request object then stays for an administrator to
+/// The certificate as PEM. Gives up after `timeout`; the request object then stays for an administrator to
 /// see.
 pub async fn obtain(
     api: Arc<dyn ObjectApi>,
     ask: &Ask<'_>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<String, RequestError> {
     let api: Api<CertificateSigningRequest> = Api::all(api);
     let object = CertificateSigningRequest {
@@ -77,9 +77,9 @@ pub async fn obtain(
     };
     let created = api.create(&object).await?;
     let name = created.metadata.name.clone().unwrap_or_default();
-    match tokio::time::timeout(patience, signed(&api, &name)).await {
+    match tokio::time::timeout(timeout, signed(&api, &name)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(RequestError::Late(patience)),
+        Err(_) => Err(RequestError::Late(timeout)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::{JsonPathError, Part, Step, text_of};
+use super::{JsonPathError, Part, PathStep, text_of};
 
 type Current<'a> = Vec<Cow<'a, Value>>;
 
@@ -80,43 +80,47 @@ pub(super) fn values(
     Ok(found)
 }
 
-fn walk<'a>(steps: &[Step], mut current: Current<'a>, budget: &Budget) -> Result<Current<'a>, JsonPathError> {
+fn walk<'a>(
+    steps: &[PathStep],
+    mut current: Current<'a>,
+    budget: &Budget,
+) -> Result<Current<'a>, JsonPathError> {
     for step in steps {
         current = advance(step, current, budget)?;
     }
     Ok(current)
 }
 
-fn advance<'a>(step: &Step, current: Current<'a>, budget: &Budget) -> Result<Current<'a>, JsonPathError> {
+fn advance<'a>(step: &PathStep, current: Current<'a>, budget: &Budget) -> Result<Current<'a>, JsonPathError> {
     budget.take(current.len().max(1))?;
     let mut next = Vec::new();
     match step {
-        Step::Literal(value) => next.push(Cow::Owned(value.clone())),
-        Step::Field(name) => next.extend(current.into_iter().filter_map(|value| field(value, name))),
-        Step::Wildcard => {
+        PathStep::Literal(value) => next.push(Cow::Owned(value.clone())),
+        PathStep::Field(name) => next.extend(current.into_iter().filter_map(|value| field(value, name))),
+        PathStep::Wildcard => {
             for value in current {
                 let below = children(value);
                 budget.take(below.len())?;
                 next.extend(below);
             }
         }
-        Step::Recursive => {
+        PathStep::Recursive => {
             for value in current {
                 descend(value, budget, &mut next)?;
             }
         }
-        Step::Union(members) => {
+        PathStep::Union(members) => {
             for member in members {
                 budget.take(current.len())?;
                 next.extend(walk(member, current.clone(), budget)?);
             }
         }
-        Step::Slice { start, end, step, single } => {
+        PathStep::Slice { start, end, step, single } => {
             for value in current {
                 next.extend(slice(value, *start, *end, *step, *single)?);
             }
         }
-        Step::Filter { left, operator, right } => {
+        PathStep::Filter { left, operator, right } => {
             for value in current {
                 if !value.is_array() {
                     return Err(JsonPathError(format!(
@@ -206,9 +210,9 @@ fn slice(
 
 fn passes(
     item: &Value,
-    left: &[Step],
+    left: &[PathStep],
     operator: &str,
-    right: &[Step],
+    right: &[PathStep],
     budget: &Budget,
 ) -> Result<bool, JsonPathError> {
     let lefts = walk(left, vec![Cow::Borrowed(item)], budget)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use super::{JsonPathError, Part, Step};
+use super::{JsonPathError, Part, PathStep};
 
 fn fail<T>(text: impl Into<String>) -> Result<T, JsonPathError> {
     Err(JsonPathError(text.into()))
@@ -18,8 +18,8 @@ struct Cursor<'a> {
 
 /// What an action turned out to be.
 enum Action {
-    Steps(Vec<Step>),
-    Range(Vec<Step>),
+    Steps(Vec<PathStep>),
+    Range(Vec<PathStep>),
     End,
 }
 
@@ -97,8 +97,8 @@ impl Cursor<'_> {
                             fail("unclosed action")
                         };
                     }
-                    "true" => steps.push(Step::Literal(Value::Bool(true))),
-                    "false" => steps.push(Step::Literal(Value::Bool(false))),
+                    "true" => steps.push(PathStep::Literal(Value::Bool(true))),
+                    "false" => steps.push(PathStep::Literal(Value::Bool(false))),
                     other => return fail(format!("unrecognized identifier {other}")),
                 },
                 Some(_) => self.step(&mut steps)?,
@@ -114,7 +114,7 @@ impl Cursor<'_> {
     }
 
     /// One step that begins with a sign, quote or digit.
-    fn step(&mut self, steps: &mut Vec<Step>) -> Result<(), JsonPathError> {
+    fn step(&mut self, steps: &mut Vec<PathStep>) -> Result<(), JsonPathError> {
         if let Some(rest) = self.rest.strip_prefix("[?(") {
             self.rest = rest;
             steps.push(self.filter()?);
@@ -122,7 +122,7 @@ impl Cursor<'_> {
         }
         if let Some(rest) = self.rest.strip_prefix("..") {
             self.rest = rest;
-            steps.push(Step::Recursive);
+            steps.push(PathStep::Recursive);
             if self.peek().is_some_and(|c| !is_terminator(c)) {
                 steps.push(self.field());
             }
@@ -132,7 +132,7 @@ impl Cursor<'_> {
             // Both mean the current object.
             Some('@' | '$') => {}
             Some('[') => steps.push(self.bracket()?),
-            Some(quote @ ('"' | '\'')) => steps.push(Step::Literal(Value::String(self.quoted(quote)?))),
+            Some(quote @ ('"' | '\'')) => steps.push(PathStep::Literal(Value::String(self.quoted(quote)?))),
             Some('.') => {
                 if self.peek().is_some_and(|c| !is_terminator(c)) {
                     steps.push(self.field());
@@ -144,7 +144,7 @@ impl Cursor<'_> {
                     text.push(c);
                     self.next();
                 }
-                steps.push(Step::Literal(number(&text)?));
+                steps.push(PathStep::Literal(number(&text)?));
             }
             Some(other) => {
                 return fail(format!(
@@ -158,7 +158,7 @@ impl Cursor<'_> {
     }
 
     /// A name up to a terminator; a backslash takes the next character as it is.
-    fn field(&mut self) -> Step {
+    fn field(&mut self) -> PathStep {
         let mut name = String::new();
         while let Some(c) = self.peek() {
             if c == '\\' {
@@ -172,7 +172,7 @@ impl Cursor<'_> {
             name.push(c);
             self.next();
         }
-        if name == "*" { Step::Wildcard } else { Step::Field(name) }
+        if name == "*" { PathStep::Wildcard } else { PathStep::Field(name) }
     }
 
     /// After an opening quote: the text with Go's escapes.
@@ -197,7 +197,7 @@ impl Cursor<'_> {
     }
 
     /// After `[`: an index, slice, key, wildcard or union of those, with the closing bracket.
-    fn bracket(&mut self) -> Result<Step, JsonPathError> {
+    fn bracket(&mut self) -> Result<PathStep, JsonPathError> {
         let mut members = vec![String::new()];
         let mut quote = None;
         loop {
@@ -223,16 +223,16 @@ impl Cursor<'_> {
                 (c, None) => members[last].push(c),
             }
         }
-        let mut steps: Vec<Step> =
+        let mut steps: Vec<PathStep> =
             members.iter().map(|text| member(text.trim())).collect::<Result<_, _>>()?;
         if steps.len() == 1 {
             return Ok(steps.remove(0));
         }
-        Ok(Step::Union(steps.into_iter().map(|step| vec![step]).collect()))
+        Ok(PathStep::Union(steps.into_iter().map(|step| vec![step]).collect()))
     }
 
     /// After `[?(`: `LEFT [OPERATOR RIGHT])]`.
-    fn filter(&mut self) -> Result<Step, JsonPathError> {
+    fn filter(&mut self) -> Result<PathStep, JsonPathError> {
         self.deeper()?;
         let mut depth = 1;
         let mut quote = None;
@@ -259,7 +259,7 @@ impl Cursor<'_> {
             return fail("unclosed array expect ]");
         };
         let (left, operator, right) = split_comparison(inside);
-        let step = Step::Filter {
+        let step = PathStep::Filter {
             left: expression(left, self.depth)?,
             operator: operator.to_string(),
             right: if operator == "exists" { Vec::new() } else { expression(right, self.depth)? },
@@ -292,7 +292,7 @@ fn split_comparison(text: &str) -> (&str, &str, &str) {
 }
 
 /// An expression on its own, as in a filter.
-fn expression(text: &str, depth: usize) -> Result<Vec<Step>, JsonPathError> {
+fn expression(text: &str, depth: usize) -> Result<Vec<PathStep>, JsonPathError> {
     let closed = format!("{}}}", text.trim());
     match (Cursor { rest: &closed, depth }).action()? {
         Action::Steps(steps) => Ok(steps),
@@ -300,16 +300,16 @@ fn expression(text: &str, depth: usize) -> Result<Vec<Step>, JsonPathError> {
     }
 }
 
-fn member(text: &str) -> Result<Step, JsonPathError> {
+fn member(text: &str) -> Result<PathStep, JsonPathError> {
     if text == "*" {
-        return Ok(Step::Slice { start: None, end: None, step: None, single: false });
+        return Ok(PathStep::Slice { start: None, end: None, step: None, single: false });
     }
     if let Some(quote) = text.chars().next().filter(|c| matches!(c, '\'' | '"'))
         && text.len() >= 2
         && text.ends_with(quote)
     {
         let inner = &text[1..text.len() - 1];
-        return Ok(Step::Field(inner.replace(&format!("\\{quote}"), &quote.to_string())));
+        return Ok(PathStep::Field(inner.replace(&format!("\\{quote}"), &quote.to_string())));
     }
     let bounds: Vec<&str> = text.split(':').map(str::trim).collect();
     let number = |text: &str| match text {
@@ -319,11 +319,11 @@ fn member(text: &str) -> Result<Step, JsonPathError> {
     let parsed: Result<Vec<Option<i64>>, ()> = bounds.iter().map(|bound| number(bound)).collect();
     match (parsed, bounds.len()) {
         (Ok(one), 1) if one[0].is_some() => {
-            Ok(Step::Slice { start: one[0], end: None, step: None, single: true })
+            Ok(PathStep::Slice { start: one[0], end: None, step: None, single: true })
         }
         (Ok(many), 2 | 3) => {
             let step = many.get(2).copied().flatten();
-            Ok(Step::Slice { start: many[0], end: many[1], step, single: false })
+            Ok(PathStep::Slice { start: many[0], end: many[1], step, single: false })
         }
         _ => fail(format!("invalid array index {text}")),
     }

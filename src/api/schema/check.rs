@@ -74,13 +74,13 @@ pub(super) fn check_type(
 #[derive(Clone, Copy)]
 struct Place<'a> {
     parent: Option<&'a Place<'a>>,
-    step: Step<'a>,
+    step: PathElement<'a>,
     /// The object type that holds the field.
     owner: TypeRef,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathElement<'a> {
     Root,
     Field(&'a str),
     Key(&'a str),
@@ -88,7 +88,7 @@ enum Step<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn child(&'a self, step: Step<'a>, owner: TypeRef) -> Place<'a> {
+    fn child(&'a self, step: PathElement<'a>, owner: TypeRef) -> Place<'a> {
         Place { parent: Some(self), step, owner }
     }
 
@@ -104,20 +104,22 @@ impl<'a> Place<'a> {
         let Some(parent) = self.parent else { return Ok(()) };
         parent.write(out)?;
         match self.step {
-            Step::Root => Ok(()),
-            Step::Field(name) | Step::Key(name) if matches!(parent.step, Step::Root) => out.write_str(name),
-            Step::Field(name) | Step::Key(name) => {
+            PathElement::Root => Ok(()),
+            PathElement::Field(name) | PathElement::Key(name) if matches!(parent.step, PathElement::Root) => {
+                out.write_str(name)
+            }
+            PathElement::Field(name) | PathElement::Key(name) => {
                 out.write_char('.')?;
                 out.write_str(name)
             }
-            Step::Index(index) => write!(out, "[{index}]"),
+            PathElement::Index(index) => write!(out, "[{index}]"),
         }
     }
 
     /// `spec.containers.image`: struct fields only, as Go's decoder names a place.
     fn fields(&self) -> String {
         let mut out = self.parent.map(Place::fields).unwrap_or_default();
-        if let Step::Field(name) = self.step {
+        if let PathElement::Field(name) = self.step {
             if !out.is_empty() {
                 out.push('.');
             }
@@ -160,7 +162,7 @@ type Checked<T> = Result<T, String>;
 
 impl Checker {
     fn root(&mut self, ty: TypeRef, tree: &mut Value) -> Checked<()> {
-        let place = Place { parent: None, step: Step::Root, owner: ty };
+        let place = Place { parent: None, step: PathElement::Root, owner: ty };
         // Options have no apiVersion and kind among their fields, but bodies carry them.
         let saved: Vec<(String, Value)> = match tree.as_object_mut() {
             Some(map) => ["apiVersion", "kind"]
@@ -185,7 +187,7 @@ impl Checker {
             if fault.is_some() {
                 return true;
             }
-            let here = place.child(Step::Field(name), ty);
+            let here = place.child(PathElement::Field(name), ty);
             let Some(field) = ty.field(name) else {
                 self.unknown(&here);
                 return false;
@@ -244,7 +246,7 @@ impl Checker {
             return Err(place.mismatch(value, &format!("[]{}", go_type(ty.base))));
         };
         for (index, element) in list.iter_mut().enumerate() {
-            let here = place.child(Step::Index(index), place.owner);
+            let here = place.child(PathElement::Index(index), place.owner);
             self.element(ty.base)?;
             fill_null(ty.base, element);
             self.base(ty.base, element, &here)?;
@@ -258,7 +260,7 @@ impl Checker {
             return Err(place.mismatch(value, &format!("map[string]{lists}{}", go_type(ty.base))));
         };
         for (key, value) in map.iter_mut() {
-            let here = place.child(Step::Key(key), place.owner);
+            let here = place.child(PathElement::Key(key), place.owner);
             if ty.shape == Shape::MapOfLists {
                 let lists = FieldType { shape: Shape::List, base: ty.base };
                 if value.is_null() {
@@ -308,7 +310,7 @@ impl Checker {
             Value::Array(list) => {
                 for (index, one) in list.iter_mut().enumerate().filter(|(_, one)| one.is_object()) {
                     self.element(Base::Object(ty))?;
-                    self.object(ty, one, &place.child(Step::Index(index), ty))?;
+                    self.object(ty, one, &place.child(PathElement::Index(index), ty))?;
                 }
                 Ok(())
             }

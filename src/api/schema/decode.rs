@@ -15,12 +15,12 @@ use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, MAX_FAULTS, MAX_PATH, Spent, Tex
 /// Where the decoder is: a list on the stack, turned into text only when there is something to report.
 struct Place<'a> {
     parent: Option<&'a Place<'a>>,
-    step: Step<'a>,
+    step: PathElement<'a>,
     depth: usize,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathElement<'a> {
     Root,
     Key(&'a str),
     Index(usize),
@@ -32,13 +32,13 @@ impl Place<'_> {
         let Some(parent) = self.parent else { return Ok(()) };
         parent.write(out)?;
         match self.step {
-            Step::Root => Ok(()),
-            Step::Key(key) if matches!(parent.step, Step::Root) => out.write_str(key),
-            Step::Key(key) => {
+            PathElement::Root => Ok(()),
+            PathElement::Key(key) if matches!(parent.step, PathElement::Root) => out.write_str(key),
+            PathElement::Key(key) => {
                 out.write_char('.')?;
                 out.write_str(key)
             }
-            Step::Index(index) => write!(out, "[{index}]"),
+            PathElement::Index(index) => write!(out, "[{index}]"),
         }
     }
 }
@@ -79,7 +79,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    fn child<'b>(&'b self, step: Step<'b>) -> Tree<'b> {
+    fn child<'b>(&'b self, step: PathElement<'b>) -> Tree<'b> {
         let place = Place { parent: Some(&self.place), step, depth: self.place.depth + 1 };
         Tree { place, whole_floats: self.whole_floats, notes: self.notes }
     }
@@ -160,7 +160,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         self.check_depth()?;
         let mut list = Vec::new();
-        while let Some(value) = access.next_element_seed(self.child(Step::Index(list.len())))? {
+        while let Some(value) = access.next_element_seed(self.child(PathElement::Index(list.len())))? {
             self.take(|budget| budget.take(ELEMENT))?;
             list.push(value);
         }
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         self.check_depth()?;
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let child = self.child(Step::Key(&key));
+            let child = self.child(PathElement::Key(&key));
             if map.contains_key(&key) {
                 self.notes.borrow_mut().duplicate(&child.place);
             } else {
@@ -190,7 +190,7 @@ fn tree<'de, D: Deserializer<'de>>(
     depth: usize,
     notes: &RefCell<Notes>,
 ) -> Result<Value, D::Error> {
-    let place = Place { parent: None, step: Step::Root, depth };
+    let place = Place { parent: None, step: PathElement::Root, depth };
     Tree { place, whole_floats, notes }.deserialize(decoder)
 }
 

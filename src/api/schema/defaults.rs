@@ -221,16 +221,16 @@ const RULES: &[(&str, Rule)] = &[
 
 /// Per type: what to do there, and whether there is anything to do there or below.
 #[derive(Default, Clone)]
-struct Plan {
+struct TypeDefaults {
     literals: Vec<&'static [(&'static str, Literal)]>,
     rules: Vec<Rule>,
     enter: bool,
 }
 
-fn plans() -> &'static [Plan] {
-    static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
+fn plans() -> &'static [TypeDefaults] {
+    static PLANS: OnceLock<Vec<TypeDefaults>> = OnceLock::new();
     PLANS.get_or_init(|| {
-        let mut plans = vec![Plan::default(); all().count()];
+        let mut plans = vec![TypeDefaults::default(); all().count()];
         for (name, literals) in LITERALS {
             if let Some(ty) = by_name(name) {
                 plans[ty.index()].literals.push(literals);
@@ -280,7 +280,7 @@ pub fn apply_type_defaults(ty: TypeRef, tree: &mut Value) {
     walk(plans(), ty, tree);
 }
 
-fn walk(plans: &[Plan], ty: TypeRef, tree: &mut Value) {
+fn walk(plans: &[TypeDefaults], ty: TypeRef, tree: &mut Value) {
     let (plan, Value::Object(map)) = (&plans[ty.index()], tree) else { return };
     if !plan.enter {
         return;

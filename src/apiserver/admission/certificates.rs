@@ -12,7 +12,7 @@ use x509_parser::x509::AttributeTypeAndValue;
 
 use super::{Operation, Request};
 use crate::authz::{Attributes, Authorizer, Decision};
-use crate::printers::text;
+use api::json::text;
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";

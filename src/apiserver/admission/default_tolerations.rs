@@ -1,10 +1,10 @@
 //! DefaultTolerationSeconds: a pod stays five minutes on a node that is gone before it is evicted, unless it
 //! says else.
 
+use api::json::{items, text};
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::printers::{items, text};
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Operation, Request};
 use crate::authz::cover::not_covered;
 use crate::authz::{Attributes, Authorizer, Decision};
-use crate::printers::items;
+use api::json::items;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Permissions that a refusal names.

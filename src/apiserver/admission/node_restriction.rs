@@ -10,6 +10,7 @@
 mod tests;
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::{NODE, POD};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde::Deserialize;
@@ -17,7 +18,6 @@ use serde_json::Value;
 
 use super::{Operation, Request, certificates};
 use crate::authz::{Attributes, Authorizer, Decision, references};
-use crate::printers::{items, text};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const LEASES: &str = "kube-node-lease";

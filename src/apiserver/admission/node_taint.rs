@@ -7,7 +7,7 @@ use api::taints::{NO_SCHEDULE, NOT_READY};
 use serde_json::{Value, json};
 
 use super::{Operation, Request};
-use crate::printers::items;
+use api::json::items;
 
 pub(super) fn mutate(request: &Request<'_>, node: &mut Value) {
     if request.operation != Operation::Create || !request.is("", "nodes", None) {

@@ -5,7 +5,7 @@ use api::ApiError;
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::printers::text;
+use api::json::text;
 
 const SYSTEM: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];

@@ -2,11 +2,11 @@
 //! namespace in `/var/run/secrets/kubernetes.io/serviceaccount` unless it or its account wants none.
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::SERVICE_ACCOUNT;
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::printers::{items, text};
 use crate::registry::names;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

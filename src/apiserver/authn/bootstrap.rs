@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::service_account::Refused;
 use crate::cache::Caches;
-use crate::printers::text;
+use api::json::text;
 
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 const GROUP: &str = "system:bootstrappers";

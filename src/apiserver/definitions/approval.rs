@@ -5,7 +5,7 @@ use api::validation::Faults;
 use serde_json::Value;
 
 use super::conditions::Condition;
-use crate::printers::text;
+use api::json::text;
 
 const ANNOTATION: &str = "api-approved.kubernetes.io";
 const DISCUSSION: &str = "https://github.com/kubernetes/enhancements/pull/1111";

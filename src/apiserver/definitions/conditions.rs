@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::printers::items;
 use crate::registry::time;
+use api::json::items;
 
 /// The finalizer that holds a definition until its instances are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";

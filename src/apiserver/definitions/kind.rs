@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::json::{items, text};
 use api::jsonpath::{JsonPath, text_of};
 use api::schema::structural::{CustomSchema, Structural};
 use api::{ApiError, KindRow, Scope};
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cache::KindCache;
-use crate::printers::{items, since, text};
+use crate::printers::since;
 use crate::registry::{Backing, Conversion, FieldPath, Part, Resource, ScalePaths, Subresource};
 use crate::schemas::Schemas;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy};

@@ -10,10 +10,10 @@
 
 use std::collections::HashSet;
 
+use api::json::{items, text};
 use serde_json::{Map, Value, json};
 
 use super::conditions::Condition;
-use crate::printers::{items, text};
 use crate::registry::Group;
 
 /// Names of a group.

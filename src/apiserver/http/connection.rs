@@ -15,7 +15,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use supervisor::{Admission, ConnectionLimiter, OnExit, Patient, Stage, Standing};
+use supervisor::{Admission, ConnectionLimiter, OnExit, Stage, Standing, WriteTimeout};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +25,7 @@ use super::gather::{self, Gathered};
 use super::handle;
 use super::peer::{Peer, Vitals, standing};
 use super::reply::Streams;
-use crate::limits::Patience;
+use crate::limits::Timeouts;
 use crate::server::ApiServer;
 
 /// A peer that vanished is noticed by unanswered pings.
@@ -97,12 +97,12 @@ struct New {
 async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
     let New { stream, address, admission, stage } = new;
     let (stopping, cut) = (stage.stopping(), admission.cut());
-    let patience = server.registry.config.limits.patience;
+    let timeouts = server.registry.config.limits.timeouts;
     let vitals = Arc::new(Vitals::default());
     let _ = stream.set_nodelay(true);
-    let stream = Patient::new(stream, patience.stalled, vitals.unhurried.clone());
+    let stream = WriteTimeout::new(stream, timeouts.stalled, vitals.unhurried.clone());
     let mut cut = std::pin::pin!(cut);
-    let handshake = tokio::time::timeout(patience.handshake, acceptor.accept(stream));
+    let handshake = tokio::time::timeout(timeouts.handshake, acceptor.accept(stream));
     let stream = tokio::select! {
         () = stopping.cancelled() => return,
         () = &mut cut => return,
@@ -148,15 +148,15 @@ async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
 async fn http_2(
     server: Arc<ApiServer>,
     peer: Arc<Peer>,
-    stream: TlsStream<Patient<TcpStream>>,
+    stream: TlsStream<WriteTimeout<TcpStream>>,
     stage: Stage,
 ) {
-    let patience = server.registry.config.limits.patience;
+    let timeouts = server.registry.config.limits.timeouts;
     let stream = Gathered::new(stream);
     let known = peer.certificate.as_ref().map(|certificate| standing(&certificate.identity));
     let streams = if known == Some(Standing::Reserved) { STREAMS_RESERVED } else { STREAMS };
     let service = service_of(server, peer.clone());
-    let connection = hyper::server::conn::http2::Builder::new(Streams { stage, patience })
+    let connection = hyper::server::conn::http2::Builder::new(Streams { stage, timeouts })
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -171,7 +171,7 @@ async fn http_2(
         biased;
         done = gather::drive(connection.as_mut(), &stream) => return log_end(peer.address, done),
         () = peer.stopping.cancelled() => {}
-        end = over(&peer, patience, move || received.received() >= PREFACE) => match end {
+        end = over(&peer, timeouts, move || received.received() >= PREFACE) => match end {
             End::Silent => return,
             End::Idle | End::Expired => {}
         },
@@ -182,11 +182,11 @@ async fn http_2(
     }
 }
 
-async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<Patient<TcpStream>>) {
-    let patience = server.registry.config.limits.patience;
+async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<WriteTimeout<TcpStream>>) {
+    let timeouts = server.registry.config.limits.timeouts;
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.headers)
+        .header_read_timeout(timeouts.headers)
         .serve_connection(TokioIo::new(stream), service_of(server, peer.clone()))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -194,7 +194,7 @@ async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<Patie
         biased;
         done = connection.as_mut() => return log_end(peer.address, done),
         () = peer.stopping.cancelled() => {}
-        _ = over(&peer, patience, || true) => {}
+        _ = over(&peer, timeouts, || true) => {}
     }
     connection.as_mut().graceful_shutdown();
     if let Ok(done) = tokio::time::timeout(DRAIN, connection).await {
@@ -228,17 +228,17 @@ enum End {
 }
 
 /// Completes when a connection is to end. Looks rarely: when something can be due.
-async fn over(peer: &Peer, patience: Patience, has_begun: impl Fn() -> bool) -> End {
+async fn over(peer: &Peer, timeouts: Timeouts, has_begun: impl Fn() -> bool) -> End {
     let begun = Instant::now();
-    tokio::time::sleep(patience.preface).await;
+    tokio::time::sleep(timeouts.preface).await;
     if !has_begun() {
         return End::Silent;
     }
     loop {
         let mut next = match peer.vitals.idle_for(begun.elapsed()) {
-            None => patience.idle,
-            Some(idle) if idle >= patience.idle => return End::Idle,
-            Some(idle) => patience.idle - idle,
+            None => timeouts.idle,
+            Some(idle) if idle >= timeouts.idle => return End::Idle,
+            Some(idle) => timeouts.idle - idle,
         };
         if let Some(certificate) = &peer.certificate {
             match certificate.remaining(SystemTime::now()) {

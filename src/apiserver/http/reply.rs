@@ -5,10 +5,10 @@
 //! an answer that is not small is kept back as well: the request counts as under way, with all that goes with
 //! it, until its reader has taken it.
 //!
-//! HTTP/1.1 fails on a socket that takes nothing ([`supervisor::Patient`]). With HTTP/2 a client can read the
-//! connection and leave one stream unread, and nobody polls such a stream. So each stream knows whose
-//! [`Turn`] it is, and the task that it runs as drops it, which resets it, once its reader has been awaited
-//! for too long.
+//! HTTP/1.1 fails on a socket that takes nothing ([`supervisor::WriteTimeout`]). With HTTP/2 a client can
+//! read the connection and leave one stream unread, and nobody polls such a stream. So each stream knows
+//! whose [`Turn`] it is, and the task that it runs as drops it, which resets it, once its reader has been
+//! awaited for too long.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 
 use super::peer::{InFlight, milliseconds};
 use crate::fairness::Seat;
-use crate::limits::Patience;
+use crate::limits::Timeouts;
 
 /// Most that HTTP/2 is given at a time.
 const SLICE: usize = 64 * 1024;
@@ -77,7 +77,7 @@ impl Turn {
     fn poll_stalled(
         &self,
         timer: &mut Option<Pin<Box<Sleep>>>,
-        patience: Patience,
+        timeouts: Timeouts,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         loop {
@@ -87,8 +87,8 @@ impl Turn {
             }
             // One timer serves many slices: it is set anew only when it goes off.
             let limit = match self.unhurried.load(Ordering::Relaxed) {
-                true => patience.stalled_log,
-                false => patience.stalled,
+                true => timeouts.stalled_log,
+                false => timeouts.stalled,
             };
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(timer.as_mut().poll(cx));
@@ -105,7 +105,7 @@ impl Turn {
 #[derive(Clone)]
 pub(super) struct Streams {
     pub(super) stage: Stage,
-    pub(super) patience: Patience,
+    pub(super) timeouts: Timeouts,
 }
 
 impl<F> hyper::rt::Executor<F> for Streams
@@ -115,7 +115,7 @@ where
     fn execute(&self, stream: F) {
         let turn = Arc::new(Turn::default());
         let work = TURN.scope(turn.clone(), stream);
-        let stream = Stream { work, turn, patience: self.patience, timer: None };
+        let stream = Stream { work, turn, timeouts: self.timeouts, timer: None };
         self.stage.spawn("API server stream", OnExit::Done, stream);
     }
 }
@@ -127,7 +127,7 @@ pin_project! {
         #[pin]
         work: TaskLocalFuture<Arc<Turn>, F>,
         turn: Arc<Turn>,
-        patience: Patience,
+        timeouts: Timeouts,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -139,7 +139,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         let stream = self.project();
         match stream.work.poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => stream.turn.poll_stalled(stream.timer, *stream.patience, cx),
+            Poll::Pending => stream.turn.poll_stalled(stream.timer, *stream.timeouts, cx),
         }
     }
 }

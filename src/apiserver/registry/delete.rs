@@ -28,7 +28,7 @@ pub(crate) struct Deleted {
 }
 
 /// What is to be done with an object.
-enum Step {
+enum DeleteStep {
     /// It is being deleted already and this call changes nothing.
     Wait,
     Mark(Value),
@@ -51,16 +51,16 @@ impl Registry {
             self.admission.mutate(&request, None).await?;
             self.admission.validate(&request, None).await?;
             match step(call, &ctx, object, options)? {
-                Step::Wait => {
+                DeleteStep::Wait => {
                     let object = call.resource.outward(object.clone()).await?;
                     return Ok(Deleted { object, gone: false });
                 }
-                Step::Mark(tree) => {
+                DeleteStep::Mark(tree) => {
                     if let Some(object) = self.mark(call, name, object, tree).await? {
                         return Ok(Deleted { object, gone: false });
                     }
                 }
-                Step::Remove => {
+                DeleteStep::Remove => {
                     if call.dry_run == DryRun::All || self.erase(call, object).await? {
                         let object = call.resource.outward(object.clone()).await?;
                         return Ok(Deleted { object, gone: true });
@@ -158,19 +158,19 @@ fn step(
     ctx: &RequestContext<'_>,
     object: &Object,
     options: &DeleteOptions,
-) -> Result<Step, ApiError> {
+) -> Result<DeleteStep, ApiError> {
     let strategy = call.strategy();
     let old = object.tree().map_err(ApiError::internal)?;
     let mut new = old.clone();
     let graceful = match grace(call, ctx, &mut new, options) {
-        Grace::Pending => return Ok(Step::Wait),
+        Grace::Pending => return Ok(DeleteStep::Wait),
         Grace::Wait(seconds) => seconds > 0,
         Grace::None => false,
     };
     let finalizers = finalizers_after(&old, options, strategy.orphans_by_default());
     let held = !finalizers.is_empty() || strategy.holds_deletion(&old);
     if !graceful && !held {
-        return Ok(Step::Remove);
+        return Ok(DeleteStep::Remove);
     }
     match finalizers.is_empty() {
         true => drop(new["metadata"].as_object_mut().map(|metadata| metadata.remove("finalizers"))),
@@ -182,7 +182,7 @@ fn step(
     if old["metadata"].get("deletionTimestamp").is_none() {
         strategy.mark_deleted(ctx, &mut new);
     }
-    Ok(if new == old { Step::Wait } else { Step::Mark(new) })
+    Ok(if new == old { DeleteStep::Wait } else { DeleteStep::Mark(new) })
 }
 
 enum Grace {
@@ -195,10 +195,10 @@ enum Grace {
 }
 
 fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &DeleteOptions) -> Grace {
-    let wish = call.strategy().grace_period(ctx, tree, options);
+    let preferred = call.strategy().grace_period(ctx, tree, options);
     let deleted_at = meta(tree, "deletionTimestamp").as_str().and_then(|at| at.parse::<Timestamp>().ok());
     let Some(deleted_at) = deleted_at else {
-        return match wish {
+        return match preferred {
             Some(seconds) => {
                 set_deletion(tree, ctx.now, seconds);
                 Grace::Wait(seconds)
@@ -208,7 +208,7 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
     };
     // Being deleted already: the grace period may only become shorter.
     let Some(left) = meta(tree, "deletionGracePeriodSeconds").as_i64() else { return Grace::None };
-    let asked = match (options.grace_period_seconds, wish) {
+    let asked = match (options.grace_period_seconds, preferred) {
         (Some(asked), _) => asked.max(0),
         // A kind without grace asks for none.
         (None, None) => 0,

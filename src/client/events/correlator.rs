@@ -21,7 +21,7 @@ const SPAM_REFILL_SECONDS: f64 = 300.0;
 
 /// What to do with an event.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum EventStep {
     /// Write it as a new object.
     Create(Box<Event>),
     /// It has happened before: raise the count of the object of this name.
@@ -56,13 +56,13 @@ struct Bucket {
 }
 
 impl Correlator {
-    pub(super) fn correlate(&mut self, event: Event, now: Timestamp) -> Step {
+    pub(super) fn correlate(&mut self, event: Event, now: Timestamp) -> EventStep {
         let (mut event, key) = self.aggregate(event, now);
         let repeated = self.count(&mut event, key);
         if !self.admit(&event, now) {
-            return Step::Drop;
+            return EventStep::Drop;
         }
-        if repeated { Step::Repeat(Box::new(event)) } else { Step::Create(Box::new(event)) }
+        if repeated { EventStep::Repeat(Box::new(event)) } else { EventStep::Create(Box::new(event)) }
     }
 
     /// The event, with its message combined if there are many like it, and the key under which repeats are

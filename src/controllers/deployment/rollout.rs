@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::scale::{self, replicas};
 use super::status::{self, PROGRESSING};
 use super::{Controller, sets};
-use crate::context::{Outcome, text, unless_gone};
+use crate::context::{ReconcileResult, text, unless_gone};
 
 pub(super) struct Rollout<'a> {
     controller: &'a Controller,
@@ -49,7 +49,7 @@ impl<'a> Rollout<'a> {
         scale::was_scaled(&self.deployment, &self.all())
     }
 
-    pub(super) async fn only_status(mut self) -> Outcome {
+    pub(super) async fn only_status(mut self) -> ReconcileResult {
         self.sync_new_set(false).await?;
         self.write_plain_status().await?;
         Ok(None)
@@ -79,7 +79,7 @@ impl<'a> Rollout<'a> {
     }
 
     /// The deployment was scaled or is paused: sizes only, no new template.
-    pub(super) async fn scale_and_status(mut self, paused: bool) -> Outcome {
+    pub(super) async fn scale_and_status(mut self, paused: bool) -> ReconcileResult {
         self.sync_new_set(false).await?;
         let (resizes, annotate) = scale::rescale(&self.deployment, self.new.as_ref(), &self.old);
         for (set, size) in resizes {
@@ -92,7 +92,7 @@ impl<'a> Rollout<'a> {
         Ok(None)
     }
 
-    pub(super) async fn roll(mut self) -> Outcome {
+    pub(super) async fn roll(mut self) -> ReconcileResult {
         self.sync_new_set(true).await?;
         let all = self.all();
         if let Some(new) = self.new.clone() {
@@ -112,7 +112,7 @@ impl<'a> Rollout<'a> {
         self.finish().await
     }
 
-    pub(super) async fn recreate(mut self) -> Outcome {
+    pub(super) async fn recreate(mut self) -> ReconcileResult {
         self.sync_new_set(false).await?;
         let active = scale::active(&self.old);
         if !active.is_empty() {
@@ -139,7 +139,7 @@ impl<'a> Rollout<'a> {
         running.next().is_some()
     }
 
-    async fn finish(mut self) -> Outcome {
+    async fn finish(mut self) -> ReconcileResult {
         let status = self.deployment.status.clone().unwrap_or_default();
         if status::is_complete(&self.deployment, &status) {
             self.clean_up().await?;
@@ -310,7 +310,7 @@ impl<'a> Rollout<'a> {
         self.write_status(told).await
     }
 
-    async fn write_rollout_status(mut self) -> Outcome {
+    async fn write_rollout_status(mut self) -> ReconcileResult {
         let now = Timestamp::now();
         let told = status::rollout(&self.deployment, self.new.as_ref(), &self.all(), now);
         let again = status::look_again(&self.deployment, &told, now);

@@ -22,7 +22,7 @@ pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 const CAPACITY: usize = 100;
 
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct SlicePlan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<Arc<EndpointSlice>>,
@@ -39,8 +39,8 @@ pub(super) fn plan(
     present: &[Arc<EndpointSlice>],
     zone: impl Fn(&str) -> Option<String>,
     trigger: Option<Timestamp>,
-) -> Plan {
-    let mut plan = Plan::default();
+) -> SlicePlan {
+    let mut plan = SlicePlan::default();
     let families = families(service);
     for family in &families {
         let present: Vec<&Arc<EndpointSlice>> =
@@ -58,7 +58,7 @@ fn families(service: &Service) -> Vec<String> {
 }
 
 fn plan_family(
-    plan: &mut Plan,
+    plan: &mut SlicePlan,
     service: &Service,
     family: &str,
     pods: &[Arc<Pod>],
@@ -96,7 +96,7 @@ struct Filling<'a> {
 }
 
 fn plan_ports(
-    plan: &mut Plan,
+    plan: &mut SlicePlan,
     service: &Service,
     endpoints: Vec<Endpoint>,
     present: &[&Arc<EndpointSlice>],

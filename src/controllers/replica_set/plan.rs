@@ -14,7 +14,7 @@ const BURST: usize = 500;
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum ReplicaSetStep {
     Nothing,
     Create(usize),
     Delete(Vec<Arc<Pod>>),
@@ -26,16 +26,16 @@ pub(super) fn plan(
     active: &[Arc<Pod>],
     siblings: impl FnOnce() -> Vec<Arc<Pod>>,
     now: Timestamp,
-) -> Step {
+) -> ReplicaSetStep {
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let wanted = usize::try_from(wanted).unwrap_or(0);
     if active.len() < wanted {
-        Step::Create((wanted - active.len()).min(BURST))
+        ReplicaSetStep::Create((wanted - active.len()).min(BURST))
     } else if active.len() > wanted {
         let surplus = (active.len() - wanted).min(BURST);
-        Step::Delete(rank::first_to_go(active, &siblings(), surplus, now))
+        ReplicaSetStep::Delete(rank::first_to_go(active, &siblings(), surplus, now))
     } else {
-        Step::Nothing
+        ReplicaSetStep::Nothing
     }
 }
 

@@ -22,7 +22,7 @@ const CAPACITY: usize = 100;
 const SUBSET_CAPACITY: usize = 1000;
 
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct SlicePlan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<Arc<EndpointSlice>>,
@@ -37,8 +37,8 @@ pub(super) fn is_mirrored(endpoints: &Endpoints) -> bool {
 }
 
 /// Without Endpoints all slices go.
-pub(super) fn plan(endpoints: Option<&Endpoints>, present: &[Arc<EndpointSlice>]) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(endpoints: Option<&Endpoints>, present: &[Arc<EndpointSlice>]) -> SlicePlan {
+    let mut plan = SlicePlan::default();
     let mut left = present.to_vec();
     left.sort_by_key(|slice| slice.metadata.name.clone());
     let mut open: Vec<EndpointSlice> = Vec::new();

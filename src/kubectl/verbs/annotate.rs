@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::metadata_change::{self, MetadataArgs, What};
+use crate::metadata_change::{self, MetadataArgs, MetadataKind};
 
 /// Update the annotations on a resource
 #[derive(Args)]
@@ -14,7 +14,7 @@ pub(crate) struct AnnotateArgs {
 }
 
 pub(crate) async fn run(env: &Env, args: AnnotateArgs) -> Result<()> {
-    let what = What {
+    let what = MetadataKind {
         field: "annotations",
         noun: "annotation",
         done: "annotated",

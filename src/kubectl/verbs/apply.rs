@@ -19,7 +19,7 @@ use crate::selection::{SelectorArgs, Target};
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<ApplyCommand>,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) struct ApplyArgs {
 }
 
 #[derive(Subcommand)]
-enum What {
+enum ApplyCommand {
     /// View the latest last-applied-configuration annotations of an object
     #[command(name = "view-last-applied")]
     View(ViewArgs),
@@ -73,7 +73,7 @@ const MANAGER: &str = "kubectl-client-side-apply";
 const ATTEMPTS: usize = 5;
 
 pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
-    if let Some(What::View(view)) = args.what {
+    if let Some(ApplyCommand::View(view)) = args.command {
         return view_last_applied(env, view).await;
     }
     if args.server_side {

@@ -1,5 +1,6 @@
 //! `kubectl attach`.
 
+use api::json::as_text;
 use clap::Args;
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pods;
 use crate::remote::{self, Output, Session};
 use crate::terminal::{self, Size};
-use crate::verbs::exec::{Local, Request, refuse_ended, text};
+use crate::verbs::exec::{Local, Request, refuse_ended};
 
 pub(crate) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
@@ -89,7 +90,7 @@ pub(crate) async fn to_pod(env: &Env, pod: &Value, wanted: Wanted<'_>) -> Result
             if is_raw { "\r" } else { "" }
         ));
     }
-    let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
+    let (namespace, name) = (as_text(&pod["metadata"]["namespace"]), as_text(&pod["metadata"]["name"]));
     let request = Request {
         verb: "attach",
         namespace,

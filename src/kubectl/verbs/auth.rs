@@ -11,11 +11,11 @@ use crate::output::{Format, OutputArgs, text_table};
 #[derive(Args)]
 pub(crate) struct AuthArgs {
     #[command(subcommand)]
-    what: What,
+    command: AuthCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum AuthCommand {
     #[command(name = "can-i")]
     CanI(CanIArgs),
     Whoami(WhoamiArgs),
@@ -44,9 +44,9 @@ struct WhoamiArgs {
 }
 
 pub(crate) async fn run(env: &Env, args: AuthArgs) -> Result<()> {
-    match args.what {
-        What::CanI(args) => can_i(env, args).await,
-        What::Whoami(args) => whoami(env, args).await,
+    match args.command {
+        AuthCommand::CanI(args) => can_i(env, args).await,
+        AuthCommand::Whoami(args) => whoami(env, args).await,
     }
 }
 

@@ -13,11 +13,11 @@ use crate::selection::{SelectorArgs, Target};
 #[derive(Args)]
 pub(crate) struct CertificateArgs {
     #[command(subcommand)]
-    what: What,
+    command: CertificateCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum CertificateCommand {
     /// Approve a certificate signing request
     Approve(OnArgs),
     /// Deny a certificate signing request
@@ -37,9 +37,9 @@ struct OnArgs {
 }
 
 pub(crate) async fn run(env: &Env, args: CertificateArgs) -> Result<()> {
-    let (args, kind, other, done) = match args.what {
-        What::Approve(args) => (args, "Approved", "Denied", "approved"),
-        What::Deny(args) => (args, "Denied", "Approved", "denied"),
+    let (args, kind, other, done) = match args.command {
+        CertificateCommand::Approve(args) => (args, "Approved", "Denied", "approved"),
+        CertificateCommand::Deny(args) => (args, "Denied", "Approved", "denied"),
     };
     let targets = if args.files.given() {
         env.objects_of(&args.files).await?

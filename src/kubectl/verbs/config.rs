@@ -16,11 +16,11 @@ use crate::output::{Format, OutputArgs, json, text_table, yaml};
 #[derive(Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    what: What,
+    command: ConfigCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum ConfigCommand {
     /// Display the current context
     #[command(name = "current-context")]
     Current,
@@ -104,33 +104,33 @@ struct ViewArgs {
 pub(crate) fn run(global: Global, args: ConfigArgs) -> Result<()> {
     let places = Places::from_environment(global.kubeconfig.as_deref());
     let mut loaded = Loaded::load_for_change(&places)?;
-    match args.what {
-        What::View(args) => view(&Env::new(global)?, &args),
-        What::Current => {
+    match args.command {
+        ConfigCommand::View(args) => view(&Env::new(global)?, &args),
+        ConfigCommand::Current => {
             if loaded.merged.current_context.is_empty() {
                 return Err(Error::message("current-context is not set"));
             }
             print(&format!("{}\n", loaded.merged.current_context))
         }
-        What::Use { name } => {
+        ConfigCommand::Use { name } => {
             loaded
                 .use_context(&name)
                 .map_err(|_| Error::message(format!("no context exists with the name: {name:?}")))?;
             print(&format!("Switched to context {name:?}.\n"))
         }
-        What::Unset { property } => property::unset(&mut loaded, &property),
-        What::Set(args) => property::set(&mut loaded, &args),
-        What::SetCluster(args) => entries::set_cluster(&global, &mut loaded, &args),
-        What::SetCredentials(args) => entries::set_credentials(&global, &mut loaded, &args),
-        What::DeleteCluster { name } => {
+        ConfigCommand::Unset { property } => property::unset(&mut loaded, &property),
+        ConfigCommand::Set(args) => property::set(&mut loaded, &args),
+        ConfigCommand::SetCluster(args) => entries::set_cluster(&global, &mut loaded, &args),
+        ConfigCommand::SetCredentials(args) => entries::set_credentials(&global, &mut loaded, &args),
+        ConfigCommand::DeleteCluster { name } => {
             let file = delete::<NamedCluster>(&mut loaded, &name, "not in")?;
             print(&format!("deleted cluster {name} from {file}\n"))
         }
-        What::DeleteUser { name } => {
+        ConfigCommand::DeleteUser { name } => {
             let file = delete::<NamedUser>(&mut loaded, &name, "not in")?;
             print(&format!("deleted user {name} from {file}\n"))
         }
-        What::DeleteContext { name } => {
+        ConfigCommand::DeleteContext { name } => {
             let file = delete::<NamedContext>(&mut loaded, &name, "not in")?;
             if loaded.merged.current_context == name {
                 tell(
@@ -139,11 +139,13 @@ pub(crate) fn run(global: Global, args: ConfigArgs) -> Result<()> {
             }
             print(&format!("deleted context {name} from {file}\n"))
         }
-        What::RenameContext { context_name, new_name } => rename(&mut loaded, &context_name, &new_name),
-        What::SetContext(args) => set_context(&global, &mut loaded, &args),
-        What::Clusters => names("NAME", loaded.merged.clusters.iter().map(|one| &one.name)),
-        What::Users => names("NAME", loaded.merged.users.iter().map(|one| &one.name)),
-        What::Contexts(args) => contexts(&loaded.merged, &args),
+        ConfigCommand::RenameContext { context_name, new_name } => {
+            rename(&mut loaded, &context_name, &new_name)
+        }
+        ConfigCommand::SetContext(args) => set_context(&global, &mut loaded, &args),
+        ConfigCommand::Clusters => names("NAME", loaded.merged.clusters.iter().map(|one| &one.name)),
+        ConfigCommand::Users => names("NAME", loaded.merged.users.iter().map(|one| &one.name)),
+        ConfigCommand::Contexts(args) => contexts(&loaded.merged, &args),
     }
 }
 

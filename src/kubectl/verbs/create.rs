@@ -22,7 +22,7 @@ use crate::verbs::apply::last_applied;
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct CreateArgs {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<CreateCommand>,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(crate) struct GeneratorArgs {
 }
 
 #[derive(Subcommand)]
-enum What {
+enum CreateCommand {
     #[command(alias = "deploy")]
     Deployment(workload::DeploymentArgs),
     Job(workload::JobArgs),
@@ -84,12 +84,12 @@ enum What {
 impl CreateArgs {
     /// Makes a binding, whose flags name users.
     pub(crate) fn has_subjects(&self) -> bool {
-        matches!(self.what, Some(What::RoleBinding(_) | What::ClusterRoleBinding(_)))
+        matches!(self.command, Some(CreateCommand::RoleBinding(_) | CreateCommand::ClusterRoleBinding(_)))
     }
 }
 
 pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
-    let (object, generator) = match args.what {
+    let (object, generator) = match args.command {
         None => {
             if let Some(path) = &args.raw {
                 return raw(env, path, &args.files).await;
@@ -100,22 +100,22 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
             let targets = env.objects_of(&args.files).await?;
             return create_all(env, targets, &args.change, &args.validate, args.save_config).await;
         }
-        Some(What::Token(args)) => return token::run(env, args).await,
-        Some(What::Deployment(args)) => workload::deployment(args)?,
-        Some(What::Job(args)) => workload::job(env, args).await?,
-        Some(What::CronJob(args)) => workload::cron_job(args)?,
-        Some(What::Namespace(args)) => simple::namespace(args),
-        Some(What::ConfigMap(args)) => config::config_map(args)?,
-        Some(What::Secret(args)) => config::secret(args)?,
-        Some(What::ServiceAccount(args)) => simple::service_account(args),
-        Some(What::Service(args)) => simple::service(args)?,
-        Some(What::Quota(args)) => simple::quota(args)?,
-        Some(What::PriorityClass(args)) => simple::priority_class(args),
-        Some(What::PodDisruptionBudget(args)) => simple::budget(args)?,
-        Some(What::Role(args)) => access::role(env, args).await?,
-        Some(What::ClusterRole(args)) => access::cluster_role(env, args).await?,
-        Some(What::RoleBinding(args)) => access::role_binding(args)?,
-        Some(What::ClusterRoleBinding(args)) => access::cluster_role_binding(args)?,
+        Some(CreateCommand::Token(args)) => return token::run(env, args).await,
+        Some(CreateCommand::Deployment(args)) => workload::deployment(args)?,
+        Some(CreateCommand::Job(args)) => workload::job(env, args).await?,
+        Some(CreateCommand::CronJob(args)) => workload::cron_job(args)?,
+        Some(CreateCommand::Namespace(args)) => simple::namespace(args),
+        Some(CreateCommand::ConfigMap(args)) => config::config_map(args)?,
+        Some(CreateCommand::Secret(args)) => config::secret(args)?,
+        Some(CreateCommand::ServiceAccount(args)) => simple::service_account(args),
+        Some(CreateCommand::Service(args)) => simple::service(args)?,
+        Some(CreateCommand::Quota(args)) => simple::quota(args)?,
+        Some(CreateCommand::PriorityClass(args)) => simple::priority_class(args),
+        Some(CreateCommand::PodDisruptionBudget(args)) => simple::budget(args)?,
+        Some(CreateCommand::Role(args)) => access::role(env, args).await?,
+        Some(CreateCommand::ClusterRole(args)) => access::cluster_role(env, args).await?,
+        Some(CreateCommand::RoleBinding(args)) => access::role_binding(args)?,
+        Some(CreateCommand::ClusterRoleBinding(args)) => access::cluster_role_binding(args)?,
     };
     create_made(env, object, generator).await
 }

@@ -1,5 +1,6 @@
 //! `kubectl exec`.
 
+use api::json::as_text;
 use clap::Args;
 use serde_json::Value;
 use tokio::io::AsyncRead;
@@ -95,10 +96,6 @@ impl Request<'_> {
     }
 }
 
-pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 /// Fails if a pod has ended; `doing` is what cannot be done with it.
 pub(crate) fn refuse_ended(pod: &Value, doing: &str) -> Result<()> {
     match pod["status"]["phase"].as_str() {
@@ -126,8 +123,8 @@ pub(crate) async fn run(env: &Env, args: ExecArgs) -> Result<()> {
     let local = Local::new(args.stdin, args.tty, args.quiet)?;
     let request = Request {
         verb: "exec",
-        namespace: text(&pod["metadata"]["namespace"]),
-        pod: text(&pod["metadata"]["name"]),
+        namespace: as_text(&pod["metadata"]["namespace"]),
+        pod: as_text(&pod["metadata"]["name"]),
         container: &container,
         command: &args.command,
         stdin: args.stdin,

@@ -20,11 +20,11 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 #[derive(Args)]
 pub(crate) struct RolloutArgs {
     #[command(subcommand)]
-    what: What,
+    command: RolloutCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum RolloutCommand {
     /// View rollout history
     History(history::HistoryArgs),
     /// Mark the resource as paused
@@ -51,13 +51,13 @@ struct OnArgs {
 }
 
 pub(crate) async fn run(env: &Env, args: RolloutArgs) -> Result<()> {
-    match args.what {
-        What::Status(args) => status::run(env, args).await,
-        What::History(args) => history::show(env, args).await,
-        What::Undo(args) => history::undo(env, args).await,
-        What::Restart(args) => each(env, &args, "restarted", restart).await,
-        What::Pause(args) => each(env, &args, "paused", pause).await,
-        What::Resume(args) => each(env, &args, "resumed", resume).await,
+    match args.command {
+        RolloutCommand::Status(args) => status::run(env, args).await,
+        RolloutCommand::History(args) => history::show(env, args).await,
+        RolloutCommand::Undo(args) => history::undo(env, args).await,
+        RolloutCommand::Restart(args) => each(env, &args, "restarted", restart).await,
+        RolloutCommand::Pause(args) => each(env, &args, "paused", pause).await,
+        RolloutCommand::Resume(args) => each(env, &args, "resumed", resume).await,
     }
 }
 

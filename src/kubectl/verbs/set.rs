@@ -14,11 +14,11 @@ use crate::selection::{SelectorArgs, Target};
 #[derive(Args)]
 pub(crate) struct SetArgs {
     #[command(subcommand)]
-    what: What,
+    command: SetCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum SetCommand {
     /// Update the image of a pod template: CONTAINER=IMAGE …
     Image(OnArgs),
     /// Update environment variables of a pod template: NAME=VALUE … NAME- …
@@ -61,8 +61,8 @@ enum Change {
 }
 
 pub(crate) async fn run(env: &Env, args: SetArgs) -> Result<()> {
-    let (args, change, resources, done) = match args.what {
-        What::Image(args) => {
+    let (args, change, resources, done) = match args.command {
+        SetCommand::Image(args) => {
             let (resources, pairs) = split(&args.arguments)?;
             let image = |(name, image): (String, Option<String>)| {
                 image
@@ -75,14 +75,14 @@ pub(crate) async fn run(env: &Env, args: SetArgs) -> Result<()> {
             }
             (args, Change::Image(images), resources, "image updated")
         }
-        What::Env(args) => {
+        SetCommand::Env(args) => {
             let (resources, pairs) = split(&args.arguments)?;
             if pairs.is_empty() {
                 return Err(Error::message("at least one environment variable must be provided"));
             }
             (args, Change::Env(pairs), resources, "env updated")
         }
-        What::Resources(args) => {
+        SetCommand::Resources(args) => {
             let (requests, limits) = (quantities(&args.requests)?, quantities(&args.limits)?);
             if requests.is_null() && limits.is_null() {
                 return Err(Error::message(
@@ -92,7 +92,7 @@ pub(crate) async fn run(env: &Env, args: SetArgs) -> Result<()> {
             let resources = args.arguments.clone();
             (args, Change::Resources { requests, limits }, resources, "resource requirements updated")
         }
-        What::ServiceAccount(args) => {
+        SetCommand::ServiceAccount(args) => {
             let mut resources = args.arguments.clone();
             let name = resources.pop().ok_or_else(|| Error::message("serviceaccount is required"))?;
             (args, Change::ServiceAccount(name), resources, "serviceaccount updated")

@@ -370,7 +370,7 @@ impl Worker {
         };
         let stopped = tokio::select! {
             stopped = stop => stopped,
-            // Someone has less patience than was asked for at first: begin again with the shorter time.
+            // Another deletion allows less time than the first: begin again with that.
             () = self.shorter(grace) => return Next::Now,
         };
         if let Err(error) = stopped {

@@ -35,7 +35,7 @@ pub(crate) struct Server {
 }
 
 /// How far a question was answered at once.
-enum Step {
+enum LookedUp {
     Done(Content),
     /// The rest is to be asked elsewhere; these records come first.
     Ask(Vec<Record>, Name),
@@ -43,16 +43,16 @@ enum Step {
 
 impl Server {
     /// What memory knows.
-    fn look_up(&self, asked: &Asked) -> Step {
+    fn look_up(&self, asked: &Asked) -> LookedUp {
         let zone = self.zone.read();
         let (mut before, mut name) = (Vec::new(), asked.query.name().clone());
         for _ in 0..LONGEST_CHAIN {
             let answer = zone.answer(&name, asked.query.query_type());
             if answer == Answer::Elsewhere {
-                return Step::Ask(before, name);
+                return LookedUp::Ask(before, name);
             }
             if !self.is_ready.load(Relaxed) {
-                return Step::Done(Content::of_code(ResponseCode::ServFail));
+                return LookedUp::Done(Content::of_code(ResponseCode::ServFail));
             }
             let mut content = Content { authoritative: true, ..Content::default() };
             match answer {
@@ -75,9 +75,9 @@ impl Server {
                 Answer::Elsewhere => {}
             }
             content.answers = before;
-            return Step::Done(content);
+            return LookedUp::Done(content);
         }
-        Step::Done(Content::of_code(ResponseCode::ServFail))
+        LookedUp::Done(Content::of_code(ResponseCode::ServFail))
     }
 
     /// Asks elsewhere.
@@ -96,8 +96,8 @@ impl Server {
     /// The whole answer.
     pub(crate) async fn answer(&self, asked: &Asked) -> Content {
         match self.look_up(asked) {
-            Step::Done(content) => content,
-            Step::Ask(before, name) => self.ask(asked, before, name).await,
+            LookedUp::Done(content) => content,
+            LookedUp::Ask(before, name) => self.ask(asked, before, name).await,
         }
     }
 
@@ -117,8 +117,8 @@ impl Server {
                 Received::Nothing => continue,
             };
             let content = match self.look_up(&asked) {
-                Step::Done(content) => content,
-                Step::Ask(before, name) => {
+                LookedUp::Done(content) => content,
+                LookedUp::Ask(before, name) => {
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         let (server, socket) = (self.clone(), socket.clone());
                         stage.spawn_cancellable("question of DNS", OnExit::Done, async move {

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use super::message::{Asked, Content, read_answer};
 
 const MOST_SERVERS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// Questions that wait for name servers at a time.
 const IN_FLIGHT: usize = 1024;
@@ -138,7 +138,7 @@ impl Upstreams {
         // Also when nobody waits any more, because another server was quicker.
         let _sent = Sent { all: &self.sent, mark };
         let asking = exchange(server, &bytes, id, &asked.query);
-        tokio::time::timeout(PATIENCE, asking).await.map_err(|_| io::ErrorKind::TimedOut)?
+        tokio::time::timeout(TIMEOUT, asking).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 }
 

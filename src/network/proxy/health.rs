@@ -32,7 +32,7 @@ use super::facts::{Family, ServiceName};
 use super::inputs::Inputs;
 
 /// A change that waits longer means that the proxy does not get on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const UNHEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Node is about to be removed by the cluster autoscaler.
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
@@ -164,7 +164,7 @@ impl Telemetry {
     fn health(&self) -> (bool, BTreeMap<Family, (Timestamp, bool)>) {
         let families = self.families.lock();
         let state = |(family, state): (&Family, &FamilyState)| {
-            let waits = self.inputs.waiting(*family).0.is_some_and(|since| since.elapsed() > PATIENCE);
+            let waits = self.inputs.waiting(*family).0.is_some_and(|since| since.elapsed() > UNHEALTHY_AFTER);
             (*family, (state.updated, !waits))
         };
         let status: BTreeMap<_, _> = families.iter().map(state).collect();

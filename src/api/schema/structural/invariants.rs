@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::node::Kind;
-use super::parse::{Context, Level, Object, Parser, flag, is_own, list, text};
+use super::parse::{Level, NodeContext, Object, Parser, flag, is_own, list, text};
 use crate::FieldError;
 use crate::validation::{Faults, Path};
 
@@ -77,7 +77,7 @@ fn is_set(name: &str, value: &Value) -> bool {
 
 impl Parser {
     /// What makes a node structural.
-    pub(super) fn invariants(&mut self, schema: &Object, path: &Path<'_>, context: Context) {
+    pub(super) fn invariants(&mut self, schema: &Object, path: &Path<'_>, context: NodeContext) {
         match context.level {
             Level::IntOrString => return,
             Level::Nested => return self.only_values(schema, path),
@@ -194,7 +194,7 @@ impl Parser {
     }
 
     /// What no schema may have.
-    pub(super) fn unsupported(&mut self, schema: &Object, path: &Path<'_>, context: Context) {
+    pub(super) fn unsupported(&mut self, schema: &Object, path: &Path<'_>, context: NodeContext) {
         let name = text(schema, "type");
         if !name.is_empty() && Kind::parse(name).is_none() {
             let known = ["array", "boolean", "integer", "number", "object", "string"];

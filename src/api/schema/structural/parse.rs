@@ -33,7 +33,7 @@ pub(super) enum Level {
 
 /// What holds for a node by what is around it.
 #[derive(Clone, Copy)]
-pub(super) struct Context {
+pub(super) struct NodeContext {
     pub(super) level: Level,
     depth: usize,
     /// Inside of `metadata`, `apiVersion` or `kind` of an object.
@@ -78,7 +78,7 @@ impl Parser {
         if let Some(schema) = schema.as_object() {
             super::invariants::root(schema, path, status, &mut faults);
         }
-        let context = Context { level: Level::Root, depth: 0, in_metadata: false, no_default: None };
+        let context = NodeContext { level: Level::Root, depth: 0, in_metadata: false, no_default: None };
         let root = self.node(schema, path, context);
         if let Some(schema) = schema.as_object().filter(|_| !self.is_over()) {
             self.complete(schema, path);
@@ -137,7 +137,7 @@ impl Parser {
         !self.is_over()
     }
 
-    fn node(&mut self, schema: &Value, path: &Path<'_>, context: Context) -> Structural {
+    fn node(&mut self, schema: &Value, path: &Path<'_>, context: NodeContext) -> Structural {
         if !self.count(path) {
             return Structural::default();
         }
@@ -167,9 +167,9 @@ impl Parser {
         node
     }
 
-    fn children(&mut self, node: &mut Structural, schema: &Object, path: &Path<'_>, context: Context) {
+    fn children(&mut self, node: &mut Structural, schema: &Object, path: &Path<'_>, context: NodeContext) {
         let nested = matches!(context.level, Level::Nested | Level::IntOrString);
-        let below = |level: Level| Context {
+        let below = |level: Level| NodeContext {
             level: if nested { Level::Nested } else { level },
             depth: context.depth + 1,
             ..context
@@ -211,7 +211,7 @@ impl Parser {
         }
     }
 
-    fn rules(&mut self, schema: &Object, path: &Path<'_>, context: Context) -> Option<Box<Rules>> {
+    fn rules(&mut self, schema: &Object, path: &Path<'_>, context: NodeContext) -> Option<Box<Rules>> {
         const NAMES: [&str; 17] = [
             "required",
             "enum",
@@ -234,7 +234,7 @@ impl Parser {
         if !NAMES.iter().any(|name| schema.contains_key(*name)) {
             return None;
         }
-        let nested = Context { level: Level::Nested, depth: context.depth + 1, ..context };
+        let nested = NodeContext { level: Level::Nested, depth: context.depth + 1, ..context };
         // The two ways in which upstream lets integers and strings be spelt out.
         let spelt = is_int_or_string(schema);
         let spelt_below =
@@ -247,7 +247,7 @@ impl Parser {
                     "allOf" if spelt_below && at == 0 => Level::IntOrString,
                     _ => level.level,
                 };
-                self.node(one, &lists.index(at), Context { level, ..nested })
+                self.node(one, &lists.index(at), NodeContext { level, ..nested })
             };
             list(schema, name).iter().enumerate().map(one).collect()
         };

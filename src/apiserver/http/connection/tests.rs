@@ -2,7 +2,7 @@
 
 mod flood;
 mod load;
-mod patience;
+mod timeouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -176,31 +176,32 @@ async fn node_ports_are_handed_out_until_there_are_none() {
 async fn ranges_of_nodes_never_overlap() {
     const NODES: usize = 200;
     let pair = Pair::start(config()).await;
-    let wishes: Vec<Cidr> = (0..NODES)
+    let requests: Vec<Cidr> = (0..NODES)
         .map(|_| {
             let (part, prefix) = (rand::rng().random_range(0..64_u8), rand::rng().random_range(19..=26));
             Cidr::new([10, 42, part, rand::rng().random()].into(), prefix).unwrap()
         })
         .collect();
-    let asked = wishes.iter().enumerate().map(|(number, wish)| {
+    let asked = requests.iter().enumerate().map(|(number, request)| {
         let h = pair.server(number);
         async move {
             let name = format!("n{number}");
             h.create(&NODE, None, json!({"metadata": {"name": name}})).await;
-            let body =
-                Patch::merge(json!({"spec": {"podCIDR": wish.to_string(), "podCIDRs": [wish.to_string()]}}));
+            let body = Patch::merge(
+                json!({"spec": {"podCIDR": request.to_string(), "podCIDRs": [request.to_string()]}}),
+            );
             let at = ObjectRef::new(None, &name);
             h.api.patch(&NODE, at, body, &UpdateOptions::default()).await
         }
     });
     let answers = join_all(asked).await;
     let mut granted: Vec<Cidr> = Vec::new();
-    for (wish, answer) in wishes.iter().zip(&answers) {
+    for (request, answer) in requests.iter().zip(&answers) {
         match answer {
             Ok(_) => {
-                let other = granted.iter().find(|other| other.overlaps(wish));
-                assert_eq!(other, None, "{wish} overlaps");
-                granted.push(*wish);
+                let other = granted.iter().find(|other| other.overlaps(request));
+                assert_eq!(other, None, "{request} overlaps");
+                granted.push(*request);
             }
             Err(error) => {
                 assert_eq!(error.code(), 422, "{error}");
@@ -211,8 +212,8 @@ async fn ranges_of_nodes_never_overlap() {
     // Two ranges of the largest size fill everything that is asked for.
     assert!(granted.len() > 1, "{granted:?}");
     // Whatever was refused does overlap.
-    for (wish, _) in wishes.iter().zip(&answers).filter(|(_, answer)| answer.is_err()) {
-        assert!(granted.iter().any(|other| other.overlaps(wish)), "{wish} overlaps nothing");
+    for (request, _) in requests.iter().zip(&answers).filter(|(_, answer)| answer.is_err()) {
+        assert!(granted.iter().any(|other| other.overlaps(request)), "{request} overlaps nothing");
     }
     let mut keys: Vec<String> = granted.iter().map(pod_ranges::key).collect();
     keys.sort();

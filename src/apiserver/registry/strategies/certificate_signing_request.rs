@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use api::json::{items, text};
 use api::validation::{Faults, Path, dns1123_subdomain};
 use api::{ApiError, FieldError};
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const USAGES: [&str; 23] = [

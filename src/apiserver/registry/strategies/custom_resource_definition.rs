@@ -7,13 +7,13 @@ mod validate;
 
 use api::ApiError;
 use api::FieldError;
+use api::json::{items, text};
 use api::validation::Faults;
 use serde_json::{Value, json};
 
 use super::keep;
 use crate::definitions::approval;
 use crate::definitions::conditions::{self, CLEANUP, Condition};
-use crate::printers::{items, text};
 use crate::strategy::{RequestContext, Strategy};
 
 pub(crate) struct Definitions;

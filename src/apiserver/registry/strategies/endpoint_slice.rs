@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use api::FieldError;
+use api::json::text;
 use api::validation::{Faults, Path, dns1123_label, dns1123_subdomain, immutable, invalid_each};
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::endpoints::{PROTOCOLS, endpoint_ip};
 use super::typed;
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use api::FieldError;
+use api::json::text;
 use api::validation::{Faults, Path, qualified_name};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const NOTE_MAX: usize = 1024;

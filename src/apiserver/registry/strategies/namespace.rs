@@ -2,7 +2,7 @@
 //! gone.
 
 use api::validation::{Faults, Path, invalid_each, name_is_dns_label, qualified_name};
-use api::{ApiError, FieldError};
+use api::{ApiError, FieldError, json};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -61,13 +61,13 @@ impl Strategy for Namespaces {
         let mut faults = Faults::new();
         let at = Path::new("spec");
         let at = at.child("finalizers");
-        for (index, finalizer) in printers::items(new, "spec.finalizers").iter().enumerate() {
+        for (index, finalizer) in json::items(new, "spec.finalizers").iter().enumerate() {
             let name = finalizer.as_str().unwrap_or("");
             invalid_each(&mut faults, &at.index(index), name, qualified_name(name));
         }
         if ctx.subresource == Some("status") {
             let (phase, deleted) =
-                (printers::text(new, "status.phase"), !old["metadata"]["deletionTimestamp"].is_null());
+                (json::text(new, "status.phase"), !old["metadata"]["deletionTimestamp"].is_null());
             let at = Path::new("status");
             let at = at.child("Phase");
             match (deleted, phase) {
@@ -96,7 +96,7 @@ impl Strategy for Namespaces {
     }
 
     fn holds_deletion(&self, tree: &Value) -> bool {
-        !printers::items(tree, "spec.finalizers").is_empty()
+        !json::items(tree, "spec.finalizers").is_empty()
     }
 
     fn selectable_fields(&self) -> Vec<Str> {

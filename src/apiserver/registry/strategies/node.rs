@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use api::validation::{Faults, Path, invalid_each, label_value, qualified_name};
-use api::{ApiError, FieldError};
+use api::{ApiError, FieldError, json};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, Taint};
 use serde_json::Value;
@@ -158,7 +158,7 @@ impl Strategy for Nodes {
     fn field_value<'a>(&self, tree: &'a Value, path: &str) -> Cow<'a, str> {
         match path {
             "spec.unschedulable" => Cow::Borrowed(flag(tree, path)),
-            _ => Cow::Borrowed(printers::text(tree, path)),
+            _ => Cow::Borrowed(json::text(tree, path)),
         }
     }
 

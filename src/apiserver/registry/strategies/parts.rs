@@ -77,8 +77,7 @@ pub(crate) fn non_negative(faults: &mut Faults, at: &Path<'_>, value: i64) {
 
 /// `true` and `false` of a flag that may be absent, as field selectors see it.
 pub(crate) fn flag(object: &Value, path: &str) -> &'static str {
-    let value = path.split('.').fold(object, |at, step| &at[step]);
-    if value == true { "true" } else { "false" }
+    if api::json::at(object, path) == true { "true" } else { "false" }
 }
 
 /// A count as field selectors see it: one that is absent is 0.

@@ -17,6 +17,7 @@ mod tests;
 
 use std::borrow::Cow;
 
+use api::json::{items, text};
 use api::validation::{Faults, Path};
 use api::{ApiError, DeleteOptions, FieldError};
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
 use super::{flag, typed};
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(crate) struct Pods;

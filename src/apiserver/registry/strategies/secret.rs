@@ -1,5 +1,6 @@
 //! Secrets: each type has keys it must hold.
 
+use api::json::text;
 use api::validation::{Faults, Path, config_map_key, immutable, invalid_each};
 use api::{ApiError, FieldError};
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::config_map::{MAX_BYTES, decoded_len, immutable_data};
 use super::object;
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";

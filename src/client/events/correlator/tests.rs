@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Correlator, ENTRIES, Step};
+use super::{Correlator, ENTRIES, EventStep};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
@@ -32,8 +32,8 @@ fn event(object: &str, name: &str, message: &str, now: Timestamp) -> Event {
 fn a_repeat_is_counted_on_the_first_event() {
     let mut correlator = Correlator::default();
     let first = correlator.correlate(event("pod", "pod.1", "hello", at(0)), at(0));
-    assert!(matches!(first, Step::Create(_)));
-    let Step::Repeat(second) = correlator.correlate(event("pod", "pod.2", "hello", at(5)), at(5)) else {
+    assert!(matches!(first, EventStep::Create(_)));
+    let EventStep::Repeat(second) = correlator.correlate(event("pod", "pod.2", "hello", at(5)), at(5)) else {
         panic!("a repeat was expected")
     };
     assert_eq!(second.metadata.name.as_deref(), Some("pod.1"));
@@ -41,7 +41,7 @@ fn a_repeat_is_counted_on_the_first_event() {
     assert_eq!(second.first_timestamp, Some(Time(at(0))));
     assert_eq!(second.last_timestamp, Some(Time(at(5))));
     let other = correlator.correlate(event("other", "other.1", "hello", at(6)), at(6));
-    assert!(matches!(other, Step::Create(_)), "another object");
+    assert!(matches!(other, EventStep::Create(_)), "another object");
 }
 
 #[test]
@@ -49,19 +49,20 @@ fn the_tenth_different_message_is_combined() {
     let mut correlator = Correlator::default();
     for n in 0..9 {
         let step = correlator.correlate(event("pod", &format!("pod.{n}"), &format!("m{n}"), at(n)), at(n));
-        let Step::Create(event) = step else { panic!("message {n} is new") };
+        let EventStep::Create(event) = step else { panic!("message {n} is new") };
         assert_eq!(event.message, Some(format!("m{n}")));
     }
-    let Step::Create(combined) = correlator.correlate(event("pod", "pod.9", "m9", at(9)), at(9)) else {
+    let EventStep::Create(combined) = correlator.correlate(event("pod", "pod.9", "m9", at(9)), at(9)) else {
         panic!("the first combined event is an object of its own")
     };
     assert_eq!(combined.message.as_deref(), Some("(combined from similar events): m9"));
-    let Step::Repeat(combined) = correlator.correlate(event("pod", "pod.10", "m10", at(10)), at(10)) else {
+    let EventStep::Repeat(combined) = correlator.correlate(event("pod", "pod.10", "m10", at(10)), at(10))
+    else {
         panic!("further ones are counted on it")
     };
     assert_eq!((combined.metadata.name.as_deref(), combined.count), (Some("pod.9"), Some(2)));
     let later = at(10 + 601);
-    let Step::Create(apart) = correlator.correlate(event("pod", "pod.11", "m11", later), later) else {
+    let EventStep::Create(apart) = correlator.correlate(event("pod", "pod.11", "m11", later), later) else {
         panic!("ten quiet minutes end the combining")
     };
     assert_eq!(apart.message.as_deref(), Some("m11"));
@@ -72,12 +73,12 @@ fn a_flood_is_cut_at_25_and_let_through_again_after_five_minutes() {
     let mut correlator = Correlator::default();
     let passed = (0..100)
         .filter(|n| {
-            correlator.correlate(event("pod", &format!("pod.{n}"), "same", at(0)), at(0)) != Step::Drop
+            correlator.correlate(event("pod", &format!("pod.{n}"), "same", at(0)), at(0)) != EventStep::Drop
         })
         .count();
     assert_eq!(passed, 25);
-    assert_eq!(correlator.correlate(event("pod", "x", "same", at(299)), at(299)), Step::Drop);
-    let Step::Repeat(event) = correlator.correlate(event("pod", "x", "same", at(301)), at(301)) else {
+    assert_eq!(correlator.correlate(event("pod", "x", "same", at(299)), at(299)), EventStep::Drop);
+    let EventStep::Repeat(event) = correlator.correlate(event("pod", "x", "same", at(301)), at(301)) else {
         panic!("one token has come back")
     };
     assert_eq!(event.count, Some(102), "dropped ones are counted, too");
@@ -91,5 +92,5 @@ fn memory_is_bounded() {
     }
     assert!(correlator.seen.entries.len() <= ENTRIES);
     let last = format!("pod-{}", 3 * ENTRIES - 1);
-    assert!(matches!(correlator.correlate(event(&last, "x", "m", at(1)), at(1)), Step::Repeat(_)));
+    assert!(matches!(correlator.correlate(event(&last, "x", "m", at(1)), at(1)), EventStep::Repeat(_)));
 }

@@ -33,12 +33,12 @@ fn pod(index: usize, ready: bool) -> Arc<Pod> {
     )
 }
 
-fn planned(service: &Service, pods: &[Arc<Pod>], present: &[Arc<EndpointSlice>]) -> Plan {
+fn planned(service: &Service, pods: &[Arc<Pod>], present: &[Arc<EndpointSlice>]) -> SlicePlan {
     plan(service, pods, present, |node| Some(format!("zone-of-{node}")), None)
 }
 
 /// What is there after the plan was carried out.
-fn carried_out(plan: Plan, present: &[Arc<EndpointSlice>], made: &mut usize) -> Vec<Arc<EndpointSlice>> {
+fn carried_out(plan: SlicePlan, present: &[Arc<EndpointSlice>], made: &mut usize) -> Vec<Arc<EndpointSlice>> {
     let name = |slice: &EndpointSlice| slice.metadata.name.clone();
     let mut after: Vec<Arc<EndpointSlice>> = present
         .iter()

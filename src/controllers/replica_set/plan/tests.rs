@@ -36,10 +36,12 @@ fn now() -> Timestamp {
 #[test]
 fn as_many_as_asked_for_in_bursts() {
     let pods: Vec<Arc<Pod>> = (0..3).map(|index| pod(&index.to_string(), json!({}), None)).collect();
-    assert!(matches!(plan(&set(3), &pods, Vec::new, now()), Step::Nothing));
-    assert!(matches!(plan(&set(5), &pods, Vec::new, now()), Step::Create(2)));
-    assert!(matches!(plan(&set(5000), &pods, Vec::new, now()), Step::Create(500)));
-    let Step::Delete(gone) = plan(&set(1), &pods, Vec::new, now()) else { panic!("two are too many") };
+    assert!(matches!(plan(&set(3), &pods, Vec::new, now()), ReplicaSetStep::Nothing));
+    assert!(matches!(plan(&set(5), &pods, Vec::new, now()), ReplicaSetStep::Create(2)));
+    assert!(matches!(plan(&set(5000), &pods, Vec::new, now()), ReplicaSetStep::Create(500)));
+    let ReplicaSetStep::Delete(gone) = plan(&set(1), &pods, Vec::new, now()) else {
+        panic!("two are too many")
+    };
     assert_eq!(gone.len(), 2);
 }
 

@@ -28,7 +28,7 @@ pub(super) const FUNCTIONS: [&str; 17] = [
     "slice",
 ];
 
-type Outcome<T> = Result<T, String>;
+type Evaluated<T> = Result<T, String>;
 
 /// What a body asks of the loop around it.
 enum Flow {
@@ -43,7 +43,7 @@ struct Run<'a> {
     root: &'a Value,
 }
 
-pub(super) fn render(nodes: &[Node], object: &Value) -> Outcome<String> {
+pub(super) fn render(nodes: &[Node], object: &Value) -> Evaluated<String> {
     let mut run = Run { out: String::new(), variables: Vec::new(), root: object };
     run.nodes(nodes, &Some(object.clone()))?;
     Ok(run.out)
@@ -53,7 +53,7 @@ pub(super) fn render(nodes: &[Node], object: &Value) -> Outcome<String> {
 type Maybe = Option<Value>;
 
 impl Run<'_> {
-    fn nodes(&mut self, nodes: &[Node], dot: &Maybe) -> Outcome<Flow> {
+    fn nodes(&mut self, nodes: &[Node], dot: &Maybe) -> Evaluated<Flow> {
         let known = self.variables.len();
         for node in nodes {
             match self.node(node, dot)? {
@@ -68,7 +68,7 @@ impl Run<'_> {
         Ok(Flow::Next)
     }
 
-    fn node(&mut self, node: &Node, dot: &Maybe) -> Outcome<Flow> {
+    fn node(&mut self, node: &Node, dot: &Maybe) -> Evaluated<Flow> {
         match node {
             Node::Text(text) => self.out.push_str(text),
             Node::Action(pipeline) => {
@@ -109,7 +109,7 @@ impl Run<'_> {
         body: &[Node],
         otherwise: &[Node],
         dot: &Maybe,
-    ) -> Outcome<()> {
+    ) -> Evaluated<()> {
         let items: Vec<(Value, Value)> = match over {
             Some(Value::Array(items)) => {
                 items.into_iter().enumerate().map(|(index, item)| (Value::from(index), item)).collect()
@@ -143,7 +143,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Maybe) -> Outcome<Maybe> {
+    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Maybe) -> Evaluated<Maybe> {
         let mut value: Option<Maybe> = None;
         for command in &pipeline.commands {
             value = Some(self.command(command, value, dot)?);
@@ -161,7 +161,7 @@ impl Run<'_> {
     }
 
     /// A value, or a function with arguments; what came through the pipe is the last argument.
-    fn command(&mut self, terms: &[Term], piped: Option<Maybe>, dot: &Maybe) -> Outcome<Maybe> {
+    fn command(&mut self, terms: &[Term], piped: Option<Maybe>, dot: &Maybe) -> Evaluated<Maybe> {
         let Some((first, rest)) = terms.split_first() else {
             return Err("missing value for command".to_string());
         };
@@ -183,12 +183,12 @@ impl Run<'_> {
             return Ok(piped.unwrap_or(last));
         }
         let mut arguments: Vec<Maybe> =
-            rest.iter().map(|term| self.term(term, dot)).collect::<Outcome<_>>()?;
+            rest.iter().map(|term| self.term(term, dot)).collect::<Evaluated<_>>()?;
         arguments.extend(piped);
         call(name, &arguments)
     }
 
-    fn term(&mut self, term: &Term, dot: &Maybe) -> Outcome<Maybe> {
+    fn term(&mut self, term: &Term, dot: &Maybe) -> Evaluated<Maybe> {
         match term {
             Term::Literal(value) => Ok(Some(value.clone())),
             Term::Field(names) => Ok(walk(dot.clone(), names)),
@@ -252,7 +252,7 @@ fn float(number: f64) -> String {
     format!("{digits}e{sign}{bare:0>2}")
 }
 
-fn call(name: &str, arguments: &[Maybe]) -> Outcome<Maybe> {
+fn call(name: &str, arguments: &[Maybe]) -> Evaluated<Maybe> {
     let one = || {
         arguments
             .first()
@@ -322,7 +322,7 @@ fn call(name: &str, arguments: &[Maybe]) -> Outcome<Maybe> {
     }
 }
 
-fn index(value: Maybe, key: &Maybe, lenient: bool) -> Outcome<Maybe> {
+fn index(value: Maybe, key: &Maybe, lenient: bool) -> Evaluated<Maybe> {
     match (value, key) {
         (Some(Value::Object(map)), Some(Value::String(key))) => Ok(map.get(key).cloned()),
         (Some(Value::Array(items)), Some(Value::Number(at))) => {
@@ -354,7 +354,7 @@ fn compare(left: &Maybe, right: &Maybe) -> Option<Ordering> {
 }
 
 /// `%s %v %d %q %f %t %%`, with a width and flags `-` and `0`.
-fn printf(arguments: &[Maybe]) -> Outcome<String> {
+fn printf(arguments: &[Maybe]) -> Evaluated<String> {
     let Some((Some(Value::String(format)), values)) = arguments.split_first() else {
         return Err("wrong type for value; expected string".to_string());
     };

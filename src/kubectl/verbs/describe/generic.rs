@@ -1,13 +1,14 @@
 //! Kinds without a layout of their own: their fields, spelled out.
 
+use api::json::as_text;
 use serde_json::Value;
 
-use super::sheet::{Sheet, shown, str_of};
+use super::sheet::{Sheet, shown};
 
 pub(super) fn describe(sheet: &mut Sheet, object: &Value) {
     let metadata = &object["metadata"];
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
-    sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
+    sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
     let skipped = |path: &str| {

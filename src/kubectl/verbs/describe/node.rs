@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use api::json::{as_items, as_text};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use client::https::encode_component;
 
-use super::sheet::{Sheet, list, shown, str_of, time};
+use super::sheet::{Sheet, shown, time};
 use crate::age;
 use crate::env::Env;
 use crate::error::Result;
@@ -19,7 +20,7 @@ pub(super) async fn describe(env: &Env, sheet: &mut Sheet, node: &Value) -> Resu
     let labels = metadata["labels"].as_object().into_iter().flatten();
     let mut roles: Vec<&str> = labels.filter_map(|(key, _)| key.strip_prefix(ROLE)).collect();
     roles.sort_unstable();
-    let name = str_of(&metadata["name"]);
+    let name = as_text(&metadata["name"]);
     sheet.line(0, &format!("Name:\t{name}"));
     sheet.line(
         0,
@@ -30,34 +31,34 @@ pub(super) async fn describe(env: &Env, sheet: &mut Sheet, node: &Value) -> Resu
     sheet.line(0, &format!("CreationTimestamp:\t{}", time(&metadata["creationTimestamp"])));
     let taint = |one: &Value| {
         let value = one["value"].as_str().filter(|value| !value.is_empty()).map(|value| format!("={value}"));
-        format!("{}{}:{}", str_of(&one["key"]), value.unwrap_or_default(), str_of(&one["effect"]))
+        format!("{}{}:{}", as_text(&one["key"]), value.unwrap_or_default(), as_text(&one["effect"]))
     };
-    let taints: Vec<String> = list(&spec["taints"]).iter().map(taint).collect();
+    let taints: Vec<String> = as_items(&spec["taints"]).iter().map(taint).collect();
     sheet.column(0, "Taints", &taints);
     sheet.line(0, &format!("Unschedulable:\t{}", spec["unschedulable"] == true));
     lease(env, sheet, name).await?;
-    if !list(&status["conditions"]).is_empty() {
+    if !as_items(&status["conditions"]).is_empty() {
         sheet.line(0, "Conditions:");
         sheet.line(1, "Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage");
         sheet.line(1, "----\t------\t-----------------\t------------------\t------\t-------");
-        for one in list(&status["conditions"]) {
+        for one in as_items(&status["conditions"]) {
             sheet.line(
                 1,
                 &format!(
                     "{} \t{} \t{} \t{} \t{} \t{}",
-                    str_of(&one["type"]),
-                    str_of(&one["status"]),
+                    as_text(&one["type"]),
+                    as_text(&one["status"]),
                     time(&one["lastHeartbeatTime"]),
                     time(&one["lastTransitionTime"]),
-                    str_of(&one["reason"]),
-                    str_of(&one["message"])
+                    as_text(&one["reason"]),
+                    as_text(&one["message"])
                 ),
             );
         }
     }
     sheet.line(0, "Addresses:");
-    for one in list(&status["addresses"]) {
-        sheet.line(1, &format!("{}:\t{}", str_of(&one["type"]), str_of(&one["address"])));
+    for one in as_items(&status["addresses"]) {
+        sheet.line(1, &format!("{}:\t{}", as_text(&one["type"]), as_text(&one["address"])));
     }
     for (title, field) in [("Capacity", "capacity"), ("Allocatable", "allocatable")] {
         if let Some(map) = status[field].as_object().filter(|map| !map.is_empty()) {
@@ -70,7 +71,7 @@ pub(super) async fn describe(env: &Env, sheet: &mut Sheet, node: &Value) -> Resu
     system(sheet, &status["nodeInfo"]);
     if let Some(range) = spec["podCIDR"].as_str().filter(|range| !range.is_empty()) {
         sheet.line(0, &format!("PodCIDR:\t{range}"));
-        let ranges: Vec<&str> = list(&spec["podCIDRs"]).iter().map(str_of).collect();
+        let ranges: Vec<&str> = as_items(&spec["podCIDRs"]).iter().map(as_text).collect();
         sheet.line(0, &format!("PodCIDRs:\t{}", ranges.join(",")));
     }
     if let Some(id) = spec["providerID"].as_str().filter(|id| !id.is_empty()) {
@@ -93,7 +94,7 @@ fn system(sheet: &mut Sheet, info: &Value) {
         ("Kubelet Version", "kubeletVersion"),
         ("Kube-Proxy Version", "kubeProxyVersion"),
     ] {
-        sheet.line(1, &format!("{label}:\t{}", str_of(&info[field])));
+        sheet.line(1, &format!("{label}:\t{}", as_text(&info[field])));
     }
 }
 
@@ -119,7 +120,7 @@ async fn lease(env: &Env, sheet: &mut Sheet, name: &str) -> Result<()> {
 
 /// A quantity in thousandths, rounded up; enough for sums and percentages.
 fn milli(quantity: &Value) -> i128 {
-    let text = str_of(quantity);
+    let text = as_text(quantity);
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
     let factor: f64 = match &text[end..] {
         "m" => 1.0,
@@ -158,12 +159,12 @@ fn of_pod(pod: &Value, field: &str) -> BTreeMap<String, i128> {
         let map = container["resources"][field].as_object().into_iter().flatten();
         map.map(|(name, quantity)| (name.clone(), milli(quantity))).collect()
     };
-    for container in list(&pod["spec"]["containers"]) {
+    for container in as_items(&pod["spec"]["containers"]) {
         for (name, amount) in entries(container) {
             *sums.entry(name).or_default() += amount;
         }
     }
-    for container in list(&pod["spec"]["initContainers"]) {
+    for container in as_items(&pod["spec"]["initContainers"]) {
         for (name, amount) in entries(container) {
             let sum = sums.entry(name).or_default();
             *sum = (*sum).max(amount);
@@ -195,8 +196,8 @@ async fn pods(env: &Env, sheet: &mut Sheet, name: &str, status: &Value) -> Resul
             1,
             &format!(
                 "{}\t{}\t\t{}\t{}\t{}\t{}\t{}",
-                str_of(&pod["metadata"]["namespace"]),
-                str_of(&pod["metadata"]["name"]),
+                as_text(&pod["metadata"]["namespace"]),
+                as_text(&pod["metadata"]["name"]),
                 cell(&requests, "cpu"),
                 cell(&limits, "cpu"),
                 cell(&requests, "memory"),

@@ -1,14 +1,15 @@
 //! Pods and their containers.
 
+use api::json::{as_items, as_text};
 use serde_json::Value;
 
-use super::sheet::{Sheet, list, shown, str_of, time, title_case};
+use super::sheet::{Sheet, shown, time, title_case};
 use super::volumes;
 
 pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
     let (metadata, spec, status) = (&pod["metadata"], &pod["spec"], &pod["status"]);
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
-    sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
+    sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
     if let Some(priority) = spec["priority"].as_i64() {
         sheet.line(0, &format!("Priority:\t{priority}"));
     }
@@ -22,7 +23,7 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
         sheet.line(0, &format!("Service Account:\t{account}"));
     }
     match spec["nodeName"].as_str().filter(|name| !name.is_empty()) {
-        Some(node) => sheet.line(0, &format!("Node:\t{node}/{}", str_of(&status["hostIP"]))),
+        Some(node) => sheet.line(0, &format!("Node:\t{node}/{}", as_text(&status["hostIP"]))),
         None => sheet.line(0, "Node:\t<none>"),
     }
     if status["startTime"].is_string() {
@@ -31,7 +32,7 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
     if metadata["deletionTimestamp"].is_string()
-        && !matches!(str_of(&status["phase"]), "Failed" | "Succeeded")
+        && !matches!(as_text(&status["phase"]), "Failed" | "Succeeded")
     {
         let now = jiff::Timestamp::now();
         let lasts = crate::age::since(metadata["deletionTimestamp"].as_str(), now);
@@ -41,29 +42,31 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
             &format!("Termination Grace Period:\t{}s", shown(&metadata["deletionGracePeriodSeconds"])),
         );
     } else {
-        sheet.line(0, &format!("Status:\t{}", str_of(&status["phase"])));
+        sheet.line(0, &format!("Status:\t{}", as_text(&status["phase"])));
     }
     for (label, field) in [("Reason", "reason"), ("Message", "message")] {
         if let Some(text) = status[field].as_str().filter(|text| !text.is_empty()) {
             sheet.line(0, &format!("{label}:\t{text}"));
         }
     }
-    let profile = |context: &Value| match (str_of(&context["type"]), str_of(&context["localhostProfile"])) {
+    let profile = |context: &Value| match (as_text(&context["type"]), as_text(&context["localhostProfile"])) {
         ("Localhost", file) => format!("Localhost ({file})"),
         (kind, _) => kind.to_string(),
     };
     if spec["securityContext"]["seccompProfile"].is_object() {
         sheet.line(0, &format!("SeccompProfile:\t{}", profile(&spec["securityContext"]["seccompProfile"])));
     }
-    sheet.line(0, &format!("IP:\t{}", str_of(&status["podIP"])));
+    sheet.line(0, &format!("IP:\t{}", as_text(&status["podIP"])));
     addresses(sheet, status);
-    if let Some(owner) = list(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true) {
-        sheet.line(0, &format!("Controlled By:\t{}/{}", str_of(&owner["kind"]), str_of(&owner["name"])));
+    if let Some(owner) =
+        as_items(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
+    {
+        sheet.line(0, &format!("Controlled By:\t{}/{}", as_text(&owner["kind"]), as_text(&owner["name"])));
     }
     if let Some(node) = status["nominatedNodeName"].as_str().filter(|node| !node.is_empty()) {
         sheet.line(0, &format!("NominatedNodeName:\t{node}"));
     }
-    if !list(&spec["initContainers"]).is_empty() {
+    if !as_items(&spec["initContainers"]).is_empty() {
         containers(
             sheet,
             "Init Containers",
@@ -73,24 +76,24 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
         );
     }
     containers(sheet, "Containers", &spec["containers"], Some((&status["containerStatuses"], pod)), 0);
-    if !list(&spec["ephemeralContainers"]).is_empty() {
+    if !as_items(&spec["ephemeralContainers"]).is_empty() {
         let known = Some((&status["ephemeralContainerStatuses"], pod));
         containers(sheet, "Ephemeral Containers", &spec["ephemeralContainers"], known, 0);
     }
-    if !list(&spec["readinessGates"]).is_empty() {
+    if !as_items(&spec["readinessGates"]).is_empty() {
         sheet.line(0, "Readiness Gates:");
         sheet.line(1, "Type\tStatus");
-        for gate in list(&spec["readinessGates"]) {
-            let met = list(&status["conditions"]).iter().find(|one| one["type"] == gate["conditionType"]);
-            let state = met.map_or("<none>", |one| str_of(&one["status"]));
-            sheet.line(1, &format!("{} \t{state} ", str_of(&gate["conditionType"])));
+        for gate in as_items(&spec["readinessGates"]) {
+            let met = as_items(&status["conditions"]).iter().find(|one| one["type"] == gate["conditionType"]);
+            let state = met.map_or("<none>", |one| as_text(&one["status"]));
+            sheet.line(1, &format!("{} \t{state} ", as_text(&gate["conditionType"])));
         }
     }
-    if !list(&status["conditions"]).is_empty() {
+    if !as_items(&status["conditions"]).is_empty() {
         sheet.line(0, "Conditions:");
         sheet.line(1, "Type\tStatus");
-        for one in list(&status["conditions"]) {
-            sheet.line(1, &format!("{} \t{} ", str_of(&one["type"]), str_of(&one["status"])));
+        for one in as_items(&status["conditions"]) {
+            sheet.line(1, &format!("{} \t{} ", as_text(&one["type"]), as_text(&one["status"])));
         }
     }
     volumes::describe(sheet, &spec["volumes"], 0);
@@ -100,20 +103,20 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
 }
 
 fn addresses(sheet: &mut Sheet, status: &Value) {
-    let addresses = list(&status["podIPs"]);
+    let addresses = as_items(&status["podIPs"]);
     if addresses.is_empty() {
         sheet.line(0, "IPs:\t<none>");
         return;
     }
     sheet.line(0, "IPs:");
     for one in addresses {
-        sheet.line(1, &format!("IP:\t{}", str_of(&one["ip"])));
+        sheet.line(1, &format!("IP:\t{}", as_text(&one["ip"])));
     }
 }
 
 pub(super) fn tolerations(sheet: &mut Sheet, tolerations: &Value) {
     let text = |one: &Value| {
-        let mut text = str_of(&one["key"]).to_string();
+        let mut text = as_text(&one["key"]).to_string();
         if let Some(value) = one["value"].as_str().filter(|value| !value.is_empty()) {
             text.push_str(&format!("={value}"));
         }
@@ -132,7 +135,7 @@ pub(super) fn tolerations(sheet: &mut Sheet, tolerations: &Value) {
         }
         text
     };
-    let mut cells: Vec<String> = list(tolerations).iter().map(text).collect();
+    let mut cells: Vec<String> = as_items(tolerations).iter().map(text).collect();
     cells.sort();
     sheet.column(0, "Tolerations", &cells);
 }
@@ -145,7 +148,7 @@ pub(super) fn containers(
     known: Option<(&Value, &Value)>,
     level: usize,
 ) {
-    if list(containers).is_empty() {
+    if as_items(containers).is_empty() {
         sheet.line(level, &format!("{title}: <none>"));
         return;
     }
@@ -154,11 +157,12 @@ pub(super) fn containers(
     // pod.
     let name_indent = if level > 0 { " " } else { "" };
     let level = 0;
-    for container in list(containers) {
-        let of_this =
-            |statuses: &'_ Value| list(statuses).iter().find(|one| one["name"] == container["name"]).cloned();
+    for container in as_items(containers) {
+        let of_this = |statuses: &'_ Value| {
+            as_items(statuses).iter().find(|one| one["name"] == container["name"]).cloned()
+        };
         let status = known.and_then(|(statuses, _)| of_this(statuses));
-        sheet.line(level + 1, &format!("{name_indent}{}:", str_of(&container["name"])));
+        sheet.line(level + 1, &format!("{name_indent}{}:", as_text(&container["name"])));
         basics(sheet, container, status.as_ref(), level + 2);
         words(sheet, "Command", &container["command"], level + 2);
         words(sheet, "Args", &container["args"], level + 2);
@@ -182,13 +186,13 @@ pub(super) fn containers(
 
 fn basics(sheet: &mut Sheet, container: &Value, status: Option<&Value>, level: usize) {
     if let Some(status) = status {
-        sheet.line(level, &format!("Container ID:\t{}", str_of(&status["containerID"])));
+        sheet.line(level, &format!("Container ID:\t{}", as_text(&status["containerID"])));
     }
-    sheet.line(level, &format!("Image:\t{}", str_of(&container["image"])));
+    sheet.line(level, &format!("Image:\t{}", as_text(&container["image"])));
     if let Some(status) = status {
-        sheet.line(level, &format!("Image ID:\t{}", str_of(&status["imageID"])));
+        sheet.line(level, &format!("Image ID:\t{}", as_text(&status["imageID"])));
     }
-    let ports = list(&container["ports"]);
+    let ports = as_items(&container["ports"]);
     let texts = |field: &str| -> Vec<String> {
         let protocol = |port: &Value| port["protocol"].as_str().unwrap_or("TCP").to_string();
         ports.iter().map(|port| format!("{}/{}", port[field].as_i64().unwrap_or(0), protocol(port))).collect()
@@ -203,12 +207,12 @@ fn basics(sheet: &mut Sheet, container: &Value, status: Option<&Value>, level: u
 }
 
 fn words(sheet: &mut Sheet, title: &str, words: &Value, level: usize) {
-    if list(words).is_empty() {
+    if as_items(words).is_empty() {
         return;
     }
     sheet.line(level, &format!("{title}:"));
-    for word in list(words) {
-        for line in str_of(word).split('\n') {
+    for word in as_items(words) {
+        for line in as_text(word).split('\n') {
             sheet.line(level + 1, line);
         }
     }
@@ -272,31 +276,31 @@ fn probe(probe: &Value) -> String {
         number("failureThreshold")
     );
     if probe["exec"].is_object() {
-        let words: Vec<&str> = list(&probe["exec"]["command"]).iter().map(str_of).collect();
+        let words: Vec<&str> = as_items(&probe["exec"]["command"]).iter().map(as_text).collect();
         return format!("exec [{}] {attributes}", words.join(" "));
     }
     if let get @ Value::Object(_) = &probe["httpGet"] {
-        let scheme = str_of(&get["scheme"]).to_lowercase();
-        let path = str_of(&get["path"]);
+        let scheme = as_text(&get["scheme"]).to_lowercase();
+        let path = as_text(&get["path"]);
         let path =
             if path.starts_with('/') || path.is_empty() { path.to_string() } else { format!("/{path}") };
         return format!(
             "http-get {scheme}://{}:{}{path} {attributes}",
-            str_of(&get["host"]),
+            as_text(&get["host"]),
             shown(&get["port"])
         );
     }
     if let socket @ Value::Object(_) = &probe["tcpSocket"] {
-        return format!("tcp-socket {}:{} {attributes}", str_of(&socket["host"]), shown(&socket["port"]));
+        return format!("tcp-socket {}:{} {attributes}", as_text(&socket["host"]), shown(&socket["port"]));
     }
     if let grpc @ Value::Object(_) = &probe["grpc"] {
-        return format!("grpc <pod>:{} {} {attributes}", shown(&grpc["port"]), str_of(&grpc["service"]));
+        return format!("grpc <pod>:{} {} {attributes}", shown(&grpc["port"]), as_text(&grpc["service"]));
     }
     format!("unknown {attributes}")
 }
 
 fn environment(sheet: &mut Sheet, container: &Value, pod: Option<&Value>, level: usize) {
-    let sources = list(&container["envFrom"]);
+    let sources = as_items(&container["envFrom"]);
     if !sources.is_empty() {
         sheet.line(level, "Environment Variables from:");
         for source in sources {
@@ -314,32 +318,32 @@ fn environment(sheet: &mut Sheet, container: &Value, pod: Option<&Value>, level:
                 level + 1,
                 &format!(
                     "{}\t{kind}{}\tOptional: {optional}",
-                    str_of(&from["name"]),
+                    as_text(&from["name"]),
                     prefix.unwrap_or_default()
                 ),
             );
         }
     }
-    let variables = list(&container["env"]);
+    let variables = as_items(&container["env"]);
     if variables.is_empty() {
         sheet.line(level, "Environment:\t<none>");
         return;
     }
     sheet.line(level, "Environment:");
     for variable in variables {
-        let name = str_of(&variable["name"]);
+        let name = as_text(&variable["name"]);
         let from = &variable["valueFrom"];
         if !from.is_object() {
-            for (index, line) in str_of(&variable["value"]).split('\n').enumerate() {
+            for (index, line) in as_text(&variable["value"]).split('\n').enumerate() {
                 let head = if index == 0 { format!("{name}:") } else { String::new() };
                 sheet.line(level + 1, &format!("{head}\t{line}"));
             }
         } else if let field @ Value::Object(_) = &from["fieldRef"] {
-            let path = str_of(&field["fieldPath"]);
+            let path = as_text(&field["fieldPath"]);
             let value = pod.map(|pod| field_value(pod, path)).unwrap_or_default();
-            sheet.line(level + 1, &format!("{name}:\t{value} ({}:{path})", str_of(&field["apiVersion"])));
+            sheet.line(level + 1, &format!("{name}:\t{value} ({}:{path})", as_text(&field["apiVersion"])));
         } else if let resource @ Value::Object(_) = &from["resourceFieldRef"] {
-            sheet.line(level + 1, &format!("{name}:\t ({})", str_of(&resource["resource"])));
+            sheet.line(level + 1, &format!("{name}:\t ({})", as_text(&resource["resource"])));
         } else {
             let (kind, key) = if from["secretKeyRef"].is_object() {
                 ("in secret", &from["secretKeyRef"])
@@ -351,8 +355,8 @@ fn environment(sheet: &mut Sheet, container: &Value, pod: Option<&Value>, level:
                 level + 1,
                 &format!(
                     "{name}:\t<set to the key '{}' {kind} '{}'>\tOptional: {optional}",
-                    str_of(&key["key"]),
-                    str_of(&key["name"])
+                    as_text(&key["key"]),
+                    as_text(&key["name"])
                 ),
             );
         }
@@ -364,18 +368,18 @@ fn field_value(pod: &Value, path: &str) -> String {
     api::jsonpath::JsonPath::parse_relaxed(path)
         .and_then(|path| path.values(pod))
         .ok()
-        .and_then(|values| values.first().map(|value| str_of(value).to_string()))
+        .and_then(|values| values.first().map(|value| as_text(value).to_string()))
         .unwrap_or_default()
 }
 
 fn mounts(sheet: &mut Sheet, container: &Value, level: usize) {
-    let mut mounts: Vec<&Value> = list(&container["volumeMounts"]).iter().collect();
+    let mut mounts: Vec<&Value> = as_items(&container["volumeMounts"]).iter().collect();
     if mounts.is_empty() {
         sheet.line(level, "Mounts:\t<none>");
         return;
     }
     sheet.line(level, "Mounts:");
-    mounts.sort_by_key(|mount| str_of(&mount["mountPath"]).to_string());
+    mounts.sort_by_key(|mount| as_text(&mount["mountPath"]).to_string());
     for mount in mounts {
         let mut flags = vec![if mount["readOnly"] == true { "ro".to_string() } else { "rw".to_string() }];
         if let Some(path) = mount["subPath"].as_str().filter(|path| !path.is_empty()) {
@@ -383,7 +387,12 @@ fn mounts(sheet: &mut Sheet, container: &Value, level: usize) {
         }
         sheet.line(
             level + 1,
-            &format!("{} from {} ({})", str_of(&mount["mountPath"]), str_of(&mount["name"]), flags.join(",")),
+            &format!(
+                "{} from {} ({})",
+                as_text(&mount["mountPath"]),
+                as_text(&mount["name"]),
+                flags.join(",")
+            ),
         );
     }
 }

@@ -1,18 +1,19 @@
 //! Roles and bindings.
 
+use api::json::{as_items, as_text};
 use serde_json::Value;
 
-use super::sheet::{Sheet, list, str_of};
+use super::sheet::Sheet;
 
 fn head(sheet: &mut Sheet, object: &Value) {
     let metadata = &object["metadata"];
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
 }
 
 fn bracketed(values: &Value) -> String {
-    format!("[{}]", list(values).iter().map(str_of).collect::<Vec<_>>().join(" "))
+    format!("[{}]", as_items(values).iter().map(as_text).collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn role(sheet: &mut Sheet, object: &Value) {
@@ -22,7 +23,7 @@ pub(super) fn role(sheet: &mut Sheet, object: &Value) {
     sheet.line(1, "---------\t-----------------\t--------------\t-----");
     // Upstream orders by verbs, groups and resources as Go prints them.
     let mut lines: Vec<(String, String)> = Vec::new();
-    for rule in list(&object["rules"]) {
+    for rule in as_items(&object["rules"]) {
         let tail = format!(
             "{}\t{}\t{}",
             bracketed(&rule["nonResourceURLs"]),
@@ -30,9 +31,9 @@ pub(super) fn role(sheet: &mut Sheet, object: &Value) {
             bracketed(&rule["verbs"])
         );
         let mut resources = Vec::new();
-        for group in list(&rule["apiGroups"]) {
-            for resource in list(&rule["resources"]) {
-                let (group, resource) = (str_of(group), str_of(resource));
+        for group in as_items(&rule["apiGroups"]) {
+            for resource in as_items(&rule["resources"]) {
+                let (group, resource) = (as_text(group), as_text(resource));
                 let order = format!("{}[{group}],[{resource}],", bracketed(&rule["verbs"]));
                 resources.push((
                     order,
@@ -58,19 +59,19 @@ pub(super) fn role(sheet: &mut Sheet, object: &Value) {
 pub(super) fn binding(sheet: &mut Sheet, object: &Value) {
     head(sheet, object);
     sheet.line(0, "Role:");
-    sheet.line(1, &format!("Kind:\t{}", str_of(&object["roleRef"]["kind"])));
-    sheet.line(1, &format!("Name:\t{}", str_of(&object["roleRef"]["name"])));
+    sheet.line(1, &format!("Kind:\t{}", as_text(&object["roleRef"]["kind"])));
+    sheet.line(1, &format!("Name:\t{}", as_text(&object["roleRef"]["name"])));
     sheet.line(0, "Subjects:");
     sheet.line(1, "Kind\tName\tNamespace");
     sheet.line(1, "----\t----\t---------");
-    for subject in list(&object["subjects"]) {
+    for subject in as_items(&object["subjects"]) {
         sheet.line(
             1,
             &format!(
                 "{}\t{}\t{}",
-                str_of(&subject["kind"]),
-                str_of(&subject["name"]),
-                str_of(&subject["namespace"])
+                as_text(&subject["kind"]),
+                as_text(&subject["name"]),
+                as_text(&subject["namespace"])
             ),
         );
     }

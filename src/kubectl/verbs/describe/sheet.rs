@@ -1,6 +1,7 @@
 //! Text with tab stops as Go's `tabwriter` lays it out: a column is as wide as its widest cell in consecutive
 //! lines.
 
+use api::json::as_text;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -52,7 +53,7 @@ impl Sheet {
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(key, value)| format!("{key}={}", str_of(value)))
+            .map(|(key, value)| format!("{key}={}", as_text(value)))
             .collect();
         self.column(level, title, &pairs);
     }
@@ -64,7 +65,7 @@ impl Sheet {
             if key == crate::verbs::apply::last_applied::ANNOTATION {
                 continue;
             }
-            let value = str_of(value).trim_end_matches('\n').to_string();
+            let value = as_text(value).trim_end_matches('\n').to_string();
             if key.len() + value.len() + 2 > MAX_ANNOTATION || value.contains('\n') {
                 cells.push(format!("{key}:"));
                 cells.extend(
@@ -119,10 +120,6 @@ fn lay_out(lines: &[Vec<String>], column: usize, from: usize, to: usize, widths:
 }
 
 /// Text of a string; nothing for anything else.
-pub(super) fn str_of(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 /// Text, numbers and booleans as they print; `<none>` for nothing.
 pub(super) fn shown(value: &Value) -> String {
     match value {
@@ -133,13 +130,9 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
 /// `Mon, 02 Jan 2006 15:04:05 +0000`, in local time.
 pub(super) fn time(value: &Value) -> String {
-    match str_of(value).parse::<Timestamp>() {
+    match as_text(value).parse::<Timestamp>() {
         Ok(time) => time.to_zoned(TimeZone::system()).strftime("%a, %d %b %Y %H:%M:%S %z").to_string(),
         Err(_) => String::new(),
     }

@@ -1,18 +1,19 @@
 //! Volumes of pods and templates.
 
+use api::json::{as_items, as_text};
 use serde_json::Value;
 
-use super::sheet::{Sheet, list, shown, str_of};
+use super::sheet::{Sheet, shown};
 
 pub(super) fn describe(sheet: &mut Sheet, volumes: &Value, level: usize) {
-    if list(volumes).is_empty() {
+    if as_items(volumes).is_empty() {
         sheet.line(level, "Volumes:\t<none>");
         return;
     }
     sheet.line(level, "Volumes:");
     let name_indent = if level > 0 { " " } else { "" };
-    for volume in list(volumes) {
-        sheet.line(1, &format!("{name_indent}{}:", str_of(&volume["name"])));
+    for volume in as_items(volumes) {
+        sheet.line(1, &format!("{name_indent}{}:", as_text(&volume["name"])));
         one(sheet, volume, 2);
     }
 }
@@ -27,12 +28,12 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
     match kind.as_str() {
         "hostPath" => {
             line("Type", "HostPath (bare host directory volume)".to_string());
-            line("Path", str_of(&source["path"]).to_string());
-            line("HostPathType", str_of(&source["type"]).to_string());
+            line("Path", as_text(&source["path"]).to_string());
+            line("HostPathType", as_text(&source["type"]).to_string());
         }
         "emptyDir" => {
             line("Type", "EmptyDir (a temporary directory that shares a pod's lifetime)".to_string());
-            line("Medium", str_of(&source["medium"]).to_string());
+            line("Medium", as_text(&source["medium"]).to_string());
             line(
                 "SizeLimit",
                 source["sizeLimit"].as_str().map_or_else(|| "<unset>".to_string(), str::to_string),
@@ -40,12 +41,12 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
         }
         "secret" => {
             line("Type", "Secret (a volume populated by a Secret)".to_string());
-            line("SecretName", str_of(&source["secretName"]).to_string());
+            line("SecretName", as_text(&source["secretName"]).to_string());
             line("Optional", (source["optional"] == true).to_string());
         }
         "configMap" => {
             line("Type", "ConfigMap (a volume populated by a ConfigMap)".to_string());
-            line("Name", str_of(&source["name"]).to_string());
+            line("Name", as_text(&source["name"]).to_string());
             line("Optional", (source["optional"] == true).to_string());
         }
         "persistentVolumeClaim" => {
@@ -54,16 +55,16 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
                 "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)"
                     .to_string(),
             );
-            line("ClaimName", str_of(&source["claimName"]).to_string());
+            line("ClaimName", as_text(&source["claimName"]).to_string());
             line("ReadOnly", (source["readOnly"] == true).to_string());
         }
         "downwardAPI" => {
             line("Type", "DownwardAPI (a volume populated by information about the pod)".to_string());
             sheet.line(level, "Items:");
-            for item in list(&source["items"]) {
+            for item in as_items(&source["items"]) {
                 sheet.line(
                     level + 1,
-                    &format!("{} -> {}", str_of(&item["fieldRef"]["fieldPath"]), str_of(&item["path"])),
+                    &format!("{} -> {}", as_text(&item["fieldRef"]["fieldPath"]), as_text(&item["path"])),
                 );
             }
         }
@@ -72,7 +73,7 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
                 "Type",
                 "Projected (a volume that contains injected data from multiple sources)".to_string(),
             );
-            for source in list(&source["sources"]) {
+            for source in as_items(&source["sources"]) {
                 projected(sheet, source, level);
             }
         }
@@ -88,12 +89,12 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
 fn projected(sheet: &mut Sheet, source: &Value, level: usize) {
     let mut line = |label: &str, value: String| sheet.line(level, &format!("{label}:\t{value}"));
     if let secret @ Value::Object(_) = &source["secret"] {
-        line("SecretName", str_of(&secret["name"]).to_string());
+        line("SecretName", as_text(&secret["name"]).to_string());
         line("Optional", (secret["optional"] == true).to_string());
     } else if source["downwardAPI"].is_object() {
         line("DownwardAPI", "true".to_string());
     } else if let map @ Value::Object(_) = &source["configMap"] {
-        line("ConfigMapName", str_of(&map["name"]).to_string());
+        line("ConfigMapName", as_text(&map["name"]).to_string());
         line("Optional", (map["optional"] == true).to_string());
     } else if let token @ Value::Object(_) = &source["serviceAccountToken"] {
         line("TokenExpirationSeconds", shown(&token["expirationSeconds"]));

@@ -1,11 +1,12 @@
 //! Deployments and the sets of pods.
 
+use api::json::{as_items, as_text};
 use serde_json::Value;
 
 use api::LabelSelector;
 
 use super::pod::{containers, tolerations};
-use super::sheet::{Sheet, list, shown, str_of, time};
+use super::sheet::{Sheet, shown, time};
 use super::volumes;
 use crate::env::Env;
 use crate::error::Result;
@@ -23,7 +24,7 @@ pub(super) fn template(sheet: &mut Sheet, template: &Value) {
     if let Some(account) = spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()) {
         sheet.line(1, &format!("Service Account:\t{account}"));
     }
-    if !list(&spec["initContainers"]).is_empty() {
+    if !as_items(&spec["initContainers"]).is_empty() {
         containers(sheet, "Init Containers", &spec["initContainers"], None, 1);
     }
     containers(sheet, "Containers", &spec["containers"], None, 1);
@@ -50,8 +51,8 @@ fn count(object: &Value, field: &str) -> i64 {
 
 pub(super) async fn deployment(env: &Env, sheet: &mut Sheet, object: &Value) -> Result<()> {
     let (metadata, spec) = (&object["metadata"], &object["spec"]);
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
-    sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
+    sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
     sheet.line(0, &format!("CreationTimestamp:\t{}", time(&metadata["creationTimestamp"])));
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
@@ -67,7 +68,7 @@ pub(super) async fn deployment(env: &Env, sheet: &mut Sheet, object: &Value) -> 
             count(object, "unavailableReplicas")
         ),
     );
-    sheet.line(0, &format!("StrategyType:\t{}", str_of(&spec["strategy"]["type"])));
+    sheet.line(0, &format!("StrategyType:\t{}", as_text(&spec["strategy"]["type"])));
     sheet.line(0, &format!("MinReadySeconds:\t{}", spec["minReadySeconds"].as_i64().unwrap_or(0)));
     if let rolling @ Value::Object(_) = &spec["strategy"]["rollingUpdate"] {
         sheet.line(
@@ -80,7 +81,7 @@ pub(super) async fn deployment(env: &Env, sheet: &mut Sheet, object: &Value) -> 
         );
     }
     template(sheet, &spec["template"]);
-    let conditions = list(&object["status"]["conditions"]);
+    let conditions = as_items(&object["status"]["conditions"]);
     if !conditions.is_empty() {
         sheet.line(0, "Conditions:");
         sheet.line(1, "Type\tStatus\tReason");
@@ -88,7 +89,12 @@ pub(super) async fn deployment(env: &Env, sheet: &mut Sheet, object: &Value) -> 
         for one in conditions {
             sheet.line(
                 1,
-                &format!("{} \t{}\t{}", str_of(&one["type"]), str_of(&one["status"]), str_of(&one["reason"])),
+                &format!(
+                    "{} \t{}\t{}",
+                    as_text(&one["type"]),
+                    as_text(&one["status"]),
+                    as_text(&one["reason"])
+                ),
             );
         }
     }
@@ -108,7 +114,7 @@ async fn replica_sets_of(env: &Env, sheet: &mut Sheet, object: &Value) -> Result
     };
     let mut owned: Vec<&Value> = sets
         .iter()
-        .filter(|set| list(&set["metadata"]["ownerReferences"]).iter().any(|owner| owner["uid"] == *uid))
+        .filter(|set| as_items(&set["metadata"]["ownerReferences"]).iter().any(|owner| owner["uid"] == *uid))
         .collect();
     owned.sort_by_key(|set| revision(set));
     let (new, old): (Vec<&Value>, Vec<&Value>) =
@@ -117,7 +123,7 @@ async fn replica_sets_of(env: &Env, sheet: &mut Sheet, object: &Value) -> Result
         let one = |set: &&Value| {
             format!(
                 "{} ({}/{} replicas created)",
-                str_of(&set["metadata"]["name"]),
+                as_text(&set["metadata"]["name"]),
                 count(set, "replicas"),
                 set["spec"]["replicas"].as_i64().unwrap_or(1)
             )
@@ -140,11 +146,11 @@ async fn pod_phases(env: &Env, object: &Value) -> Result<String> {
     let pods = env.list(&row, object["metadata"]["namespace"].as_str(), &selector.query(), 500).await?;
     let uid = &object["metadata"]["uid"];
     let mine = |pod: &&Value| {
-        list(&pod["metadata"]["ownerReferences"])
+        as_items(&pod["metadata"]["ownerReferences"])
             .iter()
             .any(|owner| owner["uid"] == *uid && owner["controller"] == true)
     };
-    let phases: Vec<&str> = pods.iter().filter(mine).map(|pod| str_of(&pod["status"]["phase"])).collect();
+    let phases: Vec<&str> = pods.iter().filter(mine).map(|pod| as_text(&pod["status"]["phase"])).collect();
     let of = |phase: &str| phases.iter().filter(|own| **own == phase).count();
     Ok(format!(
         "{} Running / {} Waiting / {} Succeeded / {} Failed",
@@ -157,16 +163,16 @@ async fn pod_phases(env: &Env, object: &Value) -> Result<String> {
 
 fn controlled_by(sheet: &mut Sheet, object: &Value) {
     if let Some(owner) =
-        list(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
+        as_items(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
     {
-        sheet.line(0, &format!("Controlled By:\t{}/{}", str_of(&owner["kind"]), str_of(&owner["name"])));
+        sheet.line(0, &format!("Controlled By:\t{}/{}", as_text(&owner["kind"]), as_text(&owner["name"])));
     }
 }
 
 pub(super) async fn replica_set(env: &Env, sheet: &mut Sheet, object: &Value) -> Result<()> {
     let metadata = &object["metadata"];
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
-    sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
+    sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
     sheet.line(0, &format!("Selector:\t{}", selector_text(object)));
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
@@ -175,7 +181,7 @@ pub(super) async fn replica_set(env: &Env, sheet: &mut Sheet, object: &Value) ->
     sheet.line(0, &format!("Replicas:\t{} current / {wanted} desired", count(object, "replicas")));
     sheet.line(0, &format!("Pods Status:\t{}", pod_phases(env, object).await?));
     template(sheet, &object["spec"]["template"]);
-    let conditions = list(&object["status"]["conditions"]);
+    let conditions = as_items(&object["status"]["conditions"]);
     if !conditions.is_empty() {
         sheet.line(0, "Conditions:");
         sheet.line(1, "Type\tStatus\tReason");
@@ -183,7 +189,12 @@ pub(super) async fn replica_set(env: &Env, sheet: &mut Sheet, object: &Value) ->
         for one in conditions {
             sheet.line(
                 1,
-                &format!("{} \t{}\t{}", str_of(&one["type"]), str_of(&one["status"]), str_of(&one["reason"])),
+                &format!(
+                    "{} \t{}\t{}",
+                    as_text(&one["type"]),
+                    as_text(&one["status"]),
+                    as_text(&one["reason"])
+                ),
             );
         }
     }
@@ -193,18 +204,18 @@ pub(super) async fn replica_set(env: &Env, sheet: &mut Sheet, object: &Value) ->
 /// Daemon sets and stateful sets.
 pub(super) async fn other_set(env: &Env, sheet: &mut Sheet, object: &Value) -> Result<()> {
     let metadata = &object["metadata"];
-    sheet.line(0, &format!("Name:\t{}", str_of(&metadata["name"])));
+    sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
     if object["kind"] == "StatefulSet" {
-        sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+        sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
         sheet.line(0, &format!("CreationTimestamp:\t{}", time(&metadata["creationTimestamp"])));
         sheet.line(0, &format!("Selector:\t{}", selector_text(object)));
         sheet.labels(0, "Labels", &metadata["labels"]);
         sheet.annotations(0, "Annotations", &metadata["annotations"]);
         let wanted = object["spec"]["replicas"].as_i64().unwrap_or(1);
         sheet.line(0, &format!("Replicas:\t{wanted} desired | {} total", count(object, "replicas")));
-        sheet.line(0, &format!("Update Strategy:\t{}", str_of(&object["spec"]["updateStrategy"]["type"])));
+        sheet.line(0, &format!("Update Strategy:\t{}", as_text(&object["spec"]["updateStrategy"]["type"])));
     } else {
-        sheet.line(0, &format!("Namespace:\t{}", str_of(&metadata["namespace"])));
+        sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
         sheet.line(0, &format!("Selector:\t{}", selector_text(object)));
         sheet.labels(0, "Node-Selector", &object["spec"]["template"]["spec"]["nodeSelector"]);
         sheet.labels(0, "Labels", &metadata["labels"]);

@@ -14,7 +14,7 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::patience::Shown;
+use super::timeouts::Shown;
 use super::*;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";

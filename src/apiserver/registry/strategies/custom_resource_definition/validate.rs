@@ -7,10 +7,10 @@
 //! they have.
 
 use api::FieldError;
+use api::json::{items, text};
 use api::validation::{Faults, dns1035_label, dns1123_subdomain};
 use serde_json::Value;
 
-use crate::printers::{items, text};
 use crate::schemas::is_same;
 use crate::strategy::RequestContext;
 

@@ -6,12 +6,12 @@
 
 use std::net::IpAddr;
 
+use api::json::{items, text};
 use api::kinds::NODE;
 use api::{ApiError, Cidr, FieldError};
 use serde_json::Value;
 
 use crate::claims::{CLAIMS, Claims, Owner, Record, Records};
-use crate::printers::{items, text};
 
 /// Where the records of all ranges lie.
 pub(crate) fn prefix() -> String {

@@ -5,13 +5,13 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use api::FieldError;
+use api::json::{items, text};
 use api::validation::{Faults, Path};
 use k8s_openapi::api::core::v1::AppArmorProfile;
 use serde_json::{Value, json};
 
 use super::security;
 use super::volumes::local_path;
-use crate::printers::{items, text};
 use crate::registry::strategies::{items_mut, object};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";

@@ -4,13 +4,13 @@
 //! themselves is left standing, for validation to refuse.
 
 use api::FieldError;
+use api::json::{items, text};
 use api::qos::class_of;
 use api::validation::{Faults, Path};
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value};
 
 use super::annotations;
-use crate::printers::{items, text};
 use crate::registry::strategies::{items_mut, keep, keep_metadata};
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 
 use api::FieldError;
+use api::json::{items, text};
 use api::validation::{Faults, Path, immutable, invalid_each, name_is_dns_subdomain, qualified_name};
 use serde_json::{Map, Value, json};
 
-use crate::printers::{items, text};
 use crate::registry::strategies::pod::container::validate_image;
 
 const MUTABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";

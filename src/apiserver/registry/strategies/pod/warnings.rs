@@ -2,10 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use api::json::{items, number, text};
 use api::validation::dns1123_label;
 use serde_json::Value;
-
-use crate::printers::{items, number, text};
 
 /// Names become host names, which are labels.
 pub(in crate::registry::strategies) fn name(tree: &Value, used_in: &str, warnings: &mut Vec<String>) {

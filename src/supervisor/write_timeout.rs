@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// A stream whose writes must make progress.
-pub struct Patient<S> {
+pub struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
     /// As long as this is not zero, writes may wait (a log that somebody pages through).
@@ -24,9 +24,9 @@ pub struct Patient<S> {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub fn new(stream: S, limit: Duration, leave: Arc<AtomicUsize>) -> Self {
-        Patient { stream, limit, leave, waiting: None }
+        WriteTimeout { stream, limit, leave, waiting: None }
     }
 
     pub fn get_ref(&self) -> &S {
@@ -51,7 +51,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(outcome, cx)
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_fails_in_time_and_progress_starts_it_anew() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut patient = Patient::new(ours, LIMIT, Arc::default());
+        let mut patient = WriteTimeout::new(ours, LIMIT, Arc::default());
         let begun = Instant::now();
         let writing = tokio::time::timeout(LIMIT * 10, patient.write_all(&[0; 32]));
         let reading = async {
@@ -119,7 +119,7 @@ mod tests {
     async fn whoever_has_leave_may_take_longer() {
         let (ours, _theirs) = tokio::io::duplex(8);
         let leave = Arc::new(AtomicUsize::new(1));
-        let mut patient = Patient::new(ours, LIMIT, leave.clone());
+        let mut patient = WriteTimeout::new(ours, LIMIT, leave.clone());
         let begun = Instant::now();
         let taking_leave = async {
             tokio::time::sleep(LIMIT * 5).await;

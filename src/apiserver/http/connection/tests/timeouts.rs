@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::Patience;
+use crate::Timeouts;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-fn limits(change: impl FnOnce(&mut Patience)) -> Limits {
+fn limits(change: impl FnOnce(&mut Timeouts)) -> Limits {
     let mut limits = Limits::default();
-    change(&mut limits.patience);
+    change(&mut limits.timeouts);
     limits
 }
 
@@ -109,9 +109,9 @@ async fn hung_up(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
 async fn clients_that_say_nothing_are_hung_up_on() {
     let served = Served::within(
         &["h2"],
-        limits(|patience| {
-            patience.handshake = Duration::from_millis(300);
-            patience.preface = Duration::from_millis(300);
+        limits(|timeouts| {
+            timeouts.handshake = Duration::from_millis(300);
+            timeouts.preface = Duration::from_millis(300);
         }),
     )
     .await;
@@ -124,9 +124,9 @@ async fn clients_that_say_nothing_are_hung_up_on() {
 async fn idle_connections_end_and_busy_ones_do_not() {
     let served = Served::within(
         &["h2"],
-        limits(|patience| {
-            patience.preface = Duration::from_millis(200);
-            patience.idle = Duration::from_millis(800);
+        limits(|timeouts| {
+            timeouts.preface = Duration::from_millis(200);
+            timeouts.idle = Duration::from_millis(800);
         }),
     )
     .await;
@@ -148,7 +148,7 @@ async fn idle_connections_end_and_busy_ones_do_not() {
 #[tokio::test]
 async fn answers_that_nobody_reads_are_dropped_and_the_connection_goes_on() {
     let served =
-        Served::within(&["h2"], limits(|patience| patience.stalled = Duration::from_millis(500))).await;
+        Served::within(&["h2"], limits(|timeouts| timeouts.stalled = Duration::from_millis(500))).await;
     served.large_config_maps().await;
     let admin = served.certificate("admin", "system:masters", LONG);
     let mut tasks = JoinSet::new();
@@ -176,7 +176,7 @@ async fn answers_that_nobody_reads_are_dropped_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_socket_that_takes_nothing_is_given_up() {
     let served =
-        Served::within(&["http/1.1"], limits(|patience| patience.stalled = Duration::from_millis(500))).await;
+        Served::within(&["http/1.1"], limits(|timeouts| timeouts.stalled = Duration::from_millis(500))).await;
     served.large_config_maps().await;
     let admin = served.certificate("admin", "system:masters", LONG);
     let stream = TokioIo::new(served.dial(Some(&admin), "http/1.1").await);
@@ -236,7 +236,7 @@ async fn a_certificate_is_judged_for_every_request() {
 #[tokio::test]
 async fn streams_end_with_the_certificate() {
     let served =
-        Served::within(&["h2"], limits(|patience| patience.preface = Duration::from_millis(200))).await;
+        Served::within(&["h2"], limits(|timeouts| timeouts.preface = Duration::from_millis(200))).await;
     let short = served.certificate("admin", "system:masters", Duration::from_secs(3));
     let mut tasks = JoinSet::new();
     let mut client = served.http2(Some(&short), &mut tasks).await;
