@@ -1,9 +1,10 @@
 //! Schedules of cron jobs: what `spec.schedule` may say, and when it says it.
 //!
-//! Upstream reads schedules with a library whose forms and messages users know: five fields, `@daily` and its like,
-//! `@every 90m`, and `TZ=` in front for objects older than `spec.timeZone`. Cron crates differ in what they accept, in
-//! what day of month and day of week mean together and in what a change of the clocks does, so the grammar is here.
-//! Time zones come from data that is compiled in: a small machine need not have any. The clock is the caller's.
+//! Upstream reads schedules with a library whose forms and messages users know: five fields, `@daily` and its
+//! like, `@every 90m`, and `TZ=` in front for objects older than `spec.timeZone`. Cron crates differ in what
+//! they accept, in what day of month and day of week mean together and in what a change of the clocks does,
+//! so the grammar is here. Time zones come from data that is compiled in: a small machine need not have any.
+//! The clock is the caller's.
 
 mod duration;
 mod field;
@@ -88,8 +89,8 @@ impl Schedule {
         Ok(Schedule { times, zone })
     }
 
-    /// The first time after `after`; none if there is none in the next years. `zone` counts unless the schedule names
-    /// its own.
+    /// The first time after `after`; none if there is none in the next years. `zone` counts unless the
+    /// schedule names its own.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         // To whole seconds, then on.
         let second = Timestamp::from_second(after.as_nanosecond().div_euclid(1_000_000_000) as i64).ok()?;
@@ -128,8 +129,9 @@ impl Schedule {
     }
 }
 
-/// The first time of a day that fits: from `from` on, or from its beginning. Hours are counted as they pass, so that one
-/// that the clocks leave out does not come and one that they repeat comes twice, as with upstream.
+/// The first time of a day that fits: from `from` on, or from its beginning. Hours are counted as they pass,
+/// so that one that the clocks leave out does not come and one that they repeat comes twice, as with
+/// upstream.
 fn in_day(start: &Zoned, from: Option<Zoned>, date: Date, hours: &Field, minutes: &Field) -> Option<Zoned> {
     let mut at = match from {
         Some(from) if from.second() == 0 && from.subsec_nanosecond() == 0 => from,

@@ -1,7 +1,8 @@
-//! Reading a JSON tree whose fields may be absent or of another type: then there is nothing, an empty text, 0.
+//! Reading a JSON tree whose fields may be absent or of another type: then there is nothing, an empty
+//! text, 0.
 //!
-//! For code that works on objects as trees: strategies, printers, kubectl. An object that another version of a
-//! type has made still prints. Whoever must tell absent from wrong uses `serde_json` or the schema.
+//! For code that works on objects as trees: strategies, printers, kubectl. An object that another version of
+//! a type has made still prints. Whoever must tell absent from wrong uses `serde_json` or the schema.
 
 use serde_json::Value;
 

@@ -1,6 +1,7 @@
 //! Daemon sets.
 //!
-//! Their templates are counted in an annotation: clients of versions long gone followed a roll-out by it, and upstream keeps it.
+//! Their templates are counted in an annotation: clients of versions long gone followed a roll-out by it, and
+//! upstream keeps it.
 
 use api::ApiError;
 use serde_json::{Value, json};

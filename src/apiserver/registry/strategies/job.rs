@@ -1,7 +1,7 @@
 //! Jobs.
 //!
-//! A job's selector is made by the server unless the caller asks to make it: labels with the job's name and uid go into
-//! the template, and the selector names the uid.
+//! A job's selector is made by the server unless the caller asks to make it: labels with the job's name and
+//! uid go into the template, and the selector names the uid.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,8 @@ const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller
 
 pub(super) struct Jobs;
 
-/// Labels in the template and the selector over them. What the caller has set stays, and validation judges it.
+/// Labels in the template and the selector over them. What the caller has set stays, and validation judges
+/// it.
 fn generate_selector(tree: &mut Value) {
     let (name, uid) = (text(tree, "metadata.name").to_string(), text(tree, "metadata.uid").to_string());
     let Some(spec) = object(tree, "spec") else { return };

@@ -79,7 +79,8 @@ pub(super) fn is_empty(selector: &meta::LabelSelector) -> bool {
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
 
-/// Faults of a selector that must select something; whether it can be used. `kind` is as upstream's message has it.
+/// Faults of a selector that must select something; whether it can be used. `kind` is as upstream's message
+/// has it.
 pub(super) fn validate_selector(
     selector: Option<&meta::LabelSelector>,
     kind: &str,

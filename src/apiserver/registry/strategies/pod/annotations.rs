@@ -134,7 +134,8 @@ pub(super) fn to_fields(tree: &mut Value) {
     }
 }
 
-/// Faults of a new pod, or a template, whose AppArmor annotations and fields contradict each other; `at` is the spec.
+/// Faults of a new pod, or a template, whose AppArmor annotations and fields contradict each other; `at` is
+/// the spec.
 pub(in crate::registry::strategies) fn validate_match(tree: &Value, at: &Path<'_>, faults: &mut Faults) {
     let own = &tree["spec"]["securityContext"]["appArmorProfile"];
     for list in LISTS {
