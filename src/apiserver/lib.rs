@@ -6,6 +6,10 @@
 //! One generic path serves every row of [`api::kinds`]; what is special about a kind is its
 //! [`strategy::Strategy`].
 
+// The tests' fixtures name the crate as an integration test does.
+#[cfg(test)]
+extern crate self as apiserver;
+
 pub mod admission;
 pub mod authn;
 pub mod authz;

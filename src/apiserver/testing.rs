@@ -1,21 +1,22 @@
 //! A whole API server over a store in memory, for tests.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
     ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, WatchEvent, WatchOptions,
 };
-use base64::Engine as _;
-use client::{ApiFor, BoxFuture, ByteStream, NodeDialer, ObjectApi, ObjectRef};
+use client::{ApiFor, ObjectApi, ObjectRef};
 use embedded_store::MemoryStore;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use supervisor::Supervisor;
 
-use crate::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
+use crate::{ApiServer, Config};
+
+mod fixture;
+
+pub(crate) use fixture::config;
 
 /// Longer than anything in a test takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,49 +27,6 @@ pub(crate) struct Harness {
     pub(crate) store: Arc<MemoryStore>,
     /// As a master.
     pub(crate) api: Arc<dyn ObjectApi>,
-}
-
-/// There are no nodes here.
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(&'a self, _node: &'a Node) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async { Err(io::Error::new(io::ErrorKind::NotConnected, "no nodes in this test")) })
-    }
-}
-
-fn private_key() -> String {
-    let random = ring::rand::SystemRandom::new();
-    let algorithm = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-    let der = ring::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-    let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
-    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
-}
-
-pub(crate) fn config() -> Config {
-    Config {
-        service_cidr: "10.43.0.0/16".into(),
-        node_ports: 30000..=32767,
-        cluster_domain: "cluster.local".into(),
-        advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
-        advertise_port: 6443,
-        service_account_keys: ServiceAccountKeys {
-            issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            audiences: Vec::new(),
-            private_key_pem: private_key(),
-            public_keys_pem: Vec::new(),
-            extend_expiration: true,
-        },
-        client_ca_der: Vec::new(),
-        client_ca_pem: String::new(),
-        ca_pem: "the CA\n".into(),
-        join_token: None,
-        anonymous_auth: true,
-        node_dialer: Arc::new(NoNodes),
-        version: VersionInfo::default(),
-        limits: Limits::default(),
-        more_metrics: None,
-    }
 }
 
 pub(crate) fn master() -> Identity {

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, DeleteOptions, LabelSelector, ListOptions, Preconditions};
 use client::events::{EventType, Recorder, reference_to};
 use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::context::{ControllerContext, Key, ReconcileResult, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult};
 use crate::service_pods::{self, Triggers};
-use plan::{MANAGED_BY, MANAGER, SERVICE_NAME, SlicePlan};
+use crate::service_slices;
+use plan::MANAGER;
 
 mod plan;
 
@@ -38,17 +38,7 @@ pub(crate) fn start(context: &ControllerContext) {
         triggers: Triggers::default(),
     });
     service_pods::watch(&controller.services, &controller.pods, &queue);
-    let keys = queue.clone();
-    let slices: Informer<EndpointSlice> = context.informers.of();
-    slices.on_object_change(move |change| {
-        // Our own writes come back, too, and are found to change nothing; others' are put right.
-        let slice = change.latest();
-        if slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
-            && let Some(service) = slice.labels().get(SERVICE_NAME)
-        {
-            keys.add((slice.namespace().unwrap_or("").to_string(), service.clone()));
-        }
-    });
+    service_slices::watch(&context.informers, MANAGER, &queue);
     let synced = controller.clone();
     let ready = async move {
         synced.services.synced().await;
@@ -75,27 +65,16 @@ impl Controller {
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
-        let pods: Vec<Arc<Pod>> = self
-            .pods
-            .objects(Some(&key.0))
-            .iter()
-            .filter(|object| selector.matches(object.labels()))
-            .filter_map(|object| object.typed().ok())
-            .collect();
+        let pods = service_pods::selected(&self.pods, &key.0, &selector);
         let api = Api::<EndpointSlice>::namespaced(self.api.clone(), &key.0);
-        // Read past the informer: with a copy that lags, slices would be made twice.
-        let labels =
-            [(SERVICE_NAME.to_string(), key.1.clone()), (MANAGED_BY.to_string(), MANAGER.to_string())];
-        let options =
-            ListOptions { labels: LabelSelector::from_map(&labels.into()), ..ListOptions::default() };
-        let present = api.list(&options).await?;
+        let present = service_slices::present(&api, MANAGER, &key.1).await?;
         let zone = |node: &str| {
             let node = self.nodes.object(None, node)?;
             node.labels().get("topology.kubernetes.io/zone").cloned()
         };
         let trigger = self.triggers.observe(key, &service, &pods);
         let plan = plan::plan(&service, &pods, &present, zone, trigger);
-        match self.carry_out(&api, plan).await {
+        match plan.carry_out(&api).await {
             Ok(()) => Ok(None),
             Err(error) if error.is_namespace_terminating() => Ok(None),
             Err(error) => {
@@ -114,20 +93,5 @@ impl Controller {
                 Err(error)
             }
         }
-    }
-
-    async fn carry_out(&self, api: &Api<EndpointSlice>, plan: SlicePlan) -> Result<(), ApiError> {
-        for slice in plan.create {
-            api.create(&slice).await?;
-        }
-        for slice in plan.update {
-            api.update(&slice).await?;
-        }
-        for slice in plan.delete {
-            let preconditions = Preconditions { uid: slice.metadata.uid.clone(), ..Preconditions::default() };
-            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
-            unless_gone(api.delete(text(&slice.metadata.name), &options).await)?;
-        }
-        Ok(())
     }
 }

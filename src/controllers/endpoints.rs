@@ -63,13 +63,7 @@ impl Controller {
             return Ok(None);
         };
         let Some(selector) = service_pods::selector_of(&service) else { return Ok(None) };
-        let pods: Vec<Arc<Pod>> = self
-            .pods
-            .objects(Some(&key.0))
-            .iter()
-            .filter(|object| selector.matches(object.labels()))
-            .filter_map(|object| object.typed().ok())
-            .collect();
+        let pods = service_pods::selected(&self.pods, &key.0, &selector);
         // Read past the informer: what we wrote last must not be written again.
         let present = api.find(&key.1).await?;
         let trigger = self.triggers.observe(key, &service, &pods);

@@ -30,6 +30,7 @@ mod root_ca;
 mod service_account;
 mod service_cidr;
 mod service_pods;
+mod service_slices;
 mod slice_mirroring;
 mod taint_eviction;
 mod token_cleaner;

@@ -22,6 +22,13 @@ pub(crate) fn selector_of(service: &Service) -> Option<LabelSelector> {
     Some(LabelSelector::from_map(selector))
 }
 
+/// The pods of a namespace that a service selects.
+pub(crate) fn selected(pods: &Informer<Pod>, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
+    let pods = pods.objects(Some(namespace));
+    let selected = pods.iter().filter(|object| selector.matches(object.labels()));
+    selected.filter_map(|object| object.typed().ok()).collect()
+}
+
 /// Has no cluster IP.
 pub(crate) fn is_headless(service: &Service) -> bool {
     let ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).unwrap_or("");

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use api::{DeleteOptions, LabelSelector, ListOptions, Preconditions};
 use client::{Api, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
-use crate::service_pods;
-use plan::{MANAGED_BY, MANAGER, SERVICE_NAME};
+use crate::context::{ControllerContext, Key, ReconcileResult, key_of};
+use crate::{service_pods, service_slices};
+use plan::MANAGER;
 
 mod plan;
 
@@ -41,16 +40,7 @@ pub(crate) fn start(context: &ControllerContext) {
             keys.add(key_of(&change.latest().metadata));
         }
     });
-    let keys = queue.clone();
-    let slices: Informer<EndpointSlice> = context.informers.of();
-    slices.on_object_change(move |change| {
-        let slice = change.latest();
-        if slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
-            && let Some(service) = slice.labels().get(SERVICE_NAME)
-        {
-            keys.add((slice.namespace().unwrap_or("").to_string(), service.clone()));
-        }
-    });
+    service_slices::watch(&context.informers, MANAGER, &queue);
     let synced = controller.clone();
     let ready = async move {
         synced.services.synced().await;
@@ -69,27 +59,10 @@ impl Controller {
         let endpoints = self.endpoints.get(Some(&key.0), &key.1);
         let mirrored = endpoints.filter(|endpoints| selectorless && plan::is_mirrored(endpoints));
         let api = Api::<EndpointSlice>::namespaced(self.api.clone(), &key.0);
-        // Read past the informer: with a copy that lags, slices would be made twice.
-        let labels =
-            [(SERVICE_NAME.to_string(), key.1.clone()), (MANAGED_BY.to_string(), MANAGER.to_string())];
-        let options =
-            ListOptions { labels: LabelSelector::from_map(&labels.into()), ..ListOptions::default() };
-        let present = api.list(&options).await?;
-        let plan = plan::plan(mirrored.as_deref(), &present);
-        for slice in plan.create {
-            match api.create(&slice).await {
-                Err(error) if error.is_namespace_terminating() => return Ok(None),
-                outcome => outcome?,
-            };
+        let present = service_slices::present(&api, MANAGER, &key.1).await?;
+        match plan::plan(mirrored.as_deref(), &present).carry_out(&api).await {
+            Err(error) if !error.is_namespace_terminating() => Err(error),
+            _ => Ok(None),
         }
-        for slice in plan.update {
-            api.update(&slice).await?;
-        }
-        for slice in plan.delete {
-            let preconditions = Preconditions { uid: slice.metadata.uid.clone(), ..Preconditions::default() };
-            let options = DeleteOptions { preconditions, ..DeleteOptions::default() };
-            unless_gone(api.delete(text(&slice.metadata.name), &options).await)?;
-        }
-        Ok(None)
     }
 }

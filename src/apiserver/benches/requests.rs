@@ -6,62 +6,28 @@
 //! `registry` is what components of the same process call; `http` is the same with parsing, negotiation and
 //! the bytes of the answer, as a client's request takes it.
 
-use std::io;
 use std::sync::Arc;
 
 use api::kinds::{CONFIG_MAP, POD, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity, ListOptions, Object, Patch, UpdateOptions, WatchOptions};
-use apiserver::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
+use apiserver::ApiServer;
 use axum::body::Body;
-use client::{ApiFor, BoxFuture, ByteStream, NodeDialer, ObjectApi, ObjectRef};
+use client::{ApiFor, ObjectApi, ObjectRef};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use embedded_store::MemoryStore;
 use futures::StreamExt;
 use futures::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use supervisor::Supervisor;
 use tokio::runtime::Runtime;
 
+#[path = "../testing/fixture.rs"]
+mod fixture;
+
 const HERE: Option<&str> = Some("default");
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(&'a self, _node: &'a Node) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async { Err(io::Error::from(io::ErrorKind::NotConnected)) })
-    }
-}
-
-fn config() -> Config {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    Config {
-        service_cidr: "10.43.0.0/16".into(),
-        node_ports: 30000..=32767,
-        cluster_domain: "cluster.local".into(),
-        advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
-        advertise_port: 6443,
-        service_account_keys: ServiceAccountKeys {
-            issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            audiences: Vec::new(),
-            private_key_pem: key.serialize_pem(),
-            public_keys_pem: Vec::new(),
-            extend_expiration: true,
-        },
-        client_ca_der: Vec::new(),
-        client_ca_pem: String::new(),
-        ca_pem: String::new(),
-        join_token: None,
-        anonymous_auth: true,
-        node_dialer: Arc::new(NoNodes),
-        version: VersionInfo::default(),
-        limits: Limits::default(),
-        more_metrics: None,
-    }
-}
 
 struct Bench {
     runtime: Runtime,
@@ -73,7 +39,7 @@ impl Bench {
     fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stage = Supervisor::new().stage("API server");
-        let started = ApiServer::start(config(), Arc::new(MemoryStore::new()), &stage);
+        let started = ApiServer::start(fixture::config(), Arc::new(MemoryStore::new()), &stage);
         let server = runtime.block_on(started).expect("a server");
         let api = server.as_user(admin());
         let bench = Bench { runtime, server, api };

@@ -124,11 +124,11 @@ async fn paced(
     verb: Verb,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
+    let reads = matches!(verb, Verb::Get | Verb::List | Verb::Watch);
     let connects = target.subresource.as_deref().is_some_and(|name| is_connection(target, name));
     let registry = &server.registry;
     let (weight, body) = match verb {
-        Verb::Get | Verb::List | Verb::Watch => (0, body),
-        _ if connects => (0, body),
+        _ if reads || connects => (0, body),
         _ => {
             let bytes = body::read(body).await?;
             let weight = match verb {

@@ -3,20 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::io;
 use std::sync::Arc;
 
 use api::fuzzing::Counting;
 use api::kinds::CUSTOM_RESOURCE_DEFINITION as DEFINITION;
 use api::{CreateOptions, DeleteOptions, Identity, KindRow};
-use apiserver::{ApiServer, Config, Limits, ServiceAccountKeys, VersionInfo};
-use client::{ApiFor, BoxFuture, ByteStream, Informers, NodeDialer, ObjectApi, ObjectRef, ServedKinds};
+use apiserver::ApiServer;
+use client::{ApiFor, Informers, ObjectApi, ObjectRef, ServedKinds};
 use embedded_store::{MemoryStore, Store};
 use futures::StreamExt;
 use futures::stream;
-use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use supervisor::Supervisor;
+
+#[path = "../testing/fixture.rs"]
+mod fixture;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -30,40 +31,6 @@ const AT_ONCE: usize = 32;
 /// somewhere, its row, is twice that; what the bounded histories hold differs by some percent from look to
 /// look.
 const LEFT: usize = 300;
-
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(&'a self, _node: &'a Node) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async { Err(io::Error::from(io::ErrorKind::NotConnected)) })
-    }
-}
-
-fn config() -> Config {
-    Config {
-        service_cidr: "10.43.0.0/16".into(),
-        node_ports: 30000..=32767,
-        cluster_domain: "cluster.local".into(),
-        advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
-        advertise_port: 6443,
-        service_account_keys: ServiceAccountKeys {
-            issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            audiences: Vec::new(),
-            private_key_pem: rcgen::KeyPair::generate().unwrap().serialize_pem(),
-            public_keys_pem: Vec::new(),
-            extend_expiration: true,
-        },
-        client_ca_der: Vec::new(),
-        client_ca_pem: String::new(),
-        ca_pem: String::new(),
-        join_token: None,
-        anonymous_auth: true,
-        node_dialer: Arc::new(NoNodes),
-        version: VersionInfo::default(),
-        limits: Limits::default(),
-        more_metrics: None,
-    }
-}
 
 fn definition(number: usize) -> Value {
     let group = format!("g{}.example.com", number % 50);
@@ -110,7 +77,8 @@ async fn come_and_go(api: &Arc<dyn ObjectApi>, kinds: ServedKinds, informers: &I
 async fn ten_thousand_definitions_leave_no_memory_behind() {
     let supervisor = Supervisor::new();
     let store = Arc::new(MemoryStore::new());
-    let server = ApiServer::start(config(), store.clone(), &supervisor.stage("API server")).await.unwrap();
+    let server =
+        ApiServer::start(fixture::config(), store.clone(), &supervisor.stage("API server")).await.unwrap();
     let api = server.as_user(Identity::user("admin", [api::identity::GROUP_MASTERS]));
     let informers = Informers::new(api.clone(), supervisor.stage("informers"));
     let before = server.served().borrow().rows().len();

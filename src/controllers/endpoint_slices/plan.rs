@@ -14,19 +14,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::context::text;
 use crate::service_pods::{self, HEADLESS, TRIGGER_TIME};
+use crate::service_slices::{CAPACITY, MANAGED_BY, SERVICE_NAME, SlicePlan};
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
-/// The most endpoints of one slice.
-const CAPACITY: usize = 100;
-
-#[derive(Debug, Default)]
-pub(super) struct SlicePlan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<Arc<EndpointSlice>>,
-}
 
 /// Ports by name, number, protocol, application protocol: what the endpoints of one slice share.
 type Ports = Vec<(String, i32, String, Option<String>)>;

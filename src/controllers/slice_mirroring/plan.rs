@@ -10,23 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::context::text;
 use crate::service_pods::TRIGGER_TIME;
+use crate::service_slices::{CAPACITY, MANAGED_BY, SERVICE_NAME, SlicePlan};
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// The most endpoints of one slice, and of one subset that are mirrored.
-const CAPACITY: usize = 100;
+/// The most endpoints of one subset that are mirrored.
 const SUBSET_CAPACITY: usize = 1000;
-
-#[derive(Debug, Default)]
-pub(super) struct SlicePlan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<Arc<EndpointSlice>>,
-}
 
 /// Not opted out, and not an old leader election lock.
 pub(super) fn is_mirrored(endpoints: &Endpoints) -> bool {

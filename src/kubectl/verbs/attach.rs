@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::pods;
 use crate::remote::{self, Output, Session};
 use crate::terminal::{self, Size};
-use crate::verbs::exec::{Local, Request, refuse_ended};
+use crate::verbs::exec::{Local, Request, SessionArgs, refuse_ended};
 
 pub(crate) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
@@ -18,23 +18,11 @@ pub(crate) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) struct AttachArgs {
     /// POD | TYPE/NAME | TYPE NAME
     resources: Vec<String>,
-    #[arg(short = 'c', long)]
-    container: Option<String>,
-    /// Pass stdin to the container
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// Stdin is a TTY
-    #[arg(short = 't', long)]
-    tty: bool,
-    /// Only print output from the remote session
-    #[arg(short = 'q', long)]
-    quiet: bool,
+    #[command(flatten)]
+    session: SessionArgs,
     /// Keys that detach from the container
     #[arg(long, default_value = DETACH_KEYS)]
     detach_keys: String,
-    /// How long to wait until a pod runs
-    #[arg(long, default_value = "1m0s")]
-    pod_running_timeout: String,
 }
 
 /// What is wanted of an attached container.
@@ -59,13 +47,13 @@ pub(crate) async fn run(env: &Env, args: AttachArgs) -> Result<()> {
             )));
         }
     };
-    let pod = pods::attachable(env, &reference, &args.pod_running_timeout).await?;
+    let pod = pods::attachable(env, &reference, &args.session.pod_running_timeout).await?;
     refuse_ended(&pod, "attach")?;
     let wanted = Wanted {
-        container: args.container.as_deref(),
-        stdin: args.stdin,
-        tty: args.tty,
-        quiet: args.quiet,
+        container: args.session.container.as_deref(),
+        stdin: args.session.stdin,
+        tty: args.session.tty,
+        quiet: args.session.quiet,
         detach_keys: &args.detach_keys,
     };
     to_pod(env, &pod, wanted).await

@@ -14,6 +14,25 @@ use crate::pods;
 use crate::remote::{self, Output, Session};
 use crate::terminal::{self, Raw};
 
+/// The flags of `exec` and `attach`: whose end of a session is connected to what.
+#[derive(Args)]
+pub(crate) struct SessionArgs {
+    #[arg(short = 'c', long)]
+    pub(crate) container: Option<String>,
+    /// Pass stdin to the container
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Stdin is a TTY
+    #[arg(short = 't', long)]
+    pub(crate) tty: bool,
+    /// Only print output from the remote session
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+    /// How long to wait until a pod runs
+    #[arg(long, default_value = "1m0s")]
+    pub(crate) pod_running_timeout: String,
+}
+
 /// Execute a command in a container
 #[derive(Args)]
 pub(crate) struct ExecArgs {
@@ -22,20 +41,8 @@ pub(crate) struct ExecArgs {
     /// The command and its arguments, after --
     #[arg(last = true)]
     command: Vec<String>,
-    #[arg(short = 'c', long)]
-    container: Option<String>,
-    /// Pass stdin to the container
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// Stdin is a TTY
-    #[arg(short = 't', long)]
-    tty: bool,
-    /// Only print output from the remote session
-    #[arg(short = 'q', long)]
-    quiet: bool,
-    /// How long to wait until a pod runs
-    #[arg(long, default_value = "1m0s")]
-    pod_running_timeout: String,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 /// How the user's end of a session is set up.
@@ -117,17 +124,17 @@ pub(crate) async fn run(env: &Env, args: ExecArgs) -> Result<()> {
     if args.command.is_empty() {
         return Err(Error::message("you must specify at least one command for the container"));
     }
-    let pod = pods::attachable(env, reference, &args.pod_running_timeout).await?;
+    let pod = pods::attachable(env, reference, &args.session.pod_running_timeout).await?;
     refuse_ended(&pod, "exec into")?;
-    let container = pods::container_of(&pod, args.container.as_deref(), args.quiet)?;
-    let local = Local::new(args.stdin, args.tty, args.quiet)?;
+    let container = pods::container_of(&pod, args.session.container.as_deref(), args.session.quiet)?;
+    let local = Local::new(args.session.stdin, args.session.tty, args.session.quiet)?;
     let request = Request {
         verb: "exec",
         namespace: as_text(&pod["metadata"]["namespace"]),
         pod: as_text(&pod["metadata"]["name"]),
         container: &container,
         command: &args.command,
-        stdin: args.stdin,
+        stdin: args.session.stdin,
         stderr: local.raw.is_none(),
         tty: local.raw.is_some(),
     };

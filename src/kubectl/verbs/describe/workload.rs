@@ -81,23 +81,7 @@ pub(super) async fn deployment(env: &Env, sheet: &mut Sheet, object: &Value) -> 
         );
     }
     template(sheet, &spec["template"]);
-    let conditions = as_items(&object["status"]["conditions"]);
-    if !conditions.is_empty() {
-        sheet.line(0, "Conditions:");
-        sheet.line(1, "Type\tStatus\tReason");
-        sheet.line(1, "----\t------\t------");
-        for one in conditions {
-            sheet.line(
-                1,
-                &format!(
-                    "{} \t{}\t{}",
-                    as_text(&one["type"]),
-                    as_text(&one["status"]),
-                    as_text(&one["reason"])
-                ),
-            );
-        }
-    }
+    conditions(sheet, object);
     replica_sets_of(env, sheet, object).await
 }
 
@@ -161,6 +145,20 @@ async fn pod_phases(env: &Env, object: &Value) -> Result<String> {
     ))
 }
 
+fn conditions(sheet: &mut Sheet, object: &Value) {
+    let conditions = as_items(&object["status"]["conditions"]);
+    if conditions.is_empty() {
+        return;
+    }
+    sheet.line(0, "Conditions:");
+    sheet.line(1, "Type\tStatus\tReason");
+    sheet.line(1, "----\t------\t------");
+    for one in conditions {
+        let [kind, status, reason] = ["type", "status", "reason"].map(|field| as_text(&one[field]));
+        sheet.line(1, &format!("{kind} \t{status}\t{reason}"));
+    }
+}
+
 fn controlled_by(sheet: &mut Sheet, object: &Value) {
     if let Some(owner) =
         as_items(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
@@ -181,23 +179,7 @@ pub(super) async fn replica_set(env: &Env, sheet: &mut Sheet, object: &Value) ->
     sheet.line(0, &format!("Replicas:\t{} current / {wanted} desired", count(object, "replicas")));
     sheet.line(0, &format!("Pods Status:\t{}", pod_phases(env, object).await?));
     template(sheet, &object["spec"]["template"]);
-    let conditions = as_items(&object["status"]["conditions"]);
-    if !conditions.is_empty() {
-        sheet.line(0, "Conditions:");
-        sheet.line(1, "Type\tStatus\tReason");
-        sheet.line(1, "----\t------\t------");
-        for one in conditions {
-            sheet.line(
-                1,
-                &format!(
-                    "{} \t{}\t{}",
-                    as_text(&one["type"]),
-                    as_text(&one["status"]),
-                    as_text(&one["reason"])
-                ),
-            );
-        }
-    }
+    conditions(sheet, object);
     Ok(())
 }
 
