@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::files::tree::{Access, GroupChange};
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
-use crate::volumes::Files;
+use crate::volumes::{Files, VolumeError};
 
 pub(crate) use linux::Linux;
 
@@ -38,13 +38,13 @@ pub(crate) trait Host: Send + Sync {
     fn remove_tree(&self, path: &Path) -> io::Result<()>;
 
     /// Mounts memory, unless something is mounted there.
-    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), String>;
+    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError>;
     /// Binds a part of a volume to a place of our own; answers with that.
-    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, String>;
+    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, VolumeError>;
     /// Unmounts everything below a directory, and on it.
     fn unmount_below(&self, path: &Path) -> io::Result<()>;
     /// Checks, or makes, what a `hostPath` volume names.
-    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, String>;
+    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, VolumeError>;
     /// Brings a volume to these files, all at once.
     fn write_volume(
         &self,

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 pub(crate) use atomic::Files;
 pub(crate) use cleanup::unmount_below;
-pub(crate) use plugin::MountedVolume;
+pub(crate) use plugin::{MountedVolume, VolumeError};
 
 use crate::files;
 use crate::files::tree::GroupChange;
@@ -32,7 +32,7 @@ use crate::host::Host;
 use crate::sources::Sources;
 use crate::spec::PodExt;
 use crate::spec::amount::Resources;
-use plugin::{VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
+use plugin::{VolumePlace, VolumePlugin, VolumeRequest};
 
 /// Uids of pods by plugin and staging key.
 type Staged = HashMap<(&'static str, String), HashSet<String>>;

@@ -9,7 +9,7 @@ use crate::files::tree::{Access, GroupChange};
 use crate::host::Host;
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
-use crate::volumes::Files;
+use crate::volumes::{Files, VolumeError};
 
 pub(super) struct HollowMachine {
     pub(super) cpus: u64,
@@ -58,11 +58,11 @@ impl Host for HollowMachine {
         Ok(())
     }
 
-    fn mount_memory(&self, _path: &Path, _size: Option<i64>, _mode: u32) -> Result<(), String> {
+    fn mount_memory(&self, _path: &Path, _size: Option<i64>, _mode: u32) -> Result<(), VolumeError> {
         Ok(())
     }
 
-    fn bind(&self, _volume: &Path, _part: &str, target: PathBuf) -> Result<PathBuf, String> {
+    fn bind(&self, _volume: &Path, _part: &str, target: PathBuf) -> Result<PathBuf, VolumeError> {
         Ok(target)
     }
 
@@ -70,7 +70,7 @@ impl Host for HollowMachine {
         Ok(())
     }
 
-    fn host_path(&self, path: &str, _kind: &str) -> Result<PathBuf, String> {
+    fn host_path(&self, path: &str, _kind: &str) -> Result<PathBuf, VolumeError> {
         Ok(PathBuf::from(path))
     }
 

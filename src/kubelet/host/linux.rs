@@ -13,7 +13,7 @@ use crate::files::tree::{Access, GroupChange};
 use crate::node::machine::{self, Disk, Machine};
 use crate::pods::admit::apparmor;
 use crate::spec::resources::PodLimits;
-use crate::volumes::{self, Files};
+use crate::volumes::{self, Files, VolumeError};
 
 pub(crate) struct Linux {
     cgroups: Hierarchy,
@@ -72,11 +72,11 @@ impl Host for Linux {
         files::tree::remove(path)
     }
 
-    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), String> {
+    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError> {
         volumes::tmpfs::ensure(path, size, mode)
     }
 
-    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, String> {
+    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, VolumeError> {
         volumes::subpath::bind(volume, part, target)
     }
 
@@ -84,7 +84,7 @@ impl Host for Linux {
         volumes::unmount_below(path)
     }
 
-    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, String> {
+    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, VolumeError> {
         volumes::hostpath::check(path, kind)
     }
 

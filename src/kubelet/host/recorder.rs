@@ -13,7 +13,7 @@ use crate::files::tree::{Access, GroupChange};
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
 use crate::testing::Journal;
-use crate::volumes::Files;
+use crate::volumes::{Files, VolumeError};
 
 #[derive(Default)]
 pub(crate) struct RecordingHost {
@@ -95,19 +95,18 @@ impl Host for RecordingHost {
         Ok(())
     }
 
-    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), String> {
+    fn mount_memory(&self, path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError> {
         if self.is_mount_point(path) {
             return Ok(());
         }
         let size = size.map(|size| format!(" of {size}")).unwrap_or_default();
-        self.call("mount_memory", format!("{}{size} {mode:o}", path.display()))
-            .map_err(|error| error.to_string())?;
+        self.call("mount_memory", format!("{}{size} {mode:o}", path.display()))?;
         self.mounts.lock().insert(path.to_path_buf());
         Ok(())
     }
 
-    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, String> {
-        self.call("bind", format!("{} {part}", volume.display())).map_err(|error| error.to_string())?;
+    fn bind(&self, volume: &Path, part: &str, target: PathBuf) -> Result<PathBuf, VolumeError> {
+        self.call("bind", format!("{} {part}", volume.display()))?;
         Ok(target)
     }
 
@@ -117,8 +116,8 @@ impl Host for RecordingHost {
         Ok(())
     }
 
-    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, String> {
-        self.call("host_path", format!("{path} {kind}")).map_err(|error| error.to_string())?;
+    fn host_path(&self, path: &str, kind: &str) -> Result<PathBuf, VolumeError> {
+        self.call("host_path", format!("{path} {kind}"))?;
         Ok(PathBuf::from(path))
     }
 

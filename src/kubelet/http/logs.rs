@@ -19,8 +19,8 @@ use super::{Service, query};
 use crate::files;
 use crate::logs::cri_log::{LogOptions, Writer};
 use crate::logs::tail::{LogFile, Watch};
-use crate::runtime::Runtime;
 use crate::runtime::state::PodRuntime;
+use crate::runtime::{Runtime, RuntimeError};
 use crate::spec::PodExt;
 
 /// How often a follower looks whether the container still runs, when its log is silent.
@@ -37,7 +37,7 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let options = match parse(query_text, Timestamp::now()) {
         Ok(options) => options,
-        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error),
+        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     };
     let Some(pod) = service.pods.get(Some(namespace), name) else {
         return refuse(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
@@ -48,11 +48,11 @@ pub(super) async fn answer(
     let status = service.status.latest(&pod);
     let id = match instance(&status, name, container, options.previous) {
         Ok(id) => id,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let path = match log_path(&*service.runtime, &pod, &id).await {
         Ok(path) => path,
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     let (sender, receiver) = mpsc::channel(8);
     let task = stream(service.runtime.clone(), path, id, options, sender);
@@ -64,38 +64,43 @@ pub(super) async fn answer(
     response
 }
 
-fn parse(text: &str, now: Timestamp) -> Result<LogOptions, String> {
+/// An option of a request that cannot be what it is.
+#[derive(Debug, thiserror::Error)]
+enum OptionsError {
+    #[error("invalid value {value:?} for {name}")]
+    Value { name: String, value: String },
+    #[error("{name} must {must}")]
+    Range { name: &'static str, must: &'static str },
+}
+
+fn parse(text: &str, now: Timestamp) -> Result<LogOptions, OptionsError> {
     let mut options = LogOptions::default();
     for (name, value) in query::parse(text) {
         let truth = || value.is_empty() || value == "true" || value == "1";
-        let number = || value.parse::<i64>().map_err(|_| format!("invalid value {value:?} for {name}"));
+        let invalid = || OptionsError::Value { name: name.clone(), value: value.clone() };
+        let number = || value.parse::<i64>().map_err(|_| invalid());
+        let range = |name, must| OptionsError::Range { name, must };
         match name.as_str() {
             "follow" => options.follow = truth(),
             "previous" => options.previous = truth(),
             "timestamps" => options.timestamps = truth(),
             "tailLines" if !value.is_empty() && value != "all" => {
-                options.tail = Some(
-                    usize::try_from(number()?).map_err(|_| "tailLines must not be negative".to_string())?,
-                );
+                let negative = |_| range("tailLines", "not be negative");
+                options.tail = Some(usize::try_from(number()?).map_err(negative)?);
             }
             "limitBytes" if !value.is_empty() => {
-                options.limit = Some(
-                    usize::try_from(number()?)
-                        .ok()
-                        .filter(|one| *one > 0)
-                        .ok_or("limitBytes must be positive")?,
-                );
+                let limit = usize::try_from(number()?).ok().filter(|one| *one > 0);
+                options.limit = Some(limit.ok_or_else(|| range("limitBytes", "be positive"))?);
             }
             "sinceSeconds" if !value.is_empty() => {
                 let seconds = number()?;
                 if seconds < 1 {
-                    return Err("sinceSeconds must be greater than 0".to_string());
+                    return Err(range("sinceSeconds", "be greater than 0"));
                 }
                 options.since = now.checked_sub(SignedDuration::from_secs(seconds)).ok();
             }
             "sinceTime" if !value.is_empty() => {
-                options.since =
-                    Some(value.parse().map_err(|_| format!("invalid value {value:?} for sinceTime"))?);
+                options.since = Some(value.parse().map_err(|_| invalid())?);
             }
             "stream" => {
                 options.stream = match value.as_str() {
@@ -110,17 +115,40 @@ fn parse(text: &str, now: Timestamp) -> Result<LogOptions, String> {
     Ok(options)
 }
 
-/// Id of the instance whose log is asked for, or upstream's words for why there is none.
-fn instance(status: &PodStatus, pod: &str, container: &str, previous: bool) -> Result<String, String> {
+/// Why there is no log, in upstream's words.
+#[derive(Debug, thiserror::Error)]
+enum NoLog {
+    #[error("container {container:?} in pod {pod:?} is not available")]
+    NotAvailable { pod: String, container: String },
+    #[error("previous terminated container {container:?} in pod {pod:?} not found")]
+    NoPrevious { pod: String, container: String },
+    #[error("container {container:?} in pod {pod:?} has no id")]
+    NoId { pod: String, container: String },
+    #[error("container {container:?} in pod {pod:?} is waiting to start{why}")]
+    Waiting { pod: String, container: String, why: String },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("unable to retrieve container logs for containerd://{0}")]
+    Forgotten(String),
+}
+
+/// Id of the instance whose log is asked for.
+fn instance(status: &PodStatus, pod: &str, container: &str, previous: bool) -> Result<String, NoLog> {
     let lists = [&status.init_container_statuses, &status.container_statuses];
     let found = lists.into_iter().flat_map(|list| list.iter().flatten()).find(|one| one.name == container);
-    let none = || format!("container {container:?} in pod {pod:?} is not available");
-    let status = found.ok_or_else(none)?;
+    let names = || (pod.to_string(), container.to_string());
+    let status = found.ok_or_else(|| {
+        let (pod, container) = names();
+        NoLog::NotAvailable { pod, container }
+    })?;
     let bare = |id: &str| id.strip_prefix("containerd://").unwrap_or(id).to_string();
     let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let last = last.and_then(|end| end.container_id.as_deref()).filter(|id| !id.is_empty());
     if previous {
-        let missing = || format!("previous terminated container {container:?} in pod {pod:?} not found");
+        let missing = || {
+            let (pod, container) = names();
+            NoLog::NoPrevious { pod, container }
+        };
         return last.map(bare).ok_or_else(missing);
     }
     current(status, pod, container, last).map(|id| bare(&id))
@@ -131,13 +159,11 @@ fn current(
     pod: &str,
     container: &str,
     last: Option<&str>,
-) -> Result<String, String> {
+) -> Result<String, NoLog> {
     let state = status.state.clone().unwrap_or_default();
+    let (pod, container) = (pod.to_string(), container.to_string());
     if state.running.is_some() {
-        return status
-            .container_id
-            .clone()
-            .ok_or_else(|| format!("container {container:?} in pod {pod:?} has no id"));
+        return status.container_id.clone().ok_or(NoLog::NoId { pod, container });
     }
     if let Some(id) = state.terminated.and_then(|end| end.container_id).filter(|id| !id.is_empty()) {
         return Ok(id);
@@ -145,26 +171,24 @@ fn current(
     if let Some(last) = last {
         return Ok(last.to_string());
     }
-    let waits = format!("container {container:?} in pod {pod:?} is waiting to start");
-    Err(match state.waiting.and_then(|waiting| waiting.reason).as_deref() {
-        Some("ErrImagePull") => format!("{waits}: image can't be pulled"),
-        Some("ImagePullBackOff") => format!("{waits}: trying and failing to pull image"),
-        Some(reason) => format!("{waits}: {reason}"),
-        None => format!("{waits} - no logs yet"),
-    })
+    let why = match state.waiting.and_then(|waiting| waiting.reason).as_deref() {
+        Some("ErrImagePull") => ": image can't be pulled".to_string(),
+        Some("ImagePullBackOff") => ": trying and failing to pull image".to_string(),
+        Some(reason) => format!(": {reason}"),
+        None => " - no logs yet".to_string(),
+    };
+    Err(NoLog::Waiting { pod, container, why })
 }
 
-async fn log_path(runtime: &dyn Runtime, pod: &Pod, id: &str) -> Result<PathBuf, String> {
+async fn log_path(runtime: &dyn Runtime, pod: &Pod, id: &str) -> Result<PathBuf, NoLog> {
     let status = runtime.container(id).await;
     match status {
         Ok(status) => Ok(PathBuf::from(status.log_path)),
         // Gone from the runtime; the file may be there still, but only the runtime knew which it was.
         Err(_) => {
-            let state = PodRuntime::read(runtime, pod.uid()).await.map_err(|error| error.to_string())?;
+            let state = PodRuntime::read(runtime, pod.uid()).await?;
             let known = state.containers.into_iter().find(|one| one.id == id);
-            known
-                .map(|one| PathBuf::from(one.log_path))
-                .ok_or_else(|| format!("unable to retrieve container logs for containerd://{id}"))
+            known.map(|one| PathBuf::from(one.log_path)).ok_or_else(|| NoLog::Forgotten(id.to_string()))
         }
     }
 }

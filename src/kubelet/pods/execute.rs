@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::backoff::{Backoff, go_duration};
 use super::hooks;
-use super::inputs::Inputs;
+use super::inputs::{InputError, Inputs};
 use super::kill::{self, Killer};
 use super::plan::PodActions;
 use super::turns::Turn;
@@ -310,13 +310,14 @@ impl Execution<'_> {
         if let Some(refusal) = security::refuse_root(self.pod, definition, &pulled.user) {
             return Err(Failure::soon("CreateContainerConfigError", refusal));
         }
-        let config_error = |message| Failure::soon("CreateContainerConfigError", message);
+        let config_error = |message: String| Failure::soon("CreateContainerConfigError", message);
+        let input_error = |error: InputError| config_error(error.to_string());
         let environment =
-            launcher.inputs.environment(self.pod, definition, ips).await.map_err(config_error)?;
+            launcher.inputs.environment(self.pod, definition, ips).await.map_err(input_error)?;
         let inputs = &launcher.inputs;
         let mounts =
             inputs.mounts(self.pod, self.mounted, definition, ips, &environment, restart_count).await;
-        let mounts = mounts.map_err(config_error)?;
+        let mounts = mounts.map_err(input_error)?;
         let input = ContainerInput {
             instance: &launcher.settings.instance_label,
             image_ref: &pulled.reference,

@@ -5,10 +5,28 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 
-use crate::probes::hook_get;
-use crate::runtime::Runtime;
+use crate::probes::RequestError;
+use crate::probes::prober::{self, Target};
+use crate::runtime::{Runtime, RuntimeError};
 
-/// Runs a hook to its end; the error is the text of upstream's event.
+/// How a hook failed; the text ends in upstream's event.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HookError {
+    #[error("command '{command}' exited with {code}: {output}")]
+    Command { command: String, code: i32, output: String },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("HTTP status {status}: {body}")]
+    Status { status: u16, body: String },
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("the grace period is over")]
+    Timeout,
+    #[error("invalid handler: cannot run handler")]
+    NoHandler,
+}
+
+/// Runs a hook to its end.
 pub(crate) async fn run(
     runtime: &dyn Runtime,
     handler: &LifecycleHandler,
@@ -16,27 +34,30 @@ pub(crate) async fn run(
     id: &str,
     ip: Option<IpAddr>,
     limit: Duration,
-) -> Result<(), String> {
+) -> Result<(), HookError> {
     if let Some(exec) = &handler.exec {
         let command = exec.command.clone().unwrap_or_default();
-        return match runtime.exec(id, &command, limit).await {
-            Ok(reply) if reply.exit_code == 0 => Ok(()),
-            Ok(reply) => {
-                let mut output = reply.stdout;
-                output.extend(reply.stderr);
-                let output = String::from_utf8_lossy(&output);
-                Err(format!("command '{}' exited with {}: {output}", command.join(" "), reply.exit_code))
-            }
-            Err(error) => Err(error.to_string()),
-        };
+        let reply = runtime.exec(id, &command, limit).await?;
+        if reply.exit_code == 0 {
+            return Ok(());
+        }
+        let mut output = reply.stdout;
+        output.extend(reply.stderr);
+        let output = String::from_utf8_lossy(&output).into_owned();
+        return Err(HookError::Command { command: command.join(" "), code: reply.exit_code, output });
     }
     if let Some(get) = &handler.http_get {
-        return hook_get(get, container, id, ip, limit).await;
+        let target = Target { container: container.clone(), id: id.to_string(), ip };
+        // Any answer below 400 is good.
+        return match prober::http_get(get, &target, limit).await? {
+            (status, _) if status < 400 => Ok(()),
+            (status, body) => Err(HookError::Status { status, body }),
+        };
     }
     if let Some(sleep) = &handler.sleep {
         let time = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
         tokio::time::sleep(time.min(limit)).await;
         return Ok(());
     }
-    Err("invalid handler: cannot run handler".to_string())
+    Err(HookError::NoHandler)
 }

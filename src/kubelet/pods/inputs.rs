@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use api::ApiError;
 use client::Informer;
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
@@ -17,7 +18,7 @@ use crate::spec::amount::Resources;
 use crate::spec::env::EnvInput;
 use crate::spec::fields::Addresses;
 use crate::spec::{PodExt, container, env, hosts};
-use crate::volumes::{Mounted, MountedVolume};
+use crate::volumes::{Mounted, MountedVolume, VolumeError};
 
 /// Where containers' inputs come from.
 pub(crate) struct Inputs {
@@ -32,6 +33,21 @@ pub(crate) struct Inputs {
     pub(crate) node_ip: watch::Receiver<IpAddr>,
 }
 
+/// Why a container cannot be configured; the text ends in its `CreateContainerConfigError`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Environment(#[from] env::EnvError),
+    #[error("cannot find volume {volume:?} to mount into container {container:?}")]
+    NoVolume { volume: String, container: String },
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error("cannot write {}: {source}", .path.display())]
+    File { path: PathBuf, source: std::io::Error },
+}
+
 impl Inputs {
     pub(crate) fn host_ips(&self) -> Vec<String> {
         vec![self.node_ip.borrow().to_string()]
@@ -42,17 +58,17 @@ impl Inputs {
         pod: &Pod,
         definition: &Container,
         ips: &[String],
-    ) -> Result<std::collections::BTreeMap<String, String>, String> {
+    ) -> Result<std::collections::BTreeMap<String, String>, InputError> {
         let (uid, namespace) = (pod.uid(), pod.namespace());
         let (config_maps, secrets) = env::referenced(definition);
         let mut sources = env::Sources::default();
         for name in config_maps {
             let found = self.sources.get::<ConfigMap>(uid, namespace, &name).await;
-            sources.config_maps.insert(name, found.map_err(|error| error.to_string())?);
+            sources.config_maps.insert(name, found?);
         }
         for name in secrets {
             let found = self.sources.get::<Secret>(uid, namespace, &name).await;
-            sources.secrets.insert(name, found.map_err(|error| error.to_string())?);
+            sources.secrets.insert(name, found?);
         }
         let links = pod.spec_ref().enable_service_links.unwrap_or(true);
         let mut services = self.services.list(Some(namespace));
@@ -66,7 +82,7 @@ impl Inputs {
             services: &services,
             sources: &sources,
         };
-        env::environment(definition, &input)
+        Ok(env::environment(definition, &input)?)
     }
 
     pub(super) async fn mounts(
@@ -77,13 +93,14 @@ impl Inputs {
         ips: &[String],
         env: &std::collections::BTreeMap<String, String>,
         restart_count: i32,
-    ) -> Result<Vec<cri::Mount>, String> {
+    ) -> Result<Vec<cri::Mount>, InputError> {
         let mut mounts = Vec::new();
         let pod_dir = self.pods_dir.join(pod.uid());
         for (index, mount) in definition.volume_mounts.iter().flatten().enumerate() {
             let volume = mounted.volumes.get(&mount.name);
             let MountedVolume { path, read_only } = volume.cloned().ok_or_else(|| {
-                format!("cannot find volume {:?} to mount into container {:?}", mount.name, definition.name)
+                let [volume, container] = [&mount.name, &definition.name].map(String::clone);
+                InputError::NoVolume { volume, container }
             })?;
             let sub = match (mount.sub_path_expr.as_deref(), mount.sub_path.as_deref()) {
                 (Some(expression), _) if !expression.is_empty() => env::expand_strictly(expression, env)?,
@@ -128,7 +145,7 @@ impl Inputs {
         ips: &[String],
         pod_dir: &Path,
         mounts: &mut Vec<cri::Mount>,
-    ) -> Result<(), String> {
+    ) -> Result<(), InputError> {
         let own = definition.volume_mounts.iter().flatten().any(|mount| mount.mount_path == "/etc/hosts");
         if own {
             return Ok(());
@@ -154,7 +171,7 @@ impl Inputs {
         pod_dir: &Path,
         restart_count: i32,
         mounts: &mut Vec<cri::Mount>,
-    ) -> Result<(), String> {
+    ) -> Result<(), InputError> {
         let path = pod_dir.join("containers").join(&definition.name).join(restart_count.to_string());
         let host = self.host.clone();
         let path = files::blocking(move || write_file(&*host, &path, b"", 0o666).map(|()| path)).await?;
@@ -174,6 +191,6 @@ fn absolute(path: &str, working_dir: Option<&str>) -> String {
     format!("{}/{path}", working_dir.unwrap_or("").trim_end_matches('/'))
 }
 
-fn write_file(host: &dyn Host, path: &Path, data: &[u8], mode: u32) -> Result<(), String> {
-    host.write_file(path, data, mode).map_err(|error| format!("cannot write {}: {error}", path.display()))
+fn write_file(host: &dyn Host, path: &Path, data: &[u8], mode: u32) -> Result<(), InputError> {
+    host.write_file(path, data, mode).map_err(|source| InputError::File { path: path.to_path_buf(), source })
 }

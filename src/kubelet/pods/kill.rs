@@ -9,7 +9,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use super::hooks;
+use super::hooks::{self, HookError};
 use crate::events::PodEvents;
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
 use crate::runtime::{Runtime, RuntimeError};
@@ -87,7 +87,7 @@ impl Killer {
         let failed = match tokio::time::timeout(grace, run).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(_) => "the grace period is over".to_string(),
+            Err(_) => HookError::Timeout,
         };
         let message = format!("PreStopHook failed: {failed}");
         self.events.container(pod, &record.name, EventType::Warning, "FailedPreStopHook", message);

@@ -73,7 +73,7 @@ async fn make(runtime: &dyn Runtime, probe: &Probe, target: &Target, timeout: Du
                 Finding::Warning(format!("Probe terminated redirects, Response body: {body}"))
             }
             Ok((status, _)) => Finding::Failure(format!("HTTP probe failed with statuscode: {status}")),
-            Err(error) => Finding::Failure(error),
+            Err(error) => Finding::Failure(error.to_string()),
         };
     }
     if let Some(action) = &probe.tcp_socket {
@@ -102,8 +102,37 @@ async fn exec(runtime: &dyn Runtime, action: &ExecAction, target: &Target, timeo
     }
 }
 
+/// Why a probe's request had no answer, as Go's clients say it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("couldn't find port: {0}")]
+    NoPort(String),
+    #[error("invalid port number: {0}")]
+    Port(i32),
+    #[error("dial tcp {to}: {}", connect_error(.source))]
+    Connect { to: String, source: io::Error },
+    #[error("dial tcp {0}: i/o timeout")]
+    ConnectTimeout(String),
+    #[error("Get {url:?}: {source}")]
+    Get { url: String, source: Box<RequestError> },
+    #[error("Get {0:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
+    GetTimeout(String),
+    #[error(transparent)]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
+    #[error(transparent)]
+    Tls(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("timeout: failed to connect service \"{to}\" within {seconds}s: context deadline exceeded")]
+    RpcConnect { to: String, seconds: u64 },
+    #[error("error: health rpc failed: {0}")]
+    Rpc(Box<tonic::Status>),
+}
+
 /// The number of a port that may be one of the container's names.
-pub(crate) fn port_number(port: &IntOrString, container: &Container) -> Result<u16, String> {
+pub(crate) fn port_number(port: &IntOrString, container: &Container) -> Result<u16, RequestError> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => name.parse().ok().or_else(|| {
@@ -112,21 +141,18 @@ pub(crate) fn port_number(port: &IntOrString, container: &Container) -> Result<u
         }),
     };
     let number = number.ok_or_else(|| match port {
-        IntOrString::String(name) => format!("couldn't find port: {name}"),
-        IntOrString::Int(number) => format!("invalid port number: {number}"),
+        IntOrString::String(name) => RequestError::NoPort(name.clone()),
+        IntOrString::Int(number) => RequestError::Port(*number),
     })?;
-    u16::try_from(number)
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| format!("invalid port number: {number}"))
+    u16::try_from(number).ok().filter(|port| *port > 0).ok_or(RequestError::Port(number))
 }
 
-async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, String> {
+async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, RequestError> {
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("dial tcp {shown}: {}", connect_error(&error))),
-        Err(_) => Err(format!("dial tcp {shown}: i/o timeout")),
+        Ok(Err(source)) => Err(RequestError::Connect { to: shown, source }),
+        Err(_) => Err(RequestError::ConnectTimeout(shown)),
     }
 }
 
@@ -151,7 +177,7 @@ pub(crate) async fn http_get(
     action: &HTTPGetAction,
     target: &Target,
     timeout: Duration,
-) -> Result<(u16, String), String> {
+) -> Result<(u16, String), RequestError> {
     let port = port_number(&action.port, &target.container)?;
     let host = host_of(action.host.as_deref(), target);
     let https = action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
@@ -163,10 +189,8 @@ pub(crate) async fn http_get(
     let asked = ask(&host, port, https, &path, &shown, headers, timeout);
     match tokio::time::timeout(timeout, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(format!("Get {url:?}: {error}")),
-        Err(_) => Err(format!(
-            "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        )),
+        Ok(Err(error)) => Err(RequestError::Get { url, source: Box::new(error) }),
+        Err(_) => Err(RequestError::GetTimeout(url)),
     }
 }
 
@@ -178,7 +202,7 @@ async fn ask(
     authority: &str,
     headers: &[HTTPHeader],
     timeout: Duration,
-) -> Result<(u16, String), String> {
+) -> Result<(u16, String), RequestError> {
     let stream = connect(host, port, timeout).await?;
     let mut request = http::Request::get(path);
     let given = |name: &str| headers.iter().any(|one| one.name.eq_ignore_ascii_case(name));
@@ -194,30 +218,24 @@ async fn ask(
     for header in headers {
         request = request.header(&header.name, &header.value);
     }
-    let request = request
-        .header("Connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+    let request = request.header("Connection", "close").body(Empty::<Bytes>::new())?;
     if https {
-        let name =
-            rustls::pki_types::ServerName::try_from(host.to_string()).map_err(|error| error.to_string())?;
+        let name = rustls::pki_types::ServerName::try_from(host.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(trusting());
-        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        let stream = connector.connect(name, stream).await?;
         send(stream, request).await
     } else {
         send(stream, request).await
     }
 }
 
-async fn send<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<(u16, String), String>
+async fn send<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<(u16, String), RequestError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         let mut text = Vec::new();
@@ -228,7 +246,7 @@ where
             }
         }
         text.truncate(MOST_OUTPUT);
-        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+        Ok::<_, RequestError>((status, String::from_utf8_lossy(&text).into_owned()))
     };
     tokio::pin!(exchange);
     tokio::pin!(connection);
@@ -237,7 +255,7 @@ where
         ended = &mut connection => match ended {
             // The connection may end just after the answer has arrived.
             Ok(()) => exchange.await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         },
     }
 }
@@ -245,11 +263,11 @@ where
 async fn tcp(action: &TCPSocketAction, target: &Target, timeout: Duration) -> Finding {
     let port = match port_number(&action.port, &target.container) {
         Ok(port) => port,
-        Err(error) => return Finding::Unknown(error),
+        Err(error) => return Finding::Unknown(error.to_string()),
     };
     match connect(&host_of(action.host.as_deref(), target), port, timeout).await {
         Ok(_) => Finding::Success,
-        Err(error) => Finding::Failure(error),
+        Err(error) => Finding::Failure(error.to_string()),
     }
 }
 
@@ -287,21 +305,21 @@ async fn grpc(action: &GRPCAction, target: &Target, timeout: Duration) -> Findin
             };
             Finding::Failure(format!("service unhealthy (responded with {word:?})"))
         }
-        Ok(Err(error)) => Finding::Failure(error),
+        Ok(Err(error)) => Finding::Failure(error.to_string()),
         Err(_) => {
             Finding::Failure(format!("timeout: health rpc did not complete within {}s", timeout.as_secs()))
         }
     }
 }
 
-async fn check_health(address: SocketAddr, service: String, timeout: Duration) -> Result<i32, String> {
-    let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}"))
-        .map_err(|error| error.to_string())?;
+async fn check_health(address: SocketAddr, service: String, timeout: Duration) -> Result<i32, RequestError> {
     // Go's client keeps trying until the time is over, and says only that.
-    let within = format!("within {}s: context deadline exceeded", timeout.as_secs());
-    let failed =
-        |_: tonic::transport::Error| format!("timeout: failed to connect service \"{address}\" {within}");
-    let channel = endpoint.executor(TokioExecutor::new()).connect().await.map_err(&failed)?;
+    let failed = |_: tonic::transport::Error| RequestError::RpcConnect {
+        to: address.to_string(),
+        seconds: timeout.as_secs(),
+    };
+    let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}")).map_err(failed)?;
+    let channel = endpoint.executor(TokioExecutor::new()).connect().await.map_err(failed)?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(failed)?;
     let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
@@ -309,7 +327,7 @@ async fn check_health(address: SocketAddr, service: String, timeout: Duration) -
     let reply = client.unary(tonic::Request::new(HealthCheckRequest { service }), path, codec).await;
     match reply {
         Ok(reply) => Ok(reply.into_inner().status),
-        Err(status) => Err(format!("error: health rpc failed: {status}")),
+        Err(status) => Err(RequestError::Rpc(Box::new(status))),
     }
 }
 

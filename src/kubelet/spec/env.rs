@@ -40,11 +40,35 @@ pub(crate) fn referenced(container: &Container) -> (BTreeSet<String>, BTreeSet<S
     (config_maps, secrets)
 }
 
-/// The environment, sorted by name; or why it cannot be made (upstream's `CreateContainerConfigError`).
+/// Why an environment cannot be made; upstream's texts, which end in `CreateContainerConfigError`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnvError {
+    #[error("{kind} {name:?} not found")]
+    NoObject { kind: &'static str, name: String },
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    NoKey { kind: &'static str, namespace: String, name: String, key: String },
+    #[error("missing value for {0:?}")]
+    NoValue(String),
+    #[error(transparent)]
+    Field(#[from] fields::FieldRefError),
+}
+
+impl EnvError {
+    fn no_object(kind: &'static str, name: &str) -> Self {
+        EnvError::NoObject { kind, name: name.to_string() }
+    }
+
+    fn no_key(kind: &'static str, namespace: &str, name: &str, key: &str) -> Self {
+        let [namespace, name, key] = [namespace, name, key].map(str::to_string);
+        EnvError::NoKey { kind, namespace, name, key }
+    }
+}
+
+/// The environment, sorted by name.
 pub(crate) fn environment(
     container: &Container,
     input: &EnvInput<'_>,
-) -> Result<BTreeMap<String, String>, String> {
+) -> Result<BTreeMap<String, String>, EnvError> {
     let mut env = BTreeMap::new();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or("");
@@ -54,7 +78,7 @@ pub(crate) fn environment(
                 if reference.optional == Some(true) {
                     continue;
                 }
-                return Err(format!("configmap {:?} not found", reference.name));
+                return Err(EnvError::no_object("configmap", &reference.name));
             };
             env.extend(
                 map.data.iter().flatten().map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
@@ -66,7 +90,7 @@ pub(crate) fn environment(
                 if reference.optional == Some(true) {
                     continue;
                 }
-                return Err(format!("secret {:?} not found", reference.name));
+                return Err(EnvError::no_object("secret", &reference.name));
             };
             let data = secret.data.iter().flatten();
             env.extend(data.map(|(key, value)| {
@@ -96,32 +120,25 @@ fn from_source(
     source: &EnvVarSource,
     container: &Container,
     input: &EnvInput<'_>,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, EnvError> {
     if let Some(reference) = &source.field_ref {
-        return fields::field(input.pod, &reference.field_path, input.addresses).map(Some);
+        return Ok(Some(fields::field(input.pod, &reference.field_path, input.addresses)?));
     }
     if let Some(reference) = &source.resource_field_ref {
         let name = reference.container_name.as_deref().unwrap_or(&container.name);
         let container = input.pod.find_container(name).unwrap_or(container);
-        return fields::resource(reference, container, input.allocatable).map(Some);
+        return Ok(Some(fields::resource(reference, container, input.allocatable)?));
     }
     let namespace = input.pod.namespace();
     if let Some(reference) = &source.config_map_key_ref {
         let optional = reference.optional == Some(true);
         let found = input.sources.config_maps.get(&reference.name).cloned().flatten();
         let Some(map) = found else {
-            return if optional {
-                Ok(None)
-            } else {
-                Err(format!("configmap {:?} not found", reference.name))
-            };
+            return if optional { Ok(None) } else { Err(EnvError::no_object("configmap", &reference.name)) };
         };
         let value = map.data.as_ref().and_then(|data| data.get(&reference.key)).cloned();
         if value.is_none() && !optional {
-            return Err(format!(
-                "couldn't find key {} in ConfigMap {namespace}/{}",
-                reference.key, reference.name
-            ));
+            return Err(EnvError::no_key("ConfigMap", namespace, &reference.name, &reference.key));
         }
         return Ok(value);
     }
@@ -129,14 +146,11 @@ fn from_source(
         let optional = reference.optional == Some(true);
         let found = input.sources.secrets.get(&reference.name).cloned().flatten();
         let Some(secret) = found else {
-            return if optional { Ok(None) } else { Err(format!("secret {:?} not found", reference.name)) };
+            return if optional { Ok(None) } else { Err(EnvError::no_object("secret", &reference.name)) };
         };
         let value = secret.data.as_ref().and_then(|data| data.get(&reference.key));
         if value.is_none() && !optional {
-            return Err(format!(
-                "couldn't find key {} in Secret {namespace}/{}",
-                reference.key, reference.name
-            ));
+            return Err(EnvError::no_key("Secret", namespace, &reference.name, &reference.key));
         }
         return Ok(value.map(|value| String::from_utf8_lossy(&value.0).into_owned()));
     }
@@ -173,7 +187,7 @@ pub(crate) fn expand(text: &str, maps: &[&BTreeMap<String, String>]) -> String {
 }
 
 /// `subPathExpr` is stricter than other expansion: every name must be known.
-pub(crate) fn expand_strictly(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+pub(crate) fn expand_strictly(text: &str, env: &BTreeMap<String, String>) -> Result<String, EnvError> {
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
@@ -181,7 +195,7 @@ pub(crate) fn expand_strictly(text: &str, env: &BTreeMap<String, String>) -> Res
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             if !env.contains_key(name) {
-                return Err(format!("missing value for {name:?}"));
+                return Err(EnvError::NoValue(name.to_string()));
             }
             rest = after;
         }

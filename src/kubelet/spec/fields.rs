@@ -14,13 +14,24 @@ pub(crate) struct Addresses {
     pub(crate) pod: Vec<String>,
 }
 
-/// The text of a field path, or why there is none.
-pub(crate) fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<String, String> {
+/// Why a part of a pod has no text.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum FieldRefError {
+    #[error("fieldPath {0:?} does not support subscript")]
+    Subscript(String),
+    #[error("unsupported fieldPath: {0}")]
+    Path(String),
+    #[error("unsupported container resource : {0}")]
+    Resource(String),
+}
+
+/// The text of a field path.
+pub(crate) fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<String, FieldRefError> {
     if let Some((map, key)) = subscript(path) {
         let found = match map {
             "metadata.labels" => pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)),
             "metadata.annotations" => pod.metadata.annotations.as_ref().and_then(|all| all.get(key)),
-            _ => return Err(format!("fieldPath {path:?} does not support subscript")),
+            _ => return Err(FieldRefError::Subscript(path.to_string())),
         };
         return Ok(found.cloned().unwrap_or_default());
     }
@@ -37,7 +48,7 @@ pub(crate) fn field(pod: &Pod, path: &str, addresses: &Addresses) -> Result<Stri
         "status.hostIPs" => addresses.host.join(","),
         "status.podIP" => addresses.pod.first().cloned().unwrap_or_default(),
         "status.podIPs" => addresses.pod.join(","),
-        _ => return Err(format!("unsupported fieldPath: {path}")),
+        _ => return Err(FieldRefError::Path(path.to_string())),
     })
 }
 
@@ -79,7 +90,7 @@ pub(crate) fn resource(
     selector: &ResourceFieldSelector,
     container: &Container,
     allocatable: &Resources,
-) -> Result<String, String> {
+) -> Result<String, FieldRefError> {
     let divisor = selector.divisor.as_ref();
     let resources = container.resources.as_ref();
     let limits = resources.and_then(|one| one.limits.as_ref());
@@ -87,7 +98,7 @@ pub(crate) fn resource(
     let (list, name, is_limit) = match selector.resource.split_once('.') {
         Some(("limits", name)) => (limits, name, true),
         Some(("requests", name)) => (requests, name, false),
-        _ => return Err(format!("unsupported container resource : {}", selector.resource)),
+        _ => return Err(FieldRefError::Resource(selector.resource.clone())),
     };
     let set = list
         .and_then(|list| list.get(name))

@@ -132,7 +132,10 @@ fn mode(mode: i32) -> u32 {
     u32::try_from(mode).unwrap_or(0o644) & 0o777
 }
 
-pub(crate) async fn config_map(needs: &Needs<'_>, source: &ConfigMapVolumeSource) -> Result<Files, String> {
+pub(crate) async fn config_map(
+    needs: &Needs<'_>,
+    source: &ConfigMapVolumeSource,
+) -> Result<Files, VolumeError> {
     let default = source.default_mode.unwrap_or(0o644);
     from_config_map(needs, &source.name, source.items.as_deref(), source.optional, default).await
 }
@@ -143,18 +146,18 @@ async fn from_config_map(
     items: Option<&[KeyToPath]>,
     optional: Option<bool>,
     default: i32,
-) -> Result<Files, String> {
+) -> Result<Files, VolumeError> {
     let pod = needs.pod;
     let found = needs.sources.get::<ConfigMap>(pod.uid(), pod.namespace(), name).await;
-    let Some(map) = found.map_err(|error| error.to_string())? else {
-        return absent(optional, || format!("configmap {name:?} not found"));
+    let Some(map) = found? else {
+        return absent(optional, "configmap", name);
     };
     let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
     let binary = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
     pick(text.chain(binary).collect(), items, optional, default)
 }
 
-pub(crate) async fn secret(needs: &Needs<'_>, source: &SecretVolumeSource) -> Result<Files, String> {
+pub(crate) async fn secret(needs: &Needs<'_>, source: &SecretVolumeSource) -> Result<Files, VolumeError> {
     let name = source.secret_name.as_deref().unwrap_or("");
     let default = source.default_mode.unwrap_or(0o644);
     from_secret(needs, name, source.items.as_deref(), source.optional, default).await
@@ -166,18 +169,21 @@ async fn from_secret(
     items: Option<&[KeyToPath]>,
     optional: Option<bool>,
     default: i32,
-) -> Result<Files, String> {
+) -> Result<Files, VolumeError> {
     let pod = needs.pod;
     let found = needs.sources.get::<Secret>(pod.uid(), pod.namespace(), name).await;
-    let Some(secret) = found.map_err(|error| error.to_string())? else {
-        return absent(optional, || format!("secret {name:?} not found"));
+    let Some(secret) = found? else {
+        return absent(optional, "secret", name);
     };
     let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
     pick(data.collect(), items, optional, default)
 }
 
-fn absent(optional: Option<bool>, why: impl FnOnce() -> String) -> Result<Files, String> {
-    if optional == Some(true) { Ok(Files::new()) } else { Err(why()) }
+fn absent(optional: Option<bool>, kind: &'static str, name: &str) -> Result<Files, VolumeError> {
+    if optional == Some(true) {
+        return Ok(Files::new());
+    }
+    Err(VolumeError::NoObject { kind, name: name.to_string() })
 }
 
 type Data = std::collections::BTreeMap<String, Vec<u8>>;
@@ -188,7 +194,7 @@ fn pick(
     items: Option<&[KeyToPath]>,
     optional: Option<bool>,
     default: i32,
-) -> Result<Files, String> {
+) -> Result<Files, VolumeError> {
     let file =
         |data: Vec<u8>, own: Option<i32>| File { data, mode: mode(own.unwrap_or(default)), owner: None };
     let items = items.unwrap_or_default();
@@ -202,17 +208,21 @@ fn pick(
                 files.insert(item.path.clone(), file(value.clone(), item.mode));
             }
             None if optional == Some(true) => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
+            None => return Err(VolumeError::NoKey(item.key.clone())),
         }
     }
     Ok(files)
 }
 
-pub(crate) fn downward(needs: &Needs<'_>, source: &DownwardAPIVolumeSource) -> Result<Files, String> {
+pub(crate) fn downward(needs: &Needs<'_>, source: &DownwardAPIVolumeSource) -> Result<Files, VolumeError> {
     from_downward(needs, source.items.as_deref().unwrap_or_default(), source.default_mode.unwrap_or(0o644))
 }
 
-fn from_downward(needs: &Needs<'_>, items: &[DownwardAPIVolumeFile], default: i32) -> Result<Files, String> {
+fn from_downward(
+    needs: &Needs<'_>,
+    items: &[DownwardAPIVolumeFile],
+    default: i32,
+) -> Result<Files, VolumeError> {
     let mut files = Files::new();
     for item in items {
         let text = if let Some(field) = &item.field_ref {
@@ -220,7 +230,7 @@ fn from_downward(needs: &Needs<'_>, items: &[DownwardAPIVolumeFile], default: i3
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or("");
             let container =
-                needs.pod.find_container(name).ok_or_else(|| format!("container {name} not found"))?;
+                needs.pod.find_container(name).ok_or_else(|| VolumeError::NoContainer(name.to_string()))?;
             fields::resource(resource, container, needs.allocatable)?
         } else {
             continue;
@@ -235,7 +245,7 @@ pub(crate) async fn projected(
     needs: &Needs<'_>,
     source: &ProjectedVolumeSource,
     refresh: &mut Option<Timestamp>,
-) -> Result<Files, String> {
+) -> Result<Files, VolumeError> {
     let default = source.default_mode.unwrap_or(0o644);
     let mut files = Files::new();
     for part in source.sources.iter().flatten() {
@@ -257,7 +267,7 @@ pub(crate) async fn projected(
             files.insert(one.path.clone(), File { data: token.text.into_bytes(), mode, owner });
         }
         if part.cluster_trust_bundle.is_some() || part.pod_certificate.is_some() {
-            return Err("this source of a projected volume is not supported".to_string());
+            return Err(VolumeError::Source);
         }
     }
     Ok(files)

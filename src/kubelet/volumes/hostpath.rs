@@ -42,9 +42,9 @@ impl VolumePlugin for HostPath {
     }
 }
 
-pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
+pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, VolumeError> {
     let path = PathBuf::from(path);
-    let fails = |what: &str| Err(format!("hostPath type check failed: {} is not a {what}", path.display()));
+    let fails = |wanted: &'static str| Err(VolumeError::HostPath { path: path.clone(), wanted });
     if kind.is_empty() {
         // As container runtimes do: what is not there becomes a directory.
         if !path.exists() {
@@ -75,26 +75,28 @@ pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
         "BlockDevice" if !of_type.is_block_device() => fails("block device"),
         "Directory" | "DirectoryOrCreate" | "File" | "FileOrCreate" | "Socket" | "CharDevice"
         | "BlockDevice" => Ok(path),
-        other => Err(format!("{other} is an invalid volume type")),
+        other => Err(VolumeError::HostPathType(other.to_string())),
     }
 }
 
 /// Makes an empty file where nothing is. A link that leads nowhere is something: nothing is made where it
 /// points to.
-fn create_file(path: &Path) -> Result<(), String> {
+fn create_file(path: &Path) -> Result<(), VolumeError> {
     let made = std::fs::File::options()
         .write(true)
         .create_new(true)
         .open(path)
         .and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o644)));
     match made {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(format!("cannot create {}: {error}", path.display()))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(not_created(path, error)),
         _ => Ok(()),
     }
 }
 
-fn create_dir(path: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(path).map_err(|error| format!("cannot create {}: {error}", path.display()))
+fn create_dir(path: &Path) -> Result<(), VolumeError> {
+    std::fs::create_dir_all(path).map_err(|error| not_created(path, error))
+}
+
+fn not_created(path: &Path, source: std::io::Error) -> VolumeError {
+    VolumeError::File { verb: "create", path: path.to_path_buf(), source }
 }

@@ -7,12 +7,15 @@
 
 use std::path::PathBuf;
 
+use api::ApiError;
 use client::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
+use nix::errno::Errno;
 
 use crate::files::tree::GroupChange;
 use crate::spec::amount::Resources;
+use crate::spec::fields::FieldRefError;
 
 /// Where a volume of one pod is on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +47,30 @@ pub(crate) enum VolumeError {
     File { verb: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// In the words of whatever the volume is made from.
-    #[error("{0}")]
-    Content(String),
-}
-
-impl From<String> for VolumeError {
-    fn from(why: String) -> Self {
-        VolumeError::Content(why)
-    }
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("{kind} {name:?} not found")]
+    NoObject { kind: &'static str, name: String },
+    #[error("references non-existent config key: {0}")]
+    NoKey(String),
+    #[error("container {0} not found")]
+    NoContainer(String),
+    #[error(transparent)]
+    Field(#[from] FieldRefError),
+    #[error("failed to fetch token: {0}")]
+    Token(#[source] ApiError),
+    #[error("this source of a projected volume is not supported")]
+    Source,
+    #[error("cannot mount tmpfs on {}: {source}", .path.display())]
+    Memory { path: PathBuf, source: Errno },
+    #[error("subPath {0:?} must be a relative path without '..'")]
+    PartOutside(String),
+    #[error("failed to prepare subPath {part:?}: {step}: {source}")]
+    Part { part: String, step: &'static str, source: std::io::Error },
+    #[error("hostPath type check failed: {} is not a {wanted}", .path.display())]
+    HostPath { path: PathBuf, wanted: &'static str },
+    #[error("{0} is an invalid volume type")]
+    HostPathType(String),
 }
 
 /// A volume on the host.

@@ -3,6 +3,7 @@
 //! it stays what it was.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -10,35 +11,36 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
+use super::plugin::VolumeError;
+
 /// Binds `sub` of a volume to `target` (made as a file or directory) and returns it.
-pub(crate) fn bind(volume: &Path, sub: &str, target: PathBuf) -> Result<PathBuf, String> {
-    let said = |what: &str, error: &dyn std::fmt::Display| {
-        format!("failed to prepare subPath {sub:?}: {what}: {error}")
-    };
+pub(crate) fn bind(volume: &Path, sub: &str, target: PathBuf) -> Result<PathBuf, VolumeError> {
+    let failed =
+        |step: &'static str, source: io::Error| VolumeError::Part { part: sub.to_string(), step, source };
     if Path::new(sub).is_absolute() || Path::new(sub).components().any(|part| part == Component::ParentDir) {
-        return Err(format!("subPath {sub:?} must be a relative path without '..'"));
+        return Err(VolumeError::PartOutside(sub.to_string()));
     }
-    let root = open(None, volume, OFlag::O_DIRECTORY).map_err(|error| said("volume", &error))?;
+    let root = open(None, volume, OFlag::O_DIRECTORY).map_err(|error| failed("volume", error.into()))?;
     let found = match open(Some(&root), Path::new(sub), OFlag::empty()) {
         Err(nix::errno::Errno::ENOENT) => {
-            make(&root, sub).map_err(|error| said("directory", &error))?;
+            make(&root, sub).map_err(|error| failed("directory", error.into()))?;
             open(Some(&root), Path::new(sub), OFlag::empty())
         }
         other => other,
     }
-    .map_err(|error| said("open", &error))?;
-    super::unmount_below(&target).map_err(|error| said("unmount", &error))?;
+    .map_err(|error| failed("open", error.into()))?;
+    super::unmount_below(&target).map_err(|error| failed("unmount", error))?;
     let source = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
-    let is_dir = std::fs::metadata(&source).map_err(|error| said("stat", &error))?.is_dir();
+    let is_dir = std::fs::metadata(&source).map_err(|error| failed("stat", error))?.is_dir();
     let parent = target.parent().unwrap_or(&target);
-    std::fs::create_dir_all(parent).map_err(|error| said("target", &error))?;
+    std::fs::create_dir_all(parent).map_err(|error| failed("target", error))?;
     if is_dir {
-        std::fs::create_dir_all(&target).map_err(|error| said("target", &error))?;
+        std::fs::create_dir_all(&target).map_err(|error| failed("target", error))?;
     } else if !target.exists() {
-        std::fs::write(&target, b"").map_err(|error| said("target", &error))?;
+        std::fs::write(&target, b"").map_err(|error| failed("target", error))?;
     }
     mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .map_err(|error| said("bind", &error))?;
+        .map_err(|error| failed("bind", error.into()))?;
     Ok(target)
 }
 

@@ -52,7 +52,7 @@ fn host_paths_are_what_their_type_says() {
     assert!(hostpath::check(&at("new"), "DirectoryOrCreate").unwrap().is_dir());
     assert!(hostpath::check(&at("new"), "File").is_err());
     assert!(hostpath::check(&at("file"), "FileOrCreate").unwrap().is_file());
-    let error = hostpath::check(&at("file"), "Directory").unwrap_err();
+    let error = hostpath::check(&at("file"), "Directory").unwrap_err().to_string();
     assert!(
         error.starts_with("hostPath type check failed: ") && error.ends_with("is not a directory"),
         "{error}"
@@ -149,7 +149,7 @@ impl StagingPlugin {
     fn call(&self, what: &str, about: &str) -> Result<(), VolumeError> {
         self.journal.note(format!("{what} {about}"));
         let fails = self.fails.lock().take_if(|fails| *fails == what).is_some();
-        if fails { Err(VolumeError::Content(format!("{what} fails"))) } else { Ok(()) }
+        if fails { Err(std::io::Error::other(format!("{what} fails")).into()) } else { Ok(()) }
     }
 }
 

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
+use super::plugin::VolumeError;
+
 /// Mounts a tmpfs unless there is a mount already.
-pub(crate) fn ensure(path: &Path, size: Option<i64>, mode: u32) -> Result<(), String> {
+pub(crate) fn ensure(path: &Path, size: Option<i64>, mode: u32) -> Result<(), VolumeError> {
     if is_mount_point(path) {
         return Ok(());
     }
@@ -17,7 +19,7 @@ pub(crate) fn ensure(path: &Path, size: Option<i64>, mode: u32) -> Result<(), St
     }
     let flags = MsFlags::empty();
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
-        .map_err(|error| format!("cannot mount tmpfs on {}: {error}", path.display()))
+        .map_err(|source| VolumeError::Memory { path: path.to_path_buf(), source })
 }
 
 /// A directory on another device than its parent.

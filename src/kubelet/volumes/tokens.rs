@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProject
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::plugin::VolumeError;
 use crate::spec::PodExt;
 
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Tokens {
         pod: &Pod,
         source: &ServiceAccountTokenProjection,
         now: Timestamp,
-    ) -> Result<Token, String> {
+    ) -> Result<Token, VolumeError> {
         let account = pod.spec_ref().service_account_name.clone().unwrap_or_else(|| "default".to_string());
         let seconds = source.expiration_seconds.unwrap_or(3600);
         let audience = source.audience.clone().unwrap_or_default();
@@ -64,7 +65,7 @@ impl Tokens {
             // The old one is still good for a while: use it and try again later.
             Err(error) => match known.filter(|token| token.is_good(now)) {
                 Some(token) => Ok(Token { refresh: now + SignedDuration::from_secs(10), ..token }),
-                None => Err(format!("failed to fetch token: {error}")),
+                None => Err(VolumeError::Token(error)),
             },
         }
     }

@@ -37,11 +37,11 @@ fn the_instance_is_chosen_as_upstream_does() {
     assert_eq!(instance(&crashing, "p", "c", false).unwrap(), "before");
     let fresh = status(json!({"waiting": {"reason": "ContainerCreating"}}), json!({}));
     assert_eq!(
-        instance(&fresh, "p", "c", false).unwrap_err(),
+        instance(&fresh, "p", "c", false).unwrap_err().to_string(),
         "container \"c\" in pod \"p\" is waiting to start: ContainerCreating"
     );
     assert_eq!(
-        instance(&fresh, "p", "c", true).unwrap_err(),
+        instance(&fresh, "p", "c", true).unwrap_err().to_string(),
         "previous terminated container \"c\" in pod \"p\" not found"
     );
 }

@@ -43,6 +43,15 @@ pub enum SysctlPatternError {
     NotNamespaced(String),
 }
 
+/// Why a pod may not set a sysctl.
+#[derive(Debug, thiserror::Error)]
+enum Forbidden {
+    #[error("{0:?} not allowlisted")]
+    NotListed(String),
+    #[error("{name:?} not allowed with host {namespace} enabled")]
+    Shared { name: String, namespace: &'static str },
+}
+
 /// The sysctls that pods may set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SysctlAllowlist {
@@ -84,15 +93,15 @@ impl SysctlAllowlist {
         Ok(())
     }
 
-    fn check(&self, name: &str, pod: &Pod) -> Result<(), String> {
+    fn check(&self, name: &str, pod: &Pod) -> Result<(), Forbidden> {
         let listed = self.names.iter().find(|(one, _)| one == name);
         let found = listed.or_else(|| self.prefixes.iter().find(|(prefix, _)| name.starts_with(prefix)));
-        let Some((_, namespace)) = found else { return Err(format!("{name:?} not allowlisted")) };
+        let Some((_, namespace)) = found else { return Err(Forbidden::NotListed(name.to_string())) };
         let (is_shared, shown) = match namespace {
             Namespace::Ipc => (pod.spec_ref().host_ipc == Some(true), "IPC"),
             Namespace::Net => (pod.host_network(), "Net"),
         };
-        if is_shared { Err(format!("{name:?} not allowed with host {shown} enabled")) } else { Ok(()) }
+        if is_shared { Err(Forbidden::Shared { name: name.to_string(), namespace: shown }) } else { Ok(()) }
     }
 }
 

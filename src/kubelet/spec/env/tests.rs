@@ -81,7 +81,7 @@ fn missing_sources_are_named() {
         (Sources::default(), BTreeMap::new(), (Addresses::default(), Resources::new()));
     let from = container(json!({"name": "c", "envFrom": [{"configMapRef": {"name": "m"}}]}));
     let error = environment(&from, &input(&pod, &sources, &services, &rest)).unwrap_err();
-    assert_eq!(error, "configmap \"m\" not found");
+    assert_eq!(error.to_string(), "configmap \"m\" not found");
     let secret: Secret = serde_json::from_value(json!({"metadata": {"name": "s"}})).unwrap();
     let sources =
         Sources { secrets: [("s".to_string(), Some(Arc::new(secret)))].into(), ..Sources::default() };
@@ -89,7 +89,7 @@ fn missing_sources_are_named() {
         json!({"name": "c", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
     );
     let error = environment(&key, &input(&pod, &sources, &services, &rest)).unwrap_err();
-    assert_eq!(error, "couldn't find key k in Secret ns/s");
+    assert_eq!(error.to_string(), "couldn't find key k in Secret ns/s");
 }
 
 #[test]
