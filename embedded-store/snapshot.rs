@@ -238,7 +238,7 @@ pub fn status(path: &Path) -> Result<SnapshotStatus, SnapshotError> {
             }
         },
     )
-    .map_err(damaged)?;
+    .map_err(|error| damaged(error.to_string()))?;
     let hash = hash.get().finish();
     Ok(SnapshotStatus { hash, revision, total_keys, total_size })
 }
@@ -257,7 +257,7 @@ pub fn extras(path: &Path) -> Result<Vec<(String, Bytes)>, SnapshotError> {
             }
         },
     );
-    walked.map_err(|what| SnapshotError::Damaged { path: path.to_path_buf(), what })?;
+    walked.map_err(|error| SnapshotError::Damaged { path: path.to_path_buf(), what: error.to_string() })?;
     Ok(extras)
 }
 
@@ -363,7 +363,7 @@ pub(crate) fn contents(path: &Path, bytes: &[u8]) -> Result<State, SnapshotError
             }
         },
     )
-    .map_err(damaged)?;
+    .map_err(|error| damaged(error.to_string()))?;
     if let Some(problem) = problem {
         return Err(damaged(problem));
     }

@@ -196,9 +196,9 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
     };
     // What is not given is zero, as ever in proto3; then the target says what is meant.
     use pb::compare::CompareTarget as Wanted;
-    let checkpoint_requests = Wanted::try_from(compare.target)
+    let wanted = Wanted::try_from(compare.target)
         .map_err(|_| Status::invalid_argument("etcdserver: unknown target of a comparison"))?;
-    let given = match (checkpoint_requests, &compare.target_union) {
+    let given = match (wanted, &compare.target_union) {
         (Wanted::Version, Some(TargetUnion::Version(v)))
         | (Wanted::Create, Some(TargetUnion::CreateRevision(v)))
         | (Wanted::Mod, Some(TargetUnion::ModRevision(v)))
@@ -211,7 +211,7 @@ pub(crate) fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
         (Err(_), CompareOp::Greater | CompareOp::NotEqual) => (CompareOp::NotEqual, u64::MAX),
         (Err(_), CompareOp::Less | CompareOp::Equal) => (CompareOp::Equal, u64::MAX),
     };
-    let (op, target) = match (checkpoint_requests, &compare.target_union) {
+    let (op, target) = match (wanted, &compare.target_union) {
         (Wanted::Version, _) => (numeric, CompareTarget::Version(number)),
         (Wanted::Create, _) => (numeric, CompareTarget::CreateRevision(number)),
         (Wanted::Mod, _) => (numeric, CompareTarget::ModRevision(number)),

@@ -213,6 +213,33 @@ fn fnv(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Why bytes are no database.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BoltError {
+    #[error("it is not a bbolt database")]
+    NotBolt,
+    #[error("pages of {0} bytes are not supported")]
+    PageSize(usize),
+    #[error("there is something else than a bucket at the top")]
+    NotBucket,
+    #[error("a bucket is cut short")]
+    ShortBucket,
+    #[error("a page is cut short")]
+    ShortElement,
+    #[error("page {0} is cut short")]
+    ShortPage(u64),
+    #[error("page {0} is missing")]
+    Missing(u64),
+    #[error("page {0} is another one")]
+    WrongPage(u64),
+    #[error("a page is absurdly long")]
+    LongPage,
+    #[error("its tree is too deep")]
+    TooDeep,
+    #[error("a page of its tree is neither branch nor leaf")]
+    PageKind,
+}
+
 /// An entry of a bucket.
 pub(crate) struct Entry<'a> {
     pub(crate) bucket: &'a [u8],
@@ -225,18 +252,18 @@ pub(crate) fn walk<'a>(
     bytes: &'a [u8],
     mut bucket: impl FnMut(&'a [u8]),
     mut entry: impl FnMut(Entry<'a>),
-) -> Result<u64, String> {
+) -> Result<u64, BoltError> {
     let reader = Reader::open(bytes)?;
     let mut problem = None;
-    let mut visit = |name: &'a [u8], value: &'a [u8]| -> Result<(), String> {
+    let mut visit = |name: &'a [u8], value: &'a [u8]| -> Result<(), BoltError> {
         bucket(name);
-        let root = long(value, 0).ok_or("a bucket is cut short")?;
+        let root = long(value, 0).ok_or(BoltError::ShortBucket)?;
         let each = &mut |_: u32, key, value| {
             entry(Entry { bucket: name, key, value });
             Ok(())
         };
         if root == 0 {
-            let inline = value.get(16..).ok_or("a bucket is cut short")?;
+            let inline = value.get(16..).ok_or(BoltError::ShortBucket)?;
             reader.elements(inline, 0, each)
         } else {
             reader.page(root, 0, each)
@@ -244,7 +271,7 @@ pub(crate) fn walk<'a>(
     };
     reader.page(reader.root, 0, &mut |flags, name, value| {
         if flags & IS_BUCKET == 0 {
-            problem = Some("there is something else than a bucket at the top".to_string());
+            problem = Some(BoltError::NotBucket);
             return Ok(());
         }
         visit(name, value)
@@ -276,7 +303,7 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 impl<'a> Reader<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Self, String> {
+    fn open(bytes: &'a [u8]) -> Result<Self, BoltError> {
         // The second meta page lies one page on, whatever the size of a page is.
         let sizes = [4096, 8192, 16384, 65536];
         let slots = std::iter::once(0).chain(sizes);
@@ -286,11 +313,10 @@ impl<'a> Reader<'a> {
                 word(meta, 0)? == MAGIC && word(meta, 4)? == VERSION && fnv(&meta[..56]) == long(meta, 56)?;
             whole.then_some((long(meta, 48)?, meta))
         });
-        let (_, meta) =
-            valid.max_by_key(|(transaction, _)| *transaction).ok_or("it is not a bbolt database")?;
+        let (_, meta) = valid.max_by_key(|(transaction, _)| *transaction).ok_or(BoltError::NotBolt)?;
         let page_size = word(meta, 8).unwrap_or(0) as usize;
         if !sizes.contains(&page_size) {
-            return Err(format!("pages of {page_size} bytes are not supported"));
+            return Err(BoltError::PageSize(page_size));
         }
         let (root, end) = (long(meta, 16).unwrap_or(0), long(meta, 40).unwrap_or(0));
         Ok(Reader { bytes, page_size, root, end })
@@ -300,16 +326,16 @@ impl<'a> Reader<'a> {
         &self,
         id: u64,
         depth: usize,
-        each: &mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), String>,
-    ) -> Result<(), String> {
+        each: &mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), BoltError>,
+    ) -> Result<(), BoltError> {
         let start = usize::try_from(id).ok().and_then(|id| id.checked_mul(self.page_size));
-        let rest = start.and_then(|start| self.bytes.get(start..)).ok_or(format!("page {id} is missing"))?;
+        let rest = start.and_then(|start| self.bytes.get(start..)).ok_or(BoltError::Missing(id))?;
         if id < 2 || long(rest, 0) != Some(id) {
-            return Err(format!("page {id} is another one"));
+            return Err(BoltError::WrongPage(id));
         }
-        let overflow = word(rest, 12).ok_or("a page is cut short")? as usize;
-        let length = (overflow + 1).checked_mul(self.page_size).ok_or("a page is absurdly long")?;
-        let page = rest.get(..length).ok_or(format!("page {id} is cut short"))?;
+        let overflow = word(rest, 12).ok_or(BoltError::ShortElement)? as usize;
+        let length = (overflow + 1).checked_mul(self.page_size).ok_or(BoltError::LongPage)?;
+        let page = rest.get(..length).ok_or(BoltError::ShortPage(id))?;
         self.elements(page, depth, each)
     }
 
@@ -317,12 +343,12 @@ impl<'a> Reader<'a> {
         &self,
         page: &'a [u8],
         depth: usize,
-        each: &mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), String>,
-    ) -> Result<(), String> {
+        each: &mut dyn FnMut(u32, &'a [u8], &'a [u8]) -> Result<(), BoltError>,
+    ) -> Result<(), BoltError> {
         if depth > DEEPEST {
-            return Err("its tree is too deep".to_string());
+            return Err(BoltError::TooDeep);
         }
-        let cut = || "a page is cut short".to_string();
+        let cut = || BoltError::ShortElement;
         let (flags, count) = (short(page, 8).ok_or_else(cut)?, short(page, 10).ok_or_else(cut)?);
         for number in 0..usize::from(count) {
             let at = PAGE_HEADER + number * ELEMENT;
@@ -332,7 +358,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if flags & LEAF == 0 {
-                return Err("a page of its tree is neither branch nor leaf".to_string());
+                return Err(BoltError::PageKind);
             }
             let numbers = [0, 4, 8, 12].map(|at| word(element, at).unwrap_or(0));
             let [kind, position, key, value] = numbers.map(|number| number as usize);

@@ -154,6 +154,7 @@ impl Controller {
         match outcome {
             Ok(chain) => self.write(request, "status", |_| {}, Some(chain)).await,
             Err(why) => {
+                let why = why.to_string();
                 let condition = plan::condition("Failed", "SignerValidationFailure", &why, Timestamp::now());
                 self.write(request, "status", |conditions| conditions.push(condition), None).await
             }

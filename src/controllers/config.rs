@@ -1,5 +1,6 @@
 //! What the composition root tells the controllers.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +20,44 @@ pub struct Config {
     pub signer: Arc<dyn CertificateSigner>,
 }
 
+/// Why a request is not signed: a sentence for its status.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SigningError {
+    #[error("{0}")]
+    Malformed(Cow<'static, str>),
+    /// It is not as its signer demands.
+    #[error("{0}")]
+    Refused(Cow<'static, str>),
+    #[error("unable to sign: {0}")]
+    Failed(Cow<'static, str>),
+}
+
+impl SigningError {
+    pub fn malformed(why: impl Into<Cow<'static, str>>) -> Self {
+        SigningError::Malformed(why.into())
+    }
+
+    pub fn refused(why: impl Into<Cow<'static, str>>) -> Self {
+        SigningError::Refused(why.into())
+    }
+
+    pub fn failed(why: impl Into<Cow<'static, str>>) -> Self {
+        SigningError::Failed(why.into())
+    }
+}
+
 /// The cluster's certificate authority, as far as the signing controller needs it.
 pub trait CertificateSigner: Send + Sync {
     /// Signs a PEM certificate request for one of the `kubernetes.io/*` signers and answers with the PEM
     /// chain. `usages` are the API's words (`client auth`, `digital signature` …); the certificate is valid
-    /// for `duration` or, if that is none or too long, for as long as the signer sees fit. An error is a
-    /// sentence for the request's status.
+    /// for `duration` or, if that is none or too long, for as long as the signer sees fit.
     fn sign<'a>(
         &'a self,
         csr_pem: &'a str,
         signer_name: &'a str,
         usages: &'a [String],
         duration: Option<Duration>,
-    ) -> BoxFuture<'a, Result<String, String>>;
+    ) -> BoxFuture<'a, Result<String, SigningError>>;
 
     /// Whether one of these is a name or an address of the API server, for which this node gets no serving
     /// certificate.

@@ -35,7 +35,7 @@ mod slice_mirroring;
 mod taint_eviction;
 mod token_cleaner;
 
-pub use config::{CertificateSigner, Config};
+pub use config::{CertificateSigner, Config, SigningError};
 
 /// Starts all controllers in tasks of `stage`.
 pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 
 use super::request::{self, Request};
-use crate::CertificateSigner;
+use crate::{CertificateSigner, SigningError};
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -228,7 +228,7 @@ fn names_are_of(asked: &Request, node: &Node) -> bool {
 }
 
 /// The PEM to sign; none if another signer is asked for; an error if this signer must not sign it.
-pub(super) fn may_sign(request: &CertificateSigningRequest) -> Result<Option<String>, String> {
+pub(super) fn may_sign(request: &CertificateSigningRequest) -> Result<Option<String>, SigningError> {
     let spec = &request.spec;
     let signer = spec.signer_name.as_str();
     if ![CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&signer) {
@@ -242,27 +242,28 @@ pub(super) fn may_sign(request: &CertificateSigningRequest) -> Result<Option<Str
         _ => &[],
     };
     if signer == KUBELET_CLIENT || signer == KUBELET_SERVING {
-        node_of(&asked).ok_or(
+        node_of(&asked).ok_or(SigningError::refused(
             "subject must be a node's: organization \"system:nodes\", common name \"system:node:NAME\"",
-        )?;
+        ))?;
         if (signer == KUBELET_SERVING) != asked.has_alternative_names() {
-            return Err(
-                "subject alternative names are needed for serving and not allowed for client certificates"
-                    .into(),
-            );
+            return Err(SigningError::refused(
+                "subject alternative names are needed for serving and not allowed for client certificates",
+            ));
         }
     }
     for purpose in purposes {
         if !usages.contains(purpose) {
-            return Err(format!("usages must contain {purpose:?}"));
+            return Err(SigningError::refused(format!("usages must contain {purpose:?}")));
         }
     }
     let foreign =
         |usage: &&&str| ["client auth", "server auth"].contains(*usage) && !purposes.contains(*usage);
     if let Some(usage) = usages.iter().find(foreign).filter(|_| !purposes.is_empty()) {
-        return Err(format!("usage {usage:?} is not allowed by signer {signer:?}"));
+        return Err(SigningError::refused(format!("usage {usage:?} is not allowed by signer {signer:?}")));
     }
-    String::from_utf8(spec.request.0.clone()).map(Some).map_err(|_| "the request is not PEM".to_string())
+    String::from_utf8(spec.request.0.clone())
+        .map(Some)
+        .map_err(|_| SigningError::malformed("the request is not PEM"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,10 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 
+use crate::SigningError;
+
+const BLOCK_TYPE: &str = "PEM block type must be CERTIFICATE REQUEST";
+
 /// The parts that decide about approval.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
@@ -19,14 +23,13 @@ pub(super) struct Request {
 }
 
 /// Reads PEM or answers why it cannot be read.
-pub(super) fn parse(pem: &[u8]) -> Result<Request, String> {
-    let (_, block) =
-        parse_x509_pem(pem).map_err(|_| "PEM block type must be CERTIFICATE REQUEST".to_string())?;
+pub(super) fn parse(pem: &[u8]) -> Result<Request, SigningError> {
+    let (_, block) = parse_x509_pem(pem).map_err(|_| SigningError::malformed(BLOCK_TYPE))?;
     if block.label != "CERTIFICATE REQUEST" {
-        return Err("PEM block type must be CERTIFICATE REQUEST".to_string());
+        return Err(SigningError::malformed(BLOCK_TYPE));
     }
     let (_, csr) = X509CertificationRequest::from_der(&block.contents)
-        .map_err(|error| format!("malformed certificate request: {error}"))?;
+        .map_err(|error| SigningError::malformed(format!("malformed certificate request: {error}")))?;
     let subject = &csr.certification_request_info.subject;
     let text = |value: Option<&str>| value.unwrap_or("").to_string();
     let mut request = Request {

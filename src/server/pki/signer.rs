@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use client::BoxFuture;
-use controllers::CertificateSigner;
+use controllers::{CertificateSigner, SigningError};
 use rcgen::{
     CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
     SanType, SigningKey,
@@ -38,7 +38,7 @@ impl CertificateSigner for Signer {
         signer_name: &'a str,
         usages: &'a [String],
         duration: Option<Duration>,
-    ) -> BoxFuture<'a, Result<String, String>> {
+    ) -> BoxFuture<'a, Result<String, SigningError>> {
         let outcome = self.signed(csr_pem, signer_name, usages, duration, agent::keys::now());
         Box::pin(async move { outcome })
     }
@@ -91,9 +91,9 @@ impl Signer {
         usages: &[String],
         duration: Option<Duration>,
         now: i64,
-    ) -> Result<String, String> {
+    ) -> Result<String, SigningError> {
         let request = CertificateSigningRequestParams::from_pem(csr_pem)
-            .map_err(|error| format!("unable to parse the request: {error}"))?;
+            .map_err(|error| SigningError::malformed(format!("unable to parse the request: {error}")))?;
         let organizations = organizations(csr_pem)?;
         let authority = check(signer_name, &request, &organizations, usages, self)?;
         let mut request = request;
@@ -106,15 +106,15 @@ impl Signer {
             duration.and_then(|duration| i64::try_from(duration.as_secs()).ok()).unwrap_or(LEAF_LIFE);
         authority.stamp(&mut request.params, now, wanted.clamp(SHORTEST_LIFE, LEAF_LIFE));
         let certificate =
-            request.signed_by(&authority.issuer).map_err(|error| format!("unable to sign: {error}"))?;
+            request.signed_by(&authority.issuer).map_err(|error| SigningError::failed(error.to_string()))?;
         let der = with_subject(certificate.der(), &subject(csr_pem)?, authority.issuer.key());
-        Ok(to_pem(&der.ok_or("unable to sign: the certificate cannot be given its subject")?))
+        Ok(to_pem(&der.ok_or(SigningError::failed("the certificate cannot be given its subject"))?))
     }
 }
 
 /// What `read` finds in the request's subject.
-fn of_subject<T>(csr_pem: &str, read: impl FnOnce(&X509Name<'_>) -> Option<T>) -> Result<T, String> {
-    let wrong = || "unable to parse the request".to_string();
+fn of_subject<T>(csr_pem: &str, read: impl FnOnce(&X509Name<'_>) -> Option<T>) -> Result<T, SigningError> {
+    let wrong = || SigningError::malformed("unable to parse the request");
     let (_, pem) = x509_parser::pem::parse_x509_pem(csr_pem.as_bytes()).map_err(|_| wrong())?;
     let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents)
         .map_err(|_| wrong())?;
@@ -122,14 +122,14 @@ fn of_subject<T>(csr_pem: &str, read: impl FnOnce(&X509Name<'_>) -> Option<T>) -
 }
 
 /// Every organisation of the request's subject.
-fn organizations(csr_pem: &str) -> Result<Vec<String>, String> {
+fn organizations(csr_pem: &str) -> Result<Vec<String>, SigningError> {
     of_subject(csr_pem, |subject| {
         subject.iter_organization().map(|name| name.as_str().ok().map(str::to_string)).collect()
     })
 }
 
 /// The DER of the request's subject.
-fn subject(csr_pem: &str) -> Result<Vec<u8>, String> {
+fn subject(csr_pem: &str) -> Result<Vec<u8>, SigningError> {
     of_subject(csr_pem, |subject| Some(subject.as_raw().to_vec()))
 }
 
@@ -195,7 +195,7 @@ fn check<'a>(
     organizations: &[String],
     usages: &[String],
     signer: &'a Signer,
-) -> Result<&'a Authority, String> {
+) -> Result<&'a Authority, SigningError> {
     let common_name = match request.params.distinguished_name.get(&DnType::CommonName) {
         Some(DnValue::Utf8String(name)) => name.clone(),
         Some(DnValue::PrintableString(name)) => name.to_string(),
@@ -206,26 +206,28 @@ fn check<'a>(
     let has = |usage: &str| usages.iter().any(|own| own == usage);
     let of_node = || {
         let Some(node) = common_name.strip_prefix("system:node:") else {
-            return Err("subject common name does not begin with system:node: ".to_string());
+            return Err(SigningError::refused("subject common name does not begin with system:node: "));
         };
         if organizations != [api::identity::GROUP_NODES] {
-            return Err("subject organization is not system:nodes".to_string());
+            return Err(SigningError::refused("subject organization is not system:nodes"));
         }
         // No other name can be a node's, and what is none could pass for another's elsewhere.
         match api::validation::dns1123_subdomain(node).is_empty() {
             true => Ok(node),
-            false => Err(format!("subject common name names no node: {node:?} is no DNS subdomain")),
+            false => Err(SigningError::refused(format!(
+                "subject common name names no node: {node:?} is no DNS subdomain"
+            ))),
         }
     };
     match signer_name {
         "kubernetes.io/kube-apiserver-client-kubelet" => {
             of_node()?;
             if !sans.is_empty() {
-                return Err("subjectAltNames are not allowed".to_string());
+                return Err(SigningError::refused("subjectAltNames are not allowed"));
             }
             let allowed = has("client auth") && has("digital signature");
             if !allowed || !only(&["client auth", "digital signature", "key encipherment"]) {
-                return Err(format!("invalid usages: {usages:?}"));
+                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
             }
             Ok(&signer.pki.client_ca)
         }
@@ -233,40 +235,41 @@ fn check<'a>(
             let node = of_node()?;
             let named = |san: &SanType| matches!(san, SanType::DnsName(_) | SanType::IpAddress(_));
             if sans.is_empty() || !sans.iter().all(named) {
-                return Err(
-                    "at least one DNS name or IP address, and nothing else, must be in subjectAltNames"
-                        .to_string(),
-                );
+                return Err(SigningError::refused(
+                    "at least one DNS name or IP address, and nothing else, must be in subjectAltNames",
+                ));
             }
             if sans.iter().any(|san| signer.reserves(node, san)) {
-                return Err("a name or address in subjectAltNames is the API server's".to_string());
+                return Err(SigningError::refused(
+                    "a name or address in subjectAltNames is the API server's",
+                ));
             }
             let allowed = has("server auth") && has("digital signature");
             if !allowed || !only(&["server auth", "digital signature", "key encipherment"]) {
-                return Err(format!("invalid usages: {usages:?}"));
+                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
             }
             Ok(&signer.pki.kubelet_ca)
         }
         "kubernetes.io/kube-apiserver-client" => {
             if organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
-                return Err("use of system:masters as an organization is not allowed".to_string());
+                return Err(SigningError::refused("use of system:masters as an organization is not allowed"));
             }
             if !has("client auth") || !only(&["client auth", "digital signature", "key encipherment"]) {
-                return Err(format!("invalid usages: {usages:?}"));
+                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
             }
             Ok(&signer.pki.client_ca)
         }
-        other => Err(format!("{other} is not signed here")),
+        other => Err(SigningError::refused(format!("{other} is not signed here"))),
     }
 }
 
-fn add_usage(params: &mut rcgen::CertificateParams, usage: &str) -> Result<(), String> {
+fn add_usage(params: &mut rcgen::CertificateParams, usage: &str) -> Result<(), SigningError> {
     match usage {
         "digital signature" => params.key_usages.push(KeyUsagePurpose::DigitalSignature),
         "key encipherment" => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
         "client auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth),
         "server auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth),
-        other => return Err(format!("invalid usages: {other:?}")),
+        other => return Err(SigningError::refused(format!("invalid usages: {other:?}"))),
     }
     Ok(())
 }

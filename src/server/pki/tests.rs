@@ -154,7 +154,7 @@ fn names_and_addresses_of_the_server_are_for_its_own_node_only() {
     for shared in
         [address("192.0.2.1"), address("198.51.100.7"), dns("host"), dns("HOST"), dns("api.example")]
     {
-        let refused = sign("a", shared.clone()).unwrap_err();
+        let refused = sign("a", shared.clone()).unwrap_err().to_string();
         assert!(refused.contains("the API server's"), "{refused}");
         sign("own", shared).unwrap();
     }
@@ -221,7 +221,10 @@ fn what_can_be_no_nodes_name_is_not_signed() {
         let user = format!("system:node:{name}");
         let sign = |signer_name: &str, names: &[SanType], usage: &str| {
             let csr = keys::request_for(&key, &user, Some("system:nodes"), names).unwrap();
-            signer.signed(&csr, signer_name, &usages(&["digital signature", usage]), None, NOW).unwrap_err()
+            signer
+                .signed(&csr, signer_name, &usages(&["digital signature", usage]), None, NOW)
+                .unwrap_err()
+                .to_string()
         };
         for refused in [sign(SERVING, &san, "server auth"), sign(KUBELET_CLIENT, &[], "client auth")] {
             assert!(refused.ends_with("is no DNS subdomain"), "{name}: {refused}");
@@ -268,7 +271,7 @@ fn requests_that_their_signer_does_not_allow_are_refused() {
         (user("dev"), "example.com/mine", &client, "not signed here"),
         ("garbage".to_string(), CLIENT, &client, "parse"),
     ] {
-        let refused = signer.signed(&csr, name, usages, None, NOW).unwrap_err();
+        let refused = signer.signed(&csr, name, usages, None, NOW).unwrap_err().to_string();
         assert!(refused.contains(why), "{name}: {refused}");
     }
     let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
@@ -280,7 +283,7 @@ fn requests_that_their_signer_does_not_allow_are_refused() {
         address("127.0.0.1"),
         address("10.43.0.1"),
     ] {
-        let refused = signer.signed(&node(&[stolen]), SERVING, &server, None, NOW).unwrap_err();
+        let refused = signer.signed(&node(&[stolen]), SERVING, &server, None, NOW).unwrap_err().to_string();
         assert!(refused.contains("the API server's"), "{refused}");
     }
     signer.signed(&node(&san), SERVING, &server, None, NOW).unwrap();

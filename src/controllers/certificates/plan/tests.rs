@@ -50,8 +50,8 @@ impl CertificateSigner for Authority {
         _: &'a str,
         _: &'a [String],
         _: Option<std::time::Duration>,
-    ) -> client::BoxFuture<'a, Result<String, String>> {
-        Box::pin(async { Err("this signs nothing".to_string()) })
+    ) -> client::BoxFuture<'a, Result<String, SigningError>> {
+        Box::pin(async { Err(SigningError::refused("this signs nothing")) })
     }
 
     fn is_reserved(&self, node: &str, dns_names: &[String], addresses: &[IpAddr]) -> bool {
