@@ -25,15 +25,14 @@ use crate::authz::Authorizer;
 use crate::strategy::RequestContext;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     Create,
     Update,
     Delete,
-    Connect,
 }
 
 /// A request on its way to the store.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     pub ctx: &'a RequestContext<'a>,
     pub operation: Operation,
     /// Empty for a create with generateName whose name is not made yet. Of a subresource the parent's.
@@ -63,17 +62,21 @@ impl Request<'_> {
 }
 
 /// The chain of plugins.
-pub struct Admission {
+pub(crate) struct Admission {
     authorizer: Arc<Authorizer>,
 }
 
 impl Admission {
-    pub fn new(authorizer: Arc<Authorizer>) -> Self {
+    pub(crate) fn new(authorizer: Arc<Authorizer>) -> Self {
         Admission { authorizer }
     }
 
     /// Fills in and checks; `object` is the body, none for deletions.
-    pub async fn mutate(&self, request: &Request<'_>, object: Option<&mut Value>) -> Result<(), ApiError> {
+    pub(crate) async fn mutate(
+        &self,
+        request: &Request<'_>,
+        object: Option<&mut Value>,
+    ) -> Result<(), ApiError> {
         namespace_lifecycle::admit(request)?;
         let Some(object) = object else { return node_restriction::admit(&self.authorizer, request, None) };
         service_account::mutate(request, object)?;
@@ -84,7 +87,11 @@ impl Admission {
     }
 
     /// Checks the final object, after validation.
-    pub async fn validate(&self, request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+    pub(crate) async fn validate(
+        &self,
+        request: &Request<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), ApiError> {
         if let Some(object) = object {
             certificates::validate(&self.authorizer, request, object)?;
             escalation::validate(&self.authorizer, request, object)?;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::{ApiError, Identity, Object};
-pub use certificate::Certificate;
+pub(crate) use certificate::Certificate;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use crate::Config;
 use crate::cache::Caches;
 
 /// Decides who a caller is, from a client certificate or a bearer token.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     caches: Arc<Caches>,
     keys: jwt::Keys,
     issuer: String,
@@ -46,7 +46,7 @@ pub(crate) struct TokenUses {
 }
 
 impl Authenticator {
-    pub fn new(config: &Config, caches: Arc<Caches>) -> Result<Self, crate::error::StartError> {
+    pub(crate) fn new(config: &Config, caches: Arc<Caches>) -> Result<Self, crate::error::StartError> {
         let keys = jwt::Keys::new(&config.service_account_keys)
             .map_err(|error| crate::error::StartError::Config(format!("service account keys: {error}")))?;
         let audiences = match config.service_account_keys.audiences.as_slice() {
@@ -66,7 +66,7 @@ impl Authenticator {
 
     /// Whose a verified client certificate is (DER, leaf first); read once per connection, its dates are for
     /// every request.
-    pub fn certificate(
+    pub(crate) fn certificate(
         &self,
         chain: &[rustls_pki_types::CertificateDer<'_>],
     ) -> Result<Certificate, ApiError> {
@@ -75,7 +75,7 @@ impl Authenticator {
 
     /// The identity behind the value of an `Authorization` header. Schemes other than `Bearer` are no
     /// credentials here.
-    pub fn authorization(&self, header: &str) -> Result<Identity, ApiError> {
+    pub(crate) fn authorization(&self, header: &str) -> Result<Identity, ApiError> {
         let Some((scheme, token)) = header.trim().split_once(' ') else { return Ok(Identity::anonymous()) };
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(Identity::anonymous());
@@ -97,16 +97,21 @@ impl Authenticator {
     }
 
     /// Answers a TokenRequest for a service account: the request with its status filled in.
-    pub fn issue_token(&self, account: &Object, request: Value, now: Timestamp) -> Result<Value, ApiError> {
+    pub(crate) fn issue_token(
+        &self,
+        account: &Object,
+        request: Value,
+        now: Timestamp,
+    ) -> Result<Value, ApiError> {
         token_request::issue(self, account, request, now)
     }
 
     /// The public keys that verify service account tokens, as the JWK set of `/openid/v1/jwks`.
-    pub fn jwks(&self) -> Value {
+    pub(crate) fn jwks(&self) -> Value {
         self.keys.jwks()
     }
 
-    pub fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         &self.issuer
     }
 

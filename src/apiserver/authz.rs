@@ -3,10 +3,10 @@
 //! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is
 //! RBAC, read from an index over the cached roles and bindings that is rebuilt when one of them changes.
 
-pub mod bootstrap;
-pub mod cover;
+pub(crate) mod bootstrap;
+pub(crate) mod cover;
 mod node;
-pub mod rbac;
+pub(crate) mod rbac;
 pub(crate) mod references;
 mod request;
 
@@ -25,13 +25,12 @@ use crate::cache::Caches;
 
 /// One request, as rules see it.
 #[derive(Clone, Debug)]
-pub struct Attributes<'a> {
+pub(crate) struct Attributes<'a> {
     pub user: &'a Identity,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, or a lower-case
     /// HTTP method for paths.
     pub verb: &'a str,
     pub group: &'a str,
-    pub version: &'a str,
     /// Plural resource name; empty for a path that is no resource.
     pub resource: &'a str,
     pub subresource: Option<&'a str>,
@@ -45,21 +44,21 @@ pub struct Attributes<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Allow,
     /// With what upstream appends to its message; may be empty.
     Deny(String),
 }
 
 /// Node authorizer, then RBAC.
-pub struct Authorizer {
+pub(crate) struct Authorizer {
     caches: Arc<Caches>,
     rbac: rbac::Rbac,
     node_rules: Vec<k8s_openapi::api::rbac::v1::PolicyRule>,
 }
 
 impl Authorizer {
-    pub fn new(caches: Arc<Caches>) -> Self {
+    pub(crate) fn new(caches: Arc<Caches>) -> Self {
         Authorizer {
             rbac: rbac::Rbac::new(caches.clone()),
             node_rules: bootstrap::rules_of("system:node"),
@@ -67,7 +66,7 @@ impl Authorizer {
         }
     }
 
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+    pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         if attributes.user.in_group(GROUP_MASTERS) {
             return Decision::Allow;
         }
@@ -87,20 +86,20 @@ impl Authorizer {
     }
 
     /// [`Authorizer::authorize`] with the refusal as the error that is answered.
-    pub fn check(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
         match self.authorize(attributes) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(forbidden(attributes, &reason)),
         }
     }
 
-    pub fn rbac(&self) -> &rbac::Rbac {
+    pub(crate) fn rbac(&self) -> &rbac::Rbac {
         &self.rbac
     }
 }
 
 /// The 403 for a refused request, in upstream's words; `reason` is what [`Decision::Deny`] holds.
-pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
+pub(crate) fn forbidden(attributes: &Attributes<'_>, reason: &str) -> ApiError {
     let mut why = format!("User {:?} cannot {} ", attributes.user.name, attributes.verb);
     if attributes.resource.is_empty() {
         why.push_str(&format!("path {:?}", attributes.path));

@@ -41,7 +41,7 @@ use crate::strategy::{CachedObjects, Strategy};
 pub(crate) const ROOT: &str = "/registry/";
 
 /// All kinds' objects. Reads are short and never touch the disk.
-pub struct Caches {
+pub(crate) struct Caches {
     /// By storage path, such as `pods` or `services/specs`.
     kinds: RwLock<HashMap<Box<str>, Arc<KindCache>>>,
     revision: Arc<Progress>,
@@ -269,31 +269,31 @@ impl Caches {
     }
 
     /// The newest revision that can be read.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision.get()
     }
 
     /// One object, as stored.
-    pub fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+    pub(crate) fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
         let kind = self.kind(row)?;
         kind.get(&kind.key(namespace, name)).map(|entry| entry.object.clone())
     }
 
     /// All objects of a kind, or of one namespace of it, in key order.
-    pub fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>> {
+    pub(crate) fn list(&self, row: &KindRow, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let Some(kind) = self.kind(row) else { return Vec::new() };
         kind.list(&kind.prefix(namespace)).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
     /// Objects whose indexed field has this value ([`Strategy::indexed_fields`]).
-    pub fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>> {
+    pub(crate) fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>> {
         let Some(kind) = self.kind(row) else { return Vec::new() };
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
     /// Revision of the newest change of any object of a kind: cheap to compare, for those who derive
     /// something from all of them.
-    pub fn last_change(&self, row: &KindRow) -> u64 {
+    pub(crate) fn last_change(&self, row: &KindRow) -> u64 {
         self.kind(row).map_or(0, |kind| kind.last_change())
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const CLAIMS: &str = "/registry/claims/";
 
 /// A record as it is in the store.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(crate) struct Record {
     pub key: Bytes,
     pub value: Bytes,
     /// Revision of its last change.
@@ -29,7 +29,7 @@ pub struct Record {
 
 /// The records that claims are decided on, as far as they are known here, without waiting. What is read here
 /// may be out of date; the transaction is not.
-pub trait Records: Sync {
+pub(crate) trait Records: Sync {
     fn get(&self, key: &str) -> Option<Record>;
 
     /// All records whose keys lie in `[from, to)`, in order.
@@ -43,23 +43,23 @@ pub trait Records: Sync {
 
 /// What a write claims. Nothing is the rule, and costs nothing.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub(crate) struct Claims {
     conditions: Vec<Compare>,
     writes: Vec<Op>,
 }
 
 impl Claims {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.writes.is_empty()
     }
 
     /// The record must be as it was at this revision; 0: absent.
-    pub fn expect(&mut self, key: impl Into<Bytes>, revision: u64) {
+    pub(crate) fn expect(&mut self, key: impl Into<Bytes>, revision: u64) {
         self.conditions.push(Compare::mod_revision(key, revision));
     }
 
     /// There must be no record in `[from, to)`.
-    pub fn expect_none(&mut self, from: String, to: String) {
+    pub(crate) fn expect_none(&mut self, from: String, to: String) {
         self.conditions.push(Compare {
             key: from.into(),
             range_end: Some(to.into()),
@@ -69,20 +69,20 @@ impl Claims {
     }
 
     /// The record must be absent, and is put.
-    pub fn take(&mut self, key: impl Into<Bytes>, value: Bytes) {
+    pub(crate) fn take(&mut self, key: impl Into<Bytes>, value: Bytes) {
         let key = key.into();
         self.expect(key.clone(), 0);
         self.writes.push(Op::Put { key, value, lease: 0 });
     }
 
     /// The record must be unchanged, and is put anew.
-    pub fn replace(&mut self, record: &Record, value: Bytes) {
+    pub(crate) fn replace(&mut self, record: &Record, value: Bytes) {
         self.expect(record.key.clone(), record.revision);
         self.writes.push(Op::Put { key: record.key.clone(), value, lease: 0 });
     }
 
     /// The record must be unchanged, and is deleted.
-    pub fn release(&mut self, record: &Record) {
+    pub(crate) fn release(&mut self, record: &Record) {
         self.expect(record.key.clone(), record.revision);
         self.writes.push(Op::Delete { key: record.key.clone(), range_end: None });
     }
@@ -109,7 +109,7 @@ impl Claims {
 
 /// Whose a record below [`CLAIMS`] is: the object that it was written with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
+pub(crate) struct Owner {
     pub resource: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
@@ -117,12 +117,12 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub fn encode(&self) -> Result<Bytes, ApiError> {
+    pub(crate) fn encode(&self) -> Result<Bytes, ApiError> {
         serde_json::to_vec(self).map(Bytes::from).map_err(ApiError::internal)
     }
 
     /// The owner of a record; none if it cannot be read.
-    pub fn of(record: &Record) -> Option<Owner> {
+    pub(crate) fn of(record: &Record) -> Option<Owner> {
         serde_json::from_slice(&record.value).ok()
     }
 }

@@ -10,12 +10,12 @@
 #[cfg(test)]
 extern crate self as apiserver;
 
-pub mod admission;
-pub mod authn;
-pub mod authz;
+mod admission;
+mod authn;
+mod authz;
 mod bootstrap;
-pub mod cache;
-pub mod claims;
+mod cache;
+mod claims;
 mod config;
 mod definitions;
 mod error;
@@ -26,12 +26,12 @@ mod http;
 mod isolation;
 mod limits;
 mod local;
-pub mod printers;
-pub mod registry;
+mod printers;
+mod registry;
 mod schemas;
 mod server;
 mod start;
-pub mod strategy;
+mod strategy;
 #[cfg(test)]
 mod testing;
 

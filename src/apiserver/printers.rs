@@ -3,16 +3,16 @@
 //! Everything works on the JSON tree, absent fields and all: an object made by another version of a type
 //! still prints.
 
-pub mod apps;
-pub mod certificates;
-pub mod core;
-pub mod discovery;
-pub mod event;
-pub mod networking;
-pub mod node;
-pub mod pod;
-pub mod rbac;
-pub mod service;
+pub(crate) mod apps;
+pub(crate) mod certificates;
+pub(crate) mod core;
+pub(crate) mod discovery;
+pub(crate) mod event;
+pub(crate) mod networking;
+pub(crate) mod node;
+pub(crate) mod pod;
+pub(crate) mod rbac;
+pub(crate) mod service;
 
 #[cfg(test)]
 mod tests;

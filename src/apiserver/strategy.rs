@@ -23,10 +23,10 @@ use crate::claims::{Claims, Records};
 use crate::schemas::SchemaMemo;
 
 /// Text that is either compiled in or comes from a definition.
-pub type Str = Cow<'static, str>;
+pub(crate) type Str = Cow<'static, str>;
 
 /// Other objects, as strategies and admission see them: as they are in the watch cache, without waiting.
-pub trait CachedObjects: Send + Sync {
+pub(crate) trait CachedObjects: Send + Sync {
     /// One object, as stored.
     fn get(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Option<Arc<Object>>;
 
@@ -38,14 +38,13 @@ pub trait CachedObjects: Send + Sync {
 }
 
 /// Circumstances of one request.
-pub struct RequestContext<'a> {
+pub(crate) struct RequestContext<'a> {
     pub row: &'a KindRow,
     pub namespace: Option<&'a str>,
     /// The subresource that is written, such as `status`; none for the object itself.
     pub subresource: Option<&'a str>,
     pub user: &'a Identity,
     pub now: Timestamp,
-    pub dry_run: bool,
     pub caches: &'a dyn CachedObjects,
     pub(crate) schemas: &'a SchemaMemo,
     pub config: &'a Config,
@@ -53,7 +52,7 @@ pub struct RequestContext<'a> {
 
 /// A column of a server-side table, as `meta/v1`'s TableColumnDefinition.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     pub name: Str,
     /// OpenAPI type: `string`, `integer`, `number`, `boolean`, `date`.
     pub kind: Str,
@@ -65,9 +64,9 @@ pub struct Column {
 }
 
 /// A cell: a JSON string, number or boolean.
-pub type Cell = Value;
+pub(crate) type Cell = Value;
 
-pub trait Strategy: Send + Sync {
+pub(crate) trait Strategy: Send + Sync {
     /// Defaults beyond the schema's static ones; runs on every decoded body (create, update, patched result)
     /// before admission, also before `prepare_*`.
     fn default(&self, _ctx: &RequestContext<'_>, _object: &mut Value) {}
@@ -113,7 +112,7 @@ pub trait Strategy: Send + Sync {
 
     /// Chooses what must be unique and is left to the server (cluster IPs, node ports), writes it into the
     /// object, and says what the write claims. Runs after admission and before validation, again whenever
-    /// somebody else was faster. `old` is none on create. A rehearsal (`ctx.dry_run`) claims nothing,
+    /// somebody else was faster. `old` is none on create. A dry run claims nothing,
     /// whatever is said here.
     fn claim(
         &self,
@@ -238,7 +237,7 @@ pub trait Strategy: Send + Sync {
 }
 
 /// Paths of selectable or indexed fields that are known at compile time.
-pub fn fields(paths: &[&'static str]) -> Vec<Str> {
+pub(crate) fn fields(paths: &[&'static str]) -> Vec<Str> {
     paths.iter().copied().map(Cow::Borrowed).collect()
 }
 

@@ -52,7 +52,6 @@ fn may(authorizer: &Authorizer, user: &Identity, verb: &str, signer: &str) -> bo
             user,
             verb,
             group: GROUP,
-            version: "*",
             resource: "signers",
             subresource: None,
             namespace: None,

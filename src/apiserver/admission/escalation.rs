@@ -114,7 +114,6 @@ fn may(
         user: request.ctx.user,
         verb,
         group: GROUP,
-        version: "*",
         resource,
         subresource: None,
         namespace: request.ctx.namespace,

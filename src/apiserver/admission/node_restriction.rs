@@ -312,7 +312,6 @@ impl Ask<'_> {
             user,
             verb: "request-serviceaccounts-token-audience",
             group: "",
-            version: "v1",
             resource: audience,
             subresource: None,
             namespace: self.request.ctx.namespace,

@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Whose a verified certificate is, and when it is good.
 #[derive(Clone, Debug)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     pub identity: Arc<Identity>,
     /// Seconds since 1970: from, and up to and including. The shortest of the chain.
     not_before: i64,

@@ -73,7 +73,7 @@ impl From<&RuleEntry> for PolicyRule {
 }
 
 /// An object of the policy: its kind, namespace and tree.
-pub struct Wanted {
+pub(crate) struct Wanted {
     pub row: &'static KindRow,
     pub namespace: Option<String>,
     pub tree: Value,
@@ -94,7 +94,7 @@ fn manifest() -> &'static Manifest {
 }
 
 /// The rules of a bootstrap cluster role, aggregation included.
-pub fn rules_of(cluster_role: &str) -> Vec<PolicyRule> {
+pub(crate) fn rules_of(cluster_role: &str) -> Vec<PolicyRule> {
     let roles = &manifest().cluster_roles;
     let Some(entry) = roles.get(cluster_role) else { return Vec::new() };
     let mut rules: Vec<PolicyRule> = entry.rules.iter().map(PolicyRule::from).collect();
@@ -112,7 +112,7 @@ pub fn rules_of(cluster_role: &str) -> Vec<PolicyRule> {
 }
 
 /// All objects of the policy.
-pub fn wanted() -> Vec<Wanted> {
+pub(crate) fn wanted() -> Vec<Wanted> {
     let mut all = Vec::new();
     for (name, entry) in &manifest().cluster_roles {
         add(&mut all, None, name, entry);
@@ -241,7 +241,7 @@ fn step(mut have: Value, want: &Value) -> Step {
 }
 
 /// Brings the cluster's policy up to date. The system namespaces must exist.
-pub async fn ensure(api: &dyn ObjectApi) -> Result<(), ApiError> {
+pub(crate) async fn ensure(api: &dyn ObjectApi) -> Result<(), ApiError> {
     let mut writes =
         futures::stream::iter(wanted()).map(|one| ensure_one(api, one)).buffer_unordered(AT_ONCE);
     while let Some(result) = writes.next().await {

@@ -14,16 +14,16 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 mod tests;
 
 /// Machine words that one comparison may look at: some tenths of a second.
-pub const MAX_STEPS: usize = 50_000_000;
+pub(crate) const MAX_STEPS: usize = 50_000_000;
 
 /// The comparison would take too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the rules are too many to be compared with those held: it would take more than {MAX_STEPS} steps")]
-pub struct TooMany;
+pub(crate) struct TooMany;
 
 /// Which of `wanted` are not covered by `held`: `most` permissions at most, joined to rules of one group,
 /// resource and name with the verbs that are missing there.
-pub fn not_covered(
+pub(crate) fn not_covered(
     held: &[PolicyRule],
     wanted: &[PolicyRule],
     most: usize,

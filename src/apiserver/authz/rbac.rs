@@ -35,7 +35,7 @@ struct Index {
     groups: HashMap<String, Vec<Grant>>,
 }
 
-pub struct Rbac {
+pub(crate) struct Rbac {
     caches: Arc<Caches>,
     index: ArcSwap<Index>,
     building: Mutex<()>,
@@ -65,14 +65,14 @@ impl Rbac {
     }
 
     /// All rules that apply to a user in a namespace, or everywhere if none is given.
-    pub fn rules(&self, user: &Identity, namespace: Option<&str>) -> Vec<PolicyRule> {
+    pub(crate) fn rules(&self, user: &Identity, namespace: Option<&str>) -> Vec<PolicyRule> {
         let index = self.current();
         let granted = index.grants(user, namespace).filter_map(|grant| grant.rules.as_ref().ok());
         granted.flat_map(|rules| rules.iter().cloned()).collect()
     }
 
     /// The rules of a role as they count, aggregation included; none if there is no such role.
-    pub fn role_rules(&self, role: &RoleRef, namespace: Option<&str>) -> Option<Arc<[PolicyRule]>> {
+    pub(crate) fn role_rules(&self, role: &RoleRef, namespace: Option<&str>) -> Option<Arc<[PolicyRule]>> {
         resolve(&self.caches, role, namespace, &mut HashMap::new()).ok()
     }
 
@@ -208,7 +208,7 @@ fn identity(rule: &PolicyRule) -> (Vec<String>, [Words; 4]) {
 }
 
 /// Whether a rule allows a request.
-pub fn allows(rule: &PolicyRule, attributes: &Attributes<'_>) -> bool {
+pub(crate) fn allows(rule: &PolicyRule, attributes: &Attributes<'_>) -> bool {
     let verb = has(Some(&rule.verbs), attributes.verb);
     if attributes.resource.is_empty() {
         return verb && rule.non_resource_urls.iter().flatten().any(|url| url_matches(url, attributes.path));

@@ -19,7 +19,6 @@ fn request<'a>(user: &'a Identity, verb: &'a str, resource: &'a str) -> Attribut
         user,
         verb,
         group: "",
-        version: "v1",
         resource,
         subresource,
         namespace: Some("default"),

@@ -38,7 +38,6 @@ pub(super) fn identity(
             user: &caller,
             verb: "impersonate",
             group,
-            version: "v1",
             resource,
             subresource: sub,
             namespace,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, DryRun, FieldSelector, Object};
+use api::{ApiError, FieldSelector, Object};
 use embedded_store::Store;
 use jiff::Timestamp;
 
@@ -59,7 +59,6 @@ impl Registry {
             subresource: call.subresource,
             user: call.user,
             now: Timestamp::now(),
-            dry_run: call.dry_run == DryRun::All,
             caches: &*self.caches,
             schemas: &self.schemas,
             config: &self.config,

@@ -8,7 +8,7 @@ const SUFFIX: usize = 5;
 const LONGEST_BASE: usize = 63 - SUFFIX;
 
 /// `base` and five random characters; long bases are cut so that the whole is a DNS label.
-pub fn generate(base: &str) -> String {
+pub(crate) fn generate(base: &str) -> String {
     let mut end = base.len().min(LONGEST_BASE);
     while !base.is_char_boundary(end) {
         end -= 1;

@@ -115,7 +115,6 @@ impl Registry {
             user: &user,
             verb: resource.verb.as_deref().or(path.verb.as_deref()).unwrap_or(""),
             group: resource.group.as_deref().unwrap_or(""),
-            version: resource.version.as_deref().unwrap_or(""),
             resource: resource.resource.as_deref().unwrap_or(""),
             subresource: subresource.as_deref(),
             namespace: namespace.as_deref(),

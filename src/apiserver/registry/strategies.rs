@@ -40,12 +40,12 @@ use crate::strategy::Strategy;
 use parts::{count, default_to, flag, items_mut, keep, keep_metadata, non_negative, object, typed};
 
 /// A kind without rules of its own.
-pub struct Plain;
+pub(crate) struct Plain;
 
 impl Strategy for Plain {}
 
 /// The strategy of a row.
-pub fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
+pub(crate) fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
     match (&*row.group, &*row.kind) {
         ("", "Namespace") => Arc::new(namespace::Namespaces),
         ("", "Node") => Arc::new(node::Nodes),
