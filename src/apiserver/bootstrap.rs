@@ -1,8 +1,11 @@
 //! What every cluster has: system namespaces, the `kubernetes` service with its endpoints, the bootstrap
-//! policy.
+//! policy, priority classes, the objects of flow control, APIServices.
 //!
 //! Runs at every start; what is there is left alone, but the endpoints follow the advertised address.
 
+pub(crate) mod api_services;
+mod classes;
+mod flow_control;
 mod service_range;
 
 use std::sync::Arc;
@@ -48,7 +51,10 @@ pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
         server.registry.take_over().await?;
         kubernetes_service(server, &api).await
     };
-    let (policy, service) = futures::join!(policy::ensure(api.as_ref()), services);
+    let (policy, service, flow_control, classes) =
+        futures::join!(policy::ensure(api.as_ref()), services, flow_control::run(&api), classes::run(&api));
+    flow_control?;
+    classes?;
     policy.map_err(|source| StartError::Bootstrap { what: "the bootstrap policy".into(), source })?;
     service
 }

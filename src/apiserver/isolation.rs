@@ -129,6 +129,13 @@ fn body(row: &KindRow, name: &str) -> Value {
             json!({"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}})
         }
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
+        "PersistentVolumeClaim" => json!({
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }),
+        "CSIStorageCapacity" => json!({"storageClassName": "thing"}),
+        "Ingress" => {
+            json!({"spec": {"defaultBackend": {"service": {"name": "thing", "port": {"number": 80}}}}})
+        }
         "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
         "RoleBinding" | "ClusterRoleBinding" => json!({
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},

@@ -5,14 +5,18 @@
 
 pub(crate) mod apps;
 pub(crate) mod certificates;
+pub(crate) mod classes;
 pub(crate) mod core;
 pub(crate) mod discovery;
 pub(crate) mod event;
+pub(crate) mod extension;
 pub(crate) mod networking;
 pub(crate) mod node;
 pub(crate) mod pod;
 pub(crate) mod rbac;
+pub(crate) mod resource;
 pub(crate) mod service;
+pub(crate) mod storage;
 
 #[cfg(test)]
 mod tests;

@@ -70,6 +70,11 @@ impl ApiServer {
             OnExit::Done,
             bootstrap::follow_service_range(server.clone()),
         );
+        stage.spawn_cancellable(
+            "APIServices of what is served",
+            OnExit::Done,
+            bootstrap::api_services::follow(server.clone()),
+        );
         let (registry, api) = (server.registry.clone(), server.as_user(bootstrap::identity()));
         stage.spawn_cancellable("repair of claims", OnExit::Stop, repair::run(registry, api, stage.clone()));
         Ok(server)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, WatchEvent, WatchOptions,
+    ApiError, CreateOptions, DeleteOptions, Identity, KindRow, ListOptions, Object, Patch, UpdateOptions,
+    WatchEvent, WatchOptions,
 };
 use client::{ApiFor, ObjectApi, ObjectRef};
 use embedded_store::MemoryStore;
@@ -59,6 +60,28 @@ impl Harness {
         self.create(&api::kinds::CONFIG_MAP, Some("default"), body).await
     }
 
+    /// Creates an object and gives its tree, or the faults that it was refused for.
+    pub(crate) async fn try_create(
+        &self,
+        row: &KindRow,
+        namespace: Option<&str>,
+        body: Value,
+    ) -> Result<Value, Vec<String>> {
+        let created = self.api.create(row, namespace, body, &CreateOptions::default()).await;
+        created.map(|object| object.tree().unwrap()).map_err(|error| faults(&error))
+    }
+
+    /// Changes an object, or a part of it, by a merge patch.
+    pub(crate) async fn try_patch(
+        &self,
+        row: &KindRow,
+        at: ObjectRef<'_>,
+        change: Value,
+    ) -> Result<Value, Vec<String>> {
+        let patched = self.api.patch(row, at, Patch::merge(change), &UpdateOptions::default()).await;
+        patched.map(|object| object.tree().unwrap()).map_err(|error| faults(&error))
+    }
+
     pub(crate) async fn get(
         &self,
         row: &KindRow,
@@ -92,6 +115,17 @@ impl Harness {
     pub(crate) async fn stop(self) {
         self.supervisor.shutdown(TIMEOUT).await;
     }
+}
+
+/// The causes of a refusal, `field: message` each; of one without causes its message.
+pub(crate) fn faults(error: &ApiError) -> Vec<String> {
+    let causes =
+        error.status().details.as_ref().and_then(|details| details.causes.clone()).unwrap_or_default();
+    if causes.is_empty() {
+        return vec![error.message().to_string()];
+    }
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    causes.iter().map(|cause| format!("{}: {}", text(&cause.field), text(&cause.message))).collect()
 }
 
 /// The messages of a watch as short texts: `ADDED name`.

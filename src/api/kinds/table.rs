@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use k8s_openapi::api as k8s;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use super::row::{KindRow, Kinded, Scope, Str, Subresource};
 
@@ -103,12 +104,22 @@ kinds! {
         short &[s("ep")], categories &[], verbs ALL_VERBS, storage "services/endpoints", stored_as None, subresources &[];
     EVENT: k8s::core::v1::Event = "" / "v1" "Event" ("events", "event") Namespaced
         short &[s("ev")], categories &[], verbs ALL_VERBS, storage "events", stored_as None, subresources &[];
+    LIMIT_RANGE: k8s::core::v1::LimitRange = "" / "v1" "LimitRange" ("limitranges", "limitrange") Namespaced
+        short &[s("limits")], categories &[], verbs ALL_VERBS, storage "limitranges", stored_as None, subresources &[];
     NAMESPACE: k8s::core::v1::Namespace = "" / "v1" "Namespace" ("namespaces", "namespace") Cluster
         short &[s("ns")], categories &[], verbs NAMESPACE_VERBS, storage "namespaces", stored_as None,
         subresources &[sub("finalize", "Namespace", UPDATE), sub("status", "Namespace", GET_PATCH_UPDATE)];
     NODE: k8s::core::v1::Node = "" / "v1" "Node" ("nodes", "node") Cluster
         short &[s("no")], categories &[], verbs ALL_VERBS, storage "minions", stored_as None,
         subresources &[sub("proxy", "NodeProxyOptions", PROXY), sub("status", "Node", GET_PATCH_UPDATE)];
+    PERSISTENT_VOLUME_CLAIM: k8s::core::v1::PersistentVolumeClaim =
+        "" / "v1" "PersistentVolumeClaim" ("persistentvolumeclaims", "persistentvolumeclaim") Namespaced
+        short &[s("pvc")], categories &[], verbs ALL_VERBS, storage "persistentvolumeclaims", stored_as None,
+        subresources &[sub("status", "PersistentVolumeClaim", GET_PATCH_UPDATE)];
+    PERSISTENT_VOLUME: k8s::core::v1::PersistentVolume =
+        "" / "v1" "PersistentVolume" ("persistentvolumes", "persistentvolume") Cluster
+        short &[s("pv")], categories &[], verbs ALL_VERBS, storage "persistentvolumes", stored_as None,
+        subresources &[sub("status", "PersistentVolume", GET_PATCH_UPDATE)];
     POD: k8s::core::v1::Pod = "" / "v1" "Pod" ("pods", "pod") Namespaced
         short &[s("po")], categories &[s("all")], verbs ALL_VERBS, storage "pods", stored_as None,
         subresources &[
@@ -132,6 +143,9 @@ kinds! {
             sub_of("scale", "autoscaling", "v1", "Scale", GET_PATCH_UPDATE),
             sub("status", "ReplicationController", GET_PATCH_UPDATE),
         ];
+    RESOURCE_QUOTA: k8s::core::v1::ResourceQuota = "" / "v1" "ResourceQuota" ("resourcequotas", "resourcequota") Namespaced
+        short &[s("quota")], categories &[], verbs ALL_VERBS, storage "resourcequotas", stored_as None,
+        subresources &[sub("status", "ResourceQuota", GET_PATCH_UPDATE)];
     SECRET: k8s::core::v1::Secret = "" / "v1" "Secret" ("secrets", "secret") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "secrets", stored_as None, subresources &[];
     SERVICE_ACCOUNT: k8s::core::v1::ServiceAccount = "" / "v1" "ServiceAccount" ("serviceaccounts", "serviceaccount") Namespaced
@@ -140,6 +154,10 @@ kinds! {
     SERVICE: k8s::core::v1::Service = "" / "v1" "Service" ("services", "service") Namespaced
         short &[s("svc")], categories &[s("all")], verbs ALL_VERBS, storage "services/specs", stored_as None,
         subresources &[sub("proxy", "ServiceProxyOptions", PROXY), sub("status", "Service", GET_PATCH_UPDATE)];
+
+    API_SERVICE: APIService = "apiregistration.k8s.io" / "v1" "APIService" ("apiservices", "apiservice") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "apiregistration.k8s.io/apiservices", stored_as None,
+        subresources &[sub("status", "APIService", GET_PATCH_UPDATE)];
 
     CONTROLLER_REVISION: k8s::apps::v1::ControllerRevision =
         "apps" / "v1" "ControllerRevision" ("controllerrevisions", "controllerrevision") Namespaced
@@ -209,8 +227,17 @@ kinds! {
             sub("status", "CertificateSigningRequest", GET_PATCH_UPDATE),
         ];
 
+    INGRESS_CLASS: k8s::networking::v1::IngressClass =
+        "networking.k8s.io" / "v1" "IngressClass" ("ingressclasses", "ingressclass") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "ingressclasses", stored_as None, subresources &[];
+    INGRESS: k8s::networking::v1::Ingress = "networking.k8s.io" / "v1" "Ingress" ("ingresses", "ingress") Namespaced
+        short &[s("ing")], categories &[], verbs ALL_VERBS, storage "ingress", stored_as None,
+        subresources &[sub("status", "Ingress", GET_PATCH_UPDATE)];
     IP_ADDRESS: k8s::networking::v1::IPAddress = "networking.k8s.io" / "v1" "IPAddress" ("ipaddresses", "ipaddress") Cluster
         short &[s("ip")], categories &[], verbs ALL_VERBS, storage "ipaddresses", stored_as None, subresources &[];
+    NETWORK_POLICY: k8s::networking::v1::NetworkPolicy =
+        "networking.k8s.io" / "v1" "NetworkPolicy" ("networkpolicies", "networkpolicy") Namespaced
+        short &[s("netpol")], categories &[], verbs ALL_VERBS, storage "networkpolicies", stored_as None, subresources &[];
     SERVICE_CIDR: k8s::networking::v1::ServiceCIDR = "networking.k8s.io" / "v1" "ServiceCIDR" ("servicecidrs", "servicecidr") Cluster
         short &[], categories &[], verbs ALL_VERBS, storage "servicecidrs", stored_as None,
         subresources &[sub("status", "ServiceCIDR", GET_PATCH_UPDATE)];
@@ -230,16 +257,90 @@ kinds! {
     ROLE: k8s::rbac::v1::Role = "rbac.authorization.k8s.io" / "v1" "Role" ("roles", "role") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "roles", stored_as None, subresources &[];
 
+    CSI_DRIVER: k8s::storage::v1::CSIDriver = "storage.k8s.io" / "v1" "CSIDriver" ("csidrivers", "csidriver") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "csidrivers", stored_as None, subresources &[];
+    CSI_NODE: k8s::storage::v1::CSINode = "storage.k8s.io" / "v1" "CSINode" ("csinodes", "csinode") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "csinodes", stored_as None, subresources &[];
+    CSI_STORAGE_CAPACITY: k8s::storage::v1::CSIStorageCapacity =
+        "storage.k8s.io" / "v1" "CSIStorageCapacity" ("csistoragecapacities", "csistoragecapacity") Namespaced
+        short &[], categories &[], verbs ALL_VERBS, storage "csistoragecapacities", stored_as None, subresources &[];
+    STORAGE_CLASS: k8s::storage::v1::StorageClass =
+        "storage.k8s.io" / "v1" "StorageClass" ("storageclasses", "storageclass") Cluster
+        short &[s("sc")], categories &[], verbs ALL_VERBS, storage "storageclasses", stored_as None, subresources &[];
+    VOLUME_ATTACHMENT: k8s::storage::v1::VolumeAttachment =
+        "storage.k8s.io" / "v1" "VolumeAttachment" ("volumeattachments", "volumeattachment") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "volumeattachments", stored_as None,
+        subresources &[sub("status", "VolumeAttachment", GET_PATCH_UPDATE)];
+    VOLUME_ATTRIBUTES_CLASS: k8s::storage::v1::VolumeAttributesClass =
+        "storage.k8s.io" / "v1" "VolumeAttributesClass" ("volumeattributesclasses", "volumeattributesclass") Cluster
+        short &[s("vac")], categories &[], verbs ALL_VERBS, storage "volumeattributesclasses", stored_as None, subresources &[];
+
+    MUTATING_ADMISSION_POLICY: k8s::admissionregistration::v1::MutatingAdmissionPolicy =
+        "admissionregistration.k8s.io" / "v1" "MutatingAdmissionPolicy" ("mutatingadmissionpolicies", "mutatingadmissionpolicy") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "mutatingadmissionpolicies", stored_as None,
+        subresources &[];
+    MUTATING_ADMISSION_POLICY_BINDING: k8s::admissionregistration::v1::MutatingAdmissionPolicyBinding =
+        "admissionregistration.k8s.io" / "v1" "MutatingAdmissionPolicyBinding" ("mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "mutatingadmissionpolicybindings", stored_as None,
+        subresources &[];
+    MUTATING_WEBHOOK_CONFIGURATION: k8s::admissionregistration::v1::MutatingWebhookConfiguration =
+        "admissionregistration.k8s.io" / "v1" "MutatingWebhookConfiguration" ("mutatingwebhookconfigurations", "mutatingwebhookconfiguration") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "mutatingwebhookconfigurations", stored_as None,
+        subresources &[];
+    VALIDATING_ADMISSION_POLICY: k8s::admissionregistration::v1::ValidatingAdmissionPolicy =
+        "admissionregistration.k8s.io" / "v1" "ValidatingAdmissionPolicy" ("validatingadmissionpolicies", "validatingadmissionpolicy") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "validatingadmissionpolicies", stored_as None,
+        subresources &[sub("status", "ValidatingAdmissionPolicy", GET_PATCH_UPDATE)];
+    VALIDATING_ADMISSION_POLICY_BINDING: k8s::admissionregistration::v1::ValidatingAdmissionPolicyBinding =
+        "admissionregistration.k8s.io" / "v1" "ValidatingAdmissionPolicyBinding" ("validatingadmissionpolicybindings", "validatingadmissionpolicybinding") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "validatingadmissionpolicybindings", stored_as None,
+        subresources &[];
+    VALIDATING_WEBHOOK_CONFIGURATION: k8s::admissionregistration::v1::ValidatingWebhookConfiguration =
+        "admissionregistration.k8s.io" / "v1" "ValidatingWebhookConfiguration" ("validatingwebhookconfigurations", "validatingwebhookconfiguration") Cluster
+        short &[], categories &[s("api-extensions")], verbs ALL_VERBS, storage "validatingwebhookconfigurations", stored_as None,
+        subresources &[];
+
     CUSTOM_RESOURCE_DEFINITION: CustomResourceDefinition =
         "apiextensions.k8s.io" / "v1" "CustomResourceDefinition" ("customresourcedefinitions", "customresourcedefinition") Cluster
         short &[s("crd"), s("crds")], categories &[s("api-extensions")], verbs ALL_VERBS,
         storage "apiextensions.k8s.io/customresourcedefinitions", stored_as None,
         subresources &[sub("status", "CustomResourceDefinition", GET_PATCH_UPDATE)];
 
+    PRIORITY_CLASS: k8s::scheduling::v1::PriorityClass =
+        "scheduling.k8s.io" / "v1" "PriorityClass" ("priorityclasses", "priorityclass") Cluster
+        short &[s("pc")], categories &[], verbs ALL_VERBS, storage "priorityclasses", stored_as None, subresources &[];
+
     LEASE: k8s::coordination::v1::Lease = "coordination.k8s.io" / "v1" "Lease" ("leases", "lease") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "leases", stored_as None, subresources &[];
+
+    RUNTIME_CLASS: k8s::node::v1::RuntimeClass =
+        "node.k8s.io" / "v1" "RuntimeClass" ("runtimeclasses", "runtimeclass") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "runtimeclasses", stored_as None, subresources &[];
 
     ENDPOINT_SLICE: k8s::discovery::v1::EndpointSlice =
         "discovery.k8s.io" / "v1" "EndpointSlice" ("endpointslices", "endpointslice") Namespaced
         short &[], categories &[], verbs ALL_VERBS, storage "endpointslices", stored_as None, subresources &[];
+
+    DEVICE_CLASS: k8s::resource::v1::DeviceClass =
+        "resource.k8s.io" / "v1" "DeviceClass" ("deviceclasses", "deviceclass") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "deviceclasses", stored_as None, subresources &[];
+    RESOURCE_CLAIM: k8s::resource::v1::ResourceClaim =
+        "resource.k8s.io" / "v1" "ResourceClaim" ("resourceclaims", "resourceclaim") Namespaced
+        short &[], categories &[], verbs ALL_VERBS, storage "resourceclaims", stored_as None,
+        subresources &[sub("status", "ResourceClaim", GET_PATCH_UPDATE)];
+    RESOURCE_CLAIM_TEMPLATE: k8s::resource::v1::ResourceClaimTemplate =
+        "resource.k8s.io" / "v1" "ResourceClaimTemplate" ("resourceclaimtemplates", "resourceclaimtemplate") Namespaced
+        short &[], categories &[], verbs ALL_VERBS, storage "resourceclaimtemplates", stored_as None, subresources &[];
+    RESOURCE_SLICE: k8s::resource::v1::ResourceSlice =
+        "resource.k8s.io" / "v1" "ResourceSlice" ("resourceslices", "resourceslice") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "resourceslices", stored_as None, subresources &[];
+
+    FLOW_SCHEMA: k8s::flowcontrol::v1::FlowSchema =
+        "flowcontrol.apiserver.k8s.io" / "v1" "FlowSchema" ("flowschemas", "flowschema") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "flowschemas", stored_as None,
+        subresources &[sub("status", "FlowSchema", GET_PATCH_UPDATE)];
+    PRIORITY_LEVEL_CONFIGURATION: k8s::flowcontrol::v1::PriorityLevelConfiguration =
+        "flowcontrol.apiserver.k8s.io" / "v1" "PriorityLevelConfiguration" ("prioritylevelconfigurations", "prioritylevelconfiguration") Cluster
+        short &[], categories &[], verbs ALL_VERBS, storage "prioritylevelconfigurations", stored_as None,
+        subresources &[sub("status", "PriorityLevelConfiguration", GET_PATCH_UPDATE)];
 }

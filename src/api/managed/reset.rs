@@ -22,6 +22,7 @@ const ALL_BUT_STATUS: Reset = Reset::Paths(&[&["f:metadata"], &["f:spec"]]);
 /// Groups whose kinds have a status that is written without the metadata.
 const STATUS_ALONE: &[&str] = &[
     "admissionregistration.k8s.io",
+    "apiregistration.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "internal.apiserver.k8s.io",
     "resource.k8s.io",

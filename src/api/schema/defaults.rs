@@ -3,8 +3,7 @@
 //! Most are one literal for one field of one type and stand in a table; the others are functions on a type's
 //! object. One walk applies them wherever a type occurs, parents first as upstream does, and enters only
 //! branches below which something can be defaulted. What depends on other objects, on the old object or on
-//! the clock is the API server's. Absent: `LimitRange`, flow control, dynamic resources (their kinds are not
-//! served yet).
+//! the clock is the API server's.
 
 use std::sync::OnceLock;
 
@@ -15,6 +14,7 @@ use crate::KindRow;
 use crate::quantity::Quantity;
 
 mod autoscaling;
+mod cluster;
 mod pod;
 mod workload;
 
@@ -33,10 +33,17 @@ enum Literal {
 use Literal::{Bool, Empty, Int, Text};
 
 const LITERALS: &[(&str, &[(&str, Literal)])] = &[
+    (
+        "api.admissionregistration.v1.MatchResources",
+        &[("matchPolicy", Text("Equivalent")), ("namespaceSelector", Empty), ("objectSelector", Empty)],
+    ),
+    ("api.admissionregistration.v1.MutatingAdmissionPolicySpec", FAIL),
     ("api.admissionregistration.v1.MutatingWebhook", WEBHOOK),
     ("api.admissionregistration.v1.MutatingWebhook", &[("reinvocationPolicy", Text("Never"))]),
-    ("api.admissionregistration.v1.RuleWithOperations", &[("scope", Text("*"))]),
+    ("api.admissionregistration.v1.NamedRuleWithOperations", ALL_SCOPES),
+    ("api.admissionregistration.v1.RuleWithOperations", ALL_SCOPES),
     ("api.admissionregistration.v1.ServiceReference", &[("port", Int(443))]),
+    ("api.admissionregistration.v1.ValidatingAdmissionPolicySpec", FAIL),
     ("api.admissionregistration.v1.ValidatingWebhook", WEBHOOK),
     ("api.apps.v1.DaemonSet", SPEC),
     ("api.apps.v1.DaemonSetSpec", &[("revisionHistoryLimit", Int(10)), ("template", Empty)]),
@@ -147,6 +154,14 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
     ("api.core.v1.ServicePort", TCP),
     ("api.core.v1.ServiceSpec", &[("sessionAffinity", Text("None")), ("type", Text("ClusterIP"))]),
     ("api.discovery.v1.EndpointPort", &[("name", Text("")), ("protocol", Text("TCP"))]),
+    (
+        "api.flowcontrol.v1.ExemptPriorityLevelConfiguration",
+        &[("lendablePercent", Int(0)), ("nominalConcurrencyShares", Int(0))],
+    ),
+    (
+        "api.flowcontrol.v1.LimitedPriorityLevelConfiguration",
+        &[("lendablePercent", Int(0)), ("nominalConcurrencyShares", Int(30))],
+    ),
     ("api.networking.v1.IngressClassParametersReference", &[("scope", Text("Cluster"))]),
     ("api.networking.v1.NetworkPolicyPort", TCP),
     ("api.policy.v1.PodDisruptionBudget", SPEC),
@@ -167,6 +182,7 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
         "api.storage.v1.StorageClass",
         &[("reclaimPolicy", Text("Delete")), ("volumeBindingMode", Text("Immediate"))],
     ),
+    ("kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference", &[("port", Int(443))]),
 ];
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -184,6 +200,8 @@ const CONTAINER: &[(&str, Literal)] = &[
     ("terminationMessagePath", Text("/dev/termination-log")),
     ("terminationMessagePolicy", Text("File")),
 ];
+const ALL_SCOPES: &[(&str, Literal)] = &[("scope", Text("*"))];
+const FAIL: &[(&str, Literal)] = &[("failurePolicy", Text("Fail"))];
 const WEBHOOK: &[(&str, Literal)] = &[
     ("failurePolicy", Text("Fail")),
     ("matchPolicy", Text("Equivalent")),
@@ -204,6 +222,7 @@ const RULES: &[(&str, Rule)] = &[
     ("api.batch.v1.Job", workload::job),
     ("api.core.v1.Container", pod::image_pull_policy),
     ("api.core.v1.EphemeralContainer", pod::image_pull_policy),
+    ("api.core.v1.LimitRangeItem", cluster::limit_range_item),
     ("api.core.v1.Namespace", namespace),
     ("api.core.v1.NodeStatus", node_status),
     ("api.core.v1.PersistentVolume", pending),
@@ -214,9 +233,13 @@ const RULES: &[(&str, Rule)] = &[
     ("api.core.v1.ResourceRequirements", whole_milli),
     ("api.core.v1.Service", service),
     ("api.core.v1.Volume", pod::volume),
-    ("api.networking.v1.NetworkPolicySpec", network_policy),
+    ("api.flowcontrol.v1.FlowSchemaSpec", cluster::flow_schema),
+    ("api.flowcontrol.v1.QueuingConfiguration", cluster::queuing),
+    ("api.networking.v1.NetworkPolicySpec", cluster::network_policy),
     ("api.rbac.v1.Subject", subject),
-    ("api.storage.v1.CSIDriverSpec", csi_driver),
+    ("api.resource.v1.DeviceSubRequest", cluster::device_request),
+    ("api.resource.v1.ExactDeviceRequest", cluster::device_request),
+    ("api.storage.v1.CSIDriverSpec", cluster::csi_driver),
 ];
 
 /// Per type: what to do there, and whether there is anything to do there or below.
@@ -419,19 +442,10 @@ fn service_spec(spec: &mut Object, kind: &str) {
     }
 }
 
-fn network_policy(spec: &mut Object) {
-    let egress = spec.get("egress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    set(spec, "policyTypes", || if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
-}
-
 fn subject(map: &mut Object) {
     if matches!(text(map, "kind"), "User" | "Group") {
         set(map, "apiGroup", || json!(RBAC));
     }
-}
-
-fn csi_driver(spec: &mut Object) {
-    set(spec, "volumeLifecycleModes", || json!(["Persistent"]));
 }
 
 /// Names of types in the tables that the schema does not have: none.

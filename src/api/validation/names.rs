@@ -252,21 +252,37 @@ pub fn ip_address(value: &str) -> Vec<String> {
 /// An address in the one form that fields have which are newer than strict validation, and names of IP
 /// addresses.
 pub fn canonical_ip_address(value: &str) -> Vec<String> {
+    match strict_ip_address(value) {
+        Ok(address) => canonical(value, &address.to_string()),
+        Err(faults) => faults,
+    }
+}
+
+/// An address that every reader takes for the same, in whatever form: what older fields demand.
+pub fn strict_ip_address(value: &str) -> Result<IpAddr, Vec<String>> {
     let Ok(address) = value.parse::<IpAddr>() else {
-        return match sloppy(value) {
+        return Err(match sloppy(value) {
             Some(_) => vec!["must not have leading 0s".into()],
             None => ip_address(value),
-        };
+        });
     };
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
-        return vec!["must not be an IPv4-mapped IPv6 address".into()];
+        return Err(vec!["must not be an IPv4-mapped IPv6 address".into()]);
     }
-    canonical(value, &address.to_string())
+    Ok(address)
 }
 
 /// A range of addresses in the same form.
 pub fn canonical_cidr(value: &str) -> Vec<String> {
-    let invalid = || vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()];
+    match strict_cidr(value) {
+        Ok(range) => canonical(value, &range.to_string()),
+        Err(faults) => faults,
+    }
+}
+
+/// A range that every reader takes for the same, in whatever form.
+pub fn strict_cidr(value: &str) -> Result<Cidr, Vec<String>> {
+    let invalid = || Err(vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()]);
     let Some((text, bits)) = value.split_once('/') else { return invalid() };
     let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
     let prefix = Some(bits).filter(|_| digits).and_then(|bits| bits.parse::<u8>().ok());
@@ -274,15 +290,15 @@ pub fn canonical_cidr(value: &str) -> Vec<String> {
     let range = address.or_else(|| sloppy(text)).zip(prefix).and_then(|(ip, bits)| Cidr::new(ip, bits));
     let Some(range) = range else { return invalid() };
     let Some(address) = address.filter(|_| bits == "0" || !bits.starts_with('0')) else {
-        return vec!["must not have leading 0s in IP or prefix length".into()];
+        return Err(vec!["must not have leading 0s in IP or prefix length".into()]);
     };
     if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
-        return vec!["must not have an IPv4-mapped IPv6 address".into()];
+        return Err(vec!["must not have an IPv4-mapped IPv6 address".into()]);
     }
     if address != range.address() {
-        return vec!["must not have bits set beyond the prefix length".into()];
+        return Err(vec!["must not have bits set beyond the prefix length".into()]);
     }
-    canonical(value, &range.to_string())
+    Ok(range)
 }
 
 /// An IPv4 address some of whose numbers begin with zeros, which older fields allow.

@@ -1,4 +1,4 @@
-//! The small kinds: namespaces, config maps, secrets, service accounts, leases.
+//! The small kinds: namespaces, config maps, secrets, service accounts, leases, quotas.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -41,6 +41,25 @@ pub(crate) const LEASE: &[Column] = &[NAME, column("Holder", "string", "Who hold
 
 pub(crate) fn lease(object: &Value, now: Timestamp) -> Vec<Cell> {
     vec![name(object), json!(text(object, "spec.holderIdentity")), age(object, now)]
+}
+
+pub(crate) const RESOURCE_QUOTA: &[Column] = &[
+    NAME,
+    column("Request", "string", "What is used and what may be, of requests and objects."),
+    column("Limit", "string", "What is used and what may be, of limits."),
+    AGE,
+];
+
+pub(crate) fn resource_quota(object: &Value, now: Timestamp) -> Vec<Cell> {
+    let (mut requests, mut limits) = (Vec::new(), Vec::new());
+    let mut hard: Vec<_> = object["status"]["hard"].as_object().into_iter().flatten().collect();
+    hard.sort_by_key(|(resource, _)| *resource);
+    for (resource, amount) in hard {
+        let used = object["status"]["used"][resource.as_str()].as_str().unwrap_or("0");
+        let shown = format!("{resource}: {used}/{}", amount.as_str().unwrap_or("0"));
+        if resource.starts_with("limits.") { limits.push(shown) } else { requests.push(shown) }
+    }
+    vec![name(object), json!(requests.join(", ")), json!(limits.join(", ")), age(object, now)]
 }
 
 fn keys(map: &Value) -> usize {

@@ -3,6 +3,8 @@
 //! Rules and messages are those of upstream's `pkg/apis/*/validation` and `pkg/registry/*/strategy.go`, for
 //! what a user is likely to get wrong.
 
+mod admission_registration;
+mod api_service;
 mod certificate_signing_request;
 mod config_map;
 mod cron_job;
@@ -13,31 +15,44 @@ mod disruption_budget;
 mod endpoint_slice;
 pub(crate) mod endpoints;
 mod event;
+pub(crate) mod flow_control;
+mod ingress;
 pub(crate) mod ip_address;
 mod job;
 mod lease;
+mod limit_range;
 mod namespace;
+mod network_policy;
 pub(crate) mod node;
 mod parts;
 pub(crate) mod pod;
 mod pod_template;
 mod pod_templates;
+pub(crate) mod priority_class;
 mod rbac;
 mod replica_set;
 mod replication_controller;
+mod resource;
+mod resource_names;
+mod resource_quota;
 mod rollout;
+mod rules;
+mod runtime_class;
 mod secret;
 pub(crate) mod service;
 mod service_account;
 pub(crate) mod service_cidr;
 mod stateful_set;
+mod storage;
 
 use std::sync::Arc;
 
 use api::KindRow;
 
 use crate::strategy::Strategy;
-use parts::{count, default_to, flag, items_mut, keep, keep_metadata, non_negative, object, typed};
+use parts::{
+    count, default_to, differences, flag, items_mut, keep, keep_metadata, non_negative, object, typed,
+};
 
 /// A kind without rules of its own.
 pub(crate) struct Plain;
@@ -77,6 +92,41 @@ pub(crate) fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             Arc::new(custom_resource_definition::Definitions)
         }
+        ("", "PersistentVolume") => Arc::new(storage::Volumes),
+        ("", "PersistentVolumeClaim") => Arc::new(storage::Claims),
+        ("storage.k8s.io", "StorageClass") => Arc::new(storage::StorageClasses),
+        ("storage.k8s.io", "VolumeAttributesClass") => Arc::new(storage::VolumeAttributesClasses),
+        ("storage.k8s.io", "VolumeAttachment") => Arc::new(storage::VolumeAttachments),
+        ("storage.k8s.io", "CSIDriver") => Arc::new(storage::CsiDrivers),
+        ("storage.k8s.io", "CSINode") => Arc::new(storage::CsiNodes),
+        ("storage.k8s.io", "CSIStorageCapacity") => Arc::new(storage::CsiStorageCapacities),
+        ("", "ResourceQuota") => Arc::new(resource_quota::ResourceQuotas),
+        ("", "LimitRange") => Arc::new(limit_range::LimitRanges),
+        ("networking.k8s.io", "Ingress") => Arc::new(ingress::Ingresses),
+        ("networking.k8s.io", "IngressClass") => Arc::new(ingress::IngressClasses),
+        ("networking.k8s.io", "NetworkPolicy") => Arc::new(network_policy::NetworkPolicies),
+        ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClasses),
+        ("node.k8s.io", "RuntimeClass") => Arc::new(runtime_class::RuntimeClasses),
+        ("apiregistration.k8s.io", "APIService") => Arc::new(api_service::ApiServices),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => Arc::new(flow_control::FlowSchemas),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            Arc::new(flow_control::PriorityLevels)
+        }
+        ("resource.k8s.io", "DeviceClass") => Arc::new(resource::DeviceClasses),
+        ("resource.k8s.io", "ResourceClaim") => Arc::new(resource::ResourceClaims),
+        ("resource.k8s.io", "ResourceClaimTemplate") => Arc::new(resource::ResourceClaimTemplates),
+        ("resource.k8s.io", "ResourceSlice") => Arc::new(resource::ResourceSlices),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+            Arc::new(admission_registration::Policies("validations"))
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
+            Arc::new(admission_registration::Policies("mutations"))
+        }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
+        ) => Arc::new(admission_registration::Bindings),
+        ("admissionregistration.k8s.io", _) => Arc::new(admission_registration::Webhooks),
         _ => Arc::new(Plain),
     }
 }

@@ -85,3 +85,37 @@ pub(crate) fn count<'a>(object: &Value, path: &str) -> std::borrow::Cow<'a, str>
     let value = path.split('.').fold(object, |at, step| &at[step]);
     value.as_i64().unwrap_or(0).to_string().into()
 }
+
+/// How many differences are named: enough to find the mistake.
+const SHOWN: usize = 10;
+
+/// What has changed between two versions of a part, a line each: what was there begins with `-`, what is
+/// there with `+`.
+pub(crate) fn differences(path: &str, old: &Value, new: &Value) -> String {
+    let mut found = Vec::new();
+    compare(path, old, new, &mut found);
+    found.truncate(SHOWN);
+    found.join("\n")
+}
+
+/// Lists the leaves in which two trees differ.
+fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+    match (old, new) {
+        _ if out.len() >= SHOWN || old == new => {}
+        (Value::Object(a), Value::Object(b)) => {
+            let added = b.keys().filter(|key| !a.contains_key(*key));
+            for key in a.keys().chain(added) {
+                compare(&format!("{path}.{key}"), &old[key.as_str()], &new[key.as_str()], out);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}[{index}]"), a, b, out);
+            }
+        }
+        _ => {
+            out.extend(Some(format!("- {path}: {old}")).filter(|_| !old.is_null()));
+            out.extend(Some(format!("+ {path}: {new}")).filter(|_| !new.is_null()));
+        }
+    }
+}

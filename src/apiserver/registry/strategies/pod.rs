@@ -3,7 +3,7 @@
 pub(super) mod annotations;
 mod container;
 mod environment;
-mod placement;
+pub(super) mod placement;
 mod resize;
 mod resources;
 mod security;

@@ -7,8 +7,8 @@ use api::validation::{
     Faults, Path, dns1123_label, invalid_each, label_value, qualified_name, validate_label_selector,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint,
-    WeightedPodAffinityTerm,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
+    TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -24,7 +24,7 @@ pub(super) fn validate(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     spread(constraints, &at.child("topologySpreadConstraints"), faults);
 }
 
-fn tolerations(list: &[Toleration], at: &Path<'_>, faults: &mut Faults) {
+pub(in crate::registry::strategies) fn tolerations(list: &[Toleration], at: &Path<'_>, faults: &mut Faults) {
     for (index, toleration) in list.iter().enumerate() {
         let at = at.index(index);
         let key = toleration.key.as_deref().unwrap_or("");
@@ -78,14 +78,7 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 fn node_affinity(affinity: &NodeAffinity, at: &Path<'_>, faults: &mut Faults) {
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
-        let at = at.child(REQUIRED);
-        let list = at.child("nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            faults.push(FieldError::required(list, "must have at least one node selector term"));
-        }
-        for (index, term) in required.node_selector_terms.iter().enumerate() {
-            node_term(term, &list.index(index), faults);
-        }
+        node_selector(required, &at.child(REQUIRED), faults);
     }
     let list = at.child(PREFERRED);
     for (index, term) in
@@ -94,6 +87,21 @@ fn node_affinity(affinity: &NodeAffinity, at: &Path<'_>, faults: &mut Faults) {
         let at = list.index(index);
         weight(term.weight, &at, faults);
         node_term(&term.preference, &at.child("preference"), faults);
+    }
+}
+
+/// A choice of nodes, a pod's or a volume's.
+pub(in crate::registry::strategies) fn node_selector(
+    selector: &NodeSelector,
+    at: &Path<'_>,
+    faults: &mut Faults,
+) {
+    let list = at.child("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        faults.push(FieldError::required(list, "must have at least one node selector term"));
+    }
+    for (index, term) in selector.node_selector_terms.iter().enumerate() {
+        node_term(term, &list.index(index), faults);
     }
 }
 

@@ -8,11 +8,10 @@ use api::json::{items, text};
 use api::validation::{Faults, Path, immutable, invalid_each, name_is_dns_subdomain, qualified_name};
 use serde_json::{Map, Value, json};
 
+use crate::registry::strategies::differences;
 use crate::registry::strategies::pod::container::validate_image;
 
 const MUTABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-/// How many differences are named: enough to find the mistake.
-const SHOWN: usize = 10;
 
 pub(super) fn validate(new: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
@@ -43,11 +42,8 @@ pub(super) fn validate(new: &Value, old: &Value) -> Faults {
     let mut masked = new["spec"].clone();
     mask(&mut masked, &new["spec"], &old["spec"]);
     if masked != old["spec"] {
-        let mut differences = Vec::new();
-        compare("spec", &old["spec"], &masked, &mut differences);
-        differences.truncate(SHOWN);
-        let message =
-            format!("pod updates may not change fields other than {MUTABLE}\n{}", differences.join("\n"));
+        let differences = differences("spec", &old["spec"], &masked);
+        let message = format!("pod updates may not change fields other than {MUTABLE}\n{differences}");
         faults.push(FieldError::forbidden(at, message));
     }
     faults
@@ -179,28 +175,6 @@ fn narrower_affinity(new: &Value, old: &Value, at: &Path<'_>, faults: &mut Fault
         if !grows || (empty(was) && !empty(is)) {
             let message = "only additions are allowed (no mutations or deletions)";
             faults.push(FieldError::invalid(at.index(index), is, message));
-        }
-    }
-}
-
-/// Lists the leaves in which two trees differ, as `-path: old` and `+path: new`.
-fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
-    match (old, new) {
-        _ if out.len() >= SHOWN || old == new => {}
-        (Value::Object(a), Value::Object(b)) => {
-            let added = b.keys().filter(|key| !a.contains_key(*key));
-            for key in a.keys().chain(added) {
-                compare(&format!("{path}.{key}"), &old[key.as_str()], &new[key.as_str()], out);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&format!("{path}[{index}]"), a, b, out);
-            }
-        }
-        _ => {
-            out.extend(Some(format!("- {path}: {old}")).filter(|_| !old.is_null()));
-            out.extend(Some(format!("+ {path}: {new}")).filter(|_| !new.is_null()));
         }
     }
 }
