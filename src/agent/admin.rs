@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::Problem;
 
 /// Name of the socket in its directory.
-pub const SOCKET: &str = "admin.sock";
+pub(crate) const SOCKET: &str = "admin.sock";
 
 const LONGEST_REQUEST: u64 = 64 * 1024;
 const LONGEST_ANSWER: u64 = 16 << 20;

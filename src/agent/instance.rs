@@ -76,7 +76,7 @@ impl Instance {
     }
 
     /// Sockets and state that a reboot clears.
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         Path::new("/run").join(self.name())
     }
 
@@ -91,7 +91,7 @@ impl Instance {
     }
 
     /// Cgroup of all pods.
-    pub fn pods_cgroup(&self) -> String {
+    pub(crate) fn pods_cgroup(&self) -> String {
         format!("/{}", self.named("kubepods-minik8s", '-'))
     }
 
@@ -101,11 +101,11 @@ impl Instance {
     }
 
     /// What belongs to the node.
-    pub fn agent_dir(&self) -> PathBuf {
+    pub(crate) fn agent_dir(&self) -> PathBuf {
         self.data_dir.join("agent")
     }
 
-    pub fn containerd_socket(&self) -> PathBuf {
+    pub(crate) fn containerd_socket(&self) -> PathBuf {
         self.run_dir().join("containerd.sock")
     }
 
@@ -137,7 +137,7 @@ impl Instance {
 
     /// The process that uses the data directory, found without touching its lock: a start at the same moment
     /// must not take whoever looks for another server.
-    pub fn running_process(&self) -> Option<u32> {
+    pub(crate) fn running_process(&self) -> Option<u32> {
         let path = self.lock_file();
         let pid: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
         let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();

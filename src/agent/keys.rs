@@ -14,9 +14,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 pub use request::{Ask, RequestError, obtain};
-pub use tls::{
-    CertificateSlot, TlsError, kubelet_server, server_with_optional_client, server_with_required_client,
-};
+pub(crate) use tls::kubelet_server;
+pub use tls::{CertificateSlot, TlsError, server_with_optional_client, server_with_required_client};
 
 use crate::{Problem, files};
 
@@ -52,7 +51,7 @@ pub struct Validity {
 impl Validity {
     /// When it is time for a new one: after four fifths of its life (the kubelet's habit: between 70 and 90
     /// %).
-    pub fn renew_at(&self) -> i64 {
+    pub(crate) fn renew_at(&self) -> i64 {
         self.not_before + (self.not_after - self.not_before) / 5 * 4
     }
 

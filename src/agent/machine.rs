@@ -64,13 +64,13 @@ pub fn node_address(given: Option<IpAddr>) -> Result<IpAddr, Problem> {
 
 /// The host's name as Kubernetes wants a node's name: lower case, and nothing but letters, digits, `-` and
 /// `.`.
-pub fn default_node_name() -> Result<String, Problem> {
+pub(crate) fn default_node_name() -> Result<String, Problem> {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     check_node_name(&name.to_ascii_lowercase())
 }
 
 /// Refuses what cannot be a node's name (RFC 1123 subdomain).
-pub fn check_node_name(name: &str) -> Result<String, Problem> {
+pub(crate) fn check_node_name(name: &str) -> Result<String, Problem> {
     let label = |part: &str| {
         let edge =
             |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -86,7 +86,7 @@ pub fn check_node_name(name: &str) -> Result<String, Problem> {
 
 /// Lets this process have as many descriptors as the machine allows it: the usual soft limit of 1,024 is for
 /// programs that use `select`, and a server has one for each connection.
-pub fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
         true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
@@ -106,7 +106,7 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
 
 /// Whether this process may lower `oom_score_adj`. Where it may not (in containers, for one), runc must not
 /// try.
-pub fn may_lower_oom_score() -> bool {
+pub(crate) fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -116,7 +116,7 @@ pub fn may_lower_oom_score() -> bool {
 
 /// Whether overlayfs works on the file system of `place`, found out by trying (it does not on another
 /// overlay, say).
-pub fn overlay_works(place: &Path) -> bool {
+pub(crate) fn overlay_works(place: &Path) -> bool {
     let probe = place.join(".overlay-probe");
     let folder = |name: &str| probe.join(name);
     let works =
@@ -141,7 +141,7 @@ pub fn overlay_works(place: &Path) -> bool {
 
 /// Whether cgroups are systemd's to make: where it runs the machine, has version 2 of them to itself, and can
 /// be asked. On version 1 several may write to the tree, and directories are made in it.
-pub fn systemd_makes_cgroups() -> bool {
+pub(crate) fn systemd_makes_cgroups() -> bool {
     let is_v2 = nix::sys::statfs::statfs("/sys/fs/cgroup")
         .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
     is_v2
@@ -149,7 +149,7 @@ pub fn systemd_makes_cgroups() -> bool {
 }
 
 /// A program on `PATH` or in the places of system programs.
-pub fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual =
         ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
@@ -160,7 +160,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// The pod network's tools: nft must be there, iptables only where pods have host ports.
-pub fn require_network_tools() -> Result<(), Problem> {
+pub(crate) fn require_network_tools() -> Result<(), Problem> {
     if find_program("iptables").is_none() {
         tracing::warn!(
             "iptables is not installed: ports of the host cannot be mapped to pods (apt-get install iptables)"
@@ -180,7 +180,7 @@ pub fn require_network_tools() -> Result<(), Problem> {
 const OLDEST_CONTAINERD: (u32, u32) = (1, 6);
 
 /// containerd, if it is there and new enough.
-pub async fn find_containerd() -> Result<PathBuf, Problem> {
+pub(crate) async fn find_containerd() -> Result<PathBuf, Problem> {
     let what = "run containers";
     let advice = "install containerd 1.6 or newer (apt-get install containerd runc containernetworking-plugins), \
                   or give a running one with --container-runtime-endpoint";

@@ -28,7 +28,7 @@ use crate::{Instance, Problem, VERSION, containerd, files, machine};
 pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
 /// Made and imported by the kubelet.
-pub const SANDBOX_IMAGE: &str = "minik8s.local/pause:1";
+pub(crate) const SANDBOX_IMAGE: &str = "minik8s.local/pause:1";
 
 /// What a node is told. The same for a server's own node and for an agent.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ fn dns_config(config: &NodeConfig) -> Option<DnsConfig> {
 }
 
 /// Names and places of the pod network.
-pub fn network_config(config: &NodeConfig) -> network::Config {
+pub(crate) fn network_config(config: &NodeConfig) -> network::Config {
     let instance = &config.instance;
     network::Config {
         node_name: config.node_name.clone(),

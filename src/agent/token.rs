@@ -70,7 +70,7 @@ impl Token {
 }
 
 /// Where the installer keeps what the service is started with.
-pub const ENVIRONMENT_FILE: &str = "/etc/minik8s/minik8s.env";
+pub(crate) const ENVIRONMENT_FILE: &str = "/etc/minik8s/minik8s.env";
 const VARIABLE: &str = "MINIK8S_TOKEN";
 
 /// Takes this token out of the installer's file, if it is in it. Another one, a server's for instance, stays.

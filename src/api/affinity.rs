@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 use crate::selector::{Operator, Requirement};
 
@@ -84,11 +84,6 @@ fn compile_requirement(requirement: &NodeSelectorRequirement) -> Option<Requirem
     values.sort();
     values.dedup();
     Some(Requirement { key: requirement.key.clone(), operator, values })
-}
-
-/// Whether any term of a node selector matches.
-pub fn selector_matches(selector: &NodeSelector, name: &str, labels: &Labels) -> bool {
-    selector.node_selector_terms.iter().any(|term| Term::compile(term).matches(name, labels))
 }
 
 impl RequiredNodes {

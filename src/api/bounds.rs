@@ -17,9 +17,9 @@ use serde_json::Value;
 mod tests;
 
 /// Faults of one body that are kept, as upstream's decoder does.
-pub const MAX_FAULTS: usize = 100;
+pub(crate) const MAX_FAULTS: usize = 100;
 /// Bytes of the path to a field in a fault.
-pub const MAX_PATH: usize = 512;
+pub(crate) const MAX_PATH: usize = 512;
 /// Bytes of a value in a fault.
 pub(crate) const MAX_VALUE: usize = 4 * 1024;
 /// Bytes of what a fault says beside path and value.
@@ -56,14 +56,14 @@ const TEXT: usize = 16;
 
 /// Upper bound of the memory that decoding, checking, defaulting and patching take for a body of a size:
 /// three trees, and the typed form and defaults twice.
-pub const fn memory_of(body: usize) -> usize {
+pub(crate) const fn memory_of(body: usize) -> usize {
     1024 * 1024 + 3 * tree_of(body) + 2 * typed_of(body)
 }
 
 /// Bytes of JSON that all `copy` operations of a JSON patch may add, upstream's `JSONPatchMaxCopyBytes`.
 pub(crate) const MAX_COPIED: usize = 3 * 1024 * 1024;
 /// What they may take of memory.
-pub const COPIES: usize = tree_of(MAX_COPIED);
+pub(crate) const COPIES: usize = tree_of(MAX_COPIED);
 
 /// More would have been needed than may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,7 @@ pub struct Budget {
 
 impl Budget {
     /// For what a body of so many bytes becomes.
-    pub const fn for_body(bytes: usize) -> Self {
+    pub(crate) const fn for_body(bytes: usize) -> Self {
         Self::of(tree_of(bytes))
     }
 

@@ -107,7 +107,7 @@ impl Cidr {
     }
 
     /// Which subrange of `prefix` bits holds the start of `part`, if `part` lies in this range.
-    pub fn index_of(&self, prefix: u8, part: &Cidr) -> Option<u32> {
+    pub(crate) fn index_of(&self, prefix: u8, part: &Cidr) -> Option<u32> {
         let width = width(self.address);
         let inside = Cidr::new(part.address, self.prefix) == Some(*self) && part.prefix >= self.prefix;
         if !inside || prefix > width {

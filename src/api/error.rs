@@ -124,7 +124,7 @@ impl FieldError {
     }
 
     /// [`FieldError::invalid`] for a value of the wrong type.
-    pub fn wrong_type(
+    pub(crate) fn wrong_type(
         field: impl Into<String>,
         value: impl serde::Serialize,
         detail: impl Into<String>,

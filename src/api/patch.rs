@@ -10,7 +10,7 @@ mod strategic;
 mod tests;
 
 pub use json::json_patch;
-pub use strategic::strategic_merge;
+pub(crate) use strategic::strategic_merge;
 
 use serde_json::Value;
 

@@ -7,10 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::time;
 
 pub const READY: &str = "Ready";
-pub const CONTAINERS_READY: &str = "ContainersReady";
-pub const INITIALIZED: &str = "Initialized";
 pub const SCHEDULED: &str = "PodScheduled";
-pub const READY_TO_START_CONTAINERS: &str = "PodReadyToStartContainers";
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -42,10 +39,6 @@ pub fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|name| !name.is_empty())
 }
 
-pub fn is_host_network(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
-}
-
 /// A copy of a pod that the kubelet runs from a file.
 pub fn is_mirror(pod: &Pod) -> bool {
     pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION))
@@ -60,7 +53,7 @@ pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref().and_then(|status| condition_of(status, kind))
 }
 
-pub fn condition_of<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+pub(crate) fn condition_of<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
     status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 

@@ -12,8 +12,11 @@ mod encode;
 mod tests;
 pub(crate) mod wire;
 
-pub use decode::{decode, decode_message};
-pub use encode::{ListEncoder, encode, encode_message, encode_watch_event};
+pub use decode::decode;
+#[cfg(test)]
+pub(crate) use decode::decode_message;
+pub(crate) use encode::encode_message;
+pub use encode::{ListEncoder, encode, encode_watch_event};
 
 use crate::ApiError;
 use crate::bounds::Spent;

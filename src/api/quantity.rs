@@ -82,7 +82,7 @@ impl Quantity {
 
     /// The same amount in whole thousandths, rounded away from zero.
     #[must_use]
-    pub fn rounded_to_milli(self) -> Self {
+    pub(crate) fn rounded_to_milli(self) -> Self {
         let milli = UNIT / 1000;
         Quantity { nano: divide_up(self.nano, milli) * milli, format: self.format }
     }

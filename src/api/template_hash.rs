@@ -23,7 +23,7 @@ pub fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
 }
 
 /// Maps each byte to a letter or digit that is safe in names.
-pub fn safe_encode(text: &str) -> String {
+pub(crate) fn safe_encode(text: &str) -> String {
     text.bytes().map(|byte| LETTERS[usize::from(byte) % LETTERS.len()] as char).collect()
 }
 

@@ -25,9 +25,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use parking_lot::Mutex;
 
-pub use decode::{error_from_response, is_connection_error};
+pub use decode::error_from_response;
+#[cfg(test)]
+pub(crate) use decode::is_connection_error;
 pub use node::TlsNodeDialer;
-pub use query::{encode_component, list_query, path_of};
+pub use query::{encode_component, path_of};
 pub use tls::{ClientCertificate, TlsError};
 pub use transport::{RequestError, ResponseBody, Switch};
 

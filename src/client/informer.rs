@@ -200,7 +200,8 @@ impl<K> Informer<K> {
         self.raw.synced.wait().await;
     }
 
-    pub fn has_synced(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn has_synced(&self) -> bool {
         self.raw.synced.is_open()
     }
 

@@ -66,7 +66,7 @@ impl<T: Clone + Eq + Hash + Send + fmt::Debug + 'static> WorkQueue<T> {
         Self::with_config(name, QueueConfig::default())
     }
 
-    pub fn with_config(name: &str, config: QueueConfig) -> Self {
+    pub(crate) fn with_config(name: &str, config: QueueConfig) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
@@ -98,7 +98,7 @@ impl<T: Clone + Eq + Hash + Send + fmt::Debug + 'static> WorkQueue<T> {
     }
 
     /// Look again after the key's back-off, which this call lengthens.
-    pub fn add_rate_limited(&self, key: T) {
+    pub(crate) fn add_rate_limited(&self, key: T) {
         let delay = {
             let mut state = self.shared.state.lock();
             let failures = state.failures.entry(key.clone()).or_insert(0);

@@ -27,11 +27,11 @@ use runtime::{HollowProber, HollowRuntime};
 
 /// How long the containers of a pod take to start, in place of the node's own script. A duration such as
 /// `1500ms` or `2m`.
-pub const READY_AFTER: &str = "simulate.minik8s.io/ready-after";
+pub(crate) const READY_AFTER: &str = "simulate.minik8s.io/ready-after";
 /// How long after its start each container of a pod ends by itself; without it, it runs until it is stopped.
-pub const EXIT_AFTER: &str = "simulate.minik8s.io/exit-after";
+pub(crate) const EXIT_AFTER: &str = "simulate.minik8s.io/exit-after";
 /// The code that it ends with; 0 unless said otherwise.
-pub const EXIT_CODE: &str = "simulate.minik8s.io/exit-code";
+pub(crate) const EXIT_CODE: &str = "simulate.minik8s.io/exit-code";
 
 /// What the pods of a node do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -153,7 +153,8 @@ impl ConnectionLimiter {
     }
 
     /// Connections that gave way or were refused since the start.
-    pub fn turned_away(&self) -> u64 {
+    #[cfg(test)]
+    fn turned_away(&self) -> u64 {
         self.state.lock().turned_away
     }
 
@@ -202,7 +203,8 @@ impl Admission {
     }
 
     /// Whether it is known whose the connection is.
-    pub fn is_identified(&self) -> bool {
+    #[cfg(test)]
+    fn is_identified(&self) -> bool {
         self.user.lock().is_some()
     }
 

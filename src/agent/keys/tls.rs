@@ -87,7 +87,7 @@ pub fn server_with_required_client(
 }
 
 /// For a kubelet: only the client whose certificate of this CA has the given common name gets in.
-pub fn kubelet_server(
+pub(crate) fn kubelet_server(
     ca: &CertificateDer<'_>,
     only: &'static str,
     slot: Arc<CertificateSlot>,

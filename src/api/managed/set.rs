@@ -39,7 +39,7 @@ impl Fields {
     }
 
     /// The set of one path of field names.
-    pub fn of_path(path: &[&str]) -> Self {
+    pub(crate) fn of_path(path: &[&str]) -> Self {
         let node = path.iter().rev().fold(None, |below: Option<Map<String, Value>>, name| {
             Some(Map::from_iter([(field(name), Value::Object(below.unwrap_or_default()))]))
         });
@@ -47,12 +47,12 @@ impl Fields {
     }
 
     /// Adds all paths of another set; whether there was one among them that was not here.
-    pub fn unite(&mut self, other: Fields) -> bool {
+    pub(crate) fn unite(&mut self, other: Fields) -> bool {
         unite(&mut self.0, other.0)
     }
 
     /// Takes all paths of another set away; whether there was one among them that was here.
-    pub fn subtract(&mut self, other: &Fields) -> bool {
+    pub(crate) fn subtract(&mut self, other: &Fields) -> bool {
         subtract(&mut self.0, &other.0)
     }
 

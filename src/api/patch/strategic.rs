@@ -24,7 +24,7 @@ type Merged<T> = Result<T, PatchError>;
 type Object = Map<String, Value>;
 
 /// Merges `patch` into `tree`, an object whose schema begins at `root`.
-pub fn strategic_merge<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Value) -> Merged<()> {
+pub(crate) fn strategic_merge<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Value) -> Merged<()> {
     let Value::Object(patch) = patch else {
         return Err(PatchError::Malformed("the patch is not a JSON object".to_string()));
     };

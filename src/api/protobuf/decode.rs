@@ -93,7 +93,8 @@ fn envelope(bytes: &[u8], limits: Limits<'_>) -> Decoded<Value> {
 }
 
 /// Decodes a bare message of a type.
-pub fn decode_message(ty: TypeRef, bytes: &[u8]) -> Decoded<Value> {
+#[cfg(test)]
+pub(crate) fn decode_message(ty: TypeRef, bytes: &[u8]) -> Decoded<Value> {
     let mut map = Map::new();
     let budget = RefCell::new(Budget::for_body(bytes.len()));
     message(ty, bytes, &mut map, Limits { depth: 0, budget: &budget })?;

@@ -88,7 +88,7 @@ fn type_of(tree: &Value) -> Encoded<(TypeRef, &str, &str)> {
 }
 
 /// Encodes a bare message of a type.
-pub fn encode_message(ty: TypeRef, tree: &Value) -> Encoded<Vec<u8>> {
+pub(crate) fn encode_message(ty: TypeRef, tree: &Value) -> Encoded<Vec<u8>> {
     let mut out = Vec::new();
     object(&mut out, ty, tree)?;
     Ok(out)

@@ -299,7 +299,7 @@ pub fn apply_defaults(row: &KindRow, tree: &mut Value) {
 }
 
 /// [`apply_defaults`] for a type.
-pub fn apply_type_defaults(ty: TypeRef, tree: &mut Value) {
+pub(crate) fn apply_type_defaults(ty: TypeRef, tree: &mut Value) {
     walk(plans(), ty, tree);
 }
 

@@ -81,7 +81,7 @@ impl<'a> Place<'a> {
     }
 
     /// Whether an object here is owned as a whole.
-    pub fn is_atomic(self) -> bool {
+    pub(crate) fn is_atomic(self) -> bool {
         match self {
             Place::Object(ty) => ty.atomic(),
             Place::Structural(node) => node.atomic_map,
@@ -90,7 +90,7 @@ impl<'a> Place<'a> {
     }
 
     /// Members that upstream's form of an object here has even if they say nothing.
-    pub fn always_there(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn always_there(self) -> impl Iterator<Item = &'static str> {
         let fields = match self {
             Place::Object(ty) => ty.fields(),
             _ => &[],

@@ -21,7 +21,8 @@ mod steps;
 mod tests;
 mod validate;
 
-pub use limits::{MAX_NODES, MAX_PATTERNS, MAX_STEPS};
+pub(crate) use limits::MAX_PATTERNS;
+pub use limits::{MAX_NODES, MAX_STEPS};
 pub use node::Structural;
 pub use parse::Parser;
 pub use schema::CustomSchema;

@@ -102,12 +102,12 @@ struct Keys {
 
 impl Field {
     /// `x-kubernetes-list-map-keys`.
-    pub fn map_keys(&self) -> &[&'static str] {
+    pub(crate) fn map_keys(&self) -> &[&'static str] {
         self.keys.as_ref().map_or(&[], |keys| &keys.map)
     }
 
     /// Whether upstream's form of an object has this field even if it says nothing.
-    pub fn always_there(&self) -> bool {
+    pub(crate) fn always_there(&self) -> bool {
         self.required || self.embedded
     }
 
@@ -159,12 +159,12 @@ impl TypeRef {
     }
 
     /// `Pod`.
-    pub fn short_name(self) -> &'static str {
+    pub(crate) fn short_name(self) -> &'static str {
         self.get().name.rsplit('.').next().unwrap_or_default()
     }
 
     /// `v1.Pod`, as Go prints it.
-    pub fn go_name(self) -> &'static str {
+    pub(crate) fn go_name(self) -> &'static str {
         let name = self.get().name;
         name.rmatch_indices('.').nth(1).map_or(name, |(at, _)| &name[at + 1..])
     }

@@ -327,7 +327,7 @@ pub fn percent(value: &str) -> Vec<String> {
 }
 
 /// Reasons of conditions.
-pub fn condition_reason(value: &str) -> Vec<String> {
+pub(crate) fn condition_reason(value: &str) -> Vec<String> {
     let inner = |byte: u8| alphanumeric(byte) || matches!(byte, b'_' | b',' | b':');
     let last = |byte: u8| alphanumeric(byte) || byte == b'_';
     let bytes = value.as_bytes();

@@ -19,7 +19,8 @@ const CONNECTION_CAUSE: &str = "ClientConnectionError";
 const MAX_FRAME: usize = 16 << 20;
 
 /// Whether the error was made by the client because no server answered, as opposed to a server that said 503.
-pub fn is_connection_error(error: &ApiError) -> bool {
+#[cfg(test)]
+pub(crate) fn is_connection_error(error: &ApiError) -> bool {
     let causes = error.status().details.as_ref().and_then(|details| details.causes.as_ref());
     causes.is_some_and(|causes| causes.iter().any(|one| one.reason.as_deref() == Some(CONNECTION_CAUSE)))
 }

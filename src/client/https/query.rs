@@ -72,7 +72,7 @@ impl Query {
 }
 
 /// `?labelSelector=…&limit=…`, or nothing.
-pub fn list_query(options: &ListOptions) -> String {
+pub(crate) fn list_query(options: &ListOptions) -> String {
     let mut query = Query::default();
     query
         .add_text("labelSelector", &options.labels.to_string())

@@ -16,7 +16,7 @@ pub(super) const MAX_PATTERN: usize = 1 << 20;
 
 /// Bytes that the patterns of a definition may take once they are compiled, each counted once, and as at
 /// least 4 KiB.
-pub const MAX_PATTERNS: usize = 8 << 20;
+pub(crate) const MAX_PATTERNS: usize = 8 << 20;
 
 /// `x-kubernetes-list-map-keys` of one list: every element is looked through for each of them.
 pub(super) const MAX_MAP_KEYS: usize = 64;

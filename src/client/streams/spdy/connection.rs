@@ -227,7 +227,8 @@ impl Connection {
     }
 
     /// How many streams are open, for tests of what leaks.
-    pub fn open_streams(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn open_streams(&self) -> usize {
         self.streams.lock().len()
     }
 }

@@ -210,7 +210,7 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    pub fn put_syn_stream(
+    pub(crate) fn put_syn_stream(
         &mut self,
         out: &mut BytesMut,
         stream: u32,
