@@ -183,11 +183,11 @@ impl EmbeddedStore {
                 .spawn(run)
                 .map_err(|source| OpenError::Io { path, source })
         };
-        let (behind, queue) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (checkpointing, queue) = (Arc::clone(&shared), Arc::clone(&shared));
         let place: Arc<WriterSlot> = Arc::new(Mutex::new(Some(writer)));
         let writer = Arc::clone(&place);
         let threads = vec![
-            spawn("store-state", Box::new(move || checkpointer(checkpoints, &todo, &behind)))?,
+            spawn("store-state", Box::new(move || checkpointer(checkpoints, &todo, &checkpointing)))?,
             spawn("store-log", Box::new(move || run(&place, &queue)))?,
         ];
         let store = EmbeddedStore {

@@ -176,16 +176,16 @@ impl Log {
         self.file.allocate(self.segment_bytes.max(segment.length))
     }
 
-    /// Restarts the log behind a record that it never had.
-    fn restart(&mut self, behind: LogId) -> io::Result<()> {
-        self.hard.save(&*self.disk, self.hard.vote, behind)?;
-        let first = behind.index + 1;
+    /// Restarts the log after a record that it never had.
+    fn restart(&mut self, after: LogId) -> io::Result<()> {
+        self.hard.save(&*self.disk, self.hard.vote, after)?;
+        let first = after.index + 1;
         self.file = create_segment(&*self.disk, self.segment_bytes, self.store, first)?;
         let segment = Segment { first, length: SEGMENT_HEADER as u64 };
         let old = std::mem::replace(&mut self.segments, VecDeque::from([segment]));
         self.buffer.clear();
-        (self.next, self.synced) = (first, behind.index);
-        self.terms = BTreeMap::from([(behind.index, behind.term)]);
+        (self.next, self.synced) = (first, after.index);
+        self.terms = BTreeMap::from([(after.index, after.term)]);
         remove(&*self.disk, &old)
     }
 }

@@ -47,33 +47,33 @@ fn an_installed_snapshot_is_one_change_to_those_who_look() {
         let request = Request::Txn(Txn { success: ops, ..Txn::default() });
         core.apply(&[Record { term: 1, index, time: 0, request }]).pop().unwrap().unwrap();
     };
-    let (ahead, behind) = (Core::new(HistoryLimits::default()), Core::new(HistoryLimits::default()));
-    for core in [&ahead, &behind] {
+    let (leader, follower) = (Core::new(HistoryLimits::default()), Core::new(HistoryLimits::default()));
+    for core in [&leader, &follower] {
         apply(core, 1, vec![put("same", "1"), put("gone", "1"), put("changed", "1")]);
     }
     for index in 2..50 {
-        apply(&ahead, index, vec![put("changed", &index.to_string()), put(&format!("new-{index}"), "x")]);
+        apply(&leader, index, vec![put("changed", &index.to_string()), put(&format!("new-{index}"), "x")]);
     }
-    apply(&ahead, 50, vec![Op::Delete { key: "gone".into(), range_end: None }]);
+    apply(&leader, 50, vec![Op::Delete { key: "gone".into(), range_end: None }]);
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
-    behind.observe(Arc::new(move |events, revision| sink.lock().push((events.len(), revision))));
+    follower.observe(Arc::new(move |events, revision| sink.lock().push((events.len(), revision))));
     let watch = |key: &'static str| {
-        behind.watch(&WatchRequest { key: key.into(), range_end: None, start_revision: 0 }).unwrap()
+        follower.watch(&WatchRequest { key: key.into(), range_end: None, start_revision: 0 }).unwrap()
     };
     let (mut changed, mut same) = (watch("changed"), watch("same"));
 
     let mut file = Cursor::new(Vec::new());
-    ahead.snapshot().write(&mut file, &[]).unwrap();
-    behind.install(snapshot::contents(Path::new("received"), file.get_ref()).unwrap());
+    leader.snapshot().write(&mut file, &[]).unwrap();
+    follower.install(snapshot::contents(Path::new("received"), file.get_ref()).unwrap());
 
     let all = RangeRequest { key: "\0".into(), range_end: Some("\0".into()), ..Default::default() };
-    assert_eq!(behind.state.read().range(&all), ahead.state.read().range(&all));
-    behind.state.read().validate();
-    assert_eq!((behind.applied(), behind.published()), (ahead.applied(), 51));
+    assert_eq!(follower.state.read().range(&all), leader.state.read().range(&all));
+    follower.state.read().validate();
+    assert_eq!((follower.applied(), follower.published()), (leader.applied(), 51));
     assert_eq!(*told.lock(), [(50, 51)], "one gone, one changed, 48 new");
     assert_eq!(changed.next().now_or_never(), Some(Some(Err(StoreError::Lagged))));
     assert_eq!(same.next().now_or_never(), None, "nothing of its own was changed");
-    apply(&behind, 51, vec![put("same", "2")]);
+    apply(&follower, 51, vec![put("same", "2")]);
     assert_eq!(same.next().now_or_never().unwrap().unwrap().unwrap().revision, 52);
 }

@@ -132,7 +132,7 @@ pub(crate) fn start(
     };
     let files = Files {
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
-        behind_stub: PathBuf::from("/run/systemd/resolve/resolv.conf"),
+        resolved_conf: PathBuf::from("/run/systemd/resolve/resolv.conf"),
         port: PORT,
     };
     let server = Arc::new(Server {

@@ -122,8 +122,8 @@ impl Topic {
         let mut ring = self.ring.lock();
         ring.bytes += change.size();
         ring.changes.push_back(change);
-        for behind in FORGOTTEN {
-            if let Some(at) = ring.changes.len().checked_sub(behind + 1) {
+        for age in FORGOTTEN {
+            if let Some(at) = ring.changes.len().checked_sub(age + 1) {
                 ring.changes[at].forget_typed();
             }
         }

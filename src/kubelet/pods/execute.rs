@@ -425,8 +425,8 @@ impl Execution<'_> {
 fn node_resolv_conf(host: &dyn Host) -> String {
     let text = host.read_text("/etc/resolv.conf");
     if text.lines().any(|line| line.trim() == "nameserver 127.0.0.53") {
-        let behind = host.read_text("/run/systemd/resolve/resolv.conf");
-        return if behind.is_empty() { text } else { behind };
+        let real = host.read_text("/run/systemd/resolve/resolv.conf");
+        return if real.is_empty() { text } else { real };
     }
     text
 }

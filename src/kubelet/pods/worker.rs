@@ -157,9 +157,9 @@ impl Worker {
         let mut delay = Duration::from_millis(5);
         // An exit event reaches us and the CRI's own record at the same time: let the record catch up.
         for _ in 0..12 {
-            let behind = runtime.running().any(|one| mail.exited.contains(&one.id))
+            let lagging = runtime.running().any(|one| mail.exited.contains(&one.id))
                 || runtime.sandboxes.iter().any(|one| one.ready && mail.exited.contains(&one.id));
-            if !behind {
+            if !lagging {
                 break;
             }
             tokio::time::sleep(delay).await;

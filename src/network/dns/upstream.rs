@@ -38,7 +38,7 @@ const KEPT: usize = 5_000;
 pub(crate) struct Files {
     pub(crate) resolv_conf: PathBuf,
     /// What systemd-resolved forwards to.
-    pub(crate) behind_stub: PathBuf,
+    pub(crate) resolved_conf: PathBuf,
     /// Of all servers.
     pub(crate) port: u16,
 }
@@ -94,8 +94,8 @@ impl Upstreams {
             };
             let mut found = read(&self.files.resolv_conf);
             if !found.is_empty() && found.iter().all(is_stub) {
-                let behind = read(&self.files.behind_stub);
-                found = if behind.is_empty() { found } else { behind };
+                let real = read(&self.files.resolved_conf);
+                found = if real.is_empty() { found } else { real };
             }
             tracing::info!(servers = ?found, "names outside the cluster are asked of these");
             *known = (changed, found);

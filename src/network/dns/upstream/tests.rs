@@ -22,12 +22,12 @@ fn servers_are_read_and_our_own_addresses_passed_over() {
 fn behind_the_stub_of_systemd_are_the_real_servers() {
     let folder = tempfile::tempdir().unwrap();
     let files =
-        Files { resolv_conf: folder.path().join("a"), behind_stub: folder.path().join("b"), port: 53 };
+        Files { resolv_conf: folder.path().join("a"), resolved_conf: folder.path().join("b"), port: 53 };
     let upstreams = Upstreams::new(files.clone(), Vec::new());
     assert_eq!(upstreams.servers(), Vec::new());
     std::fs::write(&files.resolv_conf, "nameserver 127.0.0.53\n").unwrap();
     assert_eq!(upstreams.servers(), ["127.0.0.53:53".parse().unwrap()]);
-    std::fs::write(&files.behind_stub, "nameserver 192.0.2.1\n").unwrap();
+    std::fs::write(&files.resolved_conf, "nameserver 192.0.2.1\n").unwrap();
     let again = Upstreams::new(files, Vec::new());
     assert_eq!(again.servers(), ["192.0.2.1:53".parse().unwrap()]);
 }
@@ -94,7 +94,7 @@ async fn the_first_server_that_says_something_counts_and_is_asked_once() {
     let port = good.local_addr().unwrap().port();
     let bad = UdpSocket::bind(("127.0.0.2", port)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let files = Files { resolv_conf: folder.path().join("a"), behind_stub: folder.path().join("b"), port };
+    let files = Files { resolv_conf: folder.path().join("a"), resolved_conf: folder.path().join("b"), port };
     std::fs::write(&files.resolv_conf, "nameserver 127.0.0.2\nnameserver 127.0.0.1\n").unwrap();
     let upstreams = Upstreams::new(files, Vec::new());
     let mut message = hickory_proto::op::Message::query();
