@@ -91,9 +91,9 @@ impl Authenticator {
         &self,
         token: &str,
         audiences: &[String],
-    ) -> Result<(Identity, Vec<String>), String> {
+    ) -> Result<(Identity, Vec<String>), service_account::Refused> {
         let audiences = if audiences.is_empty() { &self.audiences } else { audiences };
-        self.token(token, audiences).map_err(|error| error.to_string())
+        self.token(token, audiences)
     }
 
     /// Answers a TokenRequest for a service account: the request with its status filled in.
@@ -120,6 +120,7 @@ impl Authenticator {
         token: &str,
         audiences: &[String],
     ) -> Result<(Identity, Vec<String>), service_account::Refused> {
+        // These two are no JWTs, so they are looked for before one is verified.
         if let Some(identity) = self.join_identity(token) {
             return Ok((identity, Vec::new()));
         }

@@ -98,10 +98,10 @@ pub(crate) struct SchemaMemo {
 
 #[derive(Default)]
 struct Inner {
-    /// Also those that are served, for as long as somebody has them.
+    /// Parsed schemas, those that are served included; each lives as long as something holds it.
     known: HashMap<Key, Weak<Schemas>>,
     waiting: VecDeque<Arc<Schemas>>,
-    /// When what nobody has any more is looked for.
+    /// How many there may be before those that nothing holds any more are dropped.
     sweep_at: usize,
 }
 

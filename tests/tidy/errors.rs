@@ -10,7 +10,7 @@ const TEXTS_LEFT: &[(&str, usize)] = &[
     ("embedded-store/", 15),
     ("src/agent/", 5),
     ("src/api/", 15),
-    ("src/apiserver/", 15),
+    ("src/apiserver/", 14),
     ("src/kubectl/", 6),
     ("tests/", 3),
 ];

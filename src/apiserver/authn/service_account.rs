@@ -11,9 +11,9 @@ use crate::cache::Caches;
 /// An object stays good for this long after its deletion time, so that its last requests are not lost.
 const DELETION_LEEWAY_SECONDS: i64 = 60;
 
-/// Why a token is not accepted; for the log only.
+/// Why a token is not accepted; for the log, and for who asks with a TokenReview.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     #[error("not a token of this cluster's form")]
     Malformed,
     #[error("no known key signed it")]

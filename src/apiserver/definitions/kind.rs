@@ -160,6 +160,7 @@ impl CustomResources {
     fn new(definition: &Value, version: &Value) -> Self {
         let age = [json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" })];
         let given = items(version, "additionalPrinterColumns");
+        // Columns of one's own replace the age; only the name is always there.
         let given = if given.is_empty() { &age[..] } else { given };
         let mut columns = vec![crate::printers::NAME];
         columns.extend(given.iter().map(column));
@@ -211,6 +212,7 @@ impl Strategy for CustomResources {
         old: &Value,
     ) -> Result<(), ApiError> {
         if ctx.subresource == Some("status") {
+            // The status subresource changes no metadata, as upstream has it for custom resources.
             let version = new["metadata"]["resourceVersion"].take();
             new["metadata"] = old["metadata"].clone();
             new["metadata"]["resourceVersion"] = version;
@@ -226,10 +228,12 @@ impl Strategy for CustomResources {
         true
     }
 
+    /// Without the subresource the status is a field as any other.
     fn generation_counts_status(&self) -> bool {
         !self.status
     }
 
+    /// Upstream demands a version in an update of a custom resource.
     fn allows_unconditional_update(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! Which of the names that a definition asks for it gets: first come, first served, within its group.
 //!
-//! Who holds a name is what is served, and that only this process decides. A status may say anything: whoever
-//! may write it could claim another's names. So it counts for less than what is served, and not at all for
-//! the definition that it belongs to, but at the start, when nothing is served yet.
+//! A name belongs to the definition that is served under it, which this process alone decides. A status may
+//! say anything: whoever may write it could claim another's names. So it counts for less than what is served,
+//! and not at all for the definition that it belongs to, but at the start, when nothing is served yet.
 //!
 //! A group that is built in has come first: it is closed to definitions, also where they ask for names that
 //! are free, so that the kinds and versions that the server brings along cannot be shadowed or mixed with

@@ -14,7 +14,7 @@ use super::seats::Share;
 /// Levels that wait for seats, in the order of [`SHARES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Leases and status of nodes: who is late with these is taken for dead.
+    /// Leases and status of nodes: a node that is late with these is taken for dead.
     NodeHigh,
     /// Nodes otherwise.
     System,

@@ -33,6 +33,7 @@ pub(super) fn identity(
     if user.is_empty() {
         return Err(ApiError::bad_request("requested impersonation without a user"));
     }
+    // Each part needs leave of its own: to act as a user is not to act as any group.
     let may = |resource: &str, group: &str, sub: Option<&str>, namespace: Option<&str>, name: &str| {
         let attributes = Attributes {
             user: &caller,
@@ -64,12 +65,14 @@ pub(super) fn identity(
     let mut extra = std::collections::BTreeMap::new();
     for key in extras {
         let values = all(&format!("{EXTRA}{key}"));
+        // Keys may have signs that no name of a header can have, so they come encoded.
         let key = percent_decoded(key)?;
         for value in &values {
             may("userextras", "authentication.k8s.io", Some(&key), None, value)?;
         }
         extra.insert(key, values);
     }
+    // A service account has the groups that its token would give it, unless others are named.
     if let Some((namespace, name)) = account.filter(|_| groups.is_empty()) {
         groups = Identity::service_account(namespace, name).groups;
     }

@@ -26,7 +26,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Somebody without a connection.
+    /// A caller in the process, who has no connection.
     pub(crate) fn in_process(identity: Option<Identity>, stopping: CancellationToken) -> Self {
         Peer {
             certificate: identity.map(Certificate::lasting),

@@ -150,6 +150,7 @@ async fn act(
     verb: Verb,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
+    // After authorization: a caller without leave does not learn what a resource can do.
     call.check_verb(verb.name())?;
     match (target.name.as_deref(), call.about()) {
         (Some(name), Some(Subresource::Connection(connection))) => {
@@ -187,7 +188,7 @@ async fn named(
 ) -> Result<Response<Body>, ApiError> {
     let printer = table::Printer::new(&target.resource, head)?;
     let registry = &server.registry;
-    // What cannot be answered is not carried out either.
+    // A request whose answer the client could not read is not carried out either.
     answer::accepted(head)?;
     let mut code = 200;
     let object = match verb {
@@ -197,6 +198,7 @@ async fn named(
             let options = head.query.update_options("UpdateOptions")?;
             let object =
                 Box::pin(registry.write(call, name, Source::Body(tree, &duplicates), &options)).await?;
+            // Some kinds are created by a PUT to a free name.
             code = if call.has_created() { 201 } else { 200 };
             object
         }
@@ -208,6 +210,7 @@ async fn named(
         Verb::Delete => {
             let options = deletion(head, body).await?;
             let deleted = Box::pin(registry.delete(&dry(call, &options), name, &options)).await?;
+            // Where nothing is left to show, upstream answers with a Status for most kinds.
             if deleted.gone && !target.resource.strategy.returns_deleted_object() {
                 let status = answer::deleted_status(&target.resource.row, &deleted.object);
                 return Ok(answer::json(200, &status, head));

@@ -68,6 +68,7 @@ pub(crate) fn parse(resources: &Resources, path: &str) -> Result<Option<Target>,
             }
         }
     }
+    // Only whole collections are addressed across namespaces.
     if target.name.is_some() && target.namespace.is_none() && target.resource.row.namespaced() {
         return Err(unknown());
     }

@@ -27,6 +27,7 @@ impl Registry {
         let Some(sub) = call.subresource.and_then(|name| row.subresource(name)) else {
             return Err(super::unknown());
         };
+        // What is posted may be of another group than the resource: an Eviction is `policy/v1`.
         let group = if sub.version.is_empty() { &row.group } else { &sub.group };
         let version = if sub.version.is_empty() { &row.version } else { &sub.version };
         let shape = api::KindRow {
@@ -40,6 +41,7 @@ impl Registry {
         call.warn(schema::check_kind(group, version, &sub.kind, &mut body, duplicates, validation)?);
         let ctx = self.context(call);
         let request = Request { ctx: &ctx, operation: Operation::Create, name, old: None };
+        // Plugins judge what is posted; the object that changes by it is not admitted once more.
         self.admission.mutate(&request, Some(&mut body)).await?;
         self.admission.validate(&request, Some(&body)).await?;
         match action {
@@ -115,6 +117,7 @@ impl Registry {
 
 fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Value) -> Result<(), ApiError> {
     let conflict = |why: String| Err(ApiError::conflict(call.row(), name, &why));
+    // A scheduler that decided on an earlier pod of this name must not bind this one.
     let uid = meta_str(binding, "uid");
     if !uid.is_empty() && uid != meta_str(pod, "uid") {
         let own = meta_str(pod, "uid");
@@ -129,10 +132,12 @@ fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Va
     if !bound.is_empty() {
         return conflict(format!("pod {name} is already assigned to node {bound:?}"));
     }
+    // Gates say that the pod is not ready to be scheduled, whoever binds it.
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     pod["spec"]["nodeName"] = json!(node);
+    // A binding may carry metadata for the pod: with it, a scheduler needs no second write.
     for part in ["annotations", "labels"] {
         for (key, value) in binding["metadata"][part].as_object().into_iter().flatten() {
             pod["metadata"][part][key] = value.clone();

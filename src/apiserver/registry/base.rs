@@ -84,8 +84,8 @@ impl Registry {
         found.ok_or_else(|| ApiError::not_found(call.row(), name))
     }
 
-    /// The object that a write of ours left in the cache; built from its bytes if somebody has changed it
-    /// since.
+    /// The object that a write of ours left in the cache; built from its bytes if another write has changed
+    /// it since.
     pub(super) async fn written(
         &self,
         call: &Call<'_>,

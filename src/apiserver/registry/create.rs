@@ -15,7 +15,7 @@ use crate::admission::{Operation, Request};
 use crate::claims::Claims;
 use crate::strategy::RequestContext;
 
-/// How often a generated name is tried.
+/// How often a generated name is tried, as often as upstream does.
 const NAME_ATTEMPTS: usize = 8;
 
 impl Registry {
@@ -37,6 +37,7 @@ impl Registry {
         if call.namespace.is_none() && call.row().namespaced() {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
         }
+        // A version means that the client has seen the object: it wants an update.
         if !meta_str(&tree, "resourceVersion").is_empty() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
@@ -48,10 +49,12 @@ impl Registry {
         }
         metadata::wipe(&mut tree);
         let manager = options.field_manager.as_deref();
+        // Before admission: what plugins add is not the client's, as upstream has it.
         let owners = self.owners(call, &ctx, manager, None, &mut tree).await?;
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
         self.admission.mutate(&request, Some(&mut tree)).await?;
         for attempt in 1.. {
+            // Names are generated after mutating admission, as upstream does: plugins see `generateName`.
             let mut tree = if given.is_empty() { tree.clone() } else { std::mem::take(&mut tree) };
             let generated = given.is_empty().then(|| names::generate(&prefix));
             if let Some(name) = &generated {
@@ -76,6 +79,7 @@ impl Registry {
         let (row, strategy) = (call.row(), call.strategy());
         let ctx = self.context(call);
         metadata::assign(&mut tree, strategy, ctx.now);
+        // The status is written through its subresource. A client that sends one here has copied an object.
         if row.subresource("status").is_some()
             && !strategy.keeps_status_on_create()
             && let Some(members) = tree.as_object_mut()
@@ -97,6 +101,7 @@ impl Registry {
             let claims = strategy.claim(&ctx, &records, &mut new, None)?;
             match self.create_prepared(call, &ctx, new, claims, owners).await? {
                 Ok(created) => return Ok(created),
+                // Another write took what was chosen before this server's cache showed it: choose again.
                 Err(found) => records.learn(found),
             }
         }
@@ -128,6 +133,7 @@ impl Registry {
         self.admission.validate(&request, Some(&tree)).await?;
         let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
         if call.dry_run == DryRun::All {
+            // The cache is as far as a dry run can look: only the transaction is sure.
             if call.resource.cache()?.get(&key).is_some() {
                 return Err(ApiError::already_exists(row, &name));
             }
@@ -173,6 +179,7 @@ impl Registry {
             let op = Op::Put { key: key.clone(), value: bytes.clone(), lease };
             let write = Write { key: key.clone(), version, op, claims, durability };
             match self.carry_out(call, write).await {
+                // The lease may have ended since it was looked up: once more with a new one.
                 Err(Refused::Store(StoreError::LeaseNotFound)) if !last => self.event_leases.forget().await,
                 written => return Ok(written?),
             }

@@ -43,6 +43,8 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
         loop {
+            // The object may change while this goes on. Then everything is decided once more, on what is
+            // there.
             let entry = self.find(call, name)?;
             let object = &entry.object;
             check_preconditions(call, object, options)?;
@@ -122,6 +124,7 @@ impl Registry {
                 Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run).fenced(call.fence);
             match self.delete(&one, object.name(), options).await {
                 Ok(done) => Ok(Some(done.object)),
+                // Somebody else was faster: it is gone, which is what was asked for.
                 Err(error) if error.is_not_found() => Ok(None),
                 Err(error) => Err(error),
             }
@@ -176,6 +179,7 @@ fn step(
         true => drop(new["metadata"].as_object_mut().map(|metadata| metadata.remove("finalizers"))),
         false => new["metadata"]["finalizers"] = json!(finalizers),
     }
+    // What only finalizers hold has no grace: its time is over at once.
     if held && new["metadata"].get("deletionTimestamp").is_none() {
         set_deletion(&mut new, ctx.now, 0);
     }
@@ -217,6 +221,7 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
     if asked >= left {
         return Grace::Pending;
     }
+    // The shorter period counts from the first request as well.
     let start = deleted_at - SignedDuration::from_secs(left);
     tree["metadata"]["deletionTimestamp"] = json!(metadata::time(start + SignedDuration::from_secs(asked)));
     tree["metadata"]["deletionGracePeriodSeconds"] = json!(asked);
@@ -226,6 +231,7 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
 fn set_deletion(tree: &mut Value, now: Timestamp, seconds: i64) {
     tree["metadata"]["deletionTimestamp"] = json!(metadata::time(now + SignedDuration::from_secs(seconds)));
     tree["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
+    // The mark is a change of what is wanted: controllers that compare generations must notice it.
     if meta(tree, "generation").as_i64().unwrap_or(0) > 0 {
         metadata::add_generation(tree);
     }

@@ -46,6 +46,7 @@ impl Registry {
         self.get(call, name).await
     }
 
+    /// Waits until this server has seen a revision: a client may have read a newer state from another one.
     pub(super) async fn reach(&self, version: u64) -> Result<(), ApiError> {
         let progress = self.caches.progress();
         if progress.get() >= version || progress.reach(version, FRESHNESS_TIMEOUT).await {
@@ -92,6 +93,7 @@ impl Registry {
             return self.list_on(call, &filter, token, options.limit).await;
         }
         self.reach(version).await?;
+        // A first page at a version is an exact read: its later pages go on from the same state.
         let exact = matching == Some(ResourceVersionMatch::Exact)
             || (matching.is_none() && options.limit > 0 && version > 0);
         if exact && version != 0 {
@@ -113,6 +115,7 @@ impl Registry {
         let prefix = call.resource.cache()?.prefix(call.namespace);
         let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
         match u64::try_from(token.rv) {
+            // Without a change since the first page the cache still is that state, and is cheaper to read.
             Ok(revision) if call.resource.cache()?.last_change() > revision => {
                 self.list_at(call, filter, revision, Some(&after), limit).await
             }
@@ -139,6 +142,7 @@ impl Registry {
         let prefix = call.resource.cache()?.prefix(call.namespace);
         let mut selection = Selection { revision, ..Selection::default() };
         let mut from = after.map_or(prefix.clone(), |after| format!("{after}\0")).into_bytes();
+        // A selector may leave few objects of each page, so pages are read until there are enough.
         'pages: loop {
             let page = self.store.range(&RangeRequest {
                 key: from.clone().into(),

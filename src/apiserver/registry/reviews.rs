@@ -44,6 +44,7 @@ impl Registry {
             Review::Access => self.access_review(call, spec)?,
         };
         tree["status"] = status;
+        // It was never stored, so it has no resourceVersion.
         let bytes = serde_json::to_vec(&tree).map_err(ApiError::internal)?;
         Object::from_wire(bytes.into()).map(Arc::new).map_err(ApiError::internal)
     }
@@ -83,6 +84,7 @@ impl Registry {
             let message = "at least one of user or group must be specified";
             return Err(invalid(FieldError::invalid("spec.user", "", message)));
         }
+        // It may be granted within a namespace, and then must not ask about others.
         if call.row().kind == "LocalSubjectAccessReview" {
             let asked =
                 question.resource_attributes.as_ref().and_then(|one| one.namespace.as_deref()).unwrap_or("");

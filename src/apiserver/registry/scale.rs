@@ -55,6 +55,7 @@ impl Registry {
             };
             apply(call, paths, name, &scale, tree)
         };
+        // A Scale is a view: the write is one of the object, with its own validation and admission.
         let mut whole = Call::new(&call.resource, call.namespace, call.user)
             .dry(call.dry_run)
             .by_agent(call.agent.clone())
@@ -79,6 +80,7 @@ fn apply(
         let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
         return Err(ApiError::bad_request(message));
     }
+    // A Scale carries the version and uid of its object, so that a stale one is refused.
     for field in ["resourceVersion", "uid"] {
         let wanted = meta_str(scale, field);
         if !wanted.is_empty() && wanted != meta_str(tree, field) {
@@ -114,6 +116,7 @@ fn view(paths: &ScalePaths, tree: &Value, version: u64) -> Result<Arc<Object>, A
         }
     }
     let mut spec = Map::new();
+    // Go leaves a zero out, and clients compare what they get.
     if let Some(replicas) = paths.spec_replicas.get(tree).as_i64().filter(|replicas| *replicas != 0) {
         spec.insert("replicas".into(), json!(replicas));
     }

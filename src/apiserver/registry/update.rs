@@ -44,7 +44,7 @@ struct Current {
     entry: Arc<Entry>,
     tree: Value,
     /// It was stored under a schema that knew more fields. They are gone from the tree, as if they had never
-    /// been there: nobody is told of unknown fields that he has not sent.
+    /// been there: a caller is not told of unknown fields that he has not sent.
     pruned: bool,
 }
 
@@ -61,7 +61,7 @@ impl Registry {
             let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
                 return self.update_of_nothing(call, name, source, options).await;
             };
-            // Whoever changes managed fields by a patch needs to see them.
+            // A patch of managed fields is applied to a tree that has them.
             let mut tree = match &source {
                 Source::Patch(patch) if managed::is_touched(patch) => {
                     call.resource.outward_tree(&entry.object).await?
@@ -77,6 +77,7 @@ impl Registry {
             managed::take(&mut current.tree);
             match self.replace(call, name, &current, new, options.field_manager.as_deref()).await? {
                 Attempt::Done(object) => return Ok(object),
+                // A patch that names a version fails by itself when it is applied to the next one.
                 Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
                     return Err(ApiError::modified(call.row(), name));
                 }
@@ -104,7 +105,7 @@ impl Registry {
             if !faults.is_empty() {
                 return Err(ApiError::invalid(call.row(), name, faults));
             }
-            // Such a change is nobody's, as upstream has it.
+            // Nobody owns such a change, as upstream has it.
             let owners = Owners::of(&object);
             let mut bytes = owners.encode(call.resource.inward(new).await?)?;
             let version = object.resource_version();
@@ -137,7 +138,7 @@ impl Registry {
             return Err(missing());
         }
         check_name(&tree, name)?;
-        // Who may change what is there may not thereby make what is not.
+        // Leave to update is no leave to create.
         self.authorize(call, "create", Some(name), None)?;
         let options = CreateOptions {
             dry_run: options.dry_run,
@@ -193,6 +194,7 @@ impl Registry {
             return Err(ApiError::modified(call.row(), name));
         }
         let uid = meta_str(&new, "uid");
+        // The same name may belong to a new object by now.
         if !uid.is_empty() && uid != current.entry.object.uid() {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -261,6 +263,7 @@ impl Registry {
         }
         call.warn(strategy.warnings(ctx, &new, Some(old)));
         self.admission.validate(request, Some(&new)).await?;
+        // The last finalizer of a deleted object is gone: the write is its removal.
         if self.is_final(call, &new, old) {
             return self.remove(call, &current.entry, owners.encode(new)?).await;
         }

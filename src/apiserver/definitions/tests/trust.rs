@@ -4,7 +4,7 @@ use embedded_store::{Durability, Op, Store, Txn};
 
 use super::*;
 
-/// Whoever may write a status may not thereby take names that are another's.
+/// Leave to write a status is no leave to take another definition's names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_claims_no_names() {
     let h = Harness::start().await;
