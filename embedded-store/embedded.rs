@@ -473,7 +473,7 @@ impl Leases for EmbeddedStore {
         let lease = self.shared.core.lease(id)?;
         match self.shared.lessor.remaining(id) {
             Some(remaining_ttl) => Some(LeaseInfo { remaining_ttl, ..lease }),
-            // Only the leader knows; what is left is at most all of it.
+            // Only the leader counts it down. Elsewhere the whole time is the safe answer.
             None => self.shared.lessor.leads().is_err().then_some(lease),
         }
     }

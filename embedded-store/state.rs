@@ -48,7 +48,7 @@ pub(crate) type Change = (Arc<[Event]>, u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyOutcome {
     Txn(TxnResult),
-    /// Of each request of a batch.
+    /// The outcome of each request of a batch.
     Batch(Vec<Result<ApplyOutcome, StoreError>>),
     /// Every other request; the revision after it.
     Done(u64),

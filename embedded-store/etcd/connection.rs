@@ -27,7 +27,7 @@ use super::{bridge, unary};
 
 /// Calls at a time on one connection, watches included; more of them wait.
 const CALLS: u32 = 256;
-/// Of all headers of a call.
+/// Bytes of all headers of a call.
 const LARGEST_HEADERS: u32 = 64 * 1024;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;

@@ -13,7 +13,7 @@ use crate::writer::submission::SubmissionQueue;
 
 pub(crate) struct Kv {
     pub(crate) front: Arc<Front>,
-    /// Of the thread whose tasks call it, if that has one.
+    /// The queue of the thread whose tasks call this, if it has one.
     pub(crate) submissions: Option<Arc<SubmissionQueue>>,
 }
 

@@ -14,7 +14,7 @@ use super::pb;
 use super::unary::{PREFIX, put_prefix};
 use crate::wire::mvccpb::KeyValue;
 
-/// Of the repeated field `kvs` in a `RangeResponse`.
+/// The number of the repeated field `kvs` in a `RangeResponse`.
 const KVS: u32 = 2;
 /// Bytes of a piece, about; it is larger only if a single key and value are.
 const PIECE: usize = 64 * 1024;
@@ -74,7 +74,7 @@ impl Iterator for Page {
     }
 }
 
-/// Of one key and value within the answer.
+/// The length of one key and value within the answer.
 fn encoded_len(kv: &KeyValue) -> usize {
     let length = kv.encoded_len();
     key_len(KVS) + encoded_len_varint(length as u64) + length

@@ -57,7 +57,7 @@ pub(super) fn explains(calls: &[Call], taken: u64, value: u64, dead: &mut HashSe
     if !dead.insert((taken, value)) {
         return false;
     }
-    // Only what began before everything open had ended can come next.
+    // A call can come next only if it began before any open call had ended.
     (0..calls.len()).filter(open).filter(|p| calls[*p].began <= first_end).any(|position| {
         step(value, &calls[position].operation)
             .is_some_and(|after| explains(calls, taken | 1 << position, after, dead))

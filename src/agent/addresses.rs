@@ -67,7 +67,7 @@ pub fn node(mut addresses: watch::Receiver<Addresses>, stage: &Stage) -> watch::
             let now = addresses.borrow_and_update().node;
             sender.send_if_modified(|known| std::mem::replace(known, now) != now);
         }
-        // Whoever waits for a change learns that there will be none.
+        // The sender is dropped here: receivers learn that no change will come.
     });
     receiver
 }

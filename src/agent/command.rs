@@ -89,7 +89,7 @@ pub struct ConnectionArgs {
     /// Connections of a port at a time
     #[arg(long, env = "MINIK8S_MAX_CONNECTIONS", value_name = "N", default_value_t = 8192)]
     pub max_connections: usize,
-    /// Of these, those that only nodes and administrators get
+    /// How many of these are kept for nodes and administrators
     #[arg(long, env = "MINIK8S_RESERVED_CONNECTIONS", value_name = "N", default_value_t = 512)]
     pub reserved_connections: usize,
     /// Connections from one address of which it is not known yet whose they are; the oldest gives way to a
@@ -470,7 +470,7 @@ mod tests {
         assert_eq!((lowered.total, lowered.reserved), (1194, 74));
         assert!(3 * lowered.total + OTHER_FILES <= 4096);
         assert!(fitted(wanted, 600, 3).unwrap_err().to_string().contains("the limit of open files is 600"));
-        // Who asked for few gets them, however few there are.
+        // A small number that was asked for is not lowered.
         let few = ConnectionLimits { total: 20, reserved: 4, ..wanted };
         assert_eq!(fitted(few, 1024, 3).unwrap(), few);
     }

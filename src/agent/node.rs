@@ -41,7 +41,7 @@ pub struct NodeConfig {
     pub taints: Vec<Taint>,
     pub bind_address: IpAddr,
     pub kubelet_port: u16,
-    /// Of the kubelet's port.
+    /// Bounds of the kubelet's port.
     pub connections: ConnectionLimits,
     pub cluster_cidr: String,
     pub cluster_dns: Vec<IpAddr>,

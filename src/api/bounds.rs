@@ -96,7 +96,7 @@ impl Budget {
                 Ok(())
             }
             None => {
-                // Whoever goes on all the same gets nothing more.
+                // A caller that goes on in spite of the error gets nothing more.
                 self.left = 0;
                 Err(Spent { allowed: self.allowed })
             }

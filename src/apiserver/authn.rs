@@ -64,8 +64,8 @@ impl Authenticator {
         })
     }
 
-    /// Whose a verified client certificate is (DER, leaf first); read once per connection, its dates are for
-    /// every request.
+    /// The owner of a verified client certificate (DER, leaf first). It is read once per connection; its
+    /// dates are looked at with every request.
     pub(crate) fn certificate(
         &self,
         chain: &[rustls_pki_types::CertificateDer<'_>],
@@ -86,7 +86,8 @@ impl Authenticator {
         })
     }
 
-    /// Who shows a token, and for which of the audiences it is meant (none asks for the API server's own).
+    /// The identity of a token, and which of the audiences it is meant for (none asks for the API server's
+    /// own).
     pub(crate) fn review(
         &self,
         token: &str,

@@ -146,7 +146,7 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
     let mut faults = Faults::new();
     endpoint_ip(&address, &Path::new("advertise-address"), &mut faults);
     if let Some(fault) = faults.first() {
-        // A machine without a route has no other; whoever uses the API there does without the service.
+        // A machine without a route has no other address. The API works there, without the service.
         tracing::warn!(%fault, "the kubernetes service has no endpoints");
         return Ok(());
     }

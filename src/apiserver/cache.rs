@@ -251,7 +251,7 @@ impl Caches {
         self.kinds.read().len()
     }
 
-    /// Drops history that nobody needs any more.
+    /// Drops history that is past its age.
     pub(crate) fn sweep(&self) {
         let kinds: Vec<_> = self.kinds.read().values().cloned().collect();
         for kind in kinds {

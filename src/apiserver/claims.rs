@@ -107,7 +107,7 @@ impl Claims {
     }
 }
 
-/// Whose a record below [`CLAIMS`] is: the object that it was written with.
+/// The owner of a record below [`CLAIMS`]: the object that it was written with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owner {
     pub resource: String,

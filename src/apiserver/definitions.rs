@@ -197,7 +197,7 @@ impl Definitions {
     async fn tell(&self, definition: &Value) -> Result<(), ApiError> {
         let at = ObjectRef::new(None, text(definition, "metadata.name")).sub("status");
         match self.api.update(&ROW, at, definition.clone(), &UpdateOptions::default()).await {
-            // Whoever changed or deleted it has woken us again.
+            // Another write was faster, and its event wakes this loop again.
             Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
             outcome => outcome.map(drop),
         }

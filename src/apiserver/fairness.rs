@@ -154,7 +154,7 @@ impl Pool {
 
 fn start_all(seats: &mut Seats<oneshot::Sender<()>>) {
     while let Some(next) = seats.start() {
-        // Whoever has gone in the meantime gives the seat back by itself.
+        // If the request has gone in the meantime, the seat is dropped unsent and so given back.
         let _ = next.send(());
     }
 }

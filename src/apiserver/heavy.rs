@@ -34,13 +34,13 @@ thread_local! {
     static WORKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Who may work.
+/// The turns of heavy work.
 pub(crate) struct Turns {
     /// Half the processors.
     places: Arc<Semaphore>,
-    /// Of each user who works or waits, one is in the queue for a place.
+    /// One request of each user at a time is in the queue for a place.
     users: Mutex<HashMap<String, Arc<Semaphore>>>,
-    /// Of each user, what is left of [`SHARE`].
+    /// What is left of each user's [`SHARE`].
     shares: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -116,7 +116,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.own.take();
         let mut users = self.turns.users.lock();
-        // Only the map still knows it: nobody works or waits.
+        // Only the map still holds it: no work of this user runs or waits.
         if users.get(self.user).is_some_and(|own| Arc::strong_count(own) == 1) {
             users.remove(self.user);
         }
@@ -152,7 +152,7 @@ impl Turns {
     }
 
     async fn turn<'a>(&'a self, user: &'a str) -> Turn<'a> {
-        // From here on, so that whoever is dropped while it waits is forgotten, too.
+        // Made before the wait, so that a request that is dropped while it waits is forgotten as well.
         let mut turn = Turn { turns: self, user, own: None, _place: None };
         let own = {
             let mut users = self.users.lock();

@@ -68,8 +68,8 @@ pub struct Election {
     pub recorder: Recorder,
     pub namespace: String,
     pub name: String,
-    /// Of this candidate alone. One that comes back with the identity that the Lease names goes on without
-    /// waiting.
+    /// The name of this candidate alone. One that comes back with the identity that the Lease names goes on
+    /// without waiting.
     pub identity: String,
     pub times: Times,
 }

@@ -1,7 +1,7 @@
 //! Gives each node its part of the cluster's pod addresses: `spec.podCIDR` and `spec.podCIDRs`, once and for
 //! all.
 //!
-//! That no two nodes get the same part is decided by the API server, which refuses a part that overlaps
+//! The API server decides that no two nodes get the same part: it refuses a part that overlaps
 //! another node's in the transaction that writes the node; then another part is tried. What this controller
 //! has given counts as taken before the informer shows it, so that this is rare. Parts are given out in a
 //! circle, so that one that was just freed is not reused at once. One address family; dual-stack is absent.

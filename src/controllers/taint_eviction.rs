@@ -76,8 +76,8 @@ fn due(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Option<T
         if bearing.peek().is_none() {
             return Some(now);
         }
-        // Of several tolerations of one taint the shortest counts; one without an end counts for nothing
-        // beside others.
+        // The shortest of several tolerations of one taint counts. One without an end counts only if it is
+        // alone.
         let Some(seconds) = bearing.filter_map(|toleration| toleration.toleration_seconds).min() else {
             continue;
         };

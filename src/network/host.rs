@@ -21,15 +21,15 @@ pub(crate) trait Host: Send + Sync {
     fn set_sysctl(&self, path: &str, value: &str) -> Result<(), NetworkError>;
     /// Makes a route, or changes the one to the same destination.
     fn replace_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()>;
-    /// That there is none is fine.
+    /// No error if there is none.
     fn remove_route<'a>(&'a self, destination: &'a str, gateway: Ipv4Addr) -> HostCall<'a, ()>;
-    /// Removes an interface; that there is none is fine.
+    /// Removes an interface; no error if there is none.
     fn remove_link<'a>(&'a self, name: &'a str) -> HostCall<'a, ()>;
     /// All addresses of the machine.
     fn addresses(&self) -> HostCall<'_, Vec<IpAddr>>;
     /// Puts an address on the loopback interface; that it is there is fine.
     fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
-    /// That it is not there is fine.
+    /// No error if it is not there.
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
     /// Ends the UDP flows of these frontends that lead to none of their endpoints; how many there were.
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize>;

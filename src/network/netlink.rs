@@ -64,7 +64,7 @@ pub(crate) async fn addresses() -> Result<Vec<IpAddr>, NetworkError> {
         message: error.to_string(),
     })?;
     let attributes = messages.into_iter().flat_map(|message| message.attributes);
-    // Of a link with two ends, `Address` is the other end's.
+    // On a point-to-point link `Address` is the other end's.
     let mut found: Vec<IpAddr> = attributes
         .filter_map(|attribute| match attribute {
             AddressAttribute::Local(address) => Some(address),

@@ -53,10 +53,10 @@ pub struct ProxyConfig {
 /// The addresses on which node ports are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// That of the Node object.
+    /// The address of the Node object.
     #[default]
     Primary,
-    /// Those of the machine's, loopback excepted, that lie in one of these ranges.
+    /// The machine's addresses that lie in one of these ranges, loopback excepted.
     Within(Vec<AddressRange>),
 }
 

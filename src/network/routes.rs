@@ -3,7 +3,7 @@
 //! Routes carry no name, so those that were made are noted in a file before they are made: a later start
 //! takes back what is no longer wanted, and uninstalling what is left, without touching anyone else's.
 //!
-//! A Node object's range is not taken on trust: whoever could write one would draw others' traffic to itself.
+//! A Node object's range is not taken on trust: who can write one could draw others' traffic to itself.
 //! Only ranges within the cluster's get a route, and of two that overlap the one whose node has been there
 //! longer keeps its own.
 

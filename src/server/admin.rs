@@ -34,7 +34,7 @@ enum Done {
     Kubeconfig(String),
 }
 
-/// Who does it.
+/// The parts of the server that requests are about.
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) source: Source,

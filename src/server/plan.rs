@@ -27,7 +27,7 @@ pub(crate) struct ServerPlan {
     pub(crate) upload: Option<Target>,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) kubeconfig_mode: u32,
-    /// Of each port.
+    /// The bounds of each port.
     pub(crate) connections: ConnectionLimits,
 }
 

@@ -201,7 +201,7 @@ pub(crate) fn prune(folder: &Path, keep: usize) -> Result<Vec<String>, Problem> 
     Ok(own)
 }
 
-/// Of the names that were given here, all but the newest.
+/// All but the newest of the names that were given here.
 fn outdated(mut names: Vec<String>, keep: usize) -> Vec<String> {
     names.retain(|name| name.starts_with(PREFIX));
     // By name, which is by the time in it: copying files about changes when they were modified.

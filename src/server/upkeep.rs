@@ -22,7 +22,7 @@ use crate::run::client_certificate;
 /// How often certificates are looked at; they are renewed 90 days before their end.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
 
-/// Whoever uses the server's certificates.
+/// The parts that use the server's certificates.
 #[derive(Clone)]
 pub(crate) struct Users {
     pub(crate) pki: Arc<Pki>,

@@ -23,7 +23,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 pub struct ConnectionLimits {
     /// Connections in all.
     pub total: usize,
-    /// Of `total`, those that only nodes and administrators get.
+    /// How many of `total` are kept for nodes and administrators.
     pub reserved: usize,
     /// Strangers of one address (of IPv6, of one /64).
     pub per_address: usize,
@@ -115,7 +115,8 @@ impl State {
     }
 }
 
-/// Whoever has one address of IPv6 has its /64; an IPv4 address in the form of IPv6 is one of IPv4.
+/// The addresses that count as one client: a /64 of IPv6, since it is given to one network as a rule. An IPv4
+/// address in the form of IPv6 is one of IPv4.
 fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => IpAddr::from((six.to_bits() >> 64 << 64).to_be_bytes()),

@@ -264,7 +264,7 @@ impl Maker {
             2..5 => Some(Op::RequestPut(self.put())),
             5..7 => {
                 let mut delete = self.delete();
-                // Of deletions up to the last key etcd does not notice that a put is at odds with them.
+                // etcd does not see that a put conflicts with a deletion of everything from a key on.
                 if delete.range_end.as_ref() == [0] {
                     delete.range_end = "l".into();
                 }
@@ -287,7 +287,7 @@ impl Maker {
             0..9 => Request::Range(self.range()),
             9..18 => {
                 let put = self.put();
-                // Of two mistakes etcd tells another one here than in a transaction.
+                // If a put has two mistakes, etcd names another one here than in a transaction.
                 let lease = if put.ignore_value { 0 } else { put.lease };
                 Request::Put(pb::PutRequest { lease, ..put })
             }

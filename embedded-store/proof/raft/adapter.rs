@@ -37,7 +37,7 @@ pub(crate) type Failure = StorageError<Member>;
 /// What a client asks of the group, and what it is told.
 #[derive(Debug)]
 pub(crate) struct Proposal {
-    /// Of the leader that proposes it, in milliseconds.
+    /// The clock of the leader that proposes it, in milliseconds.
     pub(crate) time: u64,
     pub(crate) request: Request,
 }

@@ -100,7 +100,7 @@ pub struct Store {
     pub revision: u64,
     pub compacted_revision: u64,
     pub keys: u64,
-    /// Of keys and values.
+    /// Bytes of keys and values.
     pub size_in_use: u64,
     pub size_on_disk: u64,
     /// The part of it that is the log.
@@ -204,7 +204,7 @@ pub struct Runtime {
     pub socket: PathBuf,
     /// Whether it accepts connections.
     pub answers: bool,
-    /// Of our own containerd.
+    /// The process id of our own containerd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

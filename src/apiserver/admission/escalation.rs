@@ -60,8 +60,7 @@ fn role(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(
         return Ok(());
     }
     check(authorizer, request, &rules_in(new))?;
-    // Whoever decides which roles are taken in decides about rules that do not exist yet, and can stop others
-    // from taking rules away.
+    // The selectors decide about rules that do not exist yet, and can keep others from taking rules away.
     let old = request.old_tree();
     let aggregates =
         [new, &old].iter().any(|tree| !items(tree, "aggregationRule.clusterRoleSelectors").is_empty());

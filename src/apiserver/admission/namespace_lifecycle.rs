@@ -17,7 +17,7 @@ pub(super) fn admit(request: &Request<'_>) -> Result<(), ApiError> {
         return Ok(());
     }
     let Some(name) = request.ctx.namespace.filter(|_| row.namespaced()) else { return Ok(()) };
-    // Who asks about permissions may ask about any namespace.
+    // Permissions may be asked about in any namespace, even one that is not there.
     if row.group == "authorization.k8s.io" {
         return Ok(());
     }

@@ -25,7 +25,7 @@ pub(super) fn halves(token: &str) -> Option<(&str, &str)> {
     (id.len() == ID && secret.len() == SECRET_PART && plain(id) && plain(secret)).then_some((id, secret))
 }
 
-/// Who shows the token with these halves.
+/// The identity of a caller who shows the token with these halves.
 pub(super) fn identity(caches: &Caches, id: &str, shown: &str, now: Timestamp) -> Result<Identity, Refused> {
     let gone = || Refused::Gone("bootstrap token", id.to_string());
     let kept = caches.get(&SECRET, Some("kube-system"), &format!("bootstrap-token-{id}")).ok_or_else(gone)?;

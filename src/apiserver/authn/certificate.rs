@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Whose a verified certificate is, and when it is good.
+/// The owner of a verified certificate, and when it is good.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub identity: Arc<Identity>,

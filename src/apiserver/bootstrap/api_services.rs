@@ -45,7 +45,7 @@ const PRIORITIES: [(&str, i64); 23] = [
     ("storagemigration.k8s.io", 15800),
     ("apiregistration.k8s.io", 0),
 ];
-/// Of groups that definitions make.
+/// Priorities of the groups that definitions make.
 const DEFINED: (i64, i64) = (1000, 100);
 
 /// Group's and version's priority, and whether the group is built in; none for the group of these objects

@@ -18,7 +18,7 @@ use crate::registry::time;
 use crate::server::ApiServer;
 
 pub(super) const NAME: &str = service_cidr::DEFAULT;
-/// Whose events these are.
+/// The component that events name.
 const COMPONENT: &str = "kubernetes-service-cidr-controller";
 
 /// Makes the range unless there is one.
@@ -80,7 +80,7 @@ pub(crate) async fn follow(server: Arc<ApiServer>) {
     }
 }
 
-/// Says that the range is ready if nobody has said anything of it. What others say is theirs.
+/// Says that the range is ready unless its status says something already.
 async fn sync_status(
     api: &Arc<dyn ObjectApi>,
     recorder: &Recorder,

@@ -203,7 +203,7 @@ impl Topic {
             return Ok(None);
         }
         let bytes = out.freeze();
-        // Who is behind the others reads alone.
+        // A watcher that is behind the others reads alone.
         if piece.as_ref().is_none_or(|last| last.from < cursor) {
             *piece = Some(Piece { from: cursor, to, bytes: bytes.clone() });
         }

@@ -74,7 +74,7 @@ impl Watcher {
         most: usize,
         write: impl Fn(WatchEvent, &mut BytesMut),
     ) -> Option<Bytes> {
-        // A topic of a namespace holds nothing else, and who is confined to one has such a topic.
+        // A watcher that is confined to a namespace reads that namespace's topic, which holds nothing else.
         let everything = self.filter.is_everything() && self.skip_to <= self.revision;
         if !everything || !self.backlog.is_empty() {
             return None;

@@ -46,7 +46,7 @@ pub(crate) struct Request<'a> {
     pub(crate) namespace: Option<&'a str>,
 }
 
-/// Whose turn a request is one of: a schema and what tells its flows apart.
+/// The flow that a request belongs to: a schema, and what tells its flows apart.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Flow<'a> {
     pub(crate) level: usize,

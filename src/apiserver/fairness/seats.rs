@@ -13,13 +13,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 pub(super) struct Share {
     /// In proportion to the sum of all.
     pub(super) shares: usize,
-    /// Of its seats, what others may borrow.
+    /// The part of its seats that others may borrow.
     pub(super) lendable_percent: usize,
 }
 
-/// Of one flow, most requests that wait.
+/// Most requests of one flow that may wait.
 pub(super) const QUEUE: usize = 300;
-/// The same of a level.
+/// Most requests of a level that may wait.
 const LEVEL_QUEUE: usize = 3000;
 
 /// `T` is how a request that waits is told.
@@ -34,7 +34,7 @@ pub(super) struct Seats<T> {
 
 struct Level<T> {
     nominal: usize,
-    /// Of `nominal`, what is never lent.
+    /// The part of `nominal` that is never lent.
     kept: usize,
     in_use: usize,
     waiting: usize,
@@ -104,7 +104,7 @@ impl<T> Seats<T> {
         let flow =
             level.flows.entry(place.flow).or_insert_with(|| Flow { in_use: 0, waiting: VecDeque::new() });
         let may = fits && flow.waiting.is_empty() && flow.in_use + width <= self.per_flow;
-        // Seats that are free while somebody waits for them are kept for somebody who needs several.
+        // Seats that stay free while requests wait are being gathered for one that needs several.
         if may && level.next(self.per_flow).is_none() {
             let Some(flow) = level.flows.get_mut(&place.flow) else { return Arrival::Refused };
             flow.in_use += width;

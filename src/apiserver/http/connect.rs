@@ -148,7 +148,7 @@ pub(super) async fn proxy(
         return Err(ApiError::new(501, "NotImplemented", message));
     }
     let wanted = tunnel::wanted(head);
-    // Who may only read must not run commands: WebSockets are asked for with GET, which is a reading verb.
+    // Leave to read is no leave to run commands, and a WebSocket is asked for with GET, a reading verb.
     if head.parts.method != Method::POST && (wanted.is_some() || is_command(&target.rest)?) {
         server.registry.authorize(call, "create", Some(name), None)?;
     }

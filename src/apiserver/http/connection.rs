@@ -133,7 +133,7 @@ async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
         admission: Some(admission),
         vitals,
     });
-    // Who gives way is dropped as it stands.
+    // A connection that gives way to others is dropped at once.
     tokio::select! {
         () = &mut cut => tracing::debug!(%address, "connection gives way to others"),
         () = async {

@@ -59,7 +59,7 @@ tokio::task_local! {
     static TURN: Arc<Turn>;
 }
 
-/// Who is to go on with a stream of HTTP/2.
+/// Whether the server or the client is to go on with a stream of HTTP/2.
 #[derive(Default)]
 pub(super) struct Turn {
     /// Since when the reader is awaited, as [`milliseconds`]; 0 while it is the server's turn.
@@ -68,7 +68,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// That of the stream that this runs in; none with HTTP/1.1.
+    /// The turn of the stream that this runs in; none with HTTP/1.1.
     pub(super) fn current() -> Option<Arc<Turn>> {
         TURN.try_with(Arc::clone).ok()
     }

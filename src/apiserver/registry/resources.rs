@@ -45,7 +45,7 @@ impl Answer {
 #[derive(Default)]
 pub(crate) struct Derived {
     pub(crate) openapi_v2: OnceLock<Answer>,
-    /// Of the core group and of all others, in both versions of the form.
+    /// One of the core group and one of all others, in both versions of the form.
     pub(crate) discovery: [[OnceLock<Answer>; 2]; 2],
 }
 

@@ -22,7 +22,7 @@ const BATCH: usize = 256;
 /// A directory on the way down.
 struct Level {
     identity: (u64, u64),
-    /// Of the entry in it that was descended into.
+    /// The name of the entry that was descended into.
     name: OsString,
     /// Entries that are still to be looked at.
     pending: Vec<OsString>,

@@ -95,7 +95,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) ending: supervisor::CancellationToken,
     /// How often making the sandbox has failed in a row.
     pub(crate) sandbox_failures: &'a mut u32,
-    /// Of a plan that starts something.
+    /// The turn to start; only a plan that starts something has one.
     pub(crate) turn: Option<&'a Turn>,
 }
 

@@ -75,7 +75,7 @@ async fn make_parents(deps: &WorkerDeps) {
 async fn wait_for_node(deps: &WorkerDeps) {
     let mut node = deps.admission.node.clone();
     if node.wait_for(Option::is_some).await.is_err() {
-        // Whoever would tell of it is being stopped, and so are we.
+        // The sender is gone because the node is being stopped, and this task with it.
         std::future::pending().await
     }
 }
@@ -129,7 +129,7 @@ fn deliver(deps: &WorkerDeps, event: ContainerEvent) {
         deps.wakers.get(&uid)
     };
     match event {
-        // Whoever started it looks at it anyway; a start that we did not make has no worker waiting.
+        // The worker that started it looks at it anyway, and no worker waits for a start of others.
         ContainerEvent::Started { container } => drop(container),
         ContainerEvent::Exited { container } => {
             if let Some(mailbox) = owner(&container) {

@@ -25,7 +25,7 @@ pub(crate) struct PodActions {
     /// Stop everything there is, first.
     pub(crate) kill_pod: bool,
     pub(crate) create_sandbox: bool,
-    /// Of the sandbox to create.
+    /// The attempt number of the sandbox to create.
     pub(crate) attempt: u32,
     /// The sandbox to start containers in, if it is there already.
     pub(crate) sandbox: Option<String>,

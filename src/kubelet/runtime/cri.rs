@@ -126,8 +126,8 @@ impl Cri {
         Ok(reply.status.unwrap_or_default().conditions)
     }
 
-    /// Who makes cgroups, as the runtime is configured. What newer runtimes are asked for, older ones tell in
-    /// passing.
+    /// Whether the runtime or systemd makes cgroups, as the runtime is configured. Newer runtimes have a call
+    /// for it; older ones show it in their verbose status.
     async fn cgroup_driver(&self) -> CriResult<Driver> {
         let request = timed(cri::RuntimeConfigRequest {}, Duration::from_secs(10));
         match self.runtime.clone().runtime_config(request).await {

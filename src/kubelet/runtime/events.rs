@@ -20,7 +20,7 @@ pub(crate) enum ContainerEvent {
     Started {
         container: String,
     },
-    /// Of a container or sandbox. The CRI side of the runtime may learn of it a moment after us.
+    /// A container or sandbox has ended. The CRI side of the runtime may learn of it a moment after us.
     Exited {
         container: String,
     },

@@ -39,7 +39,7 @@ pub(crate) struct Files {
     pub(crate) resolv_conf: PathBuf,
     /// What systemd-resolved forwards to.
     pub(crate) resolved_conf: PathBuf,
-    /// Of all servers.
+    /// The port of all servers.
     pub(crate) port: u16,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Frontend {
     /// Packets from outside go to these only, with the client's address, or nowhere.
     pub(crate) local_only: Option<Arc<[Backend]>>,
     pub(crate) affinity: Option<u32>,
-    /// Who may reach it; none for everybody.
+    /// The clients that may reach it; none means all.
     pub(crate) sources: Option<Arc<[Cidr]>>,
 }
 
@@ -123,8 +123,8 @@ struct Outside {
     sources: Option<Arc<[Cidr]>>,
 }
 
-/// Who may use the load balancer's addresses. Where the node itself may, so may its packets that bear such an
-/// address.
+/// The clients that may use the load balancer's addresses. Where the node is one of them, packets of its own
+/// that come from such an address are let through, too.
 fn sources(service: &ServiceFacts, family: Family, node: &NodeFacts) -> Option<Arc<[Cidr]>> {
     let mut ranges: Vec<Cidr> =
         service.source_ranges.iter().copied().filter(|range| Family::of(range.address) == family).collect();
@@ -241,7 +241,7 @@ impl Frontend {
             self.number(backends, LOCAL, &mut all);
             kept.extend(backends.iter());
         }
-        // Of IPv6, a client's address alone decides (see `rules`): there is nothing to be noted.
+        // With IPv6 a hash of the client's address decides (see `rules`), so nothing is noted.
         let noted = self.affinity.filter(|_| !kept.is_empty() && self.key.address.is_ipv4());
         if let Some(seconds) = noted {
             all.push(Element::new(Set::Sticky, front, Value::Jump(Chain::Remember(seconds))));

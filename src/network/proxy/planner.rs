@@ -15,7 +15,7 @@ use super::rules::{Chain, Element, Key, Set, Value};
 /// What is known of a service: none if it is gone or not to be proxied.
 pub(crate) type Known = (Option<Arc<ServiceFacts>>, BTreeMap<String, Arc<SliceFacts>>);
 
-/// Who claims an address and port: whether as an external one, service and port.
+/// What claims an address and port: whether it is an external one, the service and the port's name.
 type Claim = (bool, ServiceName, Arc<str>);
 
 pub(crate) struct Planner {

@@ -22,7 +22,7 @@ pub(crate) const LOCAL: u32 = 65_536;
 /// alone.
 const MASQUERADE: u32 = 0x4000;
 
-/// Of the hash of clients' addresses; any number will do, as long as it stays the same.
+/// Seeds the hash of clients' addresses. Any number will do, as long as it stays the same.
 const SEED: u32 = 0x6b38;
 
 /// A map or set of the table.

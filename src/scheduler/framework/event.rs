@@ -123,7 +123,7 @@ impl EventToRegister {
         EventToRegister { event: ClusterEvent::new(resource, actions), hint: None }
     }
 
-    /// Only events for which the hint says so.
+    /// Events that wake a pod only if the hint says so.
     pub fn hinted(
         resource: Resource,
         actions: Actions,

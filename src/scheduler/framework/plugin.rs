@@ -171,7 +171,7 @@ pub(crate) struct Slot<P: ?Sized> {
     /// The plugin's place in the profile.
     pub(crate) id: u8,
     pub(crate) name: &'static str,
-    /// Of its scores.
+    /// What its scores are multiplied by.
     pub(crate) weight: i64,
     pub(crate) plugin: Arc<P>,
 }

@@ -36,7 +36,7 @@ pub struct Profile {
     /// signature.
     kept_filters: usize,
     names: Vec<&'static str>,
-    /// Who waits for what, by plugin.
+    /// The events that each plugin has registered for.
     registered: Vec<(u8, EventToRegister)>,
 }
 

@@ -70,7 +70,7 @@ impl PostFilterPlugin for DefaultPreemption {
     }
 }
 
-/// Who goes, and from where.
+/// The pods to evict, and their node.
 #[derive(Debug)]
 struct Eviction {
     node: String,

@@ -49,9 +49,9 @@ pub struct Parser {
     patterns: Patterns,
     /// What checking all defaults has taken of its budget.
     steps: Option<Steps>,
-    /// Of the present schema: what is not structural.
+    /// What is not structural in the present schema.
     structural: Faults,
-    /// And everything else.
+    /// All other faults.
     faults: Faults,
     /// It has members that no tree is made of, so that it is not judged as one.
     unreadable: bool,

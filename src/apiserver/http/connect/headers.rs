@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::super::query::percent_decoded;
 
-/// Of a request: what is wanted, and of what the body is made.
+/// Passed on with a request: what is wanted, and the form of the body.
 const REQUEST: [HeaderName; 13] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -32,7 +32,7 @@ const REQUEST: [HeaderName; 13] = [
     RANGE,
     USER_AGENT,
 ];
-/// Of a request that asks for another protocol: the two ends agree on it.
+/// Passed on as well if a request asks for another protocol, which the two ends agree on.
 const UPGRADE_REQUEST: [HeaderName; 6] = [
     HeaderName::from_static(PROTOCOL_VERSION),
     SEC_WEBSOCKET_EXTENSIONS,
@@ -41,7 +41,7 @@ const UPGRADE_REQUEST: [HeaderName; 6] = [
     SEC_WEBSOCKET_VERSION,
     USER_AGENT,
 ];
-/// Of an answer: what the body is.
+/// Passed back with an answer: what the body is.
 const RESPONSE: [HeaderName; 12] = [
     ACCEPT_RANGES,
     CACHE_CONTROL,
@@ -56,7 +56,7 @@ const RESPONSE: [HeaderName; 12] = [
     LAST_MODIFIED,
     VARY,
 ];
-/// Of an answer that switches.
+/// Passed back as well if an answer switches protocols.
 const UPGRADE_RESPONSE: [HeaderName; 5] = [
     HeaderName::from_static(PROTOCOL_VERSION),
     SEC_WEBSOCKET_ACCEPT,

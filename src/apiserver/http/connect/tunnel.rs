@@ -53,7 +53,7 @@ pub(in super::super) async fn to_pod(
     connection: Connection,
     name: &str,
 ) -> Result<Response<Body>, ApiError> {
-    // Who may only read must not run commands: WebSockets are asked for with GET, which is a reading verb.
+    // Leave to read is no leave to run commands, and a WebSocket is asked for with GET, a reading verb.
     if head.reads() {
         server.registry.authorize(call, "create", Some(name), None)?;
     }

@@ -142,7 +142,7 @@ impl Strategy for Pods {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        // Who writes a status did not write the spec.
+        // A writer of the status is not warned of a spec that is not his.
         match ctx.subresource {
             None if old.is_none_or(|old| old["spec"] != tree["spec"]) => {
                 let mut warnings = Vec::new();

@@ -46,7 +46,7 @@ fn parse(text: &Text) -> Option<Quantity> {
     text.0.parse().ok()
 }
 
-/// Only what the kernel can take back may be promised twice.
+/// Whether limits may exceed requests: only of resources that the kernel can take back.
 fn overcommits(name: &str) -> bool {
     STANDARD.contains(&name) || name.contains("kubernetes.io/")
 }
