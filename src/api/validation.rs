@@ -22,7 +22,7 @@ pub use meta::{
 };
 pub use names::*;
 pub use path::Path;
-pub use selector::validate_label_selector;
+pub use selector::{validate_label_selector, validate_set_operator};
 
 use crate::FieldError;
 

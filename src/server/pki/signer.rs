@@ -188,6 +188,33 @@ fn to_pem(der: &[u8]) -> String {
     pem + "-----END CERTIFICATE-----\n"
 }
 
+/// The node that the subject names.
+fn node_of<'a>(common_name: &'a str, organizations: &[String]) -> Result<&'a str, SigningError> {
+    let Some(node) = common_name.strip_prefix("system:node:") else {
+        return Err(SigningError::refused("subject common name does not begin with system:node: "));
+    };
+    if organizations != [api::identity::GROUP_NODES] {
+        return Err(SigningError::refused("subject organization is not system:nodes"));
+    }
+    // No other name can be a node's, and what is none could pass for another's elsewhere.
+    match api::validation::dns1123_subdomain(node).is_empty() {
+        true => Ok(node),
+        false => Err(SigningError::refused(format!(
+            "subject common name names no node: {node:?} is no DNS subdomain"
+        ))),
+    }
+}
+
+/// Fails unless all of `needed` are there, and of others only those that go with them.
+fn check_usages(usages: &[String], needed: &[&str], others: &[&str]) -> Result<(), SigningError> {
+    let has = |usage: &str| usages.iter().any(|own| own == usage);
+    let known = |usage: &str| needed.contains(&usage) || others.contains(&usage);
+    match needed.iter().all(|usage| has(usage)) && usages.iter().all(|own| known(own)) {
+        true => Ok(()),
+        false => Err(SigningError::refused(format!("invalid usages: {usages:?}"))),
+    }
+}
+
 /// The authority that signs, if the request is as its signer demands.
 fn check<'a>(
     signer_name: &str,
@@ -202,37 +229,17 @@ fn check<'a>(
         _ => String::new(),
     };
     let sans = &request.params.subject_alt_names;
-    let only = |allowed: &[&str]| usages.iter().all(|usage| allowed.contains(&usage.as_str()));
-    let has = |usage: &str| usages.iter().any(|own| own == usage);
-    let of_node = || {
-        let Some(node) = common_name.strip_prefix("system:node:") else {
-            return Err(SigningError::refused("subject common name does not begin with system:node: "));
-        };
-        if organizations != [api::identity::GROUP_NODES] {
-            return Err(SigningError::refused("subject organization is not system:nodes"));
-        }
-        // No other name can be a node's, and what is none could pass for another's elsewhere.
-        match api::validation::dns1123_subdomain(node).is_empty() {
-            true => Ok(node),
-            false => Err(SigningError::refused(format!(
-                "subject common name names no node: {node:?} is no DNS subdomain"
-            ))),
-        }
-    };
     match signer_name {
         "kubernetes.io/kube-apiserver-client-kubelet" => {
-            of_node()?;
+            node_of(&common_name, organizations)?;
             if !sans.is_empty() {
                 return Err(SigningError::refused("subjectAltNames are not allowed"));
             }
-            let allowed = has("client auth") && has("digital signature");
-            if !allowed || !only(&["client auth", "digital signature", "key encipherment"]) {
-                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
-            }
+            check_usages(usages, &["client auth", "digital signature"], &["key encipherment"])?;
             Ok(&signer.pki.client_ca)
         }
         "kubernetes.io/kubelet-serving" => {
-            let node = of_node()?;
+            let node = node_of(&common_name, organizations)?;
             let named = |san: &SanType| matches!(san, SanType::DnsName(_) | SanType::IpAddress(_));
             if sans.is_empty() || !sans.iter().all(named) {
                 return Err(SigningError::refused(
@@ -244,19 +251,14 @@ fn check<'a>(
                     "a name or address in subjectAltNames is the API server's",
                 ));
             }
-            let allowed = has("server auth") && has("digital signature");
-            if !allowed || !only(&["server auth", "digital signature", "key encipherment"]) {
-                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
-            }
+            check_usages(usages, &["server auth", "digital signature"], &["key encipherment"])?;
             Ok(&signer.pki.kubelet_ca)
         }
         "kubernetes.io/kube-apiserver-client" => {
             if organizations.iter().any(|group| group == api::identity::GROUP_MASTERS) {
                 return Err(SigningError::refused("use of system:masters as an organization is not allowed"));
             }
-            if !has("client auth") || !only(&["client auth", "digital signature", "key encipherment"]) {
-                return Err(SigningError::refused(format!("invalid usages: {usages:?}")));
-            }
+            check_usages(usages, &["client auth"], &["digital signature", "key encipherment"])?;
             Ok(&signer.pki.client_ca)
         }
         other => Err(SigningError::refused(format!("{other} is not signed here"))),

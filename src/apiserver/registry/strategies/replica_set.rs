@@ -66,13 +66,7 @@ impl Strategy for ReplicaSets {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if ctx.subresource.is_none() {
-            pod_template::name_warnings(tree, old, &mut warnings);
-            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
-            pod_template::warnings(new, old, "spec.template", &mut warnings);
-        }
-        warnings
+        rollout::warnings(ctx, tree, old)
     }
 
     fn has_generation(&self) -> bool {

@@ -5,8 +5,19 @@ use api::validation::{Faults, Path, percent};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::non_negative;
-use crate::printers;
+use super::{non_negative, pod_template};
+use crate::strategy::RequestContext;
+
+/// Warnings about the name, which becomes part of the pods' names, and about the template.
+pub(super) fn warnings(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if ctx.subresource.is_none() {
+        pod_template::name_warnings(tree, old, &mut warnings);
+        let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
+        pod_template::warnings(new, old, "spec.template", &mut warnings);
+    }
+    warnings
+}
 
 /// Faults of a count or percentage.
 pub(super) fn validate_amount(amount: Option<&IntOrString>, at: &Path<'_>, faults: &mut Faults) {
@@ -41,7 +52,7 @@ pub(super) fn number(amount: Option<&IntOrString>) -> i64 {
 }
 
 fn count(tree: &Value, field: &str) -> i64 {
-    printers::number(&tree["status"], field)
+    api::json::number(&tree["status"], field)
 }
 
 /// Counts in a status that may not be negative.

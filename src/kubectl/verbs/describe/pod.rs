@@ -4,9 +4,48 @@ use api::json::{as_items, as_text};
 use serde_json::Value;
 
 use super::sheet::{Sheet, shown, time, title_case};
-use super::volumes;
+use super::{volumes, workload};
 
 pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
+    let (spec, status) = (&pod["spec"], &pod["status"]);
+    identity(sheet, pod);
+    phase(sheet, pod);
+    let profile = |context: &Value| match (as_text(&context["type"]), as_text(&context["localhostProfile"])) {
+        ("Localhost", file) => format!("Localhost ({file})"),
+        (kind, _) => kind.to_string(),
+    };
+    if spec["securityContext"]["seccompProfile"].is_object() {
+        sheet.line(0, &format!("SeccompProfile:\t{}", profile(&spec["securityContext"]["seccompProfile"])));
+    }
+    sheet.line(0, &format!("IP:\t{}", as_text(&status["podIP"])));
+    addresses(sheet, status);
+    workload::controlled_by(sheet, pod);
+    if let Some(node) = status["nominatedNodeName"].as_str().filter(|node| !node.is_empty()) {
+        sheet.line(0, &format!("NominatedNodeName:\t{node}"));
+    }
+    if !as_items(&spec["initContainers"]).is_empty() {
+        containers(
+            sheet,
+            "Init Containers",
+            &spec["initContainers"],
+            Some((&status["initContainerStatuses"], pod)),
+            0,
+        );
+    }
+    containers(sheet, "Containers", &spec["containers"], Some((&status["containerStatuses"], pod)), 0);
+    if !as_items(&spec["ephemeralContainers"]).is_empty() {
+        let known = Some((&status["ephemeralContainerStatuses"], pod));
+        containers(sheet, "Ephemeral Containers", &spec["ephemeralContainers"], known, 0);
+    }
+    conditions(sheet, spec, status);
+    volumes::describe(sheet, &spec["volumes"], 0);
+    sheet.line(0, &format!("QoS Class:\t{}", shown(&status["qosClass"])));
+    sheet.labels(0, "Node-Selectors", &spec["nodeSelector"]);
+    tolerations(sheet, &spec["tolerations"]);
+}
+
+/// Which pod it is, and where it runs as whom.
+fn identity(sheet: &mut Sheet, pod: &Value) {
     let (metadata, spec, status) = (&pod["metadata"], &pod["spec"], &pod["status"]);
     sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
     sheet.line(0, &format!("Namespace:\t{}", as_text(&metadata["namespace"])));
@@ -31,6 +70,10 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
     }
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
+}
+
+fn phase(sheet: &mut Sheet, pod: &Value) {
+    let (metadata, status) = (&pod["metadata"], &pod["status"]);
     if metadata["deletionTimestamp"].is_string()
         && !matches!(as_text(&status["phase"]), "Failed" | "Succeeded")
     {
@@ -49,37 +92,9 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
             sheet.line(0, &format!("{label}:\t{text}"));
         }
     }
-    let profile = |context: &Value| match (as_text(&context["type"]), as_text(&context["localhostProfile"])) {
-        ("Localhost", file) => format!("Localhost ({file})"),
-        (kind, _) => kind.to_string(),
-    };
-    if spec["securityContext"]["seccompProfile"].is_object() {
-        sheet.line(0, &format!("SeccompProfile:\t{}", profile(&spec["securityContext"]["seccompProfile"])));
-    }
-    sheet.line(0, &format!("IP:\t{}", as_text(&status["podIP"])));
-    addresses(sheet, status);
-    if let Some(owner) =
-        as_items(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
-    {
-        sheet.line(0, &format!("Controlled By:\t{}/{}", as_text(&owner["kind"]), as_text(&owner["name"])));
-    }
-    if let Some(node) = status["nominatedNodeName"].as_str().filter(|node| !node.is_empty()) {
-        sheet.line(0, &format!("NominatedNodeName:\t{node}"));
-    }
-    if !as_items(&spec["initContainers"]).is_empty() {
-        containers(
-            sheet,
-            "Init Containers",
-            &spec["initContainers"],
-            Some((&status["initContainerStatuses"], pod)),
-            0,
-        );
-    }
-    containers(sheet, "Containers", &spec["containers"], Some((&status["containerStatuses"], pod)), 0);
-    if !as_items(&spec["ephemeralContainers"]).is_empty() {
-        let known = Some((&status["ephemeralContainerStatuses"], pod));
-        containers(sheet, "Ephemeral Containers", &spec["ephemeralContainers"], known, 0);
-    }
+}
+
+fn conditions(sheet: &mut Sheet, spec: &Value, status: &Value) {
     if !as_items(&spec["readinessGates"]).is_empty() {
         sheet.line(0, "Readiness Gates:");
         sheet.line(1, "Type\tStatus");
@@ -96,10 +111,6 @@ pub(super) fn describe(sheet: &mut Sheet, pod: &Value, _events: &[Value]) {
             sheet.line(1, &format!("{} \t{} ", as_text(&one["type"]), as_text(&one["status"])));
         }
     }
-    volumes::describe(sheet, &spec["volumes"], 0);
-    sheet.line(0, &format!("QoS Class:\t{}", shown(&status["qosClass"])));
-    sheet.labels(0, "Node-Selectors", &spec["nodeSelector"]);
-    tolerations(sheet, &spec["tolerations"]);
 }
 
 fn addresses(sheet: &mut Sheet, status: &Value) {

@@ -159,7 +159,7 @@ fn conditions(sheet: &mut Sheet, object: &Value) {
     }
 }
 
-fn controlled_by(sheet: &mut Sheet, object: &Value) {
+pub(super) fn controlled_by(sheet: &mut Sheet, object: &Value) {
     if let Some(owner) =
         as_items(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
     {

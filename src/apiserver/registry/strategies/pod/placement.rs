@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use api::FieldError;
 use api::validation::{
     Faults, Path, dns1123_label, invalid_each, label_value, qualified_name, validate_label_selector,
+    validate_set_operator,
 };
 use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
@@ -117,19 +118,12 @@ fn node_term(term: &NodeSelectorTerm, at: &Path<'_>, faults: &mut Faults) {
         let at = list.index(index);
         let values = expression.values.as_deref().unwrap_or(&[]);
         match expression.operator.as_str() {
-            "In" | "NotIn" if values.is_empty() => {
-                let message = "must be specified when `operator` is 'In' or 'NotIn'";
-                faults.push(FieldError::required(at.child("values"), message));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                faults.push(FieldError::forbidden(at.child("values"), message));
-            }
             "Gt" | "Lt" if values.len() != 1 => {
                 let message = "must be specified single value when `operator` is 'Lt' or 'Gt'";
                 faults.push(FieldError::required(at.child("values"), message));
             }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+            "Gt" | "Lt" => {}
+            other if validate_set_operator(other, values, &at, faults) => {}
             other => {
                 faults.push(FieldError::invalid(at.child("operator"), other, "not a valid selector operator"))
             }
