@@ -7,6 +7,7 @@
 
 pub mod addresses;
 pub mod admin;
+pub mod args;
 pub mod command;
 pub mod containerd;
 pub mod files;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use agent::command::{CommonArgs, NodeArgs};
+use agent::args::{CommonArgs, NodeArgs};
 use agent::flags::nearest;
 use agent::{Problem, machine};
 use api::Cidr;
