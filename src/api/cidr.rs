@@ -72,6 +72,11 @@ impl Cidr {
         inside.then(|| address_of(bits(self.address) + 1 + index, width(self.address)))
     }
 
+    /// Which of the addresses that services can have this one is; none if it is none of them.
+    pub fn service_index(&self, address: IpAddr) -> Option<u128> {
+        self.holds_service_address(address).then(|| bits(address) - bits(self.address) - 1)
+    }
+
     /// Whether an address of the range is one that a service can have.
     pub fn holds_service_address(&self, address: IpAddr) -> bool {
         self.contains(address) && address != self.address && !(self.is_ipv4() && address == self.last())

@@ -66,6 +66,16 @@ fn services_have_all_but_the_first_and_the_last_address() {
     assert_eq!(addresses("10.43.0.0/32"), [""; 0]);
     assert_eq!(addresses("10.43.0.0/31"), [""; 0]);
     assert_eq!(addresses("::/0").len(), 4);
+    for range in [cidr("10.43.0.0/29"), cidr("fd00::/125")] {
+        for index in 0..range.service_addresses() {
+            assert_eq!(range.service_index(range.service_address(index).unwrap()), Some(index));
+        }
+        assert_eq!(
+            [range.address(), "10.44.0.1".parse().unwrap()].map(|one| range.service_index(one)),
+            [None; 2]
+        );
+    }
+    assert_eq!(cidr("10.43.0.0/29").service_index("10.43.0.7".parse().unwrap()), None);
     let holds = |text: &str| {
         ["10.43.0.0/30", "fd00::/126"].map(|range| cidr(range).holds_service_address(text.parse().unwrap()))
     };

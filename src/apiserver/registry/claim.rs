@@ -66,8 +66,24 @@ impl<'a> Known<'a> {
         }
     }
 
+    /// The first records in order whose keys begin so, from the one after `after` on: as they are in the
+    /// store here.
+    pub(super) fn page(&self, prefix: &str, after: Option<&[u8]>, limit: usize) -> Vec<Record> {
+        let from = after.map_or_else(|| prefix.as_bytes().to_vec(), |after| [after, b"\0"].concat());
+        let to = format!("{}0", prefix.trim_end_matches('/'));
+        self.read(RangeRequest {
+            limit,
+            key: from.into(),
+            range_end: Some(to.into()),
+            ..RangeRequest::default()
+        })
+    }
+
     fn range(&self, key: Bytes, range_end: Option<Bytes>) -> Vec<Record> {
-        let request = RangeRequest { key, range_end, ..RangeRequest::default() };
+        self.read(RangeRequest { key, range_end, ..RangeRequest::default() })
+    }
+
+    fn read(&self, request: RangeRequest) -> Vec<Record> {
         // A store that cannot be read cannot be written either, and the write says so.
         let found = self.store.range(&request).map(|found| found.kvs).unwrap_or_default();
         found.into_iter().map(record).collect()

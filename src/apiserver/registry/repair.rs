@@ -10,6 +10,7 @@
 //! The reasons and texts of events are those of upstream's `ipallocator` and `portallocator` repair
 //! controllers.
 
+mod look;
 mod nodes;
 mod services;
 
@@ -18,81 +19,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::kinds::{IP_ADDRESS, NODE, SERVICE};
-use api::{KindRow, Object, WatchEvent, WatchOptions};
+use api::{WatchEvent, WatchOptions};
 use bytes::Bytes;
-use client::events::{EventType, Recorder};
+use client::events::Recorder;
 use client::{EventStream, ObjectApi};
-use embedded_store::{Compare, Durability, StoreError, Txn};
+use embedded_store::StoreError;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::ObjectReference;
 use supervisor::Stage;
 use tokio::time::MissedTickBehavior;
 
 use super::Registry;
-use super::claim::Known;
-use crate::claims::{CLAIMS, Claims, Records};
+use super::strategies::ip_address;
+use crate::claims::CLAIMS;
+use look::{Look, Recorders, Step};
 
 /// How often everything is looked at, as upstream does.
 const INTERVAL: Duration = Duration::from_secs(180);
-
-/// What a look at everything knows and tells.
-pub(super) struct Look<'a> {
-    registry: &'a Registry,
-    records: Known<'a>,
-    /// None while data of an older version is taken over: nothing is broken then.
-    recorders: Option<&'a Recorders>,
-    /// Steps that were carried out.
-    done: usize,
-}
-
-struct Recorders {
-    addresses: Recorder,
-    ports: Recorder,
-}
+/// How many records are read at once.
+const PAGE: usize = 1000;
 
 /// Records that seem to belong to nothing, at which revision.
 type Suspects = HashMap<Bytes, u64>;
 
-impl<'a> Look<'a> {
-    fn new(registry: &'a Registry, recorders: Option<&'a Recorders>) -> Self {
-        Look { registry, records: registry.records(), recorders, done: 0 }
-    }
-
-    fn about_address(&self, object: &ObjectReference, reason: &str, action: &str, message: String) {
-        if let Some(recorders) = self.recorders {
-            recorders.addresses.event_with_action(object, EventType::Warning, reason, action, message);
-        }
-    }
-
-    fn about_port(&self, object: &ObjectReference, reason: &str, message: String) {
-        if let Some(recorders) = self.recorders {
-            let action = "PortAllocation";
-            recorders.ports.event_with_action(object, EventType::Warning, reason, action, message);
-        }
-    }
-
-    /// Carries claims out while an object is at a version (0: not there). What has changed meanwhile is for
-    /// the next look.
-    async fn carry_out(&mut self, object: String, version: u64, claims: &Claims) -> Result<bool, StoreError> {
-        let mut compares = vec![Compare::mod_revision(object, version)];
-        compares.extend_from_slice(claims.conditions());
-        let txn = Txn {
-            compares,
-            success: claims.writes().to_vec(),
-            failure: Vec::new(),
-            durability: Durability::Synced,
-        };
-        let result = self.registry.store.txn(txn).await?;
-        self.done += usize::from(result.succeeded);
-        Ok(result.succeeded)
-    }
-
-    /// The object of a kind, as it is cached.
-    fn object(&self, row: &KindRow, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-        self.registry.caches.get(row, namespace, name)
-    }
-
+impl Look<'_> {
     /// Gives every service and node the records that it lacks.
     async fn complete(&mut self) -> Result<(), StoreError> {
         for service in self.registry.caches.list(&SERVICE, None) {
@@ -108,20 +57,26 @@ impl<'a> Look<'a> {
     /// too.
     async fn clean_up(&mut self, suspects: &mut Suspects) -> Result<(), StoreError> {
         for address in self.registry.caches.list(&IP_ADDRESS, None) {
+            self.pause().await;
             self.check_address(&address).await?;
         }
         let mut seen = Suspects::new();
-        for record in self.records.below(CLAIMS) {
-            let Some((object, version)) = self.left_by(&record) else { continue };
-            if suspects.get(&record.key) != Some(&record.revision) {
-                seen.insert(record.key.clone(), record.revision);
-                continue;
+        let mut page = self.records.page(CLAIMS, None, PAGE);
+        while let Some(last) = page.last().map(|record| record.key.clone()) {
+            for record in page {
+                self.pause().await;
+                let Some((object, version)) = self.left_by(&record) else { continue };
+                if suspects.get(&record.key) != Some(&record.revision) {
+                    seen.insert(record.key.clone(), record.revision);
+                    continue;
+                }
+                let key = String::from_utf8_lossy(&record.key);
+                tracing::warn!(%key, "a claim appears to have leaked: cleaning up");
+                let mut step = Step::default();
+                step.claims.release(&record);
+                self.carry_out(object, version, step).await?;
             }
-            let key = String::from_utf8_lossy(&record.key);
-            tracing::warn!(%key, "a claim appears to have leaked: cleaning up");
-            let mut claims = Claims::default();
-            claims.release(&record);
-            self.carry_out(object, version, &claims).await?;
+            page = self.records.page(CLAIMS, Some(&last), PAGE);
         }
         *suspects = seen;
         Ok(())
@@ -136,7 +91,8 @@ impl Registry {
             return Ok(());
         }
         let prefix = IP_ADDRESS.storage_prefix(None).unwrap_or_default();
-        let is_known = !look.records.below(CLAIMS).is_empty() || !look.records.below(&prefix).is_empty();
+        let is_there = |prefix: &str| !look.records.page(prefix, None, 1).is_empty();
+        let is_known = is_there(CLAIMS) || is_there(&prefix);
         if is_known {
             return Ok(());
         }
@@ -206,7 +162,14 @@ impl Look<'_> {
                 }
             }
             WatchEvent::Deleted(address) => {
-                for service in self.registry.caches.indexed(&SERVICE, "spec.clusterIP", address.name()) {
+                let mut services = self.registry.caches.indexed(&SERVICE, "spec.clusterIP", address.name());
+                // Of a service's second address only the address itself tells.
+                let tree = address.tree_without_managed_fields().unwrap_or_default();
+                let parent = ip_address::parent_service(&tree);
+                services
+                    .extend(parent.and_then(|(namespace, name)| self.object(&SERVICE, &namespace, &name)));
+                services.dedup_by_key(|service| service.uid().to_string());
+                for service in services {
                     self.check_service(&service).await?;
                 }
                 Ok(())

@@ -4,21 +4,23 @@ use api::Object;
 use api::kinds::{NODE, SERVICE};
 use embedded_store::StoreError;
 
-use super::Look;
-use crate::claims::{Claims, Owner, Record};
+use super::look::{Look, Step};
+use crate::claims::{Owner, Record};
 use crate::registry::strategies::node::pod_ranges;
-use crate::registry::strategies::service::{allocate, node_ports};
+use crate::registry::strategies::service::node_ports;
 
 impl Look<'_> {
     /// Gives a node the records of its ranges. One that overlaps another node's cannot have any.
     pub(super) async fn check_node(&mut self, node: &Object) -> Result<(), StoreError> {
-        let Ok(tree) = node.tree_without_managed_fields() else { return Ok(()) };
-        let owner = pod_ranges::owner(&tree);
-        for range in pod_ranges::ranges_of(&tree) {
-            let mut claims = Claims::default();
-            match pod_ranges::overlapping(&self.records, &range) {
+        let Some(uses) = self.uses(&NODE, node) else { return Ok(()) };
+        let owner =
+            Owner { resource: NODE.plural.to_string(), namespace: String::new(), name: node.name().into() };
+        for range in &uses.subnets {
+            self.pause().await;
+            let mut step = Step::default();
+            match pod_ranges::overlapping(&self.records, range) {
                 None => {
-                    if pod_ranges::take(&range, &owner, &mut claims).is_err() {
+                    if pod_ranges::take(range, &owner, &mut step.claims).is_err() {
                         continue;
                     }
                 }
@@ -29,13 +31,13 @@ impl Look<'_> {
                 }
             }
             let key = NODE.storage_key(None, node.name()).unwrap_or_default();
-            self.carry_out(key, node.resource_version(), &claims).await?;
+            self.carry_out(key, node.resource_version(), step).await?;
         }
         Ok(())
     }
 
     /// Where the object is (and at which version) that a record should belong to, if it does not: 0 is none.
-    pub(super) fn left_by(&self, record: &Record) -> Option<(String, u64)> {
+    pub(super) fn left_by(&mut self, record: &Record) -> Option<(String, u64)> {
         let Some(owner) = Owner::of(record) else {
             // A record that cannot be read belongs to nothing, and so does its own absence.
             return Some((format!("{}/", String::from_utf8_lossy(&record.key)), 0));
@@ -44,11 +46,11 @@ impl Look<'_> {
         let namespace = Some(&*owner.namespace).filter(|namespace| !namespace.is_empty());
         let key = row.storage_key(namespace, &owner.name)?;
         let Some(object) = self.object(row, &owner.namespace, &owner.name) else { return Some((key, 0)) };
-        let tree = object.tree_without_managed_fields().ok()?;
+        let uses = self.uses(row, &object)?;
         let is_used = if owner.resource == NODE.plural {
-            pod_ranges::ranges_of(&tree).iter().any(|range| pod_ranges::key(range).as_bytes() == record.key)
+            uses.subnets.iter().any(|range| pod_ranges::key(range).as_bytes() == record.key)
         } else {
-            node_ports::port_of(&record.key).is_some_and(|port| allocate::ports_of(&tree).contains(&port))
+            node_ports::port_of(&record.key).is_some_and(|port| uses.ports.contains(&port))
         };
         (!is_used).then(|| (key, object.resource_version()))
     }

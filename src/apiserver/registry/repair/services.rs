@@ -7,42 +7,23 @@ use api::{Kinded, Object};
 use bytes::Bytes;
 use embedded_store::StoreError;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1;
+use k8s_openapi::api::networking::v1::IPAddress;
 use serde_json::{Value, json};
 
-use super::Look;
-use crate::claims::{Claims, Owner, Record, Records};
-use crate::printers::{items, text};
-use crate::registry::strategies::service::{allocate, node_ports};
+use super::look::{Action, Look, Notice, Step};
+use crate::claims::{Owner, Record, Records};
+use crate::printers::text;
+use crate::registry::strategies::service::node_ports;
 use crate::registry::strategies::{ip_address, service_cidr};
 
 /// How long an address of a service that is not there may be there: what makes both may make the address
 /// first.
 const GRACE_SECONDS: f64 = 60.0;
-const ON_SERVICE: &str = "ClusterIPAllocation";
-const ON_ADDRESS: &str = "IPAddressAllocation";
 
-/// A service that is looked at.
-struct Service<'a> {
-    object: &'a Object,
-    tree: Value,
-    reference: ObjectReference,
-    key: String,
-}
-
-impl Service<'_> {
-    fn namespace(&self) -> &str {
-        self.object.namespace().unwrap_or("")
-    }
-
-    fn name(&self) -> &str {
-        self.object.name()
-    }
-}
-
-fn reference<K: Kinded>(object: &Object) -> ObjectReference {
+fn reference<K: Kinded>(object: &Object) -> v1::ObjectReference {
     let row = K::row();
-    ObjectReference {
+    v1::ObjectReference {
         api_version: Some(row.api_version()),
         kind: Some(row.kind.to_string()),
         name: Some(object.name().to_string()),
@@ -53,110 +34,128 @@ fn reference<K: Kinded>(object: &Object) -> ObjectReference {
     }
 }
 
+fn about(service: &Object, action: Action, reason: &'static str, message: String) -> Notice {
+    Notice { about: reference::<v1::Service>(service), action, reason, message }
+}
+
 impl Look<'_> {
     /// Gives a service the records that it lacks, and tells of what cannot be repaired.
-    pub(super) async fn check_service(&mut self, object: &Object) -> Result<(), StoreError> {
-        let Ok(tree) = object.tree_without_managed_fields() else { return Ok(()) };
-        let Some(key) = SERVICE.storage_key(object.namespace(), object.name()) else { return Ok(()) };
-        let reference = reference::<k8s_openapi::api::core::v1::Service>(object);
-        let service = Service { object, tree, reference, key };
-        let ranges = service_cidr::all(&self.records);
-        for address in allocate::addresses_of(&service.tree) {
-            let family = ip_address::family(address);
-            if !ranges.iter().any(|range| range.range.holds_service_address(address)) {
-                let message = format!(
-                    "Cluster IP [{family}]: {address} is not within any configured Service CIDR; please recreate service"
-                );
-                self.about_address(&service.reference, "ClusterIPOutOfRange", ON_SERVICE, message);
-                continue;
-            }
-            self.check_address_of(&service, address).await?;
+    pub(super) async fn check_service(&mut self, service: &Object) -> Result<(), StoreError> {
+        let Some(uses) = self.uses(&SERVICE, service) else { return Ok(()) };
+        let Some(key) = SERVICE.storage_key(service.namespace(), service.name()) else { return Ok(()) };
+        for address in &uses.addresses {
+            self.pause().await;
+            let step = self.about_address(service, *address);
+            self.carry_out(key.clone(), service.resource_version(), step).await?;
         }
-        for port in allocate::ports_of(&service.tree) {
-            self.check_port_of(&service, port).await?;
+        for port in &uses.ports {
+            self.pause().await;
+            let step = self.about_port(service, *port);
+            self.carry_out(key.clone(), service.resource_version(), step).await?;
         }
         Ok(())
     }
 
-    async fn check_address_of(&mut self, service: &Service<'_>, address: IpAddr) -> Result<(), StoreError> {
+    /// Whether an address lies in a range. Ranges are read again before one is said to be outside: they may
+    /// be new.
+    fn is_in_range(&mut self, address: IpAddr) -> bool {
+        let holds = |look: &Self| look.ranges.iter().any(|range| range.holds_service_address(address));
+        if holds(self) {
+            return true;
+        }
+        self.ranges = service_cidr::all(&self.records).into_iter().map(|from| from.range).collect();
+        holds(self)
+    }
+
+    fn about_address(&mut self, service: &Object, address: IpAddr) -> Step {
         let family = ip_address::family(address);
-        let (namespace, name) = (service.namespace(), service.name());
-        let version = service.object.resource_version();
-        let mut claims = Claims::default();
-        let Some(record) = self.records.get(&ip_address::key(address)) else {
-            let message = format!("Cluster IP [{family}]: {address} is not allocated; repairing");
-            self.about_address(&service.reference, "ClusterIPNotAllocated", ON_SERVICE, message);
-            let Ok(value) = ip_address::record(address, namespace, name, Timestamp::now()) else {
-                return Ok(());
-            };
-            claims.take(ip_address::key(address), value);
-            return self.carry_out(service.key.clone(), version, &claims).await.map(drop);
+        let (namespace, name) = (service.namespace().unwrap_or(""), service.name());
+        let mut step = Step::default();
+        let tell = |step: &mut Step, reason: &'static str, message: String| {
+            step.notices.push(about(service, Action::ClusterIp, reason, message));
         };
-        match ip_address::service_of(&record) {
-            Some((of, by)) if of == namespace && by == name => {
-                if has_labels(&record, address) {
-                    return Ok(());
-                }
+        if !self.is_in_range(address) {
+            let message = format!(
+                "Cluster IP [{family}]: {address} is not within any configured Service CIDR; please recreate service"
+            );
+            tell(&mut step, "ClusterIPOutOfRange", message);
+            return step;
+        }
+        let Some(record) = self.records.get(&ip_address::key(address)) else {
+            if let Ok(value) = ip_address::record(address, namespace, name, Timestamp::now()) {
+                step.claims.take(ip_address::key(address), value);
+                let message = format!("Cluster IP [{family}]: {address} is not allocated; repairing");
+                tell(&mut step, "ClusterIPNotAllocated", message);
             }
-            Some((of, by)) if self.has_address(&of, &by, address) => {
+            return step;
+        };
+        let tree: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+        let parent = ip_address::parent_service(&tree);
+        let is_own = parent.as_ref().is_some_and(|(of, by)| of == namespace && by == name);
+        if is_own && has_labels(&tree, address) {
+            return step;
+        }
+        if !is_own {
+            let other = parent.and_then(|(of, by)| self.used_by(&of, &by));
+            if other.is_some_and(|other| other.addresses.contains(&address)) {
                 let message = format!(
                     "Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service"
                 );
-                self.about_address(&service.reference, "ClusterIPAlreadyAllocated", ON_SERVICE, message);
-                return Ok(());
+                tell(&mut step, "ClusterIPAlreadyAllocated", message);
+                return step;
             }
-            _ => {
+        }
+        if let Some(value) = corrected(tree, address, namespace, name) {
+            step.claims.replace(&record, value);
+            if !is_own {
                 let message = format!(
                     "the ClusterIP [{family}]: {address} for Service {namespace}/{name} has a wrong reference; repairing"
                 );
-                self.about_address(&service.reference, "ClusterIPNotAllocated", ON_SERVICE, message);
+                tell(&mut step, "ClusterIPNotAllocated", message);
             }
         }
-        let Some(value) = corrected(&record, address, namespace, name) else { return Ok(()) };
-        claims.replace(&record, value);
-        self.carry_out(service.key.clone(), version, &claims).await.map(drop)
+        step
     }
 
-    fn has_address(&self, namespace: &str, name: &str, address: IpAddr) -> bool {
-        let tree = self.object(&SERVICE, namespace, name).and_then(|object| object.tree().ok());
-        tree.is_some_and(|tree| allocate::addresses_of(&tree).contains(&address))
-    }
-
-    fn has_port(&self, owner: &Owner, port: u16) -> bool {
-        let object = self.object(&SERVICE, &owner.namespace, &owner.name);
-        let tree = object.and_then(|object| object.tree().ok());
-        tree.is_some_and(|tree| allocate::ports_of(&tree).contains(&port))
-    }
-
-    async fn check_port_of(&mut self, service: &Service<'_>, port: u16) -> Result<(), StoreError> {
+    fn about_port(&mut self, service: &Object, port: u16) -> Step {
         let range = self.registry.config.node_ports.clone();
-        let about = &service.reference;
+        let mut step = Step::default();
+        let tell = |step: &mut Step, reason: &'static str, message: String| {
+            step.notices.push(about(service, Action::Port, reason, message));
+        };
         if !range.contains(&port) {
             let (first, last) = (range.start(), range.end());
             let message =
                 format!("Port {port} is not within the port range {first}-{last}; please recreate service");
-            self.about_port(about, "PortOutOfRange", message);
+            tell(&mut step, "PortOutOfRange", message);
         }
-        let owner = allocate::owner(&service.tree);
-        let Ok(value) = owner.encode() else { return Ok(()) };
-        let mut claims = Claims::default();
+        let owner = Owner {
+            resource: SERVICE.plural.to_string(),
+            namespace: service.namespace().unwrap_or("").into(),
+            name: service.name().into(),
+        };
+        let Ok(value) = owner.encode() else { return step };
         match self.records.get(&node_ports::key(port)) {
-            None => claims.take(node_ports::key(port), value),
-            Some(record) => match Owner::of(&record) {
-                Some(present) if present == owner => return Ok(()),
-                Some(other) if self.has_port(&other, port) => {
+            None => step.claims.take(node_ports::key(port), value),
+            Some(record) => {
+                let present = Owner::of(&record);
+                if present.as_ref() == Some(&owner) {
+                    return step;
+                }
+                let other = present.and_then(|other| self.used_by(&other.namespace, &other.name));
+                if other.is_some_and(|other| other.ports.contains(&port)) {
                     let message =
                         format!("Port {port} was assigned to multiple services; please recreate service");
-                    self.about_port(about, "PortAlreadyAllocated", message);
-                    return Ok(());
+                    tell(&mut step, "PortAlreadyAllocated", message);
+                    return step;
                 }
-                _ => claims.replace(&record, value),
-            },
+                step.claims.replace(&record, value);
+            }
         }
         if range.contains(&port) {
-            self.about_port(about, "PortNotAllocated", format!("Port {port} is not allocated; repairing"));
+            tell(&mut step, "PortNotAllocated", format!("Port {port} is not allocated; repairing"));
         }
-        self.carry_out(service.key.clone(), service.object.resource_version(), &claims).await.map(drop)
+        step
     }
 
     /// Takes away an address that the allocator made and no service has.
@@ -189,8 +188,8 @@ impl Look<'_> {
                         ("IPAddressNotAllocated", message, key, 0)
                     }
                     Some(service) => {
-                        let own = service.tree().is_ok_and(|tree| lists(&tree, name));
-                        if own {
+                        let Some(uses) = self.uses(&SERVICE, &service) else { return Ok(()) };
+                        if name.parse().is_ok_and(|address| uses.addresses.contains(&address)) {
                             return Ok(());
                         }
                         let message = format!(
@@ -201,23 +200,16 @@ impl Look<'_> {
                 }
             }
         };
-        let about = reference::<k8s_openapi::api::networking::v1::IPAddress>(object);
+        let about = reference::<IPAddress>(object);
         let key = Bytes::from(IP_ADDRESS.storage_key(None, name).unwrap_or_default());
         let record =
             Record { key, value: object.stored_bytes().clone(), revision: object.resource_version() };
-        let mut claims = Claims::default();
-        claims.release(&record);
+        let notice = Notice { about, action: Action::IpAddress, reason, message };
+        let mut step = Step { notices: vec![notice], ..Step::default() };
+        step.claims.release(&record);
         // Somebody may have been faster, and then nothing had leaked.
-        if self.carry_out(gone, version, &claims).await? {
-            self.about_address(&about, reason, ON_ADDRESS, message);
-        }
-        Ok(())
+        self.carry_out(gone, version, step).await
     }
-}
-
-fn lists(service: &Value, address: &str) -> bool {
-    let addresses = allocate::addresses_of(service);
-    !items(service, "spec.clusterIPs").is_empty() && addresses.iter().any(|one| one.to_string() == address)
 }
 
 /// Seconds since an object was made.
@@ -226,16 +218,14 @@ fn age(tree: &Value) -> f64 {
     made.map_or(f64::MAX, |made| api::time::seconds_between(made, Timestamp::now()))
 }
 
-fn has_labels(record: &Record, address: IpAddr) -> bool {
-    let tree: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+fn has_labels(tree: &Value, address: IpAddr) -> bool {
     let labels = &tree["metadata"]["labels"];
     labels[ip_address::FAMILY] == ip_address::family(address)
         && labels[ip_address::MANAGED_BY] == ip_address::MANAGER
 }
 
-/// The same object with the labels and the reference that it should have; none if it cannot be read.
-fn corrected(record: &Record, address: IpAddr, namespace: &str, name: &str) -> Option<Bytes> {
-    let mut tree: Value = serde_json::from_slice(&record.value).ok()?;
+/// The same object with the labels and the reference that it should have; none if it is no object.
+fn corrected(mut tree: Value, address: IpAddr, namespace: &str, name: &str) -> Option<Bytes> {
     let metadata = tree.get_mut("metadata")?.as_object_mut()?;
     let labels = metadata.entry("labels").or_insert_with(|| json!({}));
     labels[ip_address::FAMILY] = json!(ip_address::family(address));

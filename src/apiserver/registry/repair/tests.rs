@@ -5,7 +5,8 @@ use api::{CreateOptions, ListOptions, WatchOptions};
 use embedded_store::{MemoryStore, Op, Store, Txn};
 use serde_json::{Value, json};
 
-use super::{Look, Suspects, pass};
+use super::look::{Look, RECORDS_AT_ONCE, Recorders, Step};
+use super::{Suspects, pass};
 use crate::claims::{CLAIMS, Records};
 use crate::registry::strategies::service::node_ports;
 use crate::registry::strategies::{ip_address, node::pod_ranges};
@@ -36,6 +37,11 @@ async fn service(h: &Harness, name: &str, spec: Value) -> Value {
 async fn look(h: &Harness, suspects: &mut Suspects) {
     let registry = &h.server.registry;
     pass(&mut Look::new(registry, None), suspects).await.unwrap();
+}
+
+fn recorders(h: &Harness) -> Recorders {
+    let recorder = |name: &str| client::events::Recorder::new(h.api.clone(), &h.server.stage, name, None);
+    Recorders { addresses: recorder("a"), ports: recorder("p") }
 }
 
 fn claims(h: &Harness) -> Vec<String> {
@@ -154,10 +160,10 @@ async fn a_leak_that_found_its_object_meanwhile_stays() {
     let registry = &h.server.registry;
     let record = registry.records().get(&node_ports::key(30001)).unwrap();
     // As if the service had not been there when the record was looked at.
-    let mut claims = crate::claims::Claims::default();
-    claims.release(&record);
+    let mut step = Step::default();
+    step.claims.release(&record);
     let key = SERVICE.storage_key(HERE, "a").unwrap();
-    Look::new(registry, None).carry_out(key, 0, &claims).await.unwrap();
+    Look::new(registry, None).carry_out(key, 0, step).await.unwrap();
     assert!(registry.records().get(&node_ports::key(30001)).is_some());
     h.stop().await;
 }
@@ -222,12 +228,7 @@ async fn what_two_services_have_and_what_is_out_of_range_is_told() {
         put(SERVICE.storage_key(HERE, name).unwrap(), &value)
     };
     write(&h.store, vec![raw("second", "10.43.7.1", 30001), raw("third", "10.99.0.1", 99)]).await;
-    let api = h.api.clone();
-    let stage = &h.server.stage;
-    let recorders = super::Recorders {
-        addresses: client::events::Recorder::new(api.clone(), stage, "a", None),
-        ports: client::events::Recorder::new(api, stage, "p", None),
-    };
+    let recorders = recorders(&h);
     let registry = h.server.registry.clone();
     pass(&mut Look::new(&registry, Some(&recorders)), &mut Suspects::new()).await.unwrap();
     let mut events =
@@ -263,5 +264,98 @@ async fn what_two_services_have_and_what_is_out_of_range_is_told() {
     let address = h.get(&IP_ADDRESS, None, "10.43.7.1").await.unwrap();
     assert_eq!(address["spec"]["parentRef"]["name"], "first");
     assert_eq!(claims(&h), ["nodeports/30001", "nodeports/99"]);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_a_repair_that_did_not_come_about() {
+    let h = Harness::start().await;
+    for (name, ip, port) in [("a", "10.43.7.1", 30001), ("b", "10.43.7.2", 30002)] {
+        let spec = json!({"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80, "nodePort": port}]});
+        service(&h, name, spec).await;
+    }
+    let registry = h.server.registry.clone();
+    let overtaken = registry.caches.get(&SERVICE, HERE, "a").unwrap();
+    let changed = api::Patch::merge(json!({"spec": {"sessionAffinity": "ClientIP"}}));
+    let at = client::ObjectRef::new(HERE, "a");
+    h.api.patch(&SERVICE, at, changed, &api::UpdateOptions::default()).await.unwrap();
+    let lost = |ip: &str| delete(ip_address::key(ip.parse().unwrap()));
+    let ops = vec![lost("10.43.7.1"), delete(node_ports::key(30001)), delete(node_ports::key(30002))];
+    write(&h.store, ops).await;
+    let recorders = recorders(&h);
+    let mut look = Look::new(&registry, Some(&recorders));
+    // Neither its address nor its port can be repaired on the strength of a version that is gone.
+    look.check_service(&overtaken).await.unwrap();
+    assert_eq!((look.done, claims(&h).len()), (0, 0));
+    let current = registry.caches.get(&SERVICE, HERE, "b").unwrap();
+    look.check_service(&current).await.unwrap();
+    // Events of one recorder come in order: what had been told of the other would be there by now.
+    let mut events =
+        crate::testing::Events(h.api.watch(&EVENT, HERE, &WatchOptions::default()).await.unwrap());
+    loop {
+        let list = h.api.list(&EVENT, HERE, &ListOptions::default()).await.unwrap();
+        let trees = list.items.iter().map(|object| object.tree().unwrap());
+        let told: Vec<(String, String)> = trees
+            .filter(|event| event["reportingComponent"] == "p")
+            .map(|event| {
+                let part = |value: &Value| value.as_str().unwrap().to_string();
+                (part(&event["involvedObject"]["name"]), part(&event["reason"]))
+            })
+            .collect();
+        if !told.is_empty() {
+            assert_eq!(told, [("b".to_string(), "PortNotAllocated".to_string())]);
+            break;
+        }
+        events.next().await;
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_reads_each_object_once_and_gives_the_thread_back() {
+    const SERVICES: usize = 20;
+    const PORTS: usize = 10;
+    let h = Harness::start().await;
+    for number in 0..SERVICES {
+        let port = |index: usize| json!({"name": format!("p{index}"), "port": 80 + index});
+        let ports: Vec<Value> = (0..PORTS).map(port).collect();
+        service(&h, &format!("s{number}"), json!({"type": "NodePort", "ports": ports})).await;
+    }
+    let registry = h.server.registry.clone();
+    let mut look = Look::new(&registry, None);
+    let mut suspects = Suspects::new();
+    let mut turns = 0;
+    {
+        let mut whole = std::pin::pin!(pass(&mut look, &mut suspects));
+        std::future::poll_fn(|ctx| {
+            turns += 1;
+            whole.as_mut().poll(ctx)
+        })
+        .await
+        .unwrap();
+    }
+    // That of the API server itself is among them.
+    assert_eq!((look.read, look.done), (SERVICES + 1, 0));
+    // Each service's records and their owners are looked at, in both directions.
+    let looks = 2 * SERVICES * (PORTS + 1);
+    assert!(turns > looks / RECORDS_AT_ONCE, "{turns} turns");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_with_the_older_field_only_keeps_its_address() {
+    let h = Harness::start().await;
+    let old = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "old", "namespace": "default", "uid": "old"},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.43.7.1", "ports": [{"port": 80, "protocol": "TCP"}]}});
+    write(&h.store, vec![put(SERVICE.storage_key(HERE, "old").unwrap(), &old)]).await;
+    let mut suspects = Suspects::new();
+    look(&h, &mut suspects).await;
+    let made = address(&h, "10.43.7.1", |found| found["spec"]["parentRef"]["name"] == "old").await;
+    // It is not taken for one that leaked.
+    look(&h, &mut suspects).await;
+    look(&h, &mut suspects).await;
+    let kept = h.get(&IP_ADDRESS, None, "10.43.7.1").await.unwrap();
+    assert_eq!(kept["metadata"]["uid"], made["metadata"]["uid"]);
     h.stop().await;
 }

@@ -4,6 +4,7 @@ mod addresses;
 pub(crate) mod allocate;
 mod fields;
 pub(crate) mod node_ports;
+mod pick;
 mod validate;
 
 #[cfg(test)]

@@ -13,21 +13,27 @@ use api::kinds::SERVICE;
 use serde_json::Value;
 
 use super::{addresses, node_ports};
-use super::{is_headless, needs_cluster_ip, needs_health_check, takes_node_ports};
+use super::{needs_cluster_ip, needs_health_check, takes_node_ports};
 use crate::claims::{Claims, Owner, Records};
 use crate::printers::{items, number, text};
 use crate::registry::strategies::ip_address;
 use crate::strategy::RequestContext;
 
-/// The addresses that a service has, in order.
+/// The addresses that a service has, in order and each once, by value: however they are written, and in
+/// whichever of its two fields. Data of others may have only the older one.
 pub(crate) fn addresses_of(service: &Value) -> Vec<IpAddr> {
-    if !needs_cluster_ip(service) || is_headless(service) {
-        return Vec::new();
+    let mut addresses = Vec::new();
+    if !needs_cluster_ip(service) {
+        return addresses;
     }
-    let listed = items(service, "spec.clusterIPs");
-    let first = if listed.is_empty() { Some(text(service, "spec.clusterIP")) } else { None };
-    let all = listed.iter().filter_map(Value::as_str).chain(first);
-    all.filter_map(|text| text.parse().ok()).collect()
+    let listed = items(service, "spec.clusterIPs").iter().filter_map(Value::as_str);
+    // `None` of a service without addresses is no address either.
+    for address in listed.chain([text(service, "spec.clusterIP")]).filter_map(|text| text.parse().ok()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 /// The node ports that a service has, that of its health check among them.

@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 use api::kinds::SERVICE;
 use api::{ApiError, FieldError};
-use rand::Rng;
 use serde_json::{Value, json};
 
 use super::allocate::{owner, ports_of};
+use super::pick::Range;
 use super::{allocates_node_ports, needs_health_check, takes_node_ports};
 use crate::claims::{CLAIMS, Claims, Records};
 use crate::printers::{items, number, text};
@@ -73,12 +73,8 @@ impl Ports<'_> {
 
     /// Takes a free port.
     fn next(&mut self) -> Result<u16, Refusal> {
-        let free = |port: u16| {
-            !self.own.contains(&port)
-                && !self.chosen.contains(&port)
-                && self.records.get(&key(port)).is_none()
-        };
-        let port = find_free(self.range, &free).ok_or(Refusal::Full)?;
+        let others = |port: u16| !self.own.contains(&port) && !self.chosen.contains(&port);
+        let port = find_free(self.range, self.records, &others).ok_or(Refusal::Full)?;
         self.chosen.insert(port);
         Ok(port)
     }
@@ -93,18 +89,22 @@ fn static_ports(range: &RangeInclusive<u16>) -> usize {
     }
 }
 
-/// A free port of a range: from a random one on, first among those that nobody asks for by number.
-pub(super) fn find_free(range: &RangeInclusive<u16>, is_free: &dyn Fn(u16) -> bool) -> Option<u16> {
-    let low = static_ports(range);
-    let mut random = rand::rng();
-    let bands = [range.clone().skip(low).collect::<Vec<u16>>(), range.clone().take(low).collect()];
-    bands.into_iter().find_map(|mut band| {
-        if !band.is_empty() {
-            let start = random.random_range(0..band.len());
-            band.rotate_left(start);
-        }
-        band.into_iter().find(|port| is_free(*port))
-    })
+/// A port of a range that has no record and is eligible.
+pub(super) fn find_free(
+    range: &RangeInclusive<u16>,
+    records: &dyn Records,
+    is_eligible: &dyn Fn(u16) -> bool,
+) -> Option<u16> {
+    let port_at = |number: u128| u16::try_from(u128::from(*range.start()) + number).ok();
+    let is_free = |number: u128| {
+        port_at(number).is_some_and(|port| is_eligible(port) && records.get(&key(port)).is_none())
+    };
+    let taken = || {
+        let ports = records.below(&prefix()).into_iter().filter_map(|record| port_of(&record.key));
+        ports.filter_map(|port| port.checked_sub(*range.start())).map(u128::from).collect()
+    };
+    let (size, low) = (range.len() as u128, static_ports(range) as u128);
+    Range { size, low, is_free: &is_free, taken: &taken }.pick().and_then(port_at)
 }
 
 pub(super) fn claim(

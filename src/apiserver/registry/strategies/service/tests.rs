@@ -1,14 +1,15 @@
 //! Addresses, ports and the fields that hang together.
 
+mod claims;
+
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use api::kinds::{IP_ADDRESS, SERVICE};
-use api::{ApiError, Cidr, CreateOptions, DryRun, ListOptions, Patch, UpdateOptions};
+use api::{ApiError, CreateOptions, DryRun, ListOptions, Patch, UpdateOptions};
 use client::ObjectRef;
 use serde_json::{Value, json};
 
-use super::{addresses, fields, node_ports, validate};
+use super::{fields, node_ports, validate};
 use crate::claims::Records;
 use crate::testing::Harness;
 
@@ -23,28 +24,6 @@ fn service(name: &str, spec: Value) -> Value {
 
 async fn create(h: &Harness, body: Value) -> Result<Value, ApiError> {
     Ok(h.api.create(&SERVICE, HERE, body, &CreateOptions::default()).await?.tree().unwrap())
-}
-
-#[test]
-fn the_upper_band_is_handed_out_first() {
-    let range: Cidr = "10.43.0.0/26".parse().unwrap();
-    assert_eq!((range.static_service_addresses(), range.service_addresses()), (16, 62));
-    let mut taken = HashSet::new();
-    while let Some(address) = addresses::free_in(&range, &|one| !taken.contains(&one)) {
-        let upper = taken.len() < 62 - 16;
-        let IpAddr::V4(v4) = address else { panic!("{address}") };
-        assert_eq!(v4.octets()[3] > 16, upper, "{address} as number {}", taken.len());
-        assert!(taken.insert(address));
-    }
-    assert_eq!(taken.len(), 62);
-    let ports = 30000..=30063;
-    let mut taken = HashSet::new();
-    while let Some(port) = node_ports::find_free(&ports, &|one| !taken.contains(&one)) {
-        assert_eq!(port >= 30016, taken.len() < 48, "{port} as number {}", taken.len());
-        assert!(taken.insert(port));
-    }
-    assert_eq!(taken.len(), 64);
-    assert_eq!(node_ports::find_free(&(30000..=30000), &|_| true), Some(30000));
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const FAMILY_POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
 const MAX_AFFINITY_SECONDS: i32 = 86400;
+pub(super) const TOO_MANY_ADDRESSES: &str = "may only hold up to 2 values";
+pub(super) const OTHER_FIRST_ADDRESS: &str = "first value must match `clusterIP`";
 
 pub(super) fn service(tree: &Value) -> Faults {
     let mut faults = Faults::new();
@@ -158,8 +160,7 @@ fn addresses(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
     let at_ips = at.child("clusterIPs");
     let one = spec.cluster_ip.as_deref().unwrap_or("");
     if !one.is_empty() && ips.first().is_none_or(|first| first != one) {
-        let message = "first value must match `clusterIP`";
-        faults.push(FieldError::invalid(at_ips, ips, message));
+        faults.push(FieldError::invalid(at_ips, ips, OTHER_FIRST_ADDRESS));
     }
     for (index, ip) in ips.iter().enumerate() {
         if ip == "None" {
@@ -176,7 +177,7 @@ fn addresses(spec: &ServiceSpec, at: &Path<'_>, faults: &mut Faults) {
 /// A service has one address, or one of each family, in the order of its families.
 fn stacks(spec: &ServiceSpec, ips: &[String], at: &Path<'_>, faults: &mut Faults) {
     if ips.len() > 2 && !faults.is_full() {
-        faults.push(FieldError::invalid(at, ips, "may only hold up to 2 values"));
+        faults.push(FieldError::invalid(at, ips, TOO_MANY_ADDRESSES));
     }
     // Faults of single addresses come first: without them there is nothing to compare.
     let Ok(addresses) = ips.iter().map(|ip| ip.parse::<IpAddr>()).collect::<Result<Vec<_>, _>>() else {
@@ -288,7 +289,13 @@ fn kept_addresses(new: &Value, old: &Value, faults: &mut Faults) {
     if external(old) || external(new) || (is_headless(old) && is_headless(new)) {
         return;
     }
-    let (was, is) = (items(old, "spec.clusterIPs"), items(new, "spec.clusterIPs"));
+    // Data of others may have the older field only.
+    let older = [old["spec"]["clusterIP"].clone()];
+    let was = match items(old, "spec.clusterIPs") {
+        [] if !text(old, "spec.clusterIP").is_empty() => &older[..],
+        listed => listed,
+    };
+    let is = items(new, "spec.clusterIPs");
     if is.is_empty() && !was.is_empty() {
         let message = "primary clusterIP can not be unset";
         faults.push(FieldError::invalid("spec.clusterIPs[0]", is, message));
