@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::jiff::Timestamp;
 
 /// Services that another proxy serves.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
@@ -120,9 +121,26 @@ pub(crate) struct PortFacts {
     pub(crate) node_port: Option<u16>,
 }
 
+/// When a service was made, and its uid: of two that were made in the same second one is the older all the
+/// same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
+    created: Timestamp,
+    uid: Arc<str>,
+}
+
+impl Default for Age {
+    /// Of one that does not say: younger than all others.
+    fn default() -> Self {
+        Age { created: Timestamp::MAX, uid: "".into() }
+    }
+}
+
 /// A Service that is proxied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServiceFacts {
+    pub(crate) age: Age,
+    /// In the order of the object; none is there twice.
     pub(crate) cluster_ips: Vec<IpAddr>,
     pub(crate) external_ips: Vec<IpAddr>,
     pub(crate) balancer_ips: Vec<IpAddr>,
@@ -146,13 +164,19 @@ impl ServiceFacts {
         }
         let spec = service.spec.as_ref()?;
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
-        let first: IpAddr = spec.cluster_ip.as_deref().and_then(|address| address.parse().ok())?;
         if kind == "ExternalName" {
             return None;
         }
-        let others = spec.cluster_ips.iter().flatten().filter_map(|address| address.parse::<IpAddr>().ok());
-        let mut cluster_ips = vec![first];
-        cluster_ips.extend(others.filter(|address| *address != first));
+        let listed = spec.cluster_ips.iter().flatten();
+        let mut cluster_ips: Vec<IpAddr> = Vec::new();
+        for address in spec.cluster_ip.iter().chain(listed).filter_map(|address| address.parse().ok()) {
+            if !cluster_ips.contains(&address) {
+                cluster_ips.push(address);
+            }
+        }
+        if cluster_ips.is_empty() {
+            return None;
+        }
         let parse_all = |all: Option<&Vec<String>>| -> Vec<IpAddr> {
             all.into_iter().flatten().filter_map(|address| address.parse().ok()).collect()
         };
@@ -169,7 +193,10 @@ impl ServiceFacts {
         let external_ips = parse_all(spec.external_ips.as_ref());
         let external_local = spec.external_traffic_policy.as_deref() == Some("Local")
             && (is_outside || !external_ips.is_empty());
+        let meta = &service.metadata;
+        let created = meta.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
         Some(ServiceFacts {
+            age: Age { created, uid: meta.uid.as_deref().unwrap_or("").into() },
             cluster_ips,
             external_local,
             external_ips,

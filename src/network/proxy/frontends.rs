@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::endpoints::{self, Chosen};
 use super::facts::{
-    Backend, Cidr, Family, FrontKey, NodeFacts, PortFacts, Protocol, ServiceFacts, ServiceName, SliceFacts,
+    Age, Backend, Cidr, Family, FrontKey, NodeFacts, PortFacts, Protocol, ServiceFacts, ServiceName,
+    SliceFacts,
 };
 use super::rules::{Chain, Element, Key, LOCAL, Set, Value};
 
@@ -43,8 +44,10 @@ pub(crate) type Orders = BTreeMap<(String, Protocol), [Arc<[Backend]>; 2]>;
 /// One service as it is served from this node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Planned {
+    pub(crate) age: Age,
     pub(crate) frontends: Vec<Arc<Frontend>>,
-    pub(crate) cluster_ips: BTreeSet<IpAddr>,
+    /// Each with its place in the service's list.
+    pub(crate) cluster_ips: BTreeMap<IpAddr, usize>,
     /// Addresses of endpoints on this node.
     pub(crate) own: BTreeSet<IpAddr>,
     pub(crate) orders: Orders,
@@ -81,10 +84,11 @@ pub(crate) fn plan(
     let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
         addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()
     };
-    let mut planned = Planned::default();
+    let mut planned = Planned { age: service.age.clone(), ..Planned::default() };
+    let places = service.cluster_ips.iter().copied().zip(0..);
     planned
         .cluster_ips
-        .extend(of_family(&service.cluster_ips).into_iter().filter(|it| node.local_dns != Some(*it)));
+        .extend(places.filter(|(it, _)| Family::of(*it) == family && node.local_dns != Some(*it)));
     let outside = Outside {
         external: of_family(&service.external_ips),
         balancers: of_family(&service.balancer_ips),
@@ -177,7 +181,7 @@ impl Planned {
                 sources: outside.sources.clone().filter(|_| guarded),
             }));
         };
-        for address in self.cluster_ips.iter() {
+        for address in self.cluster_ips.keys() {
             add(*address, port.port, false, false);
         }
         for address in &outside.external {

@@ -1,31 +1,62 @@
 //! All services together: who serves an address and port that several claim, what the rule set holds, and
 //! what a change of some services changes in it. Pure.
 //!
-//! A cluster IP's own service wins over others that name the address as external; among those the first by
-//! name.
+//! A cluster IP belongs to one service as a whole, its ports included that only others name: to the one that
+//! has it as its first address, and among several to the oldest. Nobody else serves it, not as an external
+//! address either. Of an external address each port belongs to the oldest service that names both. The API
+//! server hands out no cluster IP twice, but external addresses are free to name, and data may come from
+//! elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::facts::{Backend, Family, FrontKey, NodeFacts, ServiceFacts, ServiceName, SliceFacts};
+use super::facts::{
+    Age, Backend, Family, FrontKey, NodeFacts, Protocol, ServiceFacts, ServiceName, SliceFacts,
+};
 use super::frontends::{self, Frontend, Planned};
 use super::rules::{Chain, Element, Key, Set, Value};
 
 /// What is known of a service: none if it is gone or not to be proxied.
 pub(crate) type Known = (Option<Arc<ServiceFacts>>, BTreeMap<String, Arc<SliceFacts>>);
 
-/// What claims an address and port: whether it is an external one, the service and the port's name.
-type Claim = (bool, ServiceName, Arc<str>);
+/// Who comes first: in the order in which they win.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// The address's place among the service's cluster IPs.
+    place: usize,
+    age: Age,
+    service: ServiceName,
+}
+
+/// Who claims an address and port: whether as an external one, who, and the port's name.
+type Claim = (bool, Rank, Arc<str>);
+
+/// One address and all who claim it.
+#[derive(Default)]
+struct Address {
+    /// Whose cluster IP it is; the first has it.
+    owners: BTreeSet<Rank>,
+    ports: HashMap<(Protocol, u16), BTreeMap<Claim, Arc<Frontend>>>,
+}
+
+impl Address {
+    fn winner(&self, port: (Protocol, u16)) -> Option<(&Claim, &Arc<Frontend>)> {
+        let mut claims = self.ports.get(&port)?.iter();
+        match self.owners.first() {
+            Some(owner) => claims.find(|((_, rank, _), _)| rank.service == owner.service),
+            None => claims.next(),
+        }
+    }
+}
 
 pub(crate) struct Planner {
     family: Family,
     node: NodeFacts,
     services: BTreeMap<ServiceName, Planned>,
-    /// In the order in which they win.
-    claims: HashMap<FrontKey, BTreeMap<Claim, Arc<Frontend>>>,
-    /// How many services have the address.
-    cluster_ips: HashMap<IpAddr, usize>,
+    /// Invariant: none is without an owner and a port.
+    addresses: HashMap<IpAddr, Address>,
+    /// How many services have an endpoint of the address here.
     own: HashMap<IpAddr, usize>,
 }
 
@@ -48,24 +79,20 @@ impl Round {
     }
 }
 
+/// Who served an address and port: the service, and how.
+type Winner = Option<(ServiceName, Arc<Frontend>)>;
+
 /// What was there before the first service of a round was looked at.
 #[derive(Default)]
 struct Before {
-    winners: HashMap<FrontKey, Option<Arc<Frontend>>>,
+    winners: HashMap<FrontKey, Winner>,
     cluster_ips: HashMap<IpAddr, bool>,
     own: HashMap<IpAddr, bool>,
 }
 
 impl Planner {
     pub(crate) fn new(family: Family, node: NodeFacts) -> Self {
-        Planner {
-            family,
-            node,
-            services: BTreeMap::new(),
-            claims: HashMap::new(),
-            cluster_ips: HashMap::new(),
-            own: HashMap::new(),
-        }
+        Planner { family, node, services: BTreeMap::new(), addresses: HashMap::new(), own: HashMap::new() }
     }
 
     /// The node has changed: every service is to be given again.
@@ -76,6 +103,7 @@ impl Planner {
     /// Takes in what has become of some services.
     pub(crate) fn update(&mut self, changed: impl IntoIterator<Item = (ServiceName, Known)>) -> Round {
         let (mut before, mut round) = (Before::default(), Round::default());
+        let mut stale: Vec<(ServiceName, FrontKey)> = Vec::new();
         for (name, (service, slices)) in changed {
             let old = self.services.remove(&name).unwrap_or_default();
             let new = service.map(|service| {
@@ -83,47 +111,94 @@ impl Planner {
             });
             self.withdraw(&name, &old, &mut before);
             if let Some(new) = new {
-                let stale = new.flows.iter().filter(|(key, serving)| {
+                let gone = new.flows.iter().filter(|(key, serving)| {
                     old.flows.get(key).is_none_or(|before| !before.is_subset(serving))
                 });
-                round.flows.extend(stale.map(|(key, serving)| (*key, serving.clone())));
+                stale.extend(gone.map(|(key, _)| (name.clone(), *key)));
                 self.enter(&name, &new, &mut before);
                 self.services.insert(name, new);
+            }
+        }
+        // Flows follow the service that serves, whoever else names the address and port.
+        for (name, key) in stale {
+            if self.winner(&key).is_some_and(|((_, rank, _), _)| rank.service == name) {
+                self.add_flows(&name, key, &mut round.flows);
             }
         }
         self.compare(before, &mut round);
         round
     }
 
+    fn add_flows(
+        &self,
+        name: &ServiceName,
+        key: FrontKey,
+        flows: &mut BTreeMap<FrontKey, BTreeSet<Backend>>,
+    ) {
+        let serving = self.services.get(name).and_then(|planned| planned.flows.get(&key));
+        flows.extend(serving.map(|serving| (key, serving.clone())));
+    }
+
     fn withdraw(&mut self, name: &ServiceName, old: &Planned, before: &mut Before) {
+        self.note(old, before);
+        for (address, place) in &old.cluster_ips {
+            if let Some(entry) = self.addresses.get_mut(address) {
+                entry.owners.remove(&Rank::new(*place, old, name));
+            }
+        }
         for frontend in &old.frontends {
-            self.note_winner(frontend.key, before);
-            if let Some(claims) = self.claims.get_mut(&frontend.key) {
-                claims.remove(&claim(name, frontend));
+            let Some(entry) = self.addresses.get_mut(&frontend.key.address) else { continue };
+            let port = port_of(&frontend.key);
+            if let Some(claims) = entry.ports.get_mut(&port) {
+                claims.remove(&claim(name, old, frontend));
                 if claims.is_empty() {
-                    self.claims.remove(&frontend.key);
+                    entry.ports.remove(&port);
                 }
             }
         }
-        count(&mut self.cluster_ips, &old.cluster_ips, &mut before.cluster_ips, false);
+        for address in old.cluster_ips.keys().chain(old.frontends.iter().map(|it| &it.key.address)) {
+            if self.addresses.get(address).is_some_and(|it| it.owners.is_empty() && it.ports.is_empty()) {
+                self.addresses.remove(address);
+            }
+        }
         count(&mut self.own, &old.own, &mut before.own, false);
     }
 
     fn enter(&mut self, name: &ServiceName, new: &Planned, before: &mut Before) {
-        for frontend in &new.frontends {
-            self.note_winner(frontend.key, before);
-            self.claims.entry(frontend.key).or_default().insert(claim(name, frontend), frontend.clone());
+        self.note(new, before);
+        for (address, place) in &new.cluster_ips {
+            self.addresses.entry(*address).or_default().owners.insert(Rank::new(*place, new, name));
         }
-        count(&mut self.cluster_ips, &new.cluster_ips, &mut before.cluster_ips, true);
+        for frontend in &new.frontends {
+            let entry = self.addresses.entry(frontend.key.address).or_default();
+            let claims = entry.ports.entry(port_of(&frontend.key)).or_default();
+            claims.insert(claim(name, new, frontend), frontend.clone());
+        }
         count(&mut self.own, &new.own, &mut before.own, true);
     }
 
-    fn winner(&self, key: &FrontKey) -> Option<&Arc<Frontend>> {
-        self.claims.get(key)?.values().next()
+    fn winner(&self, key: &FrontKey) -> Option<(&Claim, &Arc<Frontend>)> {
+        self.addresses.get(&key.address)?.winner(port_of(key))
     }
 
-    fn note_winner(&self, key: FrontKey, before: &mut Before) {
-        before.winners.entry(key).or_insert_with(|| self.winner(&key).cloned());
+    /// Notes who serves what this service claims: of its cluster IPs everything, since all of it may change
+    /// hands.
+    fn note(&self, planned: &Planned, before: &mut Before) {
+        let mut note = |key: FrontKey| {
+            let winner = || self.winner(&key).map(|((_, rank, _), it)| (rank.service.clone(), it.clone()));
+            before.winners.entry(key).or_insert_with(winner);
+        };
+        planned.frontends.iter().for_each(|frontend| note(frontend.key));
+        for address in planned.cluster_ips.keys() {
+            let entry = self.addresses.get(address);
+            for (protocol, port) in entry.iter().flat_map(|entry| entry.ports.keys()) {
+                note(FrontKey { address: *address, protocol: *protocol, port: *port });
+            }
+            before
+                .cluster_ips
+                .entry(*address)
+                .or_insert_with(|| entry.is_some_and(|it| !it.owners.is_empty()));
+        }
     }
 
     fn compare(&self, before: Before, round: &mut Round) {
@@ -132,34 +207,47 @@ impl Planner {
         };
         for (key, old) in &before.winners {
             let new = self.winner(key);
-            if old.as_ref() == new {
+            if let Some(((_, rank, _), _)) = new
+                && old.as_ref().is_some_and(|(service, _)| *service != rank.service)
+            {
+                self.add_flows(&rank.service, *key, &mut round.flows);
+            }
+            let (old, new) = (old.as_ref().map(|(_, frontend)| frontend), new.map(|(_, frontend)| frontend));
+            if old == new {
                 continue;
             }
-            let (old, new) = (of(old.as_ref()), of(new));
+            let (old, new) = (of(old), of(new));
             round.remove.extend(old.difference(&new).cloned());
             round.add.extend(new.difference(&old).cloned());
         }
         let mut presence =
-            |was: HashMap<IpAddr, bool>, is: &HashMap<IpAddr, usize>, element: fn(IpAddr) -> Element| {
+            |was: HashMap<IpAddr, bool>, is: &dyn Fn(&IpAddr) -> bool, element: fn(IpAddr) -> Element| {
                 for (address, had) in was {
-                    match (had, is.contains_key(&address)) {
+                    match (had, is(&address)) {
                         (true, false) => round.remove.push(element(address)),
                         (false, true) => round.add.push(element(address)),
                         _ => {}
                     }
                 }
             };
-        presence(before.cluster_ips, &self.cluster_ips, cluster_ip);
-        presence(before.own, &self.own, hairpin);
+        presence(before.cluster_ips, &|it| self.is_cluster_ip(it), cluster_ip);
+        presence(before.own, &|it| self.own.contains_key(it), hairpin);
         round.remove.sort();
         round.add.sort();
     }
 
+    fn is_cluster_ip(&self, address: &IpAddr) -> bool {
+        self.addresses.get(address).is_some_and(|entry| !entry.owners.is_empty())
+    }
+
     /// Everything the rule set holds.
     pub(crate) fn elements(&self) -> Vec<Element> {
-        let winners = self.claims.values().filter_map(|claims| claims.values().next());
+        let winners = self.addresses.values().flat_map(|entry| {
+            entry.ports.keys().filter_map(|port| entry.winner(*port).map(|(_, frontend)| frontend))
+        });
         let mut all: Vec<Element> = winners.flat_map(|frontend| frontend.elements()).collect();
-        all.extend(self.cluster_ips.keys().map(|address| cluster_ip(*address)));
+        let cluster_ips = self.addresses.iter().filter(|(_, entry)| !entry.owners.is_empty());
+        all.extend(cluster_ips.map(|(address, _)| cluster_ip(*address)));
         all.extend(self.own.keys().map(|address| hairpin(*address)));
         all.sort();
         all
@@ -167,7 +255,11 @@ impl Planner {
 
     /// All UDP flows that there may be, with the endpoints that serve.
     pub(crate) fn flows(&self) -> BTreeMap<FrontKey, BTreeSet<Backend>> {
-        self.services.values().flat_map(|planned| planned.flows.clone()).collect()
+        let all = self.services.iter().flat_map(|(name, it)| it.flows.iter().map(move |flow| (name, flow)));
+        let served = all.filter(|(name, (key, _))| {
+            self.winner(key).is_some_and(|((_, rank, _), _)| rank.service == **name)
+        });
+        served.map(|(_, (key, serving))| (*key, serving.clone())).collect()
     }
 
     /// By service, the port of its health check and how many addresses here are ready.
@@ -189,8 +281,20 @@ impl Planner {
     }
 }
 
-fn claim(name: &ServiceName, frontend: &Frontend) -> Claim {
-    (frontend.is_external, name.clone(), frontend.label.clone())
+impl Rank {
+    fn new(place: usize, planned: &Planned, service: &ServiceName) -> Self {
+        Rank { place, age: planned.age.clone(), service: service.clone() }
+    }
+}
+
+fn port_of(key: &FrontKey) -> (Protocol, u16) {
+    (key.protocol, key.port)
+}
+
+fn claim(name: &ServiceName, planned: &Planned, frontend: &Frontend) -> Claim {
+    let place = planned.cluster_ips.get(&frontend.key.address).filter(|_| !frontend.is_external);
+    let rank = Rank::new(place.copied().unwrap_or(0), planned, name);
+    (frontend.is_external, rank, frontend.label.clone())
 }
 
 fn cluster_ip(address: IpAddr) -> Element {

@@ -4,6 +4,8 @@
 //! `BLESS=1` writes the golden files. That the kernel takes the rules, and that packets go where they say, is
 //! tested with real ones (`tests/it/services.rs`).
 
+mod ownership;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -265,6 +267,8 @@ struct Step {
     kind: u8,
     local: (bool, bool),
     shared: bool,
+    /// Has the cluster IP of another service, and when it was made.
+    twin: (bool, u8),
     endpoints: Vec<(u8, bool, bool)>,
 }
 
@@ -278,15 +282,17 @@ fn step() -> impl Strategy<Value = Step> {
         0_u8..3,
         any::<(bool, bool)>(),
         any::<bool>(),
+        (any::<bool>(), 0_u8..3),
         endpoints,
     )
-        .prop_map(|(name, gone, sticky, kind, local, shared, endpoints)| Step {
+        .prop_map(|(name, gone, sticky, kind, local, shared, twin, endpoints)| Step {
             name,
             gone,
             sticky,
             kind,
             local,
             shared,
+            twin,
             endpoints,
         })
 }
@@ -298,13 +304,17 @@ fn known_of(step: &Step) -> Known {
     let policy = |local: bool| if local { "Local" } else { "Cluster" };
     let kind = ["ClusterIP", "NodePort", "LoadBalancer"][usize::from(step.kind)];
     let mut spec = json!({
-        "clusterIP": format!("10.43.0.{}", step.name + 1), "ports": [{"port": 80}, {"name": "b", "port": 81, "protocol": "UDP"}],
+        "clusterIP": format!("10.43.0.{}", if step.twin.0 { 1 } else { step.name + 1 }), "ports": [{"port": 80}, {"name": "b", "port": 81, "protocol": "UDP"}],
         "internalTrafficPolicy": policy(step.local.0), "externalTrafficPolicy": policy(step.local.1),
         "sessionAffinity": if step.sticky { "ClientIP" } else { "None" },
         "type": kind,
     });
     if step.kind > 0 {
         spec["ports"][0]["nodePort"] = (30000 + u16::from(step.name)).into();
+    }
+    if step.twin.0 {
+        let other = json!({"name": "own", "port": 90 + u16::from(step.name), "protocol": "UDP"});
+        spec["ports"].as_array_mut().unwrap().push(other);
     }
     if step.shared {
         // Several services claim the same address and port.
@@ -320,7 +330,10 @@ fn known_of(step: &Step) -> Known {
         .collect();
     let endpoints: Vec<_> = endpoints.iter().map(|(a, n, m)| (a.as_str(), *n, m.clone())).collect();
     let slices = [slice("x", ("", "TCP", 8080), &endpoints), slice("x", ("b", "UDP", 8081), &endpoints)];
-    known(&service("x", spec), &slices)
+    let mut service = service("x", spec);
+    service.metadata.creation_timestamp =
+        serde_json::from_value(json!(format!("2026-01-01T00:00:0{}Z", step.twin.1))).unwrap();
+    known(&service, &slices)
 }
 
 proptest! {
