@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Token as Bearer};
+use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Token as Bearer, user_agent};
 use client::{Api, ObjectApi};
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -116,11 +116,11 @@ pub async fn join(
 
     let node_files = PairFiles::in_directory(&folder, "kubelet-client");
     let node_pair = site.pair(&node_files, Who::Node, None).await?;
-    let node_api = site.api(Some(&node_pair), None)?;
+    let node_api = site.api(Who::Node, Some(&node_pair), None)?;
     let settings = settings(&folder, &node_api).await?;
     let network_files = PairFiles::in_directory(&folder, "network-client");
     let network_pair = site.pair(&network_files, Who::Network, Some(&node_api)).await?;
-    let network_api = site.api(Some(&network_pair), None)?;
+    let network_api = site.api(Who::Network, Some(&network_pair), None)?;
 
     let site = Arc::new(site);
     for (who, place, pair, api) in [
@@ -179,7 +179,11 @@ async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Resul
     if token.is_none() {
         return Err(Problem::new(format!("join {server}"), "no token is given", "give --token"));
     }
-    let config = HttpsConfig { insecure_skip_tls_verify: true, ..HttpsConfig::new(server) };
+    let config = HttpsConfig {
+        insecure_skip_tls_verify: true,
+        user_agent: user_agent(Who::Node.program()),
+        ..HttpsConfig::new(server)
+    };
     let api = HttpsApi::new(config).map_err(|error| {
         Problem::new(format!("use the server {server}"), chain(&error), "give --server https://HOST:PORT")
     })?;
@@ -221,6 +225,16 @@ enum Who {
     Network,
 }
 
+impl Who {
+    /// Upstream's program that does its work.
+    fn program(self) -> &'static str {
+        match self {
+            Who::Node => "kubelet",
+            Who::Network => "kube-proxy",
+        }
+    }
+}
+
 struct Site {
     server: String,
     ca_pem: String,
@@ -229,15 +243,18 @@ struct Site {
 }
 
 impl Site {
-    fn api(&self, pair: Option<&Pair>, bearer: Option<&str>) -> Result<HttpsApi, Problem> {
-        let certificate = pair.map(client_certificate);
-        let config = HttpsConfig {
+    fn config(&self, who: Who, pair: Option<&Pair>, bearer: Option<&str>) -> HttpsConfig {
+        HttpsConfig {
             ca_pem: Some(self.ca_pem.clone().into_bytes()),
-            certificate,
+            certificate: pair.map(client_certificate),
             token: bearer.map_or(Bearer::None, |secret| Bearer::Static(secret.to_string())),
+            user_agent: user_agent(who.program()),
             ..HttpsConfig::new(&self.server)
-        };
-        HttpsApi::new(config).map_err(|error| {
+        }
+    }
+
+    fn api(&self, who: Who, pair: Option<&Pair>, bearer: Option<&str>) -> Result<HttpsApi, Problem> {
+        HttpsApi::new(self.config(who, pair, bearer)).map_err(|error| {
             Problem::new(format!("use the server {}", self.server), chain(&error), "check --server")
         })
     }
@@ -255,7 +272,7 @@ impl Site {
                     let why = "this node has no certificate any more and no token is given";
                     Problem::new(format!("join {}", self.server), why, "give --token")
                 })?;
-                self.api(None, Some(&token.secret))?
+                self.api(Who::Node, None, Some(&token.secret))?
             }
         };
         let pair =
@@ -269,7 +286,7 @@ impl Site {
     fn asking_api(&self, node_api: &HttpsApi, pair: &Pair, who: Who) -> HttpsApi {
         let bearer = match &self.token {
             Some(token) if matches!(who, Who::Node) && !self.is_good(pair, who) => {
-                self.api(None, Some(&token.secret)).ok()
+                self.api(Who::Node, None, Some(&token.secret)).ok()
             }
             _ => None,
         };
@@ -415,5 +432,23 @@ mod tests {
         assert_eq!(ClusterSettings::from_data(&map), Some(older));
         let kept = r#"{"cluster-cidr":"c","cluster-dns":[],"cluster-domain":"d","client-ca.crt":"PEM"}"#;
         assert_eq!(serde_json::from_str::<ClusterSettings>(kept).unwrap().kubelet_ca_pem, None);
+    }
+
+    #[test]
+    fn each_part_of_a_node_has_the_name_of_upstreams_program() {
+        let site = Site {
+            server: "https://127.0.0.1:1".into(),
+            ca_pem: String::new(),
+            token: None,
+            node_name: "n".into(),
+        };
+        for (who, manager) in [(Who::Node, "kubelet"), (Who::Network, "kube-proxy")] {
+            let agent = site.config(who, None, None).user_agent;
+            assert_eq!(api::managed::manager_of_agent(&agent), manager);
+            assert!(
+                agent.starts_with(&format!("{manager}/v1.36.2")) && agent.contains(" (linux/"),
+                "{agent}"
+            );
+        }
     }
 }

@@ -78,10 +78,21 @@ impl HttpsConfig {
             insecure_skip_tls_verify: false,
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(60),
-            user_agent: concat!("minik8s/", env!("CARGO_PKG_VERSION")).to_string(),
+            user_agent: user_agent("minik8s"),
             headers: Vec::new(),
         }
     }
+}
+
+/// What a program calls itself, in upstream's form. Servers take the part before the slash for the field
+/// manager, so a component that does the work of an upstream program has that program's name.
+pub fn user_agent(program: &str) -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("{program}/{} (linux/{architecture}) kubernetes/unknown", api::GIT_VERSION)
 }
 
 /// Why a client cannot be made from its configuration.

@@ -63,7 +63,7 @@ impl Env {
     pub(crate) async fn rest(&self) -> Result<&Rest> {
         let make = || async {
             let mut config = self.loaded.merged.https_config(&self.overrides)?;
-            config.user_agent = format!("kubectl/{} (linux)", api::GIT_VERSION);
+            config.user_agent = client::https::user_agent("kubectl");
             let api = HttpsApi::new(config)?;
             Ok(Rest::new(api, self.timeout()?, self.global.verbosity, self.global.warnings_as_errors))
         };
