@@ -110,12 +110,12 @@ where
     F: Future<Output = Result<A, Problem>>,
 {
     let (reader, mut writer) = stream.into_split();
-    let answer = match if has_place { request(reader).await } else { Err(BUSY.to_string()) } {
+    let answer = match if has_place { request(reader).await } else { Err(RequestError::Busy) } {
         Ok(request) => match handler(request).await {
             Ok(done) => Answer::Done(done),
             Err(problem) => Answer::Failed(problem.to_string()),
         },
-        Err(why) => Answer::Failed(why),
+        Err(error) => Answer::Failed(error.to_string()),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
@@ -125,20 +125,29 @@ where
     }
 }
 
-const BUSY: &str = "too many admin requests at once: try again";
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("too many admin requests at once: try again")]
+    Busy,
+    #[error("no request came within {} s", REQUEST_TIMEOUT.as_secs())]
+    Late,
+    #[error("the request is longer than {LONGEST_REQUEST} bytes")]
+    Long,
+    #[error("the request cannot be read: {0}")]
+    Read(#[from] io::Error),
+    #[error("the request cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
 
-async fn request<Q: DeserializeOwned>(reader: tokio::net::unix::OwnedReadHalf) -> Result<Q, String> {
+async fn request<Q: DeserializeOwned>(reader: tokio::net::unix::OwnedReadHalf) -> Result<Q, RequestError> {
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(LONGEST_REQUEST));
     match tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await {
-        Err(_) => Err(format!("no request came within {} s", REQUEST_TIMEOUT.as_secs())),
-        Ok(Err(error)) => Err(format!("the request cannot be read: {error}")),
-        Ok(Ok(_)) if !line.ends_with('\n') && line.len() as u64 >= LONGEST_REQUEST => {
-            Err(format!("the request is longer than {LONGEST_REQUEST} bytes"))
-        }
-        Ok(Ok(_)) => {
-            serde_json::from_str(&line).map_err(|error| format!("the request cannot be read: {error}"))
-        }
+        Err(_) => Err(RequestError::Late),
+        Ok(Err(error)) => Err(error.into()),
+        Ok(Ok(_)) if !line.ends_with('\n') && line.len() as u64 >= LONGEST_REQUEST => Err(RequestError::Long),
+        Ok(Ok(_)) => Ok(serde_json::from_str(&line)?),
     }
 }
 

@@ -97,7 +97,7 @@ pub struct Membership {
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-const SIGNING_PATIENCE: Duration = Duration::from_secs(60);
+const SIGNING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Joins, or finds what an earlier start left. Waits for a server that is not there yet; gives up only on
 /// what waiting cannot mend.
@@ -321,7 +321,7 @@ impl Site {
         let previous = previous.filter(|_| matches!(who, Who::Node));
         let usages = &["digital signature", "client auth"];
         let ask = Ask { prefix, signer, usages, request_pem, previous };
-        match keys::obtain(Arc::new(api.clone()), &ask, SIGNING_PATIENCE).await {
+        match keys::obtain(Arc::new(api.clone()), &ask, SIGNING_TIMEOUT).await {
             Ok(certificate_pem) => Ok(Pair { certificate_pem, key_pem }),
             Err(RequestError::Api(error)) if error.code() == 401 => {
                 let why = "the server does not accept the token";

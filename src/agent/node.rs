@@ -183,7 +183,7 @@ pub(crate) fn containerd_config_dir(instance: &Instance) -> PathBuf {
     instance.agent_dir().join("containerd")
 }
 
-const CONTAINERD_PATIENCE: Duration = Duration::from_secs(10);
+const CONTAINERD_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, Problem> {
     let program = machine::find_containerd().await?;
@@ -209,7 +209,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
         config_dir: folder,
     };
     let handle = containerd::start(program, settings, stage)?;
-    if tokio::time::timeout(CONTAINERD_PATIENCE, handle.ready.wait()).await.is_err() {
+    if tokio::time::timeout(CONTAINERD_TIMEOUT, handle.ready.wait()).await.is_err() {
         let log = containerd_log(&config.instance);
         tracing::warn!(log = %log.display(), "containerd does not answer yet; the node will not be Ready until it does");
     }

@@ -99,7 +99,7 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
         let _ = fs::remove_dir(shared);
     }
     for folder in [instance.run_dir(), instance.data_dir().to_path_buf()] {
-        left.extend(kernel::remove_folder(&folder).err());
+        left.extend(kernel::remove_folder(&folder).err().map(|error| error.to_string()));
     }
     left.extend(service::remove(instance).await);
     left

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::{FieldSelector, ListOptions};
+use api::{ApiError, FieldSelector, ListOptions};
 use client::{Api, ObjectApi};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
@@ -133,13 +133,22 @@ pub struct NodeSource {
 }
 
 /// An API that does not answer must not keep a status from being shown.
-const API_PATIENCE: Duration = Duration::from_secs(3);
-const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
+const API_TIMEOUT: Duration = Duration::from_secs(3);
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the API did not tell of the node.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    #[error("no answer within {} s", API_TIMEOUT.as_secs())]
+    Late,
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
 
 impl NodeSource {
     /// The node, and whether the API answered.
-    pub async fn report(&self, problems: &mut Vec<Finding>) -> (Node, Result<(), String>) {
-        let answers = tokio::time::timeout(SOCKET_PATIENCE, UnixStream::connect(&self.socket)).await;
+    pub async fn report(&self, problems: &mut Vec<Finding>) -> (Node, Result<(), NoAnswer>) {
+        let answers = tokio::time::timeout(SOCKET_TIMEOUT, UnixStream::connect(&self.socket)).await;
         let answers = matches!(answers, Ok(Ok(_)));
         let pid = self
             .own_containerd
@@ -158,11 +167,11 @@ impl NodeSource {
                 format!("see {place}"),
             ));
         }
-        let told = tokio::time::timeout(API_PATIENCE, self.ask(&mut node)).await;
-        let told = told.unwrap_or_else(|_| Err(format!("no answer within {} s", API_PATIENCE.as_secs())));
-        match &told {
+        let told = tokio::time::timeout(API_TIMEOUT, self.ask(&mut node)).await;
+        let told = told.unwrap_or(Err(NoAnswer::Late));
+        match told {
             Ok(not_ready) => {
-                problems.extend(not_ready.clone());
+                problems.extend(not_ready);
                 (node, Ok(()))
             }
             Err(why) => {
@@ -171,14 +180,14 @@ impl NodeSource {
                     format!("the API does not answer: {why}"),
                     "check that the server runs and can be reached from here",
                 ));
-                (node, Err(why.clone()))
+                (node, Err(why))
             }
         }
     }
 
-    async fn ask(&self, node: &mut Node) -> Result<Option<Finding>, String> {
+    async fn ask(&self, node: &mut Node) -> Result<Option<Finding>, NoAnswer> {
         let nodes: Api<core::Node> = Api::all(self.api.clone());
-        let object = match nodes.find(&self.name).await.map_err(|error| error.to_string())? {
+        let object = match nodes.find(&self.name).await? {
             Some(object) => object,
             None if self.ready.is_open() => return Ok(Some(self.not_ready("its Node object is gone"))),
             None => return Ok(Some(self.not_ready("it has not registered yet"))),
@@ -201,7 +210,7 @@ impl NodeSource {
         let fields = FieldSelector::equals("spec.nodeName", &self.name);
         let pods: Api<core::Pod> = Api::all(self.api.clone());
         let options = ListOptions { fields, ..ListOptions::default() };
-        for pod in pods.list(&options).await.map_err(|error| error.to_string())? {
+        for pod in pods.list(&options).await? {
             let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
             *node.pods.entry(phase.unwrap_or_else(|| "Pending".to_string())).or_default() += 1;
         }

@@ -1,6 +1,7 @@
 //! Mounts and cgroups of an instance.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
@@ -42,17 +43,29 @@ fn unescape(text: &str) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+const TABLE: &str = "/proc/thread-self/mountinfo";
+
+/// Why something is left on the machine.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LeftBehind {
+    #[error("{TABLE}: {0}")]
+    MountTable(#[source] io::Error),
+    #[error("{} is kept: {} is mounted in it", .folder.display(), .point.display())]
+    Mounted { folder: PathBuf, point: PathBuf },
+    #[error("{} is not removed whole: {source}", .folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+}
+
 /// A table that cannot be read is no empty one: what is mounted must be known before anything is removed.
-fn mount_table() -> Result<String, String> {
-    const TABLE: &str = "/proc/thread-self/mountinfo";
-    fs::read_to_string(TABLE).map_err(|error| format!("{TABLE}: {error}"))
+fn mount_table() -> Result<String, LeftBehind> {
+    fs::read_to_string(TABLE).map_err(LeftBehind::MountTable)
 }
 
 /// Unmounts what is mounted below the folders; a sentence for each failure.
 pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
     let table = match mount_table() {
         Ok(table) => table,
-        Err(error) => return vec![error],
+        Err(error) => return vec![error.to_string()],
     };
     let unmount = |point: PathBuf| {
         match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
@@ -66,17 +79,17 @@ pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
 
 /// Removes a folder with everything in it, unless something is mounted in it still: that is somebody's data.
 /// A folder that is a mount point is emptied.
-pub(super) fn remove_folder(folder: &Path) -> Result<(), String> {
+pub(super) fn remove_folder(folder: &Path) -> Result<(), LeftBehind> {
     if !folder.exists() {
         return Ok(());
     }
     let table = mount_table()?;
     if let Some(point) = mounts_below(&table, &[folder.to_path_buf()]).last() {
-        return Err(format!("{} is kept: {} is mounted in it", folder.display(), point.display()));
+        return Err(LeftBehind::Mounted { folder: folder.to_path_buf(), point: point.clone() });
     }
     let is_mount = mount_points(&table).any(|point| point == folder);
     let removed = if is_mount { kubelet::empty_tree(folder) } else { kubelet::remove_tree(folder) };
-    removed.map_err(|error| format!("{} is not removed whole: {error}", folder.display()))
+    removed.map_err(|source| LeftBehind::Folder { folder: folder.to_path_buf(), source })
 }
 
 /// The directories of a cgroup: one in each version 1 hierarchy, and one in version 2's.
@@ -177,7 +190,7 @@ mod tests {
             fs::write(outside.join("file"), "").unwrap();
             let volume = folder.join("volume");
             mount(Some(&outside), &volume, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
-            let error = remove_folder(&folder).unwrap_err();
+            let error = remove_folder(&folder).unwrap_err().to_string();
             let wanted = format!("{} is kept: {} is mounted in it", folder.display(), volume.display());
             assert_eq!(error, wanted);
             assert!(folder.join("other").exists() && outside.join("file").exists());

@@ -208,7 +208,7 @@ fn first_line(path: &Path) -> Result<String, Problem> {
 }
 
 /// Long enough for a large store on a slow disk and an upload to its time limit.
-const SAVE_PATIENCE: Duration = Duration::from_secs(3600);
+const SAVE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 async fn save(
     instance: &Instance,
@@ -226,7 +226,7 @@ async fn save(
     // Mistakes are told before anything is written.
     let s3 = s3.target()?.is_some().then_some(s3);
     let request = Request::SaveSnapshot(Box::new(SaveRequest { path, passphrase, s3 }));
-    let saved: Saved = ask(&instance.server_dir(), &request, SAVE_PATIENCE)
+    let saved: Saved = ask(&instance.server_dir(), &request, SAVE_TIMEOUT)
         .await
         .map_err(|error| unreached(instance, error))?;
     println!("{}", saved.path.display());
