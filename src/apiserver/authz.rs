@@ -1,7 +1,7 @@
 //! Authorization: what a user may do.
 //!
-//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is
-//! RBAC, read from an index over the cached roles and bindings that is rebuilt when one of them changes.
+//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is RBAC, read from
+//! an index over the cached roles and bindings that takes in what changes.
 
 pub(crate) mod bootstrap;
 pub(crate) mod cover;
@@ -59,11 +59,7 @@ pub(crate) struct Authorizer {
 
 impl Authorizer {
     pub(crate) fn new(caches: Arc<Caches>) -> Self {
-        Authorizer {
-            rbac: rbac::Rbac::new(caches.clone()),
-            node_rules: bootstrap::rules_of("system:node"),
-            caches,
-        }
+        Authorizer { rbac: rbac::Rbac::new(&caches), node_rules: bootstrap::rules_of("system:node"), caches }
     }
 
     pub(crate) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {

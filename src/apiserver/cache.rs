@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
-pub(crate) use kind::{KindCache, Selection};
+pub(crate) use kind::{Follower, KindCache, Selection, Told};
 pub(crate) use topic::{Cut, Lagged};
 pub(crate) use watcher::{Start, Watcher};
 
@@ -291,10 +291,12 @@ impl Caches {
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Revision of the newest change of any object of a kind: cheap to compare, for those who derive
-    /// something from all of them.
-    pub(crate) fn last_change(&self, row: &KindRow) -> u64 {
-        self.kind(row).map_or(0, |kind| kind.last_change())
+    /// Tells of every object of a kind from now on, those that are there first: see [`Told`]. Nothing is told
+    /// of a kind that is not cached. A kind has one follower at most.
+    pub(crate) fn follow(&self, row: &KindRow, follower: Box<Follower>) {
+        if let Some(kind) = self.kind(row) {
+            kind.follow(follower);
+        }
     }
 }
 

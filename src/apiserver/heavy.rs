@@ -179,7 +179,7 @@ fn working<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Where the runtime has other threads, they take over what this one had to do.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),

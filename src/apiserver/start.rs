@@ -31,7 +31,7 @@ impl ApiServer {
         let fairness = Fairness::new(&config.limits);
         let registry = Arc::new(Registry::new(config, store)?);
         let caches = registry.caches.clone();
-        let announcing = caches.clone();
+        let (announcing, authorizer) = (caches.clone(), registry.authorizer.clone());
         stage.spawn_cancellable(
             "wake-ups of watchers",
             OnExit::Stop,
@@ -41,6 +41,7 @@ impl ApiServer {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 caches.sweep();
+                authorizer.rbac().sweep();
             }
         });
         let server = Arc::new(ApiServer {

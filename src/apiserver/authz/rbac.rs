@@ -1,60 +1,47 @@
 //! Role-based access control (`rbac.authorization.k8s.io/v1`).
 //!
-//! Bindings are indexed by subject, so that a request looks at its user's grants only. The index is derived
-//! from the caches: it remembers the revisions of the four kinds and is built anew when one has moved.
-//! Aggregated roles are evaluated while it is built, so a new role with the right label counts at once.
+//! A request looks at its user's grants only, in the index of the cluster and of its namespace ([`index`]).
+//! The caches tell the index what changes before a write is acknowledged, and whoever asks next has it taken
+//! in first, so a binding that can be read counts. A write takes its own changes in: it pays for their size,
+//! and nobody else waits.
 
-use std::collections::{HashMap, HashSet};
+mod index;
+mod place;
+mod roles;
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
-use api::{Identity, LabelSelector, Object};
-use arc_swap::ArcSwap;
-use k8s_openapi::api::rbac::v1::{
-    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
-};
-use parking_lot::Mutex;
+use api::Identity;
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 
 use super::Attributes;
 use crate::cache::Caches;
-
-/// Rules that a subject holds, everywhere or in one namespace.
-#[derive(Clone)]
-struct Grant {
-    namespace: Option<Arc<str>>,
-    rules: Result<Arc<[PolicyRule]>, Arc<str>>,
-}
-
-/// Revisions of the four kinds that an index was made from.
-type Versions = [u64; 4];
-
-#[derive(Default)]
-struct Index {
-    versions: Option<Versions>,
-    users: HashMap<String, Vec<Grant>>,
-    groups: HashMap<String, Vec<Grant>>,
-}
+use index::{Found, Index};
 
 pub(crate) struct Rbac {
-    caches: Arc<Caches>,
-    index: ArcSwap<Index>,
-    building: Mutex<()>,
+    index: Arc<Index>,
 }
 
 impl Rbac {
-    pub(super) fn new(caches: Arc<Caches>) -> Self {
-        Rbac { caches, index: ArcSwap::default(), building: Mutex::new(()) }
+    /// Over filled caches.
+    pub(super) fn new(caches: &Caches) -> Self {
+        Rbac { index: Index::over(caches) }
     }
 
     /// `Err` holds what upstream adds to its refusal: bindings whose role does not exist.
     pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), String> {
-        let index = self.current();
         let mut missing = Vec::new();
-        for grant in index.grants(attributes.user, attributes.namespace) {
-            match &grant.rules {
-                Ok(rules) if rules.iter().any(|rule| allows(rule, attributes)) => return Ok(()),
-                Ok(_) => {}
-                Err(error) => missing.push(error.to_string()),
+        for found in self.index.grants(attributes.user, attributes.namespace) {
+            match found {
+                Found::Rules(rules) if rules.iter().any(|rule| allows(rule, attributes)) => return Ok(()),
+                Found::Rules(_) => {}
+                Found::Nothing(why) if missing.contains(&why) => {}
+                Found::Nothing(why) => missing.push(why),
             }
         }
         match missing.as_slice() {
@@ -66,145 +53,24 @@ impl Rbac {
 
     /// All rules that apply to a user in a namespace, or everywhere if none is given.
     pub(crate) fn rules(&self, user: &Identity, namespace: Option<&str>) -> Vec<PolicyRule> {
-        let index = self.current();
-        let granted = index.grants(user, namespace).filter_map(|grant| grant.rules.as_ref().ok());
-        granted.flat_map(|rules| rules.iter().cloned()).collect()
+        let granted = self.index.grants(user, namespace).into_iter().filter_map(Found::rules);
+        granted.flat_map(|rules| rules.to_vec()).collect()
     }
 
     /// The rules of a role as they count, aggregation included; none if there is no such role.
     pub(crate) fn role_rules(&self, role: &RoleRef, namespace: Option<&str>) -> Option<Arc<[PolicyRule]>> {
-        resolve(&self.caches, role, namespace, &mut HashMap::new()).ok()
+        self.index.role(role, namespace).rules()
     }
 
-    fn current(&self) -> Arc<Index> {
-        let now = self.versions();
-        let index = self.index.load_full();
-        if index.versions == Some(now) {
-            return index;
-        }
-        let _one_builder = self.building.lock();
-        let index = self.index.load_full();
-        let now = self.versions();
-        if index.versions == Some(now) {
-            return index;
-        }
-        let index = Arc::new(build(&self.caches, now));
-        self.index.store(index.clone());
-        index
+    /// Takes in what a write has changed in its namespace, or in the cluster's part, at its expense.
+    pub(crate) fn settle(&self, namespace: Option<&str>) {
+        self.index.settle(namespace);
     }
 
-    fn versions(&self) -> Versions {
-        [&CLUSTER_ROLE, &CLUSTER_ROLE_BINDING, &ROLE, &ROLE_BINDING].map(|row| self.caches.last_change(row))
+    /// Takes in what nobody has asked for yet, so that no more than a while's changes wait.
+    pub(crate) fn sweep(&self) {
+        self.index.sweep();
     }
-}
-
-impl Index {
-    /// Grants of a user that count in the namespace: cluster-wide ones, and the namespace's own.
-    fn grants<'a>(
-        &'a self,
-        user: &'a Identity,
-        namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Grant> {
-        let by_group = user.groups.iter().filter_map(|group| self.groups.get(group));
-        let all = self.users.get(&user.name).into_iter().chain(by_group).flatten();
-        all.filter(move |grant| grant.namespace.as_deref().is_none_or(|own| Some(own) == namespace))
-    }
-
-    fn add(&mut self, subjects: Option<&[Subject]>, grant: &Grant) {
-        for subject in subjects.unwrap_or(&[]) {
-            let (map, key) = match subject.kind.as_str() {
-                "User" => (&mut self.users, subject.name.clone()),
-                "Group" => (&mut self.groups, subject.name.clone()),
-                "ServiceAccount" => {
-                    let namespace = subject.namespace.as_deref().or(grant.namespace.as_deref()).unwrap_or("");
-                    (&mut self.users, format!("system:serviceaccount:{namespace}:{}", subject.name))
-                }
-                _ => continue,
-            };
-            map.entry(key).or_default().push(grant.clone());
-        }
-    }
-}
-
-/// Cluster roles already resolved while one index is built.
-type Resolved = HashMap<String, Arc<[PolicyRule]>>;
-
-fn build(caches: &Caches, versions: Versions) -> Index {
-    let mut index = Index { versions: Some(versions), ..Index::default() };
-    let mut resolved = Resolved::new();
-    for object in caches.list(&CLUSTER_ROLE_BINDING, None) {
-        let Ok(binding) = object.typed::<ClusterRoleBinding>() else { continue };
-        let rules = resolve(caches, &binding.role_ref, None, &mut resolved);
-        index.add(binding.subjects.as_deref(), &Grant { namespace: None, rules });
-    }
-    for object in caches.list(&ROLE_BINDING, None) {
-        let Ok(binding) = object.typed::<RoleBinding>() else { continue };
-        let rules = resolve(caches, &binding.role_ref, object.namespace(), &mut resolved);
-        let namespace = Some(Arc::from(object.namespace().unwrap_or("")));
-        index.add(binding.subjects.as_deref(), &Grant { namespace, rules });
-    }
-    index
-}
-
-fn resolve(
-    caches: &Caches,
-    role: &RoleRef,
-    namespace: Option<&str>,
-    resolved: &mut Resolved,
-) -> Result<Arc<[PolicyRule]>, Arc<str>> {
-    let missing = |row: &api::KindRow| Arc::from(format!("{} {:?} not found", singular(row), role.name));
-    if role.kind == "Role" {
-        let object = caches.get(&ROLE, namespace, &role.name).ok_or_else(|| missing(&ROLE))?;
-        let role = object.typed::<Role>().map_err(|error| Arc::from(error.to_string()))?;
-        return Ok(role.rules.clone().unwrap_or_default().into());
-    }
-    if let Some(rules) = resolved.get(&role.name) {
-        return Ok(rules.clone());
-    }
-    let object = caches.get(&CLUSTER_ROLE, None, &role.name).ok_or_else(|| missing(&CLUSTER_ROLE))?;
-    let rules: Arc<[PolicyRule]> = cluster_rules(caches, &object).into();
-    resolved.insert(role.name.clone(), rules.clone());
-    Ok(rules)
-}
-
-fn singular(row: &api::KindRow) -> String {
-    format!("{}.{}", row.singular, row.group)
-}
-
-/// Own rules of a cluster role and, if it aggregates, those of the roles it selects. A selected role that
-/// aggregates itself (`edit` into `admin`) is followed, each role once.
-fn cluster_rules(caches: &Caches, object: &Arc<Object>) -> Vec<PolicyRule> {
-    let mut rules = Vec::new();
-    let mut known = HashSet::new();
-    let mut seen = HashSet::from([object.name().to_string()]);
-    let mut open = vec![object.clone()];
-    while let Some(object) = open.pop() {
-        let Ok(role) = object.typed::<ClusterRole>() else { continue };
-        for rule in role.rules.iter().flatten() {
-            if known.insert(identity(rule)) {
-                rules.push(rule.clone());
-            }
-        }
-        let selectors =
-            role.aggregation_rule.iter().filter_map(|one| one.cluster_role_selectors.as_ref()).flatten();
-        for selector in selectors.map(|one| LabelSelector::from_meta(Some(one))) {
-            for other in caches.list(&CLUSTER_ROLE, None) {
-                if !seen.contains(other.name()) && selector.matches(&other.metadata().labels) {
-                    seen.insert(other.name().to_string());
-                    open.push(other);
-                }
-            }
-        }
-    }
-    rules
-}
-
-type Words = Option<Vec<String>>;
-
-/// What makes a rule the same as another.
-fn identity(rule: &PolicyRule) -> (Vec<String>, [Words; 4]) {
-    let lists = [&rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls];
-    (rule.verbs.clone(), lists.map(Clone::clone))
 }
 
 /// Whether a rule allows a request.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use api::kinds::{CONFIG_MAP, POD, SERVICE_ACCOUNT};
+use api::kinds::{CONFIG_MAP, POD, ROLE, ROLE_BINDING, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity, ListOptions, Object, Patch, UpdateOptions, WatchOptions};
 use apiserver::ApiServer;
 use axum::body::Body;
@@ -170,6 +170,41 @@ fn http(c: &mut Criterion) {
     });
 }
 
+/// What one small write of a binding costs its namespace, decision included, beside ten of 15,000 subjects.
+fn rbac(c: &mut Criterion) {
+    let bench = Bench::start();
+    let binding = |name: &str, subjects: usize| {
+        let subjects: Vec<Value> =
+            (0..subjects).map(|n| json!({ "kind": "User", "name": format!("user-{n}") })).collect();
+        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader" });
+        json!({ "metadata": { "name": name }, "roleRef": role, "subjects": subjects })
+    };
+    let rules = json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }]);
+    bench.create(&ROLE, json!({ "metadata": { "name": "reader" }, "rules": rules }));
+    bench.create(&CONFIG_MAP, config_map("one"));
+    for number in 0..10 {
+        bench.create(&ROLE_BINDING, binding(&format!("large-{number}"), 15_000));
+    }
+    bench.create(&ROLE_BINDING, binding("small", 1));
+    let user = bench.server.as_user(Identity::user("user-0", []));
+    let get = || bench.runtime.block_on(user.get(&CONFIG_MAP, ObjectRef::new(HERE, "one"))).expect("allowed");
+    let mut group = c.benchmark_group("rbac");
+    group.bench_function("get by a user with eleven bindings", |b| b.iter(get));
+    let mut number = 0;
+    group.bench_function("change a small binding and get", |b| {
+        b.iter(|| {
+            number += 1;
+            let patch = json!({ "metadata": { "labels": { "number": number.to_string() } } });
+            let at = ObjectRef::new(HERE, "small");
+            let options = UpdateOptions::default();
+            let patched = bench.api.patch(&ROLE_BINDING, at, Patch::merge(patch), &options);
+            bench.runtime.block_on(patched).expect("patched");
+            get()
+        });
+    });
+    group.finish();
+}
+
 fn object(c: &mut Criterion) {
     let bench = Bench::start();
     let created = bench.create(&POD, pod("one"));
@@ -194,5 +229,5 @@ fn object(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, registry, watch, http, object);
+criterion_group!(benches, registry, watch, http, rbac, object);
 criterion_main!(benches);

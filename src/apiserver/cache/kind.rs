@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use api::{KindRow, Object};
 use bytes::Bytes;
@@ -29,7 +29,22 @@ pub(crate) struct KindCache {
     announcer: Arc<Announcer>,
     /// Changes that arrive while the objects of a kind that has just come are read; none otherwise.
     early: Mutex<Option<Vec<Event>>>,
+    follower: OnceLock<Box<Follower>>,
 }
+
+/// What a follower is told: the state of one object.
+pub(crate) struct Told<'a> {
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) name: &'a str,
+    /// Whether there was no such object before.
+    pub(crate) is_new: bool,
+    /// None if it is gone.
+    pub(crate) object: Option<&'a Arc<Object>>,
+}
+
+/// Called under the kind's lock and on the store's thread, before a write is acknowledged: it notes what it
+/// is told, works on it elsewhere, and asks the caches nothing.
+pub(crate) type Follower = dyn Fn(&Told<'_>) + Send + Sync;
 
 #[derive(Default)]
 struct State {
@@ -73,7 +88,30 @@ impl KindCache {
             progress,
             announcer,
             early: Mutex::new(None),
+            follower: OnceLock::new(),
         }
+    }
+
+    /// [`super::Caches::follow`].
+    pub(super) fn follow(&self, follower: Box<Follower>) {
+        // Held throughout: a change is either among the objects, or told after them.
+        let state = self.state.write();
+        for (key, entry) in &state.objects {
+            self.told(key, None, Some(entry), &*follower);
+        }
+        let is_first = self.follower.set(follower).is_ok();
+        debug_assert!(is_first, "a kind has one follower");
+    }
+
+    fn told(&self, key: &[u8], old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>, follower: &Follower) {
+        let Some(path) = key.strip_prefix(self.prefix.as_bytes()) else { return };
+        let Ok(path) = std::str::from_utf8(path) else { return };
+        let (namespace, name) = match path.split_once('/').filter(|_| self.namespaced) {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, path),
+        };
+        let object = new.map(|entry| &entry.object);
+        follower(&Told { namespace, name, is_new: old.is_none(), object });
     }
 
     /// Changes wait until [`KindCache::catch_up`].
@@ -130,6 +168,9 @@ impl KindCache {
         self.index(&mut state, &event.key, old.as_ref(), new.as_ref());
         state.revision = event.revision;
         if old.is_some() || new.is_some() {
+            if let Some(follower) = self.follower.get() {
+                self.told(&event.key, old.as_ref(), new.as_ref(), &**follower);
+            }
             let change = Arc::new(Change::new(event.revision, old, new));
             self.publish(&event.key, &change);
             // Under the lock, so that a watcher that subscribes gets it either from the objects or from the

@@ -32,6 +32,14 @@ impl Registry {
     /// Carries a write out, under the call's fence if it has one. `succeeded` tells of the transaction's own
     /// compares.
     pub(super) async fn txn(&self, call: &Call<'_>, txn: Txn) -> Result<TxnResult, Refused> {
+        let result = self.fenced(call, txn).await?;
+        if call.row().group == "rbac.authorization.k8s.io" {
+            self.authorizer.rbac().settle(call.namespace);
+        }
+        Ok(result)
+    }
+
+    async fn fenced(&self, call: &Call<'_>, txn: Txn) -> Result<TxnResult, Refused> {
         let Some(fence) = call.fence else { return self.store.txn(txn).await.map_err(Refused::Store) };
         let resources = self.resources.load();
         let cache = resources.of_row(Lease::row()).and_then(|resource| resource.cache());
