@@ -1,7 +1,7 @@
 //! Authorization: what a user may do.
 //!
-//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is RBAC, read from
-//! an index over the cached roles and bindings that takes in what changes.
+//! `system:masters` may do everything; a node's kubelet may do what [`node`] finds it needs; all else is
+//! RBAC, read from an index over the cached roles and bindings that takes in what changes.
 
 pub(crate) mod bootstrap;
 pub(crate) mod cover;

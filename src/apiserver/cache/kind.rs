@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::entry::{Change, Entry, Filter};
 use super::selectable::Selectable;
 use super::topic::{Cut, Topic, TopicKey};
-use super::watcher::{Start, Watcher};
+use super::watcher::{Initial, Start, Watcher};
 use super::{Announcer, Progress, ROOT};
 use crate::strategy::Str;
 
@@ -332,7 +332,7 @@ impl KindCache {
             cursor: topic.end(),
             topic,
             backlog: VecDeque::new(),
-            initial: Vec::new().into_iter(),
+            initial: Initial::default(),
             revision: self.progress.get().max(state.revision),
             skip_to: 0,
             progress: self.progress.clone(),
@@ -341,12 +341,7 @@ impl KindCache {
         match start {
             Start::Now => {}
             Start::Present => {
-                let prefix = self.prefix_of(&watcher.filter);
-                let present: Vec<Arc<Object>> = below(&state.objects, None, &prefix)
-                    .filter(|(_, entry)| watcher.filter.matches(entry))
-                    .map(|(_, entry)| entry.object.clone())
-                    .collect();
-                watcher.initial = present.into_iter();
+                watcher.initial.objects = Some(self.present(&state, &watcher));
             }
             Start::After(after) => {
                 watcher.skip_to = after;
@@ -364,6 +359,17 @@ impl KindCache {
             }
         }
         Ok(watcher)
+    }
+
+    /// The objects that a watcher starts with; the same for all of a topic who want everything.
+    fn present(&self, state: &State, watcher: &Watcher) -> Arc<[Arc<Object>]> {
+        let (filter, prefix) = (&watcher.filter, self.prefix_of(&watcher.filter));
+        if filter.is_everything() {
+            let objects = || below(&state.objects, None, &prefix).map(|(_, entry)| entry.object.clone());
+            return watcher.topic.present((state.revision, state.objects.len()), || objects().collect());
+        }
+        let candidates = below(&state.objects, None, &prefix).filter(|(_, entry)| filter.matches(entry));
+        candidates.map(|(_, entry)| entry.object.clone()).collect()
     }
 
     fn prefix_of(&self, filter: &Filter) -> String {

@@ -255,3 +255,29 @@ fn history_does_not_keep_what_readers_made_of_its_objects() {
     let current = kind.get(&POD.storage_key(Some("default"), "pod-1950").unwrap()).unwrap();
     assert!(current.object.has_typed(), "what is current stays decoded");
 }
+
+#[test]
+fn watchers_that_begin_alike_share_what_they_begin_with() {
+    let caches = Caches::new();
+    let kind = caches.register(&POD, strategies::for_row(&POD)).unwrap();
+    for n in 0..50 {
+        put(&kind, &format!("p{n:02}"), "a", n + 2);
+    }
+    let start = |namespace: Option<&str>| {
+        let filter =
+            Filter { namespace: namespace.map(Into::into), ..Filter::everything(kind.selectable().clone()) };
+        kind.watch(filter, Start::Present).unwrap()
+    };
+    let held = |watcher: &crate::cache::Watcher| watcher.initial.objects.as_ref().map(Arc::as_ptr);
+    let (one, mut two, confined) = (start(None), start(None), start(Some("default")));
+    assert_eq!(held(&one), held(&two), "two that begin alike");
+    assert_ne!(held(&one), held(&confined), "another namespace has other objects");
+    put(&kind, "p00", "b", 90);
+    let later = start(None);
+    assert_ne!(held(&one), held(&later), "there has been a change");
+    let names: Vec<_> = std::iter::from_fn(|| two.next_initial()).map(|one| one.name().to_string()).collect();
+    assert_eq!(names, (0..50).map(|n| format!("p{n:02}")).collect::<Vec<_>>());
+    assert!(two.initial.objects.is_none(), "what has been read is let go");
+    assert_eq!(later.initial.objects.as_ref().unwrap()[0].resource_version(), 90);
+    assert_eq!(one.initial.objects.as_ref().unwrap()[0].resource_version(), 2);
+}

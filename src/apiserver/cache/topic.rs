@@ -8,11 +8,11 @@
 //! is written out once and shared by all who are about to read there.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use api::WatchEvent;
+use api::{Object, WatchEvent};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -55,6 +55,13 @@ pub(crate) struct Topic {
     rested: Mutex<Option<tokio::time::Instant>>,
     /// Locked before the ring.
     piece: Mutex<Option<Piece>>,
+    present: Mutex<Option<Present>>,
+}
+
+/// What a watcher started with, as long as one has not read it to the end.
+struct Present {
+    state: (u64, usize),
+    objects: Weak<[Arc<Object>]>,
 }
 
 /// Some consecutive changes, written out.
@@ -105,7 +112,25 @@ impl Topic {
             unannounced: AtomicBool::new(false),
             rested: Mutex::new(None),
             piece: Mutex::new(None),
+            present: Mutex::new(None),
         }
+    }
+
+    /// The objects that are there, in a state that a revision and their number tell from others: those that
+    /// another watcher still holds, or what `find` finds.
+    pub(crate) fn present(
+        &self,
+        state: (u64, usize),
+        find: impl FnOnce() -> Arc<[Arc<Object>]>,
+    ) -> Arc<[Arc<Object>]> {
+        let mut present = self.present.lock();
+        let known = present.as_ref().filter(|known| known.state == state);
+        if let Some(objects) = known.and_then(|known| known.objects.upgrade()) {
+            return objects;
+        }
+        let objects = find();
+        *present = Some(Present { state, objects: Arc::downgrade(&objects) });
+        objects
     }
 
     pub(crate) fn set_floor(&self, floor: u64) {

@@ -24,12 +24,34 @@ pub(crate) enum Start {
     After(u64),
 }
 
+/// What was there at the start. Watchers that begin alike share it, so that thousands that nobody reads hold
+/// it once.
+#[derive(Default)]
+pub(super) struct Initial {
+    /// None once all have been asked for.
+    pub(super) objects: Option<Arc<[Arc<Object>]>>,
+    pub(super) next: usize,
+}
+
+impl Iterator for Initial {
+    type Item = Arc<Object>;
+
+    fn next(&mut self) -> Option<Arc<Object>> {
+        let next = self.objects.as_ref()?.get(self.next).cloned();
+        self.next += 1;
+        if next.is_none() {
+            self.objects = None;
+        }
+        next
+    }
+}
+
 pub(crate) struct Watcher {
     pub(super) topic: Arc<Topic>,
     pub(super) cursor: u64,
     /// Changes copied and not delivered yet.
     pub(super) backlog: VecDeque<Arc<Change>>,
-    pub(super) initial: std::vec::IntoIter<Arc<Object>>,
+    pub(super) initial: Initial,
     pub(super) filter: Filter,
     /// Revision that the initial objects were read at.
     pub(super) revision: u64,

@@ -1,6 +1,7 @@
 //! The body of a watch: frames of JSON, as many in a piece as are at hand.
 //!
-//! Thousands of watches may stand unread. So a large object is sent in slices of what the cache holds, and
+//! Thousands of watches may stand unread, each with the piece that its reader has not taken. So pieces are
+//! small and take no more room than they fill; a large object is sent in slices of what the cache holds, and
 //! one that has to be converted counts against its user's share of memory until it has been taken.
 
 use std::collections::VecDeque;
@@ -21,8 +22,12 @@ use super::{answer, table};
 use crate::heavy::{HEAVY, Share, Worker};
 use crate::registry::{Due, Resource, Watch};
 
-/// A piece is sent once it has this size, even if more events are at hand.
-const PIECE: usize = 64 * 1024;
+/// A piece is sent once it has this size, even if more events are at hand. What nobody reads is held by every
+/// watch, and HTTP/2 cuts larger pieces into frames of this size anyway.
+const PIECE: usize = 16 * 1024;
+
+/// How much is read for a piece: a row of a table is small, whatever the object.
+const READ: usize = 64 * 1024;
 
 /// A larger object is not copied for its watchers.
 const LARGE: usize = 16 * 1024;
@@ -101,20 +106,19 @@ impl Frames {
             {
                 return Some(written);
             }
-            // What is read counts as well: a row of a table is small, whatever the object.
             let mut read = 0;
-            while read < PIECE && piece.len() < PIECE && self.parts.is_empty() {
+            while read < READ && piece.len() < PIECE && self.parts.is_empty() {
                 let Some(event) = self.watch.try_next() else { break };
                 read += self.write(event, &mut piece).await;
             }
             if let Some(part) = self.parts.pop_front() {
                 return Some(part);
             }
-            if read >= PIECE && !self.plain() {
+            if read >= READ && !self.plain() {
                 tokio::task::yield_now().await;
             }
             if !piece.is_empty() {
-                return Some(piece.freeze());
+                return Some(fitting(piece));
             }
             let due = tokio::select! {
                 biased;
@@ -237,6 +241,14 @@ impl Frames {
         let frame = json!({ "type": name, "object": tree });
         out.put_slice(frame.to_string().as_bytes());
         out.put_u8(b'\n');
+    }
+}
+
+/// The bytes in a buffer of their size: one that has grown is up to twice as large.
+fn fitting(piece: BytesMut) -> Bytes {
+    match piece.capacity() > piece.len() + piece.len() / 4 {
+        true => Bytes::copy_from_slice(&piece),
+        false => piece.freeze(),
     }
 }
 

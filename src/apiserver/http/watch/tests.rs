@@ -66,6 +66,26 @@ async fn a_large_object_is_sent_in_slices_of_the_cache() {
 }
 
 #[tokio::test]
+async fn a_piece_of_small_objects_is_small_and_takes_no_more_room() {
+    let h = Harness::start().await;
+    for n in 0..100 {
+        let body = json!({ "metadata": { "name": format!("c{n}") }, "data": { "k": "x".repeat(1000) } });
+        h.create(&api::kinds::CONFIG_MAP, Some("default"), body).await;
+    }
+    for form in [Form::Whole, Form::Metadata, Form::Table] {
+        let (mut frames, mut events) = (frames(&h, Encoding::Json, form).await, 0);
+        while events < 100 {
+            let piece = frames.next_piece().await.unwrap();
+            events += piece.iter().filter(|byte| **byte == b'\n').count();
+            let own = piece.try_into_mut().expect("nobody shares it");
+            assert!(own.len() < PIECE + 4096, "{} bytes", own.len());
+            assert!(own.capacity() <= own.len() + own.len() / 4, "{} for {}", own.capacity(), own.len());
+        }
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn converted_objects_under_way_are_bounded_for_each_user() {
     let h = Harness::start().await;
     large(&h, "a").await;
