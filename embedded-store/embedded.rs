@@ -379,6 +379,15 @@ impl EmbeddedStore {
         wait.await.unwrap_or(Err(StoreError::Stopped))
     }
 
+    /// As [`Leases::revoke`], for somebody who may not delete keys under some prefixes:
+    /// [`StoreError::LeaseProtected`] if the lease holds any.
+    pub(crate) async fn revoke_unless(&self, id: LeaseId, protected: Vec<Bytes>) -> Result<(), StoreError> {
+        let size = protected.iter().map(Bytes::len).sum();
+        self.propose(Request::LeaseRevokeUnless { id, protected }, size).await?;
+        self.shared.lessor.forget(id);
+        Ok(())
+    }
+
     /// As [`Store::txn`], for the tasks of a thread with a submission queue.
     pub(crate) async fn txn_via(
         &self,

@@ -141,7 +141,8 @@ impl State {
             Request::Txn(txn) => self.apply_txn(txn, &mut events),
             Request::Compact { revision } => self.apply_compact(*revision),
             Request::LeaseGrant { id, ttl } => self.apply_grant(*id, *ttl),
-            Request::LeaseRevoke { id } => self.apply_revoke(*id, &mut events),
+            Request::LeaseRevoke { id } => self.apply_revoke(*id, &[], &mut events),
+            Request::LeaseRevokeUnless { id, protected } => self.apply_revoke(*id, protected, &mut events),
             Request::Ceiling { revision } => {
                 self.ceiling = *revision;
                 Ok(ApplyOutcome::Done(self.revision))
@@ -195,9 +196,21 @@ impl State {
         }
     }
 
-    fn apply_revoke(&mut self, id: LeaseId, events: &mut Vec<Event>) -> Result<ApplyOutcome, StoreError> {
-        let lease = self.leases.remove(&id).ok_or(StoreError::LeaseNotFound)?;
-        for key in lease.keys {
+    fn apply_revoke(
+        &mut self,
+        id: LeaseId,
+        protected: &[Bytes],
+        events: &mut Vec<Event>,
+    ) -> Result<ApplyOutcome, StoreError> {
+        let lease = self.leases.get(&id).ok_or(StoreError::LeaseNotFound)?;
+        let is_held = |prefix: &&Bytes| {
+            let after = (Bound::Included(&prefix[..]), Bound::Unbounded);
+            lease.keys.range::<[u8], _>(after).next().is_some_and(|key| key.starts_with(prefix))
+        };
+        if let Some(prefix) = protected.iter().find(is_held) {
+            return Err(StoreError::LeaseProtected { prefix: prefix.clone() });
+        }
+        for key in self.leases.remove(&id).into_iter().flat_map(|lease| lease.keys) {
             self.delete(&key, None, events);
         }
         Ok(ApplyOutcome::Done(self.revision))

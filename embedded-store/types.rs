@@ -229,6 +229,9 @@ pub enum StoreError {
     LeaseNotFound,
     #[error("lease already exists")]
     LeaseExists,
+    /// With the lease would go keys under this prefix, which whoever asked may not delete. Nothing was done.
+    #[error("the lease holds keys under {}", String::from_utf8_lossy(prefix))]
+    LeaseProtected { prefix: Bytes },
     #[error("too large lease TTL")]
     LeaseTtlTooLarge,
     /// A slow watcher was cut off; it may go on from the revision after the last one it got.

@@ -28,6 +28,7 @@ pub(crate) fn status(e: StoreError) -> Status {
         StoreError::TooManyOps => (Code::InvalidArgument, "etcdserver: too many operations in txn request"),
         StoreError::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
         StoreError::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        StoreError::LeaseProtected { prefix } => return super::front::protected(&prefix),
         StoreError::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
         StoreError::NoSpace(_) => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
         StoreError::Lagged => (Code::Cancelled, "etcdserver: watch canceled"),

@@ -82,17 +82,6 @@ impl Front {
             raft_term: 1,
         })
     }
-
-    /// Refuses to end a lease with which keys that have another owner would go. Such a lease runs out all the
-    /// same if its owner lets it: requests here can prolong it only.
-    pub(crate) fn may_end(&self, lease: i64) -> Result<(), Status> {
-        let Some(lease) = crate::types::Leases::lease(&*self.store, lease) else { return Ok(()) };
-        let is_held = |prefix: &&Bytes| lease.keys.iter().any(|key| key.starts_with(prefix));
-        match self.options.protected.iter().find(is_held) {
-            None => Ok(()),
-            Some(prefix) => Err(protected(prefix)),
-        }
-    }
 }
 
 /// The refusal of a request that would change keys which have another owner.

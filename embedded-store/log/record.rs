@@ -28,6 +28,12 @@ pub(crate) enum Request {
     LeaseRevoke {
         id: LeaseId,
     },
+    /// The same for somebody who may not delete keys under these prefixes: refused if the lease holds any when the
+    /// record is applied, whatever it held when somebody looked before.
+    LeaseRevokeUnless {
+        id: LeaseId,
+        protected: Vec<Bytes>,
+    },
     /// Revisions up to this one may be shown before their records are on disk; 0 after a clean stop.
     Ceiling {
         revision: u64,
@@ -123,6 +129,12 @@ impl Request {
                 out.push(7);
                 membership.encode(out);
             }
+            Request::LeaseRevokeUnless { id, protected } => {
+                out.push(9);
+                put_u64(out, id.cast_unsigned());
+                put_u64(out, protected.len() as u64);
+                protected.iter().for_each(|prefix| put_bytes(out, prefix));
+            }
             Request::Batch(requests) => {
                 out.push(8);
                 put_u64(out, requests.len() as u64);
@@ -148,6 +160,13 @@ impl Request {
                     requests.push(Request::decode(input, false)?);
                 }
                 Request::Batch(requests)
+            }
+            9 => {
+                let (id, mut protected) = (input.i64()?, Vec::new());
+                for _ in 0..input.u64()? {
+                    protected.push(input.bytes()?);
+                }
+                Request::LeaseRevokeUnless { id, protected }
             }
             _ => return Err(DecodeError("unknown kind of request")),
         })

@@ -32,6 +32,34 @@ fn a_key_belongs_to_its_last_lease_only() {
 }
 
 #[test]
+fn a_lease_with_protected_keys_is_ended_by_its_owner_only() {
+    let mut state = State::new(HistoryLimits::default());
+    let unless = |prefixes: &[&str]| {
+        let protected = prefixes.iter().map(|prefix| prefix.to_string().into()).collect();
+        Request::LeaseRevokeUnless { id: 1, protected }
+    };
+    apply(&mut state, Request::LeaseGrant { id: 1, ttl: 10 });
+    for key in ["/q", "/registr", "/registry0", "/s"] {
+        apply(&mut state, put(key, 1));
+    }
+    // The key comes after whoever revokes has looked, and before his record is applied.
+    let batch = Request::Batch(vec![put("/registry/events/a", 1), unless(&["/a/", "/registry/"])]);
+    let Ok(ApplyOutcome::Batch(outcomes)) = apply(&mut state, batch).outcome else { panic!("a batch") };
+    assert_eq!(outcomes[1], Err(StoreError::LeaseProtected { prefix: "/registry/".into() }));
+    assert_eq!((state.keys.len(), state.leases.len()), (5, 1), "nothing of it is gone");
+    // Nor does it go with the rest once it belongs to no lease.
+    apply(&mut state, put("/registry/events/a", 0));
+    let ended = apply(&mut state, unless(&["/a/", "/registry/"]));
+    assert_eq!(ended.changes[0].0.len(), 4);
+    assert_eq!(state.keys.keys().collect::<Vec<_>>(), ["/registry/events/a"]);
+    assert_eq!(apply(&mut state, unless(&[])).outcome, Err(StoreError::LeaseNotFound));
+    apply(&mut state, Request::LeaseGrant { id: 1, ttl: 10 });
+    apply(&mut state, put("/registry/events/a", 1));
+    apply(&mut state, Request::LeaseRevoke { id: 1 });
+    assert!(state.keys.is_empty());
+}
+
+#[test]
 fn a_refused_transaction_changes_nothing() {
     let mut state = State::new(HistoryLimits::default());
     let ops = vec![

@@ -76,6 +76,8 @@ fn single() -> impl Strategy<Value = Request> {
         1 => any::<u64>().prop_map(|revision| Request::Compact { revision }),
         1 => (any::<i64>(), any::<i64>()).prop_map(|(id, ttl)| Request::LeaseGrant { id, ttl }),
         1 => any::<i64>().prop_map(|id| Request::LeaseRevoke { id }),
+        1 => (any::<i64>(), prop::collection::vec(bytes(), 0..3))
+            .prop_map(|(id, protected)| Request::LeaseRevokeUnless { id, protected }),
         1 => any::<u64>().prop_map(|revision| Request::Ceiling { revision }),
         1 => Just(Request::SkipToCeiling),
     ]
