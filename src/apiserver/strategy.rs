@@ -187,11 +187,6 @@ pub(crate) trait Strategy: Send + Sync {
         false
     }
 
-    /// Whether a deletion answers with the object rather than with a Status.
-    fn returns_deleted_object(&self) -> bool {
-        false
-    }
-
     /// Field selector paths beyond `metadata.name` and `metadata.namespace`. Asked for once, when the kind is
     /// registered.
     fn selectable_fields(&self) -> Vec<Str> {

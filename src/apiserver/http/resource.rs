@@ -13,7 +13,7 @@ use super::route::Target;
 use super::{answer, body, connect, table, watch};
 use crate::fairness::{self, Kind, Seat};
 use crate::heavy::{HEAVY, Worker};
-use crate::registry::{Call, Source, Subresource, delete_options, not_allowed};
+use crate::registry::{Call, Source, Subresource, delete_options, not_allowed, strategies};
 use crate::server::ApiServer;
 
 /// What a request does, by method and path.
@@ -211,7 +211,7 @@ async fn named(
             let options = deletion(head, body).await?;
             let deleted = Box::pin(registry.delete(&dry(call, &options), name, &options)).await?;
             // Where nothing is left to show, upstream answers with a Status for most kinds.
-            if deleted.gone && !target.resource.strategy.returns_deleted_object() {
+            if deleted.gone && !strategies::returns_deleted_object(&target.resource.row) {
                 let status = answer::deleted_status(&target.resource.row, &deleted.object);
                 return Ok(answer::json(200, &status, head));
             }

@@ -63,8 +63,12 @@ impl Registry {
                     }
                 }
                 DeleteStep::Remove => {
-                    if call.dry_run == DryRun::All || self.erase(call, object).await? {
-                        let object = call.resource.outward(object.clone()).await?;
+                    let last = match call.dry_run {
+                        DryRun::All => Some(object.clone()),
+                        DryRun::No => self.erase(call, object).await?,
+                    };
+                    if let Some(last) = last {
+                        let object = call.resource.outward(last).await?;
                         return Ok(Deleted { object, gone: true });
                     }
                 }
@@ -87,8 +91,13 @@ impl Registry {
         self.put(call, name, old.resource_version(), &mut bytes, Durability::Synced).await
     }
 
-    /// Takes an object out of the store with what it had claimed; false if it has changed meanwhile.
-    pub(super) async fn erase(&self, call: &Call<'_>, object: &Object) -> Result<bool, ApiError> {
+    /// Takes an object out of the store with what it had claimed; its last state at the revision of that, or
+    /// none if it has changed meanwhile.
+    pub(super) async fn erase(
+        &self,
+        call: &Call<'_>,
+        object: &Object,
+    ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = Bytes::from(call.resource.cache()?.key(object.namespace(), object.name()));
         let strategy = call.strategy();
         let old = match strategy.has_claims(None) {
@@ -103,8 +112,13 @@ impl Registry {
             let durability = Durability::Synced;
             let write = Write { key: key.clone(), version, op, claims: &claims, durability };
             match self.carry_out(call, write).await? {
-                Written::At(_) => return Ok(true),
-                Written::Raced => return Ok(false),
+                Written::At(revision) => {
+                    return object
+                        .at_version(revision)
+                        .map(|last| Some(Arc::new(last)))
+                        .map_err(ApiError::internal);
+                }
+                Written::Raced => return Ok(None),
                 Written::Contended(found) => records.learn(found),
             }
         }

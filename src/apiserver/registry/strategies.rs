@@ -59,6 +59,27 @@ pub(crate) struct Plain;
 
 impl Strategy for Plain {}
 
+/// Whether deleting an object of this kind answers with the object, as upstream's `ReturnDeletedObject`,
+/// rather than with a Status.
+pub(crate) fn returns_deleted_object(row: &KindRow) -> bool {
+    match &*row.group {
+        "" => matches!(
+            &*row.kind,
+            "Namespace"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "Pod"
+                | "PodTemplate"
+                | "ResourceQuota"
+                | "Service"
+                | "ServiceAccount"
+        ),
+        "storage.k8s.io" => row.kind != "CSIStorageCapacity",
+        "resource.k8s.io" => true,
+        _ => false,
+    }
+}
+
 /// The strategy of a row.
 pub(crate) fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
     match (&*row.group, &*row.kind) {

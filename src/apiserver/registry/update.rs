@@ -334,7 +334,7 @@ impl Registry {
 
     async fn remove(&self, call: &Call<'_>, entry: &Entry, last: Bytes) -> Result<Attempt, ApiError> {
         let object = &entry.object;
-        if call.dry_run == DryRun::No && !self.erase(call, object).await? {
+        if call.dry_run == DryRun::No && self.erase(call, object).await?.is_none() {
             return Ok(Attempt::Raced);
         }
         let last = Object::from_stored(last, object.resource_version()).map_err(ApiError::internal)?;
