@@ -358,6 +358,33 @@ async fn events_are_one_kind_in_two_versions() {
     h.stop().await;
 }
 
+/// Events of a minute share a lease. If that is gone early, an event gets another one rather than being lost.
+#[tokio::test]
+async fn an_event_outlives_the_lease_of_those_before_it() {
+    let h = Harness::start().await;
+    let event = |name: &str| {
+        json!({
+            "metadata": { "name": name }, "type": "Normal", "reason": "R", "message": "hello",
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "default" },
+        })
+    };
+    let lease = |name: &str| {
+        let key = format!("/registry/events/default/{name}").into();
+        let stored = h.store.range(&embedded_store::RangeRequest { key, ..Default::default() }).unwrap();
+        stored.kvs.first().map(|kv| kv.lease)
+    };
+    h.create(&EVENT, HERE, event("a")).await;
+    let shared = lease("a").unwrap();
+    embedded_store::Leases::revoke(&*h.store, shared).await.unwrap();
+    assert_eq!(lease("a"), None);
+    h.create(&EVENT, HERE, event("b")).await;
+    let again = lease("b").unwrap();
+    assert!(again != 0 && again != shared, "{again}");
+    h.create(&EVENT, HERE, event("c")).await;
+    assert_eq!(lease("c"), Some(again), "the new lease is shared again");
+    h.stop().await;
+}
+
 /// A machine without a route advertises what no endpoint may be: it serves all the same.
 #[tokio::test]
 async fn an_address_that_nobody_reaches_gets_no_endpoints() {
