@@ -41,7 +41,8 @@ impl pb::lease_server::Lease for Lease {
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         let id = request.into_inner().id;
-        // A lease of another owner's keys runs out all the same if he lets it: requests here can prolong it only.
+        // A lease of another owner's keys runs out all the same if he lets it: requests here can prolong it
+        // only.
         self.0.store.revoke_unless(id, self.0.options.protected.clone()).await.map_err(status)?;
         Ok(Response::new(pb::LeaseRevokeResponse { header: self.header() }))
     }

@@ -28,8 +28,8 @@ pub(crate) enum Request {
     LeaseRevoke {
         id: LeaseId,
     },
-    /// The same for somebody who may not delete keys under these prefixes: refused if the lease holds any when the
-    /// record is applied, whatever it held when somebody looked before.
+    /// The same for somebody who may not delete keys under these prefixes: refused if the lease holds any
+    /// when the record is applied, whatever it held when somebody looked before.
     LeaseRevokeUnless {
         id: LeaseId,
         protected: Vec<Bytes>,
