@@ -58,7 +58,6 @@ impl World {
             user: &user,
             verb: "get",
             group: "",
-            version: "v1",
             resource,
             subresource: None,
             namespace: Some(namespace),
