@@ -59,6 +59,22 @@ pub(crate) async fn claim_all<K: Kinded, Fut>(
 where
     Fut: Future<Output = Result<(), ApiError>>,
 {
+    claim_all_with(api, candidates, owner, selector, owner_terminating, None, owner_lives).await
+}
+
+/// The same; what is adopted gets a finalizer as well.
+pub(crate) async fn claim_all_with<K: Kinded, Fut>(
+    api: &dyn ObjectApi,
+    candidates: Vec<Arc<K>>,
+    owner: &OwnerReference,
+    selector: &LabelSelector,
+    owner_terminating: bool,
+    finalizer: Option<&str>,
+    owner_lives: impl Fn() -> Fut,
+) -> Result<Vec<Arc<K>>, ApiError>
+where
+    Fut: Future<Output = Result<(), ApiError>>,
+{
     let mut ours = Vec::with_capacity(candidates.len());
     let mut asked = false;
     for candidate in candidates {
@@ -71,7 +87,7 @@ where
                     owner_lives().await?;
                     asked = true;
                 }
-                if let Some(adopted) = adopt(api, &*candidate, owner).await? {
+                if let Some(adopted) = adopt(api, &*candidate, owner, finalizer).await? {
                     ours.push(adopted);
                 }
             }
@@ -84,12 +100,16 @@ async fn adopt<K: Kinded>(
     api: &dyn ObjectApi,
     object: &K,
     owner: &OwnerReference,
+    finalizer: Option<&str>,
 ) -> Result<Option<Arc<K>>, ApiError> {
     let metadata = object.metadata();
+    let old = metadata.finalizers.clone().unwrap_or_default();
+    let missing = finalizer.filter(|new| !old.iter().any(|one| one == new));
+    let finalizers = missing.map(|new| old.iter().cloned().chain([new.to_string()]).collect());
     let mut owners = metadata.owner_references.clone().unwrap_or_default();
     owners.retain(|one| one.uid != owner.uid);
     owners.push(owner.clone());
-    match set_owners(api, object, &owners).await {
+    match set_owners(api, object, &owners, finalizers).await {
         Ok(object) => {
             let typed = object.typed::<K>().map_err(ApiError::internal)?;
             Ok(Some(typed))
@@ -102,7 +122,7 @@ async fn adopt<K: Kinded>(
 async fn release<K: Kinded>(api: &dyn ObjectApi, object: &K, uid: &str) -> Result<(), ApiError> {
     let mut owners = object.metadata().owner_references.clone().unwrap_or_default();
     owners.retain(|one| one.uid != uid);
-    match set_owners(api, object, &owners).await {
+    match set_owners(api, object, &owners, None).await {
         Err(error) if error.is_not_found() => Ok(()),
         outcome => outcome.map(|_| ()),
     }
@@ -112,13 +132,17 @@ async fn set_owners<K: Kinded>(
     api: &dyn ObjectApi,
     object: &K,
     owners: &[OwnerReference],
+    finalizers: Option<Vec<String>>,
 ) -> Result<Arc<api::Object>, ApiError> {
     let metadata = object.metadata();
-    let body = json!({"metadata": {
+    let mut body = json!({"metadata": {
         "uid": metadata.uid,
         "resourceVersion": metadata.resource_version,
         "ownerReferences": owners,
     }});
+    if let Some(finalizers) = finalizers {
+        body["metadata"]["finalizers"] = json!(finalizers);
+    }
     let at = ObjectRef::new(metadata.namespace.as_deref(), text(&metadata.name));
     api.patch(K::row(), at, Patch::merge(body), &UpdateOptions::default()).await
 }

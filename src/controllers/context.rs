@@ -9,9 +9,11 @@ use client::events::Recorder;
 use client::{
     ApiFor, BoxFuture, Change, Informer, Informers, ObjectApi, Served, ServedKinds, Subscription, WorkQueue,
 };
+use k8s_openapi::api::core::v1::Pod;
 use supervisor::{OnExit, Stage};
 
 use crate::Config;
+use crate::owned::Owned;
 
 /// Namespace and name. The namespace is empty for cluster-scoped kinds.
 pub(crate) type Key = (String, String);
@@ -24,18 +26,17 @@ pub(crate) struct ControllerContext {
     pub(crate) api: Arc<dyn ApiFor>,
     /// Shared; they read as `system:kube-controller-manager`.
     pub(crate) informers: Informers,
+    /// Shared: many controllers look pods up by their owner.
+    pub(crate) pods_by_owner: Owned<Pod>,
     pub(crate) stage: Stage,
 }
 
 impl ControllerContext {
     pub(crate) fn new(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) -> Self {
         let reader = api.as_user(Identity::user(api::identity::USER_CONTROLLER_MANAGER, []));
-        ControllerContext {
-            config,
-            api,
-            informers: Informers::new(reader, stage.clone()),
-            stage: stage.clone(),
-        }
+        let informers = Informers::new(reader, stage.clone());
+        let pods_by_owner = Owned::follow(&informers.of());
+        ControllerContext { config, api, informers, pods_by_owner, stage: stage.clone() }
     }
 
     /// The API as the service account of a controller sees it.

@@ -38,16 +38,15 @@ struct Controller {
 
 pub(crate) fn start(context: &ControllerContext) {
     let sets: Informer<ReplicaSet> = context.informers.of();
-    let pods: Informer<Pod> = context.informers.of();
     let queue = WorkQueue::new("deployment");
     let controller = Arc::new(Controller {
         api: context.act_as(ACCOUNT),
         recorder: context.recorder(ACCOUNT, ACCOUNT),
         deployments: context.informers.of(),
         sets_by_owner: Owned::follow(&sets),
-        pods_by_owner: Owned::follow(&pods),
+        pods_by_owner: context.pods_by_owner.clone(),
         sets,
-        pods,
+        pods: context.informers.of(),
         queue: queue.clone(),
     });
     controller.watch();

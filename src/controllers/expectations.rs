@@ -36,15 +36,19 @@ impl Expectations {
         })
     }
 
-    pub(crate) fn expect_creations(&self, owner: &Key, count: usize) {
-        let creations = i64::try_from(count).unwrap_or(i64::MAX);
-        let expected = Expected { creations, deletions: HashSet::new(), since: Instant::now() };
+    /// Awaits both; what was expected before is given up.
+    pub(crate) fn expect(&self, owner: &Key, creations: usize, deletions: HashSet<Key>) {
+        let creations = i64::try_from(creations).unwrap_or(i64::MAX);
+        let expected = Expected { creations, deletions, since: Instant::now() };
         self.by_owner.lock().insert(owner.clone(), expected);
     }
 
+    pub(crate) fn expect_creations(&self, owner: &Key, count: usize) {
+        self.expect(owner, count, HashSet::new());
+    }
+
     pub(crate) fn expect_deletions(&self, owner: &Key, deletions: HashSet<Key>) {
-        let expected = Expected { creations: 0, deletions, since: Instant::now() };
-        self.by_owner.lock().insert(owner.clone(), expected);
+        self.expect(owner, 0, deletions);
     }
 
     /// A creation was seen, or will not happen.

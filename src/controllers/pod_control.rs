@@ -97,13 +97,27 @@ pub(crate) async fn slow_start<Fut>(count: usize, call: impl Fn() -> Fut) -> (us
 where
     Fut: Future<Output = Result<(), ApiError>>,
 {
+    slow_start_each(0..count, |_| call()).await
+}
+
+/// The same with an item for each call; items whose batch is never begun are let go.
+pub(crate) async fn slow_start_each<T, Fut>(
+    items: impl IntoIterator<Item = T>,
+    call: impl Fn(T) -> Fut,
+) -> (usize, Result<(), ApiError>)
+where
+    Fut: Future<Output = Result<(), ApiError>>,
+{
+    let mut items = items.into_iter();
     let mut done = 0;
-    let mut batch = 1;
-    while done < count {
-        let size = batch.min(count - done);
-        let outcomes = futures::future::join_all((0..size).map(|_| call())).await;
+    let mut size = 1;
+    loop {
+        let batch: Vec<Fut> = items.by_ref().take(size).map(&call).collect();
+        if batch.is_empty() {
+            return (done, Ok(()));
+        }
         let mut failure = Ok(());
-        for outcome in outcomes {
+        for outcome in futures::future::join_all(batch).await {
             match outcome {
                 Ok(()) => done += 1,
                 Err(error) if failure.is_ok() => failure = Err(error),
@@ -113,9 +127,8 @@ where
         if failure.is_err() {
             return (done, failure);
         }
-        batch *= 2;
+        size *= 2;
     }
-    (done, Ok(()))
 }
 
 /// Reference for events about an owner.

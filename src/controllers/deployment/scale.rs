@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::is_recreate;
 use super::sets::{DESIRED_REPLICAS, MAX_REPLICAS, age_key, annotation};
+use crate::percent::resolve;
 
 pub(super) type Sets = [Arc<ReplicaSet>];
 /// A set and the size it should get.
@@ -32,19 +32,6 @@ pub(super) fn total(sets: &Sets) -> i32 {
 
 pub(super) fn active(sets: &Sets) -> Vec<Arc<ReplicaSet>> {
     sets.iter().filter(|set| replicas(set) > 0).cloned().collect()
-}
-
-/// Resolves a number or percentage of `of`.
-fn resolve(value: Option<&IntOrString>, of: i32, round_up: bool) -> i32 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|percent| percent.parse().ok()).unwrap_or(0);
-            let share = percent * i64::from(of) + if round_up { 99 } else { 0 };
-            i32::try_from(share / 100).unwrap_or(i32::MAX)
-        }
-    }
 }
 
 /// `maxSurge` and `maxUnavailable` as numbers. Both zero would never get anywhere: then one may be

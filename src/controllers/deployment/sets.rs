@@ -8,9 +8,9 @@ use api::template_hash;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde_json::Value;
 
 use crate::context::text;
+use crate::templates;
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -58,31 +58,7 @@ pub(super) fn same_template(one: &PodTemplateSpec, other: &PodTemplateSpec) -> b
         }
         template
     };
-    let (one, other) = (bare(one), bare(other));
-    // Absent and empty are the same to the API, so what differs as a structure may still be equal.
-    one == other || pruned(&one) == pruned(&other)
-}
-
-fn pruned(template: &PodTemplateSpec) -> Option<Value> {
-    fn prune(value: &mut Value) -> bool {
-        match value {
-            Value::Null => false,
-            Value::Object(map) => {
-                map.retain(|_, value| prune(value));
-                !map.is_empty()
-            }
-            Value::Array(list) => {
-                list.iter_mut().for_each(|value| {
-                    prune(value);
-                });
-                !list.is_empty()
-            }
-            _ => true,
-        }
-    }
-    let mut value = serde_json::to_value(template).ok()?;
-    prune(&mut value);
-    Some(value)
+    templates::same(&bare(one), &bare(other))
 }
 
 pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
