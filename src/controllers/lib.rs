@@ -15,6 +15,7 @@ mod availability;
 mod certificates;
 mod config;
 mod context;
+mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
@@ -52,6 +53,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     replica_set::start(&context);
     deployment::start(&context);
     stateful_set::start(&context);
+    daemon_set::start(&context);
     garbage::start(&context);
     endpoints::start(&context);
     endpoint_slices::start(&context);
