@@ -22,6 +22,7 @@ mod endpoints;
 mod expectations;
 mod garbage;
 mod history;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -29,6 +30,7 @@ mod owned;
 mod percent;
 mod pod_control;
 mod pod_gc;
+mod ranking;
 mod replica_set;
 mod root_ca;
 mod service_account;
@@ -41,6 +43,7 @@ mod status_write;
 mod taint_eviction;
 mod templates;
 mod token_cleaner;
+mod ttl_after_finished;
 
 pub use config::{CertificateSigner, Config, SigningError};
 
@@ -54,6 +57,8 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     deployment::start(&context);
     stateful_set::start(&context);
     daemon_set::start(&context);
+    job::start(&context);
+    ttl_after_finished::start(&context);
     garbage::start(&context);
     endpoints::start(&context);
     endpoint_slices::start(&context);
