@@ -15,6 +15,7 @@ mod availability;
 mod certificates;
 mod config;
 mod context;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod endpoint_slices;
@@ -58,6 +59,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     stateful_set::start(&context);
     daemon_set::start(&context);
     job::start(&context);
+    cron_job::start(&context);
     ttl_after_finished::start(&context);
     garbage::start(&context);
     endpoints::start(&context);
