@@ -18,6 +18,7 @@ mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoint_slices;
 mod endpoints;
 mod expectations;
@@ -61,6 +62,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     job::start(&context);
     cron_job::start(&context);
     ttl_after_finished::start(&context);
+    disruption::start(&context);
     garbage::start(&context);
     endpoints::start(&context);
     endpoint_slices::start(&context);
