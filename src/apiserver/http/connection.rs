@@ -213,7 +213,8 @@ fn service_of(
 > {
     service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
-        handle(server, peer, request.map(Body::new)).map(Ok::<_, Infallible>)
+        // On the heap from the start: hyper and the runtime move what they hold, and this is large.
+        Box::pin(handle(server, peer, request.map(Body::new)).map(Ok::<_, Infallible>))
     })
 }
 
