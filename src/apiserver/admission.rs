@@ -1,74 +1,52 @@
 //! Admission: what else a request must satisfy, and what is filled in for it.
 //!
 //! The plugins are upstream's, in upstream's order, one file each; each looks at few kinds and leaves all
-//! others alone. Absent so far: webhooks, policies, quota, limit ranges, pod security (they come with their
-//! kinds).
+//! others alone. Quotas come last and are counted in the write's own transaction (`registry::quota`). Absent
+//! so far: webhooks, policies, and the plugins that are off by default.
 
 mod certificates;
+mod default_class;
 mod default_tolerations;
 mod escalation;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod plugins;
+mod pod_security;
 mod priority;
+mod request;
+mod runtime_class;
 mod service_account;
+mod volumes;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use api::{ApiError, Object};
+use api::ApiError;
 use serde_json::Value;
 
 use crate::authz::Authorizer;
-use crate::strategy::RequestContext;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-}
-
-/// A request on its way to the store.
-pub(crate) struct Request<'a> {
-    pub ctx: &'a RequestContext<'a>,
-    pub operation: Operation,
-    /// Empty for a create with generateName whose name is not made yet. Of a subresource the parent's.
-    pub name: &'a str,
-    /// The stored object, for updates and deletions.
-    pub old: Option<&'a Object>,
-}
-
-impl Request<'_> {
-    /// Whether this is about objects (or a subresource) of the core group's resource.
-    fn is(&self, group: &str, plural: &str, subresource: Option<&str>) -> bool {
-        self.ctx.row.plural == plural && self.ctx.row.group == group && self.ctx.subresource == subresource
-    }
-
-    /// Whether a pod is being created.
-    fn creates_pod(&self) -> bool {
-        self.operation == Operation::Create && self.is("", "pods", None)
-    }
-
-    fn forbidden(&self, why: &str) -> ApiError {
-        ApiError::forbidden(self.ctx.row, self.name, why)
-    }
-
-    fn old_tree(&self) -> Value {
-        self.old.and_then(|old| old.tree().ok()).unwrap_or(Value::Null)
-    }
-}
+pub use plugins::{PluginError, Plugins};
+pub(crate) use request::{Operation, Request};
 
 /// The chain of plugins.
 pub(crate) struct Admission {
     authorizer: Arc<Authorizer>,
+    plugins: Plugins,
 }
 
 impl Admission {
-    pub(crate) fn new(authorizer: Arc<Authorizer>) -> Self {
-        Admission { authorizer }
+    pub(crate) fn new(authorizer: Arc<Authorizer>, plugins: Plugins) -> Self {
+        Admission { authorizer, plugins }
+    }
+
+    /// Whether a plugin runs.
+    pub(crate) fn has(&self, plugin: &str) -> bool {
+        self.plugins.has(plugin)
     }
 
     /// Fills in and checks; `object` is the body, none for deletions.
@@ -77,25 +55,72 @@ impl Admission {
         request: &Request<'_>,
         object: Option<&mut Value>,
     ) -> Result<(), ApiError> {
-        namespace_lifecycle::admit(request)?;
-        let Some(object) = object else { return node_restriction::admit(&self.authorizer, request, None) };
-        service_account::mutate(request, object)?;
-        node_restriction::admit(&self.authorizer, request, Some(object))?;
-        node_taint::mutate(request, object);
-        default_tolerations::mutate(request, object);
-        priority::mutate(request, object)
+        if self.has("NamespaceLifecycle") {
+            namespace_lifecycle::admit(request)?;
+        }
+        let restricts = self.has("NodeRestriction");
+        let Some(object) = object else {
+            priority::keep_system(request)?;
+            return if restricts { node_restriction::admit(&self.authorizer, request, None) } else { Ok(()) };
+        };
+        if self.has("LimitRanger") {
+            limit_ranger::mutate(request, object);
+        }
+        if self.has("ServiceAccount") {
+            service_account::mutate(request, object)?;
+        }
+        if restricts {
+            node_restriction::admit(&self.authorizer, request, Some(object))?;
+        }
+        if self.has("TaintNodesByCondition") {
+            node_taint::mutate(request, object);
+        }
+        if self.has("Priority") {
+            priority::mutate(request, object)?;
+        }
+        if self.has("DefaultTolerationSeconds") {
+            default_tolerations::mutate(request, object);
+        }
+        if self.has("DefaultStorageClass") {
+            default_class::of_claim(request, object);
+        }
+        if self.has("StorageObjectInUseProtection") {
+            volumes::protect(request, object);
+        }
+        if self.has("RuntimeClass") {
+            runtime_class::mutate(request, object)?;
+        }
+        if self.has("DefaultIngressClass") {
+            default_class::of_ingress(request, object);
+        }
+        Ok(())
     }
 
-    /// Checks the final object, after validation.
+    /// Checks the final object, after validation; returns texts for `Warning` headers.
     pub(crate) async fn validate(
         &self,
         request: &Request<'_>,
         object: Option<&Value>,
-    ) -> Result<(), ApiError> {
-        if let Some(object) = object {
-            certificates::validate(&self.authorizer, request, object)?;
-            escalation::validate(&self.authorizer, request, object)?;
+    ) -> Result<Vec<String>, ApiError> {
+        let mut warnings = Vec::new();
+        let Some(object) = object else { return Ok(warnings) };
+        if self.has("LimitRanger") {
+            limit_ranger::validate(request, object)?;
         }
-        Ok(())
+        if self.has("PodSecurity") {
+            pod_security::validate(request, object, &mut warnings)?;
+        }
+        if self.has("Priority") {
+            priority::validate(request, object)?;
+        }
+        if self.has("PersistentVolumeClaimResize") {
+            volumes::resize(request, object)?;
+        }
+        if self.has("RuntimeClass") {
+            runtime_class::validate(request, object)?;
+        }
+        certificates::validate(&self.authorizer, &self.plugins, request, object)?;
+        escalation::validate(&self.authorizer, request, object)?;
+        Ok(warnings)
     }
 }

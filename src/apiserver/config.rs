@@ -8,6 +8,7 @@ use client::NodeDialer;
 use tokio::sync::watch;
 
 use crate::Limits;
+use crate::admission::Plugins;
 
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Config {
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,
     pub limits: Limits,
+    /// The admission plugins that run.
+    pub admission: Plugins,
     /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.
     pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }

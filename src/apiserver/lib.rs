@@ -28,6 +28,7 @@ mod limits;
 mod local;
 mod printers;
 mod registry;
+mod runtime_config;
 mod schemas;
 mod server;
 mod start;
@@ -35,7 +36,9 @@ mod strategy;
 #[cfg(test)]
 mod testing;
 
+pub use admission::{PluginError, Plugins};
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
 pub use error::StartError;
 pub use limits::{Limits, Timeouts};
+pub use runtime_config::{RuntimeConfigError, check_runtime_config};
 pub use server::ApiServer;

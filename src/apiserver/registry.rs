@@ -21,6 +21,7 @@ mod leases;
 mod managed;
 mod metadata;
 pub(crate) mod names;
+mod quota;
 mod read;
 pub(crate) mod repair;
 mod resource;

@@ -8,6 +8,7 @@ use agent::args::{CommonArgs, NodeArgs};
 use agent::flags::nearest;
 use agent::{Problem, machine};
 use api::Cidr;
+use apiserver::Plugins;
 use clap::Args;
 
 use crate::snapshot::S3Args;
@@ -115,6 +116,16 @@ pub(crate) struct ServerArgs {
         require_equals = true
     )]
     pub(crate) service_account_extend_token_expiration: bool,
+    /// Admission plugins that run beside the default ones; may be repeated
+    #[arg(long, env = "MINIK8S_ENABLE_ADMISSION_PLUGINS", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) enable_admission_plugins: Vec<String>,
+    /// Admission plugins that do not run though they would by default; may be repeated
+    #[arg(long, env = "MINIK8S_DISABLE_ADMISSION_PLUGINS", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) disable_admission_plugins: Vec<String>,
+    /// Turn groups, versions or resources of the API on: GROUP/VERSION[/RESOURCE]=true, api/all=true; may be
+    /// repeated
+    #[arg(long, env = "MINIK8S_RUNTIME_CONFIG", value_name = "NAME=BOOL", value_delimiter = ',')]
+    pub(crate) runtime_config: Vec<String>,
     /// Requests that only read, at a time; more of them wait for their turn
     #[arg(long, env = "MINIK8S_MAX_REQUESTS_INFLIGHT", value_name = "N", default_value_t = 400)]
     pub(crate) max_requests_inflight: usize,
@@ -272,6 +283,23 @@ impl ServerArgs {
         Ok(())
     }
 
+    /// The admission plugins that run.
+    pub(crate) fn admission_plugins(&self) -> Result<Plugins, Problem> {
+        let names = |list: &[String]| -> Vec<String> {
+            list.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
+        };
+        let (more, less) = (names(&self.enable_admission_plugins), names(&self.disable_admission_plugins));
+        Plugins::choose(more.iter().map(String::as_str), less.iter().map(String::as_str))
+            .map_err(|error| Problem::new("choose admission plugins", error, "correct the flag"))
+    }
+
+    /// Every entry of `--runtime-config` must name something that there is.
+    pub(crate) fn check_runtime_config(&self) -> Result<(), Problem> {
+        let entries = self.runtime_config.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
+        apiserver::check_runtime_config(entries)
+            .map_err(|error| Problem::new("use --runtime-config", error, "correct the flag"))
+    }
+
     pub(crate) fn runs(&self, component: &str) -> bool {
         !self.disable.iter().any(|name| canonical(name) == component)
     }
@@ -362,6 +390,24 @@ mod tests {
         assert_eq!(others.disabled_on_nodes(), ["proxy", "dns"]);
         let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
         assert!(refused.contains("did you mean scheduler?"), "{refused}");
+    }
+
+    #[test]
+    fn admission_plugins_have_upstreams_names() {
+        assert!(args(&[]).admission_plugins().is_ok());
+        let less = args(&["--disable-admission-plugins", "PodSecurity,LimitRanger"]);
+        assert!(less.admission_plugins().is_ok());
+        let unknown = args(&["--enable-admission-plugins", "PodSecurty"]).admission_plugins().unwrap_err();
+        let text = unknown.to_string();
+        assert!(text.contains("enable-admission-plugins plugin \"PodSecurty\" is unknown"), "{text}");
+        assert!(!text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn the_runtime_configuration_names_what_there_is() {
+        assert!(args(&["--runtime-config", "api/all=true,storage.k8s.io/v1"]).check_runtime_config().is_ok());
+        let unknown = args(&["--runtime-config", "example.com/v1=true"]).check_runtime_config().unwrap_err();
+        assert!(unknown.to_string().contains("unknown api groups example.com"), "{unknown}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) struct ServerPlan {
     pub(crate) kubeconfig_mode: u32,
     /// The bounds of each port.
     pub(crate) connections: ConnectionLimits,
+    pub(crate) admission: apiserver::Plugins,
 }
 
 /// Those that a server opens: the API's, the kubelet's and the one of etcd's API.
@@ -46,6 +47,8 @@ fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {
 impl ServerPlan {
     pub(crate) fn new(arguments: ServerArgs) -> Result<Self, Problem> {
         arguments.check_disabled()?;
+        arguments.check_runtime_config()?;
+        let admission = arguments.admission_plugins()?;
         let network = arguments.network()?;
         let kubeconfig_mode = arguments.kubeconfig_mode()?;
         let node_name = arguments.node.name()?;
@@ -72,6 +75,7 @@ impl ServerPlan {
         files::private_directory(&instance.server_dir())?;
         let kubeconfig = kubeconfig_path(&arguments, &instance);
         Ok(ServerPlan {
+            admission,
             arguments,
             instance,
             _lock: lock,

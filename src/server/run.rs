@@ -335,6 +335,7 @@ fn apiserver_config(
             streams_per_user: plan.arguments.max_streams_per_user,
             ..Limits::default()
         },
+        admission: plan.admission.clone(),
         more_metrics: None,
     }
 }

@@ -10,6 +10,7 @@ mod bare_machine;
 mod boot;
 mod claims;
 mod clock;
+mod cluster_kinds;
 mod control_loops;
 mod control_plane;
 mod custom_resources;

@@ -10,19 +10,26 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AttributeTypeAndValue;
 
-use super::{Operation, Request};
+use super::plugins::Plugins;
+use super::request::{Operation, Request};
 use crate::authz::{Attributes, Authorizer, Decision};
 use api::json::text;
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-pub(super) fn validate(authorizer: &Authorizer, request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
+pub(super) fn validate(
+    authorizer: &Authorizer,
+    plugins: &Plugins,
+    request: &Request<'_>,
+    new: &Value,
+) -> Result<(), ApiError> {
     if request.ctx.row.group != GROUP || request.ctx.row.plural != "certificatesigningrequests" {
         return Ok(());
     }
     if request.operation == Operation::Create {
-        return refuse_masters(request, new);
+        let runs = plugins.has("CertificateSubjectRestriction");
+        return if runs { refuse_masters(request, new) } else { Ok(()) };
     }
     if request.operation != Operation::Update {
         return Ok(());
@@ -30,8 +37,8 @@ pub(super) fn validate(authorizer: &Authorizer, request: &Request<'_>, new: &Val
     let old = request.old_tree();
     let signer = text(&old, "spec.signerName");
     let (verb, what) = match request.ctx.subresource {
-        Some("approval") => ("approve", "approve"),
-        Some("status") if changes_outcome(new, &old) => ("sign", "sign"),
+        Some("approval") if plugins.has("CertificateApproval") => ("approve", "approve"),
+        Some("status") if plugins.has("CertificateSigning") && changes_outcome(new, &old) => ("sign", "sign"),
         _ => return Ok(()),
     };
     if may(authorizer, request.ctx.user, verb, signer) {

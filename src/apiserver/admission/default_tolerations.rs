@@ -4,7 +4,7 @@
 use api::json::{items, text};
 use serde_json::{Value, json};
 
-use super::Request;
+use super::request::Request;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;

@@ -9,7 +9,7 @@ use api::{ApiError, Identity};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use serde_json::Value;
 
-use super::{Operation, Request};
+use super::request::{Operation, Request};
 use crate::authz::cover::not_covered;
 use crate::authz::{Attributes, Authorizer, Decision};
 use api::json::items;

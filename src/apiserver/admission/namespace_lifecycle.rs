@@ -4,7 +4,7 @@
 use api::ApiError;
 use api::kinds::NAMESPACE;
 
-use super::{Operation, Request};
+use super::request::{Operation, Request};
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 

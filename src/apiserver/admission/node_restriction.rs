@@ -16,7 +16,8 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Operation, Request, certificates};
+use super::certificates;
+use super::request::{Operation, Request};
 use crate::authz::{Attributes, Authorizer, Decision, references};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";

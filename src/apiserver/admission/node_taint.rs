@@ -6,7 +6,7 @@
 use api::taints::{NO_SCHEDULE, NOT_READY};
 use serde_json::{Value, json};
 
-use super::{Operation, Request};
+use super::request::{Operation, Request};
 use api::json::items;
 
 pub(super) fn mutate(request: &Request<'_>, node: &mut Value) {

@@ -1,26 +1,29 @@
-//! Priority: a pod's class becomes a number. The two system classes are known here; others will be looked up
-//! once the kind is served.
+//! Priority: a pod's class becomes a number; of classes only one is the default, and the system's two stay.
 
 use api::ApiError;
+use api::kinds::PRIORITY_CLASS;
 use serde_json::{Value, json};
 
-use super::Request;
-use api::json::text;
+use super::request::{Operation, Request};
+use crate::printers::text;
+use crate::registry::strategies::priority_class::SYSTEM;
 
-const SYSTEM: [(&str, i64); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 const DEFAULT_POLICY: &str = "PreemptLowerPriority";
 
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
     if !request.creates_pod() || !pod["spec"].is_object() {
         return Ok(());
     }
-    let class = text(pod, "spec.priorityClassName");
-    let (priority, policy) = match class {
-        "" => default_class(request).unwrap_or((0, DEFAULT_POLICY.to_string())),
-        name => class_of(request, name)
-            .ok_or_else(|| request.forbidden(&format!("no PriorityClass with name {name} was found")))?,
+    let named = text(pod, "spec.priorityClassName");
+    let class = match named {
+        "" => default_class(request),
+        name => Some(
+            class_of(request, name)
+                .ok_or_else(|| request.forbidden(&format!("no PriorityClass with name {name} was found")))?,
+        ),
     };
+    let unnamed = named.is_empty();
+    let (priority, policy, name) = class.unwrap_or_else(|| (0, DEFAULT_POLICY.to_string(), String::new()));
     if let Some(given) = pod["spec"]["priority"].as_i64().filter(|given| *given != priority) {
         return Err(request.forbidden(&format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
@@ -32,28 +35,61 @@ pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiEr
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         )));
     }
+    if unnamed && !name.is_empty() {
+        pod["spec"]["priorityClassName"] = json!(name);
+    }
     pod["spec"]["priority"] = json!(priority);
     pod["spec"]["preemptionPolicy"] = json!(policy);
     Ok(())
 }
 
-fn class_of(request: &Request<'_>, name: &str) -> Option<(i64, String)> {
-    if let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) {
-        return Some((*value, DEFAULT_POLICY.to_string()));
-    }
-    let row = api::kinds::by_kind("scheduling.k8s.io/v1", "PriorityClass")?;
-    values(&request.ctx.caches.get(row, None, name)?.tree().ok()?)
+/// Value, policy and name of a class.
+type Class = (i64, String, String);
+
+fn class_of(request: &Request<'_>, name: &str) -> Option<Class> {
+    values(&request.ctx.caches.get(&PRIORITY_CLASS, None, name)?.tree().ok()?)
 }
 
-fn values(class: &Value) -> Option<(i64, String)> {
+fn values(class: &Value) -> Option<Class> {
     let policy = text(class, "preemptionPolicy");
-    Some((class["value"].as_i64()?, if policy.is_empty() { DEFAULT_POLICY } else { policy }.to_string()))
+    let policy = if policy.is_empty() { DEFAULT_POLICY } else { policy };
+    // The value 0 may be left out.
+    let value = class["value"].as_i64().unwrap_or(0);
+    Some((value, policy.to_string(), text(class, "metadata.name").to_string()))
 }
 
 /// The class for pods that name none: of several the one with the lowest value.
-fn default_class(request: &Request<'_>) -> Option<(i64, String)> {
-    let row = api::kinds::by_kind("scheduling.k8s.io/v1", "PriorityClass")?;
-    let classes = request.ctx.caches.list(row, None);
+fn default_class(request: &Request<'_>) -> Option<Class> {
+    let classes = request.ctx.caches.list(&PRIORITY_CLASS, None);
     let trees = classes.iter().filter_map(|object| object.tree().ok());
     trees.filter(|class| class["globalDefault"] == true).filter_map(|class| values(&class)).min()
+}
+
+/// Only one class is the default.
+pub(super) fn validate(request: &Request<'_>, class: &Value) -> Result<(), ApiError> {
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    if !writes || !request.is("scheduling.k8s.io", "priorityclasses", None) || class["globalDefault"] != true
+    {
+        return Ok(());
+    }
+    match default_class(request) {
+        Some((.., name)) if request.operation == Operation::Create || name != request.name => {
+            let why =
+                format!("PriorityClass {name} is already marked as default. Only one default can exist");
+            Err(request.forbidden(&why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The system's classes stay. Upstream's storage says so, whichever plugins run.
+pub(super) fn keep_system(request: &Request<'_>) -> Result<(), ApiError> {
+    let system = SYSTEM.iter().any(|(name, ..)| *name == request.name);
+    if request.operation == Operation::Delete
+        && system
+        && request.is("scheduling.k8s.io", "priorityclasses", None)
+    {
+        return Err(request.forbidden("this is a system priority class and cannot be deleted"));
+    }
+    Ok(())
 }

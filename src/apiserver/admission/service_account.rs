@@ -6,7 +6,7 @@ use api::json::{items, text};
 use api::kinds::SERVICE_ACCOUNT;
 use serde_json::{Value, json};
 
-use super::Request;
+use super::request::Request;
 use crate::registry::names;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

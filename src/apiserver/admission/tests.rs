@@ -1,5 +1,7 @@
 //! The plugins over a whole registry in memory.
 
+mod kinds;
+
 use api::kinds::{
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, LEASE, NAMESPACE, NODE, POD, ROLE_BINDING,
     SERVICE_ACCOUNT,

@@ -43,7 +43,7 @@ impl Registry {
         let request = Request { ctx: &ctx, operation: Operation::Create, name, old: None };
         // Plugins judge what is posted; the object that changes by it is not admitted once more.
         self.admission.mutate(&request, Some(&mut body)).await?;
-        self.admission.validate(&request, Some(&body)).await?;
+        call.warn(self.admission.validate(&request, Some(&body)).await?);
         match action {
             Action::Bind => self.bind(call, name, &body).await,
             Action::Evict => self.evict(call, name, &body).await,

@@ -40,7 +40,7 @@ impl Registry {
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
         Ok(Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
-            admission: Admission::new(authorizer.clone()),
+            admission: Admission::new(authorizer.clone(), config.admission.clone()),
             authorizer,
             turns: Arc::new(Turns::new()),
             event_leases: EventLeases::default(),

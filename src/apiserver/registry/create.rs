@@ -7,10 +7,10 @@ use bytes::Bytes;
 use embedded_store::{Durability, Op, StoreError};
 use serde_json::{Value, json};
 
-use super::claim::{self, Found, Write, Written};
+use super::claim::{self, Found, Known, Write, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
-use super::{Backing, Call, Registry, body, meta_str, metadata, names};
+use super::{Backing, Call, Registry, body, meta_str, metadata, names, quota};
 use crate::admission::{Operation, Request};
 use crate::claims::Claims;
 use crate::strategy::RequestContext;
@@ -88,8 +88,9 @@ impl Registry {
         }
         strategy.prepare_for_create(&ctx, &mut tree)?;
         metadata::tidy(&mut tree);
-        if !strategy.has_claims(call.subresource) {
-            let created = self.create_prepared(call, &ctx, tree, Claims::default(), owners).await?;
+        let limited = self.is_limited(call, &ctx, true);
+        if !strategy.has_claims(call.subresource) && !limited {
+            let created = self.create_prepared(call, &ctx, tree, Claims::default(), None, owners).await?;
             return created.map_err(|_| claim::contended(call, ""));
         }
         let name = meta_str(&tree, "name").to_string();
@@ -99,7 +100,8 @@ impl Registry {
             call.keep_warnings(warnings);
             let mut new = tree.clone();
             let claims = strategy.claim(&ctx, &records, &mut new, None)?;
-            match self.create_prepared(call, &ctx, new, claims, owners).await? {
+            let against = limited.then_some(&records);
+            match self.create_prepared(call, &ctx, new, claims, against, owners).await? {
                 Ok(created) => return Ok(created),
                 // Another write took what was chosen before this server's cache showed it: choose again.
                 Err(found) => records.learn(found),
@@ -108,14 +110,16 @@ impl Registry {
         Err(claim::contended(call, &name))
     }
 
-    /// Validates an object and stores it with what it claims. The inner error is what was found in the place
-    /// of the latter.
+    /// Validates an object and stores it with what it claims, and with what it counts against `limits`, the
+    /// quotas of its namespace if there are any. The inner error is what was found in the place of the
+    /// latter.
     async fn create_prepared(
         &self,
         call: &Call<'_>,
         ctx: &RequestContext<'_>,
         tree: Value,
-        claims: Claims,
+        mut claims: Claims,
+        limits: Option<&Known<'_>>,
         owners: &Owners,
     ) -> Result<Result<Arc<Object>, Vec<Found>>, ApiError> {
         let (row, strategy) = (call.row(), call.strategy());
@@ -130,7 +134,10 @@ impl Registry {
         }
         call.warn(strategy.warnings(ctx, &tree, None));
         let request = Request { ctx, operation: Operation::Create, name: &name, old: None };
-        self.admission.validate(&request, Some(&tree)).await?;
+        call.warn(self.admission.validate(&request, Some(&tree)).await?);
+        if let Some(records) = limits {
+            quota::claim(call, ctx, records, (&tree, None), &mut claims)?;
+        }
         let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
         if call.dry_run == DryRun::All {
             // The cache is as far as a dry run can look: only the transaction is sure.

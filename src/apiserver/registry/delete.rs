@@ -51,7 +51,6 @@ impl Registry {
             let ctx = self.context(call);
             let request = Request { ctx: &ctx, operation: Operation::Delete, name, old: Some(object) };
             self.admission.mutate(&request, None).await?;
-            self.admission.validate(&request, None).await?;
             match step(call, &ctx, object, options)? {
                 DeleteStep::Wait => {
                     let object = call.resource.outward(object.clone()).await?;

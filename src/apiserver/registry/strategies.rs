@@ -16,7 +16,7 @@ mod endpoint_slice;
 pub(crate) mod endpoints;
 mod event;
 pub(crate) mod flow_control;
-mod ingress;
+pub(crate) mod ingress;
 pub(crate) mod ip_address;
 mod job;
 mod lease;

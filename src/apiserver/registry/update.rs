@@ -9,10 +9,10 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
-use super::claim::{self, Found, Written};
+use super::claim::{self, Found, Known, Written};
 use super::managed::{self, Owners};
 use super::subresource::Part;
-use super::{Call, Registry, body, meta, meta_str, metadata};
+use super::{Call, Registry, body, meta, meta_str, metadata, quota};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
 use crate::claims::Claims;
@@ -224,8 +224,10 @@ impl Registry {
         let request = Request { ctx: &ctx, operation: Operation::Update, name, old: Some(object) };
         self.admission.mutate(&request, Some(&mut new)).await?;
         self.settle(call, &ctx, &mut new, old)?;
-        if !strategy.has_claims(call.subresource) {
-            return self.replace_settled(&request, call, current, new, &owners, Claims::default()).await;
+        let limited = self.is_limited(call, &ctx, false);
+        if !strategy.has_claims(call.subresource) && !limited {
+            let none = (Claims::default(), None);
+            return self.replace_settled(&request, call, current, new, &owners, none).await;
         }
         let warnings = call.count_warnings();
         let mut records = self.records();
@@ -233,6 +235,7 @@ impl Registry {
             call.keep_warnings(warnings);
             let mut new = new.clone();
             let claims = strategy.claim(&ctx, &records, &mut new, Some(old))?;
+            let claims = (claims, limited.then_some(&records));
             match self.replace_settled(&request, call, current, new, &owners, claims).await? {
                 Attempt::Contended(found) => records.learn(found),
                 done => return Ok(done),
@@ -241,7 +244,7 @@ impl Registry {
         Err(claim::contended(call, name))
     }
 
-    /// Validates the new object and stores it with what it claims.
+    /// Validates the new object and stores it with what it claims, and with what it counts against quotas.
     async fn replace_settled(
         &self,
         request: &Request<'_>,
@@ -249,7 +252,7 @@ impl Registry {
         current: &Current,
         new: Value,
         owners: &Owners,
-        claims: Claims,
+        (mut claims, limits): (Claims, Option<&Known<'_>>),
     ) -> Result<Attempt, ApiError> {
         let (row, strategy) = (call.row(), call.strategy());
         let (ctx, name) = (request.ctx, request.name);
@@ -262,10 +265,13 @@ impl Registry {
             return Err(ApiError::invalid(row, name, faults));
         }
         call.warn(strategy.warnings(ctx, &new, Some(old)));
-        self.admission.validate(request, Some(&new)).await?;
+        call.warn(self.admission.validate(request, Some(&new)).await?);
         // The last finalizer of a deleted object is gone: the write is its removal.
         if self.is_final(call, &new, old) {
             return self.remove(call, &current.entry, owners.encode(new)?).await;
+        }
+        if let Some(records) = limits {
+            quota::claim(call, ctx, records, (&new, Some(old)), &mut claims)?;
         }
         let lazy = owners.stay() && is_renewal(call, &new, old);
         // What changes nothing but times of managed fields is no change.

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use apiserver::{Config, Limits, ServiceAccountKeys, VersionInfo};
+use apiserver::{Config, Limits, Plugins, ServiceAccountKeys, VersionInfo};
 use client::{BoxFuture, ByteStream, NodeDialer};
 use k8s_openapi::api::core::v1::Node;
 
@@ -41,6 +41,7 @@ pub(crate) fn config() -> Config {
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
         limits: Limits::default(),
+        admission: Plugins::default(),
         more_metrics: None,
     }
 }
