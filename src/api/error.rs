@@ -4,6 +4,7 @@
 //! The constructors mirror `k8s.io/apimachinery/pkg/api/errors`; messages are the ones clients match on.
 //! Mapping to HTTP happens once, at the edge of the API server.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
@@ -223,7 +224,10 @@ impl ApiError {
         errors.truncate(MAX_FAULTS);
         let qualified =
             if row.group.is_empty() { row.kind.to_string() } else { format!("{}.{}", row.kind, row.group) };
-        let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let mut faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // Rules overlap: the message says a thing once, the causes as often as it was found.
+        let mut said = HashSet::new();
+        faults.retain(|fault| said.insert(fault.clone()));
         let list = if faults.len() == 1 { faults[0].clone() } else { format!("[{}]", faults.join(", ")) };
         let mut error =
             Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {list}")).about(row, name);

@@ -7,6 +7,9 @@
 mod row;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 pub use row::{KindRow, Kinded, Scope, Subresource};
 pub use table::*;
 

@@ -4,6 +4,8 @@
 //! still prints.
 
 pub(crate) mod apps;
+pub(crate) mod autoscaling;
+pub(crate) mod batch;
 pub(crate) mod certificates;
 pub(crate) mod classes;
 pub(crate) mod core;
@@ -13,6 +15,7 @@ pub(crate) mod extension;
 pub(crate) mod networking;
 pub(crate) mod node;
 pub(crate) mod pod;
+pub(crate) mod policy;
 pub(crate) mod rbac;
 pub(crate) mod resource;
 pub(crate) mod service;

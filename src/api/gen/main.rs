@@ -5,7 +5,7 @@
 //! release's OpenAPI v2 document) and `protobuf-fields.json` (message → field →
 //! `[number, type, "repeated"?]`). The output is text, one field a line, so that a new release shows as a
 //! readable diff; `src/api/schema/table.rs` describes the format. Descriptions are left out: they are not
-//! ours and not needed.
+//! ours and not needed. With `discovery` as second argument it lists what the release serves (`discovery`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,11 +13,13 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+mod discovery;
 mod facts;
 
 #[derive(Deserialize)]
 struct Swagger {
     definitions: BTreeMap<String, Definition>,
+    paths: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize, Default, Clone)]
@@ -87,6 +89,10 @@ fn main() -> Result<()> {
         std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
     };
     let swagger: Swagger = serde_json::from_slice(&read("swagger.json")?)?;
+    if std::env::args().nth(2).as_deref() == Some("discovery") {
+        let found = serde_json::from_slice(&read("discovery-aggregated-v2.json")?)?;
+        return discovery::write(&found, &swagger.paths);
+    }
     let messages: Messages = serde_json::from_slice(&read("protobuf-fields.json")?)?;
     let mut types = BTreeMap::new();
     for (name, definition) in &swagger.definitions {

@@ -27,6 +27,7 @@ const NAMESPACE_VERBS: &[Str] =
     &[s("create"), s("delete"), s("get"), s("list"), s("patch"), s("update"), s("watch")];
 const CREATE: &[Str] = &[s("create")];
 const GET: &[Str] = &[s("get")];
+const GET_LIST: &[Str] = &[s("get"), s("list")];
 const GET_PATCH_UPDATE: &[Str] = &[s("get"), s("patch"), s("update")];
 const CONNECT: &[Str] = &[s("create"), s("get")];
 const PROXY: &[Str] = &[s("create"), s("delete"), s("get"), s("patch"), s("update")];
@@ -98,6 +99,9 @@ macro_rules! kinds {
 kinds! {
     BINDING: k8s::core::v1::Binding = "" / "v1" "Binding" ("bindings", "binding") Namespaced
         short &[], categories &[], verbs CREATE, storage "", stored_as None, subresources &[];
+    COMPONENT_STATUS: k8s::core::v1::ComponentStatus =
+        "" / "v1" "ComponentStatus" ("componentstatuses", "componentstatus") Cluster
+        short &[s("cs")], categories &[], verbs GET_LIST, storage "", stored_as None, subresources &[];
     CONFIG_MAP: k8s::core::v1::ConfigMap = "" / "v1" "ConfigMap" ("configmaps", "configmap") Namespaced
         short &[s("cm")], categories &[], verbs ALL_VERBS, storage "configmaps", stored_as None, subresources &[];
     ENDPOINTS: k8s::core::v1::Endpoints = "" / "v1" "Endpoints" ("endpoints", "endpoints") Namespaced
@@ -211,6 +215,11 @@ kinds! {
         "autoscaling" / "v2" "HorizontalPodAutoscaler" ("horizontalpodautoscalers", "horizontalpodautoscaler") Namespaced
         short &[s("hpa")], categories &[s("all")], verbs ALL_VERBS, storage "horizontalpodautoscalers", stored_as None,
         subresources &[sub("status", "HorizontalPodAutoscaler", GET_PATCH_UPDATE)];
+
+    HORIZONTAL_POD_AUTOSCALER_V1: k8s::autoscaling::v1::HorizontalPodAutoscaler =
+        "autoscaling" / "v1" "HorizontalPodAutoscaler" ("horizontalpodautoscalers", "horizontalpodautoscaler") Namespaced
+        short &[s("hpa")], categories &[s("all")], verbs ALL_VERBS, storage "horizontalpodautoscalers",
+        stored_as Some(s("autoscaling/v2")), subresources &[sub("status", "HorizontalPodAutoscaler", GET_PATCH_UPDATE)];
 
     CRON_JOB: k8s::batch::v1::CronJob = "batch" / "v1" "CronJob" ("cronjobs", "cronjob") Namespaced
         short &[s("cj")], categories &[s("all")], verbs ALL_VERBS, storage "cronjobs", stored_as None,

@@ -76,6 +76,8 @@ const LITERALS: &[(&str, &[(&str, Literal)])] = &[
         &[("whenDeleted", Text("Retain")), ("whenScaled", Text("Retain"))],
     ),
     ("api.authentication.v1.TokenRequestSpec", &[("expirationSeconds", Int(3600))]),
+    ("api.autoscaling.v1.HorizontalPodAutoscaler", SPEC),
+    ("api.autoscaling.v1.HorizontalPodAutoscalerSpec", &[("minReplicas", Int(1))]),
     ("api.autoscaling.v2.HorizontalPodAutoscaler", SPEC),
     ("api.autoscaling.v2.HorizontalPodAutoscalerSpec", &[("minReplicas", Int(1))]),
     ("api.batch.v1.CronJob", SPEC),

@@ -1,9 +1,11 @@
-//! The small kinds: namespaces, config maps, secrets, service accounts, leases, quotas.
+//! Kinds of the core group with few columns, quotas and leases.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AGE, NAME, age, column, items, name, text};
+use super::{
+    AGE, CONTAINERS, IMAGES, NAME, age, column, containers, items, label_map, name, number, text, wide,
+};
 use crate::strategy::{Cell, Column};
 
 pub(crate) const NAMESPACE: &[Column] =
@@ -64,4 +66,59 @@ pub(crate) fn resource_quota(object: &Value, now: Timestamp) -> Vec<Cell> {
 
 fn keys(map: &Value) -> usize {
     map.as_object().map_or(0, serde_json::Map::len)
+}
+
+pub(crate) const REPLICATION_CONTROLLER: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "Number of pods that are wanted."),
+    column("Current", "integer", "Number of pods that exist."),
+    column("Ready", "integer", "Number of pods that are ready."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    wide("Selector", "string", "Labels of the pods that belong to it."),
+];
+
+pub(crate) fn replication_controller(object: &Value, now: Timestamp) -> Vec<Cell> {
+    let [names, images] = containers(&object["spec"]["template"]);
+    vec![
+        name(object),
+        json!(number(object, "spec.replicas")),
+        json!(number(object, "status.replicas")),
+        json!(number(object, "status.readyReplicas")),
+        age(object, now),
+        names,
+        images,
+        label_map(&object["spec"]["selector"]),
+    ]
+}
+
+pub(crate) const POD_TEMPLATE: &[Column] = &[
+    NAME,
+    column("Containers", "string", "Names of each container in the template."),
+    column("Images", "string", "Images referenced by each container in the template."),
+    column("Pod Labels", "string", "The labels for the pod template."),
+];
+
+pub(crate) fn pod_template(object: &Value, _now: Timestamp) -> Vec<Cell> {
+    let [names, images] = containers(&object["template"]);
+    vec![name(object), names, images, label_map(&object["template"]["metadata"]["labels"])]
+}
+
+pub(crate) const COMPONENT_STATUS: &[Column] = &[
+    NAME,
+    column("Status", "string", "Status of the component conditions"),
+    column("Message", "string", "Message of the component conditions"),
+    column("Error", "string", "Error of the component conditions"),
+];
+
+pub(crate) fn component_status(object: &Value, _now: Timestamp) -> Vec<Cell> {
+    let healthy = items(object, "conditions").iter().find(|one| text(one, "type") == "Healthy");
+    let status = match healthy {
+        None => "Unknown",
+        Some(healthy) if text(healthy, "status") == "True" => "Healthy",
+        Some(_) => "Unhealthy",
+    };
+    let told = |field: &str| json!(healthy.map_or("", |healthy| text(healthy, field)));
+    vec![name(object), json!(status), told("message"), told("error")]
 }

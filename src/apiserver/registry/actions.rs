@@ -36,6 +36,10 @@ impl Registry {
             kind: sub.kind.clone(),
             ..row.clone()
         };
+        if action == Action::Evict && body["apiVersion"] == "policy/v1beta1" {
+            // Upstream takes the version before, which had the same fields.
+            body["apiVersion"] = json!("policy/v1");
+        }
         super::body::check_kind(&shape, &mut body)?;
         let validation = options.field_validation;
         call.warn(schema::check_kind(group, version, &sub.kind, &mut body, duplicates, validation)?);
@@ -97,22 +101,6 @@ impl Registry {
         self.amend(call, name, &change).await?;
         Ok(success(201))
     }
-
-    /// Deletes a pod the polite way. There are no disruption budgets yet that could forbid it.
-    async fn evict(&self, call: &Call<'_>, name: &str, eviction: &Value) -> Result<Value, ApiError> {
-        let given = meta_str(eviction, "name");
-        if !given.is_empty() && given != name {
-            return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
-        }
-        let options = match eviction.get("deleteOptions") {
-            Some(options) => delete_options(options)?,
-            None => DeleteOptions::default(),
-        };
-        let mut whole = Call::new(&call.resource, call.namespace, call.user).fenced(call.fence);
-        whole.dry_run = if options.dry_run == DryRun::All { DryRun::All } else { call.dry_run };
-        self.delete(&whole, name, &options).await?;
-        Ok(success(201))
-    }
 }
 
 fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Value) -> Result<(), ApiError> {
@@ -170,7 +158,7 @@ fn set_scheduled(pod: &mut Value) {
     }
 }
 
-fn success(code: u16) -> Value {
+pub(super) fn success(code: u16) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code })
 }
 

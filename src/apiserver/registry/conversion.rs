@@ -1,12 +1,19 @@
 //! Between the versions of a kind.
 //!
 //! Objects are stored in one version and shown in the one that is asked for; each says itself which it is in.
-//! Built in is one pair of versions only, events, which `v1` and `events.k8s.io/v1` serve from one storage:
-//! both forms hold the same facts under other names, and the tables below are upstream's conversion.
+//! Built in are two pairs of versions, of events and of autoscalers, after upstream's conversions.
 
-use api::ApiError;
+pub(crate) mod autoscalers;
+mod events;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use api::{ApiError, KindRow};
 use client::BoxFuture;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// Brings objects of a kind into another version of it. Asynchronous, because it may be another server that
 /// knows how.
@@ -24,57 +31,11 @@ pub(crate) trait Conversion: Send + Sync {
     }
 }
 
-const CORE: &str = "v1";
-
-/// `events.k8s.io/v1` name, core name.
-const RENAMED: &[(&str, &str)] = &[
-    ("regarding", "involvedObject"),
-    ("note", "message"),
-    ("deprecatedSource", "source"),
-    ("deprecatedFirstTimestamp", "firstTimestamp"),
-    ("deprecatedLastTimestamp", "lastTimestamp"),
-    ("deprecatedCount", "count"),
-    ("reportingController", "reportingComponent"),
-];
-
-/// Field selector paths of `events.k8s.io/v1` and what they are called in storage.
-const SELECTORS: &[(&str, &str)] =
-    &[("regarding.", "involvedObject."), ("reportingController", "reportingComponent")];
-
-/// The conversion of events.
-pub(super) struct Events;
-
-impl Conversion for Events {
-    fn convert<'a>(
-        &'a self,
-        mut objects: Vec<Value>,
-        version: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, ApiError>> {
-        objects.iter_mut().filter(|object| object["apiVersion"] != version).for_each(|object| {
-            rename(object, version == CORE);
-            object["apiVersion"] = json!(version);
-        });
-        Box::pin(std::future::ready(Ok(objects)))
-    }
-
-    fn stored_path(&self, path: &str) -> String {
-        for (new, core) in SELECTORS {
-            if let Some(rest) = path.strip_prefix(new) {
-                return format!("{core}{rest}");
-            }
-        }
-        path.to_string()
-    }
-}
-
-fn rename(tree: &mut Value, to_core: bool) {
-    let Some(members) = tree.as_object_mut() else { return };
-    let mut renamed = Map::new();
-    for (new, core) in RENAMED {
-        let (from, to) = if to_core { (new, core) } else { (core, new) };
-        if let Some(value) = members.remove(*from) {
-            renamed.insert((*to).into(), value);
-        }
-    }
-    members.extend(renamed);
+/// The conversion of a built-in kind that is stored in another version.
+pub(super) fn of(row: &KindRow) -> Option<Arc<dyn Conversion>> {
+    row.stored_as.as_ref()?;
+    Some(match &*row.kind {
+        "HorizontalPodAutoscaler" => Arc::new(autoscalers::Autoscalers),
+        _ => Arc::new(events::Events),
+    })
 }

@@ -223,14 +223,13 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
             None => Grace::None,
         };
     };
+    // Of a kind without grace nothing pends: a later request may still say what becomes of its dependents.
+    if preferred.is_none() {
+        return Grace::None;
+    }
     // Being deleted already: the grace period may only become shorter.
     let Some(left) = meta(tree, "deletionGracePeriodSeconds").as_i64() else { return Grace::None };
-    let asked = match (options.grace_period_seconds, preferred) {
-        (Some(asked), _) => asked.max(0),
-        // A kind without grace asks for none.
-        (None, None) => 0,
-        (None, Some(_)) => return Grace::Pending,
-    };
+    let Some(asked) = options.grace_period_seconds.map(|asked| asked.max(0)) else { return Grace::Pending };
     if asked >= left {
         return Grace::Pending;
     }

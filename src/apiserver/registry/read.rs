@@ -10,7 +10,7 @@ use client::ObjectList;
 use embedded_store::{RangeRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Registry, store_error};
+use super::{Backing, Call, Registry, store_error};
 use crate::cache::{Entry, Filter, Selection};
 
 /// How long a read waits for a revision that this server has not seen yet.
@@ -31,6 +31,9 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl Registry {
     pub(crate) async fn get(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        if matches!(call.resource.backing, Backing::Components) {
+            return self.component(call, name);
+        }
         let entry = self.find(call, name)?;
         call.resource.outward(entry.object.clone()).await
     }
@@ -85,6 +88,9 @@ impl Registry {
     }
 
     pub(crate) async fn list(&self, call: &Call<'_>, options: &ListOptions) -> Result<ObjectList, ApiError> {
+        if matches!(call.resource.backing, Backing::Components) {
+            return self.components(call, options);
+        }
         let filter = self.filter(call, &options.labels, &options.fields)?;
         let version = parse_version(options.resource_version.as_deref())?;
         let matching = options.resource_version_match;

@@ -8,7 +8,7 @@ use api::{ApiError, KindRow, Object, WatchEvent, kinds};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::conversion::{Conversion, Events};
+use super::conversion::{self, Conversion};
 use super::review::Review;
 use super::strategies;
 use super::subresource::Subresource;
@@ -42,6 +42,8 @@ pub(crate) enum Backing {
     Review(Review),
     /// `bindings`: an action whose object the body names.
     Bindings,
+    /// `componentstatuses`: what is looked at when it is read.
+    Components,
 }
 
 impl Resource {
@@ -49,7 +51,7 @@ impl Resource {
     pub(crate) fn cache(&self) -> Result<&Arc<KindCache>, ApiError> {
         match &self.backing {
             Backing::Stored(cache) => Ok(cache),
-            Backing::Review(_) | Backing::Bindings => Err(ApiError::method_not_supported(&self.row, "get")),
+            _ => Err(ApiError::method_not_supported(&self.row, "get")),
         }
     }
 
@@ -161,11 +163,10 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
         Some(version) => kinds::by_kind(version, &row.kind).unwrap_or(row),
         None => row,
     };
-    let conversion = row.stored_as.is_some().then(|| Arc::new(Events) as Arc<dyn Conversion>);
     Resource {
         strategy: strategies::for_row(row),
         schema: Arc::new(BuiltIn::of(row)),
-        conversion,
+        conversion: conversion::of(row),
         version: row.api_version(),
         stored_version: stored.api_version(),
         subresources: row
@@ -175,6 +176,7 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
             .collect(),
         backing: match caches.register(stored, strategies::for_row(stored)) {
             Some(cache) => Backing::Stored(cache),
+            None if row.kind == "ComponentStatus" => Backing::Components,
             None => Review::of(&row.kind).map_or(Backing::Bindings, Backing::Review),
         },
         openapi: None,

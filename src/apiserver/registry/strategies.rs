@@ -5,8 +5,11 @@
 
 mod admission_registration;
 mod api_service;
+mod autoscaler;
 mod certificate_signing_request;
+mod component_status;
 mod config_map;
+mod controller_revision;
 mod cron_job;
 mod custom_resource_definition;
 mod daemon_set;
@@ -96,6 +99,9 @@ pub(crate) fn for_row(row: &KindRow) -> Arc<dyn Strategy> {
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Leases),
         ("", "PodTemplate") => Arc::new(pod_templates::PodTemplates),
         ("", "ReplicationController") => Arc::new(replication_controller::ReplicationControllers),
+        ("", "ComponentStatus") => Arc::new(component_status::ComponentStatuses),
+        ("autoscaling", "HorizontalPodAutoscaler") => Arc::new(autoscaler::Autoscalers),
+        ("apps", "ControllerRevision") => Arc::new(controller_revision::ControllerRevisions),
         ("apps", "DaemonSet") => Arc::new(daemon_set::DaemonSets),
         ("apps", "StatefulSet") => Arc::new(stateful_set::StatefulSets),
         ("batch", "CronJob") => Arc::new(cron_job::CronJobs),

@@ -1,5 +1,8 @@
 //! The registry over a store in memory: every verb, watches, concurrency, deletion.
 
+mod evictions;
+mod workloads;
+
 use api::kinds::{CONFIG_MAP, DEPLOYMENT, EVENT, EVENTS_EVENT, NAMESPACE, POD, SERVICE_ACCOUNT};
 use api::{
     CreateOptions, DeleteOptions, DryRun, FieldSelector, LabelSelector, ListOptions, Patch, Preconditions,

@@ -20,7 +20,20 @@ pub(super) struct Template<'a> {
 
 /// Faults of a template in itself.
 pub(super) fn validate(template: Template<'_>, at: &Path<'_>, faults: &mut Faults) {
-    // Upstream's paths leave `metadata` out here.
+    validate_metadata(template, at, faults);
+    let at = at.child("spec");
+    if let Some(spec) = &template.typed.spec {
+        pod::spec::validate(spec, &at, faults);
+    }
+    pod::annotations::validate_match(template.tree, &at, faults);
+    if !items(template.tree, "spec.ephemeralContainers").is_empty() {
+        let message = "ephemeral containers not allowed in pod template";
+        faults.push(FieldError::forbidden(at.child("ephemeralContainers"), message));
+    }
+}
+
+/// Faults of a template's labels and annotations. Upstream's paths leave `metadata` out here.
+pub(super) fn validate_metadata(template: Template<'_>, at: &Path<'_>, faults: &mut Faults) {
     let annotations = at.child("annotations");
     if let Some(meta) = &template.typed.metadata {
         if let Some(labels) = &meta.labels {
@@ -31,15 +44,6 @@ pub(super) fn validate(template: Template<'_>, at: &Path<'_>, faults: &mut Fault
         }
     }
     pod::annotations::validate(template.tree, &annotations, faults);
-    let at = at.child("spec");
-    if let Some(spec) = &template.typed.spec {
-        pod::spec::validate(spec, &at, faults);
-    }
-    pod::annotations::validate_match(template.tree, &at, faults);
-    if !items(template.tree, "spec.ephemeralContainers").is_empty() {
-        let message = "ephemeral containers not allowed in pod template";
-        faults.push(FieldError::forbidden(at.child("ephemeralContainers"), message));
-    }
 }
 
 /// Faults of a template whose pods are to run for ever; `owner` is the kind.

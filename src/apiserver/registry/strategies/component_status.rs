@@ -1,0 +1,19 @@
+//! Component statuses have columns and no rules: they are never written.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::printers;
+use crate::strategy::{Cell, Column, Strategy};
+
+pub(super) struct ComponentStatuses;
+
+impl Strategy for ComponentStatuses {
+    fn columns(&self) -> &'static [Column] {
+        printers::core::COMPONENT_STATUS
+    }
+
+    fn cells(&self, tree: &Value, now: Timestamp) -> Vec<Cell> {
+        printers::core::component_status(tree, now)
+    }
+}
