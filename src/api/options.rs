@@ -107,19 +107,30 @@ pub enum PatchKind {
 pub struct Patch {
     pub kind: PatchKind,
     pub body: Value,
+    /// Of an apply: keys that the body has twice, as field validation names them.
+    pub duplicates: Vec<String>,
 }
 
 impl Patch {
+    pub fn new(kind: PatchKind, body: Value) -> Self {
+        Patch { kind, body, duplicates: Vec::new() }
+    }
+
     pub fn merge(body: Value) -> Self {
-        Patch { kind: PatchKind::Merge, body }
+        Patch::new(PatchKind::Merge, body)
     }
 
     pub fn strategic(body: Value) -> Self {
-        Patch { kind: PatchKind::Strategic, body }
+        Patch::new(PatchKind::Strategic, body)
+    }
+
+    /// Server-side apply.
+    pub fn apply(body: Value) -> Self {
+        Patch::new(PatchKind::Apply, body)
     }
 
     pub fn json(body: Value) -> Self {
-        Patch { kind: PatchKind::Json, body }
+        Patch::new(PatchKind::Json, body)
     }
 }
 

@@ -2,7 +2,8 @@
 //! strategic merge.
 //!
 //! All work in place on one tree, so a failed patch leaves the tree in an unspecified state: callers patch a
-//! copy. Server-side apply is not here: `PatchKind::Apply` is refused with 415 until its own module exists.
+//! copy. Server-side apply is not here: it is no change of a tree alone, and has a module of its own
+//! ([`crate::apply`]).
 
 mod json;
 mod strategic;
@@ -70,7 +71,7 @@ pub fn apply<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Patch) ->
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json".to_string(),
         )),
         (PatchKind::Apply, _) => {
-            Err(PatchError::Unsupported("server-side apply is not supported by this server yet".to_string()))
+            Err(PatchError::Unsupported("what is applied is no change of a tree alone".to_string()))
         }
     }
 }

@@ -22,12 +22,12 @@ mod weight;
 pub use check::{check, check_kind};
 pub use complete::complete;
 pub(crate) use decode::decode_inner;
-pub use decode::{decode_json, decode_yaml};
+pub use decode::{decode_applied, decode_json, decode_yaml};
 pub use defaults::apply_defaults;
 #[cfg(test)]
 pub(crate) use defaults::apply_type_defaults;
 pub use kind::{BuiltIn, Schema};
-pub use place::{Member, Place};
+pub use place::{Form, Member, Place};
 pub use table::{Base, Field, FieldType, ListType, PatchStrategy, Shape, TypeRef, all, by_name, for_gvk};
 
 use crate::KindRow;

@@ -5,13 +5,14 @@
 //! them; [`Member::always_there`] says which, and where one is missing here it counts as present and empty.
 //! That is why creating a Pod with labels adds `f:labels` with its own path, and its `f:spec` without.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::reset::Reset;
 use super::set::{self, Fields};
-use crate::schema::{self, ListType, Member, Place};
+use crate::schema::{ListType, Member, Place};
 
 /// What differs between two objects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +88,7 @@ impl Found {
 
 /// How a value is owned.
 #[derive(Clone, Copy, PartialEq)]
-enum Shape {
+pub(crate) enum Shape {
     /// Absent or null: whatever the other side is.
     Any,
     Leaf,
@@ -95,7 +96,7 @@ enum Shape {
     List,
 }
 
-fn shape(side: Side<'_>, member: &Member<'_>) -> Shape {
+pub(crate) fn shape(side: Side<'_>, member: &Member<'_>) -> Shape {
     match side {
         None | Some(Value::Null) => Shape::Any,
         Some(Value::Object(_)) if !member.atomic_map && !is_atomic(member) => Shape::Map,
@@ -156,7 +157,7 @@ fn typed(shape: Shape, member: &Member<'_>, old: Side<'_>, new: Side<'_>, found:
 fn members(place: Place<'_>, old: Side<'_>, new: Side<'_>, is_root: bool, delta: &mut Delta) {
     let (before, after) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
     let mut one = |name: &str, was: Side<'_>, is: Side<'_>| {
-        let member = member(place, name, is_root);
+        let member = if is_root { place.root_member(name) } else { place.member(name) };
         let there = |side: Side<'_>| Some(&EMPTY).filter(|_| member.always_there && side.is_some());
         value(&member, was.or_else(|| there(old)), is.or_else(|| there(new)))
             .hang(|| set::field(name), delta);
@@ -184,17 +185,6 @@ fn members(place: Place<'_>, old: Side<'_>, new: Side<'_>, is_root: bool, delta:
     }
 }
 
-/// What is known of a member. The metadata of every kind has the type of all metadata, whatever a definition
-/// says.
-fn member<'a>(place: Place<'a>, name: &str, is_root: bool) -> Member<'a> {
-    let known = place.member(name);
-    if is_root && name == "metadata" && !matches!(place, Place::Object(_)) {
-        let metadata = schema::by_name("apimachinery.pkg.apis.meta.v1.ObjectMeta");
-        return Member::plain(Place::from(metadata));
-    }
-    known
-}
-
 /// Elements of two lists under one key.
 #[derive(Default)]
 struct Pair<'a> {
@@ -217,7 +207,7 @@ fn elements(list: &Member<'_>, old: Side<'_>, new: Side<'_>, delta: &mut Delta) 
         }
     }
     for (key, pair) in pairs {
-        let item = Member::plain(list.place);
+        let item = list.element();
         let mut found = Found::default();
         match (&*pair.old, &*pair.new) {
             ([] | [_], [] | [_]) => {
@@ -250,13 +240,16 @@ fn items(side: Side<'_>) -> &[Value] {
 }
 
 /// The element of a path that leads to a list's item; none if the item has no key, which validation refuses.
-fn element_of(list: &Member<'_>, item: &Value) -> Option<String> {
+pub(crate) fn element_of(list: &Member<'_>, item: &Value) -> Option<String> {
     if list.list_type == Some(ListType::Set) {
         return (!item.is_object() && !item.is_array() && !item.is_null()).then(|| set::element("v:", item));
     }
     let members = item.as_object()?;
-    let keys: BTreeMap<&str, &Value> =
-        list.map_keys.iter().filter_map(|key| Some((*key, members.get(*key)?))).collect();
+    let key = |key: &&'_ str| {
+        let value = members.get(*key).map(Cow::Borrowed);
+        Some((key.to_string(), value.or_else(|| list.place.key_default(key).map(Cow::Owned))?))
+    };
+    let keys: BTreeMap<String, Cow<'_, Value>> = list.map_keys.iter().filter_map(key).collect();
     (!keys.is_empty()).then(|| set::element("k:", &keys))
 }
 

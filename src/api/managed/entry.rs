@@ -70,7 +70,7 @@ struct Written {
 
 impl Entry {
     /// The still empty entry of an author's updates.
-    pub(super) fn of(author: &Author<'_>) -> Self {
+    pub(crate) fn of(author: &Author<'_>) -> Self {
         let manager = if author.manager.is_empty() { UNKNOWN } else { author.manager };
         Entry {
             manager: manager.to_string(),
@@ -97,7 +97,7 @@ impl Entry {
     }
 
     /// What distinguishes entries. Applying in another version replaces the entry.
-    pub(super) fn identity(&self) -> (String, Operation, String, String) {
+    pub(crate) fn identity(&self) -> (String, Operation, String, String) {
         let version = if self.operation == Operation::Apply { "" } else { &self.api_version };
         (self.manager.clone(), self.operation, version.to_string(), self.subresource.clone())
     }
@@ -195,7 +195,7 @@ pub fn faults(entries: &[Entry]) -> Faults {
 }
 
 /// Upstream's order: applies first, then by time and names.
-pub(super) fn sort(entries: &mut [Entry]) {
+pub(crate) fn sort(entries: &mut [Entry]) {
     entries.sort_by(|one, other| {
         let names = |entry: &Entry| (entry.operation, entry.seconds());
         names(one)

@@ -72,7 +72,7 @@ impl Reset {
         }
     }
 
-    pub(super) fn filter(&self, fields: &mut Fields) {
+    pub(crate) fn filter(&self, fields: &mut Fields) {
         match self {
             Reset::Paths(paths) => paths.iter().for_each(|path| fields.drop_below(path)),
             Reset::AllBut(patterns) => {

@@ -12,10 +12,10 @@ use super::entry::EntryError;
 /// A set of paths.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fields(pub(super) Map<String, Value>);
+pub struct Fields(pub(crate) Map<String, Value>);
 
 /// Marks that the path that leads to a node is in the set.
-pub(super) const SELF: &str = ".";
+pub(crate) const SELF: &str = ".";
 
 /// Paths that are nobody's: what says which object this is, and what the server counts.
 const STRIPPED: &[&[&str]] = &[
@@ -56,6 +56,18 @@ impl Fields {
         subtract(&mut self.0, &other.0)
     }
 
+    /// Whether no path of the other set is missing here.
+    pub fn covers(&self, other: &Fields) -> bool {
+        let mut rest = other.clone();
+        rest.subtract(self);
+        rest.is_empty()
+    }
+
+    /// The paths that are in both sets.
+    pub fn intersection(&self, other: &Fields) -> Fields {
+        Fields(intersection(&self.0, &other.0))
+    }
+
     /// Drops a path with all below it.
     pub(super) fn drop_below(&mut self, path: &[&str]) {
         drop_below(&mut self.0, path);
@@ -68,7 +80,7 @@ impl Fields {
 }
 
 /// The element of a field.
-pub(super) fn field(name: &str) -> String {
+pub(crate) fn field(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 2);
     text.push_str("f:");
     text.push_str(name);
@@ -76,7 +88,7 @@ pub(super) fn field(name: &str) -> String {
 }
 
 /// A node; none if neither its own path nor one below it is in the set.
-pub(super) fn node(own: bool, mut below: Map<String, Value>) -> Option<Value> {
+pub(crate) fn node(own: bool, mut below: Map<String, Value>) -> Option<Value> {
     if own && !below.is_empty() {
         below.insert(SELF.to_string(), Value::Object(Map::new()));
     }
@@ -84,13 +96,13 @@ pub(super) fn node(own: bool, mut below: Map<String, Value>) -> Option<Value> {
 }
 
 /// Drops what nobody owns.
-pub(super) fn strip(fields: &mut Fields) {
+pub(crate) fn strip(fields: &mut Fields) {
     for path in STRIPPED {
         remove_path(&mut fields.0, path);
     }
 }
 
-fn is_member(node: &Map<String, Value>) -> bool {
+pub(crate) fn is_member(node: &Map<String, Value>) -> bool {
     node.is_empty() || node.contains_key(SELF)
 }
 
@@ -134,6 +146,22 @@ fn subtract(from: &mut Map<String, Value>, what: &Map<String, Value>) -> bool {
         }
     }
     shrunk
+}
+
+fn intersection(one: &Map<String, Value>, other: &Map<String, Value>) -> Map<String, Value> {
+    let mut both = Map::new();
+    let (small, large) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    for (key, here) in small {
+        let (Value::Object(here), Some(Value::Object(there))) = (here, large.get(key)) else { continue };
+        if key == SELF {
+            continue;
+        }
+        let own = is_member(here) && is_member(there);
+        if let Some(node) = node(own, intersection(here, there)) {
+            both.insert(key.clone(), node);
+        }
+    }
+    both
 }
 
 /// Takes one path away, not those below it.
@@ -207,10 +235,16 @@ fn canonical_element(text: &str) -> Result<Option<String>, EntryError> {
     }
 }
 
-/// An element with a value, which is written as Go writes it: some characters are escaped that need not be.
-pub(super) fn element(kind: &str, value: &impl Serialize) -> String {
+/// An element with a value, which is written as Go writes it.
+pub(crate) fn element(kind: &str, value: &impl Serialize) -> String {
     let mut text = kind.to_string();
-    text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    text.push_str(&go_json(value));
+    text
+}
+
+/// JSON as Go writes it: some characters are escaped that need not be.
+pub(crate) fn go_json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
     if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
         return text;
     }

@@ -37,7 +37,7 @@ fn json_patch_and_merge_patch() {
     merge_patch(&mut tree, &json!({"a": {"b": null, "c": [1]}})).unwrap();
     assert_eq!(tree, json!({"a": {"c": [1]}}));
     assert!(merge_patch(&mut tree, &json!([])).is_err());
-    let apply_patch = Patch { kind: PatchKind::Apply, body: json!({}) };
+    let apply_patch = Patch::apply(json!({}));
     assert_eq!(ApiError::from(apply(None, &mut tree, &apply_patch).unwrap_err()).code(), 415);
     assert_eq!(ApiError::from(apply(None, &mut tree, &Patch::strategic(json!({}))).unwrap_err()).code(), 415);
 }

@@ -263,6 +263,49 @@ fn go_words(bytes: &[u8], error: &serde_json::Error) -> String {
     format!("invalid character {met} {place}")
 }
 
+/// Parses a body that is applied, in YAML or JSON. Keys that occur twice are told as upstream tells them of
+/// YAML.
+pub fn decode_applied(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let is_json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let json = if is_json { decode_json(bytes).ok() } else { None };
+    let (tree, duplicates) = match json {
+        Some(decoded) => decoded,
+        None => decode_yaml(bytes).map_err(|error| match error.code() {
+            400 => ApiError::bad_request(format!("error decoding YAML: {}", error.message())),
+            _ => error,
+        })?,
+    };
+    if tree.is_object() || tree.is_null() {
+        let told = if duplicates.is_empty() { Vec::new() } else { first_duplicate(bytes, duplicates) };
+        return Ok((tree, told));
+    }
+    let found = match tree {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
+    };
+    Err(ApiError::bad_request(format!(
+        "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+    )))
+}
+
+/// The first key that occurs twice with its line; if it is not found again, the paths that are known.
+fn first_duplicate(bytes: &[u8], paths: Vec<String>) -> Vec<String> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        with_snippet: false,
+    };
+    let text = String::from_utf8_lossy(bytes);
+    let found = serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(&text, options);
+    match found {
+        Err(serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location }) => {
+            vec![format!("line {}: key {key:?} already set in map", location.line())]
+        }
+        _ => paths.iter().map(|path| format!("key {path:?} already set in map")).collect(),
+    }
+}
+
 /// Parses a YAML body (one document), as [`decode_json`].
 pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let refuse = |why: String| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
-use super::table::{Shape, TypeRef, all, by_name, for_gvk};
+use super::table::{Base, Shape, TypeRef, all, by_name, for_gvk};
 use crate::KindRow;
 use crate::quantity::Quantity;
 
@@ -31,6 +31,17 @@ enum Literal {
 }
 
 use Literal::{Bool, Empty, Int, Text};
+
+impl Literal {
+    fn value(self) -> Value {
+        match self {
+            Text(text) => Value::String(text.to_string()),
+            Int(number) => Value::from(number),
+            Bool(value) => Value::Bool(value),
+            Empty => Value::Object(Map::new()),
+        }
+    }
+}
 
 const LITERALS: &[(&str, &[(&str, Literal)])] = &[
     (
@@ -292,6 +303,25 @@ pub(super) fn added(ty: TypeRef) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// What a key of a list's element has that is left out: its default, else the zero value of what may not be
+/// left out.
+pub(super) fn key(ty: TypeRef, name: &str) -> Option<Value> {
+    let field = ty.field(name)?;
+    let literals = plans()[ty.index()].literals.iter().copied().flatten();
+    if let Some((_, literal)) = literals.into_iter().find(|(own, _)| *own == name) {
+        return Some(literal.value());
+    }
+    if !field.required && ty.short_name() != "LocalObjectReference" {
+        return None;
+    }
+    match field.ty.base {
+        Base::String => Some(json!("")),
+        Base::Int32 | Base::Int64 => Some(json!(0)),
+        Base::Bool => Some(json!(false)),
+        _ => None,
+    }
+}
+
 /// Sets what upstream's defaulting sets from the object alone. The tree has been through
 /// [`check`](super::check).
 pub fn apply_defaults(row: &KindRow, tree: &mut Value) {
@@ -311,12 +341,7 @@ fn walk(plans: &[TypeDefaults], ty: TypeRef, tree: &mut Value) {
         return;
     }
     for (name, literal) in plan.literals.iter().copied().flatten() {
-        set(map, name, || match *literal {
-            Text(text) => Value::String(text.to_string()),
-            Int(number) => Value::from(number),
-            Bool(value) => Value::Bool(value),
-            Empty => Value::Object(Map::new()),
-        });
+        set(map, name, || literal.value());
     }
     for rule in &plan.rules {
         rule(map);

@@ -116,7 +116,7 @@ async fn a_definition_is_accepted_and_served() {
             r#"Widget.example.com "w" is invalid: spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#
         )
     );
-    let strategic = Patch { kind: api::PatchKind::Strategic, body: json!({}) };
+    let strategic = Patch::strategic(json!({}));
     assert_eq!(h.api.patch(&row, at, strategic, &UpdateOptions::default()).await.unwrap_err().code(), 415);
     h.delete(&row, Some("default"), "w").await.unwrap();
     assert_eq!(events.next().await, "DELETED w");

@@ -72,7 +72,7 @@ pub(crate) async fn run(env: &Env, args: PatchArgs) -> Result<()> {
             let before = rest.get(&path).await?;
             let after = if args.change.mode()? == DryRun::Client {
                 let mut changed = before.clone();
-                let patch = api::Patch { kind, body: body.clone() };
+                let patch = api::Patch::new(kind, body.clone());
                 api::patch::apply(api::schema::for_kind(&target.row), &mut changed, &patch)
                     .map_err(|error| Error::message(error.to_string()))?;
                 changed

@@ -221,7 +221,7 @@ fn pod(args: &RunArgs) -> Result<Value> {
             other => return Err(Error::message(format!("invalid override type: {other}"))),
         };
         let ty = api::schema::for_kind(&api::kinds::POD);
-        api::patch::apply(ty, &mut pod, &api::Patch { kind, body })
+        api::patch::apply(ty, &mut pod, &api::Patch::new(kind, body))
             .map_err(|error| Error::message(error.to_string()))?;
     }
     Ok(pod)

@@ -36,7 +36,10 @@ fn flatten(member: &Member<'_>, value: &Value, path: &Path, flat: &mut Flat) {
                         let keys: Map<String, Value> = member
                             .map_keys
                             .iter()
-                            .filter_map(|key| Some((key.to_string(), item.get(*key)?.clone())))
+                            .filter_map(|key| {
+                                let value = item.get(*key).cloned();
+                                Some((key.to_string(), value.or_else(|| member.place.key_default(key))?))
+                            })
                             .collect();
                         if keys.is_empty() {
                             continue;

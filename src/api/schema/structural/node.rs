@@ -7,6 +7,7 @@ use serde_json::{Number, Value};
 
 use super::allowed::Allowed;
 use super::pattern::Pattern;
+use crate::schema::place::Form;
 use crate::schema::table::ListType;
 
 /// The schema of one value.
@@ -28,6 +29,8 @@ pub struct Structural {
     pub(in crate::schema) list_type: Option<ListType>,
     pub(in crate::schema) list_map_keys: Vec<String>,
     pub(in crate::schema) atomic_map: bool,
+    /// A string with a format.
+    pub(in crate::schema) is_formatted: bool,
     pub(super) rules: Option<Box<Rules>>,
 }
 
@@ -89,6 +92,26 @@ impl Structural {
             Additional::Schema(schema) => Some(schema),
             _ => None,
         })
+    }
+
+    /// What a value here may be.
+    pub(in crate::schema) fn form(&self) -> Form {
+        match self.kind {
+            None => Form::Any,
+            Some(Kind::Object) => Form::Map,
+            Some(Kind::Array) => Form::List,
+            Some(Kind::String) if self.is_formatted => Form::Scalar,
+            Some(Kind::String) => Form::Text,
+            Some(Kind::Integer | Kind::Number) => Form::Number,
+            Some(Kind::Boolean) => Form::Bool,
+        }
+    }
+
+    /// Whether an object here may have members that the schema does not name.
+    pub(in crate::schema) fn is_open(&self) -> bool {
+        self.preserve_unknown
+            || matches!(self.additional, Additional::Any)
+            || (self.properties.is_empty() && matches!(self.additional, Additional::Unspecified))
     }
 
     /// How much more than the common work a byte of an object may be at worst: by patterns with many states,

@@ -157,6 +157,7 @@ impl Parser {
             list_type: list_type(schema),
             list_map_keys: texts(schema, "x-kubernetes-list-map-keys"),
             atomic_map: text(schema, "x-kubernetes-map-type") == "atomic",
+            is_formatted: !matches!(text(schema, "format"), "" | "byte"),
             ..Structural::default()
         };
         self.invariants(schema, path, context);
