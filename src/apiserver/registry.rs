@@ -7,6 +7,7 @@
 //! them, and [`dispatch`] on the verbs.
 
 mod actions;
+mod apply;
 mod base;
 mod body;
 mod call;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use api::kinds::{CONFIG_MAP, POD, ROLE, ROLE_BINDING, SERVICE_ACCOUNT};
+use api::kinds::{CONFIG_MAP, DEPLOYMENT, POD, ROLE, ROLE_BINDING, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity, ListOptions, Object, Patch, UpdateOptions, WatchOptions};
 use apiserver::ApiServer;
 use axum::body::Body;
@@ -93,6 +93,25 @@ fn pod(name: &str) -> Value {
     })
 }
 
+/// A Deployment of 2 KB, as a chart makes it.
+fn deployment(image: &str) -> Value {
+    let variables: Vec<Value> =
+        (0..12).map(|n| json!({ "name": format!("VARIABLE_{n}"), "value": "x".repeat(40) })).collect();
+    let labels = json!({ "app.kubernetes.io/name": "bench", "app.kubernetes.io/instance": "bench" });
+    let probe = json!({ "httpGet": { "path": "/healthz", "port": "http" } });
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "applied", "labels": labels },
+        "spec": {
+            "replicas": 2, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [{
+                "name": "web", "image": image, "env": variables, "livenessProbe": probe, "readinessProbe": probe,
+                "ports": [{ "name": "http", "containerPort": 80, "protocol": "TCP" }],
+                "resources": { "limits": { "cpu": "500m", "memory": "128Mi" } },
+            }] } },
+        },
+    })
+}
+
 fn registry(c: &mut Criterion) {
     let bench = Bench::start();
     bench.create(&CONFIG_MAP, config_map("one"));
@@ -123,6 +142,20 @@ fn registry(c: &mut Criterion) {
             let patched = bench.api.patch(&POD, at, Patch::strategic(patch), &options);
             bench.runtime.block_on(patched).expect("patched")
         });
+    });
+    group.bench_function("apply a Deployment of 2 KB", |b| {
+        let options = UpdateOptions { field_manager: Some("bench".into()), ..UpdateOptions::default() };
+        let (mut number, at) = (0, ObjectRef::new(HERE, "applied"));
+        b.iter_batched(
+            || {
+                number += 1;
+                Patch::apply(deployment(&format!("image:{}", number % 2)))
+            },
+            |patch| {
+                bench.runtime.block_on(bench.api.patch(&DEPLOYMENT, at, patch, &options)).expect("applied")
+            },
+            BatchSize::SmallInput,
+        );
     });
     group.finish();
 }

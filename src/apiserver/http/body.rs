@@ -38,20 +38,22 @@ pub(super) fn decode(head: &Head<'_>, bytes: &Bytes) -> Result<Decoded, ApiError
     }
 }
 
-pub(super) fn decode_patch(head: &Head<'_>, bytes: &Bytes) -> Result<Patch, ApiError> {
-    let kind = match media_type(head.header(http::header::CONTENT_TYPE)) {
-        "application/json-patch+json" => PatchKind::Json,
-        "application/merge-patch+json" => PatchKind::Merge,
-        "application/strategic-merge-patch+json" => PatchKind::Strategic,
-        "application/apply-patch+yaml" => PatchKind::Apply,
-        _ => return Err(unknown_format(PATCHES)),
-    };
-    let decoded = match kind {
-        // JSON is YAML, too: clients send either under this type.
-        PatchKind::Apply => schema::decode_yaml(bytes),
-        _ => schema::decode_json(bytes),
-    };
-    Ok(Patch { kind, body: decoded?.0 })
+pub(super) fn patch_kind(head: &Head<'_>) -> Result<PatchKind, ApiError> {
+    match media_type(head.header(http::header::CONTENT_TYPE)) {
+        "application/json-patch+json" => Ok(PatchKind::Json),
+        "application/merge-patch+json" => Ok(PatchKind::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchKind::Strategic),
+        "application/apply-patch+yaml" => Ok(PatchKind::Apply),
+        _ => Err(unknown_format(PATCHES)),
+    }
+}
+
+pub(super) fn decode_patch(kind: PatchKind, bytes: &Bytes) -> Result<Patch, ApiError> {
+    if kind != PatchKind::Apply {
+        return Ok(Patch::new(kind, schema::decode_json(bytes)?.0));
+    }
+    let (body, duplicates) = schema::decode_applied(bytes)?;
+    Ok(Patch { kind, body, duplicates })
 }
 
 fn unknown_format(accepted: &str) -> ApiError {

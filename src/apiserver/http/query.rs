@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::{
-    ApiError, CreateOptions, DeleteOptions, DryRun, FieldSelector, FieldValidation, LabelSelector,
-    ListOptions, ResourceVersionMatch, UpdateOptions, WatchOptions, managed,
+    ApiError, CreateOptions, DeleteOptions, DryRun, FieldError, FieldSelector, FieldValidation,
+    LabelSelector, ListOptions, PatchKind, ResourceVersionMatch, UpdateOptions, WatchOptions, apply, managed,
 };
 
 use crate::registry::propagation;
@@ -185,6 +185,21 @@ impl Query {
             field_validation: self.field_validation()?,
             force: self.flag("force"),
         })
+    }
+
+    /// Options of a patch: who applies has to say who it is, and nobody else takes fields from others.
+    pub(crate) fn patch_options(&self, kind: PatchKind) -> Result<UpdateOptions, ApiError> {
+        let fault = match kind {
+            PatchKind::Apply if self.get("fieldManager").is_none() => apply::manager_required(),
+            PatchKind::Apply => return self.update_options("PatchOptions"),
+            _ if self.has("force") => {
+                FieldError::forbidden("force", "may not be specified for non-apply patch")
+            }
+            _ => return self.update_options("PatchOptions"),
+        };
+        let why = format!("PatchOptions.meta.k8s.io \"\" is invalid: {fault}");
+        let invalid = ApiError::new(422, "Invalid", why);
+        Err(invalid.with_cause(fault.kind.reason(), Some(&fault.field), &fault.message()))
     }
 
     /// Options of a deletion without a body.

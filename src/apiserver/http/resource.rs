@@ -203,9 +203,12 @@ async fn named(
             object
         }
         Verb::Patch => {
-            let patch = body::decode_patch(head, &body::read(body).await?)?;
-            let options = head.query.update_options("PatchOptions")?;
-            Box::pin(registry.write(call, name, Source::Patch(&patch), &options)).await?
+            let kind = body::patch_kind(head)?;
+            let options = head.query.patch_options(kind)?;
+            let patch = body::decode_patch(kind, &body::read(body).await?)?;
+            let object = Box::pin(registry.write(call, name, Source::Patch(&patch), &options)).await?;
+            code = if call.has_created() { 201 } else { 200 };
+            object
         }
         Verb::Delete => {
             let options = deletion(head, body).await?;

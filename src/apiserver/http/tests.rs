@@ -16,6 +16,8 @@ use super::negotiate::{Accepted, Encoding, Form, choose};
 use super::{Peer, handle};
 use crate::testing::{Harness, deployment, master};
 
+mod apply;
+
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 struct Answer {

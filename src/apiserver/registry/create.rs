@@ -23,9 +23,20 @@ impl Registry {
     pub(crate) async fn create(
         &self,
         call: &Call<'_>,
-        mut tree: Value,
+        tree: Value,
         duplicates: &[String],
         options: &CreateOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        self.create_owned(call, (tree, duplicates), options, None).await
+    }
+
+    /// The same; `applied` are the owners if an apply creates the object.
+    pub(super) async fn create_owned(
+        &self,
+        call: &Call<'_>,
+        (mut tree, duplicates): (Value, &[String]),
+        options: &CreateOptions,
+        applied: Option<Owners>,
     ) -> Result<Arc<Object>, ApiError> {
         let ctx = self.context(call);
         body::decode(call, &ctx, &mut tree, duplicates, options.field_validation)?;
@@ -51,7 +62,10 @@ impl Registry {
         metadata::wipe(&mut tree);
         let manager = options.field_manager.as_deref();
         // Before admission: what plugins add is not the client's, as upstream has it.
-        let owners = self.owners(call, &ctx, manager, None, &mut tree).await?;
+        let owners = match applied {
+            Some(owners) => owners,
+            None => self.owners(call, &ctx, manager, None, &mut tree).await?,
+        };
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
         self.admission.mutate(&request, Some(&mut tree)).await?;
         for attempt in 1.. {
@@ -148,25 +162,27 @@ impl Registry {
             let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
             return call.resource.outward(Arc::new(object)).await.map(Ok);
         }
-        match self.store_managed(call, &key, 0, &mut bytes, &claims, Durability::Synced).await? {
+        let stored = (&mut bytes, owners.may_go());
+        match self.store_managed(call, &key, 0, stored, &claims, Durability::Synced).await? {
             Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Ok),
             Written::Raced => Err(ApiError::already_exists(row, &name)),
             Written::Contended(found) => Ok(Err(found)),
         }
     }
 
-    /// Stores an object; one that is too large with its managed fields is stored without them.
+    /// Stores an object; one that is too large with its managed fields is stored without them if they may go.
     pub(super) async fn store_managed(
         &self,
         call: &Call<'_>,
         key: &str,
         version: u64,
-        bytes: &mut Bytes,
+        (bytes, may_go): (&mut Bytes, bool),
         claims: &Claims,
         durability: Durability,
     ) -> Result<Written, ApiError> {
         let stored = self.store_object(call, key, version, bytes.clone(), claims, durability).await;
-        let Some(smaller) = managed::if_too_large(&stored, bytes) else { return stored };
+        let smaller = if may_go { managed::if_too_large(&stored, bytes) } else { None };
+        let Some(smaller) = smaller else { return stored };
         *bytes = smaller;
         self.store_object(call, key, version, bytes.clone(), claims, durability).await
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, CreateOptions, Object, UpdateOptions};
+use api::{ApiError, CreateOptions, Object, PatchKind, UpdateOptions};
 use serde_json::Value;
 
 use super::subresource::Subresource;
@@ -37,6 +37,15 @@ impl Registry {
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
         call.check_verb(if matches!(source, Source::Patch(_)) { "patch" } else { "update" })?;
+        if let Source::Patch(patch) = &source
+            && patch.kind == PatchKind::Apply
+        {
+            return match call.about() {
+                None | Some(Subresource::Part(_)) => self.apply(call, name, patch, options).await,
+                Some(Subresource::Scale(paths)) => self.apply_scale(call, paths, name, patch, options).await,
+                Some(Subresource::Action(_) | Subresource::Connection(_)) => Err(not_allowed()),
+            };
+        }
         match call.about() {
             None | Some(Subresource::Part(_)) => self.update(call, name, source, options).await,
             Some(Subresource::Scale(paths)) => self.update_scale(call, paths, name, source, options).await,

@@ -28,17 +28,33 @@ pub(super) struct Owners {
     json: Option<Bytes>,
     /// Whether sets are as they were, whatever became of times.
     stay: bool,
+    /// Whoever applies must know what it owns: an object too large with these is refused.
+    must_fit: bool,
     faults: Faults,
 }
 
 impl Owners {
     fn kept(json: Option<Bytes>) -> Self {
-        Owners { json, stay: true, faults: Faults::new() }
+        Owners { json, stay: true, must_fit: false, faults: Faults::new() }
     }
 
     /// Those that an object has.
     pub(super) fn of(object: &Object) -> Self {
         Self::kept(object.managed_fields())
+    }
+
+    /// Those that an apply has left; `kept` are those before.
+    pub(super) fn applied(entries: &[Entry], effect: Effect, kept: Option<Bytes>) -> Self {
+        let json = match effect {
+            Effect::Nothing => kept,
+            Effect::Time | Effect::Owners => managed::encode(entries).map(Bytes::from),
+        };
+        Owners { stay: effect != Effect::Owners, must_fit: true, ..Self::kept(json) }
+    }
+
+    /// Whether the object may be stored without them if it is too large.
+    pub(super) fn may_go(&self) -> bool {
+        !self.must_fit
     }
 
     /// Faults of entries that the client has sent.
@@ -101,6 +117,7 @@ impl Registry {
         Ok(Owners {
             json: managed::encode(&entries).map(Bytes::from),
             stay: effect != Effect::Owners && !is_changed && !others,
+            must_fit: false,
             faults,
         })
     }
@@ -163,7 +180,7 @@ impl Registry {
     }
 
     /// The same kind in another version: what is stored in the same place.
-    fn sibling(&self, call: &Call<'_>, api_version: &str) -> Option<Arc<Resource>> {
+    pub(super) fn sibling(&self, call: &Call<'_>, api_version: &str) -> Option<Arc<Resource>> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resources = self.resources.load();
         let found = resources.find(group, version, &call.row().plural)?;
@@ -171,7 +188,7 @@ impl Registry {
     }
 }
 
-fn reset_of(call: &Call<'_>) -> Reset {
+pub(super) fn reset_of(call: &Call<'_>) -> Reset {
     Reset::of(call.row(), call.subresource, call.resource.openapi.is_some())
 }
 

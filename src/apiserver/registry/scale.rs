@@ -53,22 +53,28 @@ impl Registry {
                 }
                 Source::Change(_) => return Err(super::not_allowed()),
             };
-            apply(call, paths, name, &scale, tree)
+            write_into(call, paths, name, &scale, tree)
         };
         // A Scale is a view: the write is one of the object, with its own validation and admission.
-        let mut whole = Call::new(&call.resource, call.namespace, call.user)
-            .dry(call.dry_run)
-            .by_agent(call.agent.clone())
-            .fenced(call.fence);
-        whole.scales = Some(paths);
+        let whole = whole(call, paths);
         let object = self.update(&whole, name, Source::Change(&change), options).await?;
         call.warn(whole.take_warnings());
         view(paths, &object.tree().map_err(ApiError::internal)?, object.resource_version())
     }
 }
 
+/// The call on the object itself by which its replicas are written.
+pub(super) fn whole<'a>(call: &Call<'a>, paths: &'a ScalePaths) -> Call<'a> {
+    let mut whole = Call::new(&call.resource, call.namespace, call.user)
+        .dry(call.dry_run)
+        .by_agent(call.agent.clone())
+        .fenced(call.fence);
+    whole.scales = Some(paths);
+    whole
+}
+
 /// Writes what a Scale says into the object.
-fn apply(
+pub(super) fn write_into(
     call: &Call<'_>,
     paths: &ScalePaths,
     name: &str,
@@ -96,7 +102,7 @@ fn apply(
     Ok(())
 }
 
-fn scale_row() -> api::KindRow {
+pub(super) fn scale_row() -> api::KindRow {
     let row = api::kinds::BINDING.clone();
     api::KindRow {
         group: GROUP.into(),
@@ -107,7 +113,7 @@ fn scale_row() -> api::KindRow {
     }
 }
 
-fn view(paths: &ScalePaths, tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
+pub(super) fn view(paths: &ScalePaths, tree: &Value, version: u64) -> Result<Arc<Object>, ApiError> {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "creationTimestamp"] {
         let value = meta(tree, field);

@@ -19,7 +19,7 @@ use crate::claims::Claims;
 use crate::strategy::RequestContext;
 
 /// How often a write is tried again when somebody else was faster and the caller did not insist on a version.
-const ATTEMPTS: usize = 50;
+pub(super) const ATTEMPTS: usize = 50;
 
 /// What the new object is made from.
 pub(crate) enum Source<'a> {
@@ -30,8 +30,16 @@ pub(crate) enum Source<'a> {
     Change(&'a (dyn Fn(&mut Value) -> Result<(), ApiError> + Sync)),
 }
 
+/// Whose write it is.
+pub(super) enum Writer<'a> {
+    /// An update, by the manager that the request names.
+    Named(Option<&'a str>),
+    /// An apply, which has decided who owns what.
+    Applied(Owners),
+}
+
 /// What a write of a new version came to.
-enum Attempt {
+pub(super) enum Attempt {
     Done(Arc<Object>),
     /// The object has changed under us.
     Raced,
@@ -40,12 +48,12 @@ enum Attempt {
 }
 
 /// The old object, as seen by the call.
-struct Current {
-    entry: Arc<Entry>,
-    tree: Value,
+pub(super) struct Current {
+    pub(super) entry: Arc<Entry>,
+    pub(super) tree: Value,
     /// It was stored under a schema that knew more fields. They are gone from the tree, as if they had never
     /// been there: a caller is not told of unknown fields that he has not sent.
-    pruned: bool,
+    pub(super) pruned: bool,
 }
 
 impl Registry {
@@ -75,7 +83,8 @@ impl Registry {
                 self.proposed(call, name, &current, &mut source, options.field_validation)?;
             insists |= explicit;
             managed::take(&mut current.tree);
-            match self.replace(call, name, &current, new, options.field_manager.as_deref()).await? {
+            let writer = Writer::Named(options.field_manager.as_deref());
+            match self.replace(call, name, &current, new, writer).await? {
                 Attempt::Done(object) => return Ok(object),
                 // A patch that names a version fails by itself when it is applied to the next one.
                 Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
@@ -161,7 +170,6 @@ impl Registry {
         validation: FieldValidation,
     ) -> Result<(Value, bool), ApiError> {
         let ctx = self.context(call);
-        let version = current.entry.object.resource_version().to_string();
         let mut new = match source {
             Source::Body(tree, duplicates) => {
                 // A body that insists on a version is used once: the next attempt would fail.
@@ -184,7 +192,21 @@ impl Registry {
                 tree
             }
         };
-        let given = meta_str(&new, "resourceVersion");
+        let explicit = self.expect(call, name, current, &mut new)?;
+        Ok((new, explicit))
+    }
+
+    /// Holds a proposed object to the version and the identity that it expects, and gives it those of the
+    /// present one. Whether the caller insists on a version.
+    pub(super) fn expect(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        current: &Current,
+        new: &mut Value,
+    ) -> Result<bool, ApiError> {
+        let version = current.entry.object.resource_version().to_string();
+        let given = meta_str(new, "resourceVersion");
         if given.is_empty() && !call.strategy().allows_unconditional_update() {
             let fault = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
             return Err(ApiError::invalid(call.row(), name, vec![fault]));
@@ -193,7 +215,7 @@ impl Registry {
         if explicit && given != version {
             return Err(ApiError::modified(call.row(), name));
         }
-        let uid = meta_str(&new, "uid");
+        let uid = meta_str(new, "uid");
         // The same name may belong to a new object by now.
         if !uid.is_empty() && uid != current.entry.object.uid() {
             let why = format!(
@@ -203,24 +225,27 @@ impl Registry {
             return Err(ApiError::conflict(call.row(), name, &why));
         }
         new["metadata"]["resourceVersion"] = json!(version);
-        Ok((new, explicit))
+        Ok(explicit)
     }
 
     /// Puts the new object in the place of the current one.
-    async fn replace(
+    pub(super) async fn replace(
         &self,
         call: &Call<'_>,
         name: &str,
         current: &Current,
         mut new: Value,
-        manager: Option<&str>,
+        writer: Writer<'_>,
     ) -> Result<Attempt, ApiError> {
         let strategy = call.strategy();
         let ctx = self.context(call);
         let old = &current.tree;
         let object = &current.entry.object;
         new = confine(call, new, old);
-        let owners = self.owners(call, &ctx, manager, Some((object, old)), &mut new).await?;
+        let owners = match writer {
+            Writer::Named(manager) => self.owners(call, &ctx, manager, Some((object, old)), &mut new).await?,
+            Writer::Applied(owners) => owners,
+        };
         let request = Request { ctx: &ctx, operation: Operation::Update, name, old: Some(object) };
         self.admission.mutate(&request, Some(&mut new)).await?;
         self.settle(call, &ctx, &mut new, old)?;
@@ -287,7 +312,8 @@ impl Registry {
         let durability = if lazy { Durability::Lazy } else { Durability::Synced };
         let key = call.key(name)?;
         let version = object.resource_version();
-        match self.store_managed(call, &key, version, &mut bytes, &claims, durability).await? {
+        let stored = (&mut bytes, owners.may_go());
+        match self.store_managed(call, &key, version, stored, &claims, durability).await? {
             Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Attempt::Done),
             Written::Raced => Ok(Attempt::Raced),
             Written::Contended(found) => Ok(Attempt::Contended(found)),
@@ -323,7 +349,8 @@ impl Registry {
         durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = call.key(name)?;
-        match self.store_managed(call, &key, version, bytes, &Claims::default(), durability).await? {
+        let stored = (&mut *bytes, true);
+        match self.store_managed(call, &key, version, stored, &Claims::default(), durability).await? {
             Written::At(revision) => self.written(call, &key, bytes.clone(), revision).await.map(Some),
             Written::Raced | Written::Contended(_) => Ok(None),
         }
@@ -348,7 +375,7 @@ impl Registry {
     }
 }
 
-fn check_name(tree: &Value, name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(tree: &Value, name: &str) -> Result<(), ApiError> {
     let given = meta_str(tree, "name");
     if given.is_empty() || given == name {
         // Whether the name may be left out depends on nothing else, so upstream's answer for it is the same.
