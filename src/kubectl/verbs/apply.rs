@@ -1,7 +1,8 @@
-//! `kubectl apply`, client side: a three-way merge of what was applied before, what is wanted and what is
-//! there.
+//! `kubectl apply`: a three-way merge of what was applied before, what is wanted and what is there; or the
+//! server's apply.
 
 pub(crate) mod last_applied;
+mod server_side;
 pub(crate) mod three_way;
 
 use clap::{Args, Subcommand};
@@ -29,7 +30,7 @@ pub(crate) struct ApplyArgs {
     /// Only objects with these labels
     #[arg(short = 'l', long)]
     selector: Option<String>,
-    /// Apply on the server (not offered yet)
+    /// Apply on the server, which keeps who owns which field
     #[arg(long)]
     server_side: bool,
     /// Delete objects that are no longer given (not offered)
@@ -76,11 +77,7 @@ pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
     if let Some(ApplyCommand::View(view)) = args.command {
         return view_last_applied(env, view).await;
     }
-    if args.server_side {
-        return Err(Error::message(
-            "server-side apply is not offered by this server yet; leave --server-side out",
-        ));
-    }
+    server_side::check(&args)?;
     if args.prune {
         return Err(Error::message("--prune is not offered by this kubectl"));
     }
@@ -94,9 +91,11 @@ pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
         targets.retain(|target| selector.matches(&labels_of(target)));
     }
     for target in targets {
-        if let Err(error) = apply_one(env, &target, &args).await {
-            errors.push(error);
-        }
+        let applied = match args.server_side {
+            true => server_side::apply(env, &target, &args).await,
+            false => apply_one(env, &target, &args).await,
+        };
+        errors.extend(applied.err());
     }
     collect(errors)
 }
