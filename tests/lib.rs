@@ -24,7 +24,7 @@ mod traces;
 #[path = "harness/vm.rs"]
 mod vm;
 
-pub use cluster::{Agent, Cluster, Options, binary, kubectls};
+pub use cluster::{Agent, Cluster, Options, binary, helm, kubectls};
 pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
 pub use machine::{Distribution, Machine};

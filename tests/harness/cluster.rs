@@ -385,6 +385,21 @@ pub fn kubectls() -> Vec<PathBuf> {
     found
 }
 
+/// Helm: what `MINIK8S_HELM` says, what `tests/run.sh` has installed, or the one on the path.
+///
+/// # Panics
+///
+/// If there is none: `tests/run.sh` brings it.
+pub fn helm() -> PathBuf {
+    let named = std::env::var_os("MINIK8S_HELM").map(PathBuf::from);
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/helm");
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|one| one.is_file())
+    });
+    let found = named.into_iter().chain([installed]).chain(on_path).find(|program| program.is_file());
+    found.expect("helm is there: tests/run.sh installs it")
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() && std::env::var_os("MINIK8S_TEST_KEEP").is_some() {

@@ -5,6 +5,7 @@
 mod access;
 mod address;
 mod agent;
+mod apply;
 mod bad_input;
 mod bare_machine;
 mod boot;

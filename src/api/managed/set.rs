@@ -39,7 +39,7 @@ impl Fields {
     }
 
     /// The set of one path of field names.
-    pub(crate) fn of_path(path: &[&str]) -> Self {
+    pub fn of_path(path: &[&str]) -> Self {
         let node = path.iter().rev().fold(None, |below: Option<Map<String, Value>>, name| {
             Some(Map::from_iter([(field(name), Value::Object(below.unwrap_or_default()))]))
         });
@@ -47,7 +47,7 @@ impl Fields {
     }
 
     /// Adds all paths of another set; whether there was one among them that was not here.
-    pub(crate) fn unite(&mut self, other: Fields) -> bool {
+    pub fn unite(&mut self, other: Fields) -> bool {
         unite(&mut self.0, other.0)
     }
 
