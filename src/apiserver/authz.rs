@@ -50,6 +50,11 @@ pub(crate) enum Decision {
     Deny(String),
 }
 
+/// Why one authorizer does not allow a request: what upstream adds to its message, which may be nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(String);
+
 /// Node authorizer, then RBAC.
 pub(crate) struct Authorizer {
     caches: Arc<Caches>,
@@ -70,12 +75,12 @@ impl Authorizer {
         if let Some(name) = attributes.user.node_name() {
             match node::authorize(&self.caches, &self.node_rules, name, attributes) {
                 Ok(()) => return Decision::Allow,
-                Err(reason) => reasons.push(reason),
+                Err(Denied(reason)) => reasons.push(reason),
             }
         }
         match self.rbac.authorize(attributes) {
             Ok(()) => return Decision::Allow,
-            Err(reason) => reasons.push(reason),
+            Err(Denied(reason)) => reasons.push(reason),
         }
         reasons.retain(|reason| !reason.is_empty());
         Decision::Deny(reasons.join("\n"))

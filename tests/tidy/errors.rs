@@ -7,7 +7,7 @@ use crate::{all_rust_files, root};
 /// Results with texts as errors that are left, by folder: parsers whose error is the message of a field or of
 /// a flag, and code that is still to be changed. The numbers may only fall.
 const TEXTS_LEFT: &[(&str, usize)] =
-    &[("embedded-store/", 15), ("src/api/", 15), ("src/apiserver/", 14), ("src/kubectl/", 6), ("tests/", 3)];
+    &[("embedded-store/", 15), ("src/api/", 15), ("src/kubectl/", 6), ("tests/", 3)];
 
 /// How many results with a `String` as their error a text has.
 fn count(text: &str) -> usize {

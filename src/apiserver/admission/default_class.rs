@@ -2,11 +2,11 @@
 //! marked as the default, of several the newest.
 
 use api::KindRow;
+use api::json::text;
 use api::kinds::{INGRESS_CLASS, STORAGE_CLASS};
 use serde_json::{Value, json};
 
 use super::request::{Operation, Request};
-use crate::printers::text;
 use crate::registry::strategies::ingress::CLASS_ANNOTATION;
 
 const STORAGE_MARKS: [&str; 2] =

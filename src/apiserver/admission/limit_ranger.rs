@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::LIMIT_RANGE;
 use api::quantity::{Format, Quantity};
 use api::resources::{self, Amounts};
@@ -11,7 +12,6 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value, json};
 
 use super::request::{Operation, Request};
-use crate::printers::{items, text};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 

@@ -13,11 +13,11 @@ mod tests;
 use std::collections::BTreeMap;
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::{NAMESPACE, POD};
 use serde_json::Value;
 
 use super::request::{Operation, Request};
-use crate::printers::{items, text};
 use checks::Refusal;
 use policy::{Demand, Level, NEWEST, Policy};
 

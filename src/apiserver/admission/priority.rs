@@ -1,11 +1,11 @@
 //! Priority: a pod's class becomes a number; of classes only one is the default, and the system's two stay.
 
 use api::ApiError;
+use api::json::text;
 use api::kinds::PRIORITY_CLASS;
 use serde_json::{Value, json};
 
 use super::request::{Operation, Request};
-use crate::printers::text;
 use crate::registry::strategies::priority_class::SYSTEM;
 
 const DEFAULT_POLICY: &str = "PreemptLowerPriority";

@@ -1,11 +1,11 @@
 //! RuntimeClass: a pod takes over what its class says of overhead and of the nodes that have the runtime.
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::RUNTIME_CLASS;
 use serde_json::{Value, json};
 
 use super::request::Request;
-use crate::printers::{items, text};
 
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
     if !request.creates_pod() || !pod["spec"].is_object() {

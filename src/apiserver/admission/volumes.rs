@@ -2,12 +2,12 @@
 //! stay while they are used, and only claims whose class allows it grow.
 
 use api::ApiError;
+use api::json::{items, text};
 use api::kinds::STORAGE_CLASS;
 use api::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::request::{Operation, Request};
-use crate::printers::{items, text};
 
 const PROTECTED: [(&str, &str, &str); 3] = [
     ("", "persistentvolumes", "kubernetes.io/pv-protection"),

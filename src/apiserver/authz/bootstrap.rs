@@ -182,19 +182,19 @@ fn subject(text: &str) -> Option<Value> {
 
 /// What has to be done so that an existing object grants what is wanted.
 #[derive(Debug, PartialEq)]
-enum Step {
+enum GrantStep {
     Nothing,
     Update(Value),
     /// The role of a binding cannot be changed.
     Replace,
 }
 
-fn step(mut have: Value, want: &Value) -> Step {
+fn step(mut have: Value, want: &Value) -> GrantStep {
     if have["metadata"]["annotations"][AUTO_UPDATE] == "false" {
-        return Step::Nothing;
+        return GrantStep::Nothing;
     }
     if have["roleRef"] != want["roleRef"] {
-        return Step::Replace;
+        return GrantStep::Replace;
     }
     let list = |tree: &Value, field: &str| tree[field].as_array().cloned().unwrap_or_default();
     let mut changed = false;
@@ -237,7 +237,7 @@ fn step(mut have: Value, want: &Value) -> Step {
             }
         }
     }
-    if changed { Step::Update(have) } else { Step::Nothing }
+    if changed { GrantStep::Update(have) } else { GrantStep::Nothing }
 }
 
 /// Brings the cluster's policy up to date. The system namespaces must exist.
@@ -262,9 +262,9 @@ async fn ensure_one(api: &dyn ObjectApi, wanted: Wanted) -> Result<(), ApiError>
         Err(error) => return Err(error),
     };
     match step(have, &tree) {
-        Step::Nothing => Ok(()),
-        Step::Update(new) => ignore_race(api.update(row, at, new, &UpdateOptions::default()).await),
-        Step::Replace => {
+        GrantStep::Nothing => Ok(()),
+        GrantStep::Update(new) => ignore_race(api.update(row, at, new, &UpdateOptions::default()).await),
+        GrantStep::Replace => {
             api.delete(row, at, &DeleteOptions::default()).await?;
             ignore_race(api.create(row, namespace.as_deref(), tree, &CreateOptions::default()).await)
         }
@@ -288,8 +288,8 @@ pub(super) fn role_ref(tree: &Value) -> Option<k8s_openapi::api::rbac::v1::RoleR
 #[cfg(test)]
 pub(super) fn needs_update(have: Value, want: &Value) -> Option<Value> {
     match step(have, want) {
-        Step::Update(new) => Some(new),
-        Step::Nothing => None,
-        Step::Replace => Some(Value::Null),
+        GrantStep::Update(new) => Some(new),
+        GrantStep::Nothing => None,
+        GrantStep::Replace => Some(Value::Null),
     }
 }

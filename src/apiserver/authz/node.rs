@@ -9,7 +9,7 @@ use api::kinds::POD;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use super::{Attributes, rbac, references};
+use super::{Attributes, Denied, rbac, references};
 use crate::cache::Caches;
 
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -24,15 +24,14 @@ pub(super) enum Referent {
     Claim,
 }
 
-/// `Err` holds the reason that is added to the refusal.
 pub(super) fn authorize(
     caches: &Caches,
     static_rules: &[PolicyRule],
     node: &str,
     attributes: &Attributes<'_>,
-) -> Result<(), String> {
+) -> Result<(), Denied> {
     if node.is_empty() {
-        return Err(format!("unknown node for user {:?}", attributes.user.name));
+        return Err(Denied(format!("unknown node for user {:?}", attributes.user.name)));
     }
     let relation = |referent| related(caches, node, referent, attributes);
     match (attributes.group, attributes.resource) {
@@ -60,15 +59,15 @@ pub(super) fn authorize(
     }
 }
 
-fn deny(reason: &str) -> Result<(), String> {
-    Err(reason.to_string())
+fn deny(reason: &str) -> Result<(), Denied> {
+    Err(Denied(reason.to_string()))
 }
 
-fn no_relation(node: &str) -> String {
-    format!("no relationship found between node '{node}' and this object")
+fn no_relation(node: &str) -> Denied {
+    Denied(format!("no relationship found between node '{node}' and this object"))
 }
 
-fn get(attributes: &Attributes<'_>) -> Result<(), String> {
+fn get(attributes: &Attributes<'_>) -> Result<(), Denied> {
     match attributes {
         one if one.verb != "get" => deny("can only get individual resources of this type"),
         one if one.subresource.is_some() => deny("cannot get subresource"),
@@ -76,7 +75,7 @@ fn get(attributes: &Attributes<'_>) -> Result<(), String> {
     }
 }
 
-fn read(attributes: &Attributes<'_>) -> Result<(), String> {
+fn read(attributes: &Attributes<'_>) -> Result<(), Denied> {
     match attributes {
         one if !READ.contains(&one.verb) => deny("can only read resources of this type"),
         one if one.subresource.is_some() => deny("cannot read subresource"),
@@ -85,7 +84,7 @@ fn read(attributes: &Attributes<'_>) -> Result<(), String> {
     }
 }
 
-fn service_account(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn service_account(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     let named = attributes.name.is_some_and(|name| !name.is_empty());
     match (attributes.subresource, attributes.verb) {
         (None, "get") => {
@@ -99,7 +98,7 @@ fn service_account(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> 
     }
 }
 
-fn lease(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn lease(node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     if !matches!(attributes.verb, "get" | "create" | "update" | "patch" | "delete") {
         return deny("can only get, create, update, patch, or delete a node lease");
     }
@@ -113,7 +112,7 @@ fn lease(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn csi_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn csi_node(node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     if !matches!(attributes.verb, "get" | "create" | "update" | "patch" | "delete") {
         return deny("can only get, create, update, patch, or delete a CSINode");
     }
@@ -127,7 +126,7 @@ fn csi_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn resource_slice(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn resource_slice(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     if attributes.subresource.is_some() {
         return deny("cannot authorize ResourceSlice subresources");
     }
@@ -152,20 +151,22 @@ fn resource_slice(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> R
     }
 }
 
-fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn own_node(node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     match (attributes.subresource, attributes.verb) {
         // Which node is written is for admission to check: its answer says more.
         (None, "create" | "update" | "patch") | (Some("status"), "update" | "patch") => Ok(()),
         (None, "get" | "list" | "watch") => match attributes.name {
             Some(name) if name == node => Ok(()),
-            Some(name) => Err(format!("node '{node}' cannot read '{name}', only its own Node object")),
-            None => Err(format!("node '{node}' cannot read all nodes, only its own Node object")),
+            Some(name) => {
+                Err(Denied(format!("node '{node}' cannot read '{name}', only its own Node object")))
+            }
+            None => Err(Denied(format!("node '{node}' cannot read all nodes, only its own Node object"))),
         },
         _ => deny(""),
     }
 }
 
-fn pods(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn pods(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     match (attributes.subresource, attributes.verb) {
         (None, "get") => runs(caches, node, attributes),
         (None, "list" | "watch") if selects(attributes, "spec.nodeName", node) => Ok(()),
@@ -180,7 +181,7 @@ fn pods(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), 
 }
 
 /// Whether the pod that is asked for is bound to the node.
-fn runs(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
+fn runs(caches: &Caches, node: &str, attributes: &Attributes<'_>) -> Result<(), Denied> {
     let (namespace, name) = (attributes.namespace, attributes.name.unwrap_or(""));
     let pod = caches.get(&POD, namespace, name).and_then(|object| object.typed::<Pod>().ok());
     let bound = pod.and_then(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()));
@@ -198,7 +199,7 @@ fn related(
     node: &str,
     referent: Referent,
     attributes: &Attributes<'_>,
-) -> Result<(), String> {
+) -> Result<(), Denied> {
     let Some(name) = attributes.name.filter(|name| !name.is_empty()) else {
         return deny("No Object name found");
     };

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use api::Identity;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 
-use super::Attributes;
+use super::{Attributes, Denied};
 use crate::cache::Caches;
 use index::{Found, Index};
 
@@ -33,8 +33,8 @@ impl Rbac {
         Rbac { index: Index::over(caches) }
     }
 
-    /// `Err` holds what upstream adds to its refusal: bindings whose role does not exist.
-    pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), String> {
+    /// A refusal names the bindings whose role does not exist, as upstream's does.
+    pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Denied> {
         let mut missing = Vec::new();
         for found in self.index.grants(attributes.user, attributes.namespace) {
             match found {
@@ -44,11 +44,11 @@ impl Rbac {
                 Found::Nothing(why) => missing.push(why),
             }
         }
-        match missing.as_slice() {
-            [] => Err(String::new()),
-            [one] => Err(format!("RBAC: {one}")),
-            many => Err(format!("RBAC: [{}]", many.join(", "))),
-        }
+        Err(Denied(match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        }))
     }
 
     /// All rules that apply to a user in a namespace, or everywhere if none is given.

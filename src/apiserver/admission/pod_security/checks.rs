@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use api::json::{at, items, text};
 use serde_json::Value;
 
 use super::policy::Level;
-use crate::printers::{at, items, text};
 
 /// Why a pod is refused: in short, and in full.
 pub(super) type Refusal = (&'static str, String);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::json::text;
 use api::kinds::{IP_ADDRESS, SERVICE};
 use api::{Kinded, Object};
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::look::{Action, Look, Notice, Step};
 use crate::claims::{Owner, Record, Records};
-use crate::printers::text;
 use crate::registry::strategies::service::node_ports;
 use crate::registry::strategies::{ip_address, service_cidr};
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1035_label, dns1123_subdomain, invalid_each, path_segment, port_number,
     validate_label_selector,
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::rules::{one_of, required, required_fields};
 use super::{keep, keep_metadata, typed};
-use crate::printers::{self, items, number, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const POLICIES: [&str; 2] = ["Fail", "Ignore"];

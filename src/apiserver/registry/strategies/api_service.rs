@@ -2,6 +2,7 @@
 //!
 //! Others are stored and shown; requests for their groups are not passed on yet.
 
+use api::json::{items, number, text};
 use api::validation::{Faults, Path, dns1035_label, dns1123_subdomain, invalid_each, port_number};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::rules::{one_of, required_fields};
 use super::{keep, keep_metadata, object};
-use crate::printers::{self, items, number, text};
+use crate::printers;
 use crate::registry::time;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 

@@ -54,8 +54,8 @@ fn validate_spec(tree: &Value) -> Faults {
     let mut faults = Faults::new();
     let at = Path::new("spec");
     let request = text(tree, "spec.request");
-    if let Err(message) = parse(request) {
-        faults.push(FieldError::invalid(at.child("request"), request, message));
+    if let Err(error) = parse(request) {
+        faults.push(FieldError::invalid(at.child("request"), request, error.to_string()));
     }
     let usages = items(tree, "spec.usages");
     if usages.is_empty() {
@@ -79,13 +79,23 @@ fn validate_spec(tree: &Value) -> Faults {
     faults
 }
 
-fn parse(request: &str) -> Result<(), String> {
-    let pem = STANDARD.decode(request).map_err(|error| error.to_string())?;
-    let der = CertificateSigningRequestDer::from_pem_slice(&pem)
-        .map_err(|_| "PEM block type must be CERTIFICATE REQUEST".to_string())?;
+/// Why a request cannot be read, as Go says it.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error(transparent)]
+    Base64(#[from] base64::DecodeError),
+    #[error("PEM block type must be CERTIFICATE REQUEST")]
+    Pem,
+    #[error("asn1: structure error: {0}")]
+    Der(String),
+}
+
+fn parse(request: &str) -> Result<(), RequestError> {
+    let pem = STANDARD.decode(request)?;
+    let der = CertificateSigningRequestDer::from_pem_slice(&pem).map_err(|_| RequestError::Pem)?;
     match X509CertificationRequest::from_der(&der) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("asn1: structure error: {error}")),
+        Err(error) => Err(RequestError::Der(error.to_string())),
     }
 }
 

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use api::json::{items, number, text};
 use api::validation::{Faults, Path, dns1123_label, dns1123_subdomain, invalid_each};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use super::rules::{one_of, required_fields, same, subdomain};
 use super::{keep, keep_metadata};
-use crate::printers::{self, items, number, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) use level::PriorityLevels;

@@ -5,6 +5,7 @@ mod class;
 #[cfg(test)]
 mod tests;
 
+use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1123_label, dns1123_subdomain, invalid_each, path_segment, port_name, port_number,
     strict_ip_address, wildcard_dns1123_subdomain,
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::keep;
 use super::rules::subdomain;
-use crate::printers::{self, items, number, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) use class::IngressClasses;

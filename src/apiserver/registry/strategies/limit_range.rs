@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::FieldError;
+use api::json::{items, text};
 use api::quantity::Quantity;
 use api::validation::{Faults, Path, invalid_each, qualified_name};
 use serde_json::Value;
 
 use super::resource_names::{container_resource_name, is_overcommit_allowed, resource_name};
 use super::rules::amount;
-use crate::printers::{items, text};
 use crate::strategy::{RequestContext, Strategy};
 
 const TYPES: [&str; 3] = ["Pod", "Container", "PersistentVolumeClaim"];

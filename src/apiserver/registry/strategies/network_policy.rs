@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use api::json::{items, text};
 use api::validation::{
     Faults, Path, invalid_each, port_name, port_number, strict_cidr, validate_label_selector,
 };
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::rules::one_of;
 use super::typed;
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];

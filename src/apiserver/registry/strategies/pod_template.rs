@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::json::items;
 use api::validation::{Faults, Path, validate_annotations, validate_label_selector, validate_labels};
 use api::{FieldError, LabelSelector};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -9,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 use super::pod;
-use crate::printers::items;
 
 /// A template as its type and as the tree.
 #[derive(Clone, Copy)]

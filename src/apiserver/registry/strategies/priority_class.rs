@@ -1,12 +1,13 @@
 //! Priority classes. Two are the system's own: their names, and priorities as high, are nobody else's.
 
+use api::json::{number, text};
 use api::validation::{Faults, Path, immutable};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::rules::one_of;
-use crate::printers::{self, number, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 /// Name, value, description: what every cluster has.

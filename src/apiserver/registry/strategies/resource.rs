@@ -4,13 +4,14 @@
 //! selectors and devices beyond the schema.
 
 use api::ApiError;
+use api::json::text;
 use api::validation::{Faults, Path, immutable};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::rules::{driver_name, required_fields};
 use super::{keep, keep_metadata};
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(super) struct DeviceClasses;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::json::{items, text};
 use api::validation::{FIELD_IMMUTABLE, Faults, Path};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::keep;
 use super::resource_names::{is_standard_quota, quota_resource_name, resource_amount};
 use super::rules::amount;
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const SCOPES: [&str; 7] = [

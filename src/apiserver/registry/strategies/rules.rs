@@ -1,11 +1,10 @@
 //! Rules that several kinds share: required texts, one of a list, amounts, names of drivers and classes.
 
 use api::FieldError;
+use api::json::text;
 use api::quantity::Quantity;
 use api::validation::{Faults, Path, dns1123_subdomain, invalid_each, qualified_name};
 use serde_json::Value;
-
-use crate::printers::text;
 
 pub(crate) const READ_WRITE_ONCE_POD: &str = "ReadWriteOncePod";
 pub(crate) const ACCESS_MODES: [&str; 4] =

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use api::FieldError;
+use api::json::text;
 use api::validation::{Faults, Path, dns1123_label, immutable, invalid_each, validate_labels};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::pod::placement::tolerations;
 use super::resource_names::{container_resource_name, resource_amount};
 use super::typed;
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) struct RuntimeClasses;

@@ -13,12 +13,13 @@ mod tests;
 use std::borrow::Cow;
 
 use api::ApiError;
+use api::json::text;
 use api::validation::Faults;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::claims::{Claims, Records};
-use crate::printers::{self, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
 pub(super) struct Services;

@@ -3,6 +3,7 @@
 //! The first, `kubernetes`, is made at start from the server's flags; others can be added. A controller keeps
 //! a finalizer on each until no address depends on it.
 
+use api::json::{items, text};
 use api::kinds::SERVICE_CIDR;
 use api::validation::{Faults, Path, canonical_cidr, invalid_each};
 use api::{ApiError, Cidr, FieldError};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::{keep, keep_metadata};
 use crate::claims::{Record, Records};
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 /// The range that the flags name.

@@ -1,5 +1,6 @@
 //! Priority levels: how many seats a level has, and whether its requests wait.
 
+use api::json::{number, text};
 use api::validation::{Faults, Path};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::objects::fixed_level;
 use super::{conditions, validate_status};
-use crate::printers::{self, number, text};
+use crate::printers;
 use crate::registry::strategies::rules::{one_of, same};
 use crate::registry::strategies::{keep, keep_metadata};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};

@@ -1,12 +1,13 @@
 //! Classes of ingresses: whose controller serves them, for good.
 
 use api::FieldError;
+use api::json::text;
 use api::validation::{Faults, Path, dns1123_label, dns1123_subdomain, immutable, invalid_each};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::reference;
-use crate::printers::{self, text};
+use crate::printers;
 use crate::registry::strategies::rules::one_of;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 

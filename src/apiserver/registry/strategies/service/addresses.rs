@@ -12,6 +12,7 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
+use api::json::{items, text};
 use api::kinds::{IP_ADDRESS, SERVICE};
 use api::{ApiError, Cidr, FieldError};
 use serde_json::{Value, json};
@@ -20,7 +21,6 @@ use super::allocate::addresses_of;
 use super::pick::Range;
 use super::{is_headless, needs_cluster_ip, validate};
 use crate::claims::{Claims, Records};
-use crate::printers::{items, text};
 use crate::registry::strategies::service_cidr::{self, ServiceRange};
 use crate::registry::strategies::{ip_address, object};
 use crate::strategy::RequestContext;

@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use api::ApiError;
+use api::json::{items, number, text};
 use api::kinds::SERVICE;
 use serde_json::Value;
 
 use super::{addresses, node_ports};
 use super::{needs_cluster_ip, needs_health_check, takes_node_ports};
 use crate::claims::{Claims, Owner, Records};
-use crate::printers::{items, number, text};
 use crate::registry::strategies::ip_address;
 use crate::strategy::RequestContext;
 

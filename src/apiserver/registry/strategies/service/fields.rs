@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use api::json::{items, number, text};
 use serde_json::{Map, Value, json};
 
 use super::{allocates_node_ports, is_headless, needs_cluster_ip, needs_health_check, takes_node_ports};
-use crate::printers::{items, number, text};
 use crate::registry::strategies::{items_mut, object};
 
 /// `clusterIP` is the first of `clusterIPs`; a client that knows only one of the two writes that one.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
+use api::json::{items, number, text};
 use api::kinds::SERVICE;
 use api::{ApiError, FieldError};
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use super::allocate::{owner, ports_of};
 use super::pick::Range;
 use super::{allocates_node_ports, needs_health_check, takes_node_ports};
 use crate::claims::{CLAIMS, Claims, Records};
-use crate::printers::{items, number, text};
 use crate::registry::strategies::{items_mut, object};
 use crate::strategy::RequestContext;
 

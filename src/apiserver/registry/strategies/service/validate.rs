@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use api::FieldError;
+use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1123_label, dns1123_subdomain, invalid_each, ip_address, port_name, port_number,
     validate_labels,
@@ -13,7 +14,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::{is_headless, needs_health_check};
-use crate::printers::{items, number, text};
 use crate::registry::strategies::pod::spec::one_of;
 use crate::registry::strategies::typed;
 

@@ -1,12 +1,13 @@
 //! Attachments of volumes to nodes: asked for once, then told about.
 
+use api::json::text;
 use api::validation::{Faults, Path, immutable};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::volume::validate_spec;
-use crate::printers::{self, text};
+use crate::printers;
 use crate::registry::strategies::rules::{driver_name, subdomain};
 use crate::registry::strategies::{keep, keep_metadata};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};

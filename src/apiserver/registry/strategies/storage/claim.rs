@@ -1,6 +1,7 @@
 //! Claims of volumes. Their spec changes in three places: the volume is named once, and a bound claim may
 //! grow and change its class of attributes.
 
+use api::json::{items, text};
 use api::quantity::Quantity;
 use api::validation::{
     Faults, Path, dns1123_label, immutable, invalid_each, qualified_name, validate_label_selector,
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::registry::strategies::rules::{
     VOLUME_MODES, access_modes, amount, basic_amount, non_negative_amount, one_of, positive_amount,
     required_fields, subdomain,

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::FieldError;
+use api::json::{items, text};
 use api::validation::{Faults, Path, immutable, invalid_each, qualified_name};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::registry::strategies::rules::{one_of, provisioner, same};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
+use api::json::{items, text};
 use api::validation::{Faults, Path, immutable, invalid_each, qualified_name, validate_label_selector};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::registry::strategies::rules::{driver_name, non_negative_amount, one_of, required, subdomain};
 use crate::registry::strategies::{non_negative, typed};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};

@@ -1,10 +1,10 @@
 //! What a persistent volume is made of: one source of twenty, each with its own demands.
 
 use api::FieldError;
+use api::json::{items, number, text};
 use api::validation::{Faults, Path, dns1123_label, invalid_each};
 use serde_json::Value;
 
-use crate::printers::{items, number, text};
 use crate::registry::strategies::rules::{driver_name, one_of, required, required_fields, subdomain};
 
 type Check = fn(&Value, &str, &Path<'_>, &mut Faults);

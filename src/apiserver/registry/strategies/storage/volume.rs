@@ -1,6 +1,7 @@
 //! Persistent volumes. What a volume is made of never changes; its status knows since when it is in its
 //! phase.
 
+use api::json::{items, text};
 use api::validation::{Faults, Path, immutable};
 use api::{ApiError, FieldError};
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use k8s_openapi::api::core::v1::NodeSelector;
 use serde_json::{Value, json};
 
 use super::sources;
-use crate::printers::{self, items, text};
+use crate::printers;
 use crate::registry::strategies::pod::placement::node_selector;
 use crate::registry::strategies::rules::{
     VOLUME_MODES, access_modes, basic_amount, one_of, positive_amount, same, subdomain,
