@@ -1,6 +1,6 @@
 //! Stateful sets.
 //!
-//! Absent: faults and warnings of the claims in `volumeClaimTemplates`.
+//! Absent: warnings about the claims in `volumeClaimTemplates`.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateS
 use serde_json::{Value, json};
 
 use super::pod_template::{self, Template};
-use super::{non_negative, rollout, typed};
-use crate::printers;
+use super::{non_negative, rollout, storage, typed};
+use crate::printers::{self, items};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 /// Parts of the spec that an update may change.
@@ -39,6 +39,7 @@ pub(super) struct StatefulSets;
 struct Tolerated {
     service_name: bool,
     template: bool,
+    claims: bool,
 }
 
 fn validate(tree: &Value, tolerated: Tolerated) -> Faults {
@@ -61,6 +62,13 @@ fn validate(tree: &Value, tolerated: Tolerated) -> Faults {
             if !matches!(policy, "Retain" | "Delete") {
                 faults.push(FieldError::not_supported(at.child(field), policy, &["Retain", "Delete"]));
             }
+        }
+    }
+    if !tolerated.claims {
+        let list = at.child("volumeClaimTemplates");
+        for (index, claim) in items(tree, "spec.volumeClaimTemplates").iter().enumerate() {
+            let at = list.index(index);
+            storage::validate_claim_spec(&claim["spec"], &at.child("spec"), &mut faults);
         }
     }
     non_negative(&mut faults, &at.child("replicas"), i64::from(spec.replicas.unwrap_or(0)));
@@ -221,7 +229,7 @@ impl Strategy for StatefulSets {
         if ctx.subresource == Some("status") {
             return validate_status(new, old);
         }
-        let mut tolerated = Tolerated { service_name: true, template: false };
+        let mut tolerated = Tolerated { service_name: true, template: false, claims: true };
         tolerated.template = !validate(old, tolerated).is_empty();
         let mut faults = validate(new, tolerated);
         if changes_fixed_parts(new, old) {

@@ -12,7 +12,7 @@ mod volume;
 mod tests;
 
 pub(super) use attachment::VolumeAttachments;
-pub(super) use claim::Claims;
+pub(super) use claim::{Claims, validate_spec as validate_claim_spec};
 pub(super) use class::{StorageClasses, VolumeAttributesClasses};
 pub(super) use csi::{CsiDrivers, CsiNodes, CsiStorageCapacities};
 pub(super) use volume::Volumes;

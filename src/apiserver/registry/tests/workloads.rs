@@ -90,6 +90,11 @@ async fn stateful_sets() {
             "spec.podManagementPolicy: Invalid value: \"Odd\": must be 'OrderedReady' or 'Parallel'",
         ),
         (
+            json!({"volumeClaimTemplates": [{"metadata": {"name": "d"}, "spec": {
+                "resources": {"requests": {"storage": "1Gi"}}}}]}),
+            "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
+        ),
+        (
             json!({"ordinals": {"start": -1}}),
             "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
         ),
