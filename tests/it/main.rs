@@ -32,3 +32,4 @@ mod systemd_machine;
 mod trust;
 mod uninstall;
 mod walkthrough;
+mod workloads;
