@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
 pub(crate) use kind::{Follower, KindCache, Selection, Told};
-pub(crate) use topic::{Cut, Lagged};
+pub(crate) use topic::{ALONE, Cut, Lagged, fitting};
 pub(crate) use watcher::{Start, Watcher};
 
 use topic::Topic;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::entry::Change;
 use super::fields::pick;
 use super::selectable::Selectable;
-use super::topic::Topic;
+use super::topic::{ALONE, Topic};
 use super::{Caches, Entry, Filter, KindCache, Start};
 use crate::registry::strategies;
 
@@ -38,6 +38,28 @@ fn a_ring_is_bounded_and_tells_those_who_fell_behind() {
     assert_eq!(out.len(), 10);
     assert_eq!(topic.end(), 8990);
     assert_eq!(topic.after(9000).unwrap(), topic.end());
+}
+
+#[test]
+fn pieces_that_nobody_shares_are_small() {
+    let topic = Topic::new(0);
+    for revision in 1..=600 {
+        topic.push(change(revision));
+    }
+    let write = |event: WatchEvent, out: &mut BytesMut| {
+        if let WatchEvent::Added(object) = event {
+            object.write_json(out);
+        }
+    };
+    let read = |cursor| topic.read_written(cursor, 1 << 20, write).unwrap().unwrap();
+    let (shared, behind) = read(0);
+    assert!(shared.len() > ALONE + 1024, "{} bytes are too few to tell", shared.len());
+    assert_eq!(read(0).0.as_ptr(), shared.as_ptr(), "all who read there are sent the same");
+    read(behind);
+    let (alone, _) = read(0);
+    assert!(alone.len() < ALONE + 1024, "{}", alone.len());
+    let alone = alone.try_into_mut().expect("nobody shares it");
+    assert!(alone.capacity() <= alone.len() + alone.len() / 4, "{} for {}", alone.capacity(), alone.len());
 }
 
 fn pod(name: &str, node: &str) -> serde_json::Value {

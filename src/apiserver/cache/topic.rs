@@ -24,6 +24,9 @@ const MOST_CHANGES: usize = 8192;
 const MOST_BYTES: usize = 16 << 20;
 /// Changes that are written out together, however small they are.
 const MOST_WRITTEN: usize = 256;
+/// Bytes that are written out for one watcher alone. Any number of them may hold such a piece unread, while of pieces
+/// that are shared there are no more than there is history.
+pub(crate) const ALONE: usize = 16 * 1024;
 const OLDEST: Duration = Duration::from_secs(300);
 /// How many changes ago an object must have been replaced for its typed form to be let go. Components in this
 /// process look at old and new object when they hear of a change; who hears of it late decodes again what he
@@ -211,6 +214,9 @@ impl Topic {
         {
             return Ok(Some((piece.bytes.clone(), piece.to)));
         }
+        // A watcher that is behind the others reads alone.
+        let is_newest = piece.as_ref().is_none_or(|last| last.from < cursor);
+        let most = if is_newest { most } else { most.min(ALONE) };
         let mut changes = VecDeque::new();
         self.read(cursor, MOST_WRITTEN, &mut changes)?;
         let mut to = cursor;
@@ -227,9 +233,8 @@ impl Topic {
         if out.is_empty() {
             return Ok(None);
         }
-        let bytes = out.freeze();
-        // A watcher that is behind the others reads alone.
-        if piece.as_ref().is_none_or(|last| last.from < cursor) {
+        let bytes = fitting(out);
+        if is_newest {
             *piece = Some(Piece { from: cursor, to, bytes: bytes.clone() });
         }
         Ok(Some((bytes, to)))
@@ -263,6 +268,14 @@ impl Topic {
         }
         out.extend(ring.changes.range(skip..skip + available).cloned());
         Ok(cursor + available as u64)
+    }
+}
+
+/// The bytes in a buffer of their size: one that has grown is up to twice as large.
+pub(crate) fn fitting(written: BytesMut) -> Bytes {
+    match written.capacity() > written.len() + written.len() / 4 {
+        true => Bytes::copy_from_slice(&written),
+        false => written.freeze(),
     }
 }
 

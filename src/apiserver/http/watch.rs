@@ -19,12 +19,15 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::head::Head;
 use super::negotiate::{Accepted, Encoding, Form};
 use super::{answer, table};
+use crate::cache::{ALONE, fitting};
 use crate::heavy::{HEAVY, Share, Worker};
 use crate::registry::{Due, Resource, Watch};
 
-/// A piece is sent once it has this size, even if more events are at hand. What nobody reads is held by every
-/// watch, and HTTP/2 cuts larger pieces into frames of this size anyway.
-const PIECE: usize = 16 * 1024;
+/// A piece is sent once it has this size, even if more events are at hand. HTTP/2 cuts larger ones into
+/// frames of this size anyway.
+const PIECE: usize = ALONE;
+/// The same of a piece that all watchers of a topic are sent.
+const SHARED_PIECE: usize = 64 * 1024;
 
 /// How much is read for a piece: a row of a table is small, whatever the object.
 const READ: usize = 64 * 1024;
@@ -102,7 +105,7 @@ impl Frames {
         loop {
             if piece.is_empty()
                 && self.plain()
-                && let Some(written) = self.watch.try_written(PIECE, write_plain)
+                && let Some(written) = self.watch.try_written(SHARED_PIECE, write_plain)
             {
                 return Some(written);
             }
@@ -241,14 +244,6 @@ impl Frames {
         let frame = json!({ "type": name, "object": tree });
         out.put_slice(frame.to_string().as_bytes());
         out.put_u8(b'\n');
-    }
-}
-
-/// The bytes in a buffer of their size: one that has grown is up to twice as large.
-fn fitting(piece: BytesMut) -> Bytes {
-    match piece.capacity() > piece.len() + piece.len() / 4 {
-        true => Bytes::copy_from_slice(&piece),
-        false => piece.freeze(),
     }
 }
 
