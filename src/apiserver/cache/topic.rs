@@ -24,8 +24,8 @@ const MOST_CHANGES: usize = 8192;
 const MOST_BYTES: usize = 16 << 20;
 /// Changes that are written out together, however small they are.
 const MOST_WRITTEN: usize = 256;
-/// Bytes that are written out for one watcher alone. Any number of them may hold such a piece unread, while of pieces
-/// that are shared there are no more than there is history.
+/// Bytes that are written out for one watcher alone. Any number of them may hold such a piece unread, while
+/// of pieces that are shared there are no more than there is history.
 pub(crate) const ALONE: usize = 16 * 1024;
 const OLDEST: Duration = Duration::from_secs(300);
 /// How many changes ago an object must have been replaced for its typed form to be let go. Components in this
