@@ -4,11 +4,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
 
 use client::BoxFuture;
 
 use crate::error::NetworkError;
-use crate::nfnetlink::Flows;
+use crate::nfnetlink::{Flows, Tables};
+use crate::proxy::rules::{Element, Table};
 use crate::{command, netlink, proxy};
 
 /// The answer to a change, while it is being made.
@@ -31,12 +33,23 @@ pub(crate) trait Host: Send + Sync {
     fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
     /// No error if it is not there.
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
+    /// Takes elements out of a table's sets and adds others, all or none of them.
+    fn change_elements<'a>(
+        &'a self,
+        table: &'a Table,
+        remove: &'a [Element],
+        add: &'a [Element],
+    ) -> HostCall<'a, ()>;
     /// Ends the UDP flows of these frontends that lead to none of their endpoints; how many there were.
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize>;
 }
 
 /// The machine that we run on.
-pub(crate) struct Linux;
+#[derive(Default)]
+pub(crate) struct Linux {
+    /// For changes of rules past `nft`.
+    tables: Arc<Tables>,
+}
 
 impl Host for Linux {
     fn run<'a>(&'a self, program: &'a str, arguments: &'a [&'a str], input: &'a str) -> HostCall<'a, String> {
@@ -75,6 +88,15 @@ impl Host for Linux {
 
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
         Box::pin(netlink::remove_local_address(address))
+    }
+
+    fn change_elements<'a>(
+        &'a self,
+        table: &'a Table,
+        remove: &'a [Element],
+        add: &'a [Element],
+    ) -> HostCall<'a, ()> {
+        proxy::change_elements(self.tables.clone(), table, remove, add)
     }
 
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {

@@ -58,7 +58,7 @@ pub fn start(
     informers: &Informers,
     stage: &Stage,
 ) {
-    let host: Arc<dyn Host> = Arc::new(Linux);
+    let host: Arc<dyn Host> = Arc::new(Linux::default());
     let nodes = informers.of::<Node>();
     let pod_network = PodNetwork { host: host.clone(), config: config.clone(), applied: None };
     keep_part(pod_network, &nodes, stage);
@@ -113,7 +113,7 @@ fn keep_part(part: impl NetworkPart, nodes: &Informer<Node>, stage: &Stage) {
 /// Removes what [`start`] left in the kernel, and nothing that does not carry the instance's name. Answers
 /// with a sentence for each thing that could not be removed.
 pub async fn clean_up(config: &Config) -> Vec<String> {
-    let host = &Linux;
+    let host = &Linux::default();
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
     left.extend(said(dns::remove(host, &config.state_dir, &[]).await));
@@ -130,7 +130,7 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
 /// Switches forwarding off again if this node switched it on.
 pub fn restore_forwarding(config: &Config) {
     if config.state_dir.join(pod_network::NOTE).exists()
-        && let Err(error) = Linux.set_sysctl(pod_network::FORWARDING, "0")
+        && let Err(error) = Linux::default().set_sysctl(pod_network::FORWARDING, "0")
     {
         tracing::warn!(%error, "forwarding stays on");
     }

@@ -1,4 +1,5 @@
-//! Netfilter's part of netlink, as far as the proxy speaks it: flows of conntrack, and news of tables.
+//! Netfilter's part of netlink, as far as the proxy speaks it: flows of conntrack, news of tables, and
+//! changes of their elements.
 //!
 //! A few hundred bytes of format (linux/netfilter/nfnetlink*.h) instead of the `conntrack` program, which few
 //! machines have.
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use parking_lot::Mutex;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
 use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket};
 
@@ -31,6 +33,12 @@ const DELETED_TABLE: u16 = TABLES | 2;
 const DELETED_CHAIN: u16 = TABLES | 5;
 const DELETED_RULE: u16 = TABLES | 8;
 const NEW_GENERATION: u16 = TABLES | 15;
+pub(crate) const NEW_ELEMENTS: u16 = TABLES | 12;
+pub(crate) const DELETE_ELEMENTS: u16 = TABLES | 14;
+
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const CREATE: u16 = 0x400;
 
 /// One message: its type, its family and what follows.
 struct Message<'a> {
@@ -83,18 +91,23 @@ fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 fn request(kind: u16, flags: u16, family: u8, body: &[u8]) -> Vec<u8> {
-    let length = (HEADER + EXTRA + body.len()) as u32;
-    let mut bytes = Vec::with_capacity(length as usize);
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend((REQUEST | flags).to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend([family, 0, 0, 0]);
-    bytes.extend(body);
+    let mut bytes = Vec::new();
+    write_message(kind, flags, [family, 0, 0, 0], body, &mut bytes);
     bytes
 }
 
-fn write_attribute(kind: u16, content: &[u8], into: &mut Vec<u8>) {
+/// Appends a message; `extra` is family, version and resource.
+fn write_message(kind: u16, flags: u16, extra: [u8; EXTRA], body: &[u8], into: &mut Vec<u8>) {
+    into.extend(((HEADER + EXTRA + body.len()) as u32).to_ne_bytes());
+    into.extend(kind.to_ne_bytes());
+    into.extend((REQUEST | flags).to_ne_bytes());
+    into.extend([0; 8]);
+    into.extend(extra);
+    into.extend(body);
+    into.resize(aligned(into.len()), 0);
+}
+
+pub(crate) fn write_attribute(kind: u16, content: &[u8], into: &mut Vec<u8>) {
     into.extend((4 + content.len() as u16).to_ne_bytes());
     into.extend(kind.to_ne_bytes());
     into.extend(content);
@@ -105,7 +118,7 @@ const UDP: u8 = 17;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ZONE: u16 = 18;
-const NESTED: u16 = 0x8000;
+pub(crate) const NESTED: u16 = 0x8000;
 
 /// One direction of a flow.
 struct Tuple {
@@ -198,6 +211,88 @@ pub(crate) fn forget_stale_flows(family: u8, allowed: &Flows) -> io::Result<usiz
         }
     }
     Ok(count)
+}
+
+/// Changes of tables that the kernel makes together or not at all.
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    messages: usize,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        let mut batch = Batch { bytes: Vec::new(), messages: 0 };
+        batch.bracket(BATCH_BEGIN);
+        batch
+    }
+
+    /// Says whose messages come between: those of tables.
+    fn bracket(&mut self, kind: u16) {
+        let [high, low] = (TABLES >> 8).to_be_bytes();
+        write_message(kind, 0, [0, 0, high, low], &[], &mut self.bytes);
+    }
+
+    /// Adds a change of a table of a family.
+    pub(crate) fn add(&mut self, kind: u16, family: u8, body: &[u8]) {
+        let flags = if kind == NEW_ELEMENTS { ACK | CREATE } else { ACK };
+        write_message(kind, flags, [family, 0, 0, 0], body, &mut self.bytes);
+        self.messages += 1;
+    }
+
+    /// Carries the changes out. The kernel does so, and answers, before the call that sends them returns.
+    fn send(mut self, socket: &Socket) -> io::Result<()> {
+        self.bracket(BATCH_END);
+        socket.send(&self.bytes, 0)?;
+        let mut answered = 0;
+        while answered < self.messages {
+            let (bytes, _) = match socket.recv_from_full() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::other("the kernel has not answered to each change"));
+                }
+                answer => answer?,
+            };
+            for message in messages(&bytes).filter(|message| message.kind == ERROR) {
+                let code = number32(message.body).unwrap_or(0) as i32;
+                if code != 0 {
+                    return Err(io::Error::from_raw_os_error(-code));
+                }
+                answered += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where batches go. The socket stays open: the kernel lets whoever closes one wait until everything that was
+/// deleted is no longer looked at, which takes ten to twenty milliseconds.
+#[derive(Default)]
+pub(crate) struct Tables {
+    socket: Mutex<Option<Socket>>,
+}
+
+impl Tables {
+    /// Carries a batch out, one at a time.
+    pub(crate) fn change(&self, batch: Batch) -> io::Result<()> {
+        let mut kept = self.socket.lock();
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => Self::open()?,
+        };
+        // After a failure answers may be left in it: the next batch gets another.
+        batch.send(&socket)?;
+        *kept = Some(socket);
+        Ok(())
+    }
+
+    fn open() -> io::Result<Socket> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        socket.set_non_blocking(true)?;
+        // An answer of failure repeats no more than the header of what failed.
+        socket.set_cap_ack(true)?;
+        Ok(socket)
+    }
 }
 
 /// Group of netlink that is told of every change of tables.

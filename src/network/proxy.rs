@@ -9,13 +9,14 @@
 //! Absent: an end to the affinity of IPv6 clients (they keep their endpoint as long as the endpoints stay the
 //! same), node ports on loopback addresses, IPVS and iptables modes, a configuration file of kube-proxy's.
 
+mod elements;
 mod endpoints;
 mod facts;
 mod frontends;
 pub(crate) mod health;
 mod inputs;
 mod planner;
-mod rules;
+pub(crate) mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,12 +33,12 @@ use crate::addresses::address_changes;
 use crate::config::Config;
 use crate::error::{NetworkError, chain};
 use crate::host::{Host, HostCall};
-use crate::nfnetlink::{Flows, Loss, TableNews};
+use crate::nfnetlink::{Flows, Loss, TableNews, Tables};
 use facts::{Backend, Cidr, Family, FrontKey, NodeFacts};
 use health::Telemetry;
 use inputs::Inputs;
 use planner::Planner;
-use rules::{Chain, Table};
+use rules::{Chain, Element, Table};
 
 /// What the proxy is told.
 #[derive(Clone, Debug)]
@@ -164,7 +165,7 @@ impl Proxy {
             Some(made) if made.len() <= chains.len() + SPARE_CHAINS => {
                 if !round.is_empty() {
                     let fresh: BTreeSet<Chain> = chains.difference(&made).copied().collect();
-                    self.nft(&self.table.change(&fresh, &round.remove, &round.add)).await?;
+                    self.change(&fresh, &round.remove, &round.add).await?;
                 }
                 self.made = Some(made.union(&chains).copied().collect());
                 self.forget_stale(round.flows).await;
@@ -186,6 +187,27 @@ impl Proxy {
         self.telemetry.synced(family, began.elapsed(), pass.anew, self.planner.without_local());
         self.telemetry.set_health_checks(family, self.planner.health_checks());
         Ok(pass)
+    }
+
+    /// One transaction: over netlink if it is about elements alone, by `nft` if chains are to be made.
+    async fn change(
+        &self,
+        chains: &BTreeSet<Chain>,
+        remove: &[Element],
+        add: &[Element],
+    ) -> Result<(), NetworkError> {
+        if chains.is_empty() && remove.len() + add.len() <= elements::MOST_AT_ONCE {
+            match self.host.change_elements(&self.table, remove, add).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::debug!(
+                        error = chain(&error),
+                        "elements are not changed over netlink; nft is to try"
+                    );
+                }
+            }
+        }
+        self.nft(&self.table.change(chains, remove, add)).await
     }
 
     async fn nft(&self, script: &str) -> Result<(), NetworkError> {
@@ -446,6 +468,22 @@ pub(crate) async fn remove(host: &dyn Host, table: &str) -> Result<(), NetworkEr
         }
     }
     first_error.map_or(Ok(()), Err)
+}
+
+/// The call behind [`Host::change_elements`] on a real machine.
+pub(crate) fn change_elements(
+    tables: Arc<Tables>,
+    table: &Table,
+    remove: &[Element],
+    add: &[Element],
+) -> HostCall<'static, ()> {
+    let batch = elements::batch(table, remove, add);
+    Box::pin(async move {
+        // The kernel makes one change of rules at a time: this may wait for another.
+        let task = tokio::task::spawn_blocking(move || tables.change(batch));
+        let outcome = task.await.map_err(std::io::Error::other).flatten();
+        outcome.map_err(|source| NetworkError::Run { program: "nftables over netlink".to_string(), source })
+    })
 }
 
 /// The call behind [`Host::forget_stale_flows`] on a real machine.

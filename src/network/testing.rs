@@ -1,6 +1,6 @@
 //! A machine that writes down what it is asked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use parking_lot::Mutex;
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::error::NetworkError;
 use crate::host::{Host, HostCall};
 use crate::nfnetlink::Flows;
+use crate::proxy::rules::{Element, Table};
 
 /// Writes down what it is asked for, and fails where it is told to.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub(crate) struct RecordingHost {
     forwards: Mutex<bool>,
     /// The machine's `filter` table.
     filter: String,
-    /// What `nft` was told.
+    /// What `nft` was told, and what went over netlink as `nft` would be told it.
     scripts: Mutex<Vec<String>>,
     /// The flows that were looked through.
     flows: Mutex<Vec<Flows>>,
@@ -105,6 +106,16 @@ impl Host for RecordingHost {
 
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
         now(self.call(format!("no address {address}")))
+    }
+
+    fn change_elements<'a>(
+        &'a self,
+        table: &'a Table,
+        remove: &'a [Element],
+        add: &'a [Element],
+    ) -> HostCall<'a, ()> {
+        self.scripts.lock().push(table.change(&BTreeSet::new(), remove, add));
+        now(self.call("elements".to_string()))
     }
 
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {

@@ -58,6 +58,15 @@ impl Protocol {
         }
     }
 
+    /// IANA's number.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
     pub(crate) fn keyword(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",

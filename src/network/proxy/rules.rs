@@ -49,7 +49,7 @@ pub(crate) enum Set {
 }
 
 impl Set {
-    const ALL: [Set; 10] = [
+    pub(super) const ALL: [Set; 10] = [
         Set::Services,
         Set::LocalOnly,
         Set::Endpoints,
@@ -62,7 +62,7 @@ impl Set {
         Set::StickyEndpoints,
     ];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Set::Services => "services",
             Set::LocalOnly => "local-only",

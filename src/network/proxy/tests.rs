@@ -4,7 +4,9 @@
 //! `BLESS=1` writes the golden files. That the kernel takes the rules, and that packets go where they say, is
 //! tested with real ones (`tests/it/services.rs`).
 
+mod kernel;
 mod ownership;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -410,6 +412,7 @@ async fn a_round_is_one_transaction_and_a_failed_one_is_followed_by_the_whole_ta
 
     inputs.take_slice(&change(Some(one.clone()), Some(other.clone())));
     proxy.pass().await.unwrap();
+    assert_eq!(host.journal(), ["elements", "stale flows true"], "no chain is to be made");
     let script = host.scripts().concat();
     assert!(!script.contains("table ip"), "{script}");
     assert!(
@@ -425,6 +428,14 @@ async fn a_round_is_one_transaction_and_a_failed_one_is_followed_by_the_whole_ta
     let flows = host.flows().pop().unwrap();
     assert_eq!(flows.into_values().next().unwrap(), BTreeSet::from(["10.42.0.6:5353".parse().unwrap()]));
 
+    // What does not go over netlink is for nft.
+    host.fail("elements", 1);
+    inputs.take_slice(&change(Some(other.clone()), Some(one.clone())));
+    proxy.pass().await.unwrap();
+    assert_eq!(host.journal(), ["elements", "nft -f -", "stale flows true"]);
+    inputs.take_slice(&change(Some(one.clone()), Some(other.clone())));
+    proxy.pass().await.unwrap();
+    host.fail("elements", 1);
     host.fail("nft", 1);
     inputs.take_slice(&change(Some(other), Some(one)));
     assert!(proxy.pass().await.is_err());
@@ -463,33 +474,4 @@ async fn the_second_family_is_left_alone_until_a_service_has_it() {
     assert!(
         host.scripts().concat().contains("add element ip6 minik8s_proxy no-endpoints { fd01::6 . tcp . 80")
     );
-}
-
-/// Not a check of speed, which no build without optimisation tells, but of that it does not grow with the
-/// square.
-#[test]
-fn ten_thousand_services_are_planned_at_once() {
-    let all: Vec<_> = (0..10_000_u32)
-        .map(|at| {
-            let [_, _, high, low] = at.to_be_bytes();
-            let it =
-                service("x", json!({"clusterIP": format!("10.43.{high}.{low}"), "ports": [{"port": 80}]}));
-            let (a, b) = (format!("10.42.{high}.{low}"), format!("10.44.{high}.{low}"));
-            let endpoints = [(a.as_str(), "one", json!({})), (b.as_str(), "two", json!({}))];
-            let name = ("ns".to_string(), format!("s{at}"));
-            (name, known(&it, &[slice("x", ("", "TCP", 8080), &endpoints)]))
-        })
-        .collect();
-    let mut planner = Planner::new(Family::V4, node());
-    let began = Instant::now();
-    let round = planner.update(all);
-    assert_eq!(round.add.len(), 50_000);
-    let table = Table { family: Family::V4, name: "t".into(), pods: None };
-    let script = table.anew(planner.elements().iter());
-    let took = began.elapsed();
-    println!("planned and written in {took:?}: {} bytes", script.len());
-    assert!(took < Duration::from_secs(20), "{took:?}");
-    if let Some(path) = std::env::var_os("WRITE_SCRIPT") {
-        std::fs::write(path, script).unwrap();
-    }
 }

@@ -1,0 +1,128 @@
+//! Elements over netlink, against a real kernel: what it has afterwards is what `nft` would have put there.
+//! Needs root, as whoever changes rules does; each test has a network namespace of its own.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::super::elements;
+use super::*;
+
+/// Runs in a network namespace that goes with its thread.
+fn apart(test: impl FnOnce() + Send + 'static) {
+    let within = move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace; the test needs root");
+        test();
+    };
+    std::thread::spawn(within).join().expect("the test within the namespace");
+}
+
+fn nft(script: &str) {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{script}");
+}
+
+/// What each set holds, in order.
+fn held(table: &Table) -> BTreeMap<String, Vec<String>> {
+    let list = ["-j", "list", "table", table.family.keyword(), &table.name];
+    let output = Command::new("nft").args(list).output().unwrap();
+    let tree: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut all = BTreeMap::new();
+    for item in tree["nftables"].as_array().unwrap() {
+        for kind in ["set", "map"] {
+            let Some(set) = item.get(kind) else { continue };
+            let elements = set["elem"].as_array().into_iter().flatten();
+            let mut elements: Vec<String> = elements.map(Value::to_string).collect();
+            elements.sort();
+            all.insert(set["name"].as_str().unwrap().to_string(), elements);
+        }
+    }
+    all
+}
+
+fn table(family: Family) -> Table {
+    let pods = Cidr::parse(if family == Family::V4 { PODS } else { "fd00:42::/56" });
+    Table { family, name: "minik8s_proxy".into(), pods }
+}
+
+/// Puts the elements there one way and the other, and takes them away again.
+fn compare(family: Family, services: &[(Service, Vec<EndpointSlice>)], node: NodeFacts) {
+    let (table, tables) = (table(family), Tables::default());
+    let all = planned(family, node, services).elements();
+    let chains: BTreeSet<Chain> = all.iter().filter_map(|element| element.value.chain()).collect();
+    nft(&table.anew(all.iter()));
+    let wanted = held(&table);
+    assert!(wanted.values().map(Vec::len).sum::<usize>() >= all.len());
+    nft(&(table.anew([].iter()) + &table.change(&chains, &[], &[])));
+    let empty = held(&table);
+    assert!(empty.values().all(Vec::is_empty));
+    tables.change(elements::batch(&table, &[], &all)).unwrap();
+    assert_eq!(held(&table), wanted);
+    // An element that changes its value is among both.
+    tables.change(elements::batch(&table, &all, &all)).unwrap();
+    assert_eq!(held(&table), wanted);
+    // All or nothing: the second of these is there no more.
+    let gone = &all[all.len() / 2..][..1];
+    tables.change(elements::batch(&table, gone, &[])).unwrap();
+    let error = tables.change(elements::batch(&table, &all, &[])).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    tables.change(elements::batch(&table, &[], gone)).unwrap();
+    assert_eq!(held(&table), wanted);
+    tables.change(elements::batch(&table, &all, &[])).unwrap();
+    assert_eq!(held(&table), empty);
+}
+
+#[test]
+fn the_kernel_holds_what_nft_would_have_put_there() {
+    apart(|| compare(Family::V4, &everything(), node()));
+}
+
+#[test]
+fn the_same_of_ipv6() {
+    let spec = json!({
+        "type": "LoadBalancer", "clusterIP": "fd01::5", "externalIPs": ["2001:db8::9"],
+        "externalTrafficPolicy": "Local", "loadBalancerSourceRanges": ["2001:db8:1::/48"],
+        "ports": [{"name": "http", "port": 80, "nodePort": 30080}],
+    });
+    let mut service = service("six", spec);
+    service.status =
+        serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "2001:db8::7"}]}})).unwrap();
+    let two = [("fd00:42::5", "one", json!({})), ("fd00:42::6", "two", json!({}))];
+    let none = super::service("none", json!({"clusterIP": "fd01::6", "ports": [{"port": 80}]}));
+    let services = [(service, vec![slice("six", ("http", "TCP", 8080), &two)]), (none, Vec::new())];
+    let address: IpAddr = "2001:db8::1".parse().unwrap();
+    let node = NodeFacts { address: Some(address), node_port_addresses: vec![address], ..node() };
+    apart(move || compare(Family::V6, &services, node));
+}
+
+/// Prints the figure of `docs/BENCHMARKS.md`; the bound is one that a busy machine keeps too.
+#[test]
+fn one_change_among_ten_thousand_services_is_quick() {
+    apart(|| {
+        let (table, tables) = (table(Family::V4), Tables::default());
+        let element = |at: u32, to: u8| {
+            let [_, _, high, low] = at.to_be_bytes();
+            let address = [10, 43, high, low].into();
+            let key = FrontKey { address, protocol: facts::Protocol::Tcp, port: 80 };
+            let backend = ([10, 42, 0, to], 8080).into();
+            Element::new(rules::Set::Endpoints, Key::Numbered(key, 0), rules::Value::To(backend))
+        };
+        let all: Vec<Element> = (0..20_000).map(|at| element(at, 1)).collect();
+        nft(&table.anew(all.iter()));
+        let mut took = Vec::new();
+        for round in 0..40_u8 {
+            let (old, new) = ([element(500, round + 1)], [element(500, round + 2)]);
+            let began = Instant::now();
+            tables.change(elements::batch(&table, &old, &new)).unwrap();
+            took.push(began.elapsed());
+        }
+        let began = Instant::now();
+        nft(&table.change(&BTreeSet::new(), &[element(500, 41)], &[element(500, 1)]));
+        let by_nft = began.elapsed();
+        took.sort();
+        println!("one change: {:?} at the median, {:?} at most; by nft {by_nft:?}", took[20], took[39]);
+        assert!(took[20] < Duration::from_millis(50), "{took:?}");
+    });
+}
