@@ -148,8 +148,8 @@ case $(rustc --version) in "$checked_with"*) [ "${strict:-0}" = 0 ] || status=1 
 cargo build --bin minik8s || exit 1
 cargo test --workspace --exclude minik8s-tests --no-fail-fast -- --test-threads=4 || status=1
 cargo test -p minik8s-tests --test tidy || status=1
-# One node per network namespace, and figures that mean something: one at a time.
-cargo test -p minik8s-tests --lib --test it -- --test-threads=1 || status=1
+# Each cluster has a network namespace and directories of its own, so two run at a time: most of a test is waiting.
+cargo test -p minik8s-tests --lib --test it -- --test-threads=2 || status=1
 if $long; then run_fuzz_targets "${fuzz[@]}" || status=1; fi
 
 echo "tests/run.sh: $([ $status = 0 ] && echo passed || echo FAILED) in $((SECONDS - started)) s"
