@@ -92,6 +92,10 @@ impl Charts<'_> {
 
 #[test]
 fn helm_installs_upgrades_and_rolls_back_a_chart() {
+    if std::env::var_os("MINIK8S_WITHOUT_HELM").is_some() {
+        eprintln!("left out: tests/run.sh could not download Helm");
+        return;
+    }
     let cluster = Cluster::with_node();
     let charts = Charts { cluster: &cluster, program: helm() };
     assert!(charts.helm(&["version", "--short"]).ok().starts_with("v4."), "Helm 4 is wanted");
