@@ -201,6 +201,7 @@ fn what_a_change_may_touch() {
     // A suspended job that has not begun may still be told where its pods go and what they get.
     let idle = job(json!({"suspend": true}));
     assert_eq!(changed(&idle, set_selector), [""; 0]);
+    assert_eq!(changed(&idle, |new| new["spec"]["suspend"] = json!(false)), [""; 0]);
     let set_resources = |new: &mut Value| {
         new["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
     };

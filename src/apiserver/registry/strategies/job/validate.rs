@@ -273,7 +273,9 @@ fn template(old: &Value, is: &Value, at: &Path<'_>, faults: &mut Faults) {
         return immutable(faults, &at.child("template"), new, &allowed);
     }
     for list in ["containers", "initContainers"] {
-        allow_resources(&new["spec"][list], &mut allowed["spec"][list]);
+        if let Some(allowed) = allowed["spec"].get_mut(list) {
+            allow_resources(&new["spec"][list], allowed);
+        }
     }
     immutable(faults, &at.child("template.spec"), &new["spec"], &allowed["spec"]);
 }
@@ -305,6 +307,7 @@ fn allow_placement(new: &Value, allowed: &mut Value) {
         take(&new["metadata"], &mut allowed["metadata"], field);
     }
     let affinity = &new["spec"]["affinity"];
+    // Indexing makes a missing member; it is taken away again below.
     let present = &mut allowed["spec"]["affinity"];
     if !present.is_object() && affinity.is_object() {
         *present = Value::Object(Map::new());
