@@ -5,21 +5,36 @@
 //! pod's constraint or term) or the pods that own a term (existing pods' anti-affinity and preferences, which
 //! count for incoming pods that match the term). Pods fall into *classes* of equal namespace and labels:
 //! whether a class and a counter match is decided once. Counters of the first sort are made when first asked
-//! for, and the ones not used for longest are dropped.
+//! for, and the ones not used for longest are dropped. Of owned terms there are only so many (`room`).
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::node::NodeInfo;
-use crate::pod::{Labels, PodInfo, Spread, Term};
-pub(crate) use counter::{Counter, NOWHERE, Role};
-use counter::{Eligibility, What, shifted};
+use crate::pod::{Key, Labels, PodInfo, Spread, Term};
+use crate::weight::MOST_TERMS;
+pub(crate) use counter::{Counted, Role};
+use counter::{Counter, What, shifted};
+use digest::Digest;
+pub(crate) use room::crowded;
+#[cfg(test)]
+pub(crate) use room::{MOST_OWNED, SHARES};
+use room::{OwnedIndex, Room};
+pub(crate) use topology::NOWHERE;
+use topology::{Eligibility, Topology, Values};
 
 mod counter;
+mod digest;
+mod room;
+mod topology;
 
-/// Counters of matching pods that are kept.
+/// Counters of matching pods that are kept, and about how many bytes their words may take.
 const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 32 << 20;
+/// One pod asks for no more counters than that in a row; a few times over, for it may be compared again.
+const IN_USE: u64 = 2 * MOST_TERMS as u64;
+/// What a counter takes beside its words.
+const COUNTER_BYTES: usize = 512;
 
 /// Pods of equal namespace and labels.
 struct Class {
@@ -41,24 +56,34 @@ pub(crate) struct Counters {
     free: Vec<u32>,
     /// By the digest of what they count: texts of many terms are not kept.
     by_words: HashMap<u128, u32>,
+    topologies: Vec<Option<Topology>>,
+    free_topologies: Vec<u32>,
+    /// By the digest of topology key and eligibility.
+    by_place: HashMap<u128, u32>,
     classes: Vec<Option<Class>>,
     free_classes: Vec<u32>,
     by_labels: HashMap<Arc<ClassKey>, u32>,
-    values: HashMap<String, HashMap<String, u32>>,
+    /// Classes of each namespace; no empty sets.
+    by_namespace: HashMap<String, HashSet<u32>>,
+    index: OwnedIndex,
+    values: Values,
     namespaces: HashMap<String, Labels>,
     clock: u64,
-    matching: usize,
+    /// Counters of matching pods, and the bytes of their words.
+    matching: HashSet<u32>,
+    matching_bytes: usize,
+    room: Room,
+    /// Pods on nodes whose terms do not count, for want of room.
+    crowded_out: HashSet<Key>,
     digest: Digest,
 }
 
-/// Two keyed hashes side by side: nobody who does not know the keys finds texts that share one.
-#[derive(Default)]
-struct Digest(RandomState, RandomState);
-
-impl Digest {
-    fn of(&self, words: &str) -> u128 {
-        u128::from(self.0.hash_one(words)) << 64 | u128::from(self.1.hash_one(words))
-    }
+/// A term that a pod owns, by the digest of its words, and their bytes.
+struct Owned<'a> {
+    words: u128,
+    bytes: usize,
+    term: &'a Term,
+    role: Role,
 }
 
 static NO_LABELS: Labels = Labels::new();
@@ -69,8 +94,56 @@ impl Counters {
         self.slots.iter().flatten().count()
     }
 
-    pub(crate) fn get(&self, id: u32) -> Option<&Counter> {
-        self.slots.get(id as usize).and_then(Option::as_ref)
+    /// Terms that pods on nodes own.
+    #[cfg(test)]
+    pub(crate) fn owned_terms(&self) -> usize {
+        let owned = |counter: &&Counter| matches!(counter.what, What::Owning(..));
+        self.slots.iter().flatten().filter(owned).count()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<Counted<'_>> {
+        let counter = self.slots.get(id as usize)?.as_ref()?;
+        let topology = self.topologies.get(counter.topology as usize)?.as_ref()?;
+        Some(Counted { counter, topology })
+    }
+
+    fn topology(&mut self, nodes: &[NodeInfo], key: &str, eligibility: Eligibility) -> u32 {
+        let words = self.digest.of(&format!("{key}|{eligibility:?}"));
+        let id = match self.by_place.get(&words) {
+            Some(id) => *id,
+            None => {
+                let new = Topology::new(key, eligibility, nodes, &mut self.values);
+                let id = self.free_topologies.pop().unwrap_or_else(|| {
+                    self.topologies.push(None);
+                    self.topologies.len() as u32 - 1
+                });
+                self.topologies[id as usize] = Some(new);
+                self.by_place.insert(words, id);
+                id
+            }
+        };
+        if let Some(topology) = self.topologies[id as usize].as_mut() {
+            topology.users += 1;
+        }
+        id
+    }
+
+    /// Lets go of topologies that no counter uses.
+    fn release_topologies(&mut self, counters: impl IntoIterator<Item = Counter>) {
+        let mut unused = false;
+        for counter in counters {
+            let Some(topology) = self.topologies[counter.topology as usize].as_mut() else { continue };
+            topology.users -= 1;
+            if topology.users == 0 {
+                self.topologies[counter.topology as usize] = None;
+                self.free_topologies.push(counter.topology);
+                unused = true;
+            }
+        }
+        if unused {
+            let topologies = &self.topologies;
+            self.by_place.retain(|_, id| topologies[*id as usize].is_some());
+        }
     }
 
     /// The counter for a spread constraint of a pod. `keys` are the topology keys of all its constraints of
@@ -112,6 +185,7 @@ impl Counters {
         what: impl FnOnce() -> What,
     ) -> u32 {
         self.clock += 1;
+        let bytes = COUNTER_BYTES + 2 * words.len();
         let words = self.digest.of(words);
         if let Some(id) = self.by_words.get(&words) {
             let id = *id;
@@ -120,29 +194,19 @@ impl Counters {
             }
             return id;
         }
-        if self.matching >= KEPT {
-            self.forget_oldest();
-        }
-        self.matching += 1;
-        let id = self.insert(nodes, words, what(), key, eligibility);
+        let is_full = |own: &Self| own.matching.len() >= KEPT || own.matching_bytes + bytes > KEPT_BYTES;
+        while is_full(self) && self.forget_oldest() {}
+        self.matching_bytes += bytes;
+        let topology = self.topology(nodes, key, eligibility);
+        let id = self.insert(words, Counter::new(what(), topology, self.clock, bytes));
+        self.matching.insert(id);
         for at in 0..self.classes.len() {
             self.relate(at as u32, id);
         }
         id
     }
 
-    fn insert(
-        &mut self,
-        nodes: &[NodeInfo],
-        words: u128,
-        what: What,
-        key: &str,
-        eligibility: Eligibility,
-    ) -> u32 {
-        let mut counter = Counter::new(what, key, eligibility, self.clock);
-        for (index, node) in nodes.iter().enumerate() {
-            counter.place(index as u32, domain_of(&mut self.values, &counter, node));
-        }
+    fn insert(&mut self, words: u128, counter: Counter) -> u32 {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -152,34 +216,35 @@ impl Counters {
         id
     }
 
-    /// Drops the half of the counters of matching pods that were not used for longest.
-    fn forget_oldest(&mut self) {
-        let owning = |counter: &Counter| matches!(counter.what, What::Owning(..));
-        let mut ages: Vec<u64> = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|counter| !owning(counter))
-            .map(|counter| counter.used)
-            .collect();
+    /// Drops the half of the counters of matching pods that were not used for longest; never those of the pod
+    /// that is being placed. The answer is whether there were any.
+    fn forget_oldest(&mut self) -> bool {
+        let now = self.clock;
+        let is_old =
+            |counter: &Counter| !matches!(counter.what, What::Owning(..)) && counter.used + IN_USE <= now;
+        let mut ages: Vec<u64> =
+            self.slots.iter().flatten().filter(|one| is_old(one)).map(|one| one.used).collect();
         if ages.is_empty() {
-            return;
+            return false;
         }
         let middle = ages.len() / 2;
         let median = *ages.select_nth_unstable(middle).1;
-        self.drop_where(|counter| !owning(counter) && counter.used <= median);
+        self.drop_where(|counter| is_old(counter) && counter.used <= median);
+        true
     }
 
+    /// Drops counters of matching pods.
     fn drop_where(&mut self, gone: impl Fn(&Counter) -> bool) {
+        let mut dropped = Vec::new();
         for (id, slot) in self.slots.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(&gone) {
-                if !matches!(slot.as_ref().map(|counter| &counter.what), Some(What::Owning(..))) {
-                    self.matching -= 1;
-                }
-                *slot = None;
+            if let Some(counter) = slot.take_if(|counter| gone(counter)) {
+                self.matching.remove(&(id as u32));
+                self.matching_bytes -= counter.bytes;
                 self.free.push(id as u32);
+                dropped.push(counter);
             }
         }
+        self.release_topologies(dropped);
         let slots = &self.slots;
         let lives = |id: &u32| slots[*id as usize].is_some();
         self.by_words.retain(|_, id| lives(id));
@@ -201,7 +266,7 @@ impl Counters {
                 (here && selector.matches(&class.labels), false)
             }
             What::Matching(terms) => (terms.iter().all(term_matches), false),
-            What::Owning(term, _) => (term_matches(term), true),
+            What::Owning(term, ..) => (term_matches(term), true),
         };
         if !matches {
             return;
@@ -211,8 +276,9 @@ impl Counters {
             return;
         }
         class.counted_by.push(id);
+        let Some(topology) = self.topologies[counter.topology as usize].as_ref() else { return };
         for (node, count) in &class.on_node {
-            counter.add(*node, i64::from(*count));
+            counter.add(*node, topology.domain(*node), i64::from(*count));
         }
     }
 
@@ -237,24 +303,41 @@ impl Counters {
             self.classes.push(None);
             self.classes.len() as u32 - 1
         });
+        self.by_namespace.entry(class.namespace.clone()).or_default().insert(id);
         self.classes[id as usize] = Some(class);
         self.by_labels.insert(key, id);
-        for counter in 0..self.slots.len() {
-            self.relate(id, counter as u32);
+        let counters = self.matching.iter().copied().chain(self.index.of(pod.namespace()));
+        for counter in counters.collect::<Vec<u32>>() {
+            self.relate(id, counter);
         }
         id
     }
 
     fn forget_empty_classes(&mut self) {
         let (classes, free) = (&mut self.classes, &mut self.free_classes);
+        let by_namespace = &mut self.by_namespace;
         self.by_labels.retain(|_, id| {
             let keep = classes[*id as usize].as_ref().is_some_and(|class| !class.on_node.is_empty());
-            if !keep {
-                classes[*id as usize] = None;
+            if !keep && let Some(gone) = classes[*id as usize].take() {
                 free.push(*id);
+                if let Some(others) = by_namespace.get_mut(&gone.namespace) {
+                    others.remove(id);
+                    if others.is_empty() {
+                        by_namespace.remove(&gone.namespace);
+                    }
+                }
             }
             keep
         });
+    }
+
+    /// The classes that a term may match.
+    fn classes_for(&self, term: &Term) -> Vec<u32> {
+        if term.namespace_selector.is_some() {
+            return (0..self.classes.len() as u32).collect();
+        }
+        let named: HashSet<&String> = term.namespaces.iter().collect();
+        named.into_iter().filter_map(|one| self.by_namespace.get(one)).flatten().copied().collect()
     }
 
     pub(crate) fn namespace_labels(&self, namespace: &str) -> &Labels {
@@ -271,8 +354,8 @@ impl Counters {
     pub(crate) fn matched_by(&mut self, pod: &PodInfo) -> Vec<(u32, Role)> {
         let class = self.class(pod);
         let Some(class) = &self.classes[class as usize] else { return Vec::new() };
-        let role = |id: &u32| match &self.get(*id)?.what {
-            What::Owning(_, role) => Some((*id, *role)),
+        let role = |id: &u32| match &self.slots[*id as usize].as_ref()?.what {
+            What::Owning(_, role, _) => Some((*id, *role)),
             _ => None,
         };
         class.matched_by.iter().filter_map(role).collect()
@@ -288,53 +371,100 @@ impl Counters {
                 class.on_node.remove(&node);
             }
             for id in &class.counted_by {
-                if let Some(counter) = self.slots[*id as usize].as_mut() {
-                    counter.add(node, sign);
-                }
+                let Some(counter) = self.slots[*id as usize].as_mut() else { continue };
+                let topology = self.topologies[counter.topology as usize].as_ref();
+                counter.add(node, topology.map_or(NOWHERE, |topology| topology.domain(node)), sign);
             }
         }
-        for term in &pod.anti_affinity {
-            self.own(nodes, node, term, Role::Repels, sign);
+        let owned = self.owned(pod);
+        if owned.is_empty() {
+            return;
         }
-        for term in pod.affinity.iter() {
-            // Upstream's hardPodAffinityWeight: a required affinity also draws the pods it wants, weakly.
-            self.own(nodes, node, term, Role::Draws(1), sign);
+        if sign > 0 && !self.fits(pod.namespace(), &owned) {
+            if self.crowded_out.is_empty() {
+                let (namespace, name) = &pod.key;
+                tracing::warn!(%namespace, %name, "there is no room for the affinity terms of a bound pod: they do not count");
+            }
+            self.crowded_out.insert(pod.key.clone());
+            return;
         }
-        for (weight, term) in &pod.preferred {
-            self.own(nodes, node, term, Role::Draws(*weight), sign);
+        if sign < 0 && self.crowded_out.remove(&pod.key) {
+            return;
+        }
+        for one in &owned {
+            self.own(nodes, node, pod.namespace(), one, sign);
         }
     }
 
-    fn own(&mut self, nodes: &[NodeInfo], node: u32, term: &Term, role: Role, sign: i64) {
-        let words = self.digest.of(&format!("o|{role:?}|{}", term.words()));
-        let id = match self.by_words.get(&words) {
+    /// The terms of a pod that count for others.
+    fn owned<'a>(&self, pod: &'a PodInfo) -> Vec<Owned<'a>> {
+        let apart = pod.anti_affinity.iter().map(|term| (term, Role::Repels));
+        // Upstream's hardPodAffinityWeight: a required affinity also draws the pods it wants, weakly.
+        let together = pod.affinity.iter().map(|term| (term, Role::Draws(1)));
+        let preferred = pod.preferred.iter().map(|(weight, term)| (term, Role::Draws(*weight)));
+        let owned = apart.chain(together).chain(preferred).map(|(term, role)| {
+            let words = format!("o|{role:?}|{}", term.words());
+            Owned { words: self.digest.of(&words), bytes: COUNTER_BYTES + 2 * words.len(), term, role }
+        });
+        owned.collect()
+    }
+
+    /// Whether there is room for the terms of a pod.
+    pub(crate) fn has_room(&self, pod: &PodInfo) -> bool {
+        let terms = pod.anti_affinity.len() + pod.affinity.len() + pod.preferred.len();
+        terms == 0 || self.fits(pod.namespace(), &self.owned(pod))
+    }
+
+    fn fits(&self, namespace: &str, owned: &[Owned<'_>]) -> bool {
+        let new = owned.iter().filter(|one| !self.by_words.contains_key(&one.words));
+        let (terms, bytes) = new.fold((0, 0), |(terms, bytes), one| (terms + 1, bytes + one.bytes));
+        terms == 0 || self.room.fits(namespace, terms, bytes)
+    }
+
+    fn own(&mut self, nodes: &[NodeInfo], node: u32, namespace: &str, owned: &Owned<'_>, sign: i64) {
+        let id = match self.by_words.get(&owned.words) {
             Some(id) => *id,
             None => {
-                let what = What::Owning(term.clone(), role);
-                let id = self.insert(nodes, words, what, &term.topology_key, Eligibility::default());
-                for class in 0..self.classes.len() {
-                    self.relate(class as u32, id);
+                let what = What::Owning(owned.term.clone(), owned.role, namespace.to_string());
+                let topology = self.topology(nodes, &owned.term.topology_key, Eligibility::default());
+                self.room.take(namespace, owned.bytes);
+                let id = self.insert(owned.words, Counter::new(what, topology, self.clock, owned.bytes));
+                self.index.insert(owned.term, id);
+                for class in self.classes_for(owned.term) {
+                    self.relate(class, id);
                 }
                 id
             }
         };
-        let Some(counter) = self.slots[id as usize].as_mut() else { return };
-        counter.add(node, sign);
-        if counter.on_node.is_empty() {
-            self.slots[id as usize] = None;
-            self.free.push(id);
-            self.by_words.remove(&words);
-            for class in self.classes.iter_mut().flatten() {
+        let slot = &mut self.slots[id as usize];
+        if let Some(counter) = slot {
+            let topology = self.topologies[counter.topology as usize].as_ref();
+            counter.add(node, topology.map_or(NOWHERE, |topology| topology.domain(node)), sign);
+        }
+        let Some(gone) = slot.take_if(|counter| counter.on_node.is_empty()) else { return };
+        if let What::Owning(_, _, namespace) = &gone.what {
+            self.room.give_back(namespace, gone.bytes);
+        }
+        self.free.push(id);
+        self.by_words.remove(&owned.words);
+        self.index.remove(owned.term, id);
+        for class in self.classes_for(owned.term) {
+            if let Some(class) = self.classes[class as usize].as_mut() {
                 class.matched_by.retain(|own| *own != id);
             }
         }
+        self.release_topologies([gone]);
     }
 
     /// A node came, went, or changed labels or taints.
     pub(crate) fn node_changed(&mut self, index: u32, node: &NodeInfo) {
+        let values = &mut self.values;
+        let place = |topology: &mut Option<Topology>| topology.as_mut()?.place(index, node, values);
+        let moves: Vec<Option<(u32, u32)>> = self.topologies.iter_mut().map(place).collect();
         for counter in self.slots.iter_mut().flatten() {
-            let domain = domain_of(&mut self.values, counter, node);
-            counter.place(index, domain);
+            if let Some(between) = moves[counter.topology as usize] {
+                counter.moved(index, between);
+            }
         }
     }
 
@@ -354,7 +484,7 @@ impl Counters {
         for id in 0..self.slots.len() {
             let affected = matches!(
                 self.slots[id].as_ref().map(|counter| &counter.what),
-                Some(What::Owning(term, _)) if term.namespace_selector.is_some()
+                Some(What::Owning(term, ..)) if term.namespace_selector.is_some()
             );
             if affected {
                 for class in self.classes.iter_mut().flatten() {
@@ -366,21 +496,4 @@ impl Counters {
             }
         }
     }
-}
-
-fn domain_of(values: &mut HashMap<String, HashMap<String, u32>>, counter: &Counter, node: &NodeInfo) -> u32 {
-    if node.node.is_none() || !counter.eligibility.allows(node) {
-        return NOWHERE;
-    }
-    let Some(value) = node.labels.get(&counter.topology_key) else { return NOWHERE };
-    if !values.contains_key(&counter.topology_key) {
-        values.insert(counter.topology_key.clone(), HashMap::new());
-    }
-    let Some(known) = values.get_mut(&counter.topology_key) else { return NOWHERE };
-    if let Some(id) = known.get(value) {
-        return *id;
-    }
-    let id = known.len() as u32;
-    known.insert(value.clone(), id);
-    id
 }

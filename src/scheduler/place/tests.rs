@@ -353,6 +353,68 @@ fn a_pod_of_very_many_terms_is_told_so_and_leaves_nothing() {
     }
 }
 
+/// A pod of a namespace whose anti-affinity names labels that no other pod's does.
+fn distinct(namespace: &str, name: &str, terms: usize) -> Value {
+    let required: Vec<Value> = (0..terms)
+        .map(|at| json!({"topologyKey": HOST, "labelSelector": {"matchLabels": {"own": format!("{name}-{at}")}}}))
+        .collect();
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": required});
+    let mut value = pod(name, json!({"affinity": {"podAntiAffinity": required}}));
+    value["metadata"]["namespace"] = json!(namespace);
+    value["metadata"]["uid"] = json!(format!("{namespace}/{name}"));
+    value["metadata"]["labels"] = json!({"app": name});
+    value
+}
+
+#[test]
+fn terms_of_many_pods_take_no_more_than_their_share() {
+    const TERMS: usize = 128;
+    let share = crate::counters::MOST_OWNED / crate::counters::SHARES;
+    let mut cache = cluster(&[("n1", "z1"), ("n2", "z2")]);
+    let pods = share / TERMS + 8;
+    for at in 0..pods {
+        bound(&mut cache, distinct("greedy", &format!("p{at}"), TERMS), "n1");
+    }
+    assert_eq!(cache.counters.owned_terms(), share, "{pods} pods");
+    // One more of the namespace is told so, and one of another namespace has room.
+    let told = placed(&mut cache, distinct("greedy", "more", 1)).unwrap_err();
+    assert!(told.contains("leave no room for those of this pod"), "{told}");
+    placed(&mut cache, distinct("other", "more", 1)).unwrap();
+    placed(&mut cache, distinct("greedy", "p0", TERMS)).expect("its terms are kept already");
+    placed(&mut cache, pod("plain", json!({}))).unwrap();
+    // The terms of those that were bound all the same do not count; all others' do.
+    let repelled = |cache: &mut Cache, name: &str| {
+        let mut value = pod("incoming", json!({"nodeSelector": {HOST: "n1"}}));
+        value["metadata"]["namespace"] = json!("greedy");
+        value["metadata"]["labels"] = json!({"own": format!("{name}-5")});
+        placed(cache, value).is_err()
+    };
+    let last = format!("p{}", pods - 1);
+    assert!(repelled(&mut cache, "p0") && !repelled(&mut cache, &last));
+    // When one is gone there is room for another, and what did not count is not taken back.
+    for at in (0..pods).rev() {
+        let gone = format!("p{at}");
+        cache.remove(&("greedy".to_string(), gone.clone()));
+        assert!(!repelled(&mut cache, &gone));
+    }
+    assert_eq!(cache.counters.owned_terms(), 0);
+    placed(&mut cache, distinct("greedy", "more", TERMS)).unwrap();
+}
+
+#[test]
+fn tens_of_thousands_of_pods_with_terms_of_their_own_are_taken_in() {
+    const PODS: usize = 30_000;
+    let mut cache = cluster(&[("n1", "z1")]);
+    for at in 0..PODS {
+        bound(&mut cache, distinct(&format!("ns{}", at % 100), &format!("p{at}"), 1), "n1");
+    }
+    assert_eq!(cache.counters.len(), crate::counters::MOST_OWNED);
+    for at in 0..PODS {
+        cache.remove(&(format!("ns{}", at % 100), format!("p{at}")));
+    }
+    assert_eq!(cache.counters.len(), 0);
+}
+
 /// One counter per topology key, however many terms share it.
 #[test]
 fn terms_of_one_topology_share_a_counter() {

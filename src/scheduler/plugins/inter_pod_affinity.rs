@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::counters::{Counters, NOWHERE, Role};
+use crate::counters::{Counters, NOWHERE, Role, crowded};
 use crate::framework::{
     Actions, Cycle, EventToRegister, FilterPlugin, Happening, MAX_NODE_SCORE, Plugin, Points,
     PreFilterPlugin, PreFilterResult, PreScorePlugin, QueueingHint, Resource, ScorePlugin, Status,
@@ -90,6 +90,9 @@ impl PreFilterPlugin for InterPodAffinity {
     fn pre_filter(&self, cycle: &mut Cycle<'_>) -> (PreFilterResult, Status) {
         let (pod, state, cache) = cycle.parts();
         let (counters, nodes) = (&mut cache.counters, &cache.nodes);
+        if !counters.has_room(pod) {
+            return (PreFilterResult::default(), Status::unresolvable(crowded()));
+        }
         let mut affinity = Vec::new();
         for key in &pod.affinity_keys {
             affinity.push(counters.matching(nodes, &pod.affinity, key));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use crate::counters::{Counter, NOWHERE};
+use crate::counters::{Counted, NOWHERE};
 use crate::framework::{
     Actions, Cycle, EventToRegister, FilterPlugin, Happening, MAX_NODE_SCORE, Plugin, Points,
     PreFilterPlugin, PreFilterResult, PreScorePlugin, QueueingHint, Resource, ScorePlugin, Status,
@@ -71,7 +71,7 @@ fn keys(spreads: &[Spread]) -> Vec<String> {
     spreads.iter().map(|spread| spread.topology_key.clone()).collect()
 }
 
-fn limit(spread: &Spread, id: u32, counter: &Counter) -> Limit {
+fn limit(spread: &Spread, id: u32, counter: Counted<'_>) -> Limit {
     let (least, domains) = counter.minimum();
     let few = i64::try_from(domains).unwrap_or(i64::MAX) < spread.min_domains;
     let least = if few { 0 } else { i64::from(least) };
