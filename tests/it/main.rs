@@ -1,5 +1,5 @@
-//! The integration tests, one module per area. They run the real binary, each cluster in namespaces of its own, two at a
-//! time.
+//! The integration tests, one module per area. They run the real binary, each cluster in namespaces of its
+//! own, two at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
