@@ -182,21 +182,18 @@ pub(crate) fn to_v2(mut tree: Value) -> Value {
     let annotations = taken_annotations(&mut tree, |own| found = own.clone());
     let read = |name: &str| -> Option<Value> { serde_json::from_str(found.get(name)?.as_str()?).ok() };
     let array = |name: &str| read(name).and_then(|value| value.as_array().cloned());
-    let cpu = taken(&mut tree["spec"], "targetCPUUtilizationPercentage");
+    let cpu = taken(tree.get_mut("spec"), "targetCPUUtilizationPercentage");
     let mut metrics: Vec<Value> =
         array(METRICS).into_iter().flatten().map(|one| metric_to_v2(&one, true)).collect();
     if let Some(percent) = cpu {
         let target = json!({"type": "Utilization", "averageUtilization": percent});
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
     }
-    if !tree["spec"].is_object() {
-        tree["spec"] = json!({});
-    }
     tree["spec"]["metrics"] = Value::Array(metrics);
     if let Some(behavior) = read(BEHAVIOR).and_then(|value| behavior_from_annotation(&value)) {
         tree["spec"]["behavior"] = behavior;
     }
-    let current_cpu = taken(&mut tree["status"], "currentCPUUtilizationPercentage");
+    let current_cpu = taken(tree.get_mut("status"), "currentCPUUtilizationPercentage");
     let current = match (array(CURRENT_METRICS), current_cpu) {
         (Some(current), _) => Some(current.iter().map(|one| metric_to_v2(one, false)).collect()),
         (None, Some(percent)) => Some(vec![json!({"type": "Resource",
@@ -236,8 +233,8 @@ fn put_annotations(tree: &mut Value, annotations: Map<String, Value>) {
     }
 }
 
-fn taken(part: &mut Value, field: &str) -> Option<Value> {
-    part.as_object_mut()?.remove(field).filter(|value| !value.is_null())
+fn taken(part: Option<&mut Value>, field: &str) -> Option<Value> {
+    part?.as_object_mut()?.remove(field).filter(|value| !value.is_null())
 }
 
 /// Takes fields out of a part and puts one in, if there is a value for it.

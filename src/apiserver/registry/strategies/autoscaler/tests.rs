@@ -23,7 +23,6 @@ fn replicas_target_and_behaviour() {
     assert_eq!(faults(json!({})), [""; 0]);
     let reference = |version: &str| json!({"scaleTargetRef": {"apiVersion": version, "kind": "Deployment", "name": "web"}});
     let cases = [
-        (json!({"minReplicas": 0}), "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"),
         (
             json!({"minReplicas": 7}),
             "spec.maxReplicas: Invalid value: 5: must be greater than or equal to `minReplicas`",
