@@ -43,7 +43,7 @@ fn applies_on_the_server(cluster: &Cluster, kubectl: &dyn Fn(&[&str], &str) -> C
     assert_eq!(cluster.get("configmap", "settings")["data"]["size"], "small");
     apply(&[], nothing).ok();
     assert!(cluster.get("configmap", "settings")["data"].is_null());
-    let wrong = SETTINGS.replace("data:", "date:");
+    let wrong = SETTINGS.replace("\ndata:", "\ndate:");
     let refused = apply(&["--validate=false"], &wrong).failed();
     assert!(refused.contains(".date: field not declared in schema"), "{refused}");
     // From the client's side to the server's: nothing is lost, nothing conflicts, and the annotation follows.
