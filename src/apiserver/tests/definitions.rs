@@ -22,8 +22,8 @@ mod fixture;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Definitions before the first look: the bounded histories (8,192 changes of a kind) are full by then, that of
-/// the API services too, which change about twice in the life of a definition.
+/// Definitions before the first look: the bounded histories (8,192 changes of a kind) are full by then, that
+/// of the API services too, which change about twice in the life of a definition.
 const WARM: usize = 5_000;
 const ALL: usize = 10_000;
 /// Definitions on their way at once.
