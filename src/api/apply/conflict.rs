@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::go;
 use crate::ApiError;
+use crate::bounds::MAX_FAULTS;
 use crate::managed::{self, Entry, Fields, Operation};
 
 /// The fields that are in conflict, by the entries that own them.
@@ -119,8 +120,15 @@ fn compare_values(one: &Value, other: &Value) -> Ordering {
 
 impl From<Conflicts> for ApiError {
     fn from(conflicts: Conflicts) -> Self {
-        let owners = conflicts.paths();
+        let mut owners = conflicts.paths();
         let count: usize = owners.iter().map(|(_, paths)| paths.len()).sum();
+        // Every path of every owner would make the answer hundreds of times as large as the request.
+        let mut left = MAX_FAULTS;
+        for (_, paths) in &mut owners {
+            paths.truncate(left);
+            left -= paths.len();
+        }
+        owners.retain(|(_, paths)| !paths.is_empty());
         let mut message =
             format!("Apply failed with {count} conflict{}: ", if count == 1 { "" } else { "s" });
         if let ([(owner, paths)], 1) = (&*owners, count) {
@@ -131,6 +139,9 @@ impl From<Conflicts> for ApiError {
                 format!("conflicts with {}:{paths}", name(owner))
             });
             message.push_str(&lines.collect::<Vec<_>>().join("\n"));
+            if count > MAX_FAULTS {
+                message.push_str(&format!("\nand {} more", count - MAX_FAULTS));
+            }
         }
         let mut error = ApiError::new(409, "Conflict", message);
         for (owner, paths) in &owners {

@@ -148,6 +148,19 @@ fn conflicts_name_their_owners_and_fields() {
     assert_eq!(state.owns("me", Operation::Apply), json!({ "f:data": { "f:key": {}, "f:l": {} } }));
 }
 
+#[test]
+fn a_hundred_conflicts_are_named_and_the_rest_is_counted() {
+    let mut state = State::new(&kinds::CONFIG_MAP);
+    let all = |value: &str| data((0..250).map(|key| (format!("k{key:03}"), json!(value))).collect());
+    state.apply("one", false, all("a")).unwrap();
+    let refused = state.apply("two", false, all("b")).unwrap_err();
+    let status = refused.status();
+    let message = status.message.as_deref().unwrap();
+    assert!(message.starts_with("Apply failed with 250 conflicts: conflicts with \"one\""), "{message}");
+    assert!(message.ends_with("\n- .data.k099\nand 150 more"), "{message}");
+    assert_eq!(status.details.as_ref().unwrap().causes.as_ref().unwrap().len(), 100);
+}
+
 fn deployment(containers: Value) -> Value {
     json!({
         "metadata": { "name": "d" },
