@@ -14,6 +14,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::Identity;
@@ -35,20 +36,19 @@ impl Rbac {
 
     /// A refusal names the bindings whose role does not exist, as upstream's does.
     pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Denied> {
-        let mut missing = Vec::new();
+        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
         for found in self.index.grants(attributes.user, attributes.namespace) {
             match found {
                 Found::Rules(rules) if rules.iter().any(|rule| allows(rule, attributes)) => return Ok(()),
                 Found::Rules(_) => {}
-                Found::Nothing(why) if missing.contains(&why) => {}
-                Found::Nothing(why) => missing.push(why),
+                Found::Nothing(why) if seen.contains(&why) => {}
+                Found::Nothing(why) => {
+                    seen.insert(why.clone());
+                    missing.push(why);
+                }
             }
         }
-        Err(Denied(match missing.as_slice() {
-            [] => String::new(),
-            [one] => format!("RBAC: {one}"),
-            many => format!("RBAC: [{}]", many.join(", ")),
-        }))
+        Err(Denied(refusal(&missing)))
     }
 
     /// All rules that apply to a user in a namespace, or everywhere if none is given.
@@ -70,6 +70,25 @@ impl Rbac {
     /// Takes in what nobody has asked for yet, so that no more than a while's changes wait.
     pub(crate) fn sweep(&self) {
         self.index.sweep();
+    }
+}
+
+/// Bindings without a role that a refusal names; more are counted.
+const NAMED: usize = 10;
+
+/// What is said of the bindings whose role is missing. Upstream names all of them; a namespace's administrator
+/// can make thousands, and others would pay for the text of each refusal.
+fn refusal(missing: &[String]) -> String {
+    let mut named: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
+    let more = missing.len().saturating_sub(NAMED);
+    let rest = format!("and {more} more");
+    if more > 0 {
+        named.push(&rest);
+    }
+    match named.as_slice() {
+        [] => String::new(),
+        [one] => format!("RBAC: {one}"),
+        many => format!("RBAC: [{}]", many.join(", ")),
     }
 }
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::registry::Resources;
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct World {
     store: Arc<MemoryStore>,
@@ -320,7 +320,7 @@ fn decisions_that_wait_for_a_large_binding_hold_nobody_up() {
     let others = world.clone();
     // On the only thread of the reactor, behind the one that waits.
     let other = runtime.spawn(async move { others.may_get("user-7", "pods", "mine") });
-    let other = runtime.block_on(async { tokio::time::timeout(PATIENCE, other).await });
+    let other = runtime.block_on(async { tokio::time::timeout(TIMEOUT, other).await });
     assert!(!other.expect("nobody else waits").unwrap());
     assert!(!decision.is_finished(), "what is on its way is waited for");
     drop(working);
@@ -353,4 +353,14 @@ fn what_is_acknowledged_counts_whoever_else_is_at_work() {
     for writer in writers {
         runtime.block_on(writer).unwrap();
     }
+}
+
+#[test]
+fn a_refusal_names_ten_bindings_and_counts_the_rest() {
+    let missing: Vec<String> = (0..12).map(|number| format!("role {number} not found")).collect();
+    assert_eq!(refusal(&[]), "");
+    assert_eq!(refusal(&missing[..1]), "RBAC: role 0 not found");
+    assert_eq!(refusal(&missing[..2]), "RBAC: [role 0 not found, role 1 not found]");
+    assert!(refusal(&missing[..10]).ends_with("role 9 not found]"));
+    assert!(refusal(&missing).ends_with("role 9 not found, and 2 more]"), "{}", refusal(&missing));
 }
