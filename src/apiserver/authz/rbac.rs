@@ -76,8 +76,8 @@ impl Rbac {
 /// Bindings without a role that a refusal names; more are counted.
 const NAMED: usize = 10;
 
-/// What is said of the bindings whose role is missing. Upstream names all of them; a namespace's administrator
-/// can make thousands, and others would pay for the text of each refusal.
+/// What is said of the bindings whose role is missing. Upstream names all of them; a namespace's
+/// administrator can make thousands, and others would pay for the text of each refusal.
 fn refusal(missing: &[String]) -> String {
     let mut named: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
     let more = missing.len().saturating_sub(NAMED);
