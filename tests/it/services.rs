@@ -65,16 +65,24 @@ metadata: {name: local}
 spec: {type: NodePort, clusterIP: 10.43.1.6, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30006}]}
 "#;
 
-/// Names and clients' addresses of so many answers.
-fn answers(place: &Path, address: &str, count: usize) -> (BTreeSet<String>, BTreeSet<String>) {
-    let all = (0..count)
-        .map(|_| fetch(place, address, "/cgi-bin/who").unwrap_or_else(|error| panic!("{address}: {error}")));
-    all.map(|line| {
+/// Names and clients' addresses of so many answers, or the first error.
+fn try_answers(
+    place: &Path,
+    address: &str,
+    count: usize,
+) -> std::io::Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let (mut names, mut clients) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..count {
+        let line = fetch(place, address, "/cgi-bin/who")?;
         let (name, client) = line.split_once(' ').unwrap_or((&line, ""));
-        let client = client.trim_matches(['[', ']']).trim_start_matches("::ffff:");
-        (name.to_string(), client.to_string())
-    })
-    .unzip()
+        names.insert(name.to_string());
+        clients.insert(client.trim_matches(['[', ']']).trim_start_matches("::ffff:").to_string());
+    }
+    Ok((names, clients))
+}
+
+fn answers(place: &Path, address: &str, count: usize) -> (BTreeSet<String>, BTreeSet<String>) {
+    try_answers(place, address, count).unwrap_or_else(|error| panic!("{address}: {error}"))
 }
 
 fn set(names: &[&str]) -> BTreeSet<String> {
@@ -107,7 +115,8 @@ fn packets_find_the_endpoints_of_services() {
     let pod: PathBuf = namespace_of(&a).expect("the pod's namespace");
     let (host, outside) = (cluster.network.path(0), cluster.network.path(1));
     eventually("both pods answer", Duration::from_secs(30), || {
-        let (names, _) = answers(&host, "10.43.1.1:80", 20);
+        // Until the rules are there, packets to the address are lost.
+        let (names, _) = try_answers(&host, "10.43.1.1:80", 20).map_err(|error| error.to_string())?;
         if names == set(&["a", "b"]) { Ok(()) } else { Err(format!("{names:?}\n{}", cluster.log())) }
     });
 
