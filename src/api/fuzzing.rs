@@ -162,7 +162,7 @@ pub fn apply(input: &[u8]) {
 }
 
 /// A kind that has one version.
-struct OneVersion<'a>(&'a str, Place<'static>);
+pub(crate) struct OneVersion<'a>(pub(crate) &'a str, pub(crate) Place<'a>);
 
 impl Versions for OneVersion<'_> {
     fn root(&self, version: &str) -> Option<Place<'_>> {
@@ -180,7 +180,7 @@ impl Versions for OneVersion<'_> {
 }
 
 /// Runs what has nothing to wait for.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,

@@ -1,43 +1,15 @@
 //! Applying to built-in kinds, with upstream's words; the published cases and the properties are beside this
 //! file.
 
-use std::task::{Context, Poll, Waker};
-
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fuzzing::{OneVersion, at_once};
 use crate::kinds::{self, KindRow};
 use crate::schema;
 
 mod cases;
 mod properties;
-
-/// Runs what never waits.
-pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(done) => done,
-        Poll::Pending => panic!("it waits"),
-    }
-}
-
-/// A kind in one version.
-pub(super) struct Only<'a>(pub(super) &'a str, pub(super) Place<'a>);
-
-impl Versions for Only<'_> {
-    fn root(&self, version: &str) -> Option<Place<'_>> {
-        (version == self.0).then_some(self.1)
-    }
-
-    fn convert<'a>(
-        &'a self,
-        tree: &'a Value,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Value, ApiError>> {
-        Box::pin(std::future::ready(Ok(tree.clone())))
-    }
-}
 
 /// An object of a built-in kind, as the registry would keep it.
 struct State<'a> {
@@ -73,8 +45,8 @@ impl<'a> State<'a> {
         let author = Author { manager, api_version: &version, subresource: "", now: &time };
         let reset = Reset::of(self.row, None, false);
         let change = Change { author: &author, reset: &reset, force };
-        let versions = Only(&version, self.root());
-        let applied = now(apply(&versions, &change, &self.live, &patch, self.entries.clone()))?;
+        let versions = OneVersion(&version, self.root());
+        let applied = at_once(apply(&versions, &change, &self.live, &patch, self.entries.clone()))?;
         self.live = self.complete(applied.tree);
         self.entries = applied.entries;
         Ok(applied.effect)

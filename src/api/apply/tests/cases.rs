@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::now;
 use crate::apply::{self, ApplyError, BoxFuture, Change, Versions};
+use crate::fuzzing::at_once;
 use crate::managed::{self, Author, Entry, Fields, Operation, Reset};
 use crate::schema::Place;
 use crate::schema::structural::{Parser, Structural};
@@ -240,7 +240,7 @@ fn sequence(all: &Cases, case: &Value) {
         let (manager, version) = (text("by"), text("version"));
         versions.roots.insert(version.to_string(), &all.schemas[index(op)]);
         if !live.is_null() && at != version {
-            live = now(versions.convert(&live, &at, version)).unwrap();
+            live = at_once(versions.convert(&live, &at, version)).unwrap();
         }
         at = version.to_string();
         let author = author(manager, version);
@@ -253,7 +253,7 @@ fn sequence(all: &Cases, case: &Value) {
         let change = Change { author: &author, reset: &Reset::Paths(&[]), force: is_forced };
         // There may be an object that nobody owns: these cases know nothing of those before.
         let before = if entries.is_empty() { Value::Null } else { live.clone() };
-        match now(apply::apply(&versions, &change, &before, &object, entries.clone())) {
+        match at_once(apply::apply(&versions, &change, &before, &object, entries.clone())) {
             Ok(applied) => {
                 assert!(op["conflicts"].is_null(), "no conflict at {op} of {case}");
                 (live, entries) = (applied.tree, applied.entries);
@@ -289,7 +289,7 @@ fn update(
     let old = map(live);
     let others: Vec<String> = entries.iter().map(|entry| entry.api_version.clone()).collect();
     for version in others.iter().filter(|version| *version != own) {
-        let convert = |tree: &Value| now(versions.convert(tree, own, version)).unwrap();
+        let convert = |tree: &Value| at_once(versions.convert(tree, own, version)).unwrap();
         let root = versions.root(version).unwrap();
         let delta = managed::compare(root, Some(&convert(&old)), &convert(&object));
         managed::displace(entries, version, &delta);

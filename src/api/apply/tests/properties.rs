@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Only, now};
 use crate::apply::{Applied, ApplyError, Change, apply, last_applied, validate};
+use crate::fuzzing::{OneVersion, at_once};
 use crate::kinds::{self, KindRow};
 use crate::managed::{Author, Entry, Operation, Reset};
 use crate::schema::random::{Dice, random_object};
@@ -39,8 +39,8 @@ fn applied(
     let version = row.api_version();
     let author = Author { manager, api_version: &version, subresource: "", now: "2026-01-01T00:00:00Z" };
     let change = Change { author: &author, reset: &Reset::Paths(&[]), force };
-    let versions = Only(&version, Place::from(schema::for_kind(row)));
-    now(apply(&versions, &change, live, patch, entries.to_vec()))
+    let versions = OneVersion(&version, Place::from(schema::for_kind(row)));
+    at_once(apply(&versions, &change, live, patch, entries.to_vec()))
 }
 
 proptest! {
