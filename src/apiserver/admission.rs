@@ -1,8 +1,9 @@
 //! Admission: what else a request must satisfy, and what is filled in for it.
 //!
 //! The plugins are upstream's, in upstream's order, one file each; each looks at few kinds and leaves all
-//! others alone. Quotas come last and are counted in the write's own transaction (`registry::quota`). Absent
-//! so far: webhooks, policies, and the plugins that are off by default.
+//! others alone. Webhooks
+//! come after them (`registry::admit`); quotas come last and are counted in the write's own transaction
+//! (`registry::quota`). Absent so far: policies, and the plugins that are off by default.
 
 mod certificates;
 mod default_class;

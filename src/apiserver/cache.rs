@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
+pub(crate) use fields::pick;
 pub(crate) use kind::{Follower, KindCache, Selection, Told};
 pub(crate) use topic::{ALONE, Cut, Lagged, fitting};
 pub(crate) use watcher::{Start, Watcher};
@@ -241,7 +242,8 @@ impl Caches {
         ends.find_map(|end| kinds.get(&path[..end])).cloned()
     }
 
-    fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
+    /// The cache of a row's objects.
+    pub(crate) fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
         self.kinds.read().get(row.storage.as_deref()?).cloned()
     }
 

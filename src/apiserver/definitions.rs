@@ -9,6 +9,7 @@
 
 pub(crate) mod approval;
 pub(crate) mod conditions;
+mod conversion;
 mod kind;
 mod naming;
 #[cfg(test)]
@@ -228,7 +229,8 @@ impl Definitions {
             tracing::warn!(definition = name, faults, first, "a stored definition would be refused now");
         }
         let (caches, store) = (&self.registry.caches, self.registry.store.as_ref());
-        let resources = kind::resources(definition, &schemas, &|row, strategy| {
+        let outbound = &self.registry.outbound;
+        let resources = kind::resources(definition, &schemas, outbound, &|row, strategy| {
             let cache = caches.add(row, strategy, store).map_err(crate::registry::store_error)?;
             cache.ok_or_else(|| ApiError::internal("a kind without storage"))
         })?;

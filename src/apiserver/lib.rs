@@ -26,6 +26,7 @@ mod http;
 mod isolation;
 mod limits;
 mod local;
+mod outbound;
 mod printers;
 mod registry;
 mod runtime_config;
@@ -35,6 +36,7 @@ mod start;
 mod strategy;
 #[cfg(test)]
 mod testing;
+mod webhooks;
 
 pub use admission::{PluginError, Plugins};
 pub use config::{Config, ServiceAccountKeys, VersionInfo};

@@ -243,7 +243,11 @@ fn size(tree: &Value) -> usize {
 /// A watch as a stream, in the row's version.
 fn stream(watch: Watch, resource: Arc<Resource>) -> EventStream {
     Box::pin(futures::stream::unfold((watch, resource), |(mut watch, resource)| async move {
-        let event = watch.next().await?;
-        Some((resource.outward_event(event).await, (watch, resource)))
+        loop {
+            let event = watch.next().await?;
+            if let Some(event) = watch.outward(&resource, event).await {
+                return Some((event, (watch, resource)));
+            }
+        }
     }))
 }

@@ -7,7 +7,9 @@
 //! them, and [`dispatch`] on the verbs.
 
 mod actions;
+mod admit;
 mod apply;
+mod asked;
 mod base;
 mod body;
 mod call;
@@ -26,6 +28,7 @@ mod metadata;
 pub(crate) mod names;
 mod quota;
 mod read;
+mod refine;
 pub(crate) mod repair;
 mod resource;
 mod resources;

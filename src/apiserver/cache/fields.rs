@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// The part of a JSON object that lies on the given paths (`spec.nodeName`); empty if the bytes are no JSON
 /// object.
-pub(super) fn pick(bytes: &[u8], paths: &[&str]) -> Value {
+pub(crate) fn pick(bytes: &[u8], paths: &[&str]) -> Value {
     let wanted: Vec<&str> = paths.to_vec();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
     Picked { paths: &wanted }.deserialize(&mut decoder).unwrap_or_default()

@@ -256,7 +256,7 @@ impl KindCache {
         self.state.read().objects.get(key.as_bytes()).cloned()
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Vec<Arc<Entry>> {
+    pub(crate) fn list(&self, prefix: &str) -> Vec<Arc<Entry>> {
         let state = self.state.read();
         if prefix == self.prefix {
             return state.objects.values().cloned().collect();

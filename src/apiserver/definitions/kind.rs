@@ -2,8 +2,7 @@
 //! served.
 //!
 //! A custom resource takes the same way through the registry as a built-in kind; only these parts differ.
-//! Absent: pruning and defaults of objects that were stored under an earlier schema, until they are written
-//! again.
+//! Absent: pruning of objects that were stored under an earlier schema, until they are written again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,11 +11,11 @@ use api::json::{items, text};
 use api::jsonpath::{JsonPath, text_of};
 use api::schema::structural::{CustomSchema, Structural};
 use api::{ApiError, KindRow, Scope};
-use client::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cache::KindCache;
+use crate::cache::{Entry, KindCache};
+use crate::outbound::Outbound;
 use crate::printers::since;
 use crate::registry::{Backing, Conversion, FieldPath, Part, Resource, ScalePaths, Subresource};
 use crate::schemas::Schemas;
@@ -31,7 +30,8 @@ pub(super) type CacheOf<'a> = &'a dyn Fn(&KindRow, Arc<dyn Strategy>) -> Result<
 /// The resources of a definition whose names have been accepted.
 pub(super) fn resources(
     definition: &Value,
-    schemas: &Schemas,
+    schemas: &Arc<Schemas>,
+    outbound: &Arc<Outbound>,
     cache_of: CacheOf<'_>,
 ) -> Result<Vec<Resource>, ApiError> {
     let versions = items(definition, "spec.versions");
@@ -39,12 +39,13 @@ pub(super) fn resources(
     let Some(storage) = storage.map(|version| text(version, "name")) else {
         return Err(ApiError::internal("the definition has no storage version"));
     };
+    let conversion = (versions.len() > 1).then(|| super::conversion::of(definition, schemas, outbound));
     let served = versions.iter().filter(|version| version["served"] == true);
     let all = served.map(|version| {
         let schema = schemas.of(text(version, "name"));
         let schema =
             schema.ok_or_else(|| ApiError::internal("a version without a schema that can be read"))?;
-        resource(definition, version, schema, storage, cache_of)
+        resource(definition, version, schema, (storage, conversion.clone()), cache_of)
     });
     all.collect()
 }
@@ -53,12 +54,11 @@ fn resource(
     definition: &Value,
     version: &Value,
     root: Arc<Structural>,
-    storage: &str,
+    (storage, conversion): (&str, Option<Arc<dyn Conversion>>),
     cache_of: CacheOf<'_>,
 ) -> Result<Resource, ApiError> {
     let row = row(definition, version, storage);
     let schema = &version["schema"]["openAPIV3Schema"];
-    let converted = items(definition, "spec.versions").len() > 1;
     let scale = &version["subresources"]["scale"];
     let path = |name: &str| FieldPath::parse(text(scale, name));
     let mut subresources = Vec::new();
@@ -74,17 +74,37 @@ fn resource(
         subresources.push((Cow::Borrowed("scale"), Subresource::Scale(paths)));
     }
     let strategy: Arc<dyn Strategy> = Arc::new(CustomResources::new(definition, version));
+    let cache = cache_of(&row, strategy.clone())?;
+    let completes = lacks_defaults(&root, &cache);
+    let fields = items(version, "selectableFields").iter();
+    let fields = fields.map(|field| text(field, "jsonPath").trim_start_matches('.').to_string());
     Ok(Resource {
-        backing: Backing::Stored(cache_of(&row, strategy.clone())?),
+        backing: Backing::Stored(cache),
         strategy,
         schema: Arc::new(CustomSchema::new(&row.version, &row.kind, root)),
-        conversion: converted.then(|| Arc::new(Relabel) as Arc<dyn Conversion>),
+        conversion,
+        completes,
+        fields: fields.collect(),
         version: row.api_version(),
         stored_version: format!("{}/{storage}", row.group),
         subresources,
         openapi: Some(schema.to_string().into()),
         row: Arc::new(row),
     })
+}
+
+/// Whether objects that are there lack what the schema has as a default: they were stored under an earlier
+/// one, and are completed when they are read. What is written from now on has it. Where there are very many
+/// objects nobody looks, and each is completed when it is read.
+fn lacks_defaults(root: &Structural, cache: &KindCache) -> bool {
+    const MOST: usize = 20_000;
+    if !root.has_defaults() || cache.len() == 0 {
+        return false;
+    }
+    let lacks = |entry: &Arc<Entry>| {
+        entry.object.tree_without_managed_fields().is_ok_and(|tree| root.lacks_defaults(&tree))
+    };
+    cache.len() > MOST || cache.list(&cache.prefix(None)).iter().any(lacks)
 }
 
 fn owned(text: &str) -> Str {
@@ -128,20 +148,6 @@ fn row(definition: &Value, version: &Value, storage: &str) -> KindRow {
         subresources: Cow::Owned(subresources),
         storage: Some(Cow::Owned(format!("{group}/{plural}"))),
         stored_as: (own != storage).then(|| Cow::Owned(format!("{group}/{storage}"))),
-    }
-}
-
-/// Versions that differ in nothing but their name: conversion strategy `None`.
-struct Relabel;
-
-impl Conversion for Relabel {
-    fn convert<'a>(
-        &'a self,
-        mut objects: Vec<Value>,
-        version: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, ApiError>> {
-        objects.iter_mut().for_each(|object| object["apiVersion"] = json!(version));
-        Box::pin(std::future::ready(Ok(objects)))
     }
 }
 

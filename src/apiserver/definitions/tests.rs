@@ -1,5 +1,6 @@
 //! Custom resources from their definition to their end, through the API in process.
 
+mod conversion;
 mod rules;
 mod trust;
 

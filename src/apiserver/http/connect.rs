@@ -22,6 +22,7 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
 use supervisor::{CancellationToken, OnExit};
 
 use super::head::Head;
@@ -45,6 +46,10 @@ pub(super) async fn serve(
     name: &str,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
+    if connection != Connection::Log {
+        let options = options(head, target, connection);
+        Box::pin(server.registry.admit_connection(call, name, options)).await?;
+    }
     match connection {
         Connection::Log => log::answer(server, head, call, name).await,
         Connection::Proxy => proxy(server, head, target, call, name, body).await,
@@ -52,6 +57,44 @@ pub(super) async fn serve(
             tunnel::to_pod(server, head, call, connection, name).await
         }
     }
+}
+
+/// What is asked for, as webhooks are shown it.
+fn options(head: &Head<'_>, target: &Target, connection: Connection) -> Value {
+    let query = &head.query;
+    let kind = match connection {
+        Connection::Exec => "PodExecOptions",
+        Connection::Attach => "PodAttachOptions",
+        Connection::PortForward => "PodPortForwardOptions",
+        Connection::Log => "PodLogOptions",
+        Connection::Proxy if target.resource.row.plural == "nodes" => "NodeProxyOptions",
+        Connection::Proxy => "PodProxyOptions",
+    };
+    let mut options = json!({ "kind": kind, "apiVersion": "v1" });
+    match connection {
+        Connection::Exec | Connection::Attach => {
+            for flag in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|flag| query.flag(flag)) {
+                options[flag] = json!(true);
+            }
+            if let Some(container) = query.get("container") {
+                options["container"] = json!(container);
+            }
+            let command = query.all("command");
+            if !command.is_empty() {
+                options["command"] = json!(command);
+            }
+        }
+        Connection::PortForward => {
+            let ports = query.all("ports").into_iter().filter_map(|port| port.parse::<u16>().ok());
+            let ports: Vec<u16> = ports.collect();
+            if !ports.is_empty() {
+                options["ports"] = json!(ports);
+            }
+        }
+        Connection::Proxy => options["path"] = json!(target.rest),
+        Connection::Log => {}
+    }
+    options
 }
 
 /// A kubelet's answer, and what keeps the connection to it.

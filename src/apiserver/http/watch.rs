@@ -155,11 +155,12 @@ impl Frames {
 
     /// Whether objects are sent as they are stored.
     fn plain(&self) -> bool {
-        self.accepted.is_stored() && !self.resource.is_converted()
+        self.accepted.is_stored() && self.watch.is_plain(&self.resource)
     }
 
     async fn convert(&mut self, event: WatchEvent, out: &mut BytesMut) {
-        let event = self.resource.outward_event(event).await;
+        let resource = self.resource.clone();
+        let Some(event) = self.watch.outward(&resource, event).await else { return };
         let Some((name, object)) = changed_object(&event) else {
             let (name, tree) = match event {
                 WatchEvent::Bookmark { resource_version, initial_events_end } => {

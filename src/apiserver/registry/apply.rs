@@ -9,6 +9,7 @@ use api::schema::{self, Place};
 use api::{ApiError, CreateOptions, FieldValidation, Object, Patch, UpdateOptions};
 use serde_json::Value;
 
+use super::asked::Asked;
 use super::managed::Owners;
 use super::scale::{self, GROUP, KIND, VERSION};
 use super::scale_paths::ScalePaths;
@@ -30,6 +31,7 @@ impl Registry {
         patch: &Patch,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
+        call.ask(Asked::Patch(options.clone()));
         for _ in 0..ATTEMPTS {
             let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
                 match self.apply_to_nothing(call, name, patch, options).await {

@@ -15,8 +15,10 @@ use crate::authn::Authenticator;
 use crate::authz::{Authorizer, OnResource};
 use crate::cache::{Caches, Entry};
 use crate::heavy::{HEAVY, Turns};
+use crate::outbound::Outbound;
 use crate::schemas::SchemaMemo;
 use crate::strategy::RequestContext;
+use crate::webhooks::Webhooks;
 
 /// Everything that verbs need.
 pub(crate) struct Registry {
@@ -28,7 +30,9 @@ pub(crate) struct Registry {
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) outbound: Arc<Outbound>,
     pub(super) admission: Admission,
+    pub(super) webhooks: Webhooks,
     pub(super) event_leases: EventLeases,
 }
 
@@ -38,11 +42,14 @@ impl Registry {
         let resources = ResourceSet::new(Resources::built_in(&caches));
         caches.fill(store.as_ref())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
+        let outbound = Outbound::new(caches.clone());
         Ok(Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
             admission: Admission::new(authorizer.clone(), config.admission.clone()),
             authorizer,
             turns: Arc::new(Turns::new()),
+            webhooks: Webhooks::new(&caches, outbound.clone()),
+            outbound,
             event_leases: EventLeases::default(),
             config,
             store,

@@ -1,12 +1,13 @@
 //! One call on one resource: who asks for what, and the warnings gathered on the way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use api::{ApiError, DryRun, Identity, KindRow};
 use client::leader::Fence;
 use parking_lot::Mutex;
 
+use super::asked::Asked;
 use super::errors::{not_allowed, unknown};
 use super::resource::Resource;
 use super::scale_paths::ScalePaths;
@@ -28,6 +29,10 @@ pub(crate) struct Call<'a> {
     pub(crate) agent: Option<String>,
     /// Where the replicas are, if the object's Scale is written and with it nothing else.
     pub(super) scales: Option<&'a ScalePaths>,
+    /// What the request's options are; none for what has no options.
+    pub(super) asked: OnceLock<Asked>,
+    /// It is a part of what has been admitted already, such as the deletion that an eviction comes to.
+    pub(super) is_internal: bool,
     /// The term that its writes stand under, if it is a component's that leads.
     pub(crate) fence: Option<&'a Fence>,
     /// Texts for `Warning` headers, gathered on the way.
@@ -46,6 +51,8 @@ impl<'a> Call<'a> {
             dry_run: DryRun::No,
             agent: None,
             scales: None,
+            asked: OnceLock::new(),
+            is_internal: false,
             fence: None,
             warnings: Mutex::default(),
             created: AtomicBool::new(false),
@@ -74,6 +81,16 @@ impl<'a> Call<'a> {
 
     pub(crate) fn has_created(&self) -> bool {
         self.created.load(Ordering::Relaxed)
+    }
+
+    /// Notes the options for webhooks to see.
+    pub(super) fn ask(&self, asked: Asked) {
+        let _ = self.asked.set(asked);
+    }
+
+    pub(super) fn internal(mut self) -> Self {
+        self.is_internal = true;
+        self
     }
 
     pub(crate) fn fenced(mut self, fence: Option<&'a Fence>) -> Self {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use embedded_store::{Durability, Op, StoreError};
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::claim::{self, Found, Known, Write, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
@@ -59,6 +60,7 @@ impl Registry {
             let fault = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(call.row(), "", vec![fault]));
         }
+        call.ask(Asked::Create(options.clone()));
         metadata::wipe(&mut tree);
         let manager = options.field_manager.as_deref();
         // Before admission: what plugins add is not the client's, as upstream has it.
@@ -67,7 +69,7 @@ impl Registry {
             None => self.owners(call, &ctx, manager, None, &mut tree).await?,
         };
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
-        self.admission.mutate(&request, Some(&mut tree)).await?;
+        self.admit(call, &request, None, Some(&mut tree)).await?;
         for attempt in 1.. {
             // Names are generated after mutating admission, as upstream does: plugins see `generateName`.
             let mut tree = if given.is_empty() { tree.clone() } else { std::mem::take(&mut tree) };
@@ -149,7 +151,7 @@ impl Registry {
         }
         call.warn(strategy.warnings(ctx, &tree, None));
         let request = Request { ctx, operation: Operation::Create, name: &name, old: None };
-        call.warn(self.admission.validate(&request, Some(&tree)).await?);
+        call.warn(self.admit_finally(call, &request, None, Some(&tree)).await?);
         if let Some(records) = limits {
             quota::claim(call, ctx, records, (&tree, None), &mut claims)?;
         }

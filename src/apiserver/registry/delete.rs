@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::claim::{self, Write, Written};
 use super::create::encode;
 use super::{Call, Registry, meta, metadata};
@@ -42,6 +43,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
+        call.ask(Asked::Delete(options.clone()));
         loop {
             // The object may change while this goes on. Then everything is decided once more, on what is
             // there.
@@ -50,7 +52,8 @@ impl Registry {
             check_preconditions(call, object, options)?;
             let ctx = self.context(call);
             let request = Request { ctx: &ctx, operation: Operation::Delete, name, old: Some(object) };
-            self.admission.mutate(&request, None).await?;
+            self.admit(call, &request, None, None).await?;
+            call.warn(self.admit_finally(call, &request, None, None).await?);
             match step(call, &ctx, object, options)? {
                 DeleteStep::Wait => {
                     let object = call.resource.outward(object.clone()).await?;

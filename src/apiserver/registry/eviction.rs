@@ -48,7 +48,8 @@ impl Registry {
         let pods = Call::new(&call.resource, call.namespace, call.user)
             .dry(options.dry_run)
             .by_agent(call.agent.clone())
-            .fenced(call.fence);
+            .fenced(call.fence)
+            .internal();
         let insists = options.preconditions.resource_version.is_some();
         for last in (0..ATTEMPTS).map(|attempt| insists || attempt + 1 == ATTEMPTS) {
             let object = self.find(&pods, name)?.object.clone();

@@ -91,7 +91,21 @@ impl Registry {
         if matches!(call.resource.backing, Backing::Components) {
             return self.components(call, options);
         }
-        let filter = self.filter(call, &options.labels, &options.fields)?;
+        let (filter, refine) = self.filters(call, &options.labels, &options.fields)?;
+        let mut list = self.list_filtered(call, options, filter).await?;
+        if let Some(refine) = refine {
+            list.items.retain(|object| refine.matches(object));
+            list.remaining = None;
+        }
+        Ok(list)
+    }
+
+    async fn list_filtered(
+        &self,
+        call: &Call<'_>,
+        options: &ListOptions,
+        filter: Filter,
+    ) -> Result<ObjectList, ApiError> {
         let version = parse_version(options.resource_version.as_deref())?;
         let matching = options.resource_version_match;
         check_version(options, version)?;

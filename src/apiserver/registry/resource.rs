@@ -23,6 +23,11 @@ pub(crate) struct Resource {
     pub(crate) schema: Arc<dyn Schema>,
     /// None where objects are stored in this row's version.
     pub(crate) conversion: Option<Arc<dyn Conversion>>,
+    /// Whether objects may have been stored before the schema had the defaults that it has now.
+    pub(crate) completes: bool,
+    /// Fields beyond metadata's that selectors may name and that are compared in this row's version; of
+    /// custom resources only.
+    pub(crate) fields: Vec<String>,
     /// `apiVersion` of the row, which is compared with that of every object where there is a conversion.
     pub(crate) version: String,
     /// `apiVersion` of the form that is stored.
@@ -66,7 +71,16 @@ impl Resource {
     }
 
     pub(crate) fn is_converted(&self) -> bool {
-        self.conversion.is_some()
+        self.conversion.is_some() || self.completes
+    }
+
+    /// Fills in what a converted tree, or one that was stored long ago, lacks.
+    fn complete(&self, mut tree: Value) -> Result<Value, ApiError> {
+        // A conversion may leave out what another version does not have.
+        if self.openapi.is_some() {
+            self.schema.default(&mut tree)?;
+        }
+        Ok(tree)
     }
 
     /// What must be done to a stored object before it is shown; none if it is in this row's version already.
@@ -76,7 +90,7 @@ impl Resource {
 
     /// A stored object in this row's version.
     pub(crate) async fn outward(&self, object: Arc<Object>) -> Result<Arc<Object>, ApiError> {
-        if self.conversion_of(&object).is_none() {
+        if self.conversion_of(&object).is_none() && !self.completes {
             return Ok(object);
         }
         let tree = self.outward_tree(&object).await?;
@@ -89,6 +103,11 @@ impl Resource {
         &self,
         mut objects: Vec<Arc<Object>>,
     ) -> Result<Vec<Arc<Object>>, ApiError> {
+        if self.completes {
+            for object in objects.iter_mut().filter(|object| self.conversion_of(object).is_none()) {
+                *object = self.outward(object.clone()).await?;
+            }
+        }
         let Some(conversion) = &self.conversion else { return Ok(objects) };
         let stale = |object: &Object| self.conversion_of(object).is_some();
         let trees: Result<Vec<Value>, _> =
@@ -97,6 +116,7 @@ impl Resource {
         let mut converted = conversion.convert(trees, &self.version).await?.into_iter();
         for object in objects.iter_mut().filter(|object| stale(object)) {
             let tree = converted.next().ok_or_else(|| ApiError::internal("a conversion lost an object"))?;
+            let tree = self.complete(tree)?;
             *object =
                 Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?);
         }
@@ -121,7 +141,8 @@ impl Resource {
     pub(crate) async fn outward_tree(&self, object: &Object) -> Result<Value, ApiError> {
         let tree = object.tree().map_err(ApiError::internal)?;
         match self.conversion_of(object) {
-            Some(conversion) => one(conversion, tree, &self.version).await,
+            Some(conversion) => self.complete(one(conversion, tree, &self.version).await?),
+            None if self.completes => self.complete(tree),
             None => Ok(tree),
         }
     }
@@ -130,7 +151,8 @@ impl Resource {
     pub(crate) async fn outward_bare_tree(&self, object: &Object) -> Result<Value, ApiError> {
         let tree = object.tree_without_managed_fields().map_err(ApiError::internal)?;
         match self.conversion_of(object) {
-            Some(conversion) => one(conversion, tree, &self.version).await,
+            Some(conversion) => self.complete(one(conversion, tree, &self.version).await?),
+            None if self.completes => self.complete(tree),
             None => Ok(tree),
         }
     }
@@ -167,6 +189,8 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
         strategy: strategies::for_row(row),
         schema: Arc::new(BuiltIn::of(row)),
         conversion: conversion::of(row),
+        completes: false,
+        fields: Vec::new(),
         version: row.api_version(),
         stored_version: stored.api_version(),
         subresources: row

@@ -3,7 +3,7 @@
 //! Rules and messages are those of upstream's `pkg/apis/*/validation` and `pkg/registry/*/strategy.go`, for
 //! what a user is likely to get wrong.
 
-mod admission_registration;
+pub(crate) mod admission_registration;
 mod api_service;
 mod autoscaler;
 mod certificate_signing_request;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
+use super::asked::Asked;
 use super::claim::{self, Found, Known, Written};
 use super::managed::{self, Owners};
 use super::subresource::Part;
@@ -64,6 +65,10 @@ impl Registry {
         mut source: Source<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
+        call.ask(match source {
+            Source::Patch(_) => Asked::Patch(options.clone()),
+            _ => Asked::Update(options.clone()),
+        });
         let mut insists = false;
         for _ in 0..ATTEMPTS {
             let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
@@ -247,7 +252,7 @@ impl Registry {
             Writer::Applied(owners) => owners,
         };
         let request = Request { ctx: &ctx, operation: Operation::Update, name, old: Some(object) };
-        self.admission.mutate(&request, Some(&mut new)).await?;
+        self.admit(call, &request, Some(old), Some(&mut new)).await?;
         self.settle(call, &ctx, &mut new, old)?;
         let limited = self.is_limited(call, &ctx, false);
         if !strategy.has_claims(call.subresource) && !limited {
@@ -290,7 +295,7 @@ impl Registry {
             return Err(ApiError::invalid(row, name, faults));
         }
         call.warn(strategy.warnings(ctx, &new, Some(old)));
-        call.warn(self.admission.validate(request, Some(&new)).await?);
+        call.warn(self.admit_finally(call, request, Some(old), Some(&new)).await?);
         // The last finalizer of a deleted object is gone: the write is its removal.
         if self.is_final(call, &new, old) {
             return self.remove(call, &current.entry, owners.encode(new)?).await;

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep};
 
 use super::read::parse_version;
-use super::{Call, Registry};
+use super::refine::RefinedWatch;
+use super::{Call, Registry, Resource};
 use crate::cache::{Cut, Lagged, Start, Watcher};
 
 /// How often a watch that allows bookmarks gets one.
@@ -16,7 +17,7 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 
 impl Registry {
     pub(crate) async fn watch(&self, call: &Call<'_>, options: &WatchOptions) -> Result<Watch, ApiError> {
-        let filter = self.filter(call, &options.labels, &options.fields)?;
+        let (filter, refine) = self.filters(call, &options.labels, &options.fields)?;
         let version = parse_version(options.resource_version.as_deref())?;
         let start = match (version, options.send_initial_events) {
             (_, Some(true)) => {
@@ -27,6 +28,7 @@ impl Registry {
             (0, None) => Start::Present,
             (version, _) => Start::After(version),
         };
+        let resumed = matches!(start, Start::After(_));
         let state = match call.resource.cache()?.watch(filter, start) {
             Ok(watcher) => State::Initial(watcher),
             Err(floor) => {
@@ -35,6 +37,7 @@ impl Registry {
         };
         Ok(Watch {
             state,
+            refined: refine.map(|refine| RefinedWatch::new(refine, resumed)),
             marks_end: options.send_initial_events == Some(true) && options.allow_bookmarks,
             clock: Clock::new(options.timeout, options.allow_bookmarks),
         })
@@ -44,6 +47,7 @@ impl Registry {
 /// A running watch. Ends after an error or at its timeout.
 pub(crate) struct Watch {
     state: State,
+    refined: Option<RefinedWatch>,
     /// Whether the end of the initial objects is marked by a bookmark.
     marks_end: bool,
     clock: Clock,
@@ -114,6 +118,20 @@ pub(crate) enum Due {
 }
 
 impl Watch {
+    /// Whether objects are shown as they are stored, each as soon as it has changed.
+    pub(crate) fn is_plain(&self, resource: &Resource) -> bool {
+        self.refined.is_none() && !resource.is_converted()
+    }
+
+    /// A message in the version that is asked for; none if its reader does not want it after all.
+    pub(crate) async fn outward(&mut self, resource: &Resource, event: WatchEvent) -> Option<WatchEvent> {
+        let event = resource.outward_event(event).await;
+        match &mut self.refined {
+            Some(refined) => refined.event(event),
+            None => Some(event),
+        }
+    }
+
     /// The next message that needs no waiting.
     pub(crate) fn try_next(&mut self) -> Option<WatchEvent> {
         match std::mem::replace(&mut self.state, State::Over) {

@@ -6,10 +6,29 @@
 
 use serde_json::Value;
 
-use super::node::Structural;
-use crate::bounds::{Budget, Spent};
+use super::node::{Additional, Structural};
+use crate::bounds::{Budget, Spent, TYPED};
 
 impl Structural {
+    /// Whether there is a default anywhere.
+    pub fn has_defaults(&self) -> bool {
+        let below = match &self.additional {
+            Additional::Schema(child) => child.has_defaults(),
+            _ => false,
+        };
+        !self.defaulted.is_empty()
+            || below
+            || self.items.as_deref().is_some_and(Structural::has_defaults)
+            || self.properties.values().any(Structural::has_defaults)
+    }
+
+    /// Whether an object lacks something that has a default.
+    pub fn lacks_defaults(&self, tree: &Value) -> bool {
+        let mut complete = tree.clone();
+        let done = self.default_values(&mut complete, &mut Budget::of(TYPED));
+        done.is_err() || complete != *tree
+    }
+
     /// Sets the defaults of an object of this schema.
     pub(crate) fn default_values(&self, value: &mut Value, budget: &mut Budget) -> Result<(), Spent> {
         match value {

@@ -1,4 +1,5 @@
-//! Webhooks and admission policies, as objects: they are stored and shown, and nothing acts on them yet.
+//! Webhooks and admission policies, as objects. Webhooks are asked by `registry::admit`; nothing acts on
+//! policies yet.
 //! Absent: the checks of CEL expressions and of what policies match.
 
 use std::collections::BTreeSet;
@@ -80,7 +81,7 @@ fn webhook(one: &Value, at: &Path<'_>, faults: &mut Faults) {
     for field in ["namespaceSelector", "objectSelector"] {
         selector(&one[field], &at.child(field), faults);
     }
-    client(&one["clientConfig"], &at.child("clientConfig"), faults);
+    validate_client(&one["clientConfig"], &at.child("clientConfig"), faults);
 }
 
 fn selector(value: &Value, at: &Path<'_>, faults: &mut Faults) {
@@ -89,7 +90,7 @@ fn selector(value: &Value, at: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-fn review_versions(versions: &[Value], at: &Path<'_>, faults: &mut Faults) {
+pub(super) fn review_versions(versions: &[Value], at: &Path<'_>, faults: &mut Faults) {
     if versions.is_empty() {
         let message = format!("must specify one of {}", REVIEWS.join(", "));
         return faults.push(FieldError::required(at, message));
@@ -108,7 +109,7 @@ fn review_versions(versions: &[Value], at: &Path<'_>, faults: &mut Faults) {
     }
 }
 
-fn client(config: &Value, at: &Path<'_>, faults: &mut Faults) {
+pub(super) fn validate_client(config: &Value, at: &Path<'_>, faults: &mut Faults) {
     let (url, service) = (&config["url"], &config["service"]);
     if url.is_null() == service.is_null() {
         return faults.push(FieldError::required(at, "exactly one of url or service is required"));

@@ -1,7 +1,6 @@
 //! CustomResourceDefinition: what is kept and checked of it. What it defines is served by `definitions`.
 //!
-//! Absent: conversion webhooks (refused), CEL rules (accepted with a warning, not enforced),
-//! `selectableFields` (refused).
+//! Absent: CEL rules (accepted with a warning, not enforced).
 
 mod validate;
 
@@ -32,6 +31,10 @@ impl Strategy for Definitions {
         }
         if tree["spec"].is_object() && tree["spec"]["conversion"].is_null() {
             tree["spec"]["conversion"] = json!({ "strategy": "None" });
+        }
+        let service = tree.pointer_mut("/spec/conversion/webhook/clientConfig/service");
+        if let Some(service) = service.and_then(Value::as_object_mut) {
+            service.entry("port").or_insert(json!(443));
         }
     }
 

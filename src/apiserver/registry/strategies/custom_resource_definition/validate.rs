@@ -8,9 +8,10 @@
 
 use api::FieldError;
 use api::json::{items, text};
-use api::validation::{Faults, dns1035_label, dns1123_subdomain};
+use api::validation::{Faults, Path, dns1035_label, dns1123_subdomain};
 use serde_json::Value;
 
+use crate::registry::strategies::admission_registration::{review_versions, validate_client};
 use crate::schemas::is_same;
 use crate::strategy::RequestContext;
 
@@ -42,6 +43,7 @@ pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
     let names: Vec<&str> = versions.iter().map(|version| text(version, "name")).collect();
     let columns_are_same = is_same(tree, "additionalPrinterColumns");
     let subresources_are_same = is_same(tree, "subresources");
+    let fields_are_same = is_same(tree, "selectableFields");
     for (at, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{at}]");
         let errors = dns1035_label(names[at]);
@@ -55,9 +57,8 @@ pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         if !columns_are_same {
             columns(version, &path, &mut faults);
         }
-        if !items(version, "selectableFields").is_empty() {
-            let at = format!("{path}.selectableFields");
-            faults.push(FieldError::forbidden(at, "not supported by this server"));
+        if !fields_are_same {
+            selectable_fields(version, &path, &mut faults);
         }
     }
     faults.extend(ctx.schemas.check(tree).faults.iter().cloned());
@@ -80,6 +81,9 @@ pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         }
         if columns_are_same {
             columns(first, "spec", &mut faults);
+        }
+        if fields_are_same {
+            selectable_fields(first, "spec", &mut faults);
         }
     }
     conversion(tree, &mut faults);
@@ -116,16 +120,76 @@ fn conversion(tree: &Value, faults: &mut Faults) {
     let strategy = text(conversion, "strategy");
     if strategy.is_empty() {
         faults.push(FieldError::required("spec.conversion.strategy", ""));
-    } else if strategy != "None" {
-        faults.push(FieldError::not_supported("spec.conversion.strategy", strategy, &["None"]));
+    } else if !matches!(strategy, "None" | "Webhook") {
+        let supported = ["None", "Webhook"];
+        faults.push(FieldError::not_supported("spec.conversion.strategy", strategy, &supported));
+    }
+    // Upstream names them as the internal form of the definition does.
+    let spec = Path::new("spec");
+    let at = spec.child("conversion");
+    let (client_at, versions_at) = (at.child("webhookClientConfig"), at.child("conversionReviewVersions"));
+    let client = &conversion["webhook"]["clientConfig"];
+    let versions = items(conversion, "webhook.conversionReviewVersions");
+    if strategy == "Webhook" {
+        if client.is_object() {
+            validate_client(client, &client_at, faults);
+        } else {
+            faults.push(FieldError::required(client_at, "required when strategy is set to Webhook"));
+        }
+        if versions.is_empty() {
+            faults.push(FieldError::required(versions_at, ""));
+        } else {
+            review_versions(versions, &versions_at, faults);
+        }
         return;
     }
     let why = "should not be set when strategy is not set to Webhook";
-    if conversion["webhook"]["clientConfig"].is_object() {
-        faults.push(FieldError::forbidden("spec.conversion.webhookClientConfig", why));
+    if client.is_object() {
+        faults.push(FieldError::forbidden(client_at, why));
     }
-    if !items(conversion, "webhook.conversionReviewVersions").is_empty() {
-        faults.push(FieldError::forbidden("spec.conversion.conversionReviewVersions", why));
+    if !versions.is_empty() {
+        faults.push(FieldError::forbidden(versions_at, why));
+    }
+}
+
+/// Fields of a version that selectors may name.
+fn selectable_fields(version: &Value, path: &str, faults: &mut Faults) {
+    const MOST: usize = 8;
+    const TYPES: &str = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+    let list = format!("{path}.selectableFields");
+    let mut seen: Vec<&str> = Vec::new();
+    for (at, field) in items(version, "selectableFields").iter().enumerate() {
+        let (at, given) = (format!("{list}[{at}].jsonPath"), text(field, "jsonPath"));
+        if given.is_empty() {
+            faults.push(FieldError::required(at, ""));
+            continue;
+        }
+        let steps = given.strip_prefix('.').map(|path| path.split('.'));
+        let schema = &version["schema"]["openAPIV3Schema"];
+        let into = |schema: &'_ Value, step: &str| match step {
+            "" => None,
+            step => schema["properties"].get(step).cloned(),
+        };
+        let found = steps.and_then(|mut steps| steps.try_fold(schema.clone(), |at, step| into(&at, step)));
+        let Some(found) = found else {
+            let why = "is an invalid path: does not refer to a valid field";
+            faults.push(FieldError::invalid(at, given, why));
+            continue;
+        };
+        if given.starts_with(".metadata.") || given == ".metadata" {
+            faults.push(FieldError::invalid(&*at, given, "must not point to fields in metadata"));
+        }
+        if !matches!(text(&found, "type"), "string" | "boolean" | "integer") {
+            faults.push(FieldError::invalid(&*at, given, TYPES));
+        }
+        if seen.contains(&given) {
+            faults.push(FieldError::duplicate(at, given));
+        } else {
+            seen.push(given);
+        }
+    }
+    if seen.len() > MOST {
+        faults.push(FieldError::too_many(list, seen.len(), 8));
     }
 }
 

@@ -1,0 +1,197 @@
+//! Requests to servers that objects of the cluster name: webhooks and extension API servers.
+//!
+//! A server is named by a URL or by a service. A service is looked up in the caches and reached at one of its
+//! endpoints, without DNS and without the service proxy, which this machine may not have; its certificate
+//! must be for `NAME.NAMESPACE.svc`. Connections are HTTP/1.1, are kept and shared by all who trust the same
+//! authorities. Every request has a deadline.
+//!
+//! Absent: HTTP/2, proxies from the environment.
+
+mod connect;
+mod resolve;
+mod tls;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::json::text;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::cache::Caches;
+use connect::Connector;
+pub(crate) use tls::Trust;
+
+/// How long a connection that nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(90);
+/// Connections to one server that are kept when nobody uses them.
+const KEPT: usize = 25;
+/// Clients that are kept. They are cheap to make anew.
+const CLIENTS: usize = 128;
+/// What an answer may have at least; more if the question was larger.
+const ANSWER: usize = 16 << 20;
+
+type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Url(String),
+    Service { namespace: String, name: String, port: u16, path: String },
+}
+
+impl Target {
+    /// From a `clientConfig` of a webhook.
+    pub(crate) fn of(config: &Value) -> Target {
+        if let Some(url) = config["url"].as_str() {
+            return Target::Url(url.to_string());
+        }
+        let service = &config["service"];
+        Target::Service {
+            namespace: text(service, "namespace").to_string(),
+            name: text(service, "name").to_string(),
+            port: service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443),
+            path: text(service, "path").trim_start_matches('/').to_string(),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Target::Url(url) => url.clone(),
+            Target::Service { namespace, name, port, path } => {
+                format!("https://{name}.{namespace}.svc:{port}/{path}")
+            }
+        }
+    }
+}
+
+/// The certificates of a `caBundle`, or none where the system's authorities are trusted.
+pub(crate) fn bundle(config: &Value) -> Option<Bytes> {
+    let bytes = STANDARD.decode(text(config, "caBundle")).unwrap_or_default();
+    (!bytes.trim_ascii().is_empty()).then(|| bytes.into())
+}
+
+/// Why there is no answer that can be used. The words are those that upstream's client has.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutboundError {
+    #[error("Post {url:?}: {source}")]
+    Unreached { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("Post {url:?}: context deadline exceeded")]
+    Timeout { url: String },
+    #[error("{0}")]
+    Setup(String),
+    #[error("{message}")]
+    Refused { message: String },
+    #[error("couldn't get version/kind; json parse error: {0}")]
+    NotJson(serde_json::Error),
+}
+
+/// All connections to such servers.
+pub(crate) struct Outbound {
+    caches: Arc<Caches>,
+    clients: Mutex<HashMap<[u8; 32], HttpClient>>,
+}
+
+impl Outbound {
+    pub(crate) fn new(caches: Arc<Caches>) -> Arc<Self> {
+        Arc::new(Outbound { caches, clients: Mutex::default() })
+    }
+
+    /// The client for servers that are trusted in this way.
+    pub(crate) fn client(&self, trust: &Trust) -> Result<HttpClient, OutboundError> {
+        let key = trust.key();
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let tls = tls::config(trust).map_err(|error| OutboundError::Setup(error.to_string()))?;
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_idle_timeout(IDLE).pool_max_idle_per_host(KEPT).pool_timer(TokioTimer::new());
+        let client = builder.build(Connector::new(Arc::new(tls), self.caches.clone()));
+        if clients.len() >= CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    /// Posts JSON and reads the JSON of the answer, within a time that the server is told.
+    pub(crate) async fn post(
+        &self,
+        target: &Target,
+        trust: &Trust,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Value, OutboundError> {
+        let client = self.client(trust)?;
+        let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+        let url = target.url();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let url = format!("{url}{separator}timeout={seconds}s");
+        let uri: Uri = url.parse().map_err(|error| OutboundError::Setup(format!("{url:?}: {error}")))?;
+        let most = ANSWER.max(2 * body.len());
+        let request = Request::post(uri)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, "kube-apiserver-admission")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| OutboundError::Setup(error.to_string()))?;
+        let answer = async {
+            let response = client.request(request).await.map_err(|error| unreached(&url, &error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), most).collect().await;
+            let body = body.map_err(|source| OutboundError::Unreached { url: url.clone(), source })?;
+            Ok((status, body.to_bytes()))
+        };
+        let timeout = || OutboundError::Timeout { url: url.clone() };
+        let (status, body) = tokio::time::timeout(limit, answer).await.map_err(|_| timeout())??;
+        if !status.is_success() {
+            return Err(refused(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(OutboundError::NotJson)
+    }
+}
+
+/// What lies at the bottom: the outer error says only that a client failed.
+pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(inner) = deepest.source() {
+        deepest = inner;
+    }
+    deepest.to_string()
+}
+
+fn unreached(url: &str, error: &hyper_util::client::legacy::Error) -> OutboundError {
+    OutboundError::Unreached { url: url.to_string(), source: cause(error).into() }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> OutboundError {
+    let told = serde_json::from_slice::<Value>(body).ok().filter(|body| body["kind"] == "Status");
+    let told = told.map(|body| text(&body, "message").to_string()).filter(|message| !message.is_empty());
+    let message = told.unwrap_or_else(|| match status.as_u16() {
+        404 => "the server could not find the requested resource".to_string(),
+        401 => "the server has asked for the client to provide credentials".to_string(),
+        403 => "unknown".to_string(),
+        code if code >= 500 => {
+            let text: String = String::from_utf8_lossy(body).chars().take(256).collect();
+            let text = if text.trim().is_empty() { "unknown" } else { text.trim() };
+            format!("an error on the server ({text:?}) has prevented the request from succeeding")
+        }
+        code => {
+            format!("the server responded with the status code {code} but did not return more information")
+        }
+    });
+    OutboundError::Refused { message }
+}
