@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::log::record::Group;
-use crate::state::history::{History, HistoryLimits};
 use crate::state::{Changes, State};
 use crate::types::{KeyValue, LeaseId};
 
@@ -29,17 +28,18 @@ pub(crate) mod barrier;
 pub(crate) mod checkpointer;
 mod description;
 mod error;
+mod load;
 mod pieces;
 mod rewrite;
 mod stream;
 
 pub(crate) use description::Description;
 use description::Layout;
-pub(crate) use error::{CheckpointError, damaged};
+pub(crate) use error::{CheckpointError, CheckpointFailure, Damage, damaged};
 use error::{failed, is_busy, is_of_the_disk};
 use pieces::PieceWriter;
 pub(crate) use rewrite::{close, needed, oversized};
-use stream::{Decoder, Encoder, Item};
+use stream::{Encoder, Item};
 
 const DESCRIPTION: &[u8] = b"m";
 const GROUP: &[u8] = b"g";
@@ -158,7 +158,7 @@ impl Checkpoints {
                     return Err(CheckpointError::Io { path: path.to_path_buf(), source });
                 }
                 Ok(Err(e)) => return Err(damaged(path, e)),
-                Err(_) => return Err(damaged(path, "sled cannot read it")),
+                Err(_) => return Err(damaged(path, Damage::Unreadable)),
             }
         };
         let file = File::open(path.join("db"))
@@ -191,7 +191,7 @@ impl Checkpoints {
         job: Job,
     ) -> Result<Checkpoints, CheckpointError> {
         let Entries::All(all) = &job.entries else {
-            return Err(damaged(path, "only a checkpoint of everything can follow a failed one"));
+            return Err(damaged(path, Damage::NotFull));
         };
         let leases: BTreeMap<LeaseId, i64> = job.leases.iter().copied().collect();
         let header = Header { description: job.description, group: job.group.clone() };
@@ -221,88 +221,6 @@ impl Checkpoints {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Returns the verified state of the last checkpoint, or `None` if there never was one.
-    pub(crate) fn load(
-        &mut self,
-        limits: HistoryLimits,
-    ) -> Result<Option<(State, Description)>, CheckpointError> {
-        let found = match catch_unwind(AssertUnwindSafe(|| self.read(limits))) {
-            Ok(result) => result.map_err(|what| damaged(&self.path, what))?,
-            Err(_) => return Err(damaged(&self.path, "sled cannot read it")),
-        };
-        if found.is_some() {
-            rewrite::remove_replaced(&self.path);
-        }
-        Ok(found)
-    }
-
-    fn read(&mut self, limits: HistoryLimits) -> Result<Option<(State, Description)>, String> {
-        let Some(description) = self.db.get(DESCRIPTION).map_err(|e| e.to_string())? else {
-            return if self.db.is_empty() { Ok(None) } else { Err("its description is missing".to_string()) };
-        };
-        let (description, layout, group) = Description::decode(&description)?;
-        let mut state = State::new(limits);
-        if layout.base > 0 {
-            self.stored = self.replay(BASE, layout.base, &mut state)?;
-        }
-        for number in layout.first..layout.next {
-            self.stored += self.replay(CHANGES, number, &mut state)?;
-        }
-        if state.keys.len() as u64 != description.keys || state.checksum != description.checksum {
-            return Err(format!(
-                "it holds {} keys that do not add up to the {} of its description",
-                state.keys.len(),
-                description.keys
-            ));
-        }
-        self.layout = layout;
-        self.live = live(&state);
-        self.leases = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
-        self.bases = layout.base.max(self.last_base());
-        // Left over from a crash. A failure to remove them does no harm.
-        let _ = self.remove_unused();
-        state.revision = description.revision;
-        state.compacted = description.compacted;
-        state.index = description.index;
-        state.term = description.term;
-        state.time = description.time;
-        state.ceiling = description.ceiling;
-        let stored = self.db.get(GROUP).map_err(|e| e.to_string())?.unwrap_or_default();
-        if crc32fast::hash(&stored) != group {
-            return Err("its membership does not match its checksum".to_string());
-        }
-        state.group = Group::decode(&stored).map_err(|e| e.to_string())?;
-        state.history = History::new(description.revision + 1, limits);
-        Ok(Some((state, description)))
-    }
-
-    /// Applies a base, or the changes of one checkpoint, and returns its bytes.
-    fn replay(&self, kind: u8, number: u64, state: &mut State) -> Result<u64, String> {
-        let name = || format!("{} {number}", if kind == BASE { "base" } else { "checkpoint" });
-        let mut decoder = Decoder::default();
-        let mut bytes = 0;
-        for (part, piece) in self.db.scan_prefix(numbered(kind, number)).enumerate() {
-            let (key, piece) = piece.map_err(|e| e.to_string())?;
-            if key != piece_key(kind, number, part) {
-                return Err(format!("part {part} of {} is missing", name()));
-            }
-            bytes += piece.len() as u64;
-            decoder.feed(&key, &piece).map_err(|what| format!("part {part} of {} {what}", name()))?;
-            while let Some(item) = decoder.next().map_err(|what| format!("{} {what}", name()))? {
-                match item {
-                    Item::Put(kv) => state.restore(kv),
-                    Item::Gone(key) => state.forget(&key),
-                    Item::Lease(id, ttl) => state.leases.entry(id).or_default().ttl = ttl,
-                    Item::LeaseGone(id) => {
-                        state.leases.remove(&id);
-                    }
-                    Item::End => return Ok(bytes),
-                }
-            }
-        }
-        Err(format!("the end of {} is missing", name()))
     }
 
     /// Whether the next checkpoint should be a new base, because more is dead than alive.

@@ -12,17 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::check;
 use crate::checkpoint::checkpointer::checkpointer;
-use crate::checkpoint::{GARBAGE_CHECKPOINTS, live, needed};
+use crate::checkpoint::{CheckpointFailure, Checkpoints, GARBAGE_CHECKPOINTS, live, needed};
 use crate::clock::Stamps;
 use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::consensus::{Consensus, ReadIndex};
@@ -30,14 +27,11 @@ use crate::lease::Lessor;
 use crate::log::disk::{Disk, RealDisk};
 use crate::log::record::Request;
 use crate::metrics::Gauges;
-use crate::state::ApplyOutcome;
 use crate::state::core::Core;
 use crate::state::frozen::Frozen;
 use crate::state::watch::{Cursor, Notifier};
-use crate::types::{
-    LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,
-    TxnResult, WatchRequest, WatchStream,
-};
+use crate::state::{ApplyOutcome, State};
+use crate::types::{LeaseId, RangeRequest, Store, StoreError, Txn, TxnResult, WatchRequest};
 use crate::writer::queue::{Alarms, Answer, Proposal, QUEUE_CAPACITY, Shared};
 use crate::writer::submission::{Reply, SubmissionQueue};
 use crate::writer::{Limits, Writer, WriterSlot, run, try_commit_inline};
@@ -46,6 +40,7 @@ mod config;
 mod error;
 mod lock;
 mod open;
+mod store;
 
 pub use config::Config;
 pub use error::OpenError;
@@ -126,28 +121,11 @@ impl EmbeddedStore {
         let Loaded { state, mut checkpoints, checkpointed, log, mut recovery } = loaded;
         checkpoints.garbage_allowance = config.checkpoint_bytes * GARBAGE_CHECKPOINTS;
         state.validate();
-        let since_checkpoint = log.bytes();
-        let last_time = state.time;
-        let leases: Vec<_> = state.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
-        let lessor = Lessor::new(Arc::clone(&config.clock));
-        for (id, ttl) in leases {
-            lessor.start(id, ttl);
-        }
-        let core = Core::with_state(state);
-        core.hub.pace();
-        let shared = Arc::new(Shared::new(core, lessor));
-        shared.log_bytes.store(log.bytes(), Ordering::Relaxed);
-        shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
-        shared.full_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+        let stamps = Arc::new(Stamps::new(Arc::clone(&config.clock), state.time));
+        let (store, since_checkpoint) = (log.store(), log.bytes());
+        let shared = share(&config, state, &checkpoints);
+        shared.log_bytes.store(since_checkpoint, Ordering::Relaxed);
         shared.checkpointed.store(checkpointed, Ordering::Relaxed);
-        let store = log.store();
-        let (jobs, todo) = sync_channel(1);
-        let limits = Limits {
-            checkpoint_bytes: config.checkpoint_bytes,
-            spare_bytes: config.spare_bytes,
-            min_free: config.min_free_bytes,
-        };
-        let stamps = Arc::new(Stamps::new(Arc::clone(&config.clock), last_time));
         let member = Member {
             shared: Arc::clone(&shared),
             log,
@@ -156,25 +134,14 @@ impl EmbeddedStore {
         };
         let consensus = join(member).map_err(|source| OpenError::Io { path: disk.path(), source })?;
         let reads = consensus.reads();
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            store,
-            consensus,
-            limits,
-            stamps,
-            jobs,
-            since_checkpoint,
-            since_maintenance: 0,
-            sync_time: Duration::ZERO,
-            checkpointing: false,
-            postponed: false,
-            retry: None,
-            last_rewrite: None,
-            free: 0,
-            concurrency: 0,
-            last_concurrent: None,
-            waiting: Vec::new(),
+        let limits = Limits {
+            checkpoint_bytes: config.checkpoint_bytes,
+            spare_bytes: config.spare_bytes,
+            min_free: config.min_free_bytes,
         };
+        let (jobs, todo) = sync_channel(1);
+        let writer =
+            Writer::new(Arc::clone(&shared), store, consensus, limits, stamps, jobs, since_checkpoint);
         recovery.revision = shared.core.state.read().revision;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let path = config.dir.clone();
@@ -272,35 +239,28 @@ impl EmbeddedStore {
 
     /// Writes the applied state to disk now and deletes the log before it.
     #[cfg(test)]
-    pub(crate) async fn checkpoint(&self) -> Result<(), String> {
+    pub(crate) async fn checkpoint(&self) -> Result<(), CheckpointFailure> {
         self.checkpointed(false).await
     }
 
     /// Writes the applied state into a new file, which releases the unused space of the old one. There must
     /// be room for both.
-    pub(crate) async fn defragment(&self) -> Result<(), String> {
+    pub(crate) async fn defragment(&self) -> Result<(), CheckpointFailure> {
         let live = live(&self.shared.core.state.read());
         let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), needed(live, self.min_free));
         if free <= needed {
-            return Err(format!(
-                "{} MiB are free on the disk of the store, {} MiB are needed",
-                free >> 20,
-                needed >> 20
-            ));
+            return Err(CheckpointFailure::NoSpace { free, needed });
         }
         self.checkpointed(true).await?;
         match self.shared.rewrite_failed.load(Ordering::Relaxed) {
-            true => {
-                Err("a new file could not take the place of the old one, the server's log says why"
-                    .to_string())
-            }
+            true => Err(CheckpointFailure::NotReplaced),
             false => Ok(()),
         }
     }
 
-    async fn checkpointed(&self, rewrite: bool) -> Result<(), String> {
+    async fn checkpointed(&self, rewrite: bool) -> Result<(), CheckpointFailure> {
         let written = self.shared.request_checkpoint(rewrite).await;
-        written.unwrap_or_else(|_| Err("the store is stopped".to_string()))
+        written.unwrap_or(Err(CheckpointFailure::Stopped))
     }
 
     /// A checksum over all keys and values at a revision (0 for now), and the revision it was read at.
@@ -408,86 +368,22 @@ impl EmbeddedStore {
     }
 }
 
+/// What the store and its threads share, with the leases' deadlines running.
+fn share(config: &Config, state: State, checkpoints: &Checkpoints) -> Arc<Shared> {
+    let lessor = Lessor::new(Arc::clone(&config.clock));
+    for (id, lease) in &state.leases {
+        lessor.start(*id, lease.ttl);
+    }
+    let core = Core::with_state(state);
+    core.hub.pace();
+    let shared = Arc::new(Shared::new(core, lessor));
+    shared.state_bytes.store(checkpoints.bytes(), Ordering::Relaxed);
+    shared.full_due.store(checkpoints.wants_all(), Ordering::Relaxed);
+    shared
+}
+
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Store for EmbeddedStore {
-    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
-        self.txn_via(None, txn).boxed()
-    }
-
-    fn range(&self, request: &RangeRequest) -> Result<RangeResult, StoreError> {
-        self.shared.metrics.ranges.fetch_add(1, Ordering::Relaxed);
-        self.shared.core.state.read().range(request)
-    }
-
-    fn watch(&self, request: &WatchRequest) -> Result<WatchStream, StoreError> {
-        self.shared.core.watch(request)
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.current().boxed()
-    }
-
-    fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move { self.propose(Request::Compact { revision }, 0).await.map(|_| ()) }.boxed()
-    }
-
-    fn revision(&self) -> u64 {
-        self.shared.core.published()
-    }
-
-    fn compacted_revision(&self) -> u64 {
-        self.shared.core.state.read().oldest()
-    }
-
-    fn observe(&self, observer: Observer) -> u64 {
-        self.shared.core.observe(observer)
-    }
-}
-
-impl Leases for EmbeddedStore {
-    fn grant(&self, id: LeaseId, ttl: i64) -> BoxFuture<'_, Result<LeaseGrant, StoreError>> {
-        async move {
-            let ttl = crate::lease::checked_ttl(ttl)?;
-            // A chosen id is random, so that two members or two lives of a store do not choose the same.
-            let id = if id == 0 { (new_identity() >> 1).cast_signed() } else { id };
-            self.propose(Request::LeaseGrant { id, ttl }, 0).await?;
-            self.shared.lessor.start(id, ttl);
-            self.shared.wake_now();
-            Ok(LeaseGrant { id, ttl })
-        }
-        .boxed()
-    }
-
-    fn revoke(&self, id: LeaseId) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            self.propose(Request::LeaseRevoke { id }, 0).await?;
-            self.shared.lessor.forget(id);
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn keep_alive(&self, id: LeaseId) -> Result<i64, StoreError> {
-        self.shared.lessor.leads()?;
-        let lease = self.shared.core.lease(id).ok_or(StoreError::LeaseNotFound)?;
-        self.shared.lessor.renew(id, lease.granted_ttl)
-    }
-
-    fn lease(&self, id: LeaseId) -> Option<LeaseInfo> {
-        let lease = self.shared.core.lease(id)?;
-        match self.shared.lessor.remaining(id) {
-            Some(remaining_ttl) => Some(LeaseInfo { remaining_ttl, ..lease }),
-            // Only the leader counts it down. Elsewhere the whole time is the safe answer.
-            None => self.shared.lessor.leads().is_err().then_some(lease),
-        }
-    }
-
-    fn leases(&self) -> Vec<LeaseId> {
-        self.shared.core.state.read().leases.keys().copied().collect()
     }
 }

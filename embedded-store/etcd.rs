@@ -23,14 +23,12 @@ mod lease;
 mod maintenance;
 mod page;
 mod server;
-mod tls;
 mod transport;
 mod unary;
 mod watch;
 
 pub(crate) use convert::{range, range_response, transaction, txn_response};
 pub use front::{Gate, Options, Place, ServeError};
-pub use tls::Tls;
 pub(crate) use transport::fuzz_connection;
 
 use front::{Front, LARGEST_MESSAGE};

@@ -25,18 +25,8 @@ pub(crate) mod record;
 mod segments;
 
 use error::LogError;
-use segments::{Read, read_segments};
-
-const MAGIC: &[u8; 8] = b"mk8s-log";
-const VERSION: u32 = 1;
-/// Magic, version, first index, store, checksum.
-const SEGMENT_HEADER: usize = 32;
-
-struct Segment {
-    first: u64,
-    /// Length of its frames, with the header.
-    length: u64,
-}
+use segments::{Read, SEGMENT_HEADER, Segment, create_segment, name, present, read_segments, remove, reopen};
+pub(crate) use segments::{begins_late, reaches_back};
 
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
@@ -63,10 +53,6 @@ pub(crate) struct Opened {
     pub(crate) torn: Option<String>,
 }
 
-fn name(first: u64) -> String {
-    format!("{first:016x}.log")
-}
-
 impl Log {
     /// Creates the log of a new store, or of one of which only a checkpoint is left. Its first record will be
     /// `first`.
@@ -76,7 +62,7 @@ impl Log {
         store: u64,
         first: u64,
     ) -> Result<Log, LogError> {
-        let hard = open_hard(&*disk)?;
+        let hard = HardState::open(&*disk)?;
         let path = disk.path();
         let file = create_segment(&*disk, segment_bytes, store, first)
             .map_err(|source| LogError::Io { path, source })?;
@@ -97,7 +83,7 @@ impl Log {
     ) -> Result<Option<Opened>, LogError> {
         let directory = disk.path();
         let io = |source| LogError::Io { path: directory.clone(), source };
-        let hard = open_hard(&**disk)?;
+        let hard = HardState::open(&**disk)?;
         let purged = hard.purged;
         let mut terms = BTreeMap::new();
         if purged.index > 0 {
@@ -334,102 +320,6 @@ impl LogStorage for Log {
 fn note_term(terms: &mut BTreeMap<u64, u64>, id: LogId) {
     if terms.last_key_value().is_none_or(|(_, term)| *term != id.term) {
         terms.insert(id.index, id.term);
-    }
-}
-
-/// The last segment, ready to be written to.
-fn reopen(
-    disk: &dyn Disk,
-    segments: &VecDeque<Segment>,
-    segment_bytes: u64,
-    torn: bool,
-) -> io::Result<Box<dyn LogFile>> {
-    let Some(last) = segments.back() else { return Err(io::ErrorKind::NotFound.into()) };
-    let mut file = disk.open(&name(last.first))?;
-    if torn {
-        file.truncate(last.length)?;
-        file.sync()?;
-    }
-    file.allocate(segment_bytes.max(last.length))?;
-    Ok(file)
-}
-
-fn open_hard(disk: &dyn Disk) -> Result<HardState, LogError> {
-    let path = disk.path().join(hard_state::NAME);
-    match HardState::open(disk) {
-        Ok(Ok(hard)) => Ok(hard),
-        Ok(Err(what)) => Err(LogError::Damaged { path, what }),
-        Err(source) => Err(LogError::Io { path, source }),
-    }
-}
-
-/// The segments that exist, without purged ones that a power cut brought back. If the state that they were
-/// purged for is gone, all of them are needed.
-fn present(disk: &dyn Disk, purged: LogId, applied: u64) -> io::Result<Vec<u64>> {
-    let mut firsts = segments(disk)?;
-    if applied < purged.index {
-        return Ok(firsts);
-    }
-    let kept = firsts.partition_point(|first| *first <= purged.index + 1).saturating_sub(1);
-    for first in firsts.drain(..kept) {
-        disk.remove(&name(first))?;
-    }
-    Ok(firsts)
-}
-
-fn remove(disk: &dyn Disk, segments: &VecDeque<Segment>) -> io::Result<()> {
-    for segment in segments {
-        disk.remove(&name(segment.first))?;
-    }
-    disk.sync_directory()
-}
-
-/// First indexes of the segments, in order.
-fn segments(disk: &dyn Disk) -> io::Result<Vec<u64>> {
-    let names = disk.list()?;
-    let first = |name: &String| u64::from_str_radix(name.strip_suffix(".log")?, 16).ok();
-    let mut firsts: Vec<u64> = names.iter().filter_map(first).collect();
-    firsts.sort_unstable();
-    Ok(firsts)
-}
-
-/// Whether the log has every record there ever was.
-pub(crate) fn reaches_back(disk: &dyn Disk) -> bool {
-    segments(disk).is_ok_and(|firsts| firsts.first() == Some(&1))
-}
-
-/// Whether there is a log that relies on a state for its beginning.
-pub(crate) fn begins_late(disk: &dyn Disk) -> bool {
-    segments(disk).is_ok_and(|firsts| firsts.first().is_some_and(|first| *first > 1))
-}
-
-fn create_segment(
-    disk: &dyn Disk,
-    segment_bytes: u64,
-    store: u64,
-    first: u64,
-) -> io::Result<Box<dyn LogFile>> {
-    let name = name(first);
-    let mut file = disk.create(&name)?;
-    let mut header = Vec::with_capacity(SEGMENT_HEADER);
-    header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&first.to_le_bytes());
-    header.extend_from_slice(&store.to_le_bytes());
-    let checksum = crc32fast::hash(&header);
-    header.extend_from_slice(&checksum.to_le_bytes());
-    let made = file
-        .allocate(segment_bytes)
-        .and_then(|()| file.append(&header, 0))
-        .and_then(|()| file.sync())
-        .and_then(|()| disk.sync_directory());
-    match made {
-        Ok(()) => Ok(file),
-        Err(e) => {
-            // A half-made segment must not be in the way of the next attempt.
-            let _ = disk.remove(&name);
-            Err(e)
-        }
     }
 }
 

@@ -77,6 +77,52 @@ pub(crate) struct Gauges {
     pub(crate) checkpoint_failing: bool,
 }
 
+impl Gauges {
+    /// Names, helps and values.
+    fn values(&self) -> [(&'static str, &'static str, u64); 10] {
+        [
+            ("etcd_debugging_mvcc_current_revision", "The current revision of store.", self.revision),
+            (
+                "etcd_debugging_mvcc_compact_revision",
+                "The revision of the last compaction in store.",
+                self.compacted_revision,
+            ),
+            ("etcd_debugging_mvcc_keys_total", "Total number of keys.", self.keys),
+            ("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", self.watchers),
+            (
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Total size of the underlying database physically allocated in bytes.",
+                self.size_on_disk,
+            ),
+            (
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "Total size of the underlying database logically in use in bytes.",
+                self.size_in_use,
+            ),
+            (
+                "etcd_server_proposals_applied_total",
+                "The total number of consensus proposals applied.",
+                self.applied_index,
+            ),
+            (
+                "etcd_server_proposals_committed_total",
+                "The total number of consensus proposals committed.",
+                self.applied_index,
+            ),
+            (
+                "etcd_server_proposals_pending",
+                "The current number of pending proposals to commit.",
+                self.pending,
+            ),
+            (
+                "minik8s_store_checkpoint_failing",
+                "Whether the last attempt to write the applied state failed; the log grows meanwhile.",
+                u64::from(self.checkpoint_failing),
+            ),
+        ]
+    }
+}
+
 impl Metrics {
     /// The Prometheus text format.
     pub(crate) fn render(&self, gauges: &Gauges) -> String {
@@ -91,7 +137,19 @@ impl Metrics {
             "The latency distributions of commit called by backend.",
             &mut out,
         );
-        let counters = [
+        for (name, help, value) in self.counters() {
+            let value = value.load(Ordering::Relaxed);
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+        }
+        for (name, help, value) in gauges.values() {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        out
+    }
+
+    /// Names, helps and values of the counters.
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 6] {
+        [
             ("etcd_mvcc_put_total", "Total number of puts seen by this member.", &self.puts),
             ("etcd_mvcc_delete_total", "Total number of deletes seen by this member.", &self.deletes),
             ("etcd_mvcc_txn_total", "Total number of txns seen by this member.", &self.txns),
@@ -106,54 +164,6 @@ impl Metrics {
                 "The total number of failed attempts to write the applied state.",
                 &self.failed_checkpoints,
             ),
-        ];
-        for (name, help, value) in counters {
-            let value = value.load(Ordering::Relaxed);
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
-        }
-        let values = [
-            ("etcd_debugging_mvcc_current_revision", "The current revision of store.", gauges.revision),
-            (
-                "etcd_debugging_mvcc_compact_revision",
-                "The revision of the last compaction in store.",
-                gauges.compacted_revision,
-            ),
-            ("etcd_debugging_mvcc_keys_total", "Total number of keys.", gauges.keys),
-            ("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", gauges.watchers),
-            (
-                "etcd_mvcc_db_total_size_in_bytes",
-                "Total size of the underlying database physically allocated in bytes.",
-                gauges.size_on_disk,
-            ),
-            (
-                "etcd_mvcc_db_total_size_in_use_in_bytes",
-                "Total size of the underlying database logically in use in bytes.",
-                gauges.size_in_use,
-            ),
-            (
-                "etcd_server_proposals_applied_total",
-                "The total number of consensus proposals applied.",
-                gauges.applied_index,
-            ),
-            (
-                "etcd_server_proposals_committed_total",
-                "The total number of consensus proposals committed.",
-                gauges.applied_index,
-            ),
-            (
-                "etcd_server_proposals_pending",
-                "The current number of pending proposals to commit.",
-                gauges.pending,
-            ),
-            (
-                "minik8s_store_checkpoint_failing",
-                "Whether the last attempt to write the applied state failed; the log grows meanwhile.",
-                u64::from(gauges.checkpoint_failing),
-            ),
-        ];
-        for (name, help, value) in values {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        }
-        out
+        ]
     }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::check;
-use crate::checkpoint::Job;
+use crate::checkpoint::{CheckpointFailure, Job};
 use crate::clock::Stamps;
 use crate::consensus::Consensus;
 use crate::log::record::Request;
@@ -84,7 +84,7 @@ pub(crate) struct Writer {
     /// When the applied state was last rewritten to give space back.
     pub(crate) last_rewrite: Option<Instant>,
     /// Callers that wait for the checkpoint that is being written.
-    pub(crate) waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    pub(crate) waiting: Vec<oneshot::Sender<Result<(), CheckpointFailure>>>,
 }
 
 /// Holds the writer while it is idle. Empty for good once the writer has stopped.
@@ -136,6 +136,37 @@ pub(crate) fn try_commit_inline(slot: &WriterSlot, shared: &Shared, proposals: V
 }
 
 impl Writer {
+    /// A writer that has nothing to do yet.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: u64,
+        consensus: Box<dyn Consensus>,
+        limits: Limits,
+        stamps: Arc<Stamps>,
+        jobs: SyncSender<Job>,
+        since_checkpoint: u64,
+    ) -> Self {
+        Writer {
+            shared,
+            store,
+            consensus,
+            limits,
+            stamps,
+            jobs,
+            since_checkpoint,
+            since_maintenance: 0,
+            sync_time: Duration::ZERO,
+            checkpointing: false,
+            postponed: false,
+            retry: None,
+            last_rewrite: None,
+            free: 0,
+            concurrency: 0,
+            last_concurrent: None,
+            waiting: Vec::new(),
+        }
+    }
+
     /// Proposes requests and what is due with them.
     fn process(&mut self, mut proposals: Vec<Proposal>) {
         self.shared.core.hub.release(Some(Instant::now()));

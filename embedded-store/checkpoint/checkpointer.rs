@@ -5,11 +5,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime};
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Job, close, damaged};
+use crate::checkpoint::{CheckpointError, CheckpointFailure, Checkpoints, Damage, Job, close, damaged};
 use crate::consensus::ids::LogId;
 use crate::writer::queue::Shared;
 
@@ -34,7 +35,7 @@ pub(crate) fn checkpointer(checkpoints: Checkpoints, jobs: &Receiver<Job>, share
                 shared.checkpointed.store(now.as_secs(), Ordering::Relaxed);
                 Ok(upto)
             }
-            Err(e) => Err(e.to_string()),
+            Err(e) => Err(CheckpointFailure::Failed(Arc::new(e))),
         };
         shared.checkpoint_done(written);
     }
@@ -58,10 +59,10 @@ impl Target {
                 Checkpoints::write_again(&self.path, self.garbage_allowance, job).map(|new| open = Some(new))
             }
         }));
-        let written = written.unwrap_or_else(|_| Err(damaged(&self.path, "sled cannot write it")));
+        let written = written.unwrap_or_else(|_| Err(damaged(&self.path, Damage::Unwritable)));
         match (written, open) {
             (Ok(()), Some(checkpoints)) => Ok(self.open.insert(checkpoints)),
-            (Ok(()), None) => Err(damaged(&self.path, "it is not open")),
+            (Ok(()), None) => Err(damaged(&self.path, Damage::NotOpen)),
             (Err(e), open) => {
                 if let Some(failed) = open {
                     // It panics again where it cannot be closed; what it holds open is then gone with it.

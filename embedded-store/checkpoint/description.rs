@@ -1,8 +1,9 @@
 //! What a checkpoint says of itself: where it stands, what its entries add up to, and which pieces make it.
 
+use super::error::Damage;
 use crate::state::State;
 
-const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 2;
 /// Numbers in a description.
 const WORDS: usize = 14;
 
@@ -69,18 +70,17 @@ impl Description {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Description, Layout, u32), String> {
-        let (words, checksum) =
-            bytes.split_last_chunk::<4>().ok_or_else(|| "its description is too short".to_string())?;
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Description, Layout, u32), Damage> {
+        let (words, checksum) = bytes.split_last_chunk::<4>().ok_or(Damage::ShortDescription)?;
         if *checksum != crc32fast::hash(words).to_le_bytes() {
-            return Err("its description does not match its checksum".to_string());
+            return Err(Damage::DescriptionChecksum);
         }
         let word = |at: usize| -> u64 {
             let bytes = words.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, u64::from_le_bytes)
         };
         if word(0) != FORMAT || words.len() != WORDS * 8 {
-            return Err(format!("it has format {}, this version reads {FORMAT}", word(0)));
+            return Err(Damage::Format(word(0)));
         }
         let description = Description {
             store: word(1),

@@ -110,6 +110,17 @@ fn checksum(key: &[u8], content: &[u8]) -> [u8; CHECKSUM] {
     hasher.finalize().to_le_bytes()
 }
 
+/// What is wrong with a piece; the sentence begins with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error("is cut short")]
+    Short,
+    #[error("does not match its checksum")]
+    Checksum,
+    #[error("has an entry of an unknown kind")]
+    UnknownEntry,
+}
+
 /// Makes items of pieces.
 #[derive(Default)]
 pub(super) struct Decoder {
@@ -119,10 +130,10 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn feed(&mut self, key: &[u8], piece: &[u8]) -> Result<(), &'static str> {
-        let (sum, content) = piece.split_first_chunk::<CHECKSUM>().ok_or("is cut short")?;
+    pub(super) fn feed(&mut self, key: &[u8], piece: &[u8]) -> Result<(), StreamError> {
+        let (sum, content) = piece.split_first_chunk::<CHECKSUM>().ok_or(StreamError::Short)?;
         if *sum != checksum(key, content) {
-            return Err("does not match its checksum");
+            return Err(StreamError::Checksum);
         }
         self.bytes.drain(..self.read);
         self.read = 0;
@@ -131,12 +142,12 @@ impl Decoder {
     }
 
     /// The next item, `None` if it is not all there yet.
-    pub(super) fn next(&mut self) -> Result<Option<Item>, &'static str> {
+    pub(super) fn next(&mut self) -> Result<Option<Item>, StreamError> {
         let mut rest = &self.bytes[self.read..];
         let item = match item(&mut rest) {
             Ok(item) => item,
             Err(Unread::More) => return Ok(None),
-            Err(Unread::Unknown) => return Err("has an entry of an unknown kind"),
+            Err(Unread::Unknown) => return Err(StreamError::UnknownEntry),
         };
         self.read = self.bytes.len() - rest.len();
         Ok(Some(item))

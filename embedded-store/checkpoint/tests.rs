@@ -3,6 +3,7 @@
 use super::*;
 use crate::consensus::ids::Membership;
 use crate::log::record::{Record, Request};
+use crate::state::history::HistoryLimits;
 use crate::types::{Op, Txn};
 
 fn apply(state: &mut State, request: Request) {

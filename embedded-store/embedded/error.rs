@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::checkpoint::CheckpointError;
 use crate::log::error::LogError;
 
 /// Why a store cannot be opened: each a line that says what, why and what to do.
@@ -14,6 +15,15 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
     #[error("the store is damaged: {path}: {what}; restore a snapshot into an empty data directory")]
     Damaged { path: PathBuf, what: String },
+}
+
+impl From<CheckpointError> for OpenError {
+    fn from(e: CheckpointError) -> Self {
+        match e {
+            CheckpointError::Io { path, source } => OpenError::Io { path, source },
+            CheckpointError::Damaged { path, what } => OpenError::Damaged { path, what: what.to_string() },
+        }
+    }
 }
 
 impl From<LogError> for OpenError {

@@ -54,17 +54,14 @@ pub(crate) fn load(config: &Config, disk: &Arc<dyn Disk>, alone: bool) -> Result
         Ok(opened) => opened,
         Err(CheckpointError::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(CheckpointError::Damaged { path: at, what }) => {
+            let what = what.to_string();
             // Nothing is lost if the log still reaches back to the beginning.
             if !log::reaches_back(&**disk) {
                 return Err(OpenError::Damaged { path: at, what });
             }
             set_aside(&path)?;
             recovery.rebuilt = Some(format!("{}: {what}", at.display()));
-            let fresh = Checkpoints::open(&path).map_err(|e| match e {
-                CheckpointError::Io { path, source } => OpenError::Io { path, source },
-                CheckpointError::Damaged { path, what } => OpenError::Damaged { path, what },
-            })?;
-            (fresh, None)
+            (Checkpoints::open(&path)?, None)
         }
     };
     let (mut state, description) = match found {

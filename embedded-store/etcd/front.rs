@@ -57,8 +57,6 @@ impl Default for Options {
 pub enum ServeError {
     #[error("cannot serve the etcd API: {0}")]
     Io(#[from] std::io::Error),
-    #[error("cannot serve the etcd API with TLS: {0}")]
-    Tls(String),
 }
 
 /// What all services share.

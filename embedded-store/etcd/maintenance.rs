@@ -114,7 +114,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        self.0.store.defragment().await.map_err(Status::internal)?;
+        self.0.store.defragment().await.map_err(|why| Status::internal(why.to_string()))?;
         Ok(Response::new(pb::DefragmentResponse { header: self.0.here() }))
     }
 

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use super::pb::kv_client::KvClient;
 use super::pb::lease_client::LeaseClient;
 use super::pb::watch_client::WatchClient;
-use super::{Options, ServeError, Tls, pb, serve};
+use super::{Options, ServeError, pb, serve};
 use crate::types::{self, Leases, Store, StoreError};
 use crate::wire::mvccpb;
 use crate::{Config, EmbeddedStore, conformance};
@@ -40,7 +40,7 @@ async fn start(tls: Option<Tls>, options: Options) -> Server {
     let stopped = async {
         let _ = stopped.await;
     };
-    let tls = tls.map(|tls| Arc::new(tls.server_config().unwrap()));
+    let tls = tls.map(|tls| Arc::new(tls.server_config()));
     let serving = tokio::spawn(serve(Arc::clone(&store), listener, tls, options, stopped));
     Server { store, address, _dir: dir, stop, serving }
 }
@@ -382,6 +382,8 @@ fn certificates() -> Certificates {
 mod compared;
 mod etcdctl;
 mod remote;
+mod tls;
 mod wire;
 
 use remote::Remote;
+use tls::Tls;

@@ -8,8 +8,9 @@ use std::io;
 
 use crate::consensus::ids::{LogId, Vote};
 use crate::log::disk::{Disk, LogFile};
+use crate::log::error::LogError;
 
-pub(crate) const NAME: &str = "hard-state";
+pub(super) const NAME: &str = "hard-state";
 const MAGIC: &[u8; 8] = b"mk8shard";
 /// Magic, count, whether there is a vote and whether it is committed, term, member, purged term and index,
 /// checksum.
@@ -31,12 +32,14 @@ impl HardState {
         HardState { file: None, count: 0, vote: None, purged: LogId::default() }
     }
 
-    /// Reads the file; an error in words if neither copy can be read.
-    pub(crate) fn open(disk: &dyn Disk) -> io::Result<Result<Self, String>> {
-        if !disk.list()?.iter().any(|name| name == NAME) {
-            return Ok(Ok(Self::new()));
+    /// Reads the file, of which one copy is enough.
+    pub(crate) fn open(disk: &dyn Disk) -> Result<Self, LogError> {
+        let path = disk.path().join(NAME);
+        let io = |source| LogError::Io { path: path.clone(), source };
+        if !disk.list().map_err(io)?.iter().any(|name| name == NAME) {
+            return Ok(Self::new());
         }
-        let bytes = disk.read(NAME)?;
+        let bytes = disk.read(NAME).map_err(io)?;
         let copies = [0, APART as usize].map(|at| bytes.get(at..at + COPY).and_then(decode));
         let newest = copies.into_iter().flatten().max_by_key(|copy| copy.0);
         let mut state = Self::new();
@@ -44,10 +47,13 @@ impl HardState {
             Some((count, vote, purged)) => (state.count, state.vote, state.purged) = (count, vote, purged),
             // The power failed while it was created, before anybody learned of its contents.
             None if bytes.iter().all(|byte| *byte == 0) || bytes.len() < APART as usize + COPY => {}
-            None => return Ok(Err("neither of its copies matches its checksum".to_string())),
+            None => {
+                let what = "neither of its copies matches its checksum".to_string();
+                return Err(LogError::Damaged { path, what });
+            }
         }
-        state.file = Some(disk.open(NAME)?);
-        Ok(Ok(state))
+        state.file = Some(disk.open(NAME).map_err(io)?);
+        Ok(state)
     }
 
     /// Changes both, on disk first.

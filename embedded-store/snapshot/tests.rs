@@ -1,6 +1,7 @@
 //! Snapshots, judged by etcd's own tools and by a real etcd started from one.
 
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use super::*;
 use crate::proof::rounds;

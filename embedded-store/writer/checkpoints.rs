@@ -5,7 +5,7 @@ use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
 use super::{BURST_END, Writer};
-use crate::checkpoint::{Job, live, needed, oversized};
+use crate::checkpoint::{CheckpointFailure, Job, live, needed, oversized};
 use crate::consensus::ids::LogId;
 
 /// After this much log the applied state is written, however large it is.
@@ -53,7 +53,7 @@ impl Writer {
         if let Some(why) = unwritable {
             self.retry = None;
             for waiting in std::mem::take(&mut self.shared.queue.lock().checkpoint_requests) {
-                let _ = waiting.send(Err(why.clone()));
+                let _ = waiting.send(Err(CheckpointFailure::LogUnwritable(why.clone())));
             }
             return;
         }
@@ -70,7 +70,7 @@ impl Writer {
             self.flush();
             if let Some(why) = self.shared.alarms.lock().unwritable.clone() {
                 for waiting in self.waiting.drain(..) {
-                    let _ = waiting.send(Err(why.clone()));
+                    let _ = waiting.send(Err(CheckpointFailure::LogUnwritable(why.clone())));
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Writer {
         self.postponed = false;
         self.since_checkpoint = 0;
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(job) {
-            self.checkpointed(Err("its thread is gone".to_string()));
+            self.checkpointed(Err(CheckpointFailure::NoThread));
         }
     }
 
@@ -149,7 +149,7 @@ impl Writer {
         (self.shared.state_bytes.load(Ordering::Relaxed), live)
     }
 
-    fn checkpointed(&mut self, done: Result<LogId, String>) {
+    fn checkpointed(&mut self, done: Result<LogId, CheckpointFailure>) {
         self.checkpointing = false;
         match &done {
             Ok(upto) => {
@@ -172,7 +172,7 @@ impl Writer {
                 self.retry = Some(retry);
                 self.shared.full_due.store(true, Ordering::Relaxed);
                 self.shared.metrics.failed_checkpoints.fetch_add(1, Ordering::Relaxed);
-                self.shared.alarms.lock().checkpoint = Some(why.clone());
+                self.shared.alarms.lock().checkpoint = Some(why.to_string());
             }
         }
         let done = done.map(|_| ());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::checkpoint::CheckpointFailure;
 use crate::consensus::ids::LogId;
 use crate::lease::Lessor;
 use crate::log::record::Request;
@@ -46,9 +47,9 @@ pub(crate) struct Queue {
     expected: usize,
     pub(crate) stop: bool,
     /// The record that the newest checkpoint covers, or why it could not be written.
-    pub(crate) checkpointed: Option<Result<LogId, String>>,
+    pub(crate) checkpointed: Option<Result<LogId, CheckpointFailure>>,
     /// Callers that wait for a checkpoint of the present state.
-    pub(crate) checkpoint_requests: Vec<oneshot::Sender<Result<(), String>>>,
+    pub(crate) checkpoint_requests: Vec<oneshot::Sender<Result<(), CheckpointFailure>>>,
     /// One of them asked for it to go to a new file.
     pub(crate) rewrite: bool,
     /// Set while the writer's thread sleeps: when it wakes by itself, if ever.
@@ -208,13 +209,16 @@ impl Shared {
     }
 
     /// Reports to the writer that a checkpoint is on disk, or why it is not.
-    pub(crate) fn checkpoint_done(&self, done: Result<LogId, String>) {
+    pub(crate) fn checkpoint_done(&self, done: Result<LogId, CheckpointFailure>) {
         self.queue.lock().checkpointed = Some(done);
         self.condvar.notify_one();
     }
 
     /// Requests a checkpoint, in a new file if `rewrite` is set. The receiver resolves once it is on disk.
-    pub(crate) fn request_checkpoint(&self, rewrite: bool) -> oneshot::Receiver<Result<(), String>> {
+    pub(crate) fn request_checkpoint(
+        &self,
+        rewrite: bool,
+    ) -> oneshot::Receiver<Result<(), CheckpointFailure>> {
         let (answer, wait) = oneshot::channel();
         let mut queue = self.queue.lock();
         if !queue.stop {

@@ -19,6 +19,7 @@ use openraft::{
 };
 use parking_lot::Mutex;
 
+use crate::checkpoint::CheckpointFailure;
 use crate::consensus::ids;
 use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::log::Log;
@@ -271,7 +272,7 @@ impl Machine {
     /// Brings the state to disk. Only then may the log before it go.
     async fn checkpoint(&self) -> Result<(), Failure> {
         let Some(store) = &self.store else { return Ok(()) };
-        let written = store.request_checkpoint(false).await.unwrap_or_else(|_| Err("stopped".to_string()));
+        let written = store.request_checkpoint(false).await.unwrap_or(Err(CheckpointFailure::Stopped));
         written.map_err(|why| failed(io::Error::other(why)))
     }
 
