@@ -166,7 +166,7 @@ pub async fn apply(
 }
 
 /// What applying would do.
-struct Plan {
+struct MergePlan {
     merged: Value,
     /// What the manager owns then.
     fields: Fields,
@@ -181,7 +181,7 @@ async fn plan(
     root: Place<'_>,
     (live, patch): (&Value, &Value),
     entries: &[Entry],
-) -> Result<Plan, ApplyError> {
+) -> Result<MergePlan, ApplyError> {
     let own = change.author.api_version;
     let mut merged = live.clone();
     merge::merge(root, &mut merged, patch);
@@ -207,14 +207,14 @@ async fn plan(
             conflicts.add(entry, entry.fields.intersection(&delta.changed));
         }
     }
-    Ok(Plan { merged, fields, deltas, conflicts })
+    Ok(MergePlan { merged, fields, deltas, conflicts })
 }
 
 fn commit(
     change: &Change<'_>,
     live: &Value,
     patch: &Value,
-    plan: Plan,
+    plan: MergePlan,
     (mut entries, mut moved): (Vec<Entry>, bool),
 ) -> Applied {
     let author = change.author;

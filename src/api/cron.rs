@@ -6,7 +6,6 @@
 //! so the grammar is here. Time zones come from data that is compiled in: a small machine need not have any.
 //! The clock is the caller's.
 
-mod duration;
 mod field;
 
 #[cfg(test)]
@@ -16,7 +15,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 
-use field::{Bounds, Field};
+use crate::duration;
+use field::{Bounds, Field, RangeError};
 
 const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
 const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
@@ -34,6 +34,12 @@ const YEARS_AHEAD: i16 = 5;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CronError(String);
+
+impl From<RangeError> for CronError {
+    fn from(error: RangeError) -> Self {
+        CronError(error.to_string())
+    }
+}
 
 /// When something is due.
 #[derive(Clone, Debug)]
@@ -183,10 +189,10 @@ fn fields(text: &str) -> Result<Times, CronError> {
         return Err(CronError(format!("expected exactly 5 fields, found {found}: [{}]", words.join(" "))));
     };
     Ok(Times::Fields {
-        minutes: Field::parse(minutes, &MINUTES).map_err(CronError)?,
-        hours: Field::parse(hours, &HOURS).map_err(CronError)?,
-        days: Field::parse(days, &DAYS).map_err(CronError)?,
-        months: Field::parse(months, &MONTHS).map_err(CronError)?,
-        weekdays: Field::parse(weekdays, &WEEKDAYS).map_err(CronError)?,
+        minutes: Field::parse(minutes, &MINUTES)?,
+        hours: Field::parse(hours, &HOURS)?,
+        days: Field::parse(days, &DAYS)?,
+        months: Field::parse(months, &MONTHS)?,
+        weekdays: Field::parse(weekdays, &WEEKDAYS)?,
     })
 }

@@ -63,7 +63,7 @@ fn counted(row: &KindRow) -> Counted {
 }
 
 /// The name under which a kind's objects are counted.
-pub fn count_name(row: &KindRow) -> String {
+fn count_name(row: &KindRow) -> String {
     format!("count/{}", row.group_resource())
 }
 

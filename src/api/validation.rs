@@ -4,6 +4,7 @@
 //! clients and people match on them. Checks return faults; nothing here fails or panics on any input. What
 //! one kind demands of its own fields is the API server's strategy for it.
 
+mod addresses;
 mod conditions;
 mod faults;
 mod meta;
@@ -14,6 +15,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::*;
 pub use conditions::validate_conditions;
 pub use faults::Faults;
 pub use meta::{

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::error::{Error, Result};
+
 /// `5s`, `3m20s`, `47h`, `3d4h`, `250d`, `2y10d`: `duration.HumanDuration` of apimachinery.
 pub(crate) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -32,43 +34,15 @@ pub(crate) fn since(timestamp: Option<&str>, now: Timestamp) -> String {
     }
 }
 
-/// Go's `time.ParseDuration`: `300ms`, `1.5h`, `2h45m`; `0` needs no unit. Negative durations keep their
-/// sign.
-pub(crate) fn parse_signed(text: &str) -> Result<(bool, Duration), String> {
-    let wrong = || format!("invalid argument {text:?}: time: invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok((negative, Duration::ZERO));
-    }
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..number_end].parse().map_err(|_| wrong())?;
-        rest = &rest[number_end..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let seconds = match &rest[..unit_end] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        total += number * seconds;
-        rest = &rest[unit_end..];
-    }
-    Duration::try_from_secs_f64(total).map(|duration| (negative, duration)).map_err(|_| wrong())
+/// A duration as Go writes it, and whether it is negative.
+pub(crate) fn parse_signed(text: &str) -> Result<(bool, Duration)> {
+    let parsed = api::duration::parse(text)
+        .map_err(|error| Error::message(format!("invalid argument {text:?}: {error}")))?;
+    Ok((parsed.is_negative(), parsed.unsigned_abs()))
 }
 
 /// As [`parse_signed`], for flags where a sign makes no sense.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration> {
     parse_signed(text).map(|(_, duration)| duration)
 }
 

@@ -103,17 +103,7 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
             // A group of commands without one of them is a mistake; kubectl alone is not.
             return Stop { text: error.render().to_string(), code: i32::from(path != "kubectl") };
         }
-        ErrorKind::UnknownArgument => {
-            let flag = flag_name();
-            if let Some(letter) = flag.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
-                let first = letter.chars().next().unwrap_or_default();
-                format!("error: unknown shorthand flag: '{first}' in {flag}\n{help}")
-            } else if flag.starts_with("--") {
-                format!("error: unknown flag: {flag}\n{help}")
-            } else {
-                format!("error: unexpected argument {flag:?}\n{help}")
-            }
-        }
+        ErrorKind::UnknownArgument => unknown_argument(&flag_name(), &help),
         ErrorKind::InvalidSubcommand => {
             let name = value(ContextKind::InvalidSubcommand);
             if path != "kubectl" {
@@ -133,38 +123,13 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         ErrorKind::InvalidValue | ErrorKind::ValueValidation
             if value(ContextKind::InvalidValue).is_empty() =>
         {
-            let flag = flag_name();
-            let typed =
-                args.iter().filter_map(|arg| arg.to_str()).rfind(|arg| arg.starts_with('-')).unwrap_or(&flag);
-            match typed.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
-                Some(short) => format!(
-                    "error: flag needs an argument: '{}' in {typed}\n{help}",
-                    short.chars().last().unwrap_or_default()
-                ),
-                None => format!("error: flag needs an argument: {typed}\n{help}"),
-            }
+            no_value(args, &flag_name(), &help)
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let (bad, flag) = (value(ContextKind::InvalidValue), flag_name());
             format!("error: invalid argument {bad:?} for {flag:?} flag\n{help}")
         }
-        ErrorKind::MissingRequiredArgument => {
-            let missing = value(ContextKind::InvalidArg);
-            let flags: Vec<&str> = missing
-                .split(", ")
-                .filter_map(|one| one.strip_prefix("--"))
-                .filter_map(|one| one.split(' ').next())
-                .collect();
-            match &flags[..] {
-                [] => format!(
-                    "error: exactly one NAME is required, got 0\nSee '{path} -h' for help and examples"
-                ),
-                flags => {
-                    let quoted: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
-                    format!("error: required flag(s) {} not set", quoted.join(", "))
-                }
-            }
-        }
+        ErrorKind::MissingRequiredArgument => missing(&value(ContextKind::InvalidArg), &path),
         _ => {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
@@ -172,6 +137,43 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         }
     };
     Stop { text, code: 1 }
+}
+
+fn unknown_argument(flag: &str, help: &str) -> String {
+    if let Some(letter) = flag.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
+        let first = letter.chars().next().unwrap_or_default();
+        format!("error: unknown shorthand flag: '{first}' in {flag}\n{help}")
+    } else if flag.starts_with("--") {
+        format!("error: unknown flag: {flag}\n{help}")
+    } else {
+        format!("error: unexpected argument {flag:?}\n{help}")
+    }
+}
+
+/// A flag without its value, as it was typed.
+fn no_value(args: &[OsString], flag: &str, help: &str) -> String {
+    let typed = args.iter().filter_map(|arg| arg.to_str()).rfind(|arg| arg.starts_with('-')).unwrap_or(flag);
+    match typed.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
+        Some(short) => {
+            let last = short.chars().last().unwrap_or_default();
+            format!("error: flag needs an argument: '{last}' in {typed}\n{help}")
+        }
+        None => format!("error: flag needs an argument: {typed}\n{help}"),
+    }
+}
+
+/// What is required and was not given: flags, or else a name.
+fn missing(arguments: &str, path: &str) -> String {
+    let flags: Vec<String> = arguments
+        .split(", ")
+        .filter_map(|one| one.strip_prefix("--"))
+        .filter_map(|one| one.split(' ').next())
+        .map(|flag| format!("{flag:?}"))
+        .collect();
+    match &flags[..] {
+        [] => format!("error: exactly one NAME is required, got 0\nSee '{path} -h' for help and examples"),
+        flags => format!("error: required flag(s) {} not set", flags.join(", ")),
+    }
 }
 
 #[cfg(test)]

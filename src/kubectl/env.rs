@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::age;
 use crate::discovery::Discovery;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::global::Global;
 use crate::rest::Rest;
 
@@ -55,7 +55,7 @@ impl Env {
         let text = &self.global.request_timeout;
         let parsed = match text.parse::<u64>() {
             Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => age::parse(text).map_err(Error::message)?,
+            Err(_) => age::parse(text)?,
         };
         Ok(Some(parsed).filter(|limit| !limit.is_zero()))
     }

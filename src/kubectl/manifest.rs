@@ -157,8 +157,13 @@ fn push(source: &str, object: Value, manifests: &mut Vec<Manifest>) -> Result<()
     )))
 }
 
+/// A document that cannot be read, in kubectl's words.
+#[derive(Debug, thiserror::Error)]
+#[error("error converting YAML to JSON: yaml: {0}")]
+pub(crate) struct YamlError(String);
+
 /// JSON values one after the other, or YAML documents. Empty documents are passed over.
-pub(crate) fn parse_documents(text: &str) -> std::result::Result<Vec<Value>, String> {
+pub(crate) fn parse_documents(text: &str) -> std::result::Result<Vec<Value>, YamlError> {
     let trimmed = text.trim_start_matches('\u{feff}').trim_start();
     if trimmed.starts_with('{') {
         let json: std::result::Result<Vec<Value>, _> =
@@ -202,14 +207,14 @@ fn split_yaml(text: &str) -> Vec<String> {
     documents
 }
 
-pub(crate) fn parse_yaml(text: &str) -> std::result::Result<Value, String> {
+pub(crate) fn parse_yaml(text: &str) -> std::result::Result<Value, YamlError> {
     match api::schema::decode_yaml(text.as_bytes()) {
         Ok((value, _)) => Ok(value),
         Err(error) => {
             let first = error.message().lines().next().unwrap_or_default();
             let bare =
                 first.trim_start_matches("error converting YAML to JSON: ").trim_start_matches("error: ");
-            Err(format!("error converting YAML to JSON: yaml: {bare}"))
+            Err(YamlError(bare.to_string()))
         }
     }
 }

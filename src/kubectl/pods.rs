@@ -130,7 +130,7 @@ pub(crate) fn container_of(pod: &Value, wanted: Option<&str>, quiet: bool) -> Re
 
 /// The pod to attach to: one by its name, or the best one of an object, for which it may be waited a while.
 pub(crate) async fn attachable(env: &Env, reference: &str, timeout: &str) -> Result<Value> {
-    let limit = age::parse(timeout).map_err(Error::message)?;
+    let limit = age::parse(timeout)?;
     if limit.is_zero() {
         return Err(Error::message("--pod-running-timeout must be higher than zero"));
     }

@@ -12,7 +12,7 @@ use crate::schema::{Form, ListType, Member, Place};
 /// The text that upstream makes of all faults; none if there are none.
 pub(super) fn faults(root: Place<'_>, tree: &Value) -> Option<String> {
     let mut walk = Walk { faults: Vec::new() };
-    let at = At { parent: None, step: Step::Root };
+    let at = At { parent: None, step: PathElement::Root };
     match tree {
         Value::Object(map) => walk.members(root, map, (true, root.is_open()), &at),
         Value::Null => {}
@@ -26,7 +26,7 @@ pub(super) fn faults(root: Place<'_>, tree: &Value) -> Option<String> {
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathElement<'a> {
     Root,
     Field(&'a str),
     /// In the form of `FieldsV1`.
@@ -37,11 +37,11 @@ enum Step<'a> {
 /// Where the walk is: a list on the stack, turned into text only when there is something to report.
 struct At<'a> {
     parent: Option<&'a At<'a>>,
-    step: Step<'a>,
+    step: PathElement<'a>,
 }
 
 impl At<'_> {
-    fn below<'b>(&'b self, step: Step<'b>) -> At<'b> {
+    fn below<'b>(&'b self, step: PathElement<'b>) -> At<'b> {
         At { parent: Some(self), step }
     }
 
@@ -49,10 +49,10 @@ impl At<'_> {
         let mut path = self.parent.map(At::path).unwrap_or_default();
         if path.len() < MAX_PATH {
             match self.step {
-                Step::Root => {}
-                Step::Field(name) => path.push_str(&format!(".{name}")),
-                Step::Element(key) => path.push_str(&go::element(key)),
-                Step::Index(index) => path.push_str(&format!("[{index}]")),
+                PathElement::Root => {}
+                PathElement::Field(name) => path.push_str(&format!(".{name}")),
+                PathElement::Element(key) => path.push_str(&go::element(key)),
+                PathElement::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
         cut(path)
@@ -90,7 +90,7 @@ impl Walk {
     ) {
         for (name, value) in map {
             let member = if is_root { place.root_member(name) } else { place.member(name) };
-            let here = at.below(Step::Field(name));
+            let here = at.below(PathElement::Field(name));
             if !member.is_declared && !is_open {
                 // Upstream looks no further in this map.
                 return self.fault(&here, || "field not declared in schema".to_string());
@@ -130,7 +130,7 @@ impl Walk {
         let mut seen = HashSet::new();
         for (index, item) in items.iter().enumerate() {
             if !is_keyed {
-                self.value(&list.element(), item, is_open, &at.below(Step::Index(index)));
+                self.value(&list.element(), item, is_open, &at.below(PathElement::Index(index)));
                 continue;
             }
             let Some(key) = managed::element_of(list, item) else {
@@ -140,7 +140,7 @@ impl Walk {
             if seen.contains(&key) {
                 self.fault(at, || format!("duplicate entries for key {}", go::element(&key)));
             }
-            self.value(&list.element(), item, is_open, &at.below(Step::Element(&key)));
+            self.value(&list.element(), item, is_open, &at.below(PathElement::Element(&key)));
             seen.insert(key);
         }
     }

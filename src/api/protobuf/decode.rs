@@ -7,12 +7,16 @@ use base64::Engine;
 use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
-use super::wire::{FIXED32, FIXED64, LENGTH, VARINT};
+use super::wire::{FIXED64, LENGTH, VARINT};
 use super::{MAGIC, ProtobufError};
 use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, Spent};
 use crate::quantity::Quantity;
 use crate::schema::{self, Base, Field, Shape, TypeRef};
 use crate::time::{to_micro_time, to_time};
+
+mod reader;
+
+use reader::Reader;
 
 type Decoded<T> = Result<T, ProtobufError>;
 
@@ -40,7 +44,7 @@ impl Limits<'_> {
 
     fn json(self, raw: &[u8]) -> Decoded<Value> {
         let decoded = schema::decode_inner(raw, self.depth, &mut self.budget.borrow_mut());
-        decoded.map_err(ProtobufError::Malformed)
+        decoded.map_err(|error| ProtobufError::Malformed(error.to_string()))
     }
 
     fn text(self, text: &str) -> Decoded<String> {
@@ -363,78 +367,4 @@ fn read_schema_or(base: Base, bytes: &[u8], limits: Limits<'_>) -> Decoded<Value
         None if base == Base::SchemaOrBool => Value::Bool(allows),
         None => Value::Array(list),
     })
-}
-
-/// The wire: tags, varints, length-delimited bytes. Never reads past its end.
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Decoded<u8> {
-        let (first, rest) = self.rest.split_first().ok_or(ProtobufError::Truncated)?;
-        self.rest = rest;
-        Ok(*first)
-    }
-
-    fn varint(&mut self) -> Decoded<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(ProtobufError::Malformed("integer overflow".to_string()))
-    }
-
-    /// Field number and wire type; none at the end.
-    fn tag(&mut self) -> Decoded<Option<(u16, u8)>> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let tag = self.varint()?;
-        let number = tag >> 3;
-        if number == 0 || number > 0x1fff_ffff {
-            return Err(ProtobufError::Malformed(format!("illegal tag {number}")));
-        }
-        // No message here has numbers this large: they are skipped like all that is unknown.
-        let number = u16::try_from(number).unwrap_or(u16::MAX);
-        Ok(Some((number, (tag & 7) as u8)))
-    }
-
-    fn take(&mut self, count: usize) -> Decoded<&'a [u8]> {
-        if count > self.rest.len() {
-            return Err(ProtobufError::Truncated);
-        }
-        let (taken, rest) = self.rest.split_at(count);
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn bytes(&mut self) -> Decoded<&'a [u8]> {
-        let length = self.varint()?;
-        self.take(usize::try_from(length).map_err(|_| ProtobufError::Truncated)?)
-    }
-
-    fn text(&mut self) -> Decoded<&'a str> {
-        let bytes = self.bytes()?;
-        std::str::from_utf8(bytes)
-            .map_err(|_| ProtobufError::Malformed("field contains invalid UTF-8".to_string()))
-    }
-
-    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        self.take(N)?.try_into().map_err(|_| ProtobufError::Truncated)
-    }
-
-    fn skip(&mut self, wire: u8) -> Decoded<()> {
-        match wire {
-            VARINT => self.varint().map(drop),
-            FIXED64 => self.take(8).map(drop),
-            LENGTH => self.bytes().map(drop),
-            FIXED32 => self.take(4).map(drop),
-            _ => Err(ProtobufError::Malformed(format!("illegal wireType {wire}"))),
-        }
-    }
 }

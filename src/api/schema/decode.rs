@@ -224,10 +224,14 @@ fn json(bytes: &[u8], depth: usize, notes: &RefCell<Notes>) -> Result<Value, ser
     decoder.end().map(|()| tree)
 }
 
-/// Parses JSON that stands inside something else: at its depth, from its budget. The error is the decoder's.
-pub(crate) fn decode_inner(bytes: &[u8], depth: usize, budget: &mut Budget) -> Result<Value, String> {
+/// Parses JSON that stands inside something else: at its depth, from its budget.
+pub(crate) fn decode_inner(
+    bytes: &[u8],
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Value, serde_json::Error> {
     let notes = RefCell::new(Notes { duplicates: Vec::new(), budget: *budget, spent: None });
-    let tree = json(bytes, depth, &notes).map_err(|error| error.to_string());
+    let tree = json(bytes, depth, &notes);
     *budget = notes.into_inner().budget;
     tree
 }

@@ -112,7 +112,7 @@ impl<'a> Place<'a> {
 
     /// The member of an object that stands alone. Metadata of every kind has the type of all metadata,
     /// whatever a definition says.
-    pub fn root_member(self, name: &str) -> Member<'a> {
+    pub(crate) fn root_member(self, name: &str) -> Member<'a> {
         match self {
             Place::Object(_) => self.member(name),
             _ => own_member(name).unwrap_or_else(|| self.member(name)),
@@ -120,7 +120,7 @@ impl<'a> Place<'a> {
     }
 
     /// What an element of a list here has under a key that it leaves out.
-    pub fn key_default(self, key: &str) -> Option<Value> {
+    pub(crate) fn key_default(self, key: &str) -> Option<Value> {
         match self {
             Place::Object(ty) => defaults::key(ty, key),
             Place::Structural(node) => node.properties.get(key)?.default.clone(),

@@ -5,6 +5,12 @@
 
 use super::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement};
 use crate::FieldError;
+use crate::validation::{label_value, qualified_name};
+
+/// What is wrong with a selector, in upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SelectorError(String);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -106,45 +112,55 @@ impl Parser {
         item
     }
 
-    fn selector(&mut self) -> Result<Vec<Requirement>, String> {
+    fn selector(&mut self) -> Result<Vec<Requirement>, SelectorError> {
         let mut requirements = Vec::new();
         loop {
             let (token, text) = self.peek();
             match token {
                 Token::Word | Token::Not => {}
                 Token::End => return Ok(requirements),
-                _ => return Err(format!("found '{text}', expected: !, identifier, or 'end of string'")),
+                _ => {
+                    return Err(SelectorError(format!(
+                        "found '{text}', expected: !, identifier, or 'end of string'"
+                    )));
+                }
             }
             if requirements.len() == MAX_REQUIREMENTS {
-                return Err(format!("the selector has more than {MAX_REQUIREMENTS} requirements"));
+                return Err(SelectorError(format!(
+                    "the selector has more than {MAX_REQUIREMENTS} requirements"
+                )));
             }
-            let one = self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
+            let one = self
+                .requirement()
+                .map_err(|why| SelectorError(format!("unable to parse requirement: {why}")))?;
             requirements.push(one);
             match self.next() {
                 (Token::End, _) => return Ok(requirements),
                 (Token::Comma, _) => {
                     let (token, text) = self.peek();
                     if !matches!(token, Token::Word | Token::Not) {
-                        return Err(format!("found '{text}', expected: identifier after ','"));
+                        return Err(SelectorError(format!("found '{text}', expected: identifier after ','")));
                     }
                 }
-                (_, text) => return Err(format!("found '{text}', expected: ',' or 'end of string'")),
+                (_, text) => {
+                    return Err(SelectorError(format!("found '{text}', expected: ',' or 'end of string'")));
+                }
             }
         }
     }
 
-    fn requirement(&mut self) -> Result<Requirement, String> {
+    fn requirement(&mut self) -> Result<Requirement, SelectorError> {
         let (mut token, mut key) = self.next();
         let negated = token == Token::Not;
         if negated {
             (token, key) = self.next();
         }
         if token != Token::Word {
-            return Err(format!("found '{key}', expected: identifier"));
+            return Err(SelectorError(format!("found '{key}', expected: identifier")));
         }
-        let faults = key_faults(&key);
+        let faults = qualified_name(&key);
         if !faults.is_empty() {
-            return Err(FieldError::invalid("<nil>", &key, faults.join("; ")).to_string());
+            return Err(SelectorError(FieldError::invalid("<nil>", &key, faults.join("; ")).to_string()));
         }
         if negated {
             return Ok(Requirement { key, operator: Operator::DoesNotExist, values: Vec::new() });
@@ -159,7 +175,9 @@ impl Parser {
             (Token::NotEquals, _) => Operator::NotEquals,
             (Token::Greater, _) => Operator::GreaterThan,
             (Token::Less, _) => Operator::LessThan,
-            (_, text) => return Err(format!("found '{text}', expected: in, notin, =, ==, !=, gt, lt")),
+            (_, text) => {
+                return Err(SelectorError(format!("found '{text}', expected: in, notin, =, ==, !=, gt, lt")));
+            }
         };
         let mut values = match operator {
             Operator::In | Operator::NotIn => self.list()?,
@@ -171,10 +189,10 @@ impl Parser {
     }
 
     /// `(a,b)`; an empty place between commas is the empty value.
-    fn list(&mut self) -> Result<Vec<String>, String> {
+    fn list(&mut self) -> Result<Vec<String>, SelectorError> {
         let (token, text) = self.next();
         if token != Token::Open {
-            return Err(format!("found '{text}' expected: '('"));
+            return Err(SelectorError(format!("found '{text}' expected: '('")));
         }
         let (token, text) = self.peek();
         match token {
@@ -183,7 +201,7 @@ impl Parser {
                 self.next();
                 return Ok(Vec::new());
             }
-            _ => return Err(format!("found '{text}', expected: ',', ')' or identifier")),
+            _ => return Err(SelectorError(format!("found '{text}', expected: ',', ')' or identifier"))),
         }
         let mut values = Vec::new();
         loop {
@@ -194,7 +212,7 @@ impl Parser {
                     match token {
                         Token::Comma => {}
                         Token::Close => break,
-                        _ => return Err(format!("found '{text}', expected: ',' or ')'")),
+                        _ => return Err(SelectorError(format!("found '{text}', expected: ',' or ')'"))),
                     }
                 }
                 (Token::Comma, _) => {
@@ -213,7 +231,9 @@ impl Parser {
                         _ => {}
                     }
                 }
-                (_, text) => return Err(format!("found '{text}', expected: ',', or identifier")),
+                (_, text) => {
+                    return Err(SelectorError(format!("found '{text}', expected: ',', or identifier")));
+                }
             }
         }
         self.next();
@@ -221,19 +241,19 @@ impl Parser {
     }
 
     /// The value after `=`; nothing there is the empty value.
-    fn exact(&mut self) -> Result<String, String> {
+    fn exact(&mut self) -> Result<String, SelectorError> {
         if matches!(self.peek().0, Token::End | Token::Comma) {
             return Ok(String::new());
         }
         match self.next() {
             (Token::Word, text) => Ok(text),
-            (_, text) => Err(format!("found '{text}', expected: identifier")),
+            (_, text) => Err(SelectorError(format!("found '{text}', expected: identifier"))),
         }
     }
 }
 
 /// A requirement whose values fit its operator and are label values.
-fn checked(requirement: Requirement) -> Result<Requirement, String> {
+fn checked(requirement: Requirement) -> Result<Requirement, SelectorError> {
     let mut faults = Vec::new();
     let Requirement { key, operator, values } = &requirement;
     match operator {
@@ -250,92 +270,24 @@ fn checked(requirement: Requirement) -> Result<Requirement, String> {
         _ => {}
     }
     for (i, value) in values.iter().enumerate() {
-        let why = value_faults(value);
+        let why = label_value(value);
         if !why.is_empty() {
             faults.push(FieldError::invalid(format!("values[{i}][{key}]"), value, why.join("; ")));
         }
     }
     match faults.as_slice() {
         [] => Ok(requirement),
-        [one] => Err(one.to_string()),
+        [one] => Err(SelectorError(one.to_string())),
         many => {
             let texts: Vec<String> = many.iter().map(ToString::to_string).collect();
-            Err(format!("[{}]", texts.join(", ")))
+            Err(SelectorError(format!("[{}]", texts.join(", "))))
         }
     }
-}
-
-const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-
-/// Letters, digits, `-_.`, beginning and ending with a letter or digit.
-fn is_name(text: &str) -> bool {
-    let alphanumeric = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    alphanumeric(bytes.first())
-        && alphanumeric(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-}
-
-fn is_subdomain(text: &str) -> bool {
-    text.split('.').all(|label| {
-        let bytes = label.as_bytes();
-        let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        bytes.first().is_some_and(plain)
-            && bytes.last().is_some_and(plain)
-            && bytes.iter().all(|byte| plain(byte) || *byte == b'-')
-    })
-}
-
-fn key_faults(key: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    let name = match key.split_once('/') {
-        None => key,
-        Some((_, name)) if name.contains('/') => {
-            return vec![format!(
-                "a qualified name {NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            )];
-        }
-        Some((prefix, name)) => {
-            if prefix.is_empty() {
-                faults.push("prefix part must be non-empty".to_string());
-            } else {
-                if prefix.len() > 253 {
-                    faults.push("prefix part must be no more than 253 bytes".to_string());
-                }
-                if !is_subdomain(prefix) {
-                    faults.push(format!("prefix part {SUBDOMAIN_RULE}"));
-                }
-            }
-            name
-        }
-    };
-    if name.is_empty() {
-        faults.push("name part must be non-empty".to_string());
-    } else if name.len() > 63 {
-        faults.push("name part must be no more than 63 bytes".to_string());
-    }
-    if !is_name(name) {
-        faults.push(format!("name part {NAME_RULE}"));
-    }
-    faults
-}
-
-fn value_faults(value: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    if value.len() > 63 {
-        faults.push("must be no more than 63 bytes".to_string());
-    }
-    if !value.is_empty() && !is_name(value) {
-        faults.push(VALUE_RULE.to_string());
-    }
-    faults
 }
 
 impl LabelSelector {
-    /// Parses `a=b,c!=d,e in (f,g),!h,i>1`. The error is the text upstream answers with.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Parses `a=b,c!=d,e in (f,g),!h,i>1`.
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut requirements = Parser { items: scan(text), at: 0 }.selector()?;
         requirements.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(LabelSelector { requirements, nothing: false })
@@ -344,15 +296,15 @@ impl LabelSelector {
 
 impl FieldSelector {
     /// Parses `path=value,path!=value`; `\` escapes `,`, `=` and itself in values.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut parts = split_unescaped(text);
         parts.sort_unstable();
         let mut terms = Vec::new();
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             if terms.len() == MAX_TERMS {
-                return Err(format!("the field selector has more than {MAX_TERMS} terms"));
+                return Err(SelectorError(format!("the field selector has more than {MAX_TERMS} terms")));
             }
-            let misfit = || format!("invalid selector: '{text}'; can't understand '{part}'");
+            let misfit = || SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'"));
             let at = part.find('=').ok_or_else(misfit)?;
             let (path, equals, value) = match part[..at].strip_suffix('!') {
                 Some(path) => (path, false, &part[at + 1..]),
@@ -382,7 +334,7 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     parts
 }
 
-fn unescape(text: &str) -> Result<String, String> {
+fn unescape(text: &str) -> Result<String, SelectorError> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -390,13 +342,21 @@ fn unescape(text: &str) -> Result<String, String> {
             '\\' => match chars.next() {
                 Some(next @ ('\\' | ',' | '=')) => out.push(next),
                 Some(next) => {
-                    return Err(format!("invalid field selector: invalid escape sequence: \\{next}"));
+                    return Err(SelectorError(format!(
+                        "invalid field selector: invalid escape sequence: \\{next}"
+                    )));
                 }
-                None => return Err("invalid field selector: invalid escape sequence: \\".to_string()),
+                None => {
+                    return Err(SelectorError(
+                        "invalid field selector: invalid escape sequence: \\".to_string(),
+                    ));
+                }
             },
             ',' | '=' => {
                 let code = u32::from(c);
-                return Err(format!("invalid field selector: unescaped character in value: {code}"));
+                return Err(SelectorError(format!(
+                    "invalid field selector: unescaped character in value: {code}"
+                )));
             }
             _ => out.push(c),
         }

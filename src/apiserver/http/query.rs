@@ -60,14 +60,18 @@ impl Query {
     fn labels(&self) -> Result<LabelSelector, ApiError> {
         match self.get("labelSelector") {
             None => Ok(LabelSelector::everything()),
-            Some(text) => LabelSelector::parse(text).map_err(ApiError::bad_request),
+            Some(text) => {
+                LabelSelector::parse(text).map_err(|error| ApiError::bad_request(error.to_string()))
+            }
         }
     }
 
     pub(crate) fn fields(&self) -> Result<FieldSelector, ApiError> {
         match self.get("fieldSelector") {
             None => Ok(FieldSelector::default()),
-            Some(text) => FieldSelector::parse(text).map_err(ApiError::bad_request),
+            Some(text) => {
+                FieldSelector::parse(text).map_err(|error| ApiError::bad_request(error.to_string()))
+            }
         }
     }
 

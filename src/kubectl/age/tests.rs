@@ -34,10 +34,12 @@ fn durations_are_shortened_as_kubectl_does() {
 
 #[test]
 fn durations_are_read_as_go_does() {
-    assert_eq!(parse("1h2m3.5s"), Ok(Duration::from_millis(3_723_500)));
-    assert_eq!(parse("0"), Ok(Duration::ZERO));
-    assert_eq!(parse_signed("-1s"), Ok((true, Duration::from_secs(1))));
+    assert_eq!(parse("1h2m3.5s").unwrap(), Duration::from_millis(3_723_500));
+    assert_eq!(parse("0").unwrap(), Duration::ZERO);
+    assert_eq!(parse_signed("-1s").unwrap(), (true, Duration::from_secs(1)));
     for wrong in ["", "5", "s", "1x", "1h-"] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
     }
+    let unknown = parse("5x").unwrap_err().to_string();
+    assert_eq!(unknown, "error: invalid argument \"5x\": time: unknown unit \"x\" in duration \"5x\"");
 }

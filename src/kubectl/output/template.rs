@@ -6,11 +6,23 @@
 //! `template` and `block`, method calls, `html`, `js`, `urlquery`.
 
 mod eval;
+mod functions;
 mod parse;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+
+/// What is wrong with a template, in Go's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TemplateError(String);
+
+impl TemplateError {
+    fn new(text: impl Into<String>) -> Self {
+        TemplateError(text.into())
+    }
+}
 
 pub(crate) struct Template {
     nodes: Vec<Node>,

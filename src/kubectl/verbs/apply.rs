@@ -87,7 +87,8 @@ pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
     let mut errors = Vec::new();
     let mut targets = env.objects_of(&args.files).await?;
     if let Some(selector) = &args.selector {
-        let selector = api::LabelSelector::parse(selector).map_err(Error::message)?;
+        let selector =
+            api::LabelSelector::parse(selector).map_err(|error| Error::message(error.to_string()))?;
         targets.retain(|target| selector.matches(&labels_of(target)));
     }
     for target in targets {

@@ -98,7 +98,7 @@ pub(crate) async fn run(env: &Env, mut args: DeleteArgs) -> Result<()> {
         }
     }
     if args.wait && args.dry_run == "none" {
-        let limit = Some(age::parse(&args.timeout).map_err(Error::message)?).filter(|limit| !limit.is_zero());
+        let limit = Some(age::parse(&args.timeout)?).filter(|limit| !limit.is_zero());
         wait_all(env, &deleted, limit).await?;
     }
     collect(errors)

@@ -51,7 +51,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(env: &Env, args: DrainArgs) -> Result<()> {
     let targets = nodes(env, &args.nodes, &args.selector, "drain").await?;
-    let limit = age::parse(&args.timeout).map_err(Error::message)?;
+    let limit = age::parse(&args.timeout)?;
     for node in &targets {
         mark(env, node, &args.change, true).await?;
         let work = drain(env, node, &args);

@@ -126,7 +126,7 @@ fn query(args: &LogsArgs, by_selector: bool) -> Result<String> {
             return Err(Error::message("at most one of `sinceTime` or `sinceSeconds` may be specified"));
         }
         (Some(since), None) => {
-            let seconds = age::parse(since).map_err(Error::message)?.as_secs_f64().ceil();
+            let seconds = age::parse(since)?.as_secs_f64().ceil();
             add("sinceSeconds", &format!("{seconds:.0}"));
         }
         (None, Some(time)) => add("sinceTime", time),

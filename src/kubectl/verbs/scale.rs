@@ -86,7 +86,7 @@ async fn scale(env: &Env, target: &Target, args: &ScaleArgs, replicas: i64) -> R
     if args.change.mode()? != DryRun::Client {
         let query = args.change.query("kubectl-scale", &[])?;
         rest.patch(&format!("{path}{query}"), MERGE_PATCH, &patch).await?;
-        let limit = age::parse(&args.timeout).map_err(Error::message)?;
+        let limit = age::parse(&args.timeout)?;
         if !limit.is_zero() {
             let reached = follow(env, target, |object| {
                 let status = object.map(|object| object["status"]["replicas"].as_i64().unwrap_or(0));

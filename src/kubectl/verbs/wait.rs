@@ -132,7 +132,7 @@ pub(crate) async fn run(env: &Env, args: WaitArgs) -> Result<()> {
     }
     let conditions: Vec<Condition> =
         args.conditions.iter().map(|one| Condition::parse(one)).collect::<Result<_>>()?;
-    let (negative, limit) = age::parse_signed(&args.timeout).map_err(Error::message)?;
+    let (negative, limit) = age::parse_signed(&args.timeout)?;
     let limit = if negative { Duration::from_secs(7 * 24 * 3600) } else { limit };
     let deadline = tokio::time::Instant::now() + limit;
     let waits_for_none = conditions.iter().all(|one| matches!(one, Condition::Delete));

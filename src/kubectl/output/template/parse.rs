@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Node, Pipeline, Term};
+use super::{Node, Pipeline, TemplateError, Term};
 
-type Parsed<T> = Result<T, String>;
+type Parsed<T> = Result<T, TemplateError>;
 
 /// What a list of nodes ended with.
 enum End {
@@ -24,8 +24,8 @@ pub(super) fn template(text: &str) -> Parsed<Vec<Node>> {
     let mut parser = Parser { rest: text, trim: false };
     match parser.nodes()? {
         (nodes, End::Eof) => Ok(nodes),
-        (_, End::Closed) => Err("unexpected {{end}}".to_string()),
-        (_, End::Else(_)) => Err("unexpected {{else}}".to_string()),
+        (_, End::Closed) => Err(TemplateError::new("unexpected {{end}}")),
+        (_, End::Else(_)) => Err(TemplateError::new("unexpected {{else}}")),
     }
 }
 
@@ -46,7 +46,7 @@ impl Parser<'_> {
             text = text.trim_end();
             inside = after;
         }
-        let close = action_end(inside).ok_or("unclosed action")?;
+        let close = action_end(inside).ok_or_else(|| TemplateError::new("unclosed action"))?;
         let mut action = &inside[..close];
         self.rest = &inside[close + 2..];
         self.trim = false;
@@ -70,7 +70,7 @@ impl Parser<'_> {
             let letters = action.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(action.len());
             let (word, rest) = action.split_at(letters);
             match word {
-                "" if action.is_empty() => return Err("missing value for command".to_string()),
+                "" if action.is_empty() => return Err(TemplateError::new("missing value for command")),
                 "" if action.starts_with("/*") => {}
                 "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(rest.trim().to_string()))),
@@ -83,7 +83,9 @@ impl Parser<'_> {
                 "range" => nodes.push(self.range(rest)?),
                 "break" => nodes.push(Node::Break),
                 "continue" => nodes.push(Node::Continue),
-                "define" | "template" | "block" => return Err(format!("{word} is not offered")),
+                "define" | "template" | "block" => {
+                    return Err(TemplateError::new(format!("{word} is not offered")));
+                }
                 _ => nodes.push(Node::Action(pipeline(&action)?)),
             }
         }
@@ -98,8 +100,8 @@ impl Parser<'_> {
             branches.push((condition.take(), body));
             match end {
                 End::Closed => return Ok(Node::If(branches)),
-                End::Eof => return Err("unexpected EOF".to_string()),
-                End::Else(_) if last => return Err("expected end; found {{else}}".to_string()),
+                End::Eof => return Err(TemplateError::new("unexpected EOF")),
+                End::Else(_) if last => return Err(TemplateError::new("expected end; found {{else}}")),
                 End::Else(rest) => {
                     let next = rest
                         .strip_prefix("if")
@@ -107,7 +109,7 @@ impl Parser<'_> {
                     condition = match next {
                         Some(next) => Some(pipeline(next)?),
                         None if rest.is_empty() => None,
-                        None => return Err(format!("unexpected {rest:?} in else")),
+                        None => return Err(TemplateError::new(format!("unexpected {rest:?} in else"))),
                     };
                 }
             }
@@ -120,9 +122,9 @@ impl Parser<'_> {
             (body, End::Closed) => Ok((body, Vec::new())),
             (body, End::Else(_)) => match self.nodes()? {
                 (otherwise, End::Closed) => Ok((body, otherwise)),
-                _ => Err("unexpected EOF".to_string()),
+                _ => Err(TemplateError::new("unexpected EOF")),
             },
-            (_, End::Eof) => Err("unexpected EOF".to_string()),
+            (_, End::Eof) => Err(TemplateError::new("unexpected EOF")),
         }
     }
 
@@ -166,7 +168,7 @@ fn pipeline(text: &str) -> Parsed<Pipeline> {
     let pipeline = tokens.pipeline()?;
     match tokens.rest.trim() {
         "" => Ok(pipeline),
-        rest => Err(format!("unexpected {rest:?} in command")),
+        rest => Err(TemplateError::new(format!("unexpected {rest:?} in command"))),
     }
 }
 
@@ -208,7 +210,7 @@ impl Tokens<'_> {
             }
         }
         if commands.iter().any(Vec::is_empty) {
-            return Err("missing value for command".to_string());
+            return Err(TemplateError::new("missing value for command"));
         }
         Ok(Pipeline { assign, commands })
     }
@@ -228,7 +230,8 @@ impl Tokens<'_> {
     }
 
     fn term(&mut self) -> Parsed<Term> {
-        let first = self.rest.chars().next().ok_or("missing value for command")?;
+        let first =
+            self.rest.chars().next().ok_or_else(|| TemplateError::new("missing value for command"))?;
         match first {
             '.' if self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(),
             '.' => {
@@ -249,7 +252,8 @@ impl Tokens<'_> {
             '(' => {
                 self.rest = &self.rest[1..];
                 let inner = self.pipeline()?;
-                self.rest = self.rest.strip_prefix(')').ok_or("unclosed left paren")?;
+                self.rest =
+                    self.rest.strip_prefix(')').ok_or_else(|| TemplateError::new("unclosed left paren"))?;
                 Ok(Term::Group(Box::new(inner), self.chain()))
             }
             '"' | '`' => self.quoted(first),
@@ -262,13 +266,13 @@ impl Tokens<'_> {
                     "true" => Term::Literal(Value::Bool(true)),
                     "false" => Term::Literal(Value::Bool(false)),
                     "nil" => Term::Literal(Value::Null),
-                    name if super::eval::FUNCTIONS.contains(&name) => Term::Function(name.to_string()),
-                    name => return Err(format!("function {name:?} not defined")),
+                    name if super::functions::FUNCTIONS.contains(&name) => Term::Function(name.to_string()),
+                    name => return Err(TemplateError::new(format!("function {name:?} not defined"))),
                 };
                 self.rest = &self.rest[end..];
                 Ok(term)
             }
-            other => Err(format!("unexpected {other:?} in command")),
+            other => Err(TemplateError::new(format!("unexpected {other:?} in command"))),
         }
     }
 
@@ -281,7 +285,7 @@ impl Tokens<'_> {
         let whole = text.parse::<i64>().map(Value::from);
         let value = whole
             .or_else(|_| text.parse::<f64>().map(Value::from))
-            .map_err(|_| format!("bad number syntax: {text:?}"))?;
+            .map_err(|_| TemplateError::new(format!("bad number syntax: {text:?}")))?;
         Ok(Term::Literal(value))
     }
 
@@ -304,6 +308,6 @@ impl Tokens<'_> {
                 c => text.push(c),
             }
         }
-        Err("unterminated quoted string".to_string())
+        Err(TemplateError::new("unterminated quoted string"))
     }
 }

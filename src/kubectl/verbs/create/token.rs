@@ -38,7 +38,7 @@ pub(super) async fn run(env: &Env, args: TokenArgs) -> Result<()> {
         spec["audiences"] = json!(args.audience);
     }
     if let Some(text) = &args.duration {
-        let duration = age::parse(text).map_err(Error::message)?;
+        let duration = age::parse(text)?;
         if duration.is_zero() || duration.subsec_nanos() != 0 {
             return Err(Error::message("--duration must be positive and in whole seconds"));
         }

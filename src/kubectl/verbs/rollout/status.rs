@@ -40,7 +40,7 @@ pub(super) async fn run(env: &Env, args: StatusArgs) -> Result<()> {
         return Err(Error::message("required resource not specified"));
     }
     let targets = super::all_of(env, &args.resources, &args.files, &args.selector).await?;
-    let limit = age::parse(&args.timeout).map_err(Error::message)?;
+    let limit = age::parse(&args.timeout)?;
     for target in &targets {
         if limit.is_zero() {
             show(env, target, &args).await?;

@@ -16,7 +16,7 @@ use crate::verbs::wait::follow;
 
 /// Attaches to the pod and gives its exit code, if it is of a kind that ends.
 pub(super) async fn run(env: &Env, args: &RunArgs) -> Result<()> {
-    let limit = age::parse(&args.pod_running_timeout).map_err(Error::message)?;
+    let limit = age::parse(&args.pod_running_timeout)?;
     let target = Target::new(env, env.resource("pods").await?, &args.name);
     let pod = wait(env, &target, limit, |pod| is_ended(pod) || is_ready(pod)).await?;
     talk(env, args, &pod).await?;

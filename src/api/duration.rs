@@ -1,4 +1,6 @@
 //! Durations as Go writes them: `1h30m`, `1.5s`.
+//!
+//! Schedules and flags have them, and the messages are those of Go's `time.ParseDuration`.
 
 use jiff::SignedDuration;
 
@@ -14,9 +16,20 @@ const UNITS: &[(&str, u64)] = &[
     ("h", 3_600_000_000_000),
 ];
 
-/// Reads a duration; the error is Go's.
-pub(super) fn parse(text: &str) -> Result<SignedDuration, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
+/// What is wrong with a duration, in Go's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    #[error("time: invalid duration {0:?}")]
+    Invalid(String),
+    #[error("time: missing unit in duration {0:?}")]
+    NoUnit(String),
+    #[error("time: unknown unit {unit:?} in duration {text:?}")]
+    UnknownUnit { unit: String, text: String },
+}
+
+/// Reads a duration.
+pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
+    let invalid = || DurationError::Invalid(text.to_string());
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -40,10 +53,10 @@ pub(super) fn parse(text: &str) -> Result<SignedDuration, String> {
         let end = after_fraction.find(|one: char| one == '.' || one.is_ascii_digit());
         let (unit, next) = after_fraction.split_at(end.unwrap_or(after_fraction.len()));
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
+            return Err(DurationError::NoUnit(text.to_string()));
         }
         let Some((_, nanoseconds)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
+            return Err(DurationError::UnknownUnit { unit: unit.to_string(), text: text.to_string() });
         };
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
         let part = part(fraction, *nanoseconds);
