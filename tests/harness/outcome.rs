@@ -1,6 +1,6 @@
 //! Running programs and waiting for things to become true.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,11 @@ pub fn run(command: &mut Command, input: &str) -> CommandOutcome {
 
 /// Waits until `attempt` gives a value; panics with its last complaint if it does not within `limit`.
 #[track_caller]
-pub fn eventually<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T, E: Display>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> T {
     let began = Instant::now();
     loop {
         match attempt() {

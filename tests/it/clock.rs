@@ -72,11 +72,11 @@ impl Clocked {
     }
 
     /// Whether the pod's own token is accepted.
-    fn token_works(&self, uid: &str) -> Result<(), String> {
+    fn token_works(&self, uid: &str) -> std::io::Result<()> {
         let volumes =
             self.cluster.data_dir().join(format!("agent/kubelet/pods/{uid}/volumes/kubernetes.io~projected"));
         let volume = fs::read_dir(&volumes).unwrap().next().unwrap().unwrap().path();
-        let token = fs::read_to_string(volume.join("token")).map_err(|error| error.to_string())?;
+        let token = fs::read_to_string(volume.join("token"))?;
         let config = fs::read_to_string(self.cluster.kubeconfig()).unwrap();
         let url = config.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap().to_string();
         let mut command = self.cluster.network.limited_command(0, "curl".as_ref());
@@ -91,7 +91,7 @@ impl Clocked {
         ]);
         let code = run(command.arg(format!("{url}/api/v1/namespaces/default/pods")), "").stdout;
         // The default service account may nothing; 401 would say that it is not known.
-        if code == "403" { Ok(()) } else { Err(format!("the answer is {code}")) }
+        if code == "403" { Ok(()) } else { Err(std::io::Error::other(format!("the answer is {code}"))) }
     }
 
     fn renew_time(&self) -> Value {

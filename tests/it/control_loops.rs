@@ -1,6 +1,7 @@
 //! Scheduler and controllers through the real API, on nodes that only exist as objects: the test plays their
 //! kubelets.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use minik8s_tests::{Cluster, CommandOutcome, eventually};
@@ -107,7 +108,7 @@ impl World {
 
     /// Plays the kubelets until something is so.
     #[track_caller]
-    fn until<T>(&self, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    fn until<T, E: Display>(&self, what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
         eventually(what, LIMIT, || {
             self.play();
             attempt().map_err(|why| {
