@@ -1,5 +1,6 @@
 //! `minik8s agent`: its flags, and its life from start to signal.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -8,12 +9,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::{Args, FromArgMatches};
-use supervisor::{OnExit, Supervisor};
+use k8s_openapi::api::core::v1::Taint;
+use kubelet::SysctlAllowlist;
+use network::NodePortAddresses;
+use supervisor::{ConnectionLimits, OnExit, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::args::{CommonArgs, NodeArgs};
 use crate::flags::{self, Stop};
-use crate::join;
+use crate::join::{self, ClusterSettings};
 use crate::keys;
 use crate::node::{self, NodeConfig};
 use crate::notify::notify;
@@ -108,26 +113,86 @@ pub async fn serve_until_stopped(supervisor: &Supervisor) -> Result<(), Problem>
     outcome
 }
 
-async fn run(arguments: AgentArgs) -> Result<(), Problem> {
-    let missing = |what: &str, flag: &str| {
-        Problem::new("join a cluster", format!("no {what} is given"), format!("give --{flag}"))
-    };
-    let server = arguments.server.clone().ok_or_else(|| missing("server", "server"))?;
-    if !server.starts_with("https://") {
-        let advice = "give --server https://HOST:PORT";
-        return Err(Problem::new(format!("join {server:?}"), "it is not a URL of https", advice));
+/// What the flags say, checked before anything is touched.
+struct AgentPlan {
+    arguments: AgentArgs,
+    server: String,
+    node_name: String,
+    node_ip: IpAddr,
+    labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
+    sysctls: SysctlAllowlist,
+    connections: ConnectionLimits,
+    node_ports: NodePortAddresses,
+}
+
+impl AgentPlan {
+    fn new(arguments: AgentArgs) -> Result<Self, Problem> {
+        let Some(server) = arguments.server.clone() else {
+            return Err(Problem::new("join a cluster", "no server is given", "give --server"));
+        };
+        if !server.starts_with("https://") {
+            let advice = "give --server https://HOST:PORT";
+            return Err(Problem::new(format!("join {server:?}"), "it is not a URL of https", advice));
+        }
+        machine::require_root("minik8s agent")?;
+        let node = &arguments.node;
+        Ok(AgentPlan {
+            server,
+            node_name: node.name()?,
+            node_ip: machine::node_address(node.node_ip)?,
+            labels: node.labels()?,
+            taints: node.taints()?,
+            sysctls: node.sysctls()?,
+            connections: node.connections.limits(1)?,
+            node_ports: node.node_ports()?,
+            arguments,
+        })
     }
-    let token = arguments.token.clone();
-    machine::require_root("minik8s agent")?;
-    let instance = Instance::of(&arguments.common.data_dir)?;
+
+    /// The node in the cluster that it has joined.
+    fn node_config(
+        self,
+        instance: Instance,
+        node_ip: watch::Receiver<IpAddr>,
+        settings: &ClusterSettings,
+    ) -> Result<NodeConfig, Problem> {
+        let node = &self.arguments.node;
+        let client_ca = keys::first_certificate(&settings.client_ca_pem)
+            .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?;
+        Ok(NodeConfig {
+            instance,
+            node_ip,
+            bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            kubelet_port: node.kubelet_port,
+            cluster_cidr: settings.cluster_cidr.clone(),
+            cluster_dns: settings.cluster_dns.clone(),
+            cluster_domain: settings.cluster_domain.clone(),
+            runs_proxy: settings.runs("proxy"),
+            runs_dns: settings.runs("dns"),
+            container_runtime_endpoint: node.runtime_endpoint(),
+            seccomp_default: node.seccomp_default,
+            client_ca,
+            serving_ca: settings.kubelet_ca_pem.as_deref().and_then(|pem| keys::first_certificate(pem).ok()),
+            node_name: self.node_name,
+            labels: self.labels,
+            taints: self.taints,
+            sysctls: self.sysctls,
+            connections: self.connections,
+            node_ports: self.node_ports,
+        })
+    }
+}
+
+async fn run(arguments: AgentArgs) -> Result<(), Problem> {
+    let plan = AgentPlan::new(arguments)?;
+    let common = plan.arguments.common.clone();
+    let instance = Instance::of(&common.data_dir)?;
     let _lock = instance.lock()?;
-    let node_name = arguments.node.name()?;
-    let node_ip = machine::node_address(arguments.node.node_ip)?;
-    let (labels, taints) = (arguments.node.labels()?, arguments.node.taints()?);
-    let sysctls = arguments.node.sysctls()?;
-    let connections = arguments.node.connections.limits(1)?;
-    let node_ports = arguments.node.node_ports()?;
-    tracing::info!(node = %node_name, address = %node_ip, %server, data = %instance.data_dir().display(), "joining");
+    let (server, token) = (plan.server.clone(), plan.arguments.token.clone());
+    tracing::info!(
+        node = %plan.node_name, address = %plan.node_ip, %server, data = %instance.data_dir().display(), "joining"
+    );
 
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
@@ -146,40 +211,17 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let stage = supervisor.stage("membership");
     let failing = supervisor.clone();
     let membership = tokio::select! {
-        membership = join::join(&instance, &server, token.as_deref(), &node_name, &stage) => membership?,
+        membership = join::join(&instance, &server, token.as_deref(), &plan.node_name, &stage) => membership?,
         stopped = serve_until_stopped(&failing) => return stopped,
     };
     if let Some(token) = &token {
-        forget_token(token, arguments.common.config.as_deref());
+        forget_token(token, common.config.as_deref());
     }
     let address_stage = supervisor.stage("addresses");
-    let addresses = addresses::follow(arguments.node.node_ip, node_ip, &instance.bridge(), &address_stage);
-    let config = NodeConfig {
-        instance,
-        node_name,
-        node_ip: addresses::node(addresses, &address_stage),
-        labels,
-        taints,
-        bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        kubelet_port: arguments.node.kubelet_port,
-        connections,
-        cluster_cidr: membership.settings.cluster_cidr.clone(),
-        cluster_dns: membership.settings.cluster_dns.clone(),
-        cluster_domain: membership.settings.cluster_domain.clone(),
-        runs_proxy: membership.settings.runs("proxy"),
-        node_ports,
-        runs_dns: membership.settings.runs("dns"),
-        container_runtime_endpoint: arguments.node.runtime_endpoint(),
-        sysctls,
-        seccomp_default: arguments.node.seccomp_default,
-        client_ca: keys::first_certificate(&membership.settings.client_ca_pem)
-            .map_err(|error| Problem::new("join the cluster", error, "check the server's CA files"))?,
-        serving_ca: membership
-            .settings
-            .kubelet_ca_pem
-            .as_deref()
-            .and_then(|pem| keys::first_certificate(pem).ok()),
-    };
+    let named = plan.arguments.node.node_ip;
+    let addresses = addresses::follow(named, plan.node_ip, &instance.bridge(), &address_stage);
+    let node_ip = addresses::node(addresses, &address_stage);
+    let config = plan.node_config(instance, node_ip, &membership.settings)?;
     let running = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
         Ok(running) => running,
         Err(problem) => {

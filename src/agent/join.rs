@@ -5,16 +5,13 @@
 //!
 //! What was learned is kept, so a node starts without its server being there.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::ObjectApi;
 use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Token as Bearer, user_agent};
-use client::{Api, ObjectApi};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::ConfigMap;
-use serde::{Deserialize, Serialize};
 use supervisor::{Clock, OnExit, Stage};
 
 use crate::keys::{self, Ask, Pair, PairFiles, RequestError};
@@ -23,68 +20,13 @@ use crate::problem::chain;
 use crate::token::{Token, hash_of};
 use crate::{Instance, Problem, files};
 
-/// Namespace and name of the ConfigMap with which a server tells its nodes about the cluster.
-pub const SETTINGS_NAMESPACE: &str = "kube-public";
-pub const SETTINGS_NAME: &str = "minik8s-cluster";
+mod settings;
+
+use settings::settings;
+pub use settings::{ClusterSettings, SETTINGS_NAME, SETTINGS_NAMESPACE};
 
 /// User whom the pod network reads all nodes as: upstream's, so that bootstrap RBAC applies.
 pub const NETWORK_USER: &str = "system:kube-proxy";
-
-/// What a node must know of its cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ClusterSettings {
-    pub cluster_cidr: String,
-    pub cluster_dns: Vec<IpAddr>,
-    pub cluster_domain: String,
-    /// Parts of a node that the cluster does without, by their names for `--disable`.
-    #[serde(default)]
-    pub disabled: Vec<String>,
-    /// CA of client certificates, which the kubelet checks the API server's against.
-    #[serde(rename = "client-ca.crt")]
-    pub client_ca_pem: String,
-    /// CA of kubelets' serving certificates; a certificate of another is asked for anew. Servers of earlier
-    /// versions have none.
-    #[serde(rename = "kubelet-ca.crt", default)]
-    pub kubelet_ca_pem: Option<String>,
-}
-
-impl ClusterSettings {
-    /// As the data of a ConfigMap.
-    pub fn to_data(&self) -> std::collections::BTreeMap<String, String> {
-        let dns: Vec<String> = self.cluster_dns.iter().map(IpAddr::to_string).collect();
-        let mut data = std::collections::BTreeMap::from([
-            ("cluster-cidr".to_string(), self.cluster_cidr.clone()),
-            ("cluster-dns".to_string(), dns.join(",")),
-            ("cluster-domain".to_string(), self.cluster_domain.clone()),
-            ("disabled".to_string(), self.disabled.join(",")),
-            ("client-ca.crt".to_string(), self.client_ca_pem.clone()),
-        ]);
-        data.extend(self.kubelet_ca_pem.clone().map(|pem| ("kubelet-ca.crt".to_string(), pem)));
-        data
-    }
-
-    /// Whether nodes have a part.
-    pub fn runs(&self, part: &str) -> bool {
-        !self.disabled.iter().any(|name| name == part)
-    }
-
-    fn from_data(map: &ConfigMap) -> Option<Self> {
-        let data = map.data.as_ref()?;
-        let dns = data.get("cluster-dns")?.split(',').filter(|part| !part.is_empty());
-        Some(ClusterSettings {
-            cluster_cidr: data.get("cluster-cidr")?.clone(),
-            cluster_dns: dns.map(str::parse).collect::<Result<_, _>>().ok()?,
-            cluster_domain: data.get("cluster-domain")?.clone(),
-            disabled: data
-                .get("disabled")
-                .map(|all| all.split(',').filter(|name| !name.is_empty()).map(str::to_string).collect())
-                .unwrap_or_default(),
-            client_ca_pem: data.get("client-ca.crt")?.clone(),
-            kubelet_ca_pem: data.get("kubelet-ca.crt").cloned(),
-        })
-    }
-}
 
 /// A machine that belongs to a cluster.
 pub struct Membership {
@@ -340,37 +282,6 @@ fn client_certificate(pair: &Pair) -> ClientCertificate {
     }
 }
 
-fn settings_file(folder: &Path) -> PathBuf {
-    folder.join("cluster.json")
-}
-
-/// What the server says of the cluster, or what it said last if it cannot be reached now.
-async fn settings(folder: &Path, api: &HttpsApi) -> Result<ClusterSettings, Problem> {
-    let path = settings_file(folder);
-    let kept: Option<ClusterSettings> = files::read(&path)?.and_then(|text| serde_json::from_str(&text).ok());
-    let maps: Api<ConfigMap> = Api::namespaced(Arc::new(api.clone()), SETTINGS_NAMESPACE);
-    let fresh = patiently("read the cluster's settings", async || match maps.get(SETTINGS_NAME).await {
-        Ok(map) => match ClusterSettings::from_data(&map) {
-            Some(settings) => Ok(settings),
-            None => {
-                Err(Attempt::Again(format!("ConfigMap {SETTINGS_NAMESPACE}/{SETTINGS_NAME} is incomplete")))
-            }
-        },
-        Err(error) => match &kept {
-            Some(kept) => {
-                tracing::warn!(%error, "the server does not answer: the node starts with what it knew");
-                Ok(kept.clone())
-            }
-            None => Err(Attempt::Again(error.to_string())),
-        },
-    })
-    .await?;
-    if kept.as_ref() != Some(&fresh) {
-        files::write(&path, &serde_json::to_vec_pretty(&fresh).unwrap_or_default(), 0o600)?;
-    }
-    Ok(fresh)
-}
-
 /// Renews one certificate for ever.
 async fn renew(
     site: Arc<Site>,
@@ -412,27 +323,6 @@ async fn renew(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_survive_the_configmap() {
-        let settings = ClusterSettings {
-            cluster_cidr: "10.42.0.0/16".into(),
-            cluster_dns: vec!["10.43.0.10".parse().unwrap()],
-            cluster_domain: "cluster.local".into(),
-            disabled: vec!["proxy".into()],
-            client_ca_pem: "PEM".into(),
-            kubelet_ca_pem: Some("OTHER PEM".into()),
-        };
-        let map = ConfigMap { data: Some(settings.to_data()), ..ConfigMap::default() };
-        assert_eq!(ClusterSettings::from_data(&map), Some(settings.clone()));
-        assert_eq!(ClusterSettings::from_data(&ConfigMap::default()), None);
-        // As a server of an earlier version publishes them, and as an agent of one has kept them.
-        let older = ClusterSettings { kubelet_ca_pem: None, ..settings };
-        let map = ConfigMap { data: Some(older.to_data()), ..ConfigMap::default() };
-        assert_eq!(ClusterSettings::from_data(&map), Some(older));
-        let kept = r#"{"cluster-cidr":"c","cluster-dns":[],"cluster-domain":"d","client-ca.crt":"PEM"}"#;
-        assert_eq!(serde_json::from_str::<ClusterSettings>(kept).unwrap().kubelet_ca_pem, None);
-    }
 
     #[test]
     fn each_part_of_a_node_has_the_name_of_upstreams_program() {

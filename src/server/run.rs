@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -130,47 +130,24 @@ async fn start(
 ) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments)?;
     let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?)?;
-    let instance = plan.instance.clone();
-    let opening = tokio::task::spawn_blocking(move || open_store(&instance));
     let addresses = plan.follow_addresses(&supervisor.stage("addresses"));
-    let tls_dir = plan.instance.server_dir().join("tls");
-    let names = plan.serving_names(&addresses.borrow())?;
-    let (pki, clients) = Pki::open(&tls_dir, names, keys::now())?;
-    let pki = Arc::new(pki);
-    let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
-    let opening = opening.await;
-    let (store, recovery) =
-        opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
-    *opened = Some(store.clone());
+    let machine = addresses.borrow().clone();
+    let kept = open_kept(plan, &machine).await?;
+    *opened = Some(kept.store.clone());
 
-    let (etcd_pki, etcd) = start_etcd(plan, store.clone(), etcd_port, &tls_dir, supervisor)?;
-    let dialer = node_dialer(&pki, &clients)?;
+    let (etcd_pki, etcd) = start_etcd(plan, kept.store.clone(), etcd_port, supervisor)?;
+    let dialer = node_dialer(&kept.pki, &kept.clients)?;
     let api_stage = supervisor.stage("apiserver");
     let advertised = plan.advertised(&addresses, &api_stage);
-    let mut config =
-        apiserver_config(plan, advertised.clone(), port, &pki, agents.subscribe(), dialer.clone());
-    let measured = store.clone();
-    config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
-    let server = ApiServer::start(config, store.clone(), &api_stage)
-        .await
-        .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))?;
+    let server = start_api(plan, &kept, advertised.clone(), port, dialer.clone(), &api_stage).await?;
+    let Kept { pki, clients, agents, store, recovery } = kept;
     server.serve(listener, serving_tls(&pki)?, &supervisor.stage("port"));
     let url = plan.local_url(port);
     kubeconfig::write(plan, &url, &pki, &clients)?;
     tracing::info!(%url, kubeconfig = %plan.kubeconfig.display(), after = ?began.elapsed(), "the API is served");
 
     let upkeep_stage = supervisor.stage("upkeep");
-    let users = upkeep::Users {
-        pki: pki.clone(),
-        etcd: etcd_pki,
-        dialer: dialer.clone(),
-        tls_dir,
-        kubeconfig: plan.kubeconfig.clone(),
-        kubeconfig_mode: plan.kubeconfig_mode,
-        url: url.clone(),
-    };
-    let planned = plan.clone();
-    upkeep::start(users, addresses.clone(), move |now| planned.serving_names(now), &upkeep_stage);
+    start_upkeep(plan, &pki, etcd_pki, &dialer, &url, addresses.clone(), &upkeep_stage);
     let saver = saver(plan, store.clone(), &server, &upkeep_stage)?;
     snapshot::start(plan.snapshots.clone(), saver.clone(), &upkeep_stage);
     let node = Arc::new(OnceLock::new());
@@ -210,6 +187,71 @@ async fn start(
     }
     notify("READY=1");
     Ok(())
+}
+
+/// What is kept in the data directory.
+struct Kept {
+    pki: Arc<Pki>,
+    clients: ClientPairs,
+    agents: AgentToken,
+    store: Arc<EmbeddedStore>,
+    recovery: Recovery,
+}
+
+/// Opens the store, and meanwhile keys and secrets; what is missing is made.
+async fn open_kept(plan: &ServerPlan, addresses: &Addresses) -> Result<Kept, Problem> {
+    let instance = plan.instance.clone();
+    let opening = tokio::task::spawn_blocking(move || open_store(&instance));
+    let (pki, clients) = Pki::open(&tls_dir(plan), plan.serving_names(addresses)?, keys::now())?;
+    let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
+    let opening = opening.await;
+    let (store, recovery) =
+        opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
+    Ok(Kept { pki: Arc::new(pki), clients, agents, store, recovery })
+}
+
+/// The API server, which does not listen yet.
+async fn start_api(
+    plan: &ServerPlan,
+    kept: &Kept,
+    advertised: watch::Receiver<IpAddr>,
+    port: u16,
+    dialer: Arc<Dialer>,
+    stage: &Stage,
+) -> Result<Arc<ApiServer>, Problem> {
+    let mut config = apiserver_config(plan, advertised, port, &kept.pki, kept.agents.subscribe(), dialer);
+    let measured = kept.store.clone();
+    config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
+    ApiServer::start(config, kept.store.clone(), stage)
+        .await
+        .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))
+}
+
+/// Renews certificates and what is made of them.
+fn start_upkeep(
+    plan: &Arc<ServerPlan>,
+    pki: &Arc<Pki>,
+    etcd: Option<Arc<EtcdPki>>,
+    dialer: &Arc<Dialer>,
+    url: &str,
+    addresses: watch::Receiver<Addresses>,
+    stage: &Stage,
+) {
+    let users = upkeep::Users {
+        pki: pki.clone(),
+        etcd,
+        dialer: dialer.clone(),
+        tls_dir: tls_dir(plan),
+        kubeconfig: plan.kubeconfig.clone(),
+        kubeconfig_mode: plan.kubeconfig_mode,
+        url: url.to_string(),
+    };
+    let planned = plan.clone();
+    upkeep::start(users, addresses, move |now| planned.serving_names(now), stage);
+}
+
+fn tls_dir(plan: &ServerPlan) -> PathBuf {
+    plan.instance.server_dir().join("tls")
 }
 
 /// Makes what is missing of the secrets in files, and answers with the one that lets machines join.
@@ -283,7 +325,6 @@ fn start_etcd(
     plan: &ServerPlan,
     store: Arc<EmbeddedStore>,
     bound: Bound,
-    tls_dir: &Path,
     supervisor: &Supervisor,
 ) -> Result<(Option<Arc<EtcdPki>>, Etcd), Problem> {
     let listener = match bound {
@@ -292,7 +333,7 @@ fn start_etcd(
         Bound::Taken(why) => return Ok((None, Etcd { url: None, off: Some(why) })),
     };
     let address = listener.local_addr().map_or(plan.node_ip, |address| address.ip());
-    let pki = EtcdPki::open(tls_dir, address, &plan.node_name, keys::now())?;
+    let pki = EtcdPki::open(&tls_dir(plan), address, &plan.node_name, keys::now())?;
     let stage = supervisor.stage("etcd's API");
     let writes = plan.arguments.etcd_write_registry;
     let url = etcd::start(store, listener, &pki, &plan.node_name, writes, plan.connections, &stage)?;

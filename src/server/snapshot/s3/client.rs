@@ -22,15 +22,16 @@ use tokio::time::Instant;
 
 use super::Target;
 
+mod failure;
+
+use failure::{Failure, Tries, refusal};
+
 /// Larger files go up in parts of this size (S3 wants 5 MiB or more) or, if that were too many parts, larger
 /// ones.
 const PART: u64 = 8 << 20;
 const MOST_PARTS: u64 = 9_000;
 /// How long a signed address works: longer than any one try.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-const TRIES: u32 = 6;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A snapshot in the store.
@@ -41,70 +42,6 @@ pub(crate) struct Object {
     pub(crate) size: u64,
     /// As the store writes times: RFC 3339.
     pub(crate) modified: String,
-}
-
-/// Why a call has failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Sending(#[from] RequestError),
-    #[error("the answer was cut short: {0}")]
-    Cut(String),
-    #[error("{code} ({status}): {message}")]
-    Refused { status: StatusCode, code: String, message: String },
-    #[error("the store's answer is not understood: {0}")]
-    Answer(String),
-    #[error("{0}")]
-    Local(#[from] std::io::Error),
-}
-
-impl Failure {
-    /// Whether it may go better the next time.
-    fn may_pass(&self) -> bool {
-        match self {
-            Failure::Sending(RequestError::Tls { source, .. }) => !source.to_string().contains("certificate"),
-            Failure::Sending(RequestError::Invalid { .. } | RequestError::TokenFile { .. }) => false,
-            Failure::Sending(_) | Failure::Cut(_) => true,
-            Failure::Refused { status, code, .. } => {
-                status.is_server_error()
-                    || matches!(status.as_u16(), 408 | 429)
-                    || matches!(
-                        code.as_str(),
-                        "RequestTimeout" | "SlowDown" | "InternalError" | "IncompleteBody"
-                    )
-            }
-            Failure::Answer(_) | Failure::Local(_) => false,
-        }
-    }
-
-    fn advice(&self) -> &'static str {
-        match self {
-            Failure::Refused { code, .. } => match code.as_str() {
-                "NoSuchBucket" => "make the bucket, or correct --snapshot-s3-bucket",
-                "NoSuchKey" | "NoSuchUpload" => "see 'minik8s snapshot list' for what there is",
-                "RequestTimeTooSkewed" => "set the clock of this machine",
-                "AccessDenied"
-                | "InvalidAccessKeyId"
-                | "SignatureDoesNotMatch"
-                | "NotSignedUp"
-                | "ExpiredToken" => {
-                    "check --snapshot-s3-access-key, --snapshot-s3-secret-key and what they may do"
-                }
-                "AuthorizationHeaderMalformed"
-                | "PermanentRedirect"
-                | "AuthorizationQueryParametersError" => {
-                    "correct --snapshot-s3-region or --snapshot-s3-endpoint"
-                }
-                _ => "see what the store says of it",
-            },
-            Failure::Sending(RequestError::Tls { .. }) => {
-                "check --snapshot-s3-endpoint-ca, or whether the store speaks TLS (--snapshot-s3-insecure if not)"
-            }
-            Failure::Sending(_) | Failure::Cut(_) => "check --snapshot-s3-endpoint and the way there",
-            Failure::Answer(_) => "check that --snapshot-s3-endpoint is an S3-compatible store",
-            Failure::Local(_) => "check the file's place and the space of its disk",
-        }
-    }
 }
 
 pub(crate) struct Client {
@@ -416,42 +353,4 @@ impl Client {
         let place = format!("{} at {}", self.target, self.http.authority());
         Problem::new(format!("{what} {place}"), chain(failure), failure.advice())
     }
-}
-
-/// How often something was tried, and the pause before it is tried again.
-struct Tries {
-    count: u32,
-    pause: Duration,
-}
-
-impl Default for Tries {
-    fn default() -> Self {
-        Tries { count: 0, pause: FIRST_PAUSE }
-    }
-}
-
-impl Tries {
-    /// Waits, if it may help; else gives the failure back.
-    async fn again(&mut self, failure: Failure, deadline: Instant) -> Result<(), Failure> {
-        self.count += 1;
-        if !failure.may_pass() || self.count >= TRIES || Instant::now() + self.pause >= deadline {
-            return Err(failure);
-        }
-        tracing::debug!(%failure, retry = ?self.pause, "S3");
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
-}
-
-/// What an error document says; none if it is not one.
-fn refusal(status: StatusCode, body: &[u8]) -> Option<Failure> {
-    let text = std::str::from_utf8(body).ok()?;
-    let start = text.find("<Error>").or_else(|| text.find("<Error "))?;
-    let inside = |name: &str| {
-        let (_, rest) = text[start..].split_once(&format!("<{name}>"))?;
-        rest.split_once(&format!("</{name}>")).map(|(value, _)| value.to_string())
-    };
-    let message = inside("Message").unwrap_or_else(|| "the store says no more".to_string());
-    Some(Failure::Refused { status, code: inside("Code")?, message })
 }
