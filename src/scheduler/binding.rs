@@ -11,7 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Shared;
-use crate::framework::{Actions, CycleState, Diagnosis, Happening, Nominating, Profile, Status, WaitingPod};
+use crate::framework::{
+    Actions, CycleState, Diagnosis, Nominating, ObservedEvent, Profile, Status, WaitingPod,
+};
 use crate::pod::PodInfo;
 use crate::report::{Failure, Reason, patch_status};
 
@@ -106,7 +108,7 @@ impl Shared {
                 state.came_back(pod, profile, status, now)
             };
             // Last, so that the pod does not wake itself.
-            let happening = Happening::to_pods(&state.cache, Actions::DELETE, Some(&pod.pod), None);
+            let happening = ObservedEvent::to_pods(&state.cache, Actions::DELETE, Some(&pod.pod), None);
             state.queue.wake(&happening, now, |other| other.uid != pod.uid);
             failure
         };

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use crate::node::NodeInfo;
 use crate::pod::{Key, Labels, PodInfo, Spread, Term};
 use crate::weight::MOST_TERMS;
+use classes::{Class, ClassKey};
 pub(crate) use counter::{Counted, Role};
-use counter::{Counter, What, shifted};
+use counter::{Counter, Subject, shifted};
 use digest::Digest;
 pub(crate) use room::crowded;
 #[cfg(test)]
@@ -23,8 +24,10 @@ use room::{OwnedIndex, Room};
 pub(crate) use topology::NOWHERE;
 use topology::{Eligibility, Topology, Values};
 
+mod classes;
 mod counter;
 mod digest;
+mod owned;
 mod room;
 mod topology;
 
@@ -35,20 +38,6 @@ const KEPT_BYTES: usize = 32 << 20;
 const IN_USE: u64 = 2 * MOST_TERMS as u64;
 /// What a counter takes beside its words.
 const COUNTER_BYTES: usize = 512;
-
-/// Pods of equal namespace and labels.
-struct Class {
-    namespace: String,
-    labels: Labels,
-    terminating: bool,
-    on_node: HashMap<u32, u32>,
-    /// Counters of matching pods that count this class.
-    counted_by: Vec<u32>,
-    /// Counters of owned terms that match this class.
-    matched_by: Vec<u32>,
-}
-
-type ClassKey = (String, Labels, bool);
 
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -78,14 +67,6 @@ pub(crate) struct Counters {
     digest: Digest,
 }
 
-/// A term that a pod owns, by the digest of its words, and their bytes.
-struct Owned<'a> {
-    words: u128,
-    bytes: usize,
-    term: &'a Term,
-    role: Role,
-}
-
 static NO_LABELS: Labels = Labels::new();
 
 impl Counters {
@@ -97,7 +78,7 @@ impl Counters {
     /// Terms that pods on nodes own.
     #[cfg(test)]
     pub(crate) fn owned_terms(&self) -> usize {
-        let owned = |counter: &&Counter| matches!(counter.what, What::Owning(..));
+        let owned = |counter: &&Counter| matches!(counter.subject, Subject::Owning(..));
         self.slots.iter().flatten().filter(owned).count()
     }
 
@@ -162,7 +143,7 @@ impl Counters {
         let (nothing, selector) = (spread.selector.nothing, &spread.selector);
         let namespace = pod.namespace();
         let words = format!("s|{namespace}|{nothing}{selector}|{}|{eligibility:?}", spread.topology_key);
-        let what = || What::Spread(namespace.to_string(), spread.selector.clone());
+        let what = || Subject::Spread(namespace.to_string(), spread.selector.clone());
         self.obtain(nodes, &words, &spread.topology_key, eligibility, what)
     }
 
@@ -173,7 +154,7 @@ impl Counters {
             words.push('|');
             words.push_str(&term.words());
         }
-        self.obtain(nodes, &words, key, Eligibility::default(), || What::Matching(terms.clone()))
+        self.obtain(nodes, &words, key, Eligibility::default(), || Subject::Matching(terms.clone()))
     }
 
     fn obtain(
@@ -182,7 +163,7 @@ impl Counters {
         words: &str,
         key: &str,
         eligibility: Eligibility,
-        what: impl FnOnce() -> What,
+        what: impl FnOnce() -> Subject,
     ) -> u32 {
         self.clock += 1;
         let bytes = COUNTER_BYTES + 2 * words.len();
@@ -220,8 +201,9 @@ impl Counters {
     /// that is being placed. The answer is whether there were any.
     fn forget_oldest(&mut self) -> bool {
         let now = self.clock;
-        let is_old =
-            |counter: &Counter| !matches!(counter.what, What::Owning(..)) && counter.used + IN_USE <= now;
+        let is_old = |counter: &Counter| {
+            !matches!(counter.subject, Subject::Owning(..)) && counter.used + IN_USE <= now
+        };
         let mut ages: Vec<u64> =
             self.slots.iter().flatten().filter(|one| is_old(one)).map(|one| one.used).collect();
         if ages.is_empty() {
@@ -260,13 +242,13 @@ impl Counters {
         let Some(counter) = self.slots[id as usize].as_mut() else { return };
         let namespace_labels = self.namespaces.get(&class.namespace).unwrap_or(&NO_LABELS);
         let term_matches = |term: &Term| term.matches(&class.namespace, namespace_labels, &class.labels);
-        let (matches, owned) = match &counter.what {
-            What::Spread(namespace, selector) => {
+        let (matches, owned) = match &counter.subject {
+            Subject::Spread(namespace, selector) => {
                 let here = !class.terminating && *namespace == class.namespace;
                 (here && selector.matches(&class.labels), false)
             }
-            What::Matching(terms) => (terms.iter().all(term_matches), false),
-            What::Owning(term, ..) => (term_matches(term), true),
+            Subject::Matching(terms) => (terms.iter().all(term_matches), false),
+            Subject::Owning(term, ..) => (term_matches(term), true),
         };
         if !matches {
             return;
@@ -280,64 +262,6 @@ impl Counters {
         for (node, count) in &class.on_node {
             counter.add(*node, topology.domain(*node), i64::from(*count));
         }
-    }
-
-    fn class(&mut self, pod: &PodInfo) -> u32 {
-        let key = (pod.namespace().to_string(), pod.labels.clone(), pod.terminating);
-        if let Some(id) = self.by_labels.get(&key) {
-            return *id;
-        }
-        if self.by_labels.len() > 64 && self.by_labels.len().is_power_of_two() {
-            self.forget_empty_classes();
-        }
-        let key = Arc::new(key);
-        let class = Class {
-            namespace: key.0.clone(),
-            labels: key.1.clone(),
-            terminating: key.2,
-            on_node: HashMap::new(),
-            counted_by: Vec::new(),
-            matched_by: Vec::new(),
-        };
-        let id = self.free_classes.pop().unwrap_or_else(|| {
-            self.classes.push(None);
-            self.classes.len() as u32 - 1
-        });
-        self.by_namespace.entry(class.namespace.clone()).or_default().insert(id);
-        self.classes[id as usize] = Some(class);
-        self.by_labels.insert(key, id);
-        let counters = self.matching.iter().copied().chain(self.index.of(pod.namespace()));
-        for counter in counters.collect::<Vec<u32>>() {
-            self.relate(id, counter);
-        }
-        id
-    }
-
-    fn forget_empty_classes(&mut self) {
-        let (classes, free) = (&mut self.classes, &mut self.free_classes);
-        let by_namespace = &mut self.by_namespace;
-        self.by_labels.retain(|_, id| {
-            let keep = classes[*id as usize].as_ref().is_some_and(|class| !class.on_node.is_empty());
-            if !keep && let Some(gone) = classes[*id as usize].take() {
-                free.push(*id);
-                if let Some(others) = by_namespace.get_mut(&gone.namespace) {
-                    others.remove(id);
-                    if others.is_empty() {
-                        by_namespace.remove(&gone.namespace);
-                    }
-                }
-            }
-            keep
-        });
-    }
-
-    /// The classes that a term may match.
-    fn classes_for(&self, term: &Term) -> Vec<u32> {
-        if term.namespace_selector.is_some() {
-            return (0..self.classes.len() as u32).collect();
-        }
-        let named: HashSet<&String> = term.namespaces.iter().collect();
-        named.into_iter().filter_map(|one| self.by_namespace.get(one)).flatten().copied().collect()
     }
 
     pub(crate) fn namespace_labels(&self, namespace: &str) -> &Labels {
@@ -354,8 +278,8 @@ impl Counters {
     pub(crate) fn matched_by(&mut self, pod: &PodInfo) -> Vec<(u32, Role)> {
         let class = self.class(pod);
         let Some(class) = &self.classes[class as usize] else { return Vec::new() };
-        let role = |id: &u32| match &self.slots[*id as usize].as_ref()?.what {
-            What::Owning(_, role, _) => Some((*id, *role)),
+        let role = |id: &u32| match &self.slots[*id as usize].as_ref()?.subject {
+            Subject::Owning(_, role, _) => Some((*id, *role)),
             _ => None,
         };
         class.matched_by.iter().filter_map(role).collect()
@@ -396,66 +320,6 @@ impl Counters {
         }
     }
 
-    /// The terms of a pod that count for others.
-    fn owned<'a>(&self, pod: &'a PodInfo) -> Vec<Owned<'a>> {
-        let apart = pod.anti_affinity.iter().map(|term| (term, Role::Repels));
-        // Upstream's hardPodAffinityWeight: a required affinity also draws the pods it wants, weakly.
-        let together = pod.affinity.iter().map(|term| (term, Role::Draws(1)));
-        let preferred = pod.preferred.iter().map(|(weight, term)| (term, Role::Draws(*weight)));
-        let owned = apart.chain(together).chain(preferred).map(|(term, role)| {
-            let words = format!("o|{role:?}|{}", term.words());
-            Owned { words: self.digest.of(&words), bytes: COUNTER_BYTES + 2 * words.len(), term, role }
-        });
-        owned.collect()
-    }
-
-    /// Whether there is room for the terms of a pod.
-    pub(crate) fn has_room(&self, pod: &PodInfo) -> bool {
-        let terms = pod.anti_affinity.len() + pod.affinity.len() + pod.preferred.len();
-        terms == 0 || self.fits(pod.namespace(), &self.owned(pod))
-    }
-
-    fn fits(&self, namespace: &str, owned: &[Owned<'_>]) -> bool {
-        let new = owned.iter().filter(|one| !self.by_words.contains_key(&one.words));
-        let (terms, bytes) = new.fold((0, 0), |(terms, bytes), one| (terms + 1, bytes + one.bytes));
-        terms == 0 || self.room.fits(namespace, terms, bytes)
-    }
-
-    fn own(&mut self, nodes: &[NodeInfo], node: u32, namespace: &str, owned: &Owned<'_>, sign: i64) {
-        let id = match self.by_words.get(&owned.words) {
-            Some(id) => *id,
-            None => {
-                let what = What::Owning(owned.term.clone(), owned.role, namespace.to_string());
-                let topology = self.topology(nodes, &owned.term.topology_key, Eligibility::default());
-                self.room.take(namespace, owned.bytes);
-                let id = self.insert(owned.words, Counter::new(what, topology, self.clock, owned.bytes));
-                self.index.insert(owned.term, id);
-                for class in self.classes_for(owned.term) {
-                    self.relate(class, id);
-                }
-                id
-            }
-        };
-        let slot = &mut self.slots[id as usize];
-        if let Some(counter) = slot {
-            let topology = self.topologies[counter.topology as usize].as_ref();
-            counter.add(node, topology.map_or(NOWHERE, |topology| topology.domain(node)), sign);
-        }
-        let Some(gone) = slot.take_if(|counter| counter.on_node.is_empty()) else { return };
-        if let What::Owning(_, _, namespace) = &gone.what {
-            self.room.give_back(namespace, gone.bytes);
-        }
-        self.free.push(id);
-        self.by_words.remove(&owned.words);
-        self.index.remove(owned.term, id);
-        for class in self.classes_for(owned.term) {
-            if let Some(class) = self.classes[class as usize].as_mut() {
-                class.matched_by.retain(|own| *own != id);
-            }
-        }
-        self.release_topologies([gone]);
-    }
-
     /// A node came, went, or changed labels or taints.
     pub(crate) fn node_changed(&mut self, index: u32, node: &NodeInfo) {
         let values = &mut self.values;
@@ -480,11 +344,11 @@ impl Counters {
         if !changed {
             return;
         }
-        self.drop_where(|counter| matches!(&counter.what, What::Matching(terms) if selects(terms)));
+        self.drop_where(|counter| matches!(&counter.subject, Subject::Matching(terms) if selects(terms)));
         for id in 0..self.slots.len() {
             let affected = matches!(
-                self.slots[id].as_ref().map(|counter| &counter.what),
-                Some(What::Owning(term, ..)) if term.namespace_selector.is_some()
+                self.slots[id].as_ref().map(|counter| &counter.subject),
+                Some(Subject::Owning(term, ..)) if term.namespace_selector.is_some()
             );
             if affected {
                 for class in self.classes.iter_mut().flatten() {

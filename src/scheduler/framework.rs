@@ -27,7 +27,7 @@ mod waiting;
 pub use config::{Config, ConfigError, ProfileConfig};
 pub use cycle::{Cycle, CycleState};
 pub use diagnosis::Diagnosis;
-pub use event::{Actions, ClusterEvent, EventToRegister, Happening, QueueingHint, Resource};
+pub use event::{Actions, ClusterEvent, EventToRegister, ObservedEvent, QueueingHint, Resource};
 pub use plugin::{
     BindPlugin, FilterPlugin, Handle, MAX_NODE_SCORE, Nominating, PermitPlugin, Plugin, Points,
     PostBindPlugin, PostFilterPlugin, PostFilterResult, PreBindPlugin, PreEnqueuePlugin, PreFilterPlugin,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::framework::{ClusterEvent, Happening, PluginSet, Profile, Recent, Requeue};
+use crate::framework::{ClusterEvent, ObservedEvent, PluginSet, Profile, Recent, Requeue};
 use crate::pod::{Key, PodInfo};
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -206,7 +206,12 @@ impl Queue {
 
     /// Something happened that rejected pods may be glad of; their plugins' hints decide, and `helps` has the
     /// last word per pod.
-    pub(crate) fn wake(&mut self, happening: &Happening<'_>, now: Instant, helps: impl Fn(&PodInfo) -> bool) {
+    pub(crate) fn wake(
+        &mut self,
+        happening: &ObservedEvent<'_>,
+        now: Instant,
+        helps: impl Fn(&PodInfo) -> bool,
+    ) {
         self.recent.note(happening.event);
         let mut interested = Interested { event: happening.event, by_profile: Vec::new() };
         let mut woken = Vec::new();

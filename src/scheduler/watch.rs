@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use tokio::time::Instant;
 
 use crate::Shared;
-use crate::framework::{Actions, Happening};
+use crate::framework::{Actions, ObservedEvent};
 use crate::node::{NodeChange, NodeInfo};
 use crate::plugins::{node_resources_fit, node_unschedulable};
 use crate::pod::{Key, PodInfo, scheduler_name};
@@ -80,7 +80,7 @@ impl Shared {
         let Some(node) = &change.new else {
             state.cache.remove_node(change.latest().metadata.name.as_deref().unwrap_or(""));
             // The emptiest domain may have gone.
-            let happening = Happening::to_nodes(&state.cache, Actions::DELETE, old, None);
+            let happening = ObservedEvent::to_nodes(&state.cache, Actions::DELETE, old, None);
             state.queue.wake(&happening, now, |_| true);
             self.wake.notify_one();
             return;
@@ -94,7 +94,7 @@ impl Shared {
         let node = &state.cache.nodes[index as usize];
         // A change of labels may also move domains, which helps on other nodes.
         let helps = |pod: &PodInfo| change.labels || would_take(node, pod);
-        let happening = Happening::to_nodes(&state.cache, change.actions(), old, Some(node));
+        let happening = ObservedEvent::to_nodes(&state.cache, change.actions(), old, Some(node));
         state.queue.wake(&happening, now, helps);
         self.wake.notify_one();
     }
@@ -153,7 +153,7 @@ impl Shared {
         let state = &mut *state;
         state.queue.remove(&key_of(pod));
         if !actions.is_empty() {
-            let happening = Happening::to_pods(&state.cache, actions, was_bound, Some(pod));
+            let happening = ObservedEvent::to_pods(&state.cache, actions, was_bound, Some(pod));
             state.queue.wake(&happening, Instant::now(), |_| true);
             self.wake.notify_one();
         }
@@ -170,7 +170,7 @@ impl Shared {
         if let Some(waiting) = self.waiting.get(&gone.uid) {
             waiting.reject("", "removed");
         }
-        let happening = Happening::to_pods(&state.cache, Actions::DELETE, Some(&gone.pod), None);
+        let happening = ObservedEvent::to_pods(&state.cache, Actions::DELETE, Some(&gone.pod), None);
         state.queue.wake(&happening, Instant::now(), |_| true);
         self.wake.notify_one();
     }

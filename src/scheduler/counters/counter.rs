@@ -10,7 +10,7 @@ use crate::pod::Term;
 
 /// Which pods are counted.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum Subject {
     /// Pods of one namespace that match and are not being deleted.
     Spread(String, LabelSelector),
     /// Pods that match all terms.
@@ -84,7 +84,7 @@ fn set(all: &mut Vec<u32>, domain: u32, count: u32) {
 
 #[derive(Debug)]
 pub(super) struct Counter {
-    pub(super) what: What,
+    pub(super) subject: Subject,
     pub(super) topology: u32,
     counts: Counts,
     /// Pods by node, for when a node changes its domain.
@@ -97,12 +97,12 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(what: What, topology: u32, used: u64, bytes: usize) -> Self {
-        let counts = match what {
-            What::Owning(..) => Counts::Few(Vec::new()),
+    pub(super) fn new(subject: Subject, topology: u32, used: u64, bytes: usize) -> Self {
+        let counts = match subject {
+            Subject::Owning(..) => Counts::Few(Vec::new()),
             _ => Counts::All(Vec::new()),
         };
-        Counter { what, topology, counts, on_node: HashMap::new(), total: 0, used, bytes }
+        Counter { subject, topology, counts, on_node: HashMap::new(), total: 0, used, bytes }
     }
 
     pub(super) fn add(&mut self, node: u32, domain: u32, count: i64) {

@@ -109,7 +109,7 @@ impl QueueingHint {
     }
 }
 
-type Hint = Box<dyn Fn(&PodInfo, &Happening<'_>) -> QueueingHint + Send + Sync>;
+type Hint = Box<dyn Fn(&PodInfo, &ObservedEvent<'_>) -> QueueingHint + Send + Sync>;
 
 /// An event that a plugin registers for.
 pub struct EventToRegister {
@@ -127,14 +127,14 @@ impl EventToRegister {
     pub fn hinted(
         resource: Resource,
         actions: Actions,
-        hint: impl Fn(&PodInfo, &Happening<'_>) -> QueueingHint + Send + Sync + 'static,
+        hint: impl Fn(&PodInfo, &ObservedEvent<'_>) -> QueueingHint + Send + Sync + 'static,
     ) -> Self {
         EventToRegister { event: ClusterEvent::new(resource, actions), hint: Some(Box::new(hint)) }
     }
 }
 
 /// An event with what it is about.
-pub struct Happening<'a> {
+pub struct ObservedEvent<'a> {
     pub event: ClusterEvent,
     /// The pod before (none if it is new) and after (none if it is gone).
     pub old_pod: Option<&'a Pod>,
@@ -144,7 +144,7 @@ pub struct Happening<'a> {
     pub(crate) cache: &'a Cache,
 }
 
-impl<'a> Happening<'a> {
+impl<'a> ObservedEvent<'a> {
     pub(crate) fn to_pods(
         cache: &'a Cache,
         actions: Actions,
@@ -152,7 +152,7 @@ impl<'a> Happening<'a> {
         new: Option<&'a Pod>,
     ) -> Self {
         let event = ClusterEvent::new(Resource::AssignedPod, actions);
-        Happening { event, old_pod: old, new_pod: new, old_node: None, new_node: None, cache }
+        ObservedEvent { event, old_pod: old, new_pod: new, old_node: None, new_node: None, cache }
     }
 
     pub(crate) fn to_nodes(
@@ -162,7 +162,7 @@ impl<'a> Happening<'a> {
         new: Option<&'a NodeInfo>,
     ) -> Self {
         let event = ClusterEvent::new(Resource::Node, actions);
-        Happening { event, old_pod: None, new_pod: None, old_node: old, new_node: new, cache }
+        ObservedEvent { event, old_pod: None, new_pod: None, old_node: old, new_node: new, cache }
     }
 
     /// The labels of a namespace.

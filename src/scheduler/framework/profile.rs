@@ -4,20 +4,17 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::config::{ConfigError, Factory, ProfileConfig};
 use super::plugin::{Handle, Nominating, Points, PostFilterResult, Slot};
 use super::plugin_set::PluginSet;
 use super::{
-    Code, Cycle, CycleState, Diagnosis, EventToRegister, Happening, MAX_NODE_SCORE, QueueingHint, Recent,
-    Status,
+    Code, Cycle, Diagnosis, EventToRegister, MAX_NODE_SCORE, ObservedEvent, QueueingHint, Recent, Status,
 };
 use crate::equivalence::Equivalence;
 use crate::pod::PodInfo;
 
-/// The longest that a Permit plugin can make a pod wait.
-const LONGEST_PERMIT: Duration = Duration::from_secs(15 * 60);
+mod binding;
 
 /// What an event means for a rejected pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +98,7 @@ impl Profile {
         pod: &PodInfo,
         rejectors: PluginSet,
         pending: PluginSet,
-        happening: &Happening<'_>,
+        happening: &ObservedEvent<'_>,
     ) -> Requeue {
         let mut answer = Requeue::Skip;
         for (id, one) in &self.registered {
@@ -300,93 +297,6 @@ impl Profile {
             }
         }
         Ok(totals)
-    }
-
-    pub(crate) fn run_reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Status {
-        for slot in &self.points.reserve {
-            let status = slot.plugin.reserve(state, pod, node);
-            if !status.is_success() {
-                return failed(status, "running Reserve plugin", slot.name);
-            }
-        }
-        Status::success()
-    }
-
-    pub(crate) fn run_unreserve(&self, state: &CycleState, pod: &PodInfo, node: &str) {
-        for slot in self.points.reserve.iter().rev() {
-            slot.plugin.unreserve(state, pod, node);
-        }
-    }
-
-    /// Success, or `Wait` with the plugins that want it and how long.
-    pub(crate) fn run_permit(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        node: &str,
-    ) -> (Status, Vec<(&'static str, Duration)>) {
-        let mut times = Vec::new();
-        for slot in &self.points.permit {
-            let (status, time) = slot.plugin.permit(state, pod, node);
-            if status.is_wait() {
-                times.push((slot.name, time.min(LONGEST_PERMIT)));
-            } else if !status.is_success() {
-                return (failed(status, "running Permit plugin", slot.name), Vec::new());
-            }
-        }
-        if times.is_empty() { (Status::success(), times) } else { (Status::wait(), times) }
-    }
-
-    /// Success if some PreBind plugin has work for this pod, `Skip` if none has.
-    pub(crate) fn run_pre_bind_pre_flights(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        node: &str,
-    ) -> Status {
-        let mut answer = Status::skip();
-        for slot in &self.points.pre_bind {
-            let status = slot.plugin.pre_bind_pre_flight(state, pod, node);
-            match status.code() {
-                Code::Success => answer = Status::success(),
-                Code::Skip => state.skip_pre_bind.insert(slot.id),
-                _ => return status.while_doing(format!("running PreBindPreFlight {:?}", slot.name)),
-            }
-        }
-        answer
-    }
-
-    pub(crate) async fn run_pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Status {
-        for slot in &self.points.pre_bind {
-            if state.skip_pre_bind.contains(slot.id) {
-                continue;
-            }
-            let status = slot.plugin.pre_bind(state, pod, node).await;
-            if !status.is_success() {
-                return failed(status, "running PreBind plugin", slot.name);
-            }
-        }
-        Status::success()
-    }
-
-    pub(crate) async fn run_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Status {
-        for slot in &self.points.bind {
-            let status = slot.plugin.bind(state, pod, node).await;
-            if status.is_skip() {
-                continue;
-            }
-            if status.is_success() {
-                return status;
-            }
-            return failed(status, "running Bind plugin", slot.name);
-        }
-        Status::error("all Bind plugins skipped the pod")
-    }
-
-    pub(crate) fn run_post_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) {
-        for slot in &self.points.post_bind {
-            slot.plugin.post_bind(state, pod, node);
-        }
     }
 }
 

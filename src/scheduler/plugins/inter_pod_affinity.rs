@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::counters::{Counters, NOWHERE, Role, crowded};
 use crate::framework::{
-    Actions, Cycle, EventToRegister, FilterPlugin, Happening, MAX_NODE_SCORE, Plugin, Points,
+    Actions, Cycle, EventToRegister, FilterPlugin, MAX_NODE_SCORE, ObservedEvent, Plugin, Points,
     PreFilterPlugin, PreFilterResult, PreScorePlugin, QueueingHint, Resource, ScorePlugin, Status,
 };
 use crate::node::NodeInfo;
@@ -40,7 +40,7 @@ impl Plugin for InterPodAffinity {
 }
 
 /// The pod that came is wanted near, or the one that went was not, or did not want this one.
-fn after_pod(pod: &PodInfo, happening: &Happening<'_>) -> QueueingHint {
+fn after_pod(pod: &PodInfo, happening: &ObservedEvent<'_>) -> QueueingHint {
     let all_match = |terms: &[Term], other: &Pod| {
         static EMPTY: Labels = Labels::new();
         let namespace = other.metadata.namespace.as_deref().unwrap_or("");

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::counters::{Counted, NOWHERE};
 use crate::framework::{
-    Actions, Cycle, EventToRegister, FilterPlugin, Happening, MAX_NODE_SCORE, Plugin, Points,
+    Actions, Cycle, EventToRegister, FilterPlugin, MAX_NODE_SCORE, ObservedEvent, Plugin, Points,
     PreFilterPlugin, PreFilterResult, PreScorePlugin, QueueingHint, Resource, ScorePlugin, Status,
 };
 use crate::node::NodeInfo;
@@ -39,7 +39,7 @@ impl Plugin for PodTopologySpread {
 }
 
 /// A pod of the same namespace that is counted, or was, changes the skew.
-fn after_pod(pod: &PodInfo, happening: &Happening<'_>) -> QueueingHint {
+fn after_pod(pod: &PodInfo, happening: &ObservedEvent<'_>) -> QueueingHint {
     let counted = |other: &Pod| {
         static EMPTY: Labels = Labels::new();
         let labels = other.metadata.labels.as_ref().unwrap_or(&EMPTY);
@@ -50,7 +50,7 @@ fn after_pod(pod: &PodInfo, happening: &Happening<'_>) -> QueueingHint {
 }
 
 /// A node that is in the constraints' domains, or was.
-fn after_node(pod: &PodInfo, happening: &Happening<'_>) -> QueueingHint {
+fn after_node(pod: &PodInfo, happening: &ObservedEvent<'_>) -> QueueingHint {
     let inside =
         |labels: &Labels| pod.spread_hard.iter().all(|spread| labels.contains_key(&spread.topology_key));
     let old = |node: &Node| node.metadata.labels.as_ref().is_some_and(inside);

@@ -34,7 +34,7 @@ fn fail(queue: &mut Queue, name: &str) {
 fn happens(queue: &mut Queue, actions: Actions, helps: bool) {
     let cache = Cache::default();
     let other = info(pod("other", json!({})));
-    let happening = Happening::to_pods(&cache, actions, Some(&other.pod), None);
+    let happening = ObservedEvent::to_pods(&cache, actions, Some(&other.pod), None);
     queue.wake(&happening, Instant::now(), |_| helps);
 }
 
@@ -136,7 +136,7 @@ async fn hints_look_closer_than_events() {
     let cache = Cache::default();
     let holder = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
     let holder = info(pod("holder", holder));
-    let happening = Happening::to_pods(&cache, Actions::DELETE, Some(&holder.pod), None);
+    let happening = ObservedEvent::to_pods(&cache, Actions::DELETE, Some(&holder.pod), None);
     queue.wake(&happening, Instant::now(), |_| true);
     assert_eq!(popped(&mut queue).as_deref(), Some("a"));
 }
