@@ -77,9 +77,15 @@ pub(crate) trait Strategy: Send + Sync {
         Ok(())
     }
 
+    /// Whether a status update leaves labels, annotations, finalizers and owners as they were: upstream's
+    /// `ResetObjectMetaForStatus`.
+    fn status_keeps_metadata(&self) -> bool {
+        false
+    }
+
     /// Puts back what this kind of update may not change. The registry has already taken `status` from `old`
-    /// for a main-resource update and everything but `status` (and metadata's labels, annotations …) for a
-    /// status update, of kinds with that subresource.
+    /// for a main-resource update of a kind with that subresource, and all but the part and the metadata for
+    /// an update of a part.
     fn prepare_for_update(
         &self,
         _ctx: &RequestContext<'_>,

@@ -1,5 +1,5 @@
-//! What a node must know of its cluster. A server publishes it in a ConfigMap; a node keeps what it read, so it
-//! starts without its server being there.
+//! What a node must know of its cluster. A server publishes it in a ConfigMap. A node keeps what it read, so
+//! it starts without its server being there.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

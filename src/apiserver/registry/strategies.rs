@@ -53,9 +53,8 @@ use std::sync::Arc;
 use api::KindRow;
 
 use crate::strategy::Strategy;
-use parts::{
-    count, default_to, differences, flag, items_mut, keep, keep_metadata, non_negative, object, typed,
-};
+pub(super) use parts::keep_metadata;
+use parts::{count, default_to, differences, flag, items_mut, keep, non_negative, object, typed};
 
 /// A kind without rules of its own.
 pub(crate) struct Plain;

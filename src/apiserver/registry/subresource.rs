@@ -21,6 +21,16 @@ pub(crate) enum Part {
     Spec,
 }
 
+impl Part {
+    /// The member of an object that it is.
+    pub(super) fn member(self) -> &'static str {
+        match self {
+            Part::Status => "status",
+            Part::Spec => "spec",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Assigns a pod to a node.

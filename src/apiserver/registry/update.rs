@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::claim::{self, Found, Known, Written};
 use super::managed::{self, Owners};
 use super::subresource::Part;
-use super::{Call, Registry, body, meta, meta_str, metadata, quota};
+use super::{Call, Registry, body, meta, meta_str, metadata, quota, strategies};
 use crate::admission::{Operation, Request};
 use crate::cache::Entry;
 use crate::claims::Claims;
@@ -335,6 +335,12 @@ impl Registry {
     ) -> Result<(), ApiError> {
         let strategy = call.strategy();
         metadata::keep(new, old);
+        if let Some(part) = call.part() {
+            keep_all_but(part, new, old);
+        }
+        if call.part() == Some(Part::Status) && strategy.status_keeps_metadata() {
+            strategies::keep_metadata(new, old);
+        }
         strategy.prepare_for_update(ctx, new, old)?;
         metadata::tidy(new);
         if strategy.has_generation() && call.part() != Some(Part::Status) {
@@ -403,13 +409,25 @@ fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
         result
     };
     match call.part() {
-        Some(Part::Status) => take("status", new),
-        Some(Part::Spec) => take("spec", new),
+        Some(part) => take(part.member(), new),
         None => {
             if call.row().subresource("status").is_some() {
                 set(&mut new, "status", old.get("status").cloned());
             }
             new
+        }
+    }
+}
+
+/// Puts back what a write of a part may not change. [`confine`] has done so already, but admission has had
+/// its turn since.
+fn keep_all_but(part: Part, new: &mut Value, old: &Value) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
+    let is_free = |key: &str| key == part.member() || key == "metadata";
+    new.retain(|key, _| is_free(key) || old.contains_key(key));
+    for (key, value) in old.iter().filter(|(key, _)| !is_free(key)) {
+        if new.get(key) != Some(value) {
+            new.insert(key.clone(), value.clone());
         }
     }
 }

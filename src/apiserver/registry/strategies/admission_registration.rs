@@ -4,18 +4,18 @@
 
 use std::collections::BTreeSet;
 
+use api::FieldError;
 use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1035_label, dns1123_subdomain, invalid_each, path_segment, port_number,
     validate_label_selector,
 };
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
 use super::rules::{one_of, required, required_fields};
-use super::{keep, keep_metadata, typed};
+use super::typed;
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
@@ -314,17 +314,8 @@ impl Strategy for Webhooks {
 }
 
 impl Strategy for Policies {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn has_generation(&self) -> bool {

@@ -8,8 +8,8 @@ use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::object;
 use super::rules::{one_of, required_fields};
-use super::{keep, keep_metadata, object};
 use crate::printers;
 use crate::registry::time;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
@@ -97,17 +97,8 @@ impl Strategy for ApiServices {
         Ok(())
     }
 
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

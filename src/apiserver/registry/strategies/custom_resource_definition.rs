@@ -10,7 +10,6 @@ use api::json::{items, text};
 use api::validation::Faults;
 use serde_json::{Value, json};
 
-use super::keep;
 use crate::definitions::approval;
 use crate::definitions::conditions::{self, CLEANUP, Condition};
 use crate::strategy::{RequestContext, Strategy};
@@ -48,11 +47,10 @@ impl Strategy for Definitions {
         &self,
         ctx: &RequestContext<'_>,
         new: &mut Value,
-        old: &Value,
+        _old: &Value,
     ) -> Result<(), ApiError> {
-        match ctx.subresource {
-            Some(_) => keep(new, old, "spec"),
-            None => note_storage_version(new),
+        if ctx.subresource.is_none() {
+            note_storage_version(new);
         }
         Ok(())
     }

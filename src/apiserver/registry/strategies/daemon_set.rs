@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{DaemonSetSpec, DaemonSetUpdateStrategy, Rolling
 use serde_json::{Value, json};
 
 use super::pod_template::{self, Template};
-use super::{keep, non_negative, rollout, typed};
+use super::{non_negative, rollout, typed};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
@@ -127,7 +127,6 @@ impl Strategy for DaemonSets {
         old: &Value,
     ) -> Result<(), ApiError> {
         if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
             return Ok(());
         }
         let generation = template_generation(old).unwrap_or(0);

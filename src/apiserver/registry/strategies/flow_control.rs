@@ -9,14 +9,13 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use api::FieldError;
 use api::json::{items, number, text};
 use api::validation::{Faults, Path, dns1123_label, dns1123_subdomain, invalid_each};
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::rules::{one_of, required_fields, same, subdomain};
-use super::{keep, keep_metadata};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
@@ -236,17 +235,8 @@ fn validate_status(tree: &Value) -> Faults {
 }
 
 impl Strategy for FlowSchemas {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

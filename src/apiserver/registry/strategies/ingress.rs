@@ -5,16 +5,15 @@ mod class;
 #[cfg(test)]
 mod tests;
 
+use api::FieldError;
 use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1123_label, dns1123_subdomain, invalid_each, path_segment, port_name, port_number,
     strict_ip_address, wildcard_dns1123_subdomain,
 };
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::keep;
 use super::rules::subdomain;
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
@@ -226,18 +225,6 @@ fn validate_status(new: &Value, old: &Value) -> Faults {
 }
 
 impl Strategy for Ingresses {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-        }
-        Ok(())
-    }
-
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree, &Lenience::default());
         let annotation = tree["metadata"]["annotations"][CLASS_ANNOTATION].as_str();

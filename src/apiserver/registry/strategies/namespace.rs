@@ -50,9 +50,8 @@ impl Strategy for Namespaces {
         old: &Value,
     ) -> Result<(), ApiError> {
         // Finalizers are taken off through `finalize` only.
-        match ctx.subresource {
-            Some("finalize") => super::keep(new, old, "status"),
-            _ => super::keep(new, old, "spec"),
+        if ctx.subresource.is_none() {
+            super::keep(new, old, "spec");
         }
         Ok(())
     }

@@ -135,18 +135,6 @@ impl Strategy for Nodes {
         faults
     }
 
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            super::keep(new, old, "spec");
-        }
-        Ok(())
-    }
-
     fn keeps_status_on_create(&self) -> bool {
         true
     }

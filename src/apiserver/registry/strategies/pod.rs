@@ -60,7 +60,6 @@ fn first_status(tree: &Value) -> Value {
 
 /// A kubelet tells how a pod is; what the pod is to be, and who owns it, is not its business.
 fn keep_for_status(new: &mut Value, old: &Value) {
-    super::keep(new, old, "spec");
     if let Some(metadata) = new.get_mut("metadata") {
         super::keep(metadata, &old["metadata"], "ownerReferences");
     }

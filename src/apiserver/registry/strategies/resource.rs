@@ -3,14 +3,12 @@
 //! Claims never change; slices change with the devices of a node. Absent: the validation of requests,
 //! selectors and devices beyond the schema.
 
-use api::ApiError;
 use api::json::text;
 use api::validation::{Faults, Path, immutable};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::rules::{driver_name, required_fields};
-use super::{keep, keep_metadata};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Str, Strategy, fields};
 
@@ -34,17 +32,8 @@ impl Strategy for DeviceClasses {
 }
 
 impl Strategy for ResourceClaims {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_update(&self, _ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {

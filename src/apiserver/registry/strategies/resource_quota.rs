@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use api::FieldError;
 use api::json::{items, text};
 use api::validation::{FIELD_IMMUTABLE, Faults, Path};
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::keep;
 use super::resource_names::{is_standard_quota, quota_resource_name, resource_amount};
 use super::rules::amount;
 use crate::printers;
@@ -129,18 +128,6 @@ fn validate_status(tree: &Value) -> Faults {
 }
 
 impl Strategy for ResourceQuotas {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-        }
-        Ok(())
-    }
-
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }

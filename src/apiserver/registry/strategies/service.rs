@@ -65,7 +65,6 @@ impl Strategy for Services {
         old: &Value,
     ) -> Result<(), ApiError> {
         if ctx.subresource == Some("status") {
-            super::keep(new, old, "spec");
             return Ok(());
         }
         fields::keep_allocated(new, old);

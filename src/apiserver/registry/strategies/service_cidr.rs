@@ -6,11 +6,10 @@
 use api::json::{items, text};
 use api::kinds::SERVICE_CIDR;
 use api::validation::{Faults, Path, canonical_cidr, invalid_each};
-use api::{ApiError, Cidr, FieldError};
+use api::{Cidr, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{keep, keep_metadata};
 use crate::claims::{Record, Records};
 use crate::printers;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
@@ -108,17 +107,8 @@ fn validate_update(new: &Value, old: &Value) -> Faults {
 }
 
 impl Strategy for ServiceCidrs {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

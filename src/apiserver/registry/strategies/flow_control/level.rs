@@ -1,8 +1,8 @@
 //! Priority levels: how many seats a level has, and whether its requests wait.
 
+use api::FieldError;
 use api::json::{number, text};
 use api::validation::{Faults, Path};
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -10,7 +10,6 @@ use super::objects::fixed_level;
 use super::{conditions, validate_status};
 use crate::printers;
 use crate::registry::strategies::rules::{one_of, same};
-use crate::registry::strategies::{keep, keep_metadata};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const EXEMPT: &str = "Exempt";
@@ -159,17 +158,8 @@ fn entropy(deck: i64, hand: i64) -> f64 {
 }
 
 impl Strategy for PriorityLevels {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

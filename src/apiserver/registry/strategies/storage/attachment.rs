@@ -1,15 +1,14 @@
 //! Attachments of volumes to nodes: asked for once, then told about.
 
+use api::FieldError;
 use api::json::text;
 use api::validation::{Faults, Path, immutable};
-use api::{ApiError, FieldError};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::volume::validate_spec;
 use crate::printers;
 use crate::registry::strategies::rules::{driver_name, subdomain};
-use crate::registry::strategies::{keep, keep_metadata};
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 const METADATA_MAX: usize = 256 * 1024;
@@ -67,17 +66,8 @@ fn status(status: &Value, faults: &mut Faults) {
 }
 
 impl Strategy for VolumeAttachments {
-    fn prepare_for_update(
-        &self,
-        ctx: &RequestContext<'_>,
-        new: &mut Value,
-        old: &Value,
-    ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-            keep_metadata(new, old);
-        }
-        Ok(())
+    fn status_keeps_metadata(&self) -> bool {
+        true
     }
 
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {

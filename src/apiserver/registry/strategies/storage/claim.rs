@@ -274,9 +274,7 @@ impl Strategy for Claims {
         new: &mut Value,
         old: &Value,
     ) -> Result<(), ApiError> {
-        if ctx.subresource == Some("status") {
-            keep(new, old, "spec");
-        } else {
+        if ctx.subresource != Some("status") {
             normalize(new, Some(old));
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::registry::strategies::pod::placement::node_selector;
 use crate::registry::strategies::rules::{
     VOLUME_MODES, access_modes, basic_amount, one_of, positive_amount, same, subdomain,
 };
-use crate::registry::strategies::{differences, keep, object, typed};
+use crate::registry::strategies::{differences, object, typed};
 use crate::registry::time;
 use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
@@ -249,7 +249,6 @@ impl Strategy for Volumes {
         if ctx.subresource != Some("status") {
             return Ok(());
         }
-        keep(new, old, "spec");
         const SINCE: &str = "lastPhaseTransitionTime";
         let same_phase = new["status"]["phase"] == old["status"]["phase"];
         let told = !new["status"][SINCE].is_null();
