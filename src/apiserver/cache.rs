@@ -47,7 +47,9 @@ pub(crate) struct Caches {
     kinds: RwLock<HashMap<Box<str>, Arc<KindCache>>>,
     revision: Arc<Progress>,
     announcer: Arc<Announcer>,
-    /// Revisions that arrived while the caches were being filled; none once they are.
+    /// Revisions that arrived while the caches were being filled; none once they are. The caches follow the
+    /// store before they read it, because a change between reading and following would be lost; what comes
+    /// meanwhile waits here until what was read is in.
     early: Mutex<Option<Vec<Arc<[Event]>>>>,
 }
 
@@ -293,8 +295,8 @@ impl Caches {
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Tells of every object of a kind from now on, those that are there first: see [`Told`]. Nothing is told
-    /// of a kind that is not cached. A kind has one follower at most.
+    /// Calls a follower for every object that a kind has, and then for each change: see [`Told`]. A kind that
+    /// is not cached has nothing to tell of. A kind has one follower at most.
     pub(crate) fn follow(&self, row: &KindRow, follower: Box<Follower>) {
         if let Some(kind) = self.kind(row) {
             kind.follow(follower);

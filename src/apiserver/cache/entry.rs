@@ -11,6 +11,7 @@ use super::selectable::Selectable;
 /// An object and, once somebody asked, the values of its kind's selectable fields.
 pub(crate) struct Entry {
     pub(crate) object: Arc<Object>,
+    /// Most objects are never selected by a field, and reading the values means parsing the object.
     fields: OnceLock<Box<[Box<str>]>>,
 }
 

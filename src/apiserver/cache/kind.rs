@@ -1,6 +1,11 @@
 //! The objects of one kind, its indexes and its topics.
+//!
+//! All that must agree changes under one lock, the state's: objects, indexes, rings, and what the follower is
+//! told. So a list never sees half a change, and a watch that begins meanwhile gets each change exactly once,
+//! from the objects or from the ring. Readers do nothing but clone `Arc`s under it. Locks are taken in the
+//! order early, state, confined, and then those of a topic.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -11,10 +16,10 @@ use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Change, Entry, Filter};
 use super::selectable::Selectable;
-use super::topic::{Cut, Topic, TopicKey};
-use super::watcher::{Initial, Start, Watcher};
+use super::topic::{Topic, TopicKey};
 use super::{Announcer, Progress, ROOT};
-use crate::strategy::Str;
+
+mod watch;
 
 pub(crate) struct KindCache {
     /// `/registry/pods/`.
@@ -24,6 +29,8 @@ pub(crate) struct KindCache {
     state: RwLock<State>,
     /// All changes of the kind.
     all: Arc<Topic>,
+    /// Topics of namespaces, objects and field values. Their watchers own them: a topic without watchers
+    /// costs nothing, and the entry goes when the next change meets it.
     confined: Mutex<HashMap<TopicKey, Weak<Topic>>>,
     progress: Arc<Progress>,
     announcer: Arc<Announcer>,
@@ -48,7 +55,8 @@ pub(crate) type Follower = dyn Fn(&Told<'_>) + Send + Sync;
 
 #[derive(Default)]
 struct State {
-    /// Changes up to this revision were in what was read from the store.
+    /// Changes up to this revision were in what was read from the store; they arrive again as changes that
+    /// were held back, and are then left out.
     loaded: u64,
     /// By storage key.
     objects: BTreeMap<Bytes, Arc<Entry>>,
@@ -142,7 +150,8 @@ impl KindCache {
         state.objects.insert(kv.key, entry);
     }
 
-    /// Filling is over; there is no history before this revision.
+    /// Filling is over. There is no history before this revision: what was read says what is there, not how
+    /// it came about, so a watch from an earlier revision must list again.
     pub(super) fn loaded(&self, revision: u64) {
         self.all.set_floor(revision);
     }
@@ -198,7 +207,8 @@ impl KindCache {
         }
     }
 
-    /// Hands a change to the confined topics that it concerns.
+    /// Hands a change to the confined topics that it concerns: by the old object as well as by the new one,
+    /// since a watcher must learn of an object that leaves its namespace, its node or its value.
     fn publish(&self, key: &Bytes, change: &Arc<Change>) {
         let mut confined = self.confined.lock();
         if confined.is_empty() {
@@ -216,12 +226,13 @@ impl KindCache {
                 keys.push(TopicKey::Field(at, entry.field(&self.selectable, field).into()));
             }
         }
-        let mut told: Vec<&TopicKey> = Vec::with_capacity(keys.len());
+        // Old and new object most often name the same topics, and each topic gets the change once.
+        let mut done: Vec<&TopicKey> = Vec::with_capacity(keys.len());
         for key in &keys {
-            if told.contains(&key) {
+            if done.contains(&key) {
                 continue;
             }
-            told.push(key);
+            done.push(key);
             match confined.get(key).map(Weak::upgrade) {
                 Some(Some(topic)) => {
                     topic.push(change.clone());
@@ -292,6 +303,8 @@ impl KindCache {
         let state = self.state.read();
         let revision = self.progress.get().max(state.revision);
         let mut selection = Selection { revision, ..Selection::default() };
+        // The index has the pods of a node; without it each kubelet's list would look at every pod. An empty
+        // value is what most objects have, so its index would be no smaller than the whole.
         let indexed = self.selectable.indexed.iter().enumerate().find_map(|(at, field)| {
             filter.demands(field).filter(|value| !value.is_empty()).map(|value| (at, Box::from(value)))
         });
@@ -323,83 +336,8 @@ impl KindCache {
         selection
     }
 
-    /// A watcher that begins as asked, or how far back the history reaches.
-    pub(crate) fn watch(&self, filter: Filter, start: Start) -> Result<Watcher, u64> {
-        // Held throughout: a change is either among the objects, or in the ring behind the cursor.
-        let state = self.state.read();
-        let topic = self.topic(&filter);
-        let mut watcher = Watcher {
-            cursor: topic.end(),
-            topic,
-            backlog: VecDeque::new(),
-            initial: Initial::default(),
-            revision: self.progress.get().max(state.revision),
-            skip_to: 0,
-            progress: self.progress.clone(),
-            filter,
-        };
-        match start {
-            Start::Now => {}
-            Start::Present => {
-                watcher.initial.objects = Some(self.present(&state, &watcher));
-            }
-            Start::After(after) => {
-                watcher.skip_to = after;
-                let from = self.all.after(after).map_err(|lagged| lagged.floor)?;
-                if Arc::ptr_eq(&watcher.topic, &self.all) {
-                    watcher.cursor = from;
-                } else {
-                    // A confined topic may be younger than the version asked for: what it lacks comes from
-                    // the whole.
-                    match self.all.read(from, usize::MAX, &mut watcher.backlog) {
-                        Err(Cut::Lagged(lagged)) => return Err(lagged.floor),
-                        Ok(_) | Err(Cut::Closed) => {}
-                    }
-                }
-            }
-        }
-        Ok(watcher)
-    }
-
-    /// The objects that a watcher starts with; the same for all of a topic who want everything.
-    fn present(&self, state: &State, watcher: &Watcher) -> Arc<[Arc<Object>]> {
-        let (filter, prefix) = (&watcher.filter, self.prefix_of(&watcher.filter));
-        if filter.is_everything() {
-            let objects = || below(&state.objects, None, &prefix).map(|(_, entry)| entry.object.clone());
-            return watcher.topic.present((state.revision, state.objects.len()), || objects().collect());
-        }
-        let candidates = below(&state.objects, None, &prefix).filter(|(_, entry)| filter.matches(entry));
-        candidates.map(|(_, entry)| entry.object.clone()).collect()
-    }
-
     fn prefix_of(&self, filter: &Filter) -> String {
         self.prefix(filter.namespace.as_deref())
-    }
-
-    /// The most confined topic that holds all a filter can match. The caller holds the state's lock.
-    fn topic(&self, filter: &Filter) -> Arc<Topic> {
-        let field = |(at, field): (usize, &Str)| {
-            filter
-                .demands(field)
-                .filter(|value| !value.is_empty())
-                .map(|value| TopicKey::Field(at, value.into()))
-        };
-        let by_name = || {
-            let name = filter.demands("metadata.name")?;
-            Some(TopicKey::Object(format!("{}{name}", self.prefix_of(filter)).into()))
-        };
-        let key = by_name()
-            .filter(|_| filter.namespace.is_some() || !self.namespaced)
-            .or_else(|| self.selectable.indexed.iter().enumerate().find_map(field))
-            .or_else(|| filter.namespace.as_deref().map(|namespace| TopicKey::Namespace(namespace.into())));
-        let Some(key) = key else { return self.all.clone() };
-        let mut confined = self.confined.lock();
-        if let Some(topic) = confined.get(&key).and_then(Weak::upgrade) {
-            return topic;
-        }
-        let topic = Arc::new(Topic::new(0));
-        confined.insert(key, Arc::downgrade(&topic));
-        topic
     }
 
     pub(super) fn sweep(&self) {
@@ -415,7 +353,8 @@ impl KindCache {
     }
 }
 
-/// What has a key with this prefix, which ends in `/`, behind the key `after`.
+/// What has a key with this prefix, which ends in `/`, behind the key `after`. `0` follows `/` in ASCII, so
+/// the prefix with `0` in its place is the first key that is not below it.
 fn below<'a>(
     objects: &'a BTreeMap<Bytes, Arc<Entry>>,
     after: Option<&str>,

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 
 use super::entry::Change;
 
-/// Bounds of one ring.
+/// Bounds of one ring. A watcher that is further behind lists again, which costs it more than it costs
+/// others: the bounds keep one slow reader from holding the memory of all.
 const MOST_CHANGES: usize = 8192;
 const MOST_BYTES: usize = 16 << 20;
 /// Changes that are written out together, however small they are.
@@ -27,13 +28,15 @@ const MOST_WRITTEN: usize = 256;
 /// Bytes that are written out for one watcher alone. Any number of them may hold such a piece unread, while
 /// of pieces that are shared there are no more than there is history.
 pub(crate) const ALONE: usize = 16 * 1024;
+/// As long as upstream's etcd keeps history for clients that resume.
 const OLDEST: Duration = Duration::from_secs(300);
-/// How many changes ago an object must have been replaced for its typed form to be let go. Components in this
-/// process look at old and new object when they hear of a change; who hears of it late decodes again what he
-/// looks at, therefore twice.
+/// How many changes ago an object must have been replaced for its typed form to be released. By the first age
+/// components in this process have looked at the old and the new object. One that is late decodes the old one
+/// again, which the second age releases.
 const FORGOTTEN: [usize; 2] = [1024, 4096];
 
-/// What waking one watcher and writing to it takes.
+/// What waking one watcher and writing to it takes, about. A topic rests for as long as its watchers need:
+/// with thousands of them a stream of changes would otherwise leave the processors nothing for the writers.
 const EACH_WATCHER: Duration = Duration::from_micros(10);
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 /// What a change may be late for.
@@ -52,11 +55,12 @@ pub(crate) enum TopicKey {
 pub(crate) struct Topic {
     ring: Mutex<Ring>,
     pub(crate) changed: Notify,
-    /// Watchers have changes to read and have not been woken for them yet.
+    /// Watchers have changes to read and have not been woken for them yet. Set by the first change, so that
+    /// the others of a burst cost no announcement.
     unannounced: AtomicBool,
     /// Watchers are not woken again before.
     rested: Mutex<Option<tokio::time::Instant>>,
-    /// Locked before the ring.
+    /// The newest changes, written out, for whoever reads there next. Locked before the ring.
     piece: Mutex<Option<Piece>>,
     present: Mutex<Option<Present>>,
 }
@@ -214,7 +218,7 @@ impl Topic {
         {
             return Ok(Some((piece.bytes.clone(), piece.to)));
         }
-        // A watcher that is behind the others reads alone.
+        // A watcher that is behind the others reads alone: its piece would push out the one that they share.
         let is_newest = piece.as_ref().is_none_or(|last| last.from < cursor);
         let most = if is_newest { most } else { most.min(ALONE) };
         let mut changes = VecDeque::new();

@@ -10,7 +10,8 @@ use super::Progress;
 use super::entry::{Change, Filter};
 use super::topic::{Cut, Topic};
 
-/// Changes copied from the ring at a time: bounds what a watcher holds.
+/// Changes copied from the ring at a time. They are copied so that the ring is not locked while a slow client
+/// is served, and bounded so that the client does not hold a whole ring.
 const BATCH: usize = 256;
 
 /// Where a watch begins.
@@ -55,7 +56,7 @@ pub(crate) struct Watcher {
     pub(super) filter: Filter,
     /// Revision that the initial objects were read at.
     pub(super) revision: u64,
-    /// Changes up to this revision are not delivered.
+    /// Changes up to this revision are not delivered: the client has them.
     pub(super) skip_to: u64,
     pub(super) progress: Arc<Progress>,
 }
