@@ -1,20 +1,22 @@
 #!/bin/sh
 # Installs minik8s and starts it.
 #
-#   ./install.sh                          from a clone: builds if need be, installs, starts, waits until the node is Ready
-#   curl -sfL URL/install.sh | sh -       anywhere else: downloads a release instead of building
+#   ./install.sh                      from a clone: builds if need be, installs, starts, waits for the node
+#   curl -sfL URL/install.sh | sh -   anywhere else: downloads a release instead of building
 #
-# Running it again upgrades in place, with the variables of the last time where none are given; pods go on running.
-# `minik8s uninstall` takes everything back.
+# Running it again upgrades in place, with the variables of the last time where none are given. Pods go on
+# running. `minik8s uninstall` takes everything back.
 #
 # Variables:
-#   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one; the token is not kept once it has joined
+#   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one; the token is
+#                                    not kept once it has joined
 #   MINIK8S_*                        any flag of theirs, as `minik8s server --help` names it
 #   INSTALL_MINIK8S_EXEC             further flags for `minik8s server` or `minik8s agent`
 #   INSTALL_MINIK8S_BASE_URL         where releases are: minik8s-linux-ARCH and minik8s-linux-ARCH.sha256
 #   INSTALL_MINIK8S_BIN_DIR          where the program goes [/usr/local/bin]
 #   INSTALL_MINIK8S_SKIP_START=true  install only
-#   INSTALL_MINIK8S_RUSTUP_URL       where rustup's installer is, for building without a Rust [https://sh.rustup.rs]
+#   INSTALL_MINIK8S_RUSTUP_URL       where rustup's installer is, for building without a Rust
+#                                    [https://sh.rustup.rs]
 set -eu
 HOME=${HOME:-/root}
 
@@ -48,7 +50,8 @@ write_environment() {
   fresh=$environment.new
   (
     umask 077
-    for name in $(env | sed -n 's/^\(MINIK8S_[A-Z_]*\|INSTALL_MINIK8S_EXEC\|INSTALL_MINIK8S_BIN_DIR\)=.*/\1/p'); do
+    ours='MINIK8S_[A-Z_]*\|INSTALL_MINIK8S_EXEC\|INSTALL_MINIK8S_BIN_DIR'
+    for name in $(env | sed -n "s/^\($ours\)=.*/\1/p"); do
       eval "value=\$$name"
       printf '%s="%s"\n' "$name" "$(printf %s "$value" | sed 's/[\\"$`]/\\&/g')"
     done >"$fresh"
@@ -57,7 +60,8 @@ write_environment() {
   remember "$environment"
 }
 
-# An agent takes its token out of the environment's file once it has joined. In the service's own file it would stay.
+# An agent takes its token out of the environment's file once it has joined. In the service's own file it
+# would stay.
 take_token() {
   rest=
   previous=
@@ -78,7 +82,8 @@ take_token() {
   export MINIK8S_TOKEN INSTALL_MINIK8S_EXEC="$flags"
 }
 
-# A setting, as the program finds it: a flag, else the variable, else the configuration file, else $2. $3: the flag's letter.
+# A setting, as the program finds it: a flag, else the variable, else the configuration file, else $2.
+# $3: the flag's letter.
 setting() {
   previous=
   for word in $flags; do
@@ -93,6 +98,7 @@ setting() {
   fi
   echo "${value:-$2}"
 }
+
 # Whether this machine is to run a node.
 runs_node() {
   [ "$command" = server ] || return 0
@@ -127,7 +133,8 @@ check() {
   data_dir=$(setting data-dir /var/lib/minik8s d)
   if [ "$command" = agent ] && [ ! -e "$data_dir/agent/kubelet-client.crt" ]; then
     [ -n "$(setting token "" t)" ] ||
-      die "MINIK8S_URL is set but MINIK8S_TOKEN is not; have one made on the server ('minik8s token create'), or copy its DATA/server/agent-token"
+      die "MINIK8S_URL is set but MINIK8S_TOKEN is not; have one made on the server" \
+        "('minik8s token create'), or copy its DATA/server/agent-token"
   fi
   node_name=$(setting node-name "$(uname -n | tr A-Z a-z)")
   here=
@@ -158,7 +165,8 @@ install_packages() {
   if runs_node; then
     need "$(found containerd)" containerd
     need "$(found runc)" runc
-    need "$(exists /usr/lib/cni/bridge /opt/cni/bin/bridge /usr/libexec/cni/bridge)" containernetworking-plugins
+    need "$(exists /usr/lib/cni/bridge /opt/cni/bin/bridge /usr/libexec/cni/bridge)" \
+      containernetworking-plugins
     need "$(found nft)" nftables
     need "$(found iptables)" iptables
     need "$(found ip)" iproute2
@@ -176,7 +184,9 @@ install_packages() {
   apt_install $missing
   # The package starts a containerd for everybody, which nobody has asked for: minik8s runs one of its own.
   case " $missing " in *" containerd "*)
-    if [ -d /run/systemd/system ]; then systemctl disable --now containerd.service >/dev/null 2>&1 || true; fi ;;
+    if [ -d /run/systemd/system ]; then
+      systemctl disable --now containerd.service >/dev/null 2>&1 || true
+    fi ;;
   esac
 }
 
@@ -194,7 +204,8 @@ need_fetch() {
 # cargo of this user, of the one who called sudo, of rustup, or one in the clone.
 find_cargo() {
   rust=$here/target/rust
-  for cargo in cargo "$HOME/.cargo/bin/cargo" "/home/${SUDO_USER:-nobody}/.cargo/bin/cargo" /usr/local/cargo/bin/cargo; do
+  for cargo in cargo "$HOME/.cargo/bin/cargo" "/home/${SUDO_USER:-nobody}/.cargo/bin/cargo" \
+    /usr/local/cargo/bin/cargo; do
     if has "$cargo"; then
       minor=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
       if [ "${minor:-0}" -ge 90 ]; then return 0; fi
@@ -213,7 +224,8 @@ find_cargo() {
   say "fetching a recent Rust with rustup, into $rust"
   mkdir -p "$rust"
   fetch "${INSTALL_MINIK8S_RUSTUP_URL:-https://sh.rustup.rs}" "$rust/rustup.sh" || return 1
-  RUSTUP_INIT_SKIP_PATH_CHECK=yes sh "$rust/rustup.sh" -y -q --no-modify-path --profile minimal >/dev/null || return 1
+  RUSTUP_INIT_SKIP_PATH_CHECK=yes sh "$rust/rustup.sh" -y -q --no-modify-path --profile minimal \
+    >/dev/null || return 1
   [ -x "$cargo" ]
 }
 
@@ -221,35 +233,46 @@ build() {
   binary=$here/target/release/minik8s
   stale=
   if [ -x "$binary" ]; then
-    stale=$(find "$here/src" "$here/embedded-store" "$here/manifests" "$here/Cargo.toml" "$here/Cargo.lock" -newer "$binary" -type f | head -n 1)
+    stale=$(find "$here/src" "$here/embedded-store" "$here/manifests" "$here/Cargo.toml" "$here/Cargo.lock" \
+      -newer "$binary" -type f | head -n 1)
     [ -n "$stale" ] || { install_packages run; return 0; }
   fi
   if ! find_cargo; then
-    [ -x "$binary" ] && { say "no Rust to build the newer sources with; installing the binary that is there"; install_packages run; return 0; }
-    die "building needs Rust 1.90 or newer, and rustup cannot be fetched: install Rust (https://rustup.rs), then run this again"
+    if [ -x "$binary" ]; then
+      say "no Rust to build the newer sources with; installing the binary that is there"
+      install_packages run
+      return 0
+    fi
+    die "building needs Rust 1.90 or newer, and rustup cannot be fetched:" \
+      "install Rust (https://rustup.rs), then run this again"
   fi
   install_packages build
   if [ -d "$here/target/release/deps" ]; then
     say "building what has changed; cargo tells how far it is"
   else
-    say "building from nothing: about $(((build_minutes + $(nproc) - 1) / $(nproc))) minutes on the $(nproc) processors of this machine; cargo tells how far it is"
+    minutes=$(((build_minutes + $(nproc) - 1) / $(nproc)))
+    say "building from nothing: about $minutes minutes on the $(nproc) processors of this machine;" \
+      "cargo tells how far it is"
   fi
   (cd "$here" && $cargo build --release --bin minik8s) || die "the build failed; see the messages above"
 }
 
 download() {
-  [ -n "${INSTALL_MINIK8S_BASE_URL:-}" ] || die "set INSTALL_MINIK8S_BASE_URL to where releases are, or run this from a clone"
+  [ -n "${INSTALL_MINIK8S_BASE_URL:-}" ] ||
+    die "set INSTALL_MINIK8S_BASE_URL to where releases are, or run this from a clone"
   need_fetch
   install_packages run
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   name=minik8s-linux-$arch
   say "downloading $name"
-  fetch "$INSTALL_MINIK8S_BASE_URL/$name" "$work/minik8s" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name"
-  fetch "$INSTALL_MINIK8S_BASE_URL/$name.sha256" "$work/sum" || die "cannot download $INSTALL_MINIK8S_BASE_URL/$name.sha256"
+  release=$INSTALL_MINIK8S_BASE_URL/$name
+  fetch "$release" "$work/minik8s" || die "cannot download $release"
+  fetch "$release.sha256" "$work/sum" || die "cannot download $release.sha256"
   wanted=$(cut -d' ' -f1 "$work/sum")
   found=$(sha256sum "$work/minik8s" | cut -d' ' -f1)
-  [ "$wanted" = "$found" ] || die "the download's sha256 is $found but should be $wanted; nothing is installed"
+  [ "$wanted" = "$found" ] ||
+    die "the download's sha256 is $found but should be $wanted; nothing is installed"
   binary=$work/minik8s
 }
 
@@ -330,7 +353,9 @@ start() {
     systemctl daemon-reload
     systemctl enable minik8s.service >/dev/null 2>&1
     systemctl restart minik8s.service 2>/dev/null ||
-      die "the service does not start: $(journalctl -u minik8s.service -t minik8s -n 1 -o cat 2>/dev/null || echo "see 'journalctl -u minik8s'")"
+      why=$(journalctl -u minik8s.service -t minik8s -n 1 -o cat 2>/dev/null ||
+        echo "see 'journalctl -u minik8s'")
+      die "the service does not start: $why"
   elif has rc-service && [ -d /run/openrc ]; then
     openrc_script >/etc/init.d/minik8s
     chmod 755 /etc/init.d/minik8s
@@ -377,7 +402,8 @@ node_is_ready() {
 # A node may see itself.
 agent_is_ready() {
   agent=$data_dir/agent
-  "$bin_dir/minik8s" kubectl --kubeconfig /dev/null --server "$MINIK8S_URL" --certificate-authority "$agent/server-ca.crt" \
+  "$bin_dir/minik8s" kubectl --kubeconfig /dev/null --server "$MINIK8S_URL" \
+    --certificate-authority "$agent/server-ca.crt" \
     --client-certificate "$agent/kubelet-client.crt" --client-key "$agent/kubelet-client.key" \
     get node "$node_name" | grep -q ' Ready[ ,]'
 }
@@ -410,19 +436,22 @@ wait_until_ready() {
     echo
     echo "  export KUBECONFIG=$kubeconfig"
   fi
+  place=
+  [ "$data_dir" = /var/lib/minik8s ] || place=" --data-dir $data_dir"
   cat <<TEXT
 
   kubectl get nodes
   kubectl create deployment web --image=IMAGE --replicas=3
   kubectl get pods -o wide
 
-Join another machine with a token of 'minik8s token create$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")', good for a day:
+Join another machine with a token of 'minik8s token create$place', good for a day:
   MINIK8S_URL=https://ADDRESS:$(setting https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
-Remove everything: minik8s uninstall$([ "$data_dir" = /var/lib/minik8s ] || echo " --data-dir $data_dir")
+Remove everything: minik8s uninstall$place
 TEXT
   [ -n "$had_seal_key" ] || cat <<TEXT
 
-Keep this key elsewhere, snapshots are restored with it; it is shown once, and lies in $data_dir/server/seal-key:
+Keep this key elsewhere, snapshots are restored with it. It is shown once, and lies in
+$data_dir/server/seal-key:
   $(head -n 1 "$data_dir/server/seal-key")
 TEXT
 }
@@ -440,7 +469,8 @@ main() {
     '') ;;
     -h | --help | help) usage; return 0 ;;
     *)
-      echo "install.sh: unknown argument $1; flags for minik8s go into INSTALL_MINIK8S_EXEC, and --help tells more" >&2
+      echo "install.sh: unknown argument $1; flags for minik8s go into INSTALL_MINIK8S_EXEC," \
+        "and --help tells more" >&2
       exit 2
       ;;
   esac

