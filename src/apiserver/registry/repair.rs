@@ -10,8 +10,8 @@
 //! The reasons and texts of events are those of upstream's `ipallocator` and `portallocator` repair
 //! controllers.
 
-mod look;
 mod nodes;
+mod pass;
 mod services;
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ use tokio::time::MissedTickBehavior;
 use super::Registry;
 use super::strategies::ip_address;
 use crate::claims::CLAIMS;
-use look::{Look, Recorders, Step};
+use pass::{Recorders, RepairPass, RepairStep};
 
 /// How often everything is looked at, as upstream does.
 const INTERVAL: Duration = Duration::from_secs(180);
@@ -41,7 +41,7 @@ const PAGE: usize = 1000;
 /// Records that seem to belong to nothing, at which revision.
 type Suspects = HashMap<Bytes, u64>;
 
-impl Look<'_> {
+impl RepairPass<'_> {
     /// Gives every service and node the records that it lacks.
     async fn complete(&mut self) -> Result<(), StoreError> {
         for service in self.registry.caches.list(&SERVICE, None) {
@@ -72,7 +72,7 @@ impl Look<'_> {
                 }
                 let key = String::from_utf8_lossy(&record.key);
                 tracing::warn!(%key, "a claim appears to have leaked: cleaning up");
-                let mut step = Step::default();
+                let mut step = RepairStep::default();
                 step.claims.release(&record);
                 self.carry_out(object, version, step).await?;
             }
@@ -86,18 +86,18 @@ impl Look<'_> {
 impl Registry {
     /// Gives services and nodes of a version that knew no claims the records that they lack.
     pub(crate) async fn take_over(&self) -> Result<(), StoreError> {
-        let mut look = Look::new(self, None);
+        let mut pass = RepairPass::new(self, None);
         if self.caches.list(&SERVICE, None).is_empty() && self.caches.list(&NODE, None).is_empty() {
             return Ok(());
         }
         let prefix = IP_ADDRESS.storage_prefix(None).unwrap_or_default();
-        let is_there = |prefix: &str| !look.records.page(prefix, None, 1).is_empty();
+        let is_there = |prefix: &str| !pass.records.page(prefix, None, 1).is_empty();
         let is_known = is_there(CLAIMS) || is_there(&prefix);
         if is_known {
             return Ok(());
         }
-        look.complete().await?;
-        tracing::info!(records = look.done, "services and nodes of an earlier version are taken over");
+        pass.complete().await?;
+        tracing::info!(records = pass.done, "services and nodes of an earlier version are taken over");
         Ok(())
     }
 }
@@ -114,17 +114,17 @@ pub(crate) async fn run(registry: Arc<Registry>, api: Arc<dyn ObjectApi>, stage:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events: Option<EventStream> = None;
     loop {
-        let mut look = Look::new(&registry, Some(&recorders));
+        let mut pass = RepairPass::new(&registry, Some(&recorders));
         let done = tokio::select! {
             _ = ticks.tick() => {
                 if events.is_none() {
                     // What changes while everything is looked at is told afterwards.
                     events = api.watch(&IP_ADDRESS, None, &WatchOptions::default()).await.ok();
                 }
-                pass(&mut look, &mut suspects).await
+                run_pass(&mut pass, &mut suspects).await
             }
             event = next(&mut events) => match event {
-                Some(event) => look.told(event).await,
+                Some(event) => pass.told(event).await,
                 None => {
                     events = None;
                     Ok(())
@@ -137,9 +137,9 @@ pub(crate) async fn run(registry: Arc<Registry>, api: Arc<dyn ObjectApi>, stage:
     }
 }
 
-async fn pass(look: &mut Look<'_>, suspects: &mut Suspects) -> Result<(), StoreError> {
-    look.complete().await?;
-    look.clean_up(suspects).await
+async fn run_pass(pass: &mut RepairPass<'_>, suspects: &mut Suspects) -> Result<(), StoreError> {
+    pass.complete().await?;
+    pass.clean_up(suspects).await
 }
 
 /// The next message; none if there is no more. Without a watch there is never one.
@@ -150,7 +150,7 @@ async fn next(events: &mut Option<EventStream>) -> Option<WatchEvent> {
     }
 }
 
-impl Look<'_> {
+impl RepairPass<'_> {
     async fn told(&mut self, event: WatchEvent) -> Result<(), StoreError> {
         match event {
             // As it is now: what the event tells may be long gone, by a deletion that took its service with

@@ -4,12 +4,12 @@ use api::Object;
 use api::kinds::{NODE, SERVICE};
 use embedded_store::StoreError;
 
-use super::look::{Look, Step};
+use super::pass::{RepairPass, RepairStep};
 use crate::claims::{Owner, Record};
 use crate::registry::strategies::node::pod_ranges;
 use crate::registry::strategies::service::node_ports;
 
-impl Look<'_> {
+impl RepairPass<'_> {
     /// Gives a node the records of its ranges. One that overlaps another node's cannot have any.
     pub(super) async fn check_node(&mut self, node: &Object) -> Result<(), StoreError> {
         let Some(uses) = self.uses(&NODE, node) else { return Ok(()) };
@@ -17,7 +17,7 @@ impl Look<'_> {
             Owner { resource: NODE.plural.to_string(), namespace: String::new(), name: node.name().into() };
         for range in &uses.subnets {
             self.pause().await;
-            let mut step = Step::default();
+            let mut step = RepairStep::default();
             match pod_ranges::overlapping(&self.records, range) {
                 None => {
                     if pod_ranges::take(range, &owner, &mut step.claims).is_err() {

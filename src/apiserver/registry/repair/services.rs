@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::api::networking::v1::IPAddress;
 use serde_json::{Value, json};
 
-use super::look::{Action, Look, Notice, Step};
+use super::pass::{EventAction, Notice, RepairPass, RepairStep};
 use crate::claims::{Owner, Record, Records};
 use crate::registry::strategies::service::node_ports;
 use crate::registry::strategies::{ip_address, service_cidr};
@@ -34,11 +34,11 @@ fn reference<K: Kinded>(object: &Object) -> v1::ObjectReference {
     }
 }
 
-fn about(service: &Object, action: Action, reason: &'static str, message: String) -> Notice {
+fn about(service: &Object, action: EventAction, reason: &'static str, message: String) -> Notice {
     Notice { about: reference::<v1::Service>(service), action, reason, message }
 }
 
-impl Look<'_> {
+impl RepairPass<'_> {
     /// Gives a service the records that it lacks, and tells of what cannot be repaired.
     pub(super) async fn check_service(&mut self, service: &Object) -> Result<(), StoreError> {
         let Some(uses) = self.uses(&SERVICE, service) else { return Ok(()) };
@@ -59,7 +59,7 @@ impl Look<'_> {
     /// Whether an address lies in a range. Ranges are read again before one is said to be outside: they may
     /// be new.
     fn is_in_range(&mut self, address: IpAddr) -> bool {
-        let holds = |look: &Self| look.ranges.iter().any(|range| range.holds_service_address(address));
+        let holds = |pass: &Self| pass.ranges.iter().any(|range| range.holds_service_address(address));
         if holds(self) {
             return true;
         }
@@ -67,12 +67,12 @@ impl Look<'_> {
         holds(self)
     }
 
-    fn about_address(&mut self, service: &Object, address: IpAddr) -> Step {
+    fn about_address(&mut self, service: &Object, address: IpAddr) -> RepairStep {
         let family = ip_address::family(address);
         let (namespace, name) = (service.namespace().unwrap_or(""), service.name());
-        let mut step = Step::default();
-        let tell = |step: &mut Step, reason: &'static str, message: String| {
-            step.notices.push(about(service, Action::ClusterIp, reason, message));
+        let mut step = RepairStep::default();
+        let tell = |step: &mut RepairStep, reason: &'static str, message: String| {
+            step.notices.push(about(service, EventAction::ClusterIp, reason, message));
         };
         if !self.is_in_range(address) {
             let message = format!(
@@ -117,11 +117,11 @@ impl Look<'_> {
         step
     }
 
-    fn about_port(&mut self, service: &Object, port: u16) -> Step {
+    fn about_port(&mut self, service: &Object, port: u16) -> RepairStep {
         let range = self.registry.config.node_ports.clone();
-        let mut step = Step::default();
-        let tell = |step: &mut Step, reason: &'static str, message: String| {
-            step.notices.push(about(service, Action::Port, reason, message));
+        let mut step = RepairStep::default();
+        let tell = |step: &mut RepairStep, reason: &'static str, message: String| {
+            step.notices.push(about(service, EventAction::Port, reason, message));
         };
         if !range.contains(&port) {
             let (first, last) = (range.start(), range.end());
@@ -204,8 +204,8 @@ impl Look<'_> {
         let key = Bytes::from(IP_ADDRESS.storage_key(None, name).unwrap_or_default());
         let record =
             Record { key, value: object.stored_bytes().clone(), revision: object.resource_version() };
-        let notice = Notice { about, action: Action::IpAddress, reason, message };
-        let mut step = Step { notices: vec![notice], ..Step::default() };
+        let notice = Notice { about, action: EventAction::IpAddress, reason, message };
+        let mut step = RepairStep { notices: vec![notice], ..RepairStep::default() };
         step.claims.release(&record);
         // Somebody may have been faster, and then nothing had leaked.
         self.carry_out(gone, version, step).await

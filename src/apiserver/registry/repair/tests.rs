@@ -5,8 +5,8 @@ use api::{CreateOptions, ListOptions, WatchOptions};
 use embedded_store::{MemoryStore, Op, Store, Txn};
 use serde_json::{Value, json};
 
-use super::look::{Look, RECORDS_AT_ONCE, Recorders, Step};
-use super::{Suspects, pass};
+use super::pass::{RECORDS_AT_ONCE, Recorders, RepairPass, RepairStep};
+use super::{Suspects, run_pass};
 use crate::claims::{CLAIMS, Records};
 use crate::registry::strategies::service::node_ports;
 use crate::registry::strategies::{ip_address, node::pod_ranges};
@@ -34,9 +34,9 @@ async fn service(h: &Harness, name: &str, spec: Value) -> Value {
 }
 
 /// Looks at everything once.
-async fn look(h: &Harness, suspects: &mut Suspects) {
+async fn repair_once(h: &Harness, suspects: &mut Suspects) {
     let registry = &h.server.registry;
-    pass(&mut Look::new(registry, None), suspects).await.unwrap();
+    run_pass(&mut RepairPass::new(registry, None), suspects).await.unwrap();
 }
 
 fn recorders(h: &Harness) -> Recorders {
@@ -139,14 +139,14 @@ async fn what_is_missing_is_made_and_what_leaked_is_removed_when_it_is_seen_twic
     ];
     write(&h.store, ops).await;
     let mut suspects = Suspects::new();
-    look(&h, &mut suspects).await;
+    repair_once(&h, &mut suspects).await;
     let leaked = ["nodeports/30002", "nodeports/30003", "nodeports/30004"];
     let (port, subnet) = ("nodeports/30001", "podcidrs/ipv4/010.042.003.000/24");
     let other = "podcidrs/ipv4/010.042.009.000/24";
     assert_eq!(claims(&h), [port, leaked[0], leaked[1], leaked[2], subnet, other]);
     // One that is used in time stays.
     service(&h, "gone", json!({"type": "ClusterIP", "ports": [{"port": 80}]})).await;
-    look(&h, &mut suspects).await;
+    repair_once(&h, &mut suspects).await;
     assert_eq!(claims(&h), [port, subnet]);
     h.stop().await;
 }
@@ -160,10 +160,10 @@ async fn a_leak_that_found_its_object_meanwhile_stays() {
     let registry = &h.server.registry;
     let record = registry.records().get(&node_ports::key(30001)).unwrap();
     // As if the service had not been there when the record was looked at.
-    let mut step = Step::default();
+    let mut step = RepairStep::default();
     step.claims.release(&record);
     let key = SERVICE.storage_key(HERE, "a").unwrap();
-    Look::new(registry, None).carry_out(key, 0, step).await.unwrap();
+    RepairPass::new(registry, None).carry_out(key, 0, step).await.unwrap();
     assert!(registry.records().get(&node_ports::key(30001)).is_some());
     h.stop().await;
 }
@@ -200,7 +200,7 @@ async fn addresses_with_wrong_parents_and_labels_are_set_right() {
         put(key("10.43.8.4"), &object("10.43.8.4", &managed, parent("a"), old)),
     ];
     write(&h.store, ops).await;
-    look(&h, &mut Suspects::new()).await;
+    repair_once(&h, &mut Suspects::new()).await;
     for (name, ip) in [("a", "10.43.7.1"), ("b", "10.43.7.2"), ("c", "10.43.7.3")] {
         // The server's own repair may have been faster, and deleted it first.
         let found = address(&h, ip, |found| found["spec"]["parentRef"] == parent(name)).await;
@@ -230,7 +230,7 @@ async fn what_two_services_have_and_what_is_out_of_range_is_told() {
     write(&h.store, vec![raw("second", "10.43.7.1", 30001), raw("third", "10.99.0.1", 99)]).await;
     let recorders = recorders(&h);
     let registry = h.server.registry.clone();
-    pass(&mut Look::new(&registry, Some(&recorders)), &mut Suspects::new()).await.unwrap();
+    run_pass(&mut RepairPass::new(&registry, Some(&recorders)), &mut Suspects::new()).await.unwrap();
     let mut events =
         crate::testing::Events(h.api.watch(&EVENT, HERE, &WatchOptions::default()).await.unwrap());
     let mut told = Vec::new();
@@ -283,12 +283,12 @@ async fn nothing_is_told_of_a_repair_that_did_not_come_about() {
     let ops = vec![lost("10.43.7.1"), delete(node_ports::key(30001)), delete(node_ports::key(30002))];
     write(&h.store, ops).await;
     let recorders = recorders(&h);
-    let mut look = Look::new(&registry, Some(&recorders));
+    let mut pass = RepairPass::new(&registry, Some(&recorders));
     // Neither its address nor its port can be repaired on the strength of a version that is gone.
-    look.check_service(&overtaken).await.unwrap();
-    assert_eq!((look.done, claims(&h).len()), (0, 0));
+    pass.check_service(&overtaken).await.unwrap();
+    assert_eq!((pass.done, claims(&h).len()), (0, 0));
     let current = registry.caches.get(&SERVICE, HERE, "b").unwrap();
-    look.check_service(&current).await.unwrap();
+    pass.check_service(&current).await.unwrap();
     // Events of one recorder come in order: what had been told of the other would be there by now.
     let mut events =
         crate::testing::Events(h.api.watch(&EVENT, HERE, &WatchOptions::default()).await.unwrap());
@@ -322,11 +322,11 @@ async fn a_look_reads_each_object_once_and_gives_the_thread_back() {
         service(&h, &format!("s{number}"), json!({"type": "NodePort", "ports": ports})).await;
     }
     let registry = h.server.registry.clone();
-    let mut look = Look::new(&registry, None);
+    let mut pass = RepairPass::new(&registry, None);
     let mut suspects = Suspects::new();
     let mut turns = 0;
     {
-        let mut whole = std::pin::pin!(pass(&mut look, &mut suspects));
+        let mut whole = std::pin::pin!(run_pass(&mut pass, &mut suspects));
         std::future::poll_fn(|ctx| {
             turns += 1;
             whole.as_mut().poll(ctx)
@@ -335,7 +335,7 @@ async fn a_look_reads_each_object_once_and_gives_the_thread_back() {
         .unwrap();
     }
     // That of the API server itself is among them.
-    assert_eq!((look.read, look.done), (SERVICES + 1, 0));
+    assert_eq!((pass.read, pass.done), (SERVICES + 1, 0));
     // Each service's records and their owners are looked at, in both directions.
     let looks = 2 * SERVICES * (PORTS + 1);
     assert!(turns > looks / RECORDS_AT_ONCE, "{turns} turns");
@@ -350,11 +350,11 @@ async fn a_service_with_the_older_field_only_keeps_its_address() {
         "spec": {"type": "ClusterIP", "clusterIP": "10.43.7.1", "ports": [{"port": 80, "protocol": "TCP"}]}});
     write(&h.store, vec![put(SERVICE.storage_key(HERE, "old").unwrap(), &old)]).await;
     let mut suspects = Suspects::new();
-    look(&h, &mut suspects).await;
+    repair_once(&h, &mut suspects).await;
     let made = address(&h, "10.43.7.1", |found| found["spec"]["parentRef"]["name"] == "old").await;
     // It is not taken for one that leaked.
-    look(&h, &mut suspects).await;
-    look(&h, &mut suspects).await;
+    repair_once(&h, &mut suspects).await;
+    repair_once(&h, &mut suspects).await;
     let kept = h.get(&IP_ADDRESS, None, "10.43.7.1").await.unwrap();
     assert_eq!(kept["metadata"]["uid"], made["metadata"]["uid"]);
     h.stop().await;

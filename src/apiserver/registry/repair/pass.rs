@@ -1,7 +1,7 @@
-//! What a look at objects knows, and how it acts: each step is one transaction, and its events are told
-//! afterwards.
+//! A pass over objects and records: what it knows, and how it acts. Each step is one transaction, and its
+//! events follow it.
 //!
-//! Looking at a large cluster takes a while, so a look gives the thread back now and then, and reads each
+//! A pass over a large cluster takes a while. So it gives the thread back now and then, and reads each
 //! object's tree once, however many records name it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,10 +20,10 @@ use crate::registry::claim::Known;
 use crate::registry::strategies::node::pod_ranges;
 use crate::registry::strategies::service::allocate;
 
-/// After so many records a look gives the thread back.
+/// After so many records a pass gives the thread back.
 pub(super) const RECORDS_AT_ONCE: usize = 64;
 
-pub(in crate::registry) struct Look<'a> {
+pub(in crate::registry) struct RepairPass<'a> {
     pub(super) registry: &'a Registry,
     pub(super) records: Known<'a>,
     /// None while data of an older version is taken over: nothing is broken then.
@@ -53,9 +53,10 @@ pub(super) struct Uses {
     pub(super) subnets: Vec<Cidr>,
 }
 
-/// What a look does about a record, and what it tells once that is done. One that does nothing only tells.
+/// What a pass does about a record, and the events that follow once that is done. There may be nothing to do
+/// but events.
 #[derive(Default)]
-pub(super) struct Step {
+pub(super) struct RepairStep {
     pub(super) claims: Claims,
     pub(super) notices: Vec<Notice>,
 }
@@ -63,22 +64,22 @@ pub(super) struct Step {
 /// An event to be.
 pub(super) struct Notice {
     pub(super) about: ObjectReference,
-    pub(super) action: Action,
+    pub(super) action: EventAction,
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
 /// What was being done: upstream's `action` of the event.
 #[derive(Clone, Copy)]
-pub(super) enum Action {
+pub(super) enum EventAction {
     ClusterIp,
     IpAddress,
     Port,
 }
 
-impl<'a> Look<'a> {
+impl<'a> RepairPass<'a> {
     pub(super) fn new(registry: &'a Registry, recorders: Option<&'a Recorders>) -> Self {
-        Look {
+        RepairPass {
             registry,
             records: registry.records(),
             recorders,
@@ -91,12 +92,12 @@ impl<'a> Look<'a> {
     }
 
     /// Carries a step out while an object is at a version (0: not there), and tells of it. What has changed
-    /// meanwhile is for the next look, and nothing is told of what did not come about.
+    /// meanwhile is for the next pass, and there are no events of what did not come about.
     pub(super) async fn carry_out(
         &mut self,
         object: String,
         version: u64,
-        step: Step,
+        step: RepairStep,
     ) -> Result<(), StoreError> {
         if !step.claims.is_empty() {
             let mut compares = vec![Compare::mod_revision(object, version)];
@@ -119,9 +120,9 @@ impl<'a> Look<'a> {
     fn tell(&self, notice: Notice) {
         let Some(recorders) = self.recorders else { return };
         let (recorder, action) = match notice.action {
-            Action::ClusterIp => (&recorders.addresses, "ClusterIPAllocation"),
-            Action::IpAddress => (&recorders.addresses, "IPAddressAllocation"),
-            Action::Port => (&recorders.ports, "PortAllocation"),
+            EventAction::ClusterIp => (&recorders.addresses, "ClusterIPAllocation"),
+            EventAction::IpAddress => (&recorders.addresses, "IPAddressAllocation"),
+            EventAction::Port => (&recorders.ports, "PortAllocation"),
         };
         let Notice { about, reason, message, .. } = notice;
         recorder.event_with_action(&about, EventType::Warning, reason, action, message);
