@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, DeleteOptions, Preconditions};
+use api::{ApiError, DeleteOptions, Kinded, Preconditions};
 use client::Api;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use serde_json::{Value, json};
 
@@ -56,6 +57,31 @@ pub(crate) fn sort(revisions: &mut [Arc<ControllerRevision>]) {
 pub(crate) fn name_of(owner: &str, hash: &str) -> String {
     let cut = (0..=NAME_PREFIX.min(owner.len())).rev().find(|at| owner.is_char_boundary(*at)).unwrap_or(0);
     format!("{}-{hash}", &owner[..cut])
+}
+
+/// A revision of a template, to be made. It has the template's labels and one more, with the template's hash.
+pub(crate) fn new_revision<K: Kinded>(
+    owner: &K,
+    template: &PodTemplateSpec,
+    name: String,
+    (label, hash): (&str, String),
+    number: i64,
+) -> Result<ControllerRevision, ApiError> {
+    let mut labels =
+        template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+    labels.insert(label.to_string(), hash);
+    Ok(ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: owner.metadata().namespace.clone(),
+            labels: Some(labels),
+            annotations: owner.metadata().annotations.clone(),
+            owner_references: Some(vec![api::owner::controller_reference(owner)]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data_of(template)?),
+        revision: number,
+    })
 }
 
 /// Gives a revision that is used again the newest number.

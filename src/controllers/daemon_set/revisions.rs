@@ -7,7 +7,6 @@ use api::{ApiError, Patch, template_hash};
 use client::Api;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::{Controller, plan};
@@ -29,21 +28,8 @@ fn new_revision(set: &DaemonSet, number: i64) -> Result<ControllerRevision, ApiE
     let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let collisions = set.status.as_ref().and_then(|status| status.collision_count);
     let hash = template_hash::of(&template, collisions);
-    let mut labels =
-        template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-    labels.insert(REVISION_LABEL.to_string(), hash.clone());
-    Ok(ControllerRevision {
-        metadata: ObjectMeta {
-            name: Some(format!("{}-{hash}", text(&set.metadata.name))),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: set.metadata.annotations.clone(),
-            owner_references: Some(vec![api::owner::controller_reference(set)]),
-            ..ObjectMeta::default()
-        },
-        data: Some(history::data_of(&template)?),
-        revision: number,
-    })
+    let name = format!("{}-{hash}", text(&set.metadata.name));
+    history::new_revision(set, &template, name, (REVISION_LABEL, hash), number)
 }
 
 /// Old revisions beyond the limit that no pod is of, oldest first.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use api::{ApiError, template_hash};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{identity, name_of};
 use crate::context::text;
@@ -45,21 +44,8 @@ pub(super) fn update(set: &StatefulSet, revisions: &[Arc<ControllerRevision>]) -
 pub(super) fn new(set: &StatefulSet, number: i64, collisions: i32) -> Result<ControllerRevision, ApiError> {
     let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let hash = template_hash::of(&template, Some(collisions));
-    let mut labels =
-        template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-    labels.insert(HASH_LABEL.to_string(), hash.clone());
-    Ok(ControllerRevision {
-        metadata: ObjectMeta {
-            name: Some(history::name_of(name_of(set), &hash)),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: set.metadata.annotations.clone(),
-            owner_references: Some(vec![api::owner::controller_reference(set)]),
-            ..ObjectMeta::default()
-        },
-        data: Some(history::data_of(&template)?),
-        revision: number,
-    })
+    let name = history::name_of(name_of(set), &hash);
+    history::new_revision(set, &template, name, (HASH_LABEL, hash), number)
 }
 
 /// The revision that pods are at: the one in the status, at the beginning the new one.

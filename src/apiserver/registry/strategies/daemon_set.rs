@@ -150,12 +150,7 @@ impl Strategy for DaemonSets {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if ctx.subresource.is_none() {
-            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
-            pod_template::warnings(new, old, "spec.template", &mut warnings);
-        }
-        warnings
+        rollout::template_warnings(ctx, tree, old)
     }
 
     fn has_generation(&self) -> bool {

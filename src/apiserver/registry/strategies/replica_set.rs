@@ -27,30 +27,6 @@ fn validate(tree: &Value) -> Faults {
     faults
 }
 
-fn status(tree: &Value) -> Faults {
-    let mut faults = Faults::new();
-    let counts = [
-        "replicas",
-        "fullyLabeledReplicas",
-        "readyReplicas",
-        "availableReplicas",
-        "observedGeneration",
-        "terminatingReplicas",
-    ];
-    rollout::validate_counts(tree, &counts, &mut faults);
-    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-    rollout::validate_at_most(
-        tree,
-        &parts,
-        "replicas",
-        "cannot be greater than status.replicas",
-        &mut faults,
-    );
-    let message = "cannot be greater than readyReplicas";
-    rollout::validate_at_most(tree, &["availableReplicas"], "readyReplicas", message, &mut faults);
-    faults
-}
-
 impl Strategy for ReplicaSets {
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
@@ -58,7 +34,7 @@ impl Strategy for ReplicaSets {
 
     fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         if ctx.subresource == Some("status") {
-            return status(new);
+            return rollout::validate_replica_status(new, &["terminatingReplicas"]);
         }
         let mut faults = validate(new);
         pod_template::immutable_selector(new, old, &mut faults);

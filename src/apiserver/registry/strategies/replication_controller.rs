@@ -66,24 +66,6 @@ fn validate_non_convertible(new: &Value, old: &Value, faults: &mut Faults) {
     }
 }
 
-fn validate_status(tree: &Value) -> Faults {
-    let mut faults = Faults::new();
-    let counts =
-        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
-    rollout::validate_counts(tree, &counts, &mut faults);
-    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-    rollout::validate_at_most(
-        tree,
-        &parts,
-        "replicas",
-        "cannot be greater than status.replicas",
-        &mut faults,
-    );
-    let message = "cannot be greater than readyReplicas";
-    rollout::validate_at_most(tree, &["availableReplicas"], "readyReplicas", message, &mut faults);
-    faults
-}
-
 impl Strategy for ReplicationControllers {
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
@@ -91,7 +73,7 @@ impl Strategy for ReplicationControllers {
 
     fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
         if ctx.subresource == Some("status") {
-            return validate_status(new);
+            return rollout::validate_replica_status(new, &[]);
         }
         let mut faults = validate(new);
         validate_non_convertible(new, old, &mut faults);
@@ -99,13 +81,7 @@ impl Strategy for ReplicationControllers {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if ctx.subresource.is_none() {
-            pod_template::name_warnings(tree, old, &mut warnings);
-            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
-            pod_template::warnings(new, old, "spec.template", &mut warnings);
-        }
-        warnings
+        rollout::warnings(ctx, tree, old)
     }
 
     fn has_generation(&self) -> bool {

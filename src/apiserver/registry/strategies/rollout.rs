@@ -13,10 +13,34 @@ pub(super) fn warnings(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Valu
     let mut warnings = Vec::new();
     if ctx.subresource.is_none() {
         pod_template::name_warnings(tree, old, &mut warnings);
+    }
+    warnings.extend(template_warnings(ctx, tree, old));
+    warnings
+}
+
+/// Warnings about the template alone.
+pub(super) fn template_warnings(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if ctx.subresource.is_none() {
         let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
         pod_template::warnings(new, old, "spec.template", &mut warnings);
     }
     warnings
+}
+
+/// Faults of the status of kinds that keep a number of pods; `more` are counts that one of them has beside
+/// the usual ones.
+pub(super) fn validate_replica_status(tree: &Value, more: &[&str]) -> Faults {
+    let mut faults = Faults::new();
+    let usual =
+        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    validate_counts(tree, &[&usual[..], more].concat(), &mut faults);
+    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    let message = "cannot be greater than status.replicas";
+    validate_at_most(tree, &parts, "replicas", message, &mut faults);
+    let message = "cannot be greater than readyReplicas";
+    validate_at_most(tree, &["availableReplicas"], "readyReplicas", message, &mut faults);
+    faults
 }
 
 /// Faults of a count or percentage.

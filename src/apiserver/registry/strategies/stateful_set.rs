@@ -239,13 +239,9 @@ impl Strategy for StatefulSets {
     }
 
     fn warnings(&self, ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if ctx.subresource.is_none() {
-            let (new, old) = (&tree["spec"]["template"], old.map(|old| &old["spec"]["template"]));
-            pod_template::warnings(new, old, "spec.template", &mut warnings);
-            if printers::number(tree, "spec.revisionHistoryLimit") < 0 {
-                warnings.push(NEGATIVE_LIMIT.to_string());
-            }
+        let mut warnings = rollout::template_warnings(ctx, tree, old);
+        if ctx.subresource.is_none() && printers::number(tree, "spec.revisionHistoryLimit") < 0 {
+            warnings.push(NEGATIVE_LIMIT.to_string());
         }
         warnings
     }
