@@ -232,24 +232,4 @@ fn write(row: &KindRow, form: u8, rest: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    /// What the fuzzer keeps of its way through the code, and what it once broke.
-    fn seeds(target: &str) -> Vec<Vec<u8>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/seeds").join(target);
-        let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        let seeds: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-        assert!(seeds.len() > 10, "{} has seeds", folder.display());
-        seeds
-    }
-
-    #[test]
-    fn seeds_of_the_fuzz_targets_pass() {
-        seeds("protobuf").iter().for_each(|seed| super::protobuf(seed));
-        seeds("tree").iter().for_each(|seed| super::tree(seed));
-        seeds("apply").iter().for_each(|seed| super::apply(seed));
-        // The bound itself is tried where the allocator counts: in tests/memory.rs.
-        seeds("memory").iter().for_each(|seed| super::memory(seed));
-    }
-}
+mod tests;
