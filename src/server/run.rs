@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use agent::notify::notify;
 use agent::problem::chain;
 use agent::status::collect::{NodeSource, ProcessSource};
 use agent::status::report::Etcd;
-use agent::{Instance, Problem, VERSION, logging};
+use agent::{Problem, VERSION, logging};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER};
 use apiserver::{ApiServer, Limits, ServiceAccountKeys, VersionInfo};
@@ -29,7 +29,7 @@ use clap::FromArgMatches;
 use client::ApiFor;
 use client::events::Recorder;
 use client::https::{ClientCertificate, TlsNodeDialer};
-use embedded_store::{EmbeddedStore, OpenError, Recovery};
+use embedded_store::EmbeddedStore;
 use k8s_openapi::api::core::v1::ObjectReference;
 use supervisor::{OnExit, Stage, Supervisor};
 use tokio::net::TcpListener;
@@ -41,10 +41,13 @@ use crate::etcd::{self, Bound, EtcdPki, Listen};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
-use crate::secrets::{self, AgentToken};
 use crate::snapshot::{Client, Past, Saver};
 use crate::tokens::Tokens;
 use crate::{admin, loops, publish, role, snapshot, status, upkeep};
+
+mod kept;
+
+use kept::{Kept, open_kept, tls_dir};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
@@ -67,29 +70,6 @@ fn bind(arguments: &ServerArgs) -> Result<(TcpListener, u16), Problem> {
     let listener = crate::listen::listen(address).map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     Ok((listener, port))
-}
-
-fn open_store(instance: &Instance) -> Result<(Arc<EmbeddedStore>, Recovery), Problem> {
-    let folder = instance.server_dir().join("store");
-    let opened = EmbeddedStore::open(embedded_store::Config::new(&folder));
-    let (store, recovery) = opened.map_err(|error| match &error {
-        OpenError::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
-            let what = format!("open the store in {}", path.display());
-            Problem::new(what, source, "free some space on its disk and start again: nothing is lost")
-        }
-        _ => Problem::plain(format!("cannot open the store: {}", chain(&error))),
-    })?;
-    if let Some(torn) = &recovery.torn_tail {
-        tracing::warn!(
-            torn,
-            "the end of the store's log was not whole and is cut off: nothing acknowledged is in it"
-        );
-    }
-    if let Some(rebuilt) = &recovery.rebuilt {
-        tracing::warn!(rebuilt, "the store's state was damaged and is rebuilt from the log");
-    }
-    tracing::info!(revision = recovery.revision, replayed = recovery.replayed, "the store is open");
-    Ok((store, recovery))
 }
 
 pub(crate) fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
@@ -189,27 +169,6 @@ async fn start(
     Ok(())
 }
 
-/// What is kept in the data directory.
-struct Kept {
-    pki: Arc<Pki>,
-    clients: ClientPairs,
-    agents: AgentToken,
-    store: Arc<EmbeddedStore>,
-    recovery: Recovery,
-}
-
-/// Opens the store, and meanwhile keys and secrets; what is missing is made.
-async fn open_kept(plan: &ServerPlan, addresses: &Addresses) -> Result<Kept, Problem> {
-    let instance = plan.instance.clone();
-    let opening = tokio::task::spawn_blocking(move || open_store(&instance));
-    let (pki, clients) = Pki::open(&tls_dir(plan), plan.serving_names(addresses)?, keys::now())?;
-    let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
-    let opening = opening.await;
-    let (store, recovery) =
-        opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
-    Ok(Kept { pki: Arc::new(pki), clients, agents, store, recovery })
-}
-
 /// The API server, which does not listen yet.
 async fn start_api(
     plan: &ServerPlan,
@@ -248,17 +207,6 @@ fn start_upkeep(
     };
     let planned = plan.clone();
     upkeep::start(users, addresses, move |now| planned.serving_names(now), stage);
-}
-
-fn tls_dir(plan: &ServerPlan) -> PathBuf {
-    plan.instance.server_dir().join("tls")
-}
-
-/// Makes what is missing of the secrets in files, and answers with the one that lets machines join.
-fn kept_secrets(plan: &ServerPlan, ca_pem: &str) -> Result<AgentToken, Problem> {
-    secrets::server_token(&plan.instance, plan.arguments.token.as_deref(), ca_pem)?;
-    secrets::ensure_seal_key(&plan.instance)?;
-    AgentToken::open(&plan.instance, plan.arguments.agent_token.as_deref(), ca_pem)
 }
 
 /// What nodes are told of the cluster.

@@ -19,6 +19,10 @@ use crate::cache::Entry;
 use crate::claims::Claims;
 use crate::strategy::RequestContext;
 
+mod part;
+
+use part::{confine, keep_all_but};
+
 /// How often a write is tried again when somebody else was faster and the caller did not insist on a version.
 pub(super) const ATTEMPTS: usize = 50;
 
@@ -398,47 +402,6 @@ pub(super) fn check_name(tree: &Value, name: &str) -> Result<(), ApiError> {
 }
 
 const NAME_REQUIRED: &str = "name must be provided";
-
-/// Takes from the proposed object only what the call may change: for a subresource its part, for the object
-/// itself all but the status.
-fn confine(call: &Call<'_>, mut new: Value, old: &Value) -> Value {
-    let take = |part: &str, mut new: Value| {
-        let mut result = old.clone();
-        result["metadata"] = new["metadata"].take();
-        set(&mut result, part, new.get(part).cloned());
-        result
-    };
-    match call.part() {
-        Some(part) => take(part.member(), new),
-        None => {
-            if call.row().subresource("status").is_some() {
-                set(&mut new, "status", old.get("status").cloned());
-            }
-            new
-        }
-    }
-}
-
-/// Puts back what a write of a part may not change. [`confine`] has done so already, but admission has had
-/// its turn since.
-fn keep_all_but(part: Part, new: &mut Value, old: &Value) {
-    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
-    let is_free = |key: &str| key == part.member() || key == "metadata";
-    new.retain(|key, _| is_free(key) || old.contains_key(key));
-    for (key, value) in old.iter().filter(|(key, _)| !is_free(key)) {
-        if new.get(key) != Some(value) {
-            new.insert(key.clone(), value.clone());
-        }
-    }
-}
-
-fn set(tree: &mut Value, member: &str, value: Option<Value>) {
-    let Some(members) = tree.as_object_mut() else { return };
-    match value {
-        Some(value) => members.insert(member.to_string(), value),
-        None => members.remove(member),
-    };
-}
 
 /// A Lease update that changes nothing but the time of renewal, which need not wait for the disk.
 fn is_renewal(call: &Call<'_>, new: &Value, old: &Value) -> bool {
