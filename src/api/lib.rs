@@ -33,6 +33,7 @@ pub mod taints;
 pub mod template_hash;
 pub mod time;
 pub mod validation;
+pub mod volumes;
 
 #[doc(hidden)]
 pub mod fuzzing;
