@@ -18,6 +18,8 @@ pub struct Config {
     /// What `kube-root-ca.crt` publishes in every namespace: the CA of the API server's certificate.
     pub root_ca_pem: String,
     pub signer: Arc<dyn CertificateSigner>,
+    /// The built-in provisioner of volumes runs, and its class is there.
+    pub local_storage: bool,
 }
 
 /// Why a request is not signed: a sentence for its status.

@@ -21,15 +21,18 @@ mod deployment;
 mod disruption;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volume;
 mod expectations;
 mod garbage;
 mod history;
 mod job;
+mod local_path;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owned;
 mod percent;
+mod persistent_volume;
 mod pod_control;
 mod pod_gc;
 mod ranking;
@@ -48,6 +51,7 @@ mod taint_eviction;
 mod templates;
 mod token_cleaner;
 mod ttl_after_finished;
+mod volume_expand;
 
 pub use config::{CertificateSigner, Config, SigningError};
 
@@ -72,6 +76,12 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     service_cidr::start(&context);
     resource_quota::start(&context);
     storage_protection::start(&context);
+    persistent_volume::start(&context);
+    ephemeral_volume::start(&context);
+    volume_expand::start(&context);
+    if context.config.local_storage {
+        local_path::start(&context);
+    }
     node_ipam::start(&context);
     node_lifecycle::start(&context);
     taint_eviction::start(&context);

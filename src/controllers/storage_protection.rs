@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use api::kinds::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, VOLUME_ATTRIBUTES_CLASS};
+use api::volumes::claim_names;
 use api::{ApiError, KindRow, ListOptions, Object, UpdateOptions};
 use client::{ObjectApi, ObjectRef, WorkQueue};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -35,17 +36,6 @@ pub(crate) fn start(context: &ControllerContext) {
     classes(context);
 }
 
-/// The names of the claims that a pod mounts, also those that are made for it.
-fn mounted(pod: &Pod) -> impl Iterator<Item = String> + '_ {
-    let name = pod.metadata.name.as_deref().unwrap_or("");
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(move |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{name}-{}", volume.name)),
-        (None, None) => None,
-    })
-}
-
 fn claims(context: &ControllerContext) {
     let queue: WorkQueue<Key> = WorkQueue::new("pvc-protection");
     let claims = context.informers.of::<PersistentVolumeClaim>();
@@ -56,7 +46,7 @@ fn claims(context: &ControllerContext) {
     pods.on_change(move |change| {
         let pod = change.latest();
         let (namespace, _) = key_of(&pod.metadata);
-        for claim in mounted(pod) {
+        for claim in claim_names(pod) {
             keys.add((namespace.clone(), claim));
         }
     });
@@ -163,7 +153,7 @@ impl Controller {
         for pod in pods {
             let pod = pod.typed::<Pod>().map_err(ApiError::internal)?;
             let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("");
-            if !placed.is_empty() && mounted(&pod).any(|name| name == claim.name()) {
+            if !placed.is_empty() && claim_names(&pod).any(|name| name == claim.name()) {
                 return Ok(true);
             }
         }

@@ -68,6 +68,7 @@ fn controllers_config(plan: &ServerPlan, pki: &Arc<Pki>) -> controllers::Config 
         node_cidr_mask: if plan.network.cluster_cidr.address().is_ipv4() { 24 } else { 64 },
         root_ca_pem: pki.server_ca.certificate_pem.clone(),
         signer: Arc::new(signer),
+        local_storage: plan.arguments.runs("local-storage"),
     }
 }
 
