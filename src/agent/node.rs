@@ -232,6 +232,7 @@ fn kubelet_config(
         data_dir: agent_dir.join("kubelet"),
         log_dir: agent_dir.join("logs"),
         images_dir: agent_dir.join("images"),
+        storage_dir: config.instance.data_dir().join("storage"),
         cri_socket,
         cgroup_parent: config.instance.pods_cgroup(),
         max_pods: 110,

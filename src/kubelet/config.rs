@@ -35,6 +35,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// Image archives in this directory are imported; it need not exist.
     pub images_dir: PathBuf,
+    /// Where volumes of the built-in provisioner are made; the node says so in an annotation.
+    pub storage_dir: PathBuf,
     /// CRI and containerd socket.
     pub cri_socket: PathBuf,
     /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own

@@ -87,6 +87,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         data_dir: nowhere.join("kubelet"),
         log_dir: nowhere.join("logs"),
         images_dir: nowhere.join("images"),
+        storage_dir: nowhere.join("storage"),
         cri_socket: nowhere.join("containerd.sock"),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: config.max_pods,

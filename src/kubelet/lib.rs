@@ -179,6 +179,14 @@ async fn start_on(
     let sandbox_image = Latch::new("sandbox image");
     let manager = PodManager { deps, stage: stage.clone(), sandbox_image: sandbox_image.clone() };
     let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
+    let remover = volumes::local_path::Remover {
+        api,
+        host: agent.host.clone(),
+        node_name: config.node_name.clone(),
+        node: agent.node.subscribe(),
+        pods: config.data_dir.join("pods"),
+    };
+    run("removal of local volumes", boxed(volumes::local_path::run(remover)));
     run("node status", boxed(node::run(agent, port, ready.clone())));
     run("pods", boxed(pods::manager::run(manager, pods)));
     let handle = KubeletHandle { port: port.unwrap_or(0), ready, service };
@@ -247,7 +255,7 @@ fn worker_deps(
         admission,
         status: StatusSender::new(api.clone()),
         probes: ProbeManager::new(prober, stage.clone(), wakers.clone(), events.clone()),
-        volumes: Volumes::new(pods_dir, host.clone(), api.clone(), sources.clone()),
+        volumes: Volumes::new(pods_dir, host.clone(), api.clone(), agent.node.subscribe(), sources.clone()),
         events,
         sources,
         launcher,

@@ -80,6 +80,7 @@ fn config() -> Config {
         data_dir: "/data".into(),
         log_dir: "/logs".into(),
         images_dir: "/images".into(),
+        storage_dir: "/storage".into(),
         cri_socket: "/socket".into(),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: 110,

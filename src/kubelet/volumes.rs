@@ -8,6 +8,8 @@ mod cleanup;
 mod content;
 mod emptydir;
 pub(crate) mod hostpath;
+pub(crate) mod local_path;
+mod persistent;
 mod plugin;
 pub(crate) mod subpath;
 pub(crate) mod tmpfs;
@@ -19,8 +21,9 @@ use std::sync::Arc;
 
 use client::ObjectApi;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{Node, Pod, Volume};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub(crate) use atomic::Files;
 pub(crate) use cleanup::unmount_below;
@@ -57,18 +60,43 @@ pub(crate) struct Mounted {
 
 /// A volume that cannot be set up, in the words of upstream's `FailedMount` event.
 #[derive(Debug, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
+#[error("{}{why}", self.step())]
 pub(crate) struct MountError {
     pub(crate) volume: String,
     pub(crate) why: VolumeError,
 }
 
+impl MountError {
+    fn step(&self) -> String {
+        let own = &self.volume;
+        match &self.why {
+            VolumeError::Claim { .. } | VolumeError::NotMadeForPod(_) | VolumeError::Mode { .. } => format!(
+                "Unable to attach or mount volumes: unmounted volumes=[{own}], unattached volumes=[], failed to process volumes=[{own}]: "
+            ),
+            VolumeError::OtherNode { volume } => {
+                format!("MountVolume.NodeAffinity check failed for volume \"{volume}\" : ")
+            }
+            VolumeError::NoDirectory { volume, .. } => {
+                format!("MountVolume.NewMounter initialization failed for volume \"{volume}\" : ")
+            }
+            _ => format!("MountVolume.SetUp failed for volume \"{own}\" : "),
+        }
+    }
+}
+
 impl Volumes {
-    pub(crate) fn new(root: PathBuf, host: Arc<dyn Host>, api: Arc<dyn ObjectApi>, sources: Sources) -> Self {
-        let tokens = tokens::Tokens::new(api);
+    pub(crate) fn new(
+        root: PathBuf,
+        host: Arc<dyn Host>,
+        api: Arc<dyn ObjectApi>,
+        node: watch::Receiver<Option<Arc<Node>>>,
+        sources: Sources,
+    ) -> Self {
+        let tokens = tokens::Tokens::new(api.clone());
         let mut plugins: Vec<Box<dyn VolumePlugin>> = vec![
             Box::new(emptydir::EmptyDir { host: host.clone() }),
             Box::new(hostpath::HostPath { host: host.clone() }),
+            Box::new(persistent::Persistent { host: host.clone(), api, node, ready: Mutex::default() }),
         ];
         for kind in content::ContentKind::ALL {
             let (host, sources, tokens) = (host.clone(), sources.clone(), tokens.clone());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::volumes::LOCAL_PATH_DIRECTORY;
 use api::{ApiError, Patch};
 use client::{Api, ObjectApi};
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
@@ -22,6 +23,24 @@ fn labels(config: &Config) -> BTreeMap<String, String> {
     }
     labels.insert("kubernetes.io/hostname".to_string(), config.node_name.clone());
     labels
+}
+
+fn annotations(config: &Config) -> BTreeMap<String, String> {
+    let storage = config.storage_dir.to_string_lossy().into_owned();
+    let annotations = [
+        ("volumes.kubernetes.io/controller-managed-attach-detach", "true"),
+        (LOCAL_PATH_DIRECTORY, &storage),
+    ];
+    annotations.map(|(name, value)| (name.to_string(), value.to_string())).into()
+}
+
+/// What is missing, or another, in `have`.
+fn missing(
+    wanted: BTreeMap<String, String>,
+    have: Option<&BTreeMap<String, String>>,
+) -> BTreeMap<String, String> {
+    let is_there = |key: &String, value: &String| have.is_some_and(|have| have.get(key) == Some(value));
+    wanted.into_iter().filter(|(key, value)| !is_there(key, value)).collect()
 }
 
 /// Registers for as long as it takes.
@@ -45,13 +64,11 @@ async fn try_register(
     status: &NodeStatus,
 ) -> Result<Arc<Node>, ApiError> {
     let nodes: Api<Node> = Api::all(api.clone());
-    let annotations =
-        [("volumes.kubernetes.io/controller-managed-attach-detach".to_string(), "true".to_string())];
     let node = Node {
         metadata: ObjectMeta {
             name: Some(config.node_name.clone()),
             labels: Some(labels(config)),
-            annotations: Some(annotations.into()),
+            annotations: Some(annotations(config)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -70,16 +87,15 @@ async fn try_register(
 async fn adopt(config: &Config, nodes: &Api<Node>) -> Result<Arc<Node>, ApiError> {
     let name = &config.node_name;
     let node = nodes.get(name).await?;
-    let have = node.metadata.labels.clone().unwrap_or_default();
-    let missing: BTreeMap<String, String> =
-        labels(config).into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+    let labels = missing(labels(config), node.metadata.labels.as_ref());
+    let annotations = missing(annotations(config), node.metadata.annotations.as_ref());
     let provider = config.provider_id.as_ref().filter(|_| {
         node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()).is_none_or(str::is_empty)
     });
-    if missing.is_empty() && provider.is_none() {
+    if labels.is_empty() && annotations.is_empty() && provider.is_none() {
         return Ok(node);
     }
-    let mut body = json!({"metadata": {"labels": missing}});
+    let mut body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     if let Some(provider) = provider {
         body["spec"] = json!({"providerID": provider});
     }

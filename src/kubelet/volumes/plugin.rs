@@ -8,11 +8,13 @@
 use std::path::PathBuf;
 
 use api::ApiError;
+use api::volumes::NotMadeForPod;
 use client::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use nix::errno::Errno;
 
+use super::persistent::ClaimError;
 use crate::files::tree::GroupChange;
 use crate::spec::amount::Resources;
 use crate::spec::fields::FieldRefError;
@@ -71,6 +73,18 @@ pub(crate) enum VolumeError {
     HostPath { path: PathBuf, wanted: &'static str },
     #[error("{0} is an invalid volume type")]
     HostPathType(String),
+    #[error("error processing PVC {claim}: {why}")]
+    Claim { claim: String, why: ClaimError },
+    #[error(transparent)]
+    NotMadeForPod(#[from] NotMadeForPod),
+    #[error("volume {volume} has volumeMode {mode}, but is specified in {kind}")]
+    Mode { volume: String, mode: String, kind: &'static str },
+    #[error("no matching NodeSelectorTerms")]
+    OtherNode { volume: String },
+    #[error("path {path:?} does not exist")]
+    NoDirectory { volume: String, path: PathBuf },
+    #[error("this node has no support for raw block volumes")]
+    Device,
 }
 
 /// A volume on the host.
