@@ -66,22 +66,21 @@ impl Shared {
             *nominated = true;
             patch_status(&*profile.handle.api, pod, json!({ "nominatedNodeName": node })).await;
         }
-        let mut permit = Some(permit);
+        // What takes its time may take long: others may write meanwhile.
+        let mut permit = Some(permit).filter(|_| waiting.is_none() && !work.is_success());
         if let Some(waiting) = waiting.take() {
-            // It may wait long: others may write meanwhile.
-            permit = None;
             let status = self.waiting.decided(&waiting).await;
             if !status.is_success() {
                 return status;
             }
         }
-        if permit.is_none() {
-            // The semaphore is never closed.
-            permit = writes.clone().acquire_owned().await.ok();
-        }
         let status = profile.run_pre_bind(state, pod, node).await;
         if !status.is_success() {
             return status;
+        }
+        if permit.is_none() {
+            // The semaphore is never closed.
+            permit = writes.clone().acquire_owned().await.ok();
         }
         let status = profile.run_bind(state, pod, node).await;
         drop(permit);

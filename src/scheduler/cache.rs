@@ -25,6 +25,8 @@ pub(crate) struct Cache {
     pub(crate) counters: Counters,
     equivalences: HashMap<String, Equivalence>,
     placed: HashMap<Key, Placed>,
+    /// How many placed pods use a claim, by its namespace and name.
+    claims: HashMap<Key, usize>,
     /// How many nodes have an image, by its name.
     images: HashMap<String, u32>,
     /// How many placed pods have a priority: tells at once that preemption cannot help.
@@ -198,7 +200,27 @@ impl Cache {
         smaller
     }
 
+    /// How many placed pods use a claim.
+    pub(crate) fn uses_of(&self, namespace: &str, claim: &str) -> usize {
+        self.claims.get(&(namespace.to_string(), claim.to_string())).copied().unwrap_or(0)
+    }
+
+    fn count_claims(&mut self, pod: &PodInfo, is_there: bool) {
+        for claim in &pod.claims {
+            let key = (pod.key.0.clone(), claim.clone());
+            if is_there {
+                *self.claims.entry(key).or_insert(0) += 1;
+            } else if let Some(count) = self.claims.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.claims.remove(&key);
+                }
+            }
+        }
+    }
+
     fn book(&mut self, pod: Arc<PodInfo>, node: u32) {
+        self.count_claims(&pod, true);
         self.counters.count(&self.nodes, node, &pod, 1);
         self.nodes[node as usize].add(pod);
     }
@@ -214,6 +236,7 @@ impl Cache {
     pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
         let placed = self.placed.remove(key)?;
         self.nodes[placed.node as usize].remove(key);
+        self.count_claims(&placed.pod, false);
         self.counters.count(&self.nodes, placed.node, &placed.pod, -1);
         if let Some(count) = self.priorities.get_mut(&placed.pod.priority) {
             *count -= 1;
@@ -289,6 +312,7 @@ impl Cache {
     pub(crate) fn take_back(&mut self, index: u32, pods: &[Arc<PodInfo>]) {
         for pod in pods {
             self.nodes[index as usize].remove(&pod.key);
+            self.count_claims(pod, false);
             self.counters.count(&self.nodes, index, pod, -1);
         }
     }

@@ -27,7 +27,9 @@ mod waiting;
 pub use config::{Config, ConfigError, ProfileConfig};
 pub use cycle::{Cycle, CycleState};
 pub use diagnosis::Diagnosis;
-pub use event::{Actions, ClusterEvent, EventToRegister, ObservedEvent, QueueingHint, Resource};
+pub use event::{
+    Actions, ClusterEvent, EventToRegister, ObservedEvent, QueueingHint, Resource, StorageChange,
+};
 pub use plugin::{
     BindPlugin, FilterPlugin, Handle, MAX_NODE_SCORE, Nominating, PermitPlugin, Plugin, Points,
     PostBindPlugin, PostFilterPlugin, PostFilterResult, PreBindPlugin, PreEnqueuePlugin, PreFilterPlugin,
@@ -40,6 +42,7 @@ pub use waiting::{WaitingPod, WaitingPods};
 
 pub use crate::node::NodeInfo;
 pub use crate::pod::PodInfo;
+pub use crate::storage::Storage;
 
 pub(crate) use event::Recent;
 pub(crate) use profile::{Confined, Requeue};

@@ -4,8 +4,8 @@
 //! Informers' handlers keep the state (`cache`, `queue`) current; one task takes pods off the queue, finds a
 //! node (`place`: what plugins of the [`framework`] say), assumes the pod there and goes on, while bindings
 //! are written concurrently (`binding`). Nothing is polled and no step looks at all pods. It meets the rest
-//! of the cluster only through the API, so that upstream's kube-scheduler can take its place. Absent: volume
-//! binding, dynamic resources, disruption budgets, extenders.
+//! of the cluster only through the API, so that upstream's kube-scheduler can take its place. Absent: dynamic
+//! resources, disruption budgets, extenders, limits and capacities of CSI drivers.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use place::{Found, NotFound};
 use pod::PodInfo;
 use queue::Queue;
 use report::{Failure, Reason};
+use storage::Storage;
 
 mod binding;
 mod cache;
@@ -36,6 +37,7 @@ mod pod;
 mod queue;
 mod report;
 mod resources;
+mod storage;
 mod watch;
 mod weight;
 
@@ -59,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     pub(crate) profiles: Profiles,
     pub(crate) waiting: Arc<WaitingPods>,
+    pub(crate) storage: Arc<Storage>,
 }
 
 /// What became of one attempt.
@@ -76,8 +79,10 @@ pub fn start(
     stage: &Stage,
 ) -> Result<(), ConfigError> {
     let waiting: Arc<WaitingPods> = Arc::default();
-    let profiles = Profiles::new(config, api, &waiting, stage)?;
-    let shared = Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), profiles, waiting });
+    let storage: Arc<Storage> = Arc::default();
+    let profiles = Profiles::new(config, api, &waiting, &storage, stage)?;
+    let shared =
+        Arc::new(Shared { state: Mutex::default(), wake: Notify::new(), profiles, waiting, storage });
     let nodes: Informer<Node> = informers.of();
     let pods: Informer<Pod> = informers.of();
     let namespaces: Informer<Namespace> = informers.of();
@@ -88,6 +93,7 @@ pub fn start(
         let labels = change.new.as_ref().map(|namespace| namespace.labels().clone());
         handler.state.lock().cache.counters.namespace_changed(change.latest().name(), labels);
     });
+    let storage_synced = shared.follow_storage(informers);
     let handler = shared.clone();
     nodes.on_change(move |change| handler.node_changed(change));
     let handler = shared.clone();
@@ -99,6 +105,7 @@ pub fn start(
         pods.synced().await;
         services.synced().await;
         sets.synced().await;
+        storage_synced.await;
         shared.run(&stage_of_tasks).await;
     });
     Ok(())

@@ -1,6 +1,6 @@
 //! The plugins of the default profile, one a file, named as upstream's.
 //!
-//! Absent: those for volumes, for devices and for groups of pods.
+//! Absent: those for limits of CSI drivers, for devices and for groups of pods.
 
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ pub(crate) mod node_unschedulable;
 mod pod_topology_spread;
 mod scheduling_gates;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 /// Upstream's order and weights.
 const DEFAULT: &[(&str, i64)] = &[
@@ -29,6 +32,9 @@ const DEFAULT: &[(&str, i64)] = &[
     (node_affinity::NAME, 2),
     (node_ports::NAME, 0),
     (node_resources_fit::NAME, 1),
+    (volume_restrictions::NAME, 0),
+    (volume_binding::NAME, 0),
+    (volume_zone::NAME, 0),
     (pod_topology_spread::NAME, 2),
     (inter_pod_affinity::NAME, 2),
     (default_preemption::NAME, 0),
@@ -74,6 +80,13 @@ fn register(config: &mut Config) {
         stateless::<node_resources_balanced_allocation::BalancedAllocation>,
     );
     config.add_plugin(image_locality::NAME, stateless::<image_locality::ImageLocality>);
+    config.add_plugin(volume_restrictions::NAME, |handle| {
+        Arc::new(volume_restrictions::VolumeRestrictions::new(handle.clone()))
+    });
+    config.add_plugin(volume_binding::NAME, |handle| {
+        Arc::new(volume_binding::VolumeBinding::new(handle.clone()))
+    });
+    config.add_plugin(volume_zone::NAME, |handle| Arc::new(volume_zone::VolumeZone::new(handle.clone())));
     config.add_plugin(default_preemption::NAME, |handle| {
         Arc::new(default_preemption::DefaultPreemption::new(handle.clone()))
     });

@@ -27,6 +27,8 @@ pub struct PodInfo {
     /// CPU and memory with defaults for what is not requested.
     pub(crate) nonzero: (i64, i64),
     pub(crate) ports: Vec<HostPort>,
+    /// Names of the claims that its volumes mean.
+    pub(crate) claims: Vec<String>,
     /// `spec.nodeName`.
     pub(crate) node: Option<String>,
     /// What decides about nodes without looking at other pods.
@@ -153,6 +155,7 @@ impl PodInfo {
             nonzero: nonzero(spec, &requests),
             requests,
             ports: ports_of(spec),
+            claims: api::volumes::claim_names(&pod).collect(),
             node: api::pod::node_name(&pod).map(str::to_string),
             signature: format!("{}|{requirements:?}", scheduler_name(&pod)),
             requirements,

@@ -60,7 +60,8 @@ pub(crate) fn default_profile() -> Arc<Profile> {
         let _inside = runtime.enter();
         let stage = supervisor::Supervisor::new().stage("test");
         let api: Arc<dyn client::ObjectApi> = Arc::new(cluster::Cluster::default());
-        let profiles = Profiles::new(&Config::default(), &api, &Arc::default(), &stage).unwrap();
+        let profiles =
+            Profiles::new(&Config::default(), &api, &Arc::default(), &Arc::default(), &stage).unwrap();
         profiles.get(api::pod::DEFAULT_SCHEDULER).unwrap().clone()
     });
     PROFILE.clone()

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use api::LabelSelector;
-use client::{Change, Informer};
+use client::{BoxFuture, Change, Informer, Informers};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::storage::v1::StorageClass;
 use tokio::time::Instant;
 
 use crate::Shared;
-use crate::framework::{Actions, ObservedEvent};
+use crate::framework::{Actions, ObservedEvent, StorageChange};
 use crate::node::{NodeChange, NodeInfo};
 use crate::plugins::{node_resources_fit, node_unschedulable};
 use crate::pod::{Key, PodInfo, scheduler_name};
@@ -72,6 +73,50 @@ fn would_take(node: &NodeInfo, pod: &PodInfo) -> bool {
 }
 
 impl Shared {
+    /// Keeps claims, volumes and classes current, and wakes pods that wait for them. What is returned is over
+    /// once those that are there now are known.
+    pub(crate) fn follow_storage(self: &Arc<Self>, informers: &Informers) -> BoxFuture<'static, ()> {
+        let claims: Informer<PersistentVolumeClaim> = informers.of();
+        let volumes: Informer<PersistentVolume> = informers.of();
+        let classes: Informer<StorageClass> = informers.of();
+        let this = self.clone();
+        claims.on_change(move |change| {
+            this.storage.claim_changed(change);
+            if let Some(new) = &change.new {
+                this.storage_came(change.old.is_none(), StorageChange::Claim { new });
+            }
+        });
+        let this = self.clone();
+        volumes.on_change(move |change| {
+            this.storage.volume_changed(change);
+            if let Some(new) = &change.new {
+                let old = change.old.as_deref();
+                this.storage_came(old.is_none(), StorageChange::Volume { old, new });
+            }
+        });
+        let this = self.clone();
+        classes.on_change(move |change| {
+            this.storage.class_changed(change);
+            if let Some(new) = &change.new {
+                let old = change.old.as_deref();
+                this.storage_came(old.is_none(), StorageChange::Class { old, new });
+            }
+        });
+        Box::pin(async move {
+            claims.synced().await;
+            volumes.synced().await;
+            classes.synced().await;
+        })
+    }
+
+    fn storage_came(&self, is_new: bool, change: StorageChange<'_>) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let happening = ObservedEvent::to_storage(&state.cache, is_new, change);
+        state.queue.wake(&happening, Instant::now(), |_| true);
+        self.wake.notify_one();
+    }
+
     pub(crate) fn node_changed(&self, change: &Change<Node>) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -170,6 +215,7 @@ impl Shared {
         if let Some(waiting) = self.waiting.get(&gone.uid) {
             waiting.reject("", "removed");
         }
+        self.storage.pod_gone(&gone.uid);
         let happening = ObservedEvent::to_pods(&state.cache, Actions::DELETE, Some(&gone.pod), None);
         state.queue.wake(&happening, Instant::now(), |_| true);
         self.wake.notify_one();

@@ -6,7 +6,8 @@
 
 use std::ops::BitOr;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::cache::Cache;
 use crate::node::NodeInfo;
@@ -22,6 +23,9 @@ pub enum Resource {
     AssignedPod,
     UnscheduledPod,
     Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
     /// All of them.
     WildCard,
 }
@@ -53,6 +57,8 @@ impl Actions {
     /// A pod is being deleted: it does not count for topology spread any more. (kube-scheduler has no such
     /// event.)
     pub const UPDATE_POD_TERMINATING: Actions = Actions(1 << 8);
+    /// Any change of an object of a kind whose changes are not told apart.
+    pub const UPDATE: Actions = Actions(1 << 9);
     pub const ALL: Actions = Actions(u16::MAX);
 
     pub fn intersects(self, other: Actions) -> bool {
@@ -133,6 +139,14 @@ impl EventToRegister {
     }
 }
 
+/// An object of storage that came or changed.
+#[derive(Clone, Copy)]
+pub enum StorageChange<'a> {
+    Claim { new: &'a PersistentVolumeClaim },
+    Volume { old: Option<&'a PersistentVolume>, new: &'a PersistentVolume },
+    Class { old: Option<&'a StorageClass>, new: &'a StorageClass },
+}
+
 /// An event with what it is about.
 pub struct ObservedEvent<'a> {
     pub event: ClusterEvent,
@@ -141,6 +155,7 @@ pub struct ObservedEvent<'a> {
     pub new_pod: Option<&'a Pod>,
     pub old_node: Option<&'a Node>,
     pub new_node: Option<&'a NodeInfo>,
+    pub storage: Option<StorageChange<'a>>,
     pub(crate) cache: &'a Cache,
 }
 
@@ -152,7 +167,7 @@ impl<'a> ObservedEvent<'a> {
         new: Option<&'a Pod>,
     ) -> Self {
         let event = ClusterEvent::new(Resource::AssignedPod, actions);
-        ObservedEvent { event, old_pod: old, new_pod: new, old_node: None, new_node: None, cache }
+        ObservedEvent { old_pod: old, new_pod: new, ..ObservedEvent::about_nothing(cache, event) }
     }
 
     pub(crate) fn to_nodes(
@@ -162,7 +177,29 @@ impl<'a> ObservedEvent<'a> {
         new: Option<&'a NodeInfo>,
     ) -> Self {
         let event = ClusterEvent::new(Resource::Node, actions);
-        ObservedEvent { event, old_pod: None, new_pod: None, old_node: old, new_node: new, cache }
+        ObservedEvent { old_node: old, new_node: new, ..ObservedEvent::about_nothing(cache, event) }
+    }
+
+    pub(crate) fn to_storage(cache: &'a Cache, is_new: bool, change: StorageChange<'a>) -> Self {
+        let resource = match change {
+            StorageChange::Claim { .. } => Resource::PersistentVolumeClaim,
+            StorageChange::Volume { .. } => Resource::PersistentVolume,
+            StorageChange::Class { .. } => Resource::StorageClass,
+        };
+        let event = ClusterEvent::new(resource, if is_new { Actions::ADD } else { Actions::UPDATE });
+        ObservedEvent { storage: Some(change), ..ObservedEvent::about_nothing(cache, event) }
+    }
+
+    fn about_nothing(cache: &'a Cache, event: ClusterEvent) -> Self {
+        ObservedEvent {
+            event,
+            old_pod: None,
+            new_pod: None,
+            old_node: None,
+            new_node: None,
+            storage: None,
+            cache,
+        }
     }
 
     /// The labels of a namespace.
@@ -177,11 +214,18 @@ impl<'a> ObservedEvent<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     now: u64,
-    last: [[u64; 16]; 3],
+    last: [[u64; 16]; 6],
 }
 
 impl Recent {
-    const KINDS: [Resource; 3] = [Resource::AssignedPod, Resource::UnscheduledPod, Resource::Node];
+    const KINDS: [Resource; 6] = [
+        Resource::AssignedPod,
+        Resource::UnscheduledPod,
+        Resource::Node,
+        Resource::PersistentVolume,
+        Resource::PersistentVolumeClaim,
+        Resource::StorageClass,
+    ];
 
     pub(crate) fn now(&self) -> u64 {
         self.now

@@ -14,6 +14,7 @@ use super::event::{Actions, EventToRegister, Resource};
 use super::{Cycle, CycleState, Diagnosis, Profile, Status, WaitingPods};
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::storage::Storage;
 
 /// Scores are between 0 and this, after normalisation.
 pub const MAX_NODE_SCORE: i64 = 100;
@@ -28,6 +29,8 @@ pub struct Handle {
     pub recorder: Recorder,
     /// Pods that wait for Permit plugins, of all profiles.
     pub waiting: Arc<WaitingPods>,
+    /// Claims, volumes and classes.
+    pub storage: Arc<Storage>,
 }
 
 /// What all plugins have.

@@ -9,7 +9,7 @@ use supervisor::Stage;
 
 use super::config::{Config, ConfigError};
 use super::plugin::Handle;
-use super::{Profile, WaitingPods};
+use super::{Profile, Storage, WaitingPods};
 
 /// All profiles by scheduler name.
 pub(crate) struct Profiles {
@@ -21,6 +21,7 @@ impl Profiles {
         config: &Config,
         api: &Arc<dyn ObjectApi>,
         waiting: &Arc<WaitingPods>,
+        storage: &Arc<Storage>,
         stage: &Stage,
     ) -> Result<Self, ConfigError> {
         let mut by_name = HashMap::new();
@@ -30,8 +31,8 @@ impl Profiles {
                 return Err(ConfigError::DuplicateProfile(name));
             }
             let recorder = Recorder::new(api.clone(), stage, &name, None);
-            let (api, waiting) = (api.clone(), waiting.clone());
-            let handle = Handle { scheduler_name: name.clone(), api, recorder, waiting };
+            let (api, waiting, storage) = (api.clone(), waiting.clone(), storage.clone());
+            let handle = Handle { scheduler_name: name.clone(), api, recorder, waiting, storage };
             by_name.insert(name, Arc::new(Profile::new(profile, &config.registry, handle)?));
         }
         if by_name.is_empty() {

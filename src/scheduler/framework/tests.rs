@@ -16,6 +16,7 @@ use crate::testing::{node, pod, requests};
 
 mod failures;
 mod profiles;
+mod volumes;
 
 /// Answers each extension point from a script, with success where it has none, and notes what it is asked.
 #[derive(Default)]

@@ -67,6 +67,32 @@ impl Cluster {
         self.put(Pod::row(), pod);
     }
 
+    pub(crate) fn add<K: Kinded>(&self, object: Value) {
+        self.put(K::row(), object);
+    }
+
+    /// An object as it is now, none if it is not there.
+    pub(crate) fn object<K: Kinded>(&self, namespace: Option<&str>, name: &str) -> Value {
+        self.state.lock().objects.get(&key(K::row(), namespace, name)).cloned().unwrap_or_default()
+    }
+
+    /// Returns once the object is as wanted.
+    pub(crate) async fn until_object<K: Kinded>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut version = self.version.subscribe();
+        loop {
+            let object = self.object::<K>(namespace, name);
+            if wanted(&object) {
+                return object;
+            }
+            version.changed().await.unwrap();
+        }
+    }
+
     pub(crate) fn remove_pod(&self, name: &str) {
         let mut state = self.state.lock();
         let tree = state.objects.remove(&key(Pod::row(), Some("ns"), name)).unwrap();
@@ -226,10 +252,13 @@ impl ObjectApi for Cluster {
         &'a self,
         row: &'a KindRow,
         at: ObjectRef<'a>,
-        _: Value,
+        body: Value,
         _: &'a UpdateOptions,
     ) -> BoxFuture<'a, Result<Arc<Object>, ApiError>> {
-        ready(Err(ApiError::not_found(row, at.name)))
+        if !self.state.lock().objects.contains_key(&key(row, at.namespace, at.name)) {
+            return ready(Err(ApiError::not_found(row, at.name)));
+        }
+        ready(Ok(self.put(row, body)))
     }
 
     fn patch<'a>(

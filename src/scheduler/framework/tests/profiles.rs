@@ -40,7 +40,9 @@ fn profiles_that_cannot_be() {
         change(&mut config);
         let api: Arc<dyn ObjectApi> = Arc::new(Cluster::default());
         let stage = Supervisor::new().stage("test");
-        Profiles::new(&config, &api, &Arc::default(), &stage).err().map(|error| error.to_string())
+        Profiles::new(&config, &api, &Arc::default(), &Arc::default(), &stage)
+            .err()
+            .map(|error| error.to_string())
     };
     let plugins = |change: fn(&mut Vec<(String, i64)>)| {
         move |config: &mut Config| change(&mut config.profiles[0].plugins)
