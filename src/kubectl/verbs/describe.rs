@@ -6,6 +6,7 @@ mod node;
 mod pod;
 mod rbac;
 mod sheet;
+mod storage;
 mod volumes;
 mod workload;
 
@@ -120,6 +121,9 @@ async fn describe(env: &Env, target: &Target, show_events: bool) -> Result<Strin
         }
         ("", "ServiceAccount") => cluster::service_account(env, &mut sheet, &object).await?,
         ("", "Endpoints") => cluster::endpoints_object(&mut sheet, &object),
+        ("", "PersistentVolume") => storage::volume(&mut sheet, &object),
+        ("", "PersistentVolumeClaim") => storage::claim(env, &mut sheet, &object).await?,
+        ("storage.k8s.io", "StorageClass") => storage::class(&mut sheet, &object),
         ("apps", "Deployment") => workload::deployment(env, &mut sheet, &object).await?,
         ("apps", "ReplicaSet") => workload::replica_set(env, &mut sheet, &object).await?,
         ("apps", "DaemonSet" | "StatefulSet") => workload::other_set(env, &mut sheet, &object).await?,

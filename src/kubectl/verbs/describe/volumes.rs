@@ -18,6 +18,25 @@ pub(super) fn describe(sheet: &mut Sheet, volumes: &Value, level: usize) {
     }
 }
 
+/// What a persistent volume is made of.
+pub(super) fn source_of_persistent(sheet: &mut Sheet, spec: &Value) {
+    const OTHERS: [&str; 8] = [
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeAttributesClassName",
+        "volumeMode",
+    ];
+    let is_source = |key: &&String| !OTHERS.contains(&key.as_str()) && *key != "mountOptions";
+    match spec.as_object().into_iter().flat_map(|spec| spec.keys()).find(is_source) {
+        Some(key) => one(sheet, &serde_json::json!({ key: spec[key] }), 2),
+        None => sheet.line(1, "<unknown>"),
+    }
+}
+
 fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
     let Some((kind, source)) = volume.as_object().into_iter().flatten().find(|(key, _)| *key != "name")
     else {
@@ -57,6 +76,10 @@ fn one(sheet: &mut Sheet, volume: &Value, level: usize) {
             );
             line("ClaimName", as_text(&source["claimName"]).to_string());
             line("ReadOnly", (source["readOnly"] == true).to_string());
+        }
+        "local" => {
+            line("Type", "LocalVolume (a persistent volume backed by local storage on a node)".to_string());
+            line("Path", as_text(&source["path"]).to_string());
         }
         "downwardAPI" => {
             line("Type", "DownwardAPI (a volume populated by information about the pod)".to_string());
