@@ -55,6 +55,24 @@ kind: RoleBinding
 metadata: {name: reader}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: ServiceAccount, name: default, namespace: default}]
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: disk}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadOnlyMany, ReadWriteOnce]
+  storageClassName: by-hand
+  local: {path: /disk}
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+      - {matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [one, two]}, {key: fast, operator: Exists}]}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: disk}
+spec: {accessModes: [ReadWriteOnce], storageClassName: by-hand, resources: {requests: {storage: 1Gi}}}
 ";
 
 /// Words of a command line; `|` stands between them, because templates hold spaces.
@@ -97,6 +115,10 @@ const COMMANDS: &[&str] = &[
     "describe|role|reader",
     "describe|rolebinding|reader",
     "describe|clusterrole|view",
+    "describe|pv|disk",
+    "describe|pvc|disk",
+    "describe|sc|local-path",
+    "get|pv,pvc,sc",
     "describe|lease|-n|kube-node-lease|one",
     "describe|pod|nope",
     "logs|deploy/web|-c|main",

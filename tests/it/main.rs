@@ -32,5 +32,6 @@ mod streams;
 mod systemd_machine;
 mod trust;
 mod uninstall;
+mod volumes;
 mod walkthrough;
 mod workloads;
