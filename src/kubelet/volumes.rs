@@ -4,6 +4,7 @@
 //! the pod's group once, when it is made.
 
 pub(crate) mod atomic;
+mod claim;
 mod cleanup;
 mod content;
 mod emptydir;

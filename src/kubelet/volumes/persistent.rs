@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api::ApiError;
 use api::volumes::{
     LOCAL_PATH, PROVISIONED_BY, annotation, check_made_for, claim_name, fits_node, mode_of, volume_name,
 };
@@ -18,6 +17,7 @@ use k8s_openapi::api::core::v1::{Container, Node, PersistentVolume, PersistentVo
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::claim::{ClaimError, check_claim, check_volume};
 use super::plugin::{MountedVolume, SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 use crate::files;
 use crate::files::tree::Access;
@@ -26,7 +26,6 @@ use crate::spec::PodExt;
 
 /// As upstream names the plugin of most of them; it is part of paths.
 pub(super) const NAME: &str = "local-volume";
-const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 
 pub(super) struct Persistent {
     pub(super) host: Arc<dyn Host>,
@@ -154,53 +153,6 @@ impl Persistent {
 
 fn file(verb: &'static str, path: &Path, source: std::io::Error) -> VolumeError {
     VolumeError::File { verb, path: path.to_path_buf(), source }
-}
-
-/// Why a claim does not lead to a volume, in upstream's words.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClaimError {
-    #[error("failed to fetch PVC from API server: {0}")]
-    NoClaim(#[source] ApiError),
-    #[error("PVC is being deleted")]
-    Deleted,
-    #[error("PVC is not bound")]
-    NotBound,
-    #[error("PVC has empty pvc.Spec.VolumeName")]
-    NoVolumeName,
-    #[error("failed to fetch PV {volume} from API server: {source}")]
-    NoVolume { volume: String, source: ApiError },
-    #[error("found PV object {0} but its pvc.Spec.ClaimRef is nil")]
-    Unclaimed(String),
-    #[error(
-        "found PV object {volume} but its pvc.Spec.ClaimRef.UID {named} does not point to claim.UID {wanted}"
-    )]
-    OtherClaim { volume: String, named: String, wanted: String },
-}
-
-fn check_claim(claim: &PersistentVolumeClaim) -> Result<(), ClaimError> {
-    let meta = &claim.metadata;
-    let is_guarded = meta.finalizers.iter().flatten().any(|one| one == CLAIM_FINALIZER);
-    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-    match () {
-        () if meta.deletion_timestamp.is_some() && !is_guarded => Err(ClaimError::Deleted),
-        () if phase != Some("Bound") => Err(ClaimError::NotBound),
-        () if volume_name(claim).is_empty() => Err(ClaimError::NoVolumeName),
-        () => Ok(()),
-    }
-}
-
-fn check_volume(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Result<(), ClaimError> {
-    let name = volume.metadata.name.clone().unwrap_or_default();
-    let uid = |uid: &Option<String>| uid.clone().unwrap_or_default();
-    match volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) {
-        None => Err(ClaimError::Unclaimed(name)),
-        Some(named) if named.uid != claim.metadata.uid => Err(ClaimError::OtherClaim {
-            volume: name,
-            named: uid(&named.uid),
-            wanted: uid(&claim.metadata.uid),
-        }),
-        Some(_) => Ok(()),
-    }
 }
 
 /// Containers of every kind.

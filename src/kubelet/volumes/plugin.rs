@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use nix::errno::Errno;
 
-use super::persistent::ClaimError;
+use super::claim::ClaimError;
 use crate::files::tree::GroupChange;
 use crate::spec::amount::Resources;
 use crate::spec::fields::FieldRefError;

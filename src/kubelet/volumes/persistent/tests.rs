@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::claim::FINALIZER;
 use super::*;
 
 fn volume(spec: Value, annotations: Value) -> PersistentVolume {
@@ -92,7 +93,7 @@ fn a_binding_must_be_whole() {
     let mut going = claim("Bound", "pv");
     going.metadata.deletion_timestamp = Some(api::time::seconds(jiff::Timestamp::UNIX_EPOCH));
     assert_eq!(told(&going), "PVC is being deleted");
-    going.metadata.finalizers = Some(vec![CLAIM_FINALIZER.to_string()]);
+    going.metadata.finalizers = Some(vec![FINALIZER.to_string()]);
     assert_eq!(told(&going), "");
     let mut other = claim("Bound", "pv");
     other.metadata.uid = Some("u2".to_string());
