@@ -155,7 +155,7 @@ mod tests {
         std::fs::write(note.join("ready"), &used).unwrap();
         let host = Linux::new();
         let asked = [used.clone(), free.clone(), other.clone()];
-        assert_eq!(remove_all(&host, &pods, &asked), [free.clone()]);
+        assert_eq!(remove_all(&host, &pods, &asked), std::slice::from_ref(&free));
         assert!(!Path::new(&free).exists());
         assert!(Path::new(&used).exists() && Path::new(&other).exists());
         std::fs::remove_dir_all(pods.join("u")).unwrap();

@@ -328,7 +328,7 @@ proptest! {
                 old = world.view();
             }
             match kind {
-                0 | 1 | 2 => {
+                0..=2 => {
                     if let Some(claim) = world.claims.get(&format!("c{subject}")).cloned() {
                         world.sync_claim(&claim, &old, writes);
                     }
