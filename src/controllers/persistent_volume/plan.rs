@@ -244,8 +244,8 @@ fn policy(volume: &PersistentVolume) -> &str {
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// Volumes that were made by hand cannot be deleted by anybody, and emptying them (`Recycle`) would take a pod
-/// with an image.
+/// Volumes that were made by hand cannot be deleted by anybody, and emptying them (`Recycle`) would take a
+/// pod with an image.
 fn reclaim(volume: &PersistentVolume) -> Reclaim {
     match policy(volume) {
         "Retain" => Reclaim::Keep,

@@ -1,5 +1,5 @@
-//! VolumeBinding: a pod goes where its volumes can be reached, and what is not bound yet is bound for the node
-//! it goes to.
+//! VolumeBinding: a pod goes where its volumes can be reached, and what is not bound yet is bound for the
+//! node it goes to.
 //!
 //! Claims of classes that wait for their first consumer are matched with free volumes per node, the smallest
 //! claim first; for the others a volume is to be made, if the class has a provisioner and its topology allows
