@@ -19,7 +19,7 @@ pub(crate) struct Vote {
     pub(crate) committed: bool,
 }
 
-/// Who is in the group.
+/// The members of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
     /// Voters; two lists while the group changes from one to the other.

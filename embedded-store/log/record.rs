@@ -44,7 +44,7 @@ pub(crate) enum Request {
     SkipToCeiling,
     /// Nothing; what a new leader begins its term with.
     Blank,
-    /// Who is in the group from now on.
+    /// The members of the group from now on.
     Members(Membership),
     /// Several requests, in this order, that a group agrees on together with one sync. Batches are never
     /// nested.

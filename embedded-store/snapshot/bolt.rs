@@ -114,7 +114,7 @@ impl<W: Write + Seek> Database<W> {
                 }
                 end += 1;
             }
-            // Nor may a single one be left over for a page of its own.
+            // A page needs two entries at least, so no single one may be left over.
             if below.len() - end == 1 && end - start > 2 {
                 end -= 1;
             }

@@ -160,7 +160,7 @@ async fn fetch_ca(api: &HttpsApi) -> Result<String, Attempt> {
     Ok(text)
 }
 
-/// Whose certificate.
+/// The user that a certificate is for.
 #[derive(Clone, Copy, Debug)]
 enum Who {
     Node,

@@ -51,7 +51,7 @@ pub trait Versions: Sync {
     ) -> BoxFuture<'a, Result<Value, ApiError>>;
 }
 
-/// Who applies, and how.
+/// The manager that applies, what it may not own, and whether it takes fields from others.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
     /// In the version of what is applied.

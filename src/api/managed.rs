@@ -36,7 +36,7 @@ const UNKNOWN: &str = "unknown";
 /// Where a Scale has its replicas.
 const SCALE_REPLICAS: &[&str] = &["spec", "replicas"];
 
-/// Who writes, and how.
+/// The writer of a change, and when it writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Author<'a> {
     pub manager: &'a str,

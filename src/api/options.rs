@@ -107,7 +107,7 @@ pub enum PatchKind {
 pub struct Patch {
     pub kind: PatchKind,
     pub body: Value,
-    /// Of an apply: keys that the body has twice, as field validation names them.
+    /// For an apply: keys that the body has twice, as field validation names them.
     pub duplicates: Vec<String>,
 }
 

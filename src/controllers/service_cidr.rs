@@ -23,7 +23,7 @@ const ACCOUNT: &str = "service-cidrs-controller";
 const COMPONENT: &str = "service-cidr-controller";
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
-/// Who made the addresses of services.
+/// The writer of the addresses of services.
 const ALLOCATOR: &str = "ipallocator.k8s.io";
 
 struct Controller {

@@ -128,7 +128,7 @@ pub struct NodeSource {
     pub(crate) kubelet_port: u16,
     pub(crate) ready: Latch,
     pub(crate) socket: PathBuf,
-    /// Of our own containerd: where its configuration and its log are.
+    /// Where the configuration and the log of our own containerd are.
     pub(crate) own_containerd: Option<(PathBuf, PathBuf)>,
 }
 

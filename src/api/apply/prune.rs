@@ -33,7 +33,7 @@ pub(super) async fn prune(
     let last = fields::with_named(root, &last.fields);
     remove::remove(root, &mut pruned, &last);
     let pruned = add_owned(versions, change, (&before, pruned), version, (now, entries)).await?;
-    // Of all that, only what the manager owned itself may go.
+    // Only what the manager owned itself may go.
     let mut gone = fields::with_named(root, &fields::of(root, &before));
     gone.subtract(&fields::with_named(root, &fields::of(root, &pruned)));
     let gone = gone.intersection(&last);

@@ -82,7 +82,7 @@ fn refuse_masters(request: &Request<'_>, new: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whom a certificate is asked for.
+/// The subject that a certificate is requested for.
 pub(super) struct Subject {
     pub(super) common_names: Vec<String>,
     pub(super) organizations: Vec<String>,

@@ -102,7 +102,7 @@ pub(super) fn validate(request: &Request<'_>, object: &Value) -> Result<(), ApiE
                 _ => {}
             }
         }
-        // Of several faults upstream's aggregate is shown in brackets.
+        // Several faults are shown in brackets, as upstream's aggregate.
         match faults.len() {
             0 => {}
             1 => return Err(request.forbidden(&faults[0])),
@@ -152,7 +152,7 @@ impl Asked {
         }
     }
 
-    /// Of claims only what is requested counts.
+    /// Only the requests of claims count.
     fn check_claim(&self, item: &Value, faults: &mut Vec<String>) {
         for (name, least) in quantities(&item["min"]) {
             faults.extend(self.minimum(&name, least));

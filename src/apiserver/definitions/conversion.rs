@@ -1,7 +1,7 @@
 //! Between the versions of a custom resource: strategy `None`, which changes nothing but the name of the
 //! version, and strategy `Webhook`, which asks a server (`ConversionReview`).
 //!
-//! Of a webhook's answer only what conversions may change is taken: everything of the metadata but labels and
+//! A webhook's answer counts only for what conversions may change: everything of the metadata but labels and
 //! annotations stays as it was. What it makes is pruned by the schema of the version that it is in, like
 //! everything else that comes from outside.
 

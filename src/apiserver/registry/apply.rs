@@ -77,7 +77,7 @@ impl Registry {
             return Err(ApiError::conflict(call.row(), name, &why));
         }
         check_name(&new, name)?;
-        // Who may change what is there may not thereby make what is not.
+        // Permission to patch is no permission to create.
         self.authorize(call, "create", Some(name), None)?;
         if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");

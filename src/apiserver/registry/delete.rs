@@ -226,7 +226,7 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
             None => Grace::None,
         };
     };
-    // Of a kind without grace nothing pends: a later request may still say what becomes of its dependents.
+    // A kind without grace has nothing pending: a later request may still say what becomes of its dependents.
     if preferred.is_none() {
         return Grace::None;
     }

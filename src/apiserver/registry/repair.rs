@@ -163,7 +163,7 @@ impl RepairPass<'_> {
             }
             WatchEvent::Deleted(address) => {
                 let mut services = self.registry.caches.indexed(&SERVICE, "spec.clusterIP", address.name());
-                // Of a service's second address only the address itself tells.
+                // The index has first addresses only: a second one names its service itself.
                 let tree = address.tree_without_managed_fields().unwrap_or_default();
                 let parent = ip_address::parent_service(&tree);
                 services

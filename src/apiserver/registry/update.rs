@@ -35,7 +35,7 @@ pub(crate) enum Source<'a> {
     Change(&'a (dyn Fn(&mut Value) -> Result<(), ApiError> + Sync)),
 }
 
-/// Whose write it is.
+/// The writer of an update.
 pub(super) enum Writer<'a> {
     /// An update, by the manager that the request names.
     Named(Option<&'a str>),

@@ -15,7 +15,7 @@ const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
 
-/// Whom a node's pod network reads the other nodes as.
+/// The user that a node's pod network reads the other nodes as.
 const NETWORK_USER: &str = "system:kube-proxy";
 const NODES: &str = "system:nodes";
 const NODE_USER: &str = "system:node:";

@@ -188,7 +188,7 @@ fn note(view: &JobView<'_>, standing: &JobStanding, tracked: &mut Tracked) -> bo
             && (!view.is_indexed() || index.is_some())
             && policy::judge(view.spec, pod).counts()
         {
-            // Of a job that has failed, pods that were stopped have failed too.
+            // When a job has failed, the pods that were stopped count as failed too.
             failed.push(uid);
         }
     }

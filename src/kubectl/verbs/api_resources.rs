@@ -41,7 +41,7 @@ pub(crate) async fn run(env: &Env, args: ApiResourcesArgs) -> Result<()> {
     let discovery = env.discovery().await?;
     let mut rows: Vec<Row> = Vec::new();
     for row in &discovery.rows {
-        // Of each resource only the version that the server prefers.
+        // Each resource is shown in the version that the server prefers.
         let known = rows.iter().any(|own| own.plural == row.plural && own.group == row.group);
         let wanted = args.api_group.as_deref().is_none_or(|group| row.group == group)
             && args.namespaced.is_none_or(|namespaced| row.namespaced() == namespaced)

@@ -165,7 +165,7 @@ async fn events_of(env: &Env, object: &Value) -> Result<Vec<Value>> {
     let place = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
     let mut events = match env.list(&row, place, &query, 500).await {
         Ok(events) => events,
-        // Who may read an object but not its events still gets the object.
+        // A user who may not read events still gets the object.
         Err(error) if error.api().is_some() => Vec::new(),
         Err(error) => return Err(error),
     };

@@ -34,7 +34,7 @@ const FEW: usize = 16;
 /// Pods by domain.
 #[derive(Debug)]
 enum Counts {
-    /// Only of domains that have any: most terms have few owners, and there may be thousands of domains.
+    /// Only domains that have any pods: most terms have few owners, and there may be thousands of domains.
     Few(Vec<(u32, u32)>),
     All(Vec<u32>),
 }

@@ -74,7 +74,7 @@ impl Room {
 pub(super) struct OwnedIndex {
     /// No empty sets.
     by_namespace: HashMap<String, HashSet<u32>>,
-    /// Of terms that select namespaces by labels.
+    /// Terms that select namespaces by labels.
     anywhere: HashSet<u32>,
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum Purpose {
     Client,
 }
 
-/// Whom a certificate is for.
+/// The subject of a certificate.
 pub(crate) struct Subject<'a> {
     pub(crate) common_name: &'a str,
     /// The group, for clients.

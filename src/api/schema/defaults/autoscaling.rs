@@ -15,7 +15,7 @@ pub(super) fn spec(spec: &mut Object) {
     }
 }
 
-/// Who says anything about the behaviour gets the rest of the rules, for both directions. How long to look
+/// An object that sets any of the behaviour gets the rest of the rules, for both directions. How long to look
 /// back before going down is left to the controller's flag.
 pub(super) fn behavior(behavior: &mut Object) {
     let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});

@@ -66,7 +66,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Of what is in the caches, now and later.
+    /// An index of the roles and bindings in the caches, now and later.
     pub(super) fn over(caches: &Caches) -> Arc<Self> {
         let index = Arc::new(Index::default());
         let kinds = [

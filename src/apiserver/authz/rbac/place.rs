@@ -154,7 +154,7 @@ impl Held {
 #[derive(Default)]
 struct Known {
     bindings: HashMap<Arc<str>, Arc<Binding>>,
-    /// Of the cluster's place only.
+    /// Empty for namespaces.
     roles: ClusterRoles,
 }
 

@@ -276,7 +276,7 @@ fn metric_to_v2(metric: &Value, of_spec: bool) -> Value {
         let mut converted = json!({});
         for (field, path) in names(own, of_spec) {
             let Some(value) = source.get(*field).filter(|value| !value.is_null()) else { continue };
-            // Of a target by average, v1 cannot leave the other value out.
+            // v1 cannot leave out the other value of a target by average.
             let by_average = of_spec && own.source == "object" && !source["averageValue"].is_null();
             if by_average && *field == "targetValue" && is_zero(value) {
                 continue;

@@ -85,7 +85,7 @@ impl Strategy for Deployments {
         new: &mut Value,
         old: &Value,
     ) -> Result<(), ApiError> {
-        // Whose pods they are hangs on labels: a status does not change them.
+        // Labels say which pods belong to which deployment, so a status does not change them.
         if ctx.subresource == Some("status")
             && let Some(metadata) = new.get_mut("metadata")
         {

@@ -25,7 +25,7 @@ use crate::strategy::{Cell, Column, RequestContext, Strategy};
 pub(crate) const MANAGER: &str = "ipallocator.k8s.io";
 pub(crate) const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 pub(crate) const FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
-/// Who writes them, as managed fields have it.
+/// The manager that writes them, in managed fields.
 const AUTHOR: &str = "kube-apiserver";
 
 pub(super) struct IpAddresses;

@@ -16,7 +16,7 @@ use crate::rest::{APPLY_PATCH, JSON_PATCH};
 use crate::selection::Target;
 
 const MANAGER: &str = "kubectl";
-/// Who keeps the annotation of what kubectl has applied itself.
+/// The manager that owns the annotation of client-side applies.
 const ANNOTATION_MANAGER: &str = "kubectl-last-applied";
 
 const WAYS_OUT: &str = "\

@@ -39,7 +39,7 @@ fn validate_metric(metric: &MetricSpec, group: Group, at: &Path<'_>, faults: &mu
     if !TYPES.contains(&metric.type_.as_str()) {
         faults.push(FieldError::not_supported(at.child("type"), &metric.type_, &TYPES));
     }
-    // Of several sources the first is looked at.
+    // The first source is checked if there are several.
     let mut present = Vec::new();
     let mut is_first = |name: &'static str, is_there: bool| {
         if is_there {

@@ -46,7 +46,7 @@ pub(crate) fn ports_of(service: &Value) -> BTreeSet<u16> {
     ports.chain(check).filter(|port| *port != 0).filter_map(|port| u16::try_from(port).ok()).collect()
 }
 
-/// Whose the records are that a service is written with.
+/// The owner of the records that are written with a service.
 pub(crate) fn owner(service: &Value) -> Owner {
     Owner {
         resource: SERVICE.plural.to_string(),
