@@ -233,6 +233,7 @@ fn kubelet_config(
         log_dir: agent_dir.join("logs"),
         images_dir: agent_dir.join("images"),
         storage_dir: config.instance.data_dir().join("storage"),
+        static_pods_dir: Some(agent_dir.join("pod-manifests")),
         cri_socket,
         cgroup_parent: config.instance.pods_cgroup(),
         max_pods: 110,

@@ -25,6 +25,7 @@ mod fence;
 mod leases;
 mod managed;
 mod metadata;
+mod metrics;
 pub(crate) mod names;
 mod quota;
 mod read;

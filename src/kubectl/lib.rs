@@ -31,8 +31,9 @@ use env::Env;
 use error::{Error, Result};
 use verbs::{
     Verb, annotate, api_resources, apply, attach, auth, certificate, cluster_info, completion, config,
-    cordon, cp, create, delete, describe, drain, edit, events, exec, explain, expose, get, label, logs,
-    patch, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, unsupported, version, wait,
+    cordon, cp, create, debug, delete, describe, drain, edit, events, exec, explain, expose, get, label,
+    logs, patch, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, top, unsupported,
+    version, wait,
 };
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
@@ -129,8 +130,8 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Attach(args) => attach::run(env, args).await,
         Verb::PortForward(args) => port_forward::run(env, args).await,
         Verb::Cp(args) => cp::run(env, args).await,
-        Verb::Top(_) => unsupported::run("top"),
-        Verb::Debug(_) => unsupported::run("debug"),
+        Verb::Top(args) => top::run(env, args).await,
+        Verb::Debug(args) => debug::run(env, *args).await,
         Verb::Diff(_) => unsupported::run("diff"),
         Verb::Autoscale(_) => unsupported::run("autoscale"),
         Verb::Kustomize(_) => unsupported::run("kustomize"),

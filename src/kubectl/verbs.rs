@@ -14,6 +14,7 @@ pub(crate) mod config;
 pub(crate) mod cordon;
 pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod debug;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod drain;
@@ -34,6 +35,7 @@ pub(crate) mod run_pod;
 pub(crate) mod scale;
 pub(crate) mod set;
 pub(crate) mod taint;
+pub(crate) mod top;
 pub(crate) mod unsupported;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -82,10 +84,8 @@ pub(crate) enum Verb {
     #[command(name = "port-forward")]
     PortForward(port_forward::PortForwardArgs),
     Cp(cp::CpArgs),
-    /// Display resource usage (not offered yet)
-    Top(unsupported::AnyArgs),
-    /// Debug workloads and nodes (not offered yet)
-    Debug(unsupported::AnyArgs),
+    Top(top::TopArgs),
+    Debug(Box<debug::DebugArgs>),
     /// Diff the live version against a would-be applied version (not offered yet)
     Diff(unsupported::AnyArgs),
     /// Auto-scale a deployment (not offered yet)

@@ -1,17 +1,20 @@
 //! Cgroups of pods: `PARENT/[burstable|besteffort]/podUID`. The runtime puts containers below.
 //!
-//! Two drivers, and the runtime says which it uses itself: directories made in the file system, or slices of
-//! systemd asked for over D-Bus (on version 2 with systemd, nobody else should write to the tree). Absent:
-//! limits of huge pages, memory protection (`memory.min`), resizing.
+//! Two drivers, and the runtime says which it uses itself: directories made in the file system, or slices
+//! of systemd asked for over D-Bus (on version 2 with systemd, nobody else should write to the tree).
+//! Absent: limits of huge pages, memory protection (`memory.min`).
 
 mod systemd;
 pub(crate) mod tree;
+pub(crate) mod usage;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use api::qos::QosClass;
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 
 use self::systemd::{Slices, SystemdError};
 use self::tree::MIN_SHARES;
@@ -44,6 +47,8 @@ pub(crate) struct Cgroups {
     parent: String,
     /// Slices if systemd is the driver. Unset until the runtime has said so, which is before the first pod.
     slices: OnceLock<Option<Slices>>,
+    /// What pods' cgroups were limited to, by uid.
+    limited: Mutex<HashMap<String, PodLimits>>,
 }
 
 /// Position of a cgroup: the parent, the class, the pod.
@@ -57,7 +62,12 @@ impl Name {
 
 impl Cgroups {
     pub(crate) fn new(host: Arc<dyn Host>, parent: &str) -> Self {
-        Cgroups { host, parent: parent.trim_matches('/').to_string(), slices: OnceLock::new() }
+        Cgroups {
+            host,
+            parent: parent.trim_matches('/').to_string(),
+            slices: OnceLock::new(),
+            limited: Mutex::default(),
+        }
     }
 
     pub(crate) fn is_v2(&self) -> bool {
@@ -130,12 +140,62 @@ impl Cgroups {
         }
     }
 
+    /// Makes a pod's cgroup, or brings the one that is there to the pod's limits.
     pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<(), CgroupError> {
-        self.ensure(&self.pod(resources::class_of(pod), pod.uid()), resources::of_pod(pod)).await
+        self.limit_pod(pod, resources::of_pod(pod)).await
+    }
+
+    /// Whether a pod's cgroup has the limits that the pod has.
+    pub(crate) fn fits(&self, pod: &Pod) -> bool {
+        self.limited.lock().get(pod.uid()) == Some(&resources::of_pod(pod))
+    }
+
+    /// Gives a pod's cgroup room for what its containers have and for what they are to have.
+    pub(crate) async fn widen_pod(&self, pod: &Pod) -> Result<(), CgroupError> {
+        let wanted = resources::of_pod(pod);
+        let known = self.limited.lock().get(pod.uid()).copied();
+        let room = match known {
+            Some(known) => known.widest(wanted),
+            None => PodLimits { quota: None, memory: None, ..wanted },
+        };
+        if known == Some(room) { Ok(()) } else { self.limit_pod(pod, room).await }
+    }
+
+    async fn limit_pod(&self, pod: &Pod, limits: PodLimits) -> Result<(), CgroupError> {
+        self.ensure(&self.pod(resources::class_of(pod), pod.uid()), limits).await?;
+        self.limited.lock().insert(pod.uid().to_string(), limits);
+        Ok(())
+    }
+
+    /// Where a pod's cgroup is in the file system, and how a container of it is named there.
+    pub(crate) fn path_of(&self, pod: &Pod) -> String {
+        let name = self.pod(resources::class_of(pod), pod.uid());
+        match self.slices() {
+            Some(_) => systemd::path(&name.0),
+            None => name.path(),
+        }
+    }
+
+    pub(crate) fn path_of_container(&self, pod: &Pod, id: &str) -> String {
+        let pod = self.path_of(pod);
+        match self.slices() {
+            Some(_) => format!("{pod}/cri-containerd-{id}.scope"),
+            None => format!("{pod}/{id}"),
+        }
+    }
+
+    /// Where all pods are.
+    pub(crate) fn path_of_pods(&self) -> String {
+        let name = self.class(QosClass::Guaranteed);
+        match self.slices() {
+            Some(_) => systemd::path(&name.0),
+            None => name.path(),
+        }
     }
 
     /// Removes a pod's cgroup, wherever it is.
     pub(crate) async fn remove_pod(&self, uid: &str) -> Result<(), CgroupError> {
+        self.limited.lock().remove(uid);
         for qos in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
             let name = self.pod(qos, uid);
             let (host, slice) = (self.host.clone(), systemd::path(&name.0));

@@ -37,6 +37,8 @@ pub struct Config {
     pub images_dir: PathBuf,
     /// Where volumes of the built-in provisioner are made; the node says so in an annotation.
     pub storage_dir: PathBuf,
+    /// Manifests in this directory are run as static pods; none for a hollow node.
+    pub static_pods_dir: Option<PathBuf>,
     /// CRI and containerd socket.
     pub cri_socket: PathBuf,
     /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own
@@ -61,7 +63,7 @@ pub struct Config {
 /// A kubelet's HTTPS endpoint.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// Must ask for and verify a client certificate: whoever passes it is the API server.
+    /// Must offer to take a client certificate, and verify it: whoever shows one is the API server.
     pub tls: Arc<rustls::ServerConfig>,
     pub bind_address: IpAddr,
     /// 0 picks one; the choice is in [`crate::KubeletHandle::port`] and in the node's status.

@@ -68,8 +68,13 @@ impl PodEvents {
 }
 
 pub(crate) fn reference_to_container(pod: &Pod, container: &str) -> ObjectReference {
-    let init = pod.init_containers().iter().any(|one| one.name == container);
-    let list = if init { "initContainers" } else { "containers" };
+    let list = if pod.init_containers().iter().any(|one| one.name == container) {
+        "initContainers"
+    } else if pod.ephemeral_containers().iter().any(|one| one.name == container) {
+        "ephemeralContainers"
+    } else {
+        "containers"
+    };
     let field_path = Some(format!("spec.{list}{{{container}}}"));
     ObjectReference { field_path, ..client::events::reference_to(pod) }
 }

@@ -74,6 +74,22 @@ pub(crate) fn read_end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file of the node's own administrator; `None` if it is larger than this.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    bounded(path, Links::Follow, most)
+}
+
+/// A file of a volume, reached by no link; `None` if it is larger than this.
+pub(crate) fn read_inside(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    bounded(path, Links::Refuse, most)
+}
+
+fn bounded(path: &Path, links: Links, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    open(path, links)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
+
 /// The largest configuration file of the machine that is read (upstream's bound for `resolv.conf`).
 const LARGEST_TEXT: u64 = 10 << 20;
 

@@ -88,6 +88,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         log_dir: nowhere.join("logs"),
         images_dir: nowhere.join("images"),
         storage_dir: nowhere.join("storage"),
+        static_pods_dir: None,
         cri_socket: nowhere.join("containerd.sock"),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: config.max_pods,

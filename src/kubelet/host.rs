@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::files::tree::{Access, GroupChange};
+use crate::cgroups::usage::CgroupUsage;
+use crate::files::tree::{Access, GroupChange, TreeUsage};
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
 use crate::volumes::{Files, VolumeError};
@@ -64,6 +65,13 @@ pub(crate) trait Host: Send + Sync {
     fn cgroups_below(&self, cgroup: &str) -> Vec<String>;
     /// Removes a cgroup with those below it.
     fn remove_cgroup(&self, cgroup: &str) -> io::Result<()>;
+
+    /// What a cgroup's processes have used; the root's is the machine's.
+    fn cgroup_usage(&self, cgroup: &str) -> Option<CgroupUsage>;
+    /// `/proc/PID/net/dev` of a process of a cgroup: what went through its network.
+    fn cgroup_network(&self, cgroup: &str) -> String;
+    /// What a tree takes of its file system.
+    fn tree_usage(&self, path: &Path) -> TreeUsage;
 
     fn machine(&self, data_dir: &Path) -> Machine;
     fn disk(&self, path: &Path) -> Option<Disk>;

@@ -1,18 +1,20 @@
-//! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for the
-//! server that runs in the same process. Both doors are the API server's alone: TLS demands its client
-//! certificate.
+//! The kubelet's HTTP service: one hyper service behind two doors, TLS on the node's port and memory for
+//! the server that runs in the same process. Memory is the API server's alone; at the port it shows its
+//! certificate, and others a token ([`access`]).
 
+pub(crate) mod access;
 mod body;
 mod logs;
+pub(crate) mod measured;
 mod query;
 mod streams;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::Informer;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,11 +24,17 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use body::{Body, full, text};
+use serde_json::{Value, json};
+
+use access::{Access, Denied};
+use body::{Body, text};
 
 use crate::config::Endpoint;
 use crate::error::StartError;
-use crate::runtime::Runtime;
+use crate::pods::statics::NodePods;
+use crate::probes::ProbeManager;
+use crate::runtime::{Runtime, labels};
+use crate::stats::Stats;
 use crate::status::sender::StatusSender;
 
 /// Bytes in flight on an in-memory connection, each way.
@@ -43,13 +51,26 @@ pub(crate) struct Service {
     pub(crate) stage: Stage,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) status: StatusSender,
-    pub(crate) pods: Informer<Pod>,
+    pub(crate) pods: NodePods,
+    pub(crate) probes: ProbeManager,
+    pub(crate) stats: Stats,
+    pub(crate) access: Access,
+    /// What `/configz` shows.
+    pub(crate) configuration: Arc<Value>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    ApiServer,
+    /// Somebody who has to show a token with each request.
+    Stranger,
 }
 
 impl Service {
     pub(crate) fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);
-        self.serve(ours, None);
+        self.serve(ours, None, Caller::ApiServer);
         theirs
     }
 
@@ -77,7 +98,7 @@ impl Service {
         Ok(port)
     }
 
-    /// Lets in who proves to be the API server, in time.
+    /// Lets in who speaks TLS in time; the API server is known by its certificate.
     async fn accept(self, acceptor: TlsAcceptor, stream: TcpStream, admission: Admission) {
         let stream = WriteTimeout::new(stream, STALLED, Arc::default());
         let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
@@ -87,8 +108,11 @@ impl Service {
         };
         match done {
             Ok(Ok(stream)) => {
-                if admission.identify("API server", Standing::Reserved) {
-                    self.serve(stream, Some(admission));
+                let certificates = stream.get_ref().1.peer_certificates();
+                if certificates.is_none_or(<[_]>::is_empty) {
+                    self.serve(stream, Some(admission), Caller::Stranger);
+                } else if admission.identify("API server", Standing::Reserved) {
+                    self.serve(stream, Some(admission), Caller::ApiServer);
                 }
             }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the kubelet's port failed"),
@@ -101,6 +125,7 @@ impl Service {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         admission: Option<Admission>,
+        caller: Caller,
     ) {
         let service = self.clone();
         self.stage.spawn_cancellable("kubelet connection", OnExit::Done, async move {
@@ -108,7 +133,7 @@ impl Service {
             let admission = admission.map(Arc::new);
             let handler = hyper::service::service_fn(move |request| {
                 let (service, admission) = (service.clone(), admission.clone());
-                async move { Ok::<_, Infallible>(service.answer(request, admission).await) }
+                async move { Ok::<_, Infallible>(service.admit(request, admission, caller).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -119,6 +144,26 @@ impl Service {
                 tracing::debug!(%error, "connection to the kubelet ended");
             }
         });
+    }
+
+    /// Answers the API server, and others if they may ask.
+    async fn admit(
+        &self,
+        request: Request<Incoming>,
+        admission: Option<Arc<Admission>>,
+        caller: Caller,
+    ) -> Response<Body> {
+        if caller == Caller::Stranger {
+            let checked = self.access.check(request.method(), request.uri().path(), request.headers()).await;
+            let user = match checked {
+                Ok(user) => user,
+                Err(Denied(code, message)) => return text(code, message),
+            };
+            if admission.as_ref().is_some_and(|one| !one.identify(&user, Standing::Ordinary)) {
+                return text(StatusCode::TOO_MANY_REQUESTS, "too many connections");
+            }
+        }
+        self.answer(request, admission).await
     }
 
     async fn answer(&self, request: Request<Incoming>, admission: Option<Arc<Admission>>) -> Response<Body> {
@@ -139,13 +184,24 @@ impl Service {
         match (request.method().as_str(), parts.as_slice()) {
             ("GET" | "HEAD", ["healthz"]) => text(StatusCode::OK, "ok"),
             ("GET", ["pods"]) => self.list_pods(),
+            ("GET", ["runningpods"]) => self.list_running_pods().await,
+            ("GET", ["stats", "summary"]) => {
+                measured::summary(self, request.uri().query().unwrap_or("")).await
+            }
+            ("GET", ["metrics"]) => measured::metrics(self, "").await,
+            ("GET", ["metrics", page]) => measured::metrics(self, page).await,
+            ("GET", ["configz"]) => measured::json_answer(&self.configuration),
             ("GET", ["containerLogs", namespace, pod, container]) => {
                 let query = request.uri().query().unwrap_or("");
                 logs::answer(self, [*namespace, *pod, *container], query).await
             }
-            (_, ["healthz" | "pods"] | ["containerLogs", _, _, _]) => {
-                text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
-            }
+            (
+                _,
+                ["healthz" | "pods" | "runningpods" | "metrics" | "configz"]
+                | ["containerLogs", _, _, _]
+                | ["stats", "summary"]
+                | ["metrics", _],
+            ) => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         }
     }
@@ -154,15 +210,35 @@ impl Service {
     fn list_pods(&self) -> Response<Body> {
         let items: Vec<Pod> = self
             .pods
-            .list(None)
+            .list()
             .into_iter()
             .map(|pod| Pod { status: Some((*self.status.latest(&pod)).clone()), ..(*pod).clone() })
             .collect();
-        let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
-        let mut response = Response::new(full(list.to_string()));
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        response
+        measured::json_answer(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
+    }
+
+    /// What the runtime runs, whether or not the API knows of it.
+    async fn list_running_pods(&self) -> Response<Body> {
+        let label = self.stats.settings.instance_label.clone();
+        let mine = [(labels::INSTANCE.to_string(), label)].into();
+        let found = match self.runtime.containers(mine).await {
+            Ok(found) => found,
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        };
+        let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
+        let mut pods: BTreeMap<String, (Value, Vec<Value>)> = BTreeMap::new();
+        for one in found.into_iter().filter(|one| one.state == running) {
+            let label = |key: &str| one.labels.get(key).cloned().unwrap_or_default();
+            let metadata = json!({
+                "name": label(labels::POD_NAME), "namespace": label(labels::POD_NAMESPACE),
+                "uid": label(labels::POD_UID),
+            });
+            let container =
+                json!({"name": label(labels::CONTAINER_NAME), "image": one.image_ref, "resources": {}});
+            pods.entry(label(labels::POD_UID)).or_insert((metadata, Vec::new())).1.push(container);
+        }
+        let item = |(metadata, containers)| json!({"metadata": metadata, "spec": {"containers": containers}, "status": {}});
+        let items: Vec<Value> = pods.into_values().map(item).collect();
+        measured::json_answer(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
     }
 }

@@ -1,15 +1,17 @@
 //! The node agent: runs the pods that are bound to its node, through a CRI runtime, and tells the API how
 //! they are.
 //!
-//! Everything goes through [`client::ObjectApi`]; one serial worker per pod compares what is wanted with what
-//! runs (a pure plan) and acts. Container events wake workers, so nothing on the way from a new pod to a
-//! running one waits for a poll. Its HTTPS endpoint serves logs and the list of pods to the API server alone.
+//! Everything goes through [`client::ObjectApi`]; one serial worker per pod compares what is wanted with
+//! what runs (a pure plan) and acts. Container events wake workers, so nothing on the way from a new pod to
+//! a running one waits for a poll. Its HTTPS endpoint serves streams, logs and measurements, to the API
+//! server and to who has a token for it.
 
 mod cgroups;
 mod config;
 mod dirwatch;
 mod error;
 mod events;
+mod eviction;
 mod files;
 pub mod hollow;
 mod host;
@@ -22,6 +24,7 @@ mod probes;
 mod runtime;
 mod sources;
 mod spec;
+mod stats;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 
 use client::events::Recorder;
 use client::{Informers, ObjectApi};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use parking_lot::Mutex;
 use supervisor::{Latch, OnExit, Stage};
@@ -40,19 +44,23 @@ use tokio::sync::watch;
 
 use cgroups::Cgroups;
 use events::PodEvents;
+use eviction::{Evictor, LastSeen, Pressure};
 use host::{Host, Linux};
+use http::access::Access;
 use images::ImageManager;
 use node::NodeAgent;
 use pods::admit::Admission;
 use pods::execute::{LaunchSettings, Launcher};
 use pods::inputs::Inputs;
 use pods::kill::Killer;
-use pods::manager::PodManager;
+use pods::manager::{PodManager, StaticSettings};
+use pods::statics::{NodePods, Statics};
 use pods::worker::WorkerDeps;
 use probes::prober::Prober;
 use probes::{NodeProber, ProbeManager};
 use runtime::{Cri, Runtime, RuntimeHealth};
 use sources::Sources;
+use stats::{Stats, StatsSettings};
 use status::sender::StatusSender;
 use volumes::Volumes;
 use wake::{Owners, Wakers};
@@ -102,6 +110,7 @@ pub async fn start(
     let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
     let sandbox_image = node.sandbox_image.clone();
     run("images", boxed(bring_images(node.importer, node.config.sandbox_image.clone(), sandbox_image)));
+    run("eviction", boxed(eviction::run(node.evictor)));
     run("image collector", boxed(images::collect::run(node.collector)));
     let (log_dir, label) = (node.config.log_dir.clone(), node.config.instance_label());
     run("log rotation", boxed(logs::rotate::run(runtime, log_dir, label)));
@@ -119,7 +128,8 @@ struct Ground {
 struct RealNode {
     config: Arc<Config>,
     importer: images::import::Importer,
-    collector: images::collect::Collector,
+    collector: Arc<images::collect::Collector>,
+    evictor: Evictor,
     sandbox_image: Latch,
 }
 
@@ -134,7 +144,8 @@ async fn start_on(
     let config = Arc::new(config);
     let ready = Latch::new("kubelet");
     let informers = Informers::new(api.clone(), stage.clone());
-    let pods = pods::manager::pods_of(&informers, &config.node_name);
+    let informer = pods::manager::pods_of(&informers, &config.node_name);
+    let pods = NodePods { informer, statics: Statics::default() };
     let recorder = Recorder::new(api.clone(), stage, "kubelet", Some(&config.node_name));
     let (machine_host, data_dir) = (host.clone(), config.data_dir.clone());
     let (machine, apparmor) =
@@ -151,33 +162,56 @@ async fn start_on(
         machine: Arc::new(machine),
         node: watch::Sender::new(None),
         health: watch::Sender::new(RuntimeHealth::Unknown),
+        pressure: watch::Sender::new(Pressure::default()),
     };
-    let deps = Arc::new(worker_deps(&agent, prober, apparmor, &informers, PodEvents::new(recorder.clone())));
+    let deps = Arc::new(worker_deps(
+        &agent,
+        prober,
+        apparmor,
+        &informers,
+        PodEvents::new(recorder.clone()),
+        pods.clone(),
+    ));
     let images = deps.launcher.images.clone();
+    let events = PodEvents::new(recorder.clone());
     let importer = images::import::Importer {
         runtime: runtime.clone(),
         images: images.clone(),
         wakers: agent.wakers.clone(),
-        recorder,
+        recorder: recorder.clone(),
         node_name: config.node_name.clone(),
         images_dir: config.images_dir.clone(),
         data_dir: config.data_dir.clone(),
     };
-    let collector = images::collect::Collector {
+    let collector = Arc::new(images::collect::Collector {
         runtime: runtime.clone(),
-        host,
+        host: host.clone(),
         images,
         data_dir: config.data_dir.clone(),
         sandbox_image: config.sandbox_image.clone(),
+    });
+    let service = service_of(&agent, &deps, pods.clone());
+    let evictor = Evictor {
+        host,
+        stats: service.stats.clone(),
+        wakers: agent.wakers.clone(),
+        events,
+        recorder,
+        collector: Some(collector.clone()),
+        pressure: agent.pressure.clone(),
+        last: LastSeen::default(),
     };
-    let service =
-        http::Service { stage: stage.clone(), runtime, status: deps.status.clone(), pods: pods.clone() };
     let port = match &config.endpoint {
         Some(endpoint) => Some(service.listen(endpoint).await?),
         None => None,
     };
     let sandbox_image = Latch::new("sandbox image");
-    let manager = PodManager { deps, stage: stage.clone(), sandbox_image: sandbox_image.clone() };
+    let static_pods = config
+        .static_pods_dir
+        .clone()
+        .map(|directory| StaticSettings { directory, recorder: agent.recorder.clone() });
+    let manager =
+        PodManager { deps, stage: stage.clone(), sandbox_image: sandbox_image.clone(), pods, static_pods };
     let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
     let remover = volumes::local_path::Remover {
         api,
@@ -188,9 +222,39 @@ async fn start_on(
     };
     run("removal of local volumes", boxed(volumes::local_path::run(remover)));
     run("node status", boxed(node::run(agent, port, ready.clone())));
-    run("pods", boxed(pods::manager::run(manager, pods)));
+    run("pods", boxed(pods::manager::run(manager)));
     let handle = KubeletHandle { port: port.unwrap_or(0), ready, service };
-    Ok((handle, RealNode { config, importer, collector, sandbox_image }))
+    Ok((handle, RealNode { config, importer, collector, evictor, sandbox_image }))
+}
+
+/// The HTTP service of a node.
+fn service_of(agent: &NodeAgent, deps: &WorkerDeps, pods: NodePods) -> http::Service {
+    let NodeAgent { config, api, stage, runtime, host, .. } = agent;
+    let settings = StatsSettings {
+        node_name: config.node_name.clone(),
+        instance_label: config.instance_label(),
+        data_dir: config.data_dir.clone(),
+        log_dir: config.log_dir.clone(),
+        started: Timestamp::now(),
+    };
+    let stats = Stats {
+        runtime: runtime.clone(),
+        host: host.clone(),
+        cgroups: deps.launcher.cgroups.clone(),
+        pods: pods.clone(),
+        settings: Arc::new(settings),
+        rates: Arc::default(),
+    };
+    http::Service {
+        stage: stage.clone(),
+        runtime: runtime.clone(),
+        status: deps.status.clone(),
+        pods,
+        probes: deps.probes.clone(),
+        stats,
+        access: Access::new(api.clone(), &config.node_name),
+        configuration: Arc::new(http::measured::configuration(config)),
+    }
 }
 
 fn boxed<'a>(task: impl Future<Output = ()> + Send + 'a) -> client::BoxFuture<'a, ()> {
@@ -204,6 +268,7 @@ fn worker_deps(
     apparmor: bool,
     informers: &Informers,
     events: PodEvents,
+    pods: NodePods,
 ) -> WorkerDeps {
     let NodeAgent { config, api, stage, runtime, host, wakers, .. } = agent;
     let sources = Sources::new(api.clone(), stage.clone(), wakers.clone());
@@ -228,16 +293,18 @@ fn worker_deps(
         node_memory: agent.machine.memory,
     };
     let launcher = Launcher {
+        api: api.clone(),
         runtime: runtime.clone(),
         health: agent.health.subscribe(),
         host: host.clone(),
         events: events.clone(),
         killer: Killer::new(runtime.clone(), events.clone()),
         images: ImageManager::new(runtime.clone(), stage.clone(), events.clone(), sources.clone()),
-        cgroups: Cgroups::new(host.clone(), &config.cgroup_parent),
+        cgroups: Arc::new(Cgroups::new(host.clone(), &config.cgroup_parent)),
         inputs,
         restarts: Mutex::default(),
         owners: Owners::default(),
+        resized: Mutex::default(),
         settings,
     };
     let admission = Admission {
@@ -245,6 +312,7 @@ fn worker_deps(
         allocatable,
         sysctls: config.sysctls.clone(),
         apparmor,
+        pressure: agent.pressure.subscribe(),
         wakers: wakers.clone(),
     };
     WorkerDeps {
@@ -253,7 +321,7 @@ fn worker_deps(
         host: host.clone(),
         wakers: wakers.clone(),
         admission,
-        status: StatusSender::new(api.clone()),
+        status: StatusSender::new(api.clone(), Some(pods)),
         probes: ProbeManager::new(prober, stage.clone(), wakers.clone(), events.clone()),
         volumes: Volumes::new(pods_dir, host.clone(), api.clone(), agent.node.subscribe(), sources.clone()),
         events,

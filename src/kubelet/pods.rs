@@ -8,5 +8,7 @@ pub(crate) mod inputs;
 pub(crate) mod kill;
 pub(crate) mod manager;
 pub(crate) mod plan;
+pub(crate) mod resize;
+pub(crate) mod statics;
 pub(crate) mod turns;
 pub(crate) mod worker;

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use client::BoxFuture;
 use k8s_cri::v1::{
-    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStatus, ExecRequest, ExecSyncResponse,
-    Image, PodSandbox, PodSandboxConfig, PodSandboxStatus, PortForwardRequest, RuntimeCondition,
-    VersionResponse,
+    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerStats, ContainerStatus, ExecRequest,
+    ExecSyncResponse, Image, LinuxContainerResources, PodSandbox, PodSandboxConfig, PodSandboxStatus,
+    PortForwardRequest, RuntimeCondition, VersionResponse,
 };
 
 pub(crate) use cri::{Cri, RuntimeError};
@@ -46,8 +46,9 @@ pub(crate) trait Runtime: Send + Sync {
     /// Who makes cgroups, as the runtime is configured.
     fn cgroup_driver(&self) -> RuntimeCall<'_, Driver>;
 
-    /// Makes a pod's sandbox with its network; answers with its id.
-    fn run_sandbox(&self, config: PodSandboxConfig) -> RuntimeCall<'_, String>;
+    /// Makes a pod's sandbox with its network, by the runtime of this name (the default one if it is empty);
+    /// answers with its id.
+    fn run_sandbox(&self, config: PodSandboxConfig, handler: String) -> RuntimeCall<'_, String>;
     fn stop_sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()>;
     fn remove_sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()>;
     /// Those that carry the labels.
@@ -64,8 +65,13 @@ pub(crate) trait Runtime: Send + Sync {
     /// Sends the stop signal, kills after `grace`, returns when the container has ended.
     fn stop_container<'a>(&'a self, id: &'a str, grace: Duration) -> RuntimeCall<'a, ()>;
     fn remove_container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()>;
+    /// Gives a running container other resources; what is zero stays as it is.
+    fn update_container<'a>(&'a self, id: &'a str, resources: LinuxContainerResources)
+    -> RuntimeCall<'a, ()>;
     fn containers(&self, labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<Container>>;
     fn container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ContainerStatus>;
+    /// What running containers that carry the labels use.
+    fn container_stats(&self, labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<ContainerStats>>;
     fn reopen_log<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()>;
     fn exec<'a>(
         &'a self,
@@ -120,6 +126,8 @@ pub(crate) mod labels {
     pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
     pub(crate) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
     pub(crate) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    /// Ours: the CPU and memory that it was made with.
+    pub(crate) const RESOURCES: &str = "io.minik8s.container.resources";
     pub(crate) const POD_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
     pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 }

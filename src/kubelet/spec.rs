@@ -5,27 +5,64 @@ pub(crate) mod amount;
 pub(crate) mod container;
 pub(crate) mod dns;
 pub(crate) mod env;
+pub(crate) mod env_file;
 pub(crate) mod fields;
 pub(crate) mod hosts;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 
 /// Which container of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Slot {
     Init(usize),
     Main(usize),
+    Ephemeral(usize),
 }
 
 impl Slot {
-    pub(crate) fn of(self, pod: &Pod) -> Option<&Container> {
+    pub(crate) fn of(self, pod: &Pod) -> Option<Cow<'_, Container>> {
         match self {
-            Self::Init(index) => pod.init_containers().get(index),
-            Self::Main(index) => pod.containers().get(index),
+            Self::Init(index) => pod.init_containers().get(index).map(Cow::Borrowed),
+            Self::Main(index) => pod.containers().get(index).map(Cow::Borrowed),
+            Self::Ephemeral(index) => pod.ephemeral_containers().get(index).map(plain).map(Cow::Owned),
         }
+    }
+
+    /// The container whose processes this one is to see.
+    pub(crate) fn target(self, pod: &Pod) -> Option<&str> {
+        let Self::Ephemeral(index) = self else { return None };
+        let target = pod.ephemeral_containers().get(index)?.target_container_name.as_deref();
+        target.filter(|name| !name.is_empty())
+    }
+}
+
+/// An ephemeral container as an ordinary one, which it is but for its target and the fields it may not
+/// have.
+pub(crate) fn plain(ephemeral: &EphemeralContainer) -> Container {
+    let one = ephemeral.clone();
+    Container {
+        args: one.args,
+        command: one.command,
+        env: one.env,
+        env_from: one.env_from,
+        image: one.image,
+        image_pull_policy: one.image_pull_policy,
+        name: one.name,
+        security_context: one.security_context,
+        stdin: one.stdin,
+        stdin_once: one.stdin_once,
+        termination_message_path: one.termination_message_path,
+        termination_message_policy: one.termination_message_policy,
+        tty: one.tty,
+        volume_devices: one.volume_devices,
+        volume_mounts: one.volume_mounts,
+        working_dir: one.working_dir,
+        ..Container::default()
     }
 }
 
@@ -42,10 +79,19 @@ pub(crate) trait PodExt {
     /// Succeeded or Failed.
     fn is_finished(&self) -> bool;
     fn restart_policy(&self) -> &str;
+    /// Static, or of a priority of the system's own: nothing takes it from its node.
+    fn is_critical(&self) -> bool;
     fn containers(&self) -> &[Container];
     fn init_containers(&self) -> &[Container];
+    fn ephemeral_containers(&self) -> &[EphemeralContainer];
+    /// An ordinary or init container.
     fn find_container(&self, name: &str) -> Option<&Container>;
+    /// A container of whatever kind.
+    fn any_container(&self, name: &str) -> Option<Cow<'_, Container>>;
 }
+
+/// The least priority that is the system's own.
+const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 
 static EMPTY_SPEC: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
 
@@ -87,6 +133,11 @@ impl PodExt for Pod {
         self.spec_ref().restart_policy.as_deref().unwrap_or("Always")
     }
 
+    fn is_critical(&self) -> bool {
+        self.spec_ref().priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL)
+            || crate::pods::statics::is_static(self)
+    }
+
     fn containers(&self) -> &[Container] {
         &self.spec_ref().containers
     }
@@ -97,6 +148,15 @@ impl PodExt for Pod {
 
     fn find_container(&self, name: &str) -> Option<&Container> {
         self.containers().iter().chain(self.init_containers()).find(|one| one.name == name)
+    }
+
+    fn ephemeral_containers(&self) -> &[EphemeralContainer] {
+        self.spec_ref().ephemeral_containers.as_deref().unwrap_or_default()
+    }
+
+    fn any_container(&self, name: &str) -> Option<Cow<'_, Container>> {
+        let ephemeral = || self.ephemeral_containers().iter().find(|one| one.name == name);
+        self.find_container(name).map(Cow::Borrowed).or_else(|| ephemeral().map(plain).map(Cow::Owned))
     }
 }
 

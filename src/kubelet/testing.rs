@@ -17,10 +17,12 @@ use tokio::sync::watch;
 
 pub(crate) use self::api::PodApi;
 use crate::events::{EventSink, PodEvents};
+use crate::eviction::Pressure;
 use crate::hollow::runtime::HollowProber;
 use crate::host::recorder::RecordingHost;
 use crate::node::NodeAgent;
 use crate::node::machine::Machine;
+use crate::pods::statics::{NodePods, Statics};
 use crate::pods::worker::{Worker, WorkerDeps};
 use crate::runtime::RuntimeHealth;
 use crate::runtime::scripted::ScriptedRuntime;
@@ -81,6 +83,7 @@ fn config() -> Config {
         log_dir: "/logs".into(),
         images_dir: "/images".into(),
         storage_dir: "/storage".into(),
+        static_pods_dir: None,
         cri_socket: "/socket".into(),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: 110,
@@ -116,11 +119,19 @@ impl TestNode {
             machine: Arc::new(machine),
             node: watch::Sender::new(Some(Arc::new(serde_json::from_value(node).unwrap()))),
             health: watch::Sender::new(RuntimeHealth::Ready),
+            pressure: watch::Sender::new(Pressure::default()),
         };
         let informers = Informers::new(api.clone(), stage);
         let events = PodEvents::new(journal.clone());
-        let deps = crate::worker_deps(&agent, Arc::new(HollowProber), false, &informers, events);
+        let pods = NodePods { informer: informers.of(), statics: Statics::default() };
+        let deps = crate::worker_deps(&agent, Arc::new(HollowProber), false, &informers, events, pods);
         TestNode { journal, runtime, host, api, agent, deps: Arc::new(deps), supervisor }
+    }
+
+    /// Its HTTP service.
+    pub(crate) fn service(&self, informer: client::Informer<Pod>) -> crate::http::Service {
+        let pods = NodePods { informer, statics: Statics::default() };
+        crate::service_of(&self.agent, &self.deps, pods)
     }
 
     /// Puts a pod into the API and gives it a worker.

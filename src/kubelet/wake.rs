@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
@@ -33,12 +34,16 @@ pub(crate) enum WakeReason {
     Clock,
     /// The node has another address.
     Address,
+    /// Another pod gave back what this one's resize waits for.
+    Room,
+    /// The node wants the pod to end.
+    Ending,
 }
 
 impl WakeReason {
     /// Whether the pod's volumes may have to be another way than at the last look.
     pub(crate) fn concerns_volumes(self) -> bool {
-        !matches!(self, WakeReason::ContainerEnded | WakeReason::Probe)
+        !matches!(self, WakeReason::ContainerEnded | WakeReason::Probe | WakeReason::Room)
     }
 }
 
@@ -73,6 +78,8 @@ impl Owners {
 #[derive(Clone, Default)]
 pub(crate) struct Wakers {
     boxes: Arc<Mutex<HashMap<String, Arc<Mailbox>>>>,
+    /// Notified whenever a worker ends.
+    ends: Arc<Notify>,
 }
 
 /// What a worker is told.
@@ -88,6 +95,10 @@ pub(crate) struct Mailbox {
 pub(crate) struct Mail {
     /// The pod as the API last had it; none for one that only the runtime knows.
     pub(crate) pod: Option<Arc<Pod>>,
+    /// The pod with the resources it was granted, if it asks for others.
+    pub(crate) granted: Option<Arc<Pod>>,
+    /// The node wants the pod to end.
+    pub(crate) ending: Option<Ending>,
     /// The API no longer has it.
     pub(crate) gone: bool,
     /// Containers that have exited according to an event, which the CRI may not show yet.
@@ -95,9 +106,19 @@ pub(crate) struct Mail {
     pub(crate) out_of_memory: HashSet<String>,
 }
 
+/// Why the node ends a pod, and how much time it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    /// Told in the condition `DisruptionTarget` too.
+    pub(crate) is_disruption: bool,
+    pub(crate) grace: Duration,
+}
+
 impl Mail {
     fn is_ending(&self) -> bool {
-        self.gone || self.pod.as_ref().is_some_and(|pod| pod.is_deleted())
+        self.gone || self.ending.is_some() || self.pod.as_ref().is_some_and(|pod| pod.is_deleted())
     }
 }
 
@@ -132,9 +153,25 @@ impl Mailbox {
         self.wake(reason);
     }
 
+    /// Ends the pod. The first reason stands.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.update(WakeReason::Ending, |mail| {
+            mail.ending.get_or_insert(ending);
+        });
+    }
+
     pub(crate) fn wake(&self, reason: WakeReason) {
         self.reasons.lock().insert(reason);
         self.notify.notify_one();
+    }
+
+    /// What the node counts for this pod, if it is not what it asks for. Wakes nobody.
+    pub(crate) fn note_granted(&self, granted: Option<Arc<Pod>>) {
+        self.state.lock().granted = granted;
+    }
+
+    fn waits_for_room(&self) -> bool {
+        self.state.lock().granted.is_some()
     }
 
     /// Forgets events about containers that are no more. Wakes nobody.
@@ -160,6 +197,20 @@ impl Wakers {
 
     pub(crate) fn remove(&self, uid: &str) {
         self.boxes.lock().remove(uid);
+        self.ends.notify_waiters();
+    }
+
+    /// Returns once a pod has no worker.
+    pub(crate) async fn ended(&self, uid: &str) {
+        loop {
+            let mut next = std::pin::pin!(self.ends.notified());
+            // What ends from here on is heard.
+            next.as_mut().enable();
+            if self.get(uid).is_none() {
+                return;
+            }
+            next.await;
+        }
     }
 
     pub(crate) fn wake(&self, uid: &str, reason: WakeReason) {
@@ -171,6 +222,13 @@ impl Wakers {
     pub(crate) fn wake_all(&self, reason: WakeReason) {
         for mailbox in self.all() {
             mailbox.wake(reason);
+        }
+    }
+
+    /// Something was given back: those that wait for a resize look again.
+    pub(crate) fn room_is_made(&self) {
+        for mailbox in self.all().into_iter().filter(|one| one.waits_for_room()) {
+            mailbox.wake(WakeReason::Room);
         }
     }
 

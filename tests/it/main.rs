@@ -21,6 +21,7 @@ mod etcd;
 mod install;
 mod kubectl_compared;
 mod kubectl_versions;
+mod kubelet;
 mod node;
 mod restart;
 mod s3;

@@ -86,13 +86,14 @@ pub fn server_with_required_client(
     server(verifier_of(ca, false)?, slot)
 }
 
-/// For a kubelet: only the client whose certificate of this CA has the given common name gets in.
+/// For a kubelet: of certificates, only one of this CA with the given common name gets in. Who shows none
+/// has to show a token.
 pub(crate) fn kubelet_server(
     ca: &CertificateDer<'_>,
     only: &'static str,
     slot: Arc<CertificateSlot>,
 ) -> Result<ServerConfig, TlsError> {
-    let mut config = server(Arc::new(OneClient { inner: verifier_of(ca, false)?, only }), slot)?;
+    let mut config = server(Arc::new(OneClient { inner: verifier_of(ca, true)?, only }), slot)?;
     // The kubelet speaks HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -108,6 +109,10 @@ struct OneClient {
 impl ClientCertVerifier for OneClient {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.inner.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
     }
 
     fn verify_client_cert(

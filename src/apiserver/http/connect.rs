@@ -4,6 +4,7 @@
 //! Absent: the proxies of pods and services, which are no kubelet's.
 
 mod headers;
+pub(super) mod page;
 pub(super) mod tunnel;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::kinds::{NODE, POD};
 use api::{ApiError, FieldError};
 use axum::body::Body;
+use client::streams::websocket;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::Pod;
@@ -42,6 +43,9 @@ pub(super) async fn answer(
     let code = connect::final_status(response.status())?;
     // A log is a 200. What else is no error (a redirect, nothing, a part) is none that a client could make
     // sense of.
+    if code == StatusCode::OK && websocket::is_wanted(&head.parts.headers) {
+        return connect::page::over_socket(server, head, response.into_body());
+    }
     if code == StatusCode::OK {
         let mut answer = answer::text(200, String::new());
         *answer.body_mut() = response.into_body();

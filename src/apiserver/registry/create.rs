@@ -44,7 +44,7 @@ impl Registry {
         match &call.resource.backing {
             Backing::Review(review) => return self.review(call, *review, tree),
             Backing::Bindings => return self.bind_named(call, tree, options).await,
-            Backing::Components => return Err(super::not_allowed()),
+            Backing::Components | Backing::Metrics => return Err(super::not_allowed()),
             Backing::Stored(_) => {}
         }
         if call.namespace.is_none() && call.row().namespaced() {

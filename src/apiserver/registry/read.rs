@@ -31,8 +31,10 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl Registry {
     pub(crate) async fn get(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
-        if matches!(call.resource.backing, Backing::Components) {
-            return self.component(call, name);
+        match &call.resource.backing {
+            Backing::Components => return self.component(call, name),
+            Backing::Metrics => return self.measured(call, name).await,
+            _ => {}
         }
         let entry = self.find(call, name)?;
         call.resource.outward(entry.object.clone()).await
@@ -88,8 +90,10 @@ impl Registry {
     }
 
     pub(crate) async fn list(&self, call: &Call<'_>, options: &ListOptions) -> Result<ObjectList, ApiError> {
-        if matches!(call.resource.backing, Backing::Components) {
-            return self.components(call, options);
+        match &call.resource.backing {
+            Backing::Components => return self.components(call, options),
+            Backing::Metrics => return self.all_measured(call, options).await,
+            _ => {}
         }
         let (filter, refine) = self.filters(call, &options.labels, &options.fields)?;
         let mut list = self.list_filtered(call, options, filter).await?;

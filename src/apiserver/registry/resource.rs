@@ -49,6 +49,8 @@ pub(crate) enum Backing {
     Bindings,
     /// `componentstatuses`: what is looked at when it is read.
     Components,
+    /// `metrics.k8s.io`: what kubelets measure when it is read.
+    Metrics,
 }
 
 impl Resource {

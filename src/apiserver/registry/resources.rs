@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::errors::unknown;
+use super::metrics;
 use super::resource::{Resource, built_in};
 use crate::cache::Caches;
 
@@ -127,7 +128,9 @@ impl Resources {
         }
         let groups: Vec<_> =
             groups.into_iter().map(|(name, resources)| Arc::new(Group::new(name, resources))).collect();
-        Resources { built_in: groups.len(), groups, derived: Derived::default() }
+        let mut all = Resources { built_in: groups.len(), groups, derived: Derived::default() };
+        metrics::resources().into_iter().for_each(|resource| all.put(Arc::new(resource)));
+        all
     }
 
     fn position(&self, group: &str) -> Result<usize, usize> {

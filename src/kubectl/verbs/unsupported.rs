@@ -11,9 +11,5 @@ pub(crate) struct AnyArgs {
 }
 
 pub(crate) fn run(verb: &str) -> Result<()> {
-    Err(Error::message(match verb {
-        "debug" => "debug is not offered by this server yet".to_string(),
-        "top" => "Metrics API not available".to_string(),
-        _ => format!("{verb} is not offered by this kubectl yet"),
-    }))
+    Err(Error::message(format!("{verb} is not offered by this kubectl yet")))
 }

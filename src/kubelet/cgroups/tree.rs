@@ -95,23 +95,22 @@ impl Hierarchy {
         for directory in self.directories(cgroup, true) {
             if matches!(self, Hierarchy::V2(_)) {
                 set(&directory, "cpu.weight", &v2_weight(limits.shares).to_string());
-                if let Some(quota) = limits.quota {
-                    set(&directory, "cpu.max", &format!("{quota} {PERIOD}"));
-                }
-                if let Some(memory) = limits.memory {
-                    set(&directory, "memory.max", &memory.to_string());
-                }
+                let quota = limits.quota.map_or_else(|| "max".to_string(), |quota| quota.to_string());
+                set(&directory, "cpu.max", &format!("{quota} {PERIOD}"));
+                set(
+                    &directory,
+                    "memory.max",
+                    &limits.memory.map_or_else(|| "max".to_string(), |one| one.to_string()),
+                );
                 continue;
             }
             if directory.join("cpu.shares").exists() {
                 set(&directory, "cpu.shares", &limits.shares.to_string());
-                if let Some(quota) = limits.quota {
-                    set(&directory, "cpu.cfs_period_us", &PERIOD.to_string());
-                    set(&directory, "cpu.cfs_quota_us", &quota.to_string());
-                }
+                set(&directory, "cpu.cfs_period_us", &PERIOD.to_string());
+                set(&directory, "cpu.cfs_quota_us", &limits.quota.unwrap_or(-1).to_string());
             }
-            if let Some(memory) = limits.memory.filter(|_| directory.join("memory.limit_in_bytes").exists()) {
-                set(&directory, "memory.limit_in_bytes", &memory.to_string());
+            if directory.join("memory.limit_in_bytes").exists() {
+                set(&directory, "memory.limit_in_bytes", &limits.memory.unwrap_or(-1).to_string());
             }
         }
     }

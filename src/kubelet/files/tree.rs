@@ -1,4 +1,4 @@
-//! Trees below a directory: removing them, and giving them to a group.
+//! Trees below a directory: removing them, giving them to a group, and measuring them.
 //!
 //! Every step is taken from a descriptor of the directory it happens in, follows no link and crosses no
 //! mount. Only the present directory is open, and the way back up is `..`, checked against the directory that
@@ -235,6 +235,50 @@ fn give_one(file: &File, group: u32, access: Access) -> io::Result<()> {
         std::fs::set_permissions::<PathBuf>(pinned(file), std::fs::Permissions::from_mode(mode))?;
     }
     Ok(())
+}
+
+/// What a tree takes of its file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TreeUsage {
+    /// Bytes of the blocks that are taken.
+    pub(crate) bytes: u64,
+    pub(crate) inodes: u64,
+}
+
+impl std::ops::AddAssign for TreeUsage {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.inodes = self.inodes.saturating_add(other.inodes);
+    }
+}
+
+/// Measures a tree. What is mounted in it is not of it, and what cannot be looked at counts as nothing.
+pub(crate) fn usage(root: &Path) -> io::Result<TreeUsage> {
+    let mut total = TreeUsage::default();
+    let mut here = match pin(AT_FDCWD, root, ResolveFlag::empty(), OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(total),
+        top => top?,
+    };
+    let of = |metadata: &std::fs::Metadata| TreeUsage { bytes: metadata.blocks() * 512, inodes: 1 };
+    total += of(&here.metadata()?);
+    let mut above: Vec<Level> = Vec::new();
+    let mut pending = names(&here)?;
+    loop {
+        if let Some(name) = pending.pop() {
+            let Ok(down) = entry(&here, &name, OFlag::empty()) else { continue };
+            let Ok(metadata) = down.metadata() else { continue };
+            total += of(&metadata);
+            if metadata.is_dir() {
+                above.push(Level { identity: identity(&here)?, name, pending });
+                pending = names(&down).unwrap_or_default();
+                here = down;
+            }
+            continue;
+        }
+        let Some(level) = above.pop() else { return Ok(total) };
+        here = ascend(&here, &level)?;
+        pending = level.pending;
+    }
 }
 
 #[cfg(test)]

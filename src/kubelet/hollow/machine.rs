@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::files::tree::{Access, GroupChange};
+use crate::cgroups::usage::CgroupUsage;
+use crate::files::tree::{Access, GroupChange, TreeUsage};
 use crate::host::Host;
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
@@ -106,6 +107,18 @@ impl Host for HollowMachine {
 
     fn remove_cgroup(&self, _cgroup: &str) -> io::Result<()> {
         Ok(())
+    }
+
+    fn cgroup_usage(&self, _cgroup: &str) -> Option<CgroupUsage> {
+        None
+    }
+
+    fn cgroup_network(&self, _cgroup: &str) -> String {
+        String::new()
+    }
+
+    fn tree_usage(&self, _path: &Path) -> TreeUsage {
+        TreeUsage::default()
     }
 
     fn machine(&self, _data_dir: &Path) -> Machine {

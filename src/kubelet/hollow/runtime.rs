@@ -223,7 +223,7 @@ impl Runtime for HollowRuntime {
         done(Ok(Driver::Cgroupfs))
     }
 
-    fn run_sandbox(&self, config: cri::PodSandboxConfig) -> RuntimeCall<'_, String> {
+    fn run_sandbox(&self, config: cri::PodSandboxConfig, _handler: String) -> RuntimeCall<'_, String> {
         let mut held = self.held.lock();
         let id = self.new_id(&mut held);
         let options = config.linux.and_then(|linux| linux.security_context);
@@ -333,6 +333,14 @@ impl Runtime for HollowRuntime {
         done(Ok(()))
     }
 
+    fn update_container<'a>(
+        &'a self,
+        _id: &'a str,
+        _resources: cri::LinuxContainerResources,
+    ) -> RuntimeCall<'a, ()> {
+        done(Ok(()))
+    }
+
     fn containers(&self, labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<cri::Container>> {
         let held = self.held.lock();
         let found = held.containers.iter().filter(|(_, one)| carries(&one.labels, &labels));
@@ -365,6 +373,10 @@ impl Runtime for HollowRuntime {
             annotations: one.annotations.clone(),
             ..Default::default()
         }))
+    }
+
+    fn container_stats(&self, _labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<cri::ContainerStats>> {
+        done(Ok(Vec::new()))
     }
 
     fn reopen_log<'a>(&'a self, _id: &'a str) -> RuntimeCall<'a, ()> {

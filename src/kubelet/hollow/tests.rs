@@ -16,7 +16,7 @@ fn annotated(pairs: &[(&str, &str)]) -> cri::PodSandboxConfig {
 }
 
 async fn created(runtime: &HollowRuntime, sandbox: cri::PodSandboxConfig) -> (String, String) {
-    let id = runtime.run_sandbox(sandbox).await.unwrap();
+    let id = runtime.run_sandbox(sandbox, String::new()).await.unwrap();
     let container = runtime.create_container(&id, Default::default(), Default::default()).await.unwrap();
     (id, container)
 }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use super::Host;
 use crate::cgroups::tree::{self, Hierarchy};
+use crate::cgroups::usage::CgroupUsage;
 use crate::files;
-use crate::files::tree::{Access, GroupChange};
+use crate::files::tree::{Access, GroupChange, TreeUsage};
 use crate::node::machine::{self, Disk, Machine};
 use crate::pods::admit::apparmor;
 use crate::spec::resources::PodLimits;
@@ -122,6 +123,19 @@ impl Host for Linux {
 
     fn remove_cgroup(&self, cgroup: &str) -> io::Result<()> {
         self.cgroups.remove(cgroup)
+    }
+
+    fn cgroup_usage(&self, cgroup: &str) -> Option<CgroupUsage> {
+        self.cgroups.usage(cgroup)
+    }
+
+    fn cgroup_network(&self, cgroup: &str) -> String {
+        let process = self.cgroups.process(cgroup);
+        process.map(|pid| files::read_text(&format!("/proc/{pid}/net/dev"))).unwrap_or_default()
+    }
+
+    fn tree_usage(&self, path: &Path) -> TreeUsage {
+        files::tree::usage(path).unwrap_or_default()
     }
 
     fn machine(&self, data_dir: &Path) -> Machine {

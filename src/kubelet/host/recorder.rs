@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::Host;
-use crate::files::tree::{Access, GroupChange};
+use crate::cgroups::usage::CgroupUsage;
+use crate::files::tree::{Access, GroupChange, TreeUsage};
 use crate::node::machine::{Disk, Machine};
 use crate::spec::resources::PodLimits;
 use crate::testing::Journal;
@@ -21,6 +22,11 @@ pub(crate) struct RecordingHost {
     failures: Mutex<BTreeMap<&'static str, usize>>,
     present: Mutex<BTreeSet<PathBuf>>,
     mounts: Mutex<BTreeSet<PathBuf>>,
+    /// What cgroups have used, and what trees take.
+    pub(crate) used: Mutex<BTreeMap<String, CgroupUsage>>,
+    pub(crate) taken: Mutex<BTreeMap<PathBuf, TreeUsage>>,
+    pub(crate) disk: Mutex<Option<Disk>>,
+    pub(crate) memory: Mutex<Option<u64>>,
 }
 
 impl RecordingHost {
@@ -157,16 +163,28 @@ impl Host for RecordingHost {
         self.call("remove_cgroup", cgroup)
     }
 
+    fn cgroup_usage(&self, cgroup: &str) -> Option<CgroupUsage> {
+        self.used.lock().get(cgroup).copied()
+    }
+
+    fn cgroup_network(&self, _cgroup: &str) -> String {
+        String::new()
+    }
+
+    fn tree_usage(&self, path: &Path) -> TreeUsage {
+        self.taken.lock().get(path).copied().unwrap_or_default()
+    }
+
     fn machine(&self, _data_dir: &Path) -> Machine {
         Machine::default()
     }
 
     fn disk(&self, _path: &Path) -> Option<Disk> {
-        None
+        *self.disk.lock()
     }
 
     fn available_memory(&self) -> u64 {
-        u64::MAX
+        self.memory.lock().unwrap_or(u64::MAX)
     }
 
     fn processes(&self) -> Option<(u64, u64)> {

@@ -39,10 +39,10 @@ pub(super) async fn answer(
         Ok(options) => options,
         Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
     };
-    let Some(pod) = service.pods.get(Some(namespace), name) else {
+    let Some(pod) = service.pods.get(namespace, name) else {
         return refuse(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist"));
     };
-    if pod.find_container(container).is_none() {
+    if pod.any_container(container).is_none() {
         return refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {name:?}"));
     }
     let status = service.status.latest(&pod);
@@ -134,7 +134,8 @@ enum NoLog {
 
 /// Id of the instance whose log is asked for.
 fn instance(status: &PodStatus, pod: &str, container: &str, previous: bool) -> Result<String, NoLog> {
-    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let lists =
+        [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
     let found = lists.into_iter().flat_map(|list| list.iter().flatten()).find(|one| one.name == container);
     let names = || (pod.to_string(), container.to_string());
     let status = found.ok_or_else(|| {

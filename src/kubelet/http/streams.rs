@@ -13,7 +13,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use client::Informer;
 use client::streams::websocket::{self, Tunnel};
 use client::streams::{
     PORT_FORWARD, PROTOCOL_VERSION, REMOTE_COMMAND_V4, REMOTE_COMMAND_V5, SPDY, TUNNELLED,
@@ -34,6 +33,7 @@ use tokio::net::TcpStream;
 
 use super::body::{Body, full, text};
 use super::query;
+use crate::pods::statics::NodePods;
 use crate::runtime::{Runtime, RuntimeError, StreamRequest, labels};
 use crate::spec::PodExt;
 use remote::Wanted;
@@ -98,7 +98,7 @@ fn failed(text: impl ToString) -> Refusal {
 pub(super) struct Streams<'a> {
     pub(super) stage: &'a Stage,
     pub(super) runtime: &'a dyn Runtime,
-    pub(super) pods: &'a Informer<Pod>,
+    pub(super) pods: &'a NodePods,
 }
 
 /// Answers with a switch of protocols, or with why there is none. `rest` is the path after its first word.
@@ -139,7 +139,7 @@ async fn join(
     } else {
         Vec::new()
     };
-    let pod = service.pods.get(Some(namespace), name);
+    let pod = service.pods.get(namespace, name);
     let pod = pod.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "pod does not exist".to_string()))?;
     if uid.is_some_and(|uid| uid != pod.uid()) {
         return Err(Refusal(StatusCode::NOT_FOUND, "pod not found".to_string()));
@@ -260,7 +260,7 @@ async fn attach(
         failed(format!("container {container} not found in pod {full}"))
     };
     let container_id = running(service, pod, container).await?.ok_or_else(missing)?;
-    let tty = pod.find_container(container).ok_or_else(missing)?.tty.unwrap_or(false);
+    let tty = pod.any_container(container).ok_or_else(missing)?.tty.unwrap_or(false);
     let Wanted { stdin, stdout, stderr, .. } = wanted;
     let stderr = stderr && !tty;
     Ok(StreamRequest::Attach(cri::AttachRequest { container_id, stdin, tty, stdout, stderr }))

@@ -30,13 +30,34 @@ pub(crate) struct Collector {
     pub(crate) sandbox_image: String,
 }
 
-pub(crate) async fn run(collector: Collector) {
+pub(crate) async fn run(collector: Arc<Collector>) {
     let mut last_used: HashMap<String, Timestamp> = HashMap::new();
     loop {
         tokio::time::sleep(PERIOD).await;
         if let Err(error) = sweep(&collector, &mut last_used).await {
             tracing::debug!(%error, "image garbage collection failed");
         }
+    }
+}
+
+impl Collector {
+    /// Gives up every image that no container uses; tells how many. The disk is needed for something else.
+    pub(crate) async fn give_up_unused(&self) -> Result<usize, crate::runtime::RuntimeError> {
+        let images = self.runtime.images().await?;
+        let containers = self.runtime.containers(HashMap::new()).await?;
+        let used: HashSet<&str> = containers.iter().map(|one| one.image_ref.as_str()).collect();
+        let sandbox = self.runtime.image(&self.sandbox_image).await?.map(|image| image.id);
+        let unused = images.into_iter().filter(|image| {
+            !image.pinned && !used.contains(image.id.as_str()) && sandbox.as_ref() != Some(&image.id)
+        });
+        let mut given_up = 0;
+        for image in unused {
+            tracing::info!(image = %image.repo_tags.join(", "), bytes = image.size, "giving up an unused image: the disk is full");
+            self.runtime.remove_image(&image.id).await?;
+            self.images.removed(&image.id);
+            given_up += 1;
+        }
+        Ok(given_up)
     }
 }
 

@@ -56,7 +56,7 @@ fn line(path: &str) -> String {
 }
 
 /// Bytes of a line of `/proc/meminfo`.
-fn meminfo(text: &str, key: &str) -> u64 {
+pub(crate) fn meminfo(text: &str, key: &str) -> u64 {
     let line = text.lines().find(|line| line.split(':').next() == Some(key));
     let kib: Option<u64> =
         line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok());

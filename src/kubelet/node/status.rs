@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::machine::Machine;
 use super::{lease, register};
 use crate::Config;
-use crate::files;
+use crate::eviction::Pressure;
 use crate::host::Host;
 use crate::images::import::node_reference;
 use crate::runtime::{Runtime, RuntimeHealth};
@@ -48,6 +48,8 @@ pub(crate) struct NodeAgent {
     /// The node's own object, once it is known.
     pub(crate) node: watch::Sender<Option<Arc<Node>>>,
     pub(crate) health: watch::Sender<RuntimeHealth>,
+    /// What the node is short of.
+    pub(crate) pressure: watch::Sender<Pressure>,
 }
 
 /// Registers the node and keeps its status, its lease and what is known of it current. `port` is the
@@ -67,8 +69,10 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
     agent.stage.spawn_cancellable("node lease", OnExit::Stop, lease::run(agent.api.clone(), node));
     let mut health = agent.health.subscribe();
     let mut address = agent.config.node_ip.clone();
+    let mut pressure = agent.pressure.subscribe();
     loop {
         address.mark_unchanged();
+        pressure.mark_unchanged();
         let well = *health.borrow_and_update() == RuntimeHealth::Ready;
         match reporter.report().await {
             Ok(()) if well => ready.open(),
@@ -81,6 +85,7 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
         }
         tokio::select! {
             _ = health.changed() => {}
+            _ = pressure.changed() => {}
             Ok(()) = address.changed() => {
                 let now = *address.borrow_and_update();
                 tracing::info!(address = %now, "the node has another address");
@@ -233,7 +238,7 @@ impl Reporter {
         NodeStatus {
             capacity: Some(agent.machine.capacity(config.max_pods)),
             allocatable: Some(agent.allocatable.clone()),
-            conditions: Some(self.conditions().await),
+            conditions: Some(self.conditions()),
             addresses: Some(vec![address("InternalIP", own), address("Hostname", config.node_name.clone())]),
             daemon_endpoints: self.port.map(|port| NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
@@ -270,17 +275,8 @@ impl Reporter {
         }
     }
 
-    async fn conditions(&self) -> Vec<NodeCondition> {
-        let (host, place) = (self.agent.host.clone(), self.agent.config.data_dir.clone());
-        let (disk, available_memory, processes) =
-            files::blocking(move || (host.disk(&place), host.available_memory(), host.processes())).await;
-        let low = |part: u64, of: u64, percent: u64| of > 0 && part * 100 < of * percent;
-        let disk_pressure = disk.is_some_and(|disk| {
-            low(disk.available, disk.usable, 10) || low(disk.inodes_free, disk.inodes, 5)
-        });
-        let memory_pressure = available_memory < 100 * 1024 * 1024;
-        let pid_pressure =
-            processes.is_some_and(|(running, most)| low(most.saturating_sub(running), most, 10));
+    fn conditions(&self) -> Vec<NodeCondition> {
+        let short_of = *self.agent.pressure.borrow();
         let (ready, why) = match &*self.agent.health.borrow() {
             RuntimeHealth::Ready => (true, "kubelet is posting ready status".to_string()),
             RuntimeHealth::Unknown => {
@@ -295,19 +291,19 @@ impl Reporter {
         vec![
             pressure(
                 "MemoryPressure",
-                memory_pressure,
+                short_of.memory,
                 ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
                 ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
             ),
             pressure(
                 "DiskPressure",
-                disk_pressure,
+                short_of.disk,
                 ["KubeletHasDiskPressure", "kubelet has disk pressure"],
                 ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
             ),
             pressure(
                 "PIDPressure",
-                pid_pressure,
+                short_of.pids,
                 ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
                 ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
             ),

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::watch;
 
 use self::sysctls::SysctlAllowlist;
+use crate::eviction::{self, Pressure};
 use crate::spec::PodExt;
 use crate::spec::amount::{self, Resources};
 use crate::spec::resources::requested;
@@ -27,6 +28,8 @@ pub(crate) struct Admission {
     pub(crate) allocatable: Resources,
     pub(crate) sysctls: SysctlAllowlist,
     pub(crate) apparmor: bool,
+    /// What the node is short of.
+    pub(crate) pressure: watch::Receiver<Pressure>,
     /// Those who are in.
     pub(crate) wakers: Wakers,
 }
@@ -34,16 +37,38 @@ pub(crate) struct Admission {
 impl Admission {
     /// Judges a pod by what is here now.
     pub(crate) fn judge(&self, pod: &Pod) -> Result<(), Refusal> {
+        if let Some(message) = eviction::refuse(pod, *self.pressure.borrow()) {
+            return Err(("Evicted".to_string(), message));
+        }
         let Some(node) = self.node.borrow().clone() else { return Ok(()) };
-        let mails: Vec<Mail> = self.wakers.all().iter().map(|mailbox| mailbox.read()).collect();
-        let others: Vec<&Pod> = mails
-            .iter()
-            .filter_map(|mail| mail.pod.as_deref())
-            .filter(|other| other.uid() != pod.uid() && !other.is_finished() && came_before(other, pod))
-            .collect();
+        let mails = self.mails();
+        let others = others(&mails, pod, |other| came_before(other, pod));
         let rules = Rules { allocatable: &self.allocatable, sysctls: &self.sysctls, apparmor: self.apparmor };
         admit(pod, &node, &rules, &others)
     }
+}
+
+impl Admission {
+    /// Judges whether there is room for what a pod that runs here asks for now; tells what there is too
+    /// little of.
+    pub(crate) fn judge_resize(&self, pod: &Pod) -> Result<(), String> {
+        let Some(node) = self.node.borrow().clone() else { return Ok(()) };
+        let mails = self.mails();
+        let others = others(&mails, pod, |_| true);
+        fits(pod, &node, &self.allocatable, &others).map_err(|(_, message)| message)
+    }
+
+    fn mails(&self) -> Vec<Mail> {
+        self.wakers.all().iter().map(|mailbox| mailbox.read()).collect()
+    }
+}
+
+/// The pods that hold some of the node, with what they were granted.
+fn others<'a>(mails: &'a [Mail], pod: &Pod, counts: impl Fn(&Pod) -> bool) -> Vec<&'a Pod> {
+    let present = mails.iter().filter_map(|mail| Some((mail.pod.as_deref()?, mail)));
+    let present =
+        present.filter(|(other, _)| other.uid() != pod.uid() && !other.is_finished() && counts(other));
+    present.map(|(other, mail)| mail.granted.as_deref().unwrap_or(other)).collect()
 }
 
 /// Order in which pods claim the node's room: older first.

@@ -1,15 +1,20 @@
 //! Carrying out a plan: sandbox, then containers in order. What fails is told in an event and kept as the
-//! reason for which the container waits.
+//! reason for which the container waits. What changes containers that are there is in [`changing`].
 
+mod changing;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::events::EventType;
+use client::{Api, ObjectApi};
 use jiff::{SignedDuration, Timestamp};
 use k8s_cri::v1 as cri;
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, ResourceRequirements};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -42,6 +47,8 @@ pub(crate) struct Done {
     pub(crate) changed: bool,
     /// Something failed or waits: try again then.
     pub(crate) retry: Option<Timestamp>,
+    /// Why the pod could not be given what it was granted.
+    pub(crate) resize_error: Option<String>,
 }
 
 impl Done {
@@ -52,16 +59,19 @@ impl Done {
 
 /// What starting containers takes, for all pods of a node.
 pub(crate) struct Launcher {
+    pub(crate) api: Arc<dyn ObjectApi>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) health: watch::Receiver<RuntimeHealth>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) events: PodEvents,
     pub(crate) killer: Killer,
     pub(crate) images: ImageManager,
-    pub(crate) cgroups: Cgroups,
+    pub(crate) cgroups: Arc<Cgroups>,
     pub(crate) inputs: Inputs,
     pub(crate) restarts: Mutex<Backoff>,
     pub(crate) owners: Owners,
+    /// Resources that containers were brought to after they had been made, by id.
+    pub(crate) resized: Mutex<HashMap<String, ResourceRequirements>>,
     pub(crate) settings: LaunchSettings,
 }
 
@@ -132,6 +142,13 @@ impl Execution<'_> {
         }
         for kill in &plan.kill {
             self.kill_one(kill, &mut done).await;
+        }
+        if let Some(slot) = plan.reset {
+            self.reset(slot, &mut done).await;
+            return done;
+        }
+        if plan.sandbox.is_some() && !plan.kill_pod {
+            self.resize(&plan, &mut done).await;
         }
         if !plan.starts_something() {
             return done;
@@ -211,6 +228,21 @@ impl Execution<'_> {
         sandbox::config(self.pod, input)
     }
 
+    /// The name that the runtime has for what the pod's class wants; empty for the default.
+    async fn runtime_handler(&self) -> Result<String, (&'static str, String)> {
+        let class = self.pod.spec_ref().runtime_class_name.as_deref().filter(|name| !name.is_empty());
+        let Some(name) = class else { return Ok(String::new()) };
+        let classes: Api<RuntimeClass> = Api::all(self.launcher.api.clone());
+        let found = classes.get(name).await.map_err(|error| {
+            let message = error.message();
+            (
+                "FailedCreatePodSandBox",
+                format!("Failed to create pod sandbox: failed to get sandbox runtime: {message}"),
+            )
+        })?;
+        Ok(found.handler.clone())
+    }
+
     /// The sandbox's id and addresses; or the reason and message of the event that tells why there is none.
     async fn create_sandbox(
         &self,
@@ -234,7 +266,8 @@ impl Execution<'_> {
         let failed = |error: crate::runtime::RuntimeError| {
             ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"))
         };
-        let id = self.launcher.runtime.run_sandbox(config.clone()).await.map_err(failed)?;
+        let handler = self.runtime_handler().await?;
+        let id = self.launcher.runtime.run_sandbox(config.clone(), handler).await.map_err(failed)?;
         self.launcher.owners.note(&id, self.pod.uid());
         if self.pod.host_network() {
             return Ok((id, Vec::new()));
@@ -254,7 +287,7 @@ impl Execution<'_> {
         done: &mut Done,
     ) {
         let Some(definition) = slot.of(self.pod) else { return };
-        match self.try_start(slot, definition, sandbox, ips, config).await {
+        match self.try_start(slot, &definition, sandbox, ips, config).await {
             Ok(()) => {
                 self.reasons.remove(&definition.name);
                 done.changed = true;
@@ -311,9 +344,19 @@ impl Execution<'_> {
             return Err(Failure::soon("CreateContainerConfigError", refusal));
         }
         let config_error = |message: String| Failure::soon("CreateContainerConfigError", message);
+        let target = match slot.target(self.pod) {
+            Some(name) => {
+                let found = self.runtime.latest(name).map(|record| record.id.as_str());
+                Some(found.ok_or_else(|| config_error(format!("unable to find target container {name}")))?)
+            }
+            None => None,
+        };
         let input_error = |error: InputError| config_error(error.to_string());
-        let environment =
-            launcher.inputs.environment(self.pod, definition, ips).await.map_err(input_error)?;
+        let environment = launcher
+            .inputs
+            .environment(self.pod, self.mounted, definition, ips)
+            .await
+            .map_err(input_error)?;
         let inputs = &launcher.inputs;
         let mounts =
             inputs.mounts(self.pod, self.mounted, definition, ips, &environment, restart_count).await;
@@ -325,6 +368,7 @@ impl Execution<'_> {
             env: environment,
             mounts,
             restart_count,
+            target,
             node_memory: i64::try_from(launcher.settings.node_memory).unwrap_or(i64::MAX),
             no_swap: launcher.cgroups.is_v2(),
             seccomp: SeccompRules {

@@ -20,6 +20,9 @@ use crate::spec::fields::Addresses;
 use crate::spec::{PodExt, container, env, hosts};
 use crate::volumes::{Mounted, MountedVolume, VolumeError};
 
+/// The largest environment file that is read.
+const LARGEST_ENV_FILE: u64 = 64 * 1024;
+
 /// Where containers' inputs come from.
 pub(crate) struct Inputs {
     pub(crate) host: Arc<dyn Host>,
@@ -56,6 +59,7 @@ impl Inputs {
     pub(super) async fn environment(
         &self,
         pod: &Pod,
+        mounted: &Mounted,
         definition: &Container,
         ips: &[String],
     ) -> Result<std::collections::BTreeMap<String, String>, InputError> {
@@ -69,6 +73,17 @@ impl Inputs {
         for name in secrets {
             let found = self.sources.get::<Secret>(uid, namespace, &name).await;
             sources.secrets.insert(name, found?);
+        }
+        for (volume, path) in env::referenced_files(definition) {
+            let known = mounted.volumes.get(&volume).ok_or_else(|| {
+                let container = definition.name.clone();
+                InputError::NoVolume { volume: volume.clone(), container }
+            })?;
+            let file = known.path.join(&path);
+            // A container may have put anything in its place.
+            let read = files::blocking(move || files::read_inside(&file, LARGEST_ENV_FILE)).await;
+            let text = read.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
+            sources.files.insert((volume, path), text);
         }
         let links = pod.spec_ref().enable_service_links.unwrap_or(true);
         let mut services = self.services.list(Some(namespace));

@@ -2,14 +2,18 @@
 //! only the runtime still knows.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{FieldSelector, LabelSelector};
-use client::Informer;
+use client::events::Recorder;
+use client::{BoxFuture, Informer};
 use k8s_openapi::api::core::v1::Pod;
 use supervisor::{Latch, OnExit, Stage};
+use tokio::sync::Notify;
 
+use super::statics::{NodePods, StaticPods, Workers, is_mirror};
 use super::worker::{Worker, WorkerDeps};
 use crate::cgroups::Driver;
 use crate::files;
@@ -30,10 +34,20 @@ pub(crate) struct PodManager {
     pub(crate) stage: Stage,
     /// Opens when sandboxes can be made.
     pub(crate) sandbox_image: Latch,
+    pub(crate) pods: NodePods,
+    pub(crate) static_pods: Option<StaticSettings>,
+}
+
+/// Where static pods come from.
+#[derive(Clone)]
+pub(crate) struct StaticSettings {
+    pub(crate) directory: PathBuf,
+    pub(crate) recorder: Recorder,
 }
 
 /// Runs workers for ever.
-pub(crate) async fn run(manager: PodManager, pods: Informer<Pod>) {
+pub(crate) async fn run(manager: PodManager) {
+    let pods = manager.pods.informer.clone();
     spawn_events(&manager);
     // Without the services a container would lack variables; without the node nobody knows whether pods may
     // run.
@@ -41,8 +55,13 @@ pub(crate) async fn run(manager: PodManager, pods: Informer<Pod>) {
     wait_for_node(&manager.deps).await;
     manager.sandbox_image.wait().await;
     make_parents(&manager.deps).await;
+    let mirrors = run_static_pods(&manager).await;
     let shared = manager.clone();
     pods.on_change(move |change| {
+        if is_mirror(change.latest()) {
+            mirrors.notify_one();
+            return;
+        }
         if let (Some(old), Some(new)) = (&change.old, &change.new)
             && old.uid() != new.uid()
         {
@@ -56,6 +75,45 @@ pub(crate) async fn run(manager: PodManager, pods: Informer<Pod>) {
     pods.synced().await;
     adopt_orphans(&manager, &pods).await;
     collect_for_ever(manager, pods).await;
+}
+
+/// Starts the static pods that there are manifests for; what is given back is to be told of mirrors that
+/// change.
+async fn run_static_pods(manager: &PodManager) -> Arc<Notify> {
+    let changed = Arc::new(Notify::new());
+    let Some(settings) = manager.static_pods.clone() else { return changed };
+    let statics = StaticPods {
+        directory: settings.directory,
+        node: manager.deps.admission.node.clone(),
+        api: manager.deps.api.clone(),
+        pods: manager.pods.clone(),
+        recorder: settings.recorder,
+        workers: Box::new(manager.clone()),
+        changed: changed.clone(),
+    };
+    let read = Latch::new("static pods");
+    manager.stage.spawn_cancellable("static pods", OnExit::Stop, statics.run(read.clone()));
+    // Whoever looks for what was left behind must know them.
+    read.wait().await;
+    changed
+}
+
+impl Workers for PodManager {
+    fn begin(&self, pod: Arc<Pod>) {
+        present(self, &pod);
+    }
+
+    fn end(&self, uid: &str) {
+        gone(self, uid);
+    }
+
+    fn ended<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(self.deps.wakers.ended(uid))
+    }
+
+    fn wake(&self, uid: &str, reason: WakeReason) {
+        self.deps.wakers.wake(uid, reason);
+    }
 }
 
 /// The cgroups that pods are put below, made as the runtime makes its own.

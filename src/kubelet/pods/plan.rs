@@ -2,10 +2,12 @@
 //! found.
 //!
 //! Upstream's `computePodActions`. Init containers run one after the other; those that restart always
-//! (sidecars) stay and the next one waits only until they have started.
+//! (sidecars) stay and the next one waits only until they have started. Ephemeral containers wait for
+//! nothing and are started once.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::resize::{self, Amounts, Need, Resize};
 use crate::probes::{ProbeKind, ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime};
 use crate::spec::{PodExt, Slot, container, is_sidecar};
@@ -31,6 +33,10 @@ pub(crate) struct PodActions {
     pub(crate) sandbox: Option<String>,
     pub(crate) kill: Vec<Kill>,
     pub(crate) start: Vec<Slot>,
+    /// Containers that go on with other resources.
+    pub(crate) resize: Vec<Resize>,
+    /// A container ended in a way for which all of the pod's are to begin anew: that one.
+    pub(crate) reset: Option<Slot>,
 }
 
 impl PodActions {
@@ -49,13 +55,34 @@ pub(crate) fn should_run(pod: &Pod, container: &Container, latest: Option<&Conta
     }
 }
 
+/// What the first rule that an exit code matches says.
+fn rule(container: &Container, exit_code: i32) -> Option<&str> {
+    let matching = container.restart_policy_rules.iter().flatten().find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+            listed == (codes.operator == "In")
+        })
+    });
+    matching.map(|rule| rule.action.as_str())
+}
+
+/// The container whose end wants all of the pod's to begin anew.
+pub(crate) fn resets(pod: &Pod, runtime: &PodRuntime) -> Option<Slot> {
+    let init = pod.init_containers().iter().enumerate().map(|(index, one)| (Slot::Init(index), one));
+    let main = pod.containers().iter().enumerate().map(|(index, one)| (Slot::Main(index), one));
+    let ended = |container: &Container| {
+        let record = runtime.latest(&container.name)?;
+        (record.phase == ContainerPhase::Exited).then_some(record.exit_code)
+    };
+    let mut all = init.chain(main);
+    let found =
+        all.find(|(_, one)| ended(one).is_some_and(|code| rule(one, code) == Some("RestartAllContainers")));
+    found.map(|(slot, _)| slot)
+}
+
 fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
-    for rule in container.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
-        let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
-        if listed == (codes.operator == "In") && rule.action == "Restart" {
-            return true;
-        }
+    if matches!(rule(container, exit_code), Some("Restart" | "RestartAllContainers")) {
+        return true;
     }
     match container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) {
         "Never" => false,
@@ -111,10 +138,19 @@ fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> PodActions {
 
 fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn ProbeView) -> PodActions {
     let mut plan = PodActions { sandbox: Some(sandbox.to_string()), ..PodActions::default() };
+    plan.reset = resets(pod, runtime);
+    if plan.reset.is_some() {
+        return plan;
+    }
     let mut kept = 0;
+    // They may be there to find out why the others do not start.
+    let ephemeral = pod.ephemeral_containers().iter().enumerate();
+    let missing = ephemeral.filter(|(_, one)| runtime.latest(&one.name).is_none());
+    plan.start.extend(missing.map(|(index, _)| Slot::Ephemeral(index)));
     match init_containers(pod, runtime, sandbox, probes, &mut plan) {
         Initialization::Failed => {
             plan.kill_pod = true;
+            plan.start.clear();
             return plan;
         }
         Initialization::Going => return plan,
@@ -123,10 +159,13 @@ fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn Probe
     for (index, one) in pod.containers().iter().enumerate() {
         match runtime.latest(&one.name) {
             Some(record) if record.phase == ContainerPhase::Running => match fault(one, record, probes) {
-                None => kept += 1,
-                Some((message, probe)) => {
-                    let restart = probe.is_none() || may_restart(pod, one);
-                    plan.kill.push(killing(record, message, probe, restart));
+                None => {
+                    kept += 1;
+                    plan.resize.extend(resize_of(one, record));
+                }
+                Some(fault) => {
+                    let restart = fault.probe().is_none() || may_restart(pod, one);
+                    plan.kill.push(killing(record, fault, restart));
                     if restart {
                         plan.start.push(Slot::Main(index));
                     }
@@ -153,32 +192,59 @@ fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn Probe
         plan.kill_pod = true;
         plan.start.clear();
         plan.kill.clear();
+        plan.resize.clear();
     }
     plan
 }
 
-fn killing(record: &ContainerRecord, message: String, probe: Option<ProbeKind>, restart: bool) -> Kill {
-    let message = if restart { format!("{message}, will be restarted") } else { message };
-    Kill { id: record.id.clone(), name: record.name.clone(), message, probe }
+/// Why a running container must not go on running.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Definition,
+    Probe(ProbeKind),
+    Resize,
 }
 
-/// Why a running container must not go on running.
-fn fault(
-    container: &Container,
-    record: &ContainerRecord,
-    probes: &dyn ProbeView,
-) -> Option<(String, Option<ProbeKind>)> {
-    let name = &container.name;
+impl Fault {
+    fn probe(self) -> Option<ProbeKind> {
+        if let Fault::Probe(kind) = self { Some(kind) } else { None }
+    }
+}
+
+fn killing(record: &ContainerRecord, fault: Fault, restart: bool) -> Kill {
+    let name = &record.name;
+    let message = match fault {
+        Fault::Definition => format!("Container {name} definition changed"),
+        Fault::Probe(ProbeKind::Liveness) => format!("Container {name} failed liveness probe"),
+        Fault::Probe(_) => format!("Container {name} failed startup probe"),
+        Fault::Resize => format!("Container {name} resize requires restart"),
+    };
+    let message = match fault {
+        Fault::Definition | Fault::Probe(_) if restart => format!("{message}, will be restarted"),
+        _ => message,
+    };
+    Kill { id: record.id.clone(), name: name.clone(), message, probe: fault.probe() }
+}
+
+fn fault(container: &Container, record: &ContainerRecord, probes: &dyn ProbeView) -> Option<Fault> {
     if record.hash != container::hash(container) {
-        return Some((format!("Container {name} definition changed"), None));
+        return Some(Fault::Definition);
     }
-    if probes.outcome(ProbeKind::Liveness, &record.id) == Some(ProbeOutcome::Failure) {
-        return Some((format!("Container {name} failed liveness probe"), Some(ProbeKind::Liveness)));
+    for kind in [ProbeKind::Liveness, ProbeKind::Startup] {
+        if probes.outcome(kind, &record.id) == Some(ProbeOutcome::Failure) {
+            return Some(Fault::Probe(kind));
+        }
     }
-    if probes.outcome(ProbeKind::Startup, &record.id) == Some(ProbeOutcome::Failure) {
-        return Some((format!("Container {name} failed startup probe"), Some(ProbeKind::Startup)));
-    }
-    None
+    (resize::need(container, record) == Need::Restart).then_some(Fault::Resize)
+}
+
+fn resize_of(container: &Container, record: &ContainerRecord) -> Option<Resize> {
+    (resize::need(container, record) == Need::Update).then(|| Resize {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        from: Amounts::of(record.resources.as_ref()),
+        to: Amounts::of(container.resources.as_ref()),
+    })
 }
 
 enum Initialization {
@@ -207,7 +273,10 @@ fn init_containers(
         } else {
             match record.map(|record| (record.phase, record.exit_code)) {
                 Some((ContainerPhase::Exited, 0)) => false,
-                Some((ContainerPhase::Running, _)) => true,
+                Some((ContainerPhase::Running, _)) => {
+                    plan.resize.extend(record.and_then(|record| resize_of(one, record)));
+                    true
+                }
                 Some((ContainerPhase::Exited, code)) if !restarts(pod, one, code) => {
                     return Initialization::Failed;
                 }
@@ -234,11 +303,12 @@ fn sidecar(
 ) -> bool {
     match record {
         Some(record) if record.phase == ContainerPhase::Running => {
-            if let Some((message, probe)) = fault(container, record, probes) {
-                plan.kill.push(killing(record, message, probe, true));
+            if let Some(fault) = fault(container, record, probes) {
+                plan.kill.push(killing(record, fault, true));
                 plan.start.push(Slot::Init(index));
                 return true;
             }
+            plan.resize.extend(resize_of(container, record));
             container.startup_probe.is_some()
                 && probes.outcome(ProbeKind::Startup, &record.id) != Some(ProbeOutcome::Success)
         }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::admit::Admission;
 use super::execute::{Done, Execution, Launcher};
+use super::resize::{self, Grant, Phase, Progress};
 use super::turns::Turns;
 use super::{kill, plan};
 use crate::events::PodEvents;
@@ -84,6 +85,9 @@ pub(crate) struct Worker {
     cleaned: bool,
     /// The volumes as they were set up last, if nothing has happened since that could change them.
     mounted: Option<Mounted>,
+    /// The CPU and memory that the node has granted.
+    grant: Option<Grant>,
+    progress: Progress,
 }
 
 impl Worker {
@@ -101,6 +105,8 @@ impl Worker {
             failures: 0,
             cleaned: false,
             mounted: None,
+            grant: None,
+            progress: Progress::default(),
         }
     }
 
@@ -144,6 +150,7 @@ impl Worker {
             }
         }
         self.deps.wakers.remove(&self.uid);
+        self.deps.wakers.room_is_made();
         self.deps.sources.release(&self.uid);
         self.deps.status.forget(&self.uid);
         self.deps.launcher.restarts.lock().forget_all(&self.uid);
@@ -179,6 +186,9 @@ impl Worker {
             self.deps.launcher.owners.note(id, &self.uid);
         }
         for record in &mut runtime.containers {
+            if let Some(resources) = self.deps.launcher.resized.lock().get(&record.id) {
+                record.resources = Some(resources.clone());
+            }
             if record.phase == ContainerPhase::Exited
                 && record.reason == "Error"
                 && mail.out_of_memory.contains(&record.id)
@@ -195,6 +205,11 @@ impl Worker {
             self.state = State::Terminating;
             return Next::Now;
         };
+        if let Some(ending) = &mail.ending {
+            self.failed = Some((ending.reason.clone(), ending.message.clone()));
+            self.state = State::Terminating;
+            return Next::Now;
+        }
         let runtime = match self.look(mail).await {
             Ok(runtime) => runtime,
             Err(error) => return self.runtime_failed(&error),
@@ -203,6 +218,8 @@ impl Worker {
             self.state = State::Terminating;
             return Next::Now;
         }
+        let pod = self.granted(&pod);
+        self.follow_resize(&pod, &runtime);
         let now = Timestamp::now();
         let deadline = self.deadline(&pod);
         if deadline.is_some_and(|deadline| now >= deadline) {
@@ -226,6 +243,9 @@ impl Worker {
             tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
             return Next::Retry;
         }
+        if let Some(error) = &done.resize_error {
+            self.tell_resize_error(&pod, error);
+        }
         if done.changed {
             return Next::Now;
         }
@@ -245,7 +265,7 @@ impl Worker {
             None => match self.mount(pod, now).await {
                 Ok(mounted) => mounted,
                 // Containers that run go on; nothing new starts.
-                Err(retry) => return (Done { changed: false, retry: Some(retry) }, None),
+                Err(retry) => return (Done { retry: Some(retry), ..Done::default() }, None),
             },
         };
         let actions = plan::plan(pod, runtime, &self.deps.probes);
@@ -286,7 +306,7 @@ impl Worker {
         let turn = if plan.starts_something() {
             tokio::select! {
                 turn = self.deps.turns.take() => Some(turn),
-                () = self.mailbox.ending.cancelled() => return Done { changed: true, retry: None },
+                () = self.mailbox.ending.cancelled() => return Done { changed: true, ..Done::default() },
             }
         } else {
             None
@@ -326,6 +346,61 @@ impl Worker {
         false
     }
 
+    /// The pod with the CPU and memory that the node grants it: what it asks for, if there is room.
+    fn granted(&mut self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let asked = Grant::asked(pod);
+        let grant = match self.grant.take() {
+            Some(grant) => grant,
+            None => Grant::adopted(pod, &self.deps.status.latest(pod)),
+        };
+        let generation = pod.metadata.generation;
+        let refused = if grant == asked { Ok(()) } else { self.deps.admission.judge_resize(pod) };
+        if let Err(message) = refused {
+            let phase = Phase { reason: "Deferred".to_string(), message, generation };
+            let known = self.progress.pending.as_ref().is_some_and(|old| old.generation == generation);
+            if !known {
+                let text = resize::message("Pod resize Deferred", pod, generation, &phase.message);
+                self.deps.events.pod(pod, EventType::Warning, "ResizeDeferred", text);
+            }
+            self.progress.pending = Some(phase);
+            let granted = Arc::new(grant.applied(pod).into_owned());
+            self.mailbox.note_granted(Some(granted.clone()));
+            self.grant = Some(grant);
+            return granted;
+        }
+        if grant != asked {
+            let text = resize::message("Pod resize started", pod, generation, "");
+            self.deps.events.pod(pod, EventType::Normal, "ResizeStarted", text);
+            self.progress.running = Some(Phase { generation, ..Phase::default() });
+        }
+        self.progress.pending = None;
+        self.mailbox.note_granted(None);
+        self.grant = Some(asked);
+        pod.clone()
+    }
+
+    /// Notes whether a resize goes on, and tells when it is done.
+    fn follow_resize(&mut self, pod: &Pod, runtime: &PodRuntime) {
+        if resize::is_under_way(pod, runtime) {
+            let begun = Phase { generation: pod.metadata.generation, ..Phase::default() };
+            self.progress.running.get_or_insert(begun);
+        } else if let Some(done) = self.progress.running.take() {
+            let text = resize::message("Pod resize completed", pod, done.generation, "");
+            self.deps.events.pod(pod, EventType::Normal, "ResizeCompleted", text);
+            self.deps.wakers.room_is_made();
+        }
+    }
+
+    fn tell_resize_error(&mut self, pod: &Pod, error: &str) {
+        let generation = pod.metadata.generation;
+        let phase = self.progress.running.get_or_insert(Phase { generation, ..Phase::default() });
+        if phase.message != error {
+            let text = resize::message("Pod resize error", pod, phase.generation, error);
+            self.deps.events.pod(pod, EventType::Warning, "ResizeError", text);
+        }
+        (phase.reason, phase.message) = ("Error".to_string(), error.to_string());
+    }
+
     fn deadline(&self, pod: &Pod) -> Option<Timestamp> {
         let seconds = pod.spec_ref().active_deadline_seconds?;
         let began = self.deps.status.latest(pod).start_time.as_ref().map(|time| time.0)?;
@@ -334,16 +409,19 @@ impl Worker {
 
     fn status(&self, pod: &Pod, runtime: &PodRuntime, ended: bool) -> k8s_openapi::api::core::v1::PodStatus {
         let old = self.deps.status.latest(pod);
+        let ending = self.mailbox.read().ending;
         generate(&StatusInput {
             pod,
             old: &old,
             runtime,
             reasons: &self.reasons,
+            progress: &self.progress,
             probes: &self.deps.probes,
             host_ips: &self.deps.launcher.inputs.host_ips(),
             now: Timestamp::now(),
             ended,
             failed: self.failed.as_ref(),
+            disruption: ending.as_ref().filter(|one| one.is_disruption).map(|one| one.message.as_str()),
         })
     }
 
@@ -363,6 +441,7 @@ impl Worker {
             }
         }
         let grace = kill::grace_of(pod, runtime.containers.first());
+        let grace = mail.ending.as_ref().map_or(grace, |ending| ending.grace.min(grace));
         let stop = async {
             let killer = &self.deps.launcher.killer;
             killer.containers(pod, &runtime, grace).await?;

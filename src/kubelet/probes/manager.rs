@@ -1,6 +1,7 @@
 //! Which probes run, and what they found. A probe's task lives as long as the container instance it probes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +30,14 @@ struct Inner {
     wakers: Wakers,
     events: PodEvents,
     findings: Mutex<HashMap<(ProbeKind, String), ProbeOutcome>>,
+    /// How often which probe had which result, by pod uid.
+    counts: Mutex<HashMap<String, Counts>>,
     /// By pod uid, then by container id.
     running: Mutex<HashMap<String, HashMap<String, Running>>>,
 }
+
+/// By a metric's labels.
+type Counts = BTreeMap<String, u64>;
 
 struct Running {
     stop: CancellationToken,
@@ -56,9 +62,8 @@ fn probes(container: &Container) -> impl Iterator<Item = (ProbeKind, &Probe)> {
 
 impl ProbeManager {
     pub(crate) fn new(prober: Arc<dyn Prober>, stage: Stage, wakers: Wakers, events: PodEvents) -> Self {
-        let inner =
-            Inner { prober, stage, wakers, events, findings: Mutex::default(), running: Mutex::default() };
-        ProbeManager { inner: Arc::new(inner) }
+        let (findings, counts, running) = (Mutex::default(), Mutex::default(), Mutex::default());
+        ProbeManager { inner: Arc::new(Inner { prober, stage, wakers, events, findings, counts, running }) }
     }
 
     /// Starts probes of containers that run, ends those of containers that do not. `known` is the status that
@@ -91,6 +96,7 @@ impl ProbeManager {
     /// Ends the probes of a pod. Readiness probes of one that is being stopped are upstream's to go on; ours
     /// end with it.
     pub(crate) fn stop(&self, uid: &str) {
+        self.inner.counts.lock().remove(uid);
         for (id, running) in self.inner.running.lock().remove(uid).unwrap_or_default() {
             running.stop.cancel();
             self.inner.forget(&id);
@@ -150,6 +156,19 @@ impl ProbeManager {
             });
         }
         running
+    }
+
+    /// How often probes had which results, in Prometheus' text form.
+    pub(crate) fn metrics(&self) -> String {
+        let name = "prober_probe_total";
+        let mut out = format!(
+            "# HELP {name} [BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.\n\
+             # TYPE {name} counter\n"
+        );
+        for (labels, count) in self.inner.counts.lock().values().flatten() {
+            let _ = writeln!(out, "{name}{{{labels}}} {count}");
+        }
+        out
     }
 
     fn set(&self, kind: ProbeKind, uid: &str, id: &str, outcome: ProbeOutcome) {
@@ -232,6 +251,25 @@ impl Task {
         }
     }
 
+    fn count(&self, finding: &Finding) {
+        let result = match finding {
+            Finding::Success | Finding::Warning(_) => "successful",
+            Finding::Failure(_) => "failed",
+            Finding::Unknown(_) => "unknown",
+        };
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let labels = format!(
+            "container=\"{}\",namespace=\"{}\",pod=\"{}\",pod_uid=\"{}\",probe_type=\"{}\",result=\"{result}\"",
+            self.target.container.name,
+            text(&self.reference.namespace),
+            text(&self.reference.name),
+            self.uid,
+            self.kind.title(),
+        );
+        let mut counts = self.manager.inner.counts.lock();
+        *counts.entry(self.uid.clone()).or_default().entry(labels).or_default() += 1;
+    }
+
     /// `None` if the probe itself could not be made; that counts for nothing.
     async fn probe_once(&self) -> Option<ProbeOutcome> {
         let timeout = seconds(self.probe.timeout_seconds, 1);
@@ -240,6 +278,7 @@ impl Task {
         let warn = |message: String| {
             self.manager.inner.events.of(&self.reference, EventType::Warning, "Unhealthy", message);
         };
+        self.count(&finding);
         match finding {
             Finding::Success => Some(ProbeOutcome::Success),
             Finding::Warning(output) => {

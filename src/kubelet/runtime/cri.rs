@@ -144,8 +144,8 @@ impl Cri {
         Ok(info.get("config").map_or(Driver::Cgroupfs, |config| driver_in(config)))
     }
 
-    async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> CriResult<String> {
-        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> CriResult<String> {
+        let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
         Ok(self
             .runtime
             .clone()
@@ -219,10 +219,26 @@ impl Cri {
         Ok(())
     }
 
+    async fn update_container(&self, id: &str, resources: cri::LinuxContainerResources) -> CriResult<()> {
+        let request = cri::UpdateContainerResourcesRequest {
+            container_id: id.to_string(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        self.runtime.clone().update_container_resources(call(request)).await?;
+        Ok(())
+    }
+
     async fn remove_container(&self, id: &str) -> CriResult<()> {
         let request = cri::RemoveContainerRequest { container_id: id.to_string() };
         self.runtime.clone().remove_container(call(request)).await?;
         Ok(())
+    }
+
+    async fn container_stats(&self, labels: Labels) -> CriResult<Vec<cri::ContainerStats>> {
+        let filter = cri::ContainerStatsFilter { label_selector: labels, ..Default::default() };
+        let request = cri::ListContainerStatsRequest { filter: Some(filter) };
+        Ok(self.runtime.clone().list_container_stats(call(request)).await?.into_inner().stats)
     }
 
     async fn reopen_log(&self, id: &str) -> CriResult<()> {
@@ -316,8 +332,8 @@ impl Runtime for Cri {
         Box::pin(Cri::cgroup_driver(self))
     }
 
-    fn run_sandbox(&self, config: cri::PodSandboxConfig) -> RuntimeCall<'_, String> {
-        Box::pin(Cri::run_sandbox(self, config))
+    fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> RuntimeCall<'_, String> {
+        Box::pin(Cri::run_sandbox(self, config, handler))
     }
 
     fn stop_sandbox<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {
@@ -357,12 +373,24 @@ impl Runtime for Cri {
         Box::pin(Cri::remove_container(self, id))
     }
 
+    fn update_container<'a>(
+        &'a self,
+        id: &'a str,
+        resources: cri::LinuxContainerResources,
+    ) -> RuntimeCall<'a, ()> {
+        Box::pin(Cri::update_container(self, id, resources))
+    }
+
     fn containers(&self, labels: Labels) -> RuntimeCall<'_, Vec<cri::Container>> {
         Box::pin(Cri::containers(self, labels))
     }
 
     fn container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, cri::ContainerStatus> {
         Box::pin(Cri::container(self, id))
+    }
+
+    fn container_stats(&self, labels: Labels) -> RuntimeCall<'_, Vec<cri::ContainerStats>> {
+        Box::pin(Cri::container_stats(self, labels))
     }
 
     fn reopen_log<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {

@@ -29,13 +29,23 @@ pub(crate) struct ScriptedRuntime {
     names: Mutex<HashMap<String, String>>,
     /// Where streams are served.
     streaming: Mutex<String>,
+    /// Processor time and working set of containers, by name.
+    pub(crate) used: Mutex<HashMap<String, (u64, u64)>>,
 }
 
 impl ScriptedRuntime {
     pub(crate) fn new(journal: Journal, stage: Stage) -> Self {
         let kept = HollowRuntime::new(0, Script::default(), stage);
         let (failures, absent, names) = (Mutex::default(), Mutex::default(), Mutex::default());
-        ScriptedRuntime { kept, journal, failures, absent, names, streaming: Mutex::default() }
+        ScriptedRuntime {
+            kept,
+            journal,
+            failures,
+            absent,
+            names,
+            streaming: Mutex::default(),
+            used: Mutex::default(),
+        }
     }
 
     /// Streams are served there from now on.
@@ -109,11 +119,11 @@ impl Runtime for ScriptedRuntime {
         self.look("cgroup_driver", || self.kept.cgroup_driver())
     }
 
-    fn run_sandbox(&self, config: cri::PodSandboxConfig) -> RuntimeCall<'_, String> {
+    fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> RuntimeCall<'_, String> {
         let attempt = config.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
-        self.call("run_sandbox", attempt.to_string(), move || {
+        self.call("run_sandbox", format!("{attempt} {handler}"), move || {
             Box::pin(async move {
-                let id = self.kept.run_sandbox(config).await?;
+                let id = self.kept.run_sandbox(config, handler).await?;
                 self.names.lock().insert(id.clone(), format!("sandbox {attempt}"));
                 Ok(id)
             })
@@ -165,12 +175,55 @@ impl Runtime for ScriptedRuntime {
         self.call("remove_container", self.name(id), move || self.kept.remove_container(id))
     }
 
+    fn update_container<'a>(
+        &'a self,
+        id: &'a str,
+        resources: cri::LinuxContainerResources,
+    ) -> RuntimeCall<'a, ()> {
+        let about = format!(
+            "{} shares={} quota={} memory={}",
+            self.name(id),
+            resources.cpu_shares,
+            resources.cpu_quota,
+            resources.memory_limit_in_bytes
+        );
+        self.call("update_container", about, move || self.kept.update_container(id, resources))
+    }
+
     fn containers(&self, labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<cri::Container>> {
         self.look("containers", || self.kept.containers(labels))
     }
 
     fn container<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, cri::ContainerStatus> {
         self.look("container", move || self.kept.container(id))
+    }
+
+    fn container_stats(&self, labels: HashMap<String, String>) -> RuntimeCall<'_, Vec<cri::ContainerStats>> {
+        self.look("container_stats", move || {
+            Box::pin(async move {
+                let containers = self.kept.containers(labels).await?;
+                let used = self.used.lock();
+                let stats = containers.into_iter().map(|one| {
+                    let name =
+                        one.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
+                    let (cpu, memory) = used.get(&name).copied().unwrap_or_default();
+                    let value = |value| Some(cri::UInt64Value { value });
+                    cri::ContainerStats {
+                        attributes: Some(cri::ContainerAttributes { id: one.id, ..Default::default() }),
+                        cpu: Some(cri::CpuUsage {
+                            usage_core_nano_seconds: value(cpu),
+                            ..Default::default()
+                        }),
+                        memory: Some(cri::MemoryUsage {
+                            working_set_bytes: value(memory),
+                            ..Default::default()
+                        }),
+                        ..Default::default()
+                    }
+                });
+                Ok(stats.collect())
+            })
+        })
     }
 
     fn reopen_log<'a>(&'a self, id: &'a str) -> RuntimeCall<'a, ()> {

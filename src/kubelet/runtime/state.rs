@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_cri::v1 as cri;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::{Runtime, RuntimeError, labels};
 use crate::files;
@@ -59,6 +60,8 @@ pub(crate) struct ContainerRecord {
     /// Host file that holds the termination message.
     pub(crate) termination_file: Option<String>,
     pub(crate) user: Option<(i64, i64, Vec<i64>)>,
+    /// The CPU and memory that it has.
+    pub(crate) resources: Option<ResourceRequirements>,
 }
 
 impl PodRuntime {
@@ -126,6 +129,14 @@ const MOST_MESSAGE: u64 = 4096;
 const MOST_LOG: u64 = 2048;
 
 impl ContainerRecord {
+    /// A record of which only the name and the phase matter.
+    #[cfg(test)]
+    pub(crate) fn for_tests(name: &str, phase: ContainerPhase) -> Self {
+        let created = cri::ContainerState::ContainerCreated as i32;
+        let status = cri::ContainerStatus { id: name.to_string(), state: created, ..Default::default() };
+        ContainerRecord { name: name.to_string(), phase, ..record("s", status) }
+    }
+
     /// Fills in what the container left as its last words. Blocks. The file may be one of the container's own
     /// volumes, so it may be anything; one that is no regular file says nothing.
     fn read_termination(&mut self) {
@@ -216,6 +227,7 @@ fn record(sandbox: &str, status: cri::ContainerStatus) -> ContainerRecord {
         grace: annotation(labels::POD_GRACE).parse().ok(),
         termination_policy: annotation(labels::TERMINATION_POLICY),
         termination_file,
+        resources: serde_json::from_str(&annotation(labels::RESOURCES)).ok(),
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
         image: status.image.unwrap_or_default().image,
         image_ref: status.image_ref,

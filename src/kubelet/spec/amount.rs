@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::resources::{CPU, MEMORY, amount, milli, units};
+use api::resources::{Amounts, CPU, MEMORY, amount, milli, units};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 pub(crate) type Resources = BTreeMap<String, Quantity>;
@@ -25,6 +25,21 @@ pub(crate) fn milli_cpu(list: Option<&Resources>) -> Option<i64> {
 /// The memory of a list of resources in bytes, if it is named.
 pub(crate) fn memory(list: Option<&Resources>) -> Option<i64> {
     list?.get(MEMORY).map(units)
+}
+
+/// A list of amounts as it is written in an object.
+pub(crate) fn list(amounts: Amounts) -> Resources {
+    let written = |name: &str, amount: i64| match name {
+        CPU => api::quantity::Quantity::from_milli(amount),
+        _ => api::quantity::Quantity::bytes(amount),
+    };
+    amounts
+        .into_iter()
+        .map(|(name, one)| {
+            let text = written(&name, one).to_string();
+            (name, Quantity(text))
+        })
+        .collect()
 }
 
 #[cfg(test)]

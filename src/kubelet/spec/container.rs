@@ -19,6 +19,8 @@ pub(crate) struct ContainerInput<'a> {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) mounts: Vec<cri::Mount>,
     pub(crate) restart_count: i32,
+    /// The container whose process namespace this one joins.
+    pub(crate) target: Option<&'a str>,
     pub(crate) node_memory: i64,
     pub(crate) no_swap: bool,
     pub(crate) seccomp: SeccompRules<'a>,
@@ -60,7 +62,10 @@ pub(crate) fn config(
     };
     let (command, args) = (expand(&container.command), expand(&container.args));
     let attempt = u32::try_from(input.restart_count).unwrap_or(0);
-    let security_context = security::of_container(pod, container, input.image_user, input.seccomp)?;
+    let mut security_context = security::of_container(pod, container, input.image_user, input.seccomp)?;
+    if let (Some(target), Some(options)) = (input.target, security_context.namespace_options.as_mut()) {
+        security::join(options, target);
+    }
     Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt }),
         image: Some(cri::ImageSpec {
@@ -98,6 +103,9 @@ fn annotations(pod: &Pod, container: &Container, restart_count: i32) -> HashMap<
     all.insert(labels::HASH.into(), hash(container));
     all.insert(labels::RESTART_COUNT.into(), restart_count.to_string());
     all.insert(labels::TERMINATION_PATH.into(), termination_path(container).into());
+    if let Ok(resources) = serde_json::to_string(&container.resources.clone().unwrap_or_default()) {
+        all.insert(labels::RESOURCES.into(), resources);
+    }
     let policy = container.termination_message_policy.as_deref().unwrap_or("File");
     all.insert(labels::TERMINATION_POLICY.into(), policy.into());
     let grace =

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret
 
 use super::PodExt;
 use super::amount::Resources;
+use super::env_file::{self, EnvFileError};
 use super::fields::{self, Addresses};
 
 /// Config maps and secrets of one namespace by name; `None` for one that does not exist.
@@ -15,6 +16,8 @@ use super::fields::{self, Addresses};
 pub(crate) struct Sources {
     pub(crate) config_maps: HashMap<String, Option<Arc<ConfigMap>>>,
     pub(crate) secrets: HashMap<String, Option<Arc<Secret>>>,
+    /// Environment files by volume and path, as text; `None` for one that cannot be read.
+    pub(crate) files: HashMap<(String, String), Option<String>>,
 }
 
 /// What a container's environment is made from, beside its specification.
@@ -40,6 +43,13 @@ pub(crate) fn referenced(container: &Container) -> (BTreeSet<String>, BTreeSet<S
     (config_maps, secrets)
 }
 
+/// The files that a container's environment needs: volume and path.
+pub(crate) fn referenced_files(container: &Container) -> BTreeSet<(String, String)> {
+    let sources = container.env.iter().flatten().filter_map(|var| var.value_from.as_ref());
+    let references = sources.filter_map(|source| source.file_key_ref.as_ref());
+    references.map(|one| (one.volume_name.clone(), one.path.clone())).collect()
+}
+
 /// Why an environment cannot be made; upstream's texts, which end in `CreateContainerConfigError`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnvError {
@@ -49,6 +59,12 @@ pub(crate) enum EnvError {
     NoKey { kind: &'static str, namespace: String, name: String, key: String },
     #[error("missing value for {0:?}")]
     NoValue(String),
+    #[error("couldn't parse env file")]
+    File(#[from] EnvFileError),
+    #[error("couldn't parse env file")]
+    NoFile,
+    #[error("environment variable key {key:?} not found in file {path:?}")]
+    NoFileKey { key: String, path: String },
     #[error(transparent)]
     Field(#[from] fields::FieldRefError),
 }
@@ -153,6 +169,16 @@ fn from_source(
             return Err(EnvError::no_key("Secret", namespace, &reference.name, &reference.key));
         }
         return Ok(value.map(|value| String::from_utf8_lossy(&value.0).into_owned()));
+    }
+    if let Some(reference) = &source.file_key_ref {
+        let key = (reference.volume_name.clone(), reference.path.clone());
+        let text = input.sources.files.get(&key).cloned().flatten().ok_or(EnvError::NoFile)?;
+        let value = env_file::value(&text, &reference.key)?;
+        if value.is_none() && reference.optional != Some(true) {
+            let [key, path] = [&reference.key, &reference.path].map(String::clone);
+            return Err(EnvError::NoFileKey { key, path });
+        }
+        return Ok(value);
     }
     Ok(Some(String::new()))
 }

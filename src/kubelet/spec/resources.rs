@@ -76,6 +76,18 @@ pub(crate) struct PodLimits {
     pub(crate) memory: Option<i64>,
 }
 
+impl PodLimits {
+    /// Room for either.
+    pub(crate) fn widest(self, other: PodLimits) -> PodLimits {
+        let wider = |one: Option<i64>, other: Option<i64>| Some(one?.max(other?));
+        PodLimits {
+            shares: self.shares.max(other.shares),
+            quota: wider(self.quota, other.quota),
+            memory: wider(self.memory, other.memory),
+        }
+    }
+}
+
 pub(crate) fn of_pod(pod: &Pod) -> PodLimits {
     if class_of(pod) == QosClass::BestEffort {
         return PodLimits { shares: MIN_SHARES, quota: None, memory: None };

@@ -48,6 +48,14 @@ pub(crate) fn namespaces(pod: &Pod) -> cri::NamespaceOption {
     }
 }
 
+/// Joins the processes of another container, unless the pod's share a namespace anyway.
+pub(crate) fn join(options: &mut cri::NamespaceOption, target: &str) {
+    if options.pid == cri::NamespaceMode::Container as i32 {
+        options.pid = cri::NamespaceMode::Target as i32;
+        options.target_id = target.to_string();
+    }
+}
+
 fn groups(pod: &Pod) -> Vec<i64> {
     let Some(context) = &pod.spec_ref().security_context else { return Vec::new() };
     let mut groups: Vec<i64> = context.supplemental_groups.iter().flatten().copied().collect();

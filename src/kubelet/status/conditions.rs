@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::input::StatusInput;
+use crate::pods::plan::resets;
 use crate::spec::{PodExt, is_sidecar};
 
 struct Verdict {
@@ -36,7 +37,43 @@ pub(crate) fn of(input: &StatusInput<'_>, status: &PodStatus) -> Vec<PodConditio
         ("ContainersReady", containers),
         ("PodScheduled", Verdict::yes()),
     ];
-    ours.into_iter().map(|(name, verdict)| condition(input, name, verdict)).collect()
+    let resizes =
+        [("PodResizePending", &input.progress.pending), ("PodResizeInProgress", &input.progress.running)];
+    let resizes = resizes.into_iter().filter_map(|(name, phase)| Some((name, phase.as_ref()?)));
+    // One that has ended is not resized any more.
+    let resizes = resizes.filter(|_| !input.ended).map(|(name, phase)| PodCondition {
+        reason: Some(phase.reason.clone()).filter(|text| !text.is_empty()),
+        message: Some(phase.message.clone()).filter(|text| !text.is_empty()),
+        observed_generation: phase.generation,
+        ..condition(input, name, Verdict::yes())
+    });
+    let disruption = input.disruption.map(|message| {
+        let verdict = Verdict { status: true, reason: "TerminationByKubelet", message: message.to_string() };
+        condition(input, "DisruptionTarget", verdict)
+    });
+    let resetting = all_restarting(input, status);
+    let passing = resizes.chain(disruption).chain(resetting);
+    passing.chain(ours.into_iter().map(|(name, verdict)| condition(input, name, verdict))).collect()
+}
+
+/// Whether all containers are about to begin anew; told of pods that have a rule for it.
+fn all_restarting(input: &StatusInput<'_>, status: &PodStatus) -> Option<PodCondition> {
+    let containers = input.pod.init_containers().iter().chain(input.pod.containers());
+    let mut rules = containers.flat_map(|one| one.restart_policy_rules.iter().flatten());
+    if !rules.any(|rule| rule.action == "RestartAllContainers") {
+        return None;
+    }
+    let verdict = match status.phase.as_deref() {
+        Some("Succeeded") => Verdict::no("PodCompleted", String::new()),
+        Some("Failed") => Verdict::no("PodFailed", String::new()),
+        _ if resets(input.pod, input.runtime).is_some() => Verdict {
+            status: true,
+            reason: "RestartAllContainersStarted",
+            message: "container exited with restart policy rule".to_string(),
+        },
+        _ => Verdict::no("", String::new()),
+    };
+    Some(condition(input, "AllContainersRestarting", verdict))
 }
 
 fn condition(input: &StatusInput<'_>, name: &str, verdict: Verdict) -> PodCondition {

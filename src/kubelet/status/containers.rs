@@ -9,14 +9,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::input::StatusInput;
 use crate::pods::plan::should_run;
+use crate::pods::resize;
 use crate::probes::{ProbeKind, ProbeOutcome};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, time};
 use crate::spec::{PodExt, is_sidecar};
 
 const LOST: &str = "ContainerStatusUnknown";
 
-pub(crate) fn of(input: &StatusInput<'_>, containers: &[Container], init: bool) -> Vec<ContainerStatus> {
-    containers.iter().map(|one| status(input, one, init)).collect()
+/// Which of a pod's lists of containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Init,
+    Main,
+    Ephemeral,
+}
+
+pub(crate) fn of(input: &StatusInput<'_>, containers: &[Container], kind: Kind) -> Vec<ContainerStatus> {
+    containers.iter().map(|one| status(input, one, kind)).collect()
 }
 
 fn waiting(reason: &str, message: Option<&str>) -> ContainerState {
@@ -27,9 +36,13 @@ fn waiting(reason: &str, message: Option<&str>) -> ContainerState {
     ContainerState { waiting: Some(waiting), ..ContainerState::default() }
 }
 
-fn status(input: &StatusInput<'_>, container: &Container, init: bool) -> ContainerStatus {
+fn status(input: &StatusInput<'_>, container: &Container, kind: Kind) -> ContainerStatus {
     let pod = input.pod;
-    let listed = if init { &input.old.init_container_statuses } else { &input.old.container_statuses };
+    let listed = match kind {
+        Kind::Init => &input.old.init_container_statuses,
+        Kind::Main => &input.old.container_statuses,
+        Kind::Ephemeral => &input.old.ephemeral_container_statuses,
+    };
     let old = listed.iter().flatten().find(|one| one.name == container.name);
     let mut instances = input.runtime.containers.iter().filter(|one| one.name == container.name);
     let latest = instances.next();
@@ -42,7 +55,11 @@ fn status(input: &StatusInput<'_>, container: &Container, init: bool) -> Contain
     } else if latest.is_some() {
         status.last_state = old.and_then(|old| carried(old, latest));
     }
-    let restart = !pod.is_deleted() && !input.ended && should_run(pod, container, latest);
+    let again = match kind {
+        Kind::Ephemeral => latest.is_none(),
+        Kind::Init | Kind::Main => should_run(pod, container, latest),
+    };
+    let restart = !pod.is_deleted() && !input.ended && again;
     if let Some((reason, message)) = input.reasons.get(&container.name).filter(|_| restart) {
         let state = status.state.take().unwrap_or_default();
         if state.terminated.is_some() {
@@ -50,9 +67,12 @@ fn status(input: &StatusInput<'_>, container: &Container, init: bool) -> Contain
         }
         status.state = Some(waiting(reason, Some(message)));
     }
-    judge(input, container, init, latest, &mut status);
+    // Nobody asks whether an ephemeral container is ready.
+    if kind != Kind::Ephemeral {
+        judge(input, container, kind, latest, &mut status);
+    }
     status.volume_mounts = volume_mounts(container).filter(|_| latest.is_some());
-    status.resources = container.resources.clone().filter(|_| latest.is_some());
+    status.resources = latest.and_then(|record| resize::shown(container, record));
     status.allocated_resources =
         container.resources.as_ref().and_then(|one| one.requests.clone()).filter(|_| latest.is_some());
     status
@@ -193,7 +213,7 @@ fn ended(record: &ContainerRecord, id: &str) -> ContainerState {
 fn judge(
     input: &StatusInput<'_>,
     container: &Container,
-    init: bool,
+    kind: Kind,
     latest: Option<&ContainerRecord>,
     status: &mut ContainerStatus,
 ) {
@@ -203,7 +223,7 @@ fn judge(
             || input.probes.outcome(ProbeKind::Startup, &record.id) == Some(ProbeOutcome::Success)
     });
     status.started = Some(started);
-    status.ready = if init && !is_sidecar(container) {
+    status.ready = if kind == Kind::Init && !is_sidecar(container) {
         let end = status.state.as_ref().and_then(|state| state.terminated.as_ref());
         end.is_some_and(|end| end.exit_code == 0)
     } else {

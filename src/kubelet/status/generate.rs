@@ -1,23 +1,28 @@
 //! A pod's status from its specification, the runtime's state and the probes' findings: phase, addresses,
 //! class.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use api::resources::{pod_limits, pod_requests};
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::containers::Kind;
 use super::input::StatusInput;
 use super::{conditions, containers};
+use crate::spec::amount;
 use crate::spec::resources::class_of;
-use crate::spec::{PodExt, is_sidecar};
+use crate::spec::{self, PodExt, is_sidecar};
 
 pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
     let pod = input.pod;
     if let Some(rejected) = rejected(input) {
         return rejected;
     }
-    let mut init = containers::of(input, pod.init_containers(), true);
-    let mut main = containers::of(input, pod.containers(), false);
+    let mut init = containers::of(input, pod.init_containers(), Kind::Init);
+    let mut main = containers::of(input, pod.containers(), Kind::Main);
+    let ephemeral: Vec<_> = pod.ephemeral_containers().iter().map(spec::plain).collect();
+    let mut ephemeral = containers::of(input, &ephemeral, Kind::Ephemeral);
     if input.ended {
-        init.iter_mut().chain(main.iter_mut()).for_each(containers::conclude);
+        init.iter_mut().chain(&mut main).chain(&mut ephemeral).for_each(containers::conclude);
     }
     let old_phase = input.old.phase.as_deref().unwrap_or("");
     let phase = match old_phase {
@@ -50,10 +55,22 @@ pub(crate) fn generate(input: &StatusInput<'_>) -> PodStatus {
         qos_class: Some(class_of(pod).as_str().to_string()),
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(main),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         ..PodStatus::default()
     };
+    (status.resources, status.allocated_resources) = whole(pod);
     status.conditions = Some(conditions::of(input, &status));
     status
+}
+
+/// CPU, memory and all else of the pod as a whole, and the requests that the node counts for it.
+fn whole(pod: &Pod) -> (Option<ResourceRequirements>, Option<amount::Resources>) {
+    let spec = pod.spec_ref();
+    let list = |amounts| Some(amount::list(amounts)).filter(|list| !list.is_empty());
+    let (requests, limits) = (list(pod_requests(spec)), list(pod_limits(spec)));
+    let allocated = requests.clone();
+    let own = spec.resources.clone().unwrap_or_default();
+    (Some(ResourceRequirements { requests, limits, ..own }), allocated)
 }
 
 /// The status of a pod that was never let in: why, and nothing about containers, so that clients show the

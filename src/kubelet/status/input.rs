@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
+use crate::pods::resize::Progress;
 use crate::probes::ProbeView;
 use crate::runtime::state::PodRuntime;
 
@@ -17,6 +18,8 @@ pub(crate) struct StatusInput<'a> {
     pub(crate) old: &'a PodStatus,
     pub(crate) runtime: &'a PodRuntime,
     pub(crate) reasons: &'a Reasons,
+    /// How far the pod's resize has come.
+    pub(crate) progress: &'a Progress,
     pub(crate) probes: &'a dyn ProbeView,
     pub(crate) host_ips: &'a [String],
     pub(crate) now: Timestamp,
@@ -24,4 +27,6 @@ pub(crate) struct StatusInput<'a> {
     pub(crate) ended: bool,
     /// Why the kubelet ended the pod, such as `DeadlineExceeded`: reason and message. Makes it Failed.
     pub(crate) failed: Option<&'a (String, String)>,
+    /// Why the node takes the pod away, if that is to be told in a condition.
+    pub(crate) disruption: Option<&'a str>,
 }

@@ -12,12 +12,18 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use crate::pods::statics::{NodePods, is_static};
 use crate::spec::PodExt;
+
+/// Conditions that are taken away again.
+const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 #[derive(Clone)]
 pub(crate) struct StatusSender {
     api: Arc<dyn ObjectApi>,
     known: Arc<Mutex<HashMap<String, Known>>>,
+    /// Where the mirrors of static pods are found.
+    pods: Option<NodePods>,
 }
 
 #[derive(Clone)]
@@ -31,18 +37,29 @@ fn version(pod: &Pod) -> u64 {
 }
 
 impl StatusSender {
-    pub(crate) fn new(api: Arc<dyn ObjectApi>) -> Self {
-        StatusSender { api, known: Arc::default() }
+    pub(crate) fn new(api: Arc<dyn ObjectApi>, pods: Option<NodePods>) -> Self {
+        StatusSender { api, known: Arc::default(), pods }
+    }
+
+    /// The object whose status is this pod's: itself, or a static pod's mirror.
+    fn shown(&self, pod: &Pod) -> Option<Arc<Pod>> {
+        if !is_static(pod) {
+            return Some(Arc::new(pod.clone()));
+        }
+        self.pods.as_ref().and_then(|pods| pods.mirror_of(pod))
     }
 
     /// The newest status of a pod that the API is known to have.
     pub(crate) fn latest(&self, pod: &Pod) -> Arc<PodStatus> {
+        let mirror =
+            if is_static(pod) { self.pods.as_ref().and_then(|pods| pods.mirror_of(pod)) } else { None };
+        let shown = mirror.as_deref().unwrap_or(pod);
         if let Some(known) = self.known.lock().get(pod.uid())
-            && known.version >= version(pod)
+            && known.version >= version(shown)
         {
             return known.status.clone();
         }
-        Arc::new(pod.status.clone().unwrap_or_default())
+        Arc::new(shown.status.clone().unwrap_or_default())
     }
 
     /// Sends a status if it differs. Called by the pod's own worker only, so calls for one pod never overlap.
@@ -50,7 +67,13 @@ impl StatusSender {
     pub(crate) async fn send(&self, pod: &Pod, status: &PodStatus) -> Result<(), ApiError> {
         let old = self.latest(pod);
         let Some(patch) = difference(&old, status) else { return Ok(()) };
-        let body = json!({"metadata": {"uid": pod.uid()}, "status": patch});
+        let Some(shown) = self.shown(pod) else {
+            // It is sent once the mirror is there.
+            let known = Known { version: 0, status: Arc::new(status.clone()) };
+            self.known.lock().insert(pod.uid().to_string(), known);
+            return Ok(());
+        };
+        let body = json!({"metadata": {"uid": shown.uid()}, "status": patch});
         let pods: Api<Pod> = Api::namespaced(self.api.clone(), pod.namespace());
         match pods.patch_status(pod.name(), Patch::strategic(body)).await {
             Ok(updated) => {
@@ -92,7 +115,8 @@ pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
                     .filter(|one| !had.contains(one))
                     .cloned()
                     .collect();
-                let changed: Vec<Value> = changed.into_iter().map(|one| with_removals(one, &had)).collect();
+                let changed = changed.into_iter().map(|one| with_removals(one, &had));
+                let changed: Vec<Value> = changed.chain(removed(&had, value)).collect();
                 if !changed.is_empty() {
                     patch.insert(key.clone(), Value::Array(changed));
                 }
@@ -115,6 +139,14 @@ pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
         }
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Conditions that are there only while something goes on, and are no more.
+fn removed(had: &[Value], now: &Value) -> Vec<Value> {
+    let is_there = |kind: &str| now.as_array().into_iter().flatten().any(|one| one["type"] == kind);
+    let is_past = |kind: &&str| had.iter().any(|one| one["type"] == *kind) && !is_there(kind);
+    let delete = |kind: &str| json!({"$patch": "delete", "type": kind});
+    PASSING.into_iter().filter(is_past).map(delete).collect()
 }
 
 /// A condition as a patch: fields that the old one had and the new one has not are set to null.

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::generate::generate;
 use super::input::{Reasons, StatusInput};
 use super::sender::difference;
+use crate::pods::resize::{Phase, Progress};
 use crate::probes::{ProbeKind, ProbeOutcome, ProbeView};
 use crate::runtime::state::{ContainerPhase, ContainerRecord, PodRuntime, Sandbox};
 
@@ -46,6 +47,7 @@ fn record(name: &str, phase: ContainerPhase, exit_code: i32, restarts: i32) -> C
         termination_policy: String::new(),
         termination_file: None,
         user: None,
+        resources: None,
     }
 }
 
@@ -67,11 +69,13 @@ fn made(pod: &Pod, runtime: &PodRuntime, reasons: &Reasons, old: &PodStatus, end
         old,
         runtime,
         reasons,
+        progress: &Progress::default(),
         probes: &NoProbes,
         host_ips: &["10.0.0.1".to_string()],
         now: Timestamp::from_second(1000).unwrap(),
         ended,
         failed: None,
+        disruption: None,
     })
 }
 
@@ -213,11 +217,13 @@ fn a_rejected_pod_says_why_and_nothing_of_containers() {
         old: &PodStatus::default(),
         runtime: &PodRuntime::default(),
         reasons: &Reasons::new(),
+        progress: &Progress::default(),
         probes: &NoProbes,
         host_ips: &["10.0.0.1".to_string()],
         now: Timestamp::from_second(1000).unwrap(),
         ended: true,
         failed: Some(&why),
+        disruption: None,
     };
     let first = generate(&input);
     assert_eq!((first.phase.as_deref(), first.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
@@ -244,7 +250,7 @@ mod sending {
     #[tokio::test]
     async fn only_what_differs_from_the_last_answer_is_sent() {
         let node = TestNode::new();
-        let sender = StatusSender::new(node.api.clone());
+        let sender = StatusSender::new(node.api.clone(), None);
         let pod = pod(json!({"containers": containers(&["a"])}));
         node.api.put(&pod);
         sender.send(&pod, &status("Running")).await.unwrap();
@@ -263,7 +269,7 @@ mod sending {
     #[tokio::test]
     async fn refusals_that_last_end_it_and_others_are_handed_on() {
         let node = TestNode::new();
-        let sender = StatusSender::new(node.api.clone());
+        let sender = StatusSender::new(node.api.clone(), None);
         let pod = pod(json!({"containers": []}));
         // The pod is gone, or another one has its name.
         sender.send(&pod, &status("Running")).await.unwrap();
@@ -275,4 +281,50 @@ mod sending {
             assert_eq!(sender.send(&pod, &status("Running")).await.unwrap_err().code(), code);
         }
     }
+}
+
+#[test]
+fn conditions_of_a_resize_come_and_go() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+    let (old, reasons) = (PodStatus::default(), Reasons::new());
+    let runtime = runtime(vec![record("a", ContainerPhase::Running, 0, 0)]);
+    let pending = Phase { reason: "Deferred".into(), message: "no room".into(), generation: Some(3) };
+    let mut input = StatusInput {
+        pod: &pod,
+        old: &old,
+        runtime: &runtime,
+        reasons: &reasons,
+        progress: &Progress { pending: Some(pending), running: None },
+        probes: &NoProbes,
+        host_ips: &[],
+        now: Timestamp::from_second(1000).unwrap(),
+        ended: false,
+        failed: None,
+        disruption: None,
+    };
+    let waiting = generate(&input);
+    let told = condition(&waiting, "PodResizePending");
+    assert_eq!((told.status.as_str(), told.reason.as_deref()), ("True", Some("Deferred")));
+    assert_eq!(told.observed_generation, Some(3));
+    let done = Progress::default();
+    input.progress = &done;
+    let after = generate(&input);
+    assert_eq!(
+        difference(&waiting, &after).unwrap(),
+        json!({"conditions": [{"$patch": "delete", "type": "PodResizePending"}]})
+    );
+}
+
+#[test]
+fn an_ephemeral_container_is_told_apart_and_never_ready() {
+    let pod = pod(json!({
+        "containers": [{"name": "a", "image": "x"}], "ephemeralContainers": [{"name": "e", "image": "x"}],
+    }));
+    let runtime =
+        runtime(vec![record("a", ContainerPhase::Running, 0, 0), record("e", ContainerPhase::Exited, 0, 0)]);
+    let status = made(&pod, &runtime, &Reasons::new(), &PodStatus::default(), false);
+    assert_eq!(condition(&status, "Ready").status, "True");
+    let ephemeral = &status.ephemeral_container_statuses.as_ref().unwrap()[0];
+    assert!(!ephemeral.ready && ephemeral.started.is_none());
+    assert!(ephemeral.state.as_ref().unwrap().terminated.is_some());
 }

@@ -19,7 +19,11 @@ pub(crate) struct PodApi {
     journal: Journal,
     pods: Mutex<HashMap<String, (Value, u64)>>,
     failures: Mutex<HashMap<&'static str, VecDeque<ApiError>>>,
+    /// What is made of objects that are created, by kind: reviews, say, are answered.
+    answers: Mutex<HashMap<&'static str, Change>>,
 }
+
+type Change = Box<dyn Fn(&mut Value) + Send>;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, ApiError>>;
 
@@ -33,7 +37,7 @@ fn object(tree: &Value, version: u64) -> Arc<Object> {
 
 impl PodApi {
     pub(super) fn new(journal: Journal) -> Self {
-        PodApi { journal, pods: Mutex::default(), failures: Mutex::default() }
+        PodApi { journal, pods: Mutex::default(), failures: Mutex::default(), answers: Mutex::default() }
     }
 
     pub(crate) fn put(&self, pod: &Pod) {
@@ -42,6 +46,11 @@ impl PodApi {
         tree["kind"] = json!("Pod");
         let name = pod.metadata.name.clone().unwrap();
         self.pods.lock().insert(name, (tree, 1));
+    }
+
+    /// Objects of this kind are changed so when they are created.
+    pub(crate) fn answer(&self, kind: &'static str, change: impl Fn(&mut Value) + Send + 'static) {
+        self.answers.lock().insert(kind, Box::new(change));
     }
 
     /// The next call of this verb fails so.
@@ -122,11 +131,20 @@ impl ObjectApi for PodApi {
 
     fn create<'a>(
         &'a self,
-        _row: &'a KindRow,
+        row: &'a KindRow,
         _namespace: Option<&'a str>,
-        body: Value,
+        mut body: Value,
         _options: &'a CreateOptions,
     ) -> Answer<'a, Arc<Object>> {
+        if let Some(error) = self.failure("create") {
+            return answer(Err(error));
+        }
+        let change = self.answers.lock();
+        if let Some(change) = change.get(&*row.kind) {
+            change(&mut body);
+            self.journal.note(format!("create {}", row.kind));
+        }
+        drop(change);
         answer(Ok(object(&body, 1)))
     }
 

@@ -36,7 +36,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What the client wants to switch to, and its end of the connection once it has.
 pub(super) struct Wanted {
     protocol: HeaderValue,
-    client: OnUpgrade,
+    pub(super) client: OnUpgrade,
 }
 
 /// The upgrade that a request asks for.
@@ -176,6 +176,30 @@ async fn expired(peer: &Peer) {
 /// Carries bytes both ways until one side ends, the port closes, the connection has to give way or the
 /// client's certificate ends.
 async fn join(peer: &Arc<Peer>, client: Upgraded, kubelet: Upgraded) {
+    let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
+    let copying = async {
+        let done = tokio::io::copy_bidirectional(&mut client, &mut kubelet).await;
+        if let Err(error) = done {
+            tracing::debug!(%error, "a tunnel ended");
+        }
+    };
+    if while_allowed(peer, copying).await == Over::Expired {
+        tracing::debug!(peer = %peer.address, "a tunnel ended with its client's certificate");
+        let _ = tokio::time::timeout(FAREWELL, client.shutdown()).await;
+    }
+}
+
+/// Why a connection that is no longer HTTP is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Done,
+    Cut,
+    /// The certificate that the client showed is no longer good.
+    Expired,
+}
+
+/// Works for as long as the client may go on.
+pub(super) async fn while_allowed(peer: &Arc<Peer>, work: impl Future<Output = ()>) -> Over {
     let _open = Open::new(peer);
     let cut = async {
         match &peer.admission {
@@ -183,16 +207,10 @@ async fn join(peer: &Arc<Peer>, client: Upgraded, kubelet: Upgraded) {
             None => std::future::pending().await,
         }
     };
-    let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
     tokio::select! {
-        done = tokio::io::copy_bidirectional(&mut client, &mut kubelet) => if let Err(error) = done {
-            tracing::debug!(%error, "a tunnel ended");
-        },
-        () = peer.stopping.cancelled() => {}
-        () = cut => {}
-        () = expired(peer) => {
-            tracing::debug!(peer = %peer.address, "a tunnel ended with its client's certificate");
-            let _ = tokio::time::timeout(FAREWELL, client.shutdown()).await;
-        }
+        () = work => Over::Done,
+        () = peer.stopping.cancelled() => Over::Cut,
+        () = cut => Over::Cut,
+        () = expired(peer) => Over::Expired,
     }
 }

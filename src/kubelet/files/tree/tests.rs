@@ -127,3 +127,17 @@ fn a_mount_point_can_be_emptied() {
         nix::mount::umount2(place.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
     });
 }
+
+#[test]
+fn a_tree_is_measured_without_what_links_point_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
+    std::fs::create_dir_all(root.join("deep/deeper")).unwrap();
+    std::fs::write(&outside, vec![1; 1 << 20]).unwrap();
+    std::fs::write(root.join("deep/deeper/file"), vec![1; 100_000]).unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+    let used = usage(&root).unwrap();
+    assert_eq!(used.inodes, 5);
+    assert!((100_000..200_000).contains(&used.bytes), "{used:?}");
+    assert_eq!(usage(&directory.path().join("none")).unwrap(), TreeUsage::default());
+}

@@ -35,8 +35,7 @@ async fn start() -> Node {
     let (stage, runtime) = (node.agent.stage.clone(), node.runtime.clone());
     let pods = Informers::new(node.api.clone(), stage.clone()).of();
     crate::testing::until("the pod is known", || pods.get(Some("ns"), "p").is_some(), String::new).await;
-    let service =
-        Service { stage: stage.clone(), runtime: runtime.clone(), status: node.deps.status.clone(), pods };
+    let service = node.service(pods);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     runtime.serve_streams_at(format!("http://{address}/run"));

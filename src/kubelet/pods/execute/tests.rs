@@ -272,3 +272,20 @@ async fn a_sandbox_that_was_lost_is_killed_and_made_again() {
     assert!(looks.node.journal.has("event FailedKillPod: error killing pod: "));
     assert!(!looks.node.journal.has("run_sandbox"));
 }
+
+#[tokio::test]
+async fn an_ephemeral_container_needs_its_target() {
+    let mut looks = Looks::at(json!({
+        "containers": containers(&["a"]),
+        "ephemeralContainers": [{"name": "debug", "image": "image:1", "targetContainerName": "none"}],
+    }));
+    looks.once().await;
+    looks.once().await;
+    assert_eq!(looks.reason("debug"), "CreateContainerConfigError");
+    assert!(
+        looks
+            .journal()
+            .iter()
+            .any(|line| line == "event Failed: Error: unable to find target container none")
+    );
+}

@@ -28,6 +28,7 @@ fn record(name: &str, phase: ContainerPhase) -> ContainerRecord {
         termination_policy: String::new(),
         termination_file: None,
         user: None,
+        resources: None,
     }
 }
 

@@ -47,6 +47,7 @@ fn record(pod: &Pod, name: &str, sandbox: &str, phase: ContainerPhase, exit_code
         termination_policy: String::new(),
         termination_file: None,
         user: None,
+        resources: pod.find_container(name).unwrap().resources.clone(),
     }
 }
 
@@ -164,4 +165,25 @@ fn failed_probes_and_changed_definitions_restart() {
         plan(&changed, &state, &Probes::default()).kill[0].message,
         "Container a definition changed, will be restarted"
     );
+}
+
+#[test]
+fn ephemeral_containers_wait_for_nothing_and_are_started_once() {
+    let pod = pod(json!({
+        "restartPolicy": "Never", "initContainers": [{"name": "i"}], "containers": [{"name": "a"}],
+        "ephemeralContainers": [{"name": "e"}],
+    }));
+    let waiting =
+        runtime(vec![sandbox("s", true, 0)], vec![record(&pod, "i", "s", ContainerPhase::Running, 0)]);
+    assert_eq!(plan(&pod, &waiting, &Probes::default()).start, [Slot::Ephemeral(0)]);
+    let mut ended = record(&pod, "i", "s", ContainerPhase::Exited, 1);
+    ended.name = "e".into();
+    let mut state = waiting;
+    state.containers.push(ended);
+    assert!(plan(&pod, &state, &Probes::default()).start.is_empty());
+    // A pod that has failed starts nothing more.
+    let failed =
+        runtime(vec![sandbox("s", true, 0)], vec![record(&pod, "i", "s", ContainerPhase::Exited, 1)]);
+    let plan = plan(&pod, &failed, &Probes::default());
+    assert!(plan.kill_pod && plan.start.is_empty());
 }

@@ -69,6 +69,7 @@ impl Worker {
         if let Err(error) = self.deps.launcher.killer.remove(&runtime).await {
             return self.runtime_failed(&error);
         }
+        runtime.containers.iter().for_each(|one| drop(self.deps.launcher.resized.lock().remove(&one.id)));
         // The runtime may have put something into the cgroup until its sandbox was removed.
         if !self.remove_cgroup().await {
             return Next::Retry;
@@ -94,6 +95,7 @@ pub(super) async fn prune(deps: &WorkerDeps, runtime: &PodRuntime) {
                 continue;
             }
             deps.launcher.owners.forget(&record.id);
+            deps.launcher.resized.lock().remove(&record.id);
             let (host, log) = (deps.host.clone(), record.log_path.clone());
             let _ = files::blocking(move || host.remove_file(log.as_ref())).await;
         }

@@ -257,3 +257,162 @@ async fn a_worker_that_waits_is_small() {
 fn plans_that_start_nothing_take_no_turn() {
     assert!(!plan::PodActions::default().starts_something());
 }
+
+fn sized(cpu: &str, policy: &str) -> serde_json::Value {
+    json!({"containers": [{
+        "name": "a", "image": "image:1",
+        "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}, "limits": {"cpu": cpu, "memory": "64Mi"}},
+        "resizePolicy": [{"resourceName": "cpu", "restartPolicy": policy}],
+    }]})
+}
+
+/// Asks for other resources, as a client and the informer would.
+fn ask(node: &TestNode, mailbox: &crate::wake::Mailbox, cpu: &str, policy: &str) {
+    let asked = node.api.change("p", |tree| {
+        let before = tree["metadata"]["generation"].as_i64().unwrap_or(1);
+        tree["metadata"]["generation"] = json!(before + 1);
+        tree["spec"] = sized(cpu, policy);
+    });
+    mailbox.update(WakeReason::Pod, |mail| mail.pod = Some(std::sync::Arc::new(asked)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_is_resized_while_it_runs() {
+    let node = TestNode::new();
+    let mailbox = node.run(&pod(sized("500m", "NotRequired")));
+    node.until("status Running, ready").await;
+    assert_eq!(node.api.status("p")["allocatedResources"]["cpu"], "500m");
+    node.journal.take();
+    ask(&node, &mailbox, "1", "NotRequired");
+    node.until("event ResizeCompleted: Pod resize completed").await;
+    node.until("update_container a shares=1024 quota=100000 memory=67108864").await;
+    assert!(node.journal.has("event ResizeStarted: Pod resize started: {\"containers\":[{\"name\":\"a\""));
+    assert!(!node.journal.has("stop_container") && !node.journal.has("create_container"), "it runs on");
+    let is_told = || {
+        let status = node.api.status("p");
+        status["containerStatuses"][0]["resources"]["limits"]["cpu"] == "1"
+            && !status["conditions"].to_string().contains("PodResize")
+    };
+    crate::testing::until("the status tells", is_told, || node.api.status("p").to_string()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_policy_may_start_a_container_anew() {
+    let node = TestNode::new();
+    let mailbox = node.run(&pod(sized("500m", "RestartContainer")));
+    node.until("status Running, ready").await;
+    node.journal.take();
+    ask(&node, &mailbox, "1", "RestartContainer");
+    node.until("event ResizeCompleted").await;
+    assert!(node.journal.has("event Killing: Container a resize requires restart"));
+    assert!(node.journal.has("create_container a") && !node.journal.has("update_container"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_that_finds_no_room_waits_and_says_so() {
+    let node = TestNode::new();
+    let mailbox = node.run(&pod(sized("500m", "NotRequired")));
+    node.until("status Running, ready").await;
+    ask(&node, &mailbox, "8", "NotRequired");
+    node.until("event ResizeDeferred: Pod resize Deferred").await;
+    let condition = || {
+        let status = node.api.status("p");
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["type"] == "PodResizePending").unwrap_or_default()
+    };
+    crate::testing::until("it is told", || !condition().is_null(), || node.api.status("p").to_string()).await;
+    assert_eq!(condition()["reason"], "Deferred");
+    let message = condition()["message"].to_string();
+    assert!(message.contains("Node didn't have enough resource: cpu, requested: 8000"), "{message}");
+    assert_eq!(node.api.status("p")["containerStatuses"][0]["resources"]["limits"]["cpu"], "500m");
+    ask(&node, &mailbox, "500m", "NotRequired");
+    crate::testing::until(
+        "nothing is pending",
+        || condition().is_null(),
+        || node.api.status("p").to_string(),
+    )
+    .await;
+    assert!(!node.journal.has("update_container"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_that_the_runtime_refuses_is_told_and_tried_again() {
+    let node = TestNode::new();
+    let mailbox = node.run(&pod(sized("500m", "NotRequired")));
+    node.until("status Running, ready").await;
+    node.runtime.fail("update_container", Code::Unknown, "device or resource busy");
+    ask(&node, &mailbox, "1", "NotRequired");
+    node.until("event ResizeError: Pod resize error").await;
+    node.until("event ResizeCompleted").await;
+    assert_eq!(node.journal.count("update_container a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_container_is_started_once() {
+    let node = TestNode::new();
+    let mailbox = node.run(&pod(json!({"containers": containers(&["a"])})));
+    node.until("status Running, ready").await;
+    let with = node.api.change("p", |tree| {
+        tree["spec"]["ephemeralContainers"] =
+            json!([{"name": "debug", "image": "image:1", "targetContainerName": "a"}]);
+    });
+    mailbox.update(WakeReason::Pod, |mail| mail.pod = Some(std::sync::Arc::new(with)));
+    let state = || node.api.status("p")["ephemeralContainerStatuses"][0]["state"].clone();
+    node.until("start_container debug").await;
+    crate::testing::until("it runs", || state()["running"].is_object(), || node.api.status("p").to_string())
+        .await;
+    node.runtime.exit("debug", 3);
+    mailbox.wake(WakeReason::ContainerEnded);
+    let ended = || state()["terminated"]["exitCode"] == 3;
+    crate::testing::until("it has ended", ended, || node.api.status("p").to_string()).await;
+    assert_eq!(node.journal.count("start_container debug"), 1);
+    assert_eq!(node.api.status("p")["phase"], "Running", "the pod does not depend on it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_containers_end_may_restart_them_all() {
+    let node = TestNode::new();
+    let mut spec = json!({
+        "restartPolicy": "Never", "initContainers": containers(&["i"]), "containers": containers(&["a", "b"]),
+    });
+    spec["containers"][1]["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    spec["containers"][1]["restartPolicy"] = json!("Never");
+    let mailbox = node.run(&pod(spec));
+    node.until("start_container i").await;
+    node.runtime.exit("i", 0);
+    mailbox.wake(WakeReason::ContainerEnded);
+    node.until("status Running, ready").await;
+    node.journal.take();
+    node.runtime.exit("b", 42);
+    mailbox.wake(WakeReason::ContainerEnded);
+    node.until("start_container i").await;
+    node.runtime.exit("i", 0);
+    mailbox.wake(WakeReason::ContainerEnded);
+    node.until("status Running, ready").await;
+    let journal = node.journal.take();
+    let place = |line: &str| journal.iter().position(|one| one.starts_with(line));
+    assert!(place("stop_container a") < place("remove_container a"), "{journal:#?}");
+    assert!(
+        place("remove_container a") < place("remove_container b"),
+        "who wanted it goes last: {journal:#?}"
+    );
+    assert!(place("remove_container b") < place("create_container i"), "{journal:#?}");
+    assert!(!journal.iter().any(|line| line.starts_with("run_sandbox")), "{journal:#?}");
+    let status = node.api.status("p");
+    let counts: Vec<i64> = status["containerStatuses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["restartCount"].as_i64().unwrap())
+        .collect();
+    assert_eq!(counts, [1, 1], "{status}");
+    let conditions = status["conditions"].as_array().unwrap();
+    let told = conditions.iter().find(|one| one["type"] == "AllContainersRestarting").unwrap();
+    assert_eq!(told["status"], "False");
+    // Any other end is a Never as before.
+    node.runtime.exit("b", 1);
+    node.runtime.exit("a", 0);
+    mailbox.wake(WakeReason::ContainerEnded);
+    node.until("status Failed").await;
+}

@@ -88,6 +88,7 @@ fn running(id: &str) -> PodRuntime {
         termination_policy: String::new(),
         termination_file: None,
         user: None,
+        resources: None,
     };
     PodRuntime { sandboxes: Vec::new(), containers: vec![record] }
 }
