@@ -21,6 +21,7 @@ use crate::files;
 use crate::host::Host;
 use crate::images::collect::Collector;
 use crate::images::import::node_reference;
+use crate::pods::admit::pressure::Pressure;
 use crate::spec::PodExt;
 use crate::stats::{Measured, PodMeasured, Stats};
 use crate::wake::{Ending, Wakers};
@@ -34,22 +35,6 @@ const LEAST_MEMORY: u64 = 100 * 1024 * 1024;
 const LEAST_DISK_PERCENT: u64 = 10;
 const LEAST_INODES_PERCENT: u64 = 5;
 const LEAST_PIDS_PERCENT: u64 = 10;
-
-/// What the node is short of, as its conditions tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pressure {
-    pub(crate) memory: bool,
-    pub(crate) disk: bool,
-    pub(crate) pids: bool,
-}
-
-impl Pressure {
-    /// Names of the conditions, in upstream's order.
-    pub(crate) fn names(self) -> Vec<&'static str> {
-        let all = [(self.memory, "MemoryPressure"), (self.disk, "DiskPressure"), (self.pids, "PIDPressure")];
-        all.into_iter().filter(|(is_short, _)| *is_short).map(|(_, name)| name).collect()
-    }
-}
 
 /// A threshold that is met: what is short, how little there may be and how little there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,18 +199,6 @@ impl Evictor {
 /// Static pods and those of the system's priorities stay.
 fn can_go(pod: &Pod) -> bool {
     !pod.is_deleted() && !pod.is_finished() && !pod.is_critical()
-}
-
-/// Why a pod may not begin on a node in this state.
-pub(crate) fn refuse(pod: &Pod, pressure: Pressure) -> Option<String> {
-    let names = pressure.names();
-    if names.is_empty() || pod.is_critical() {
-        return None;
-    }
-    if names == ["MemoryPressure"] && (!rank::is_best_effort(pod) || rank::tolerates_memory_pressure(pod)) {
-        return None;
-    }
-    Some(format!("The node had condition: [{}]. ", names.join(" ")))
 }
 
 #[cfg(test)]

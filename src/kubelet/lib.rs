@@ -44,12 +44,13 @@ use tokio::sync::watch;
 
 use cgroups::Cgroups;
 use events::PodEvents;
-use eviction::{Evictor, LastSeen, Pressure};
+use eviction::{Evictor, LastSeen};
 use host::{Host, Linux};
 use http::access::Access;
 use images::ImageManager;
 use node::NodeAgent;
 use pods::admit::Admission;
+use pods::admit::pressure::Pressure;
 use pods::execute::{LaunchSettings, Launcher};
 use pods::inputs::Inputs;
 use pods::kill::Killer;

@@ -90,6 +90,25 @@ pub(crate) trait PodExt {
     fn any_container(&self, name: &str) -> Option<Cow<'_, Container>>;
 }
 
+/// On the mirror of a static pod: the uid of that.
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
+/// On a static pod: where it comes from.
+pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
+
+pub(crate) fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// What the API shows of a static pod.
+pub(crate) fn is_mirror(pod: &Pod) -> bool {
+    annotation(pod, MIRROR).is_some()
+}
+
+/// A pod of a manifest of the node's own.
+pub(crate) fn is_static(pod: &Pod) -> bool {
+    annotation(pod, SOURCE).is_some_and(|source| source != "api") && !is_mirror(pod)
+}
+
 /// The least priority that is the system's own.
 const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 
@@ -134,8 +153,7 @@ impl PodExt for Pod {
     }
 
     fn is_critical(&self) -> bool {
-        self.spec_ref().priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL)
-            || crate::pods::statics::is_static(self)
+        self.spec_ref().priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL) || is_static(self)
     }
 
     fn containers(&self) -> &[Container] {

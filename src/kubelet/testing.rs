@@ -17,11 +17,11 @@ use tokio::sync::watch;
 
 pub(crate) use self::api::PodApi;
 use crate::events::{EventSink, PodEvents};
-use crate::eviction::Pressure;
 use crate::hollow::runtime::HollowProber;
 use crate::host::recorder::RecordingHost;
 use crate::node::NodeAgent;
 use crate::node::machine::Machine;
+use crate::pods::admit::pressure::Pressure;
 use crate::pods::statics::{NodePods, Statics};
 use crate::pods::worker::{Worker, WorkerDeps};
 use crate::runtime::RuntimeHealth;

@@ -3,14 +3,12 @@
 
 use std::cmp::Reverse;
 
-use api::qos::QosClass;
 use api::quantity::Quantity;
 use api::resources::{EPHEMERAL_STORAGE, MEMORY, pod_limits, pod_requests, units};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::Shortage;
 use crate::spec::PodExt;
-use crate::spec::resources::class_of;
 use crate::stats::{ContainerMeasured, PodMeasured};
 
 /// What is short. Memory is the most urgent.
@@ -148,25 +146,5 @@ pub(crate) fn exceeded(one: &PodMeasured) -> Option<String> {
         let name = &container.name;
         (signed(disk_of(container)) > units_of(&limit))
             .then(|| format!("Container {name} exceeded its local ephemeral storage limit {limit:?}. "))
-    })
-}
-
-pub(crate) fn is_best_effort(pod: &Pod) -> bool {
-    class_of(pod) == QosClass::BestEffort
-}
-
-pub(crate) fn tolerates_memory_pressure(pod: &Pod) -> bool {
-    let key = "node.kubernetes.io/memory-pressure";
-    pod.spec_ref().tolerations.iter().flatten().any(|one| {
-        let effect = one.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoSchedule");
-        let named = match one.key.as_deref() {
-            None | Some("") => one.operator.as_deref() == Some("Exists"),
-            Some(own) => {
-                own == key
-                    && (one.operator.as_deref() == Some("Exists")
-                        || one.value.as_deref().unwrap_or("").is_empty())
-            }
-        };
-        effect && named
     })
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::cgroups::usage::CgroupUsage;
 use crate::files::tree::TreeUsage;
 use crate::node::machine::Disk;
+use crate::pods::admit::pressure::refuse;
 use crate::testing::{TestNode, containers, named_pod};
 
 /// A node with these pods, and its evictor.

@@ -3,6 +3,7 @@
 //! Reasons and messages are upstream's.
 
 pub(crate) mod apparmor;
+pub(crate) mod pressure;
 pub(crate) mod sysctls;
 
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use api::affinity::RequiredNodes;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::watch;
 
+use self::pressure::Pressure;
 use self::sysctls::SysctlAllowlist;
-use crate::eviction::{self, Pressure};
 use crate::spec::PodExt;
 use crate::spec::amount::{self, Resources};
 use crate::spec::resources::requested;
@@ -37,7 +38,7 @@ pub(crate) struct Admission {
 impl Admission {
     /// Judges a pod by what is here now.
     pub(crate) fn judge(&self, pod: &Pod) -> Result<(), Refusal> {
-        if let Some(message) = eviction::refuse(pod, *self.pressure.borrow()) {
+        if let Some(message) = pressure::refuse(pod, *self.pressure.borrow()) {
             return Err(("Evicted".to_string(), message));
         }
         let Some(node) = self.node.borrow().clone() else { return Ok(()) };
@@ -51,11 +52,11 @@ impl Admission {
 impl Admission {
     /// Judges whether there is room for what a pod that runs here asks for now; tells what there is too
     /// little of.
-    pub(crate) fn judge_resize(&self, pod: &Pod) -> Result<(), String> {
+    pub(crate) fn judge_resize(&self, pod: &Pod) -> Result<(), Refusal> {
         let Some(node) = self.node.borrow().clone() else { return Ok(()) };
         let mails = self.mails();
         let others = others(&mails, pod, |_| true);
-        fits(pod, &node, &self.allocatable, &others).map_err(|(_, message)| message)
+        fits(pod, &node, &self.allocatable, &others)
     }
 
     fn mails(&self) -> Vec<Mail> {

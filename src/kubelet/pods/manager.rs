@@ -13,13 +13,13 @@ use k8s_openapi::api::core::v1::Pod;
 use supervisor::{Latch, OnExit, Stage};
 use tokio::sync::Notify;
 
-use super::statics::{NodePods, StaticPods, Workers, is_mirror};
+use super::statics::{NodePods, StaticPods, Workers};
 use super::worker::{Worker, WorkerDeps};
 use crate::cgroups::Driver;
 use crate::files;
 use crate::runtime::events::{self, ContainerEvent};
 use crate::runtime::labels;
-use crate::spec::{PodExt, amount};
+use crate::spec::{PodExt, amount, is_mirror};
 use crate::wake::{Mail, Mailbox, WakeReason};
 
 /// Pods bound to a node.

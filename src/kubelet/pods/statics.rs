@@ -21,28 +21,14 @@ use tokio::sync::{Notify, watch};
 use crate::dirwatch::{Changes, DirWatch};
 use crate::files;
 use crate::images::import::node_reference;
-use crate::spec::PodExt;
+use crate::spec::{MIRROR, PodExt, annotation, is_mirror};
 use crate::wake::WakeReason;
 
-pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 const HASH: &str = "kubernetes.io/config.hash";
-const SOURCE: &str = "kubernetes.io/config.source";
 /// After a failure of the API or of reading the directory.
 const RETRY: Duration = Duration::from_secs(5);
 /// Editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
-
-fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
-    pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
-}
-
-pub(crate) fn is_mirror(pod: &Pod) -> bool {
-    annotation(pod, MIRROR).is_some()
-}
-
-pub(crate) fn is_static(pod: &Pod) -> bool {
-    annotation(pod, SOURCE).is_some_and(|source| source != "api") && !is_mirror(pod)
-}
 
 /// The static pods that run, by uid. Clones share them.
 #[derive(Clone, Default)]

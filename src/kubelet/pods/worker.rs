@@ -355,7 +355,7 @@ impl Worker {
         };
         let generation = pod.metadata.generation;
         let refused = if grant == asked { Ok(()) } else { self.deps.admission.judge_resize(pod) };
-        if let Err(message) = refused {
+        if let Err((_, message)) = refused {
             let phase = Phase { reason: "Deferred".to_string(), message, generation };
             let known = self.progress.pending.as_ref().is_some_and(|old| old.generation == generation);
             if !known {

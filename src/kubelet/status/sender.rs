@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::pods::statics::{NodePods, is_static};
-use crate::spec::PodExt;
+use crate::pods::statics::NodePods;
+use crate::spec::{PodExt, is_static};
 
 /// Conditions that are taken away again.
 const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];

@@ -3,9 +3,20 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Done, Execution};
+use crate::cgroups::CgroupError;
 use crate::pods::plan::PodActions;
 use crate::pods::{kill, resize};
+use crate::runtime::RuntimeError;
 use crate::spec::{PodExt, Slot, resources};
+
+/// Why a pod could not be given what it was granted.
+#[derive(Debug, thiserror::Error)]
+enum ResizeError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error("failed to resize container {name:?}: {source}")]
+    Container { name: String, source: RuntimeError },
+}
 
 impl Execution<'_> {
     /// Stops all containers and removes them, so that the pod begins anew in its sandbox. The one that wanted
@@ -50,29 +61,30 @@ impl Execution<'_> {
         let changes = resize::in_order(plan.resize.clone());
         let resized = async {
             if !changes.is_empty() {
-                cgroups.widen_pod(self.pod).await.map_err(|error| error.to_string())?;
+                cgroups.widen_pod(self.pod).await?;
             }
             for change in &changes {
                 self.resize_container(change).await?;
             }
-            cgroups.create_pod(self.pod).await.map_err(|error| error.to_string())
+            Ok::<_, ResizeError>(cgroups.create_pod(self.pod).await?)
         };
         match resized.await {
             Ok(()) => done.changed |= !changes.is_empty(),
             Err(error) => {
-                done.resize_error = Some(error);
+                done.resize_error = Some(error.to_string());
                 done.retry_at(Timestamp::now() + SignedDuration::from_secs(10));
             }
         }
     }
 
-    async fn resize_container(&self, change: &resize::Resize) -> Result<(), String> {
+    async fn resize_container(&self, change: &resize::Resize) -> Result<(), ResizeError> {
         let Some(definition) = self.pod.find_container(&change.name) else { return Ok(()) };
         let settings = &self.launcher.settings;
         let memory = i64::try_from(settings.node_memory).unwrap_or(i64::MAX);
         let wanted = resources::of_container(self.pod, definition, memory, self.launcher.cgroups.is_v2());
         let updated = self.launcher.runtime.update_container(&change.id, wanted).await;
-        updated.map_err(|error| format!("failed to resize container {:?}: {error}", change.name))?;
+        let name = change.name.clone();
+        updated.map_err(|source| ResizeError::Container { name, source })?;
         let has = definition.resources.clone().unwrap_or_default();
         self.launcher.resized.lock().insert(change.id.clone(), has);
         Ok(())

@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 
-use super::{HASH, MIRROR, SOURCE};
+use super::HASH;
 use crate::files;
-use crate::spec::PodExt;
+use crate::spec::{MIRROR, PodExt, SOURCE};
 
 /// The largest manifest that is read.
 const LARGEST: u64 = 1024 * 1024;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::manifest::{mirror, parse};
 use super::*;
+use crate::spec::is_static;
 
 const WEB: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec:\n  containers:\n  - {name: a, image: 'image:1'}\n";
 
