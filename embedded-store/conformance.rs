@@ -2,7 +2,8 @@
 //! asserted.
 //!
 //! A back end that passes [`run_all`] can stand where another one stood. Each case gets a store of its own.
-//! Failures are panics, as in tests, which is the only place to call this.
+//! Failures are panics, as in tests, which is the only place to call this. The suite is one file, because a
+//! back end is read against it as a whole.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -5,7 +5,8 @@
 //! The policy is written down (`policy.txt`), not computed: what the server works out from its own manifests
 //! is what is on trial. A kind that is added without a line there belongs to the administrator alone, and the
 //! suite says so if not. Requests are rehearsals (`dryRun`) on objects that exist, so that one answer does
-//! not depend on another.
+//! not depend on another. Cast, objects and questions are one file, because none makes sense without the
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! A runtime without processes: containers are notes of what a real one would say.
+//! A runtime without processes: containers are notes of what a real one would say. It is as long as the trait
+//! that it implements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;

@@ -1,6 +1,7 @@
 //! CRI v1 over the runtime's socket: thin, typed calls with one error type whose text is what events show.
 //!
-//! The channel connects when first used and again after the runtime restarts.
+//! The channel connects when first used and again after the runtime restarts. The file is as long as CRI has
+//! calls: a short method for each.
 
 use std::collections::HashMap;
 use std::fmt;

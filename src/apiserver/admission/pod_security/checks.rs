@@ -2,7 +2,7 @@
 //!
 //! A check works on the JSON tree of a pod (or of a template) and gives the reason and the detail of its
 //! refusal. The order is upstream's: those of the baseline by name, then those of the restricted level by
-//! name.
+//! name. They are one file, as the standards are one document.
 
 use std::collections::BTreeSet;
 
