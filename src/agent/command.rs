@@ -169,6 +169,7 @@ impl AgentPlan {
             cluster_dns: settings.cluster_dns.clone(),
             cluster_domain: settings.cluster_domain.clone(),
             runs_proxy: settings.runs("proxy"),
+            runs_policy: settings.runs("policy"),
             runs_dns: settings.runs("dns"),
             container_runtime_endpoint: node.runtime_endpoint(),
             seccomp_default: node.seccomp_default,

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Informers, ObjectApi};
-use k8s_openapi::api::core::v1::Taint;
+use client::{BoxFuture, Informers, ObjectApi};
+use k8s_openapi::api::core::v1::{Pod, Taint};
 pub use kubelet::KubeletHandle as Kubelet;
-use kubelet::SysctlAllowlist;
-use network::{DnsConfig, NodePortAddresses, PluginDirectory, ProxyConfig};
+use kubelet::{NetworkGate, NetworkPending, SysctlAllowlist};
+use network::{DnsConfig, NodePortAddresses, PluginDirectory, PolicyGate, ProxyConfig};
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
 use supervisor::{Clock, ConnectionLimits, OnExit, Stage, Supervisor};
@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub node_ports: NodePortAddresses,
     /// Names are answered by this process, on `cluster_dns`.
     pub runs_dns: bool,
+    /// Network policies are kept by this process.
+    pub runs_policy: bool,
     /// A runtime that somebody else runs.
     pub container_runtime_endpoint: Option<PathBuf>,
     /// Sysctls that pods may set.
@@ -97,10 +99,11 @@ pub async fn start(
         None => own_containerd(&config, &supervisor.stage("containerd")).await?,
     };
     let network_stage = supervisor.stage("network");
-    network::start(
+    let gate = network::start(
         network_config(&config),
         proxy_config(&config).as_ref(),
         dns_config(&config).as_ref(),
+        config.runs_policy,
         &Informers::new(network_api, network_stage.clone()),
         &network_stage,
     );
@@ -112,7 +115,10 @@ pub async fn start(
         Problem::new("set up the kubelet's TLS", chain(&error), "check the cluster's CA files")
     })?;
     keep_serving_certificate(&config, api.clone(), slot, &stage)?;
-    let settings = kubelet_config(&config, cri_socket.clone(), Arc::new(tls));
+    let settings = kubelet::Config {
+        network_gate: gate.map(|gate| Arc::new(Gate(gate)) as Arc<dyn NetworkGate>),
+        ..kubelet_config(&config, cri_socket.clone(), Arc::new(tls))
+    };
     let kubelet = kubelet::start(settings, api.clone(), &stage).await.map_err(|error| {
         Problem::new(
             "start the kubelet",
@@ -131,6 +137,21 @@ pub async fn start(
             .then(|| (containerd_config_dir(&config.instance), containerd_log(&config.instance))),
     };
     Ok(Running { kubelet, source })
+}
+
+/// Lets pods start once the rules of policies that select them are in place.
+struct Gate(PolicyGate);
+
+impl NetworkGate for Gate {
+    fn ready<'a>(
+        &'a self,
+        pod: &'a Pod,
+        addresses: &'a [String],
+    ) -> BoxFuture<'a, Result<(), NetworkPending>> {
+        Box::pin(async move {
+            self.0.ready(pod, addresses).await.map_err(|error| NetworkPending(Box::new(error)))
+        })
+    }
 }
 
 fn containerd_log(instance: &Instance) -> PathBuf {
@@ -242,6 +263,7 @@ fn kubelet_config(
         sysctls: config.sysctls.clone(),
         seccomp_default: config.seccomp_default,
         sandbox_image: SANDBOX_IMAGE.to_string(),
+        network_gate: None,
         endpoint: Some(kubelet::Endpoint {
             tls,
             bind_address: config.bind_address,

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Taint;
+use client::BoxFuture;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 use supervisor::ConnectionLimits;
 use tokio::sync::watch;
 
@@ -54,10 +55,27 @@ pub struct Config {
     pub seccomp_default: bool,
     /// Name of the sandbox image as containerd's configuration has it. The kubelet makes and imports it.
     pub sandbox_image: String,
+    /// Asked before a pod's containers start; none if nothing is to be waited for.
+    pub network_gate: Option<Arc<dyn NetworkGate>>,
     /// Where the kubelet's own HTTPS endpoint is; a hollow node has none.
     pub endpoint: Option<Endpoint>,
     /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
     pub version: String,
+}
+
+/// Why a pod may not send packets yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NetworkPending(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Says when a pod may send packets.
+pub trait NetworkGate: Send + Sync {
+    /// Returns once rules for the pod with these addresses are in place, or with why they are not.
+    fn ready<'a>(
+        &'a self,
+        pod: &'a Pod,
+        addresses: &'a [String],
+    ) -> BoxFuture<'a, Result<(), NetworkPending>>;
 }
 
 /// A kubelet's HTTPS endpoint.

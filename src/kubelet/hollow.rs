@@ -97,6 +97,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         sysctls: SysctlAllowlist::default(),
         seccomp_default: false,
         sandbox_image: "minik8s.local/pause:1".to_string(),
+        network_gate: None,
         endpoint: None,
         version: config.version,
     }

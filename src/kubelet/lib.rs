@@ -66,7 +66,7 @@ use status::sender::StatusSender;
 use volumes::Volumes;
 use wake::{Owners, Wakers};
 
-pub use config::{Config, Endpoint};
+pub use config::{Config, Endpoint, NetworkGate, NetworkPending};
 pub use error::StartError;
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
 
@@ -306,6 +306,7 @@ fn worker_deps(
         restarts: Mutex::default(),
         owners: Owners::default(),
         resized: Mutex::default(),
+        network_gate: config.network_gate.clone(),
         settings,
     };
     let admission = Admission {

@@ -92,6 +92,7 @@ fn config() -> Config {
         sysctls: SysctlAllowlist::default(),
         seccomp_default: false,
         sandbox_image: "pause".to_string(),
+        network_gate: None,
         endpoint: None,
         version: "v0".to_string(),
     }

@@ -25,6 +25,8 @@ pub enum NetworkError {
         #[source]
         source: Box<rtnetlink::Error>,
     },
+    #[error("the rules of network policies that select the pod are not in place yet")]
+    PolicyPending,
     #[error("{0:?} is not a range of addresses")]
     Range(String),
 }

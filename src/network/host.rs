@@ -9,8 +9,7 @@ use std::sync::Arc;
 use client::BoxFuture;
 
 use crate::error::NetworkError;
-use crate::nfnetlink::{Flows, Tables};
-use crate::proxy::rules::{Element, Table};
+use crate::nfnetlink::{Batch, Flows, Tables};
 use crate::{command, netlink, proxy};
 
 /// The answer to a change, while it is being made.
@@ -33,13 +32,8 @@ pub(crate) trait Host: Send + Sync {
     fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
     /// No error if it is not there.
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()>;
-    /// Takes elements out of a table's sets and adds others, all or none of them.
-    fn change_elements<'a>(
-        &'a self,
-        table: &'a Table,
-        remove: &'a [Element],
-        add: &'a [Element],
-    ) -> HostCall<'a, ()>;
+    /// Changes elements of a table's sets, all or none of them. `text` is how `nft` would be told.
+    fn change_elements<'a>(&'a self, batch: Batch, text: &(dyn Fn() -> String + Sync)) -> HostCall<'a, ()>;
     /// Ends the UDP flows of these frontends that lead to none of their endpoints; how many there were.
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize>;
 }
@@ -90,13 +84,8 @@ impl Host for Linux {
         Box::pin(netlink::remove_local_address(address))
     }
 
-    fn change_elements<'a>(
-        &'a self,
-        table: &'a Table,
-        remove: &'a [Element],
-        add: &'a [Element],
-    ) -> HostCall<'a, ()> {
-        proxy::change_elements(self.tables.clone(), table, remove, add)
+    fn change_elements<'a>(&'a self, batch: Batch, _: &(dyn Fn() -> String + Sync)) -> HostCall<'a, ()> {
+        proxy::change_elements(self.tables.clone(), batch)
     }
 
     fn forget_stale_flows(&self, is_v4: bool, flows: Flows) -> HostCall<'_, usize> {

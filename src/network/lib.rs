@@ -4,7 +4,8 @@
 //! nodes' pods are reached by plain routes through their `InternalIP`, which needs one network between the
 //! nodes. What the kernel keeps is named after the instance, so that clean-up touches nothing else. Each part
 //! ([`parts`]) is a loop of its own over one trait for the machine ([`host`]). Services are led to their
-//! endpoints by [`proxy`]; [`dns`] answers about names. Overlays and network policy are absent so far.
+//! endpoints by [`proxy`]; [`dns`] answers about names; [`policy`] keeps packets from pods that policies do
+//! not let through. Overlays are absent so far.
 
 mod addresses;
 mod boot;
@@ -20,6 +21,7 @@ mod netlink;
 mod nfnetlink;
 mod parts;
 mod pod_network;
+mod policy;
 mod proxy;
 mod range;
 mod routes;
@@ -46,18 +48,27 @@ pub use cni::PluginDirectory;
 pub use config::Config;
 pub use dns::DnsConfig;
 pub use error::NetworkError;
+
+/// For the fuzz targets.
+pub mod fuzzing {
+    pub use crate::dns::fuzzing::dns;
+}
+
+pub use policy::PolicyGate;
 pub use proxy::{AddressRange, NodePortAddresses, ProxyConfig};
 
 /// Keeps the node's network as its Node object, and those of the others, say. `informers` must be allowed to
 /// read all nodes (upstream's `system:kube-proxy` may). Without `proxy`, somebody else leads packets to
-/// services, without `dns`, answers about names: what an earlier run has left of either is removed.
+/// services, without `dns`, answers about names, and unless `enforces_policies`, keeps policies: what an
+/// earlier run has left of any is removed. Whoever starts pods must ask the gate.
 pub fn start(
     config: Config,
     proxy: Option<&ProxyConfig>,
     dns: Option<&DnsConfig>,
+    enforces_policies: bool,
     informers: &Informers,
     stage: &Stage,
-) {
+) -> Option<PolicyGate> {
     let host: Arc<dyn Host> = Arc::new(Linux::default());
     let nodes = informers.of::<Node>();
     let pod_network = PodNetwork { host: host.clone(), config: config.clone(), applied: None };
@@ -77,6 +88,16 @@ pub fn start(
             );
         }
     });
+    let gate = enforces_policies.then(|| policy::start(&host, &config, names.clone(), informers, stage));
+    if gate.is_none() {
+        let (cleaner, table) = (host.clone(), config.table.clone());
+        stage.spawn_cancellable("network: no policies", OnExit::Done, async move {
+            if let Err(error) = policy::remove(&*cleaner, &table).await {
+                let error = chain(&error);
+                tracing::warn!(error, "rules of policies stay, though they are switched off");
+            }
+        });
+    }
     match proxy {
         Some(proxy) => proxy::start(&host, &config, proxy, names, informers, stage),
         None => {
@@ -90,6 +111,7 @@ pub fn start(
             });
         }
     }
+    gate
 }
 
 /// Runs one part as a task of its own, which looks whenever a node's address or range has changed.
@@ -117,6 +139,7 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
     left.extend(said(dns::remove(host, &config.state_dir, &[]).await));
+    left.extend(said(policy::remove(host, &config.table).await));
     left.extend(said(proxy::remove(host, &config.table).await));
     left.extend(said(masquerade::remove(host, &config.table).await));
     left.extend(said(forward::remove(host, &config.table).await));

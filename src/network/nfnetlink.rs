@@ -4,9 +4,12 @@
 //! A few hundred bytes of format (linux/netfilter/nfnetlink*.h) instead of the `conntrack` program, which few
 //! machines have.
 
+pub(crate) mod elements;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
@@ -33,8 +36,8 @@ const DELETED_TABLE: u16 = TABLES | 2;
 const DELETED_CHAIN: u16 = TABLES | 5;
 const DELETED_RULE: u16 = TABLES | 8;
 const NEW_GENERATION: u16 = TABLES | 15;
-pub(crate) const NEW_ELEMENTS: u16 = TABLES | 12;
-pub(crate) const DELETE_ELEMENTS: u16 = TABLES | 14;
+const NEW_ELEMENTS: u16 = TABLES | 12;
+const DELETE_ELEMENTS: u16 = TABLES | 14;
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -107,7 +110,7 @@ fn write_message(kind: u16, flags: u16, extra: [u8; EXTRA], body: &[u8], into: &
     into.resize(aligned(into.len()), 0);
 }
 
-pub(crate) fn write_attribute(kind: u16, content: &[u8], into: &mut Vec<u8>) {
+fn write_attribute(kind: u16, content: &[u8], into: &mut Vec<u8>) {
     into.extend((4 + content.len() as u16).to_ne_bytes());
     into.extend(kind.to_ne_bytes());
     into.extend(content);
@@ -118,7 +121,7 @@ const UDP: u8 = 17;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ZONE: u16 = 18;
-pub(crate) const NESTED: u16 = 0x8000;
+const NESTED: u16 = 0x8000;
 
 /// One direction of a flow.
 struct Tuple {
@@ -295,6 +298,9 @@ impl Tables {
     }
 }
 
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
 /// Group of netlink that is told of every change of tables.
 const TABLE_NEWS: u32 = 1 << (7 - 1);
 
@@ -337,6 +343,29 @@ impl TableNews {
                 }
             }
         }
+    }
+}
+
+/// Tells for ever when a table was removed or emptied, and when that may have happened unnoticed.
+pub(crate) async fn follow_table(table: String, kept_chains: &[&str], tell: impl Fn(&Loss)) {
+    let mut delay = FIRST_RETRY;
+    loop {
+        let error = match TableNews::listen() {
+            Ok(mut news) => loop {
+                match news.next_loss(&table, kept_chains).await {
+                    Ok(loss) => {
+                        delay = FIRST_RETRY;
+                        tell(&loss);
+                    }
+                    Err(error) => break error,
+                }
+            },
+            Err(error) => error,
+        };
+        tracing::warn!(%error, retry = ?delay, "the kernel does not tell of changed rules");
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_RETRY);
+        tell(&Loss::Unknown);
     }
 }
 

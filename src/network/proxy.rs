@@ -11,7 +11,7 @@
 
 mod elements;
 mod endpoints;
-mod facts;
+pub(crate) mod facts;
 mod frontends;
 pub(crate) mod health;
 mod inputs;
@@ -33,7 +33,8 @@ use crate::addresses::address_changes;
 use crate::config::Config;
 use crate::error::{NetworkError, chain};
 use crate::host::{Host, HostCall};
-use crate::nfnetlink::{Flows, Loss, TableNews, Tables};
+use crate::nfnetlink::elements::MOST_AT_ONCE;
+use crate::nfnetlink::{Batch, Flows, Loss, Tables, follow_table};
 use facts::{Backend, Cidr, Family, FrontKey, NodeFacts};
 use health::Telemetry;
 use inputs::Inputs;
@@ -196,8 +197,10 @@ impl Proxy {
         remove: &[Element],
         add: &[Element],
     ) -> Result<(), NetworkError> {
-        if chains.is_empty() && remove.len() + add.len() <= elements::MOST_AT_ONCE {
-            match self.host.change_elements(&self.table, remove, add).await {
+        if chains.is_empty() && remove.len() + add.len() <= MOST_AT_ONCE {
+            let batch = elements::batch(&self.table, remove, add);
+            let text = || self.table.change(chains, remove, add);
+            match self.host.change_elements(batch, &text).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     tracing::debug!(
@@ -278,7 +281,7 @@ pub(crate) fn start(
     slices.on_change(move |change| into_slices.take_slice(change));
     let pods = Cidr::parse(&config.cluster_cidr);
     follow_node(host, config, proxy, local_dns, nodes.clone(), &inputs, &telemetry, stage);
-    follow_table(config, &inputs, stage);
+    follow_news(config, &inputs, stage);
     for family in [Family::V4, Family::V6] {
         let pods = pods.filter(|pods| Family::of(pods.address) == family);
         let proxy = Proxy::new(host.clone(), &config.table, pods, family, inputs.clone(), telemetry.clone());
@@ -304,7 +307,7 @@ const BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
 /// Answers of an endpoint on the same bridge as its client would reach it past the rules, with an address it
 /// does not expect.
-async fn filter_bridged(host: &dyn Host) {
+pub(crate) async fn filter_bridged(host: &dyn Host) {
     if host.sysctl(BRIDGED).is_err() {
         // Built in, or not to be had: what counts is whether the switch is there then.
         let _ = host.run("modprobe", &["br_netfilter"], "").await;
@@ -316,7 +319,7 @@ async fn filter_bridged(host: &dyn Host) {
     };
     if let Err(error) = outcome {
         let error = chain(&error);
-        tracing::warn!(%error, "br_netfilter cannot be used: services do not lead to pods of the client's own node");
+        tracing::warn!(%error, "br_netfilter cannot be used: packets between pods of this node pass no rules");
     }
 }
 
@@ -414,28 +417,10 @@ fn zone_of(node: &Node) -> Option<String> {
 }
 
 /// Has the table made anew when somebody else has removed or emptied it.
-fn follow_table(config: &Config, inputs: &Arc<Inputs>, stage: &Stage) {
+fn follow_news(config: &Config, inputs: &Arc<Inputs>, stage: &Stage) {
     let (table, inputs) = (table_name(&config.table), inputs.clone());
     stage.spawn_cancellable("network: news of the service rules", OnExit::Stop, async move {
-        let mut delay = FIRST_RETRY;
-        loop {
-            let error = match TableNews::listen() {
-                Ok(mut news) => loop {
-                    match news.next_loss(&table, KEPT_CHAINS).await {
-                        Ok(loss) => {
-                            delay = FIRST_RETRY;
-                            tell_loss(&loss, &inputs);
-                        }
-                        Err(error) => break error,
-                    }
-                },
-                Err(error) => error,
-            };
-            tracing::warn!(%error, retry = ?delay, "the kernel does not tell of changed rules");
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(LONGEST_RETRY);
-            tell_loss(&Loss::Unknown, &inputs);
-        }
+        follow_table(table, KEPT_CHAINS, |loss| tell_loss(loss, &inputs)).await;
     });
 }
 
@@ -471,13 +456,7 @@ pub(crate) async fn remove(host: &dyn Host, table: &str) -> Result<(), NetworkEr
 }
 
 /// The call behind [`Host::change_elements`] on a real machine.
-pub(crate) fn change_elements(
-    tables: Arc<Tables>,
-    table: &Table,
-    remove: &[Element],
-    add: &[Element],
-) -> HostCall<'static, ()> {
-    let batch = elements::batch(table, remove, add);
+pub(crate) fn change_elements(tables: Arc<Tables>, batch: Batch) -> HostCall<'static, ()> {
     Box::pin(async move {
         // The kernel makes one change of rules at a time: this may wait for another.
         let task = tokio::task::spawn_blocking(move || tables.change(batch));

@@ -1,14 +1,15 @@
 //! A machine that writes down what it is asked for.
 
-use std::collections::{BTreeSet, HashMap};
+pub(crate) mod kernel;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use parking_lot::Mutex;
 
 use crate::error::NetworkError;
 use crate::host::{Host, HostCall};
-use crate::nfnetlink::Flows;
-use crate::proxy::rules::{Element, Table};
+use crate::nfnetlink::{Batch, Flows};
 
 /// Writes down what it is asked for, and fails where it is told to.
 #[derive(Default)]
@@ -108,13 +109,8 @@ impl Host for RecordingHost {
         now(self.call(format!("no address {address}")))
     }
 
-    fn change_elements<'a>(
-        &'a self,
-        table: &'a Table,
-        remove: &'a [Element],
-        add: &'a [Element],
-    ) -> HostCall<'a, ()> {
-        self.scripts.lock().push(table.change(&BTreeSet::new(), remove, add));
+    fn change_elements<'a>(&'a self, _: Batch, text: &(dyn Fn() -> String + Sync)) -> HostCall<'a, ()> {
+        self.scripts.lock().push(text());
         now(self.call("elements".to_string()))
     }
 

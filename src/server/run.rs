@@ -43,7 +43,7 @@ use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
 use crate::snapshot::{Client, Past, Saver};
 use crate::tokens::Tokens;
-use crate::{admin, loops, publish, role, snapshot, status, upkeep};
+use crate::{admin, loops, name_service, publish, role, snapshot, status, upkeep};
 
 mod kept;
 
@@ -159,6 +159,8 @@ async fn start(
         kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
     };
     admin::start(served, &upkeep_stage)?;
+    let dns = plan.arguments.runs("dns").then_some(plan.network.cluster_dns);
+    name_service::start(own_api.clone(), dns, &upkeep_stage);
     publish::start(own_api, settings.clone(), pki.kubelet_roots(keys::now()), &upkeep_stage);
     loops::start(plan, &server, &pki, supervisor)?;
     if !plan.arguments.disable_agent {
@@ -354,6 +356,7 @@ async fn start_node(
         cluster_dns: settings.cluster_dns.clone(),
         cluster_domain: settings.cluster_domain.clone(),
         runs_proxy: settings.runs("proxy"),
+        runs_policy: settings.runs("policy"),
         node_ports: node.node_ports()?,
         runs_dns: settings.runs("dns"),
         container_runtime_endpoint: node.runtime_endpoint(),

@@ -23,6 +23,7 @@ mod kubectl_compared;
 mod kubectl_versions;
 mod kubelet;
 mod node;
+mod policy;
 mod restart;
 mod s3;
 mod services;

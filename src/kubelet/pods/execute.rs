@@ -25,6 +25,7 @@ use super::kill::{self, Killer};
 use super::plan::PodActions;
 use super::turns::Turn;
 use crate::cgroups::Cgroups;
+use crate::config::{NetworkGate, NetworkPending};
 use crate::events::PodEvents;
 use crate::files;
 use crate::host::Host;
@@ -72,6 +73,8 @@ pub(crate) struct Launcher {
     pub(crate) owners: Owners,
     /// Resources that containers were brought to after they had been made, by id.
     pub(crate) resized: Mutex<HashMap<String, ResourceRequirements>>,
+    /// Asked before the first container of a pod starts.
+    pub(crate) network_gate: Option<Arc<dyn NetworkGate>>,
     pub(crate) settings: LaunchSettings,
 }
 
@@ -172,6 +175,12 @@ impl Execution<'_> {
             },
             None => return done,
         };
+        if let Err(why) = self.pass_network_gate(&ips).await {
+            let message = format!("network is not ready: {why}");
+            self.launcher.events.pod(self.pod, EventType::Warning, "NetworkNotReady", message);
+            done.retry_at(Timestamp::now() + SignedDuration::from_secs(2));
+            return done;
+        }
         let ips = if self.pod.host_network() { self.launcher.inputs.host_ips() } else { ips };
         for slot in plan.start {
             if self.ending.is_cancelled() {
@@ -180,6 +189,17 @@ impl Execution<'_> {
             self.start(slot, &id, &ips, &config, &mut done).await;
         }
         done
+    }
+
+    /// Waits for rules that must be there before the pod's first packet.
+    async fn pass_network_gate(&self, ips: &[String]) -> Result<(), NetworkPending> {
+        match &self.launcher.network_gate {
+            Some(gate) if !self.pod.host_network() => tokio::select! {
+                passed = gate.ready(self.pod, ips) => passed,
+                () = self.ending.cancelled() => Err(NetworkPending("the pod is being deleted".into())),
+            },
+            _ => Ok(()),
+        }
     }
 
     async fn kill_pod(&self, done: &mut Done) -> Result<(), crate::runtime::RuntimeError> {

@@ -39,6 +39,14 @@ impl Family {
             Family::V6 => "ip6",
         }
     }
+
+    /// The kernel's number.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Family::V4 => nix::libc::AF_INET as u8,
+            Family::V6 => nix::libc::AF_INET6 as u8,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +57,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    fn parse(text: Option<&str>) -> Option<Self> {
+    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
         match text.unwrap_or("TCP") {
             "TCP" => Some(Protocol::Tcp),
             "UDP" => Some(Protocol::Udp),

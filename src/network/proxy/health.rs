@@ -272,7 +272,7 @@ fn json_answer(ok: bool, body: String) -> Response<Full<Bytes>> {
     answer
 }
 
-fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let text = http::HeaderValue::from_static("text/plain; charset=utf-8");
@@ -281,7 +281,7 @@ fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 /// What a path is answered with.
-type Answer = Arc<dyn Fn(&str) -> Response<Full<Bytes>> + Send + Sync>;
+pub(crate) type Answer = Arc<dyn Fn(&str) -> Response<Full<Bytes>> + Send + Sync>;
 
 /// Opens the ports.
 pub(crate) fn start(config: &ProxyConfig, telemetry: Arc<Telemetry>, stage: &Stage) {
@@ -353,7 +353,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Serves a port for ever.
-async fn serve(
+pub(crate) async fn serve(
     address: SocketAddr,
     answer: Answer,
     what: &'static str,

@@ -51,9 +51,9 @@ fn what_nobody_reaches_is_not_advertised() {
 #[test]
 fn only_components_can_be_disabled() {
     assert!(!args(&["--disable", "scheduler"]).runs("scheduler"));
-    let others = args(&["--disable", "kube-proxy,scheduler,coredns"]);
+    let others = args(&["--disable", "kube-proxy,scheduler,coredns,network-policy"]);
     assert!(others.check_disabled().is_ok());
-    assert_eq!(others.disabled_on_nodes(), ["proxy", "dns"]);
+    assert_eq!(others.disabled_on_nodes(), ["proxy", "dns", "policy"]);
     let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
     assert!(refused.contains("did you mean scheduler?"), "{refused}");
 }

@@ -289,3 +289,45 @@ async fn an_ephemeral_container_needs_its_target() {
             .any(|line| line == "event Failed: Error: unable to find target container none")
     );
 }
+
+/// Lets pods pass after so many refusals, and notes whom it was asked about.
+struct Gate {
+    refusals: Mutex<usize>,
+    asked: Mutex<Vec<Vec<String>>>,
+}
+
+impl NetworkGate for Gate {
+    fn ready<'a>(
+        &'a self,
+        _: &'a Pod,
+        addresses: &'a [String],
+    ) -> client::BoxFuture<'a, Result<(), NetworkPending>> {
+        self.asked.lock().push(addresses.to_vec());
+        let mut refusals = self.refusals.lock();
+        let refused = *refusals > 0;
+        *refusals = refusals.saturating_sub(1);
+        Box::pin(std::future::ready(if refused { Err(NetworkPending("not yet".into())) } else { Ok(()) }))
+    }
+}
+
+#[tokio::test]
+async fn containers_start_once_the_network_lets_them() {
+    let mut looks = Looks::at(json!({"containers": containers(&["a"])}));
+    let gate = Arc::new(Gate { refusals: Mutex::new(1), asked: Mutex::default() });
+    Arc::get_mut(&mut looks.node.deps).unwrap().launcher.network_gate = Some(gate.clone());
+    let done = looks.once().await;
+    assert!(done.changed, "there is a sandbox");
+    assert_eq!(retries_in(&done), 2);
+    assert_eq!(looks.journal(), ["run_sandbox 0", "event NetworkNotReady: network is not ready: not yet"]);
+    assert!(looks.once().await.changed);
+    assert!(looks.journal().contains(&"start_container a".to_string()));
+    let asked = gate.asked.lock();
+    assert!(asked.len() == 2 && asked[0] == asked[1] && !asked[0].is_empty(), "{asked:?}");
+    drop(asked);
+    // The host's network needs no leave.
+    let mut looks = Looks::at(json!({"hostNetwork": true, "containers": containers(&["a"])}));
+    let gate = Arc::new(Gate { refusals: Mutex::new(9), asked: Mutex::default() });
+    Arc::get_mut(&mut looks.node.deps).unwrap().launcher.network_gate = Some(gate.clone());
+    looks.once().await;
+    assert!(looks.journal().contains(&"start_container a".to_string()));
+}
