@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
@@ -194,7 +196,9 @@ fn endpoint(
     let terminating = api::pod::is_terminating(pod);
     let ready = service_pods::publishes_not_ready(service) || (serving && !terminating);
     let node = api::pod::node_name(pod);
+    let zone = node.and_then(zone);
     Some(Endpoint {
+        hints: hints(service, ready, node, zone.as_deref()),
         addresses,
         conditions: Some(EndpointConditions {
             ready: Some(ready),
@@ -203,7 +207,7 @@ fn endpoint(
         }),
         hostname: service_pods::hostname(pod, service).map(str::to_string),
         node_name: node.map(str::to_string),
-        zone: node.and_then(zone),
+        zone,
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_string()),
             namespace: pod.metadata.namespace.clone(),
@@ -213,6 +217,19 @@ fn endpoint(
         }),
         ..Endpoint::default()
     })
+}
+
+/// For whom an endpoint is, where packets are to stay close.
+fn hints(service: &Service, ready: bool, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+    let (true, Some(close)) = (ready, wanted) else { return None };
+    if !["PreferClose", "PreferSameZone", "PreferSameNode"].contains(&close) {
+        return None;
+    }
+    let for_zones = zone.map(|name| vec![ForZone { name: name.to_string() }]);
+    let node = node.filter(|_| close == "PreferSameNode");
+    let for_nodes = node.map(|name| vec![ForNode { name: name.to_string() }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints { for_nodes, for_zones })
 }
 
 /// The service's own labels, and those that tie the slice to it.

@@ -143,3 +143,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn hints_say_where_traffic_prefers_to_stay() {
+    let hints = |close: Option<&str>, ready: bool| {
+        let mut service = numbered();
+        service.spec.as_mut().unwrap().traffic_distribution = close.map(str::to_string);
+        let plan = planned(&service, &[pod(0, ready)], &[]);
+        serde_json::to_value(&plan.create[0].endpoints.as_ref().unwrap()[0].hints).unwrap()
+    };
+    let zone = json!({"forZones": [{"name": "zone-of-one"}]});
+    assert_eq!(hints(Some("PreferClose"), true), zone);
+    assert_eq!(hints(Some("PreferSameZone"), true), zone);
+    let both = json!({"forZones": [{"name": "zone-of-one"}], "forNodes": [{"name": "one"}]});
+    assert_eq!(hints(Some("PreferSameNode"), true), both);
+    assert_eq!(hints(Some("PreferSameNode"), false), json!(null), "only who is ready is preferred");
+    assert_eq!(hints(None, true), json!(null));
+    // A service that changes its mind changes its slices.
+    let plan = planned(&numbered(), &[pod(0, true)], &[]);
+    let present = carried_out(plan, &[], &mut 0);
+    let mut close = numbered();
+    close.spec.as_mut().unwrap().traffic_distribution = Some("PreferSameZone".to_string());
+    assert_eq!(planned(&close, &[pod(0, true)], &present).update.len(), 1);
+}
