@@ -20,6 +20,8 @@ pub struct Config {
     pub signer: Arc<dyn CertificateSigner>,
     /// The built-in provisioner of volumes runs, and its class is there.
     pub local_storage: bool,
+    /// Services of the type `LoadBalancer` get addresses of nodes.
+    pub runs_load_balancer: bool,
 }
 
 /// Why a request is not signed: a sentence for its status.

@@ -27,6 +27,7 @@ mod garbage;
 mod history;
 mod job;
 mod local_path;
+mod load_balancer;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -74,6 +75,9 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     endpoint_slices::start(&context);
     slice_mirroring::start(&context);
     service_cidr::start(&context);
+    if context.config.runs_load_balancer {
+        load_balancer::start(&context);
+    }
     resource_quota::start(&context);
     storage_protection::start(&context);
     persistent_volume::start(&context);

@@ -69,6 +69,7 @@ fn controllers_config(plan: &ServerPlan, pki: &Arc<Pki>) -> controllers::Config 
         root_ca_pem: pki.server_ca.certificate_pem.clone(),
         signer: Arc::new(signer),
         local_storage: plan.arguments.runs("local-storage"),
+        runs_load_balancer: plan.arguments.runs("servicelb"),
     }
 }
 
