@@ -1,14 +1,20 @@
 //! The cluster's DNS, answered in the process of every node on the cluster's address for it.
 //!
-//! [`zone`] has the names, [`message`] the format, both pure; [`upstream`] asks the host's name servers about
-//! everything else, and [`server`] has the ports. Names come from informers, so a node answers while the API
+//! [`zone`] has the names, [`message`] the format, [`corefile`] what users configure, all pure; [`plan`] is
+//! that at work, [`upstream`] asks other name servers, and [`server`] has the ports. Names come from informers, so a node answers while the API
 //! server is away. The address is put on the loopback interface, as every kernel has that (dummy interfaces
 //! are a module): packets to it are local on each node, need no translation and no entry of the service
 //! proxy. It is noted before it is set, for uninstalling.
 //!
-//! Absent: the Corefile's stub domains and host overrides, metrics, an endpoint slice that names the nodes.
+//! The ConfigMaps `coredns` and `coredns-custom` of `kube-system` say which other names are answered how, as
+//! k3s' users know it. One that cannot be used changes nothing and is named in an event.
 
+mod config;
+mod corefile;
+pub(crate) mod fuzzing;
 mod message;
+mod metrics;
+mod plan;
 mod server;
 mod upstream;
 mod zone;
@@ -20,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use client::{Change, Informers};
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::RwLock;
@@ -29,8 +36,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use crate::config::Config;
 use crate::error::{NetworkError, chain};
 use crate::host::Host;
+use crate::proxy::health::{Answer, plain, serve};
+use corefile::Maps;
+use metrics::Metrics;
+use plan::Plan;
 use server::Server;
-use upstream::{Files, Upstreams};
 use zone::{ServiceFacts, ServiceName, SliceFacts, Zone};
 
 /// What the cluster's DNS is told.
@@ -130,16 +140,20 @@ pub(crate) fn start(
         tracing::warn!(domain = dns.domain, "no cluster DNS: the domain is no name");
         return;
     };
-    let files = Files {
-        resolv_conf: PathBuf::from("/etc/resolv.conf"),
-        resolved_conf: PathBuf::from("/run/systemd/resolve/resolv.conf"),
-        port: PORT,
+    let plan = match Plan::of(&Maps::default(), &dns.addresses) {
+        Ok(plan) => Arc::new(plan),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "no cluster DNS: its own Corefile cannot be used");
+            return;
+        }
     };
     let server = Arc::new(Server {
         zone: RwLock::new(zone),
-        upstreams: Upstreams::new(files, dns.addresses.clone()),
+        plan: RwLock::new(plan),
+        metrics: Metrics::default(),
         is_ready: AtomicBool::new(false),
     });
+    config::follow(&server, &config.node_name, dns.addresses.clone(), informers, stage);
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
     let (for_services, for_slices) = (server.clone(), server.clone());
     services.on_change(move |change| take_service(&for_services.zone, change));
@@ -156,8 +170,41 @@ pub(crate) fn start(
         stage.spawn_cancellable("network: cluster DNS", OnExit::Stop, async move {
             let (udp, tcp) = open(&*host, &state_dir, address).await;
             tracing::info!(%address, "the cluster's DNS answers");
+            serve_health(address, &server, &inner);
             tokio::join!(server.clone().serve_udp(udp, inner.clone()), server.serve_tcp(tcp, inner));
         });
+    }
+}
+
+/// CoreDNS' ports for metrics, readiness and health.
+const METRICS: u16 = 9153;
+const READY: u16 = 8181;
+const HEALTH: u16 = 8080;
+
+/// Opens them on the name service's address, where they are in nobody's way.
+fn serve_health(address: IpAddr, server: &Arc<Server>, stage: &Stage) {
+    let metrics = server.clone();
+    let metrics: Answer = Arc::new(move |path| match path {
+        "/metrics" => plain(StatusCode::OK, metrics.metrics.text(&metrics.plan.read().clone())),
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    });
+    let ready = server.clone();
+    let ready: Answer = Arc::new(move |path| match (path, ready.is_ready.load(Relaxed)) {
+        ("/ready", true) => plain(StatusCode::OK, "OK"),
+        ("/ready", false) => plain(StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    });
+    let health: Answer = Arc::new(|path| match path {
+        "/health" => plain(StatusCode::OK, "OK"),
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    });
+    for (port, answer, what) in [
+        (METRICS, metrics, "metrics of DNS"),
+        (READY, ready, "readiness of DNS"),
+        (HEALTH, health, "health of DNS"),
+    ] {
+        let task = serve(SocketAddr::new(address, port), answer, what, stage.clone(), stage.stopping());
+        stage.spawn_cancellable(what, OnExit::Stop, task);
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::message::{self, Asked, Content, Received};
+use super::metrics::{Metrics, Protocol};
+use super::plan::Plan;
 use super::upstream::Upstreams;
 use super::zone::{Answer, Zone};
 
@@ -29,7 +31,8 @@ const LONGEST_CHAIN: usize = 8;
 
 pub(crate) struct Server {
     pub(crate) zone: RwLock<Zone>,
-    pub(crate) upstreams: Upstreams,
+    pub(crate) plan: RwLock<Arc<Plan>>,
+    pub(crate) metrics: Metrics,
     /// Everything that the API server knows is in the zone.
     pub(crate) is_ready: AtomicBool,
 }
@@ -38,22 +41,33 @@ pub(crate) struct Server {
 enum LookedUp {
     Done(Content),
     /// The rest is to be asked elsewhere; these records come first.
-    Ask(Vec<Record>, Name),
+    Ask(Vec<Record>, Name, Arc<Upstreams>),
 }
 
 impl Server {
     /// What memory knows.
     fn look_up(&self, asked: &Asked) -> LookedUp {
-        let zone = self.zone.read();
+        let (plan, zone) = (self.plan.read().clone(), self.zone.read());
         let (mut before, mut name) = (Vec::new(), asked.query.name().clone());
+        let failed = || LookedUp::Done(Content::of_code(ResponseCode::ServFail));
         for _ in 0..LONGEST_CHAIN {
-            let answer = zone.answer(&name, asked.query.query_type());
+            let Some((block, upstreams)) = plan.block(&name) else {
+                return LookedUp::Done(Content::of_code(ResponseCode::Refused));
+            };
+            let mut answer = block.listed(&name, asked.query.query_type());
+            let is_listed = answer.is_some();
+            if answer.is_none() && block.has_cluster {
+                answer = Some(zone.answer(&name, asked.query.query_type()));
+            }
+            let answer = answer.unwrap_or(Answer::Elsewhere);
             if answer == Answer::Elsewhere {
-                return LookedUp::Ask(before, name);
+                let asks = block.forward(&name).and_then(|at| upstreams.get(at));
+                return asks.map_or_else(failed, |asks| LookedUp::Ask(before, name, asks.clone()));
             }
-            if !self.is_ready.load(Relaxed) {
-                return LookedUp::Done(Content::of_code(ResponseCode::ServFail));
+            if !is_listed && !self.is_ready.load(Relaxed) {
+                return failed();
             }
+            let authority = || zone.authority().filter(|_| !is_listed);
             let mut content = Content { authoritative: true, ..Content::default() };
             match answer {
                 Answer::Alias(record, target) => {
@@ -67,28 +81,28 @@ impl Server {
                     before.extend(answers);
                     content.additionals = additionals;
                 }
-                Answer::NoData => content.authorities.extend(zone.authority()),
+                Answer::NoData => content.authorities.extend(authority()),
                 Answer::NoName => {
                     content.code = ResponseCode::NXDomain;
-                    content.authorities.extend(zone.authority());
+                    content.authorities.extend(authority());
                 }
                 Answer::Elsewhere => {}
             }
             content.answers = before;
             return LookedUp::Done(content);
         }
-        LookedUp::Done(Content::of_code(ResponseCode::ServFail))
+        failed()
     }
 
     /// Asks elsewhere.
-    async fn ask(&self, asked: &Asked, before: Vec<Record>, name: Name) -> Content {
-        if self.upstreams.is_own(asked) {
+    async fn ask(&self, asked: &Asked, before: Vec<Record>, name: Name, upstreams: &Upstreams) -> Content {
+        if self.plan.read().upstreams().any(|upstreams| upstreams.is_own(asked)) {
             tracing::warn!(name = %asked.query.name(), "a question of ours came back: a name server of the host leads to us");
             return Content::of_code(ResponseCode::ServFail);
         }
         let mut query = Query::query(name, asked.query.query_type());
         query.set_query_class(asked.query.query_class());
-        let mut content = self.upstreams.ask(&asked.about(query)).await;
+        let mut content = upstreams.ask(&asked.about(query)).await;
         content.answers.splice(0..0, before);
         content
     }
@@ -97,7 +111,7 @@ impl Server {
     pub(crate) async fn answer(&self, asked: &Asked) -> Content {
         match self.look_up(asked) {
             LookedUp::Done(content) => content,
-            LookedUp::Ask(before, name) => self.ask(asked, before, name).await,
+            LookedUp::Ask(before, name, upstreams) => self.ask(asked, before, name, &upstreams).await,
         }
     }
 
@@ -116,13 +130,15 @@ impl Server {
                 }
                 Received::Nothing => continue,
             };
+            let began = self.metrics.asked(&asked, Protocol::Udp, client.ip());
             let content = match self.look_up(&asked) {
                 LookedUp::Done(content) => content,
-                LookedUp::Ask(before, name) => {
+                LookedUp::Ask(before, name, upstreams) => {
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         let (server, socket) = (self.clone(), socket.clone());
                         stage.spawn_cancellable("question of DNS", OnExit::Done, async move {
-                            let content = server.ask(&asked, before, name).await;
+                            let content = server.ask(&asked, before, name, &upstreams).await;
+                            server.metrics.answered(began, content.code);
                             send(&socket, &asked, content, client).await;
                             drop(place);
                         });
@@ -131,6 +147,7 @@ impl Server {
                     Content::of_code(ResponseCode::ServFail)
                 }
             };
+            self.metrics.answered(began, content.code);
             send(&socket, &asked, content, client).await;
         }
     }
@@ -140,20 +157,20 @@ impl Server {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, client)) = listener.accept().await else {
                 // Out of file descriptors: those who have some must get a chance to give them back.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let server = self.clone();
             stage.spawn_cancellable("connection of DNS", OnExit::Done, async move {
-                let _ = server.converse(stream).await;
+                let _ = server.converse(stream, client).await;
                 drop(place);
             });
         }
     }
 
-    async fn converse(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn converse(&self, mut stream: TcpStream, client: SocketAddr) -> std::io::Result<()> {
         loop {
             let reading = async {
                 let length = stream.read_u16().await?;
@@ -163,7 +180,12 @@ impl Server {
             };
             let Ok(bytes) = tokio::time::timeout(SILENCE, reading).await else { return Ok(()) };
             let answer = match message::read(&bytes?) {
-                Received::Asked(asked) => asked.answer(self.answer(&asked).await, true),
+                Received::Asked(asked) => {
+                    let began = self.metrics.asked(&asked, Protocol::Tcp, client.ip());
+                    let content = self.answer(&asked).await;
+                    self.metrics.answered(began, content.code);
+                    asked.answer(content, true)
+                }
                 Received::Refused(answer) => Some(answer),
                 Received::Nothing => return Ok(()),
             };

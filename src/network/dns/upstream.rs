@@ -1,8 +1,8 @@
-//! Names that are not the cluster's: asked of the host's name servers, all at once, and kept for as long as
-//! they say.
+//! Names that are not the cluster's: asked of other name servers, all at once, and kept for as long as they
+//! say.
 //!
-//! The servers are those of `/etc/resolv.conf`, or of systemd-resolved where that names only its stub. The
-//! file is looked at whenever something must be asked and it has changed. A server that is this one is passed
+//! The servers are those that the Corefile names: as a rule those of `/etc/resolv.conf`, or of
+//! systemd-resolved where that names only its stub. The file is looked at whenever something must be asked and it has changed. A server that is this one is passed
 //! over, and a question that comes back to us while we wait for its answer is a loop and is refused. What
 //! waits and what is kept is bounded.
 
@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
+use super::corefile::Target;
 use super::message::{Asked, Content, read_answer};
 
 const MOST_SERVERS: usize = 3;
@@ -28,15 +29,12 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// Questions that wait for name servers at a time.
 const IN_FLIGHT: usize = 1024;
-/// As CoreDNS is set up by k3s.
-const LONGEST_KEPT: u32 = 30;
 /// Answers that are kept: twice as many.
 const KEPT: usize = 5_000;
 
-/// Where the host's name servers are written down.
+/// What is known of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
-    pub(crate) resolv_conf: PathBuf,
     /// What systemd-resolved forwards to.
     pub(crate) resolved_conf: PathBuf,
     /// The port of all servers.
@@ -44,13 +42,28 @@ pub(crate) struct Files {
 }
 
 pub(crate) struct Upstreams {
+    targets: Vec<Target>,
     files: Files,
     own: Vec<IpAddr>,
-    servers: Mutex<(Option<SystemTime>, Vec<SocketAddr>)>,
+    servers: Mutex<Known>,
     cache: Mutex<Cache>,
+    /// For how many seconds an answer is kept at most; 0 keeps none.
+    longest_kept: u32,
+    hits: Mutex<Hits>,
     places: Semaphore,
     /// Numbers and names of questions that wait.
     sent: Mutex<HashSet<(u16, Name)>>,
+}
+
+/// When the files that name servers were last changed, and the servers.
+type Known = (Vec<Option<SystemTime>>, Vec<SocketAddr>);
+
+/// What was answered from memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hits {
+    pub(crate) success: u64,
+    pub(crate) denial: u64,
+    pub(crate) misses: u64,
 }
 
 /// The name servers of a `resolv.conf`, without our own addresses.
@@ -69,12 +82,16 @@ fn is_stub(server: &SocketAddr) -> bool {
 }
 
 impl Upstreams {
-    pub(crate) fn new(files: Files, own: Vec<IpAddr>) -> Self {
+    /// Those that `targets` name. No server is asked at an address of ours.
+    pub(crate) fn new(targets: Vec<Target>, files: Files, own: Vec<IpAddr>, longest_kept: u32) -> Self {
         Upstreams {
+            targets,
             files,
             own,
             servers: Mutex::default(),
             cache: Mutex::default(),
+            longest_kept,
+            hits: Mutex::default(),
             places: Semaphore::new(IN_FLIGHT),
             sent: Mutex::default(),
         }
@@ -86,21 +103,45 @@ impl Upstreams {
     }
 
     fn servers(&self) -> Vec<SocketAddr> {
-        let changed = std::fs::metadata(&self.files.resolv_conf).and_then(|it| it.modified()).ok();
+        let modified = |target: &Target| match target {
+            Target::File(path) => std::fs::metadata(path).and_then(|it| it.modified()).ok(),
+            Target::Server(_) => Some(SystemTime::UNIX_EPOCH),
+        };
+        let changed: Vec<Option<SystemTime>> = self.targets.iter().map(modified).collect();
         let mut known = self.servers.lock();
-        if known.0 != changed || changed.is_none() {
-            let read = |path| {
+        if known.0 != changed || changed.contains(&None) {
+            let read = |path: &PathBuf| {
                 servers(&std::fs::read_to_string(path).unwrap_or_default(), &self.own, self.files.port)
             };
-            let mut found = read(&self.files.resolv_conf);
-            if !found.is_empty() && found.iter().all(is_stub) {
-                let real = read(&self.files.resolved_conf);
-                found = if real.is_empty() { found } else { real };
+            let mut found = Vec::new();
+            for target in &self.targets {
+                match target {
+                    Target::Server(server) => {
+                        found.extend(Some(*server).filter(|server| !self.own.contains(&server.ip())));
+                    }
+                    Target::File(path) => {
+                        let named = read(path);
+                        let is_stubs = !named.is_empty() && named.iter().all(is_stub);
+                        let real = if is_stubs { read(&self.files.resolved_conf) } else { Vec::new() };
+                        found.extend(if real.is_empty() { named } else { real });
+                    }
+                }
             }
-            tracing::info!(servers = ?found, "names outside the cluster are asked of these");
+            if known.1 != found {
+                tracing::info!(servers = ?found, "names outside the cluster are asked of these");
+            }
             *known = (changed, found);
         }
         known.1.clone()
+    }
+
+    pub(crate) fn hits(&self) -> Hits {
+        *self.hits.lock()
+    }
+
+    /// Answers that are kept now.
+    pub(crate) fn kept_count(&self) -> usize {
+        self.cache.lock().len()
     }
 
     /// The answer from memory, if there is one.
@@ -111,8 +152,15 @@ impl Upstreams {
     /// Asks the name servers. The first answer that says something counts.
     pub(crate) async fn ask(&self, asked: &Asked) -> Content {
         if let Some(content) = self.kept(asked) {
+            let mut hits = self.hits.lock();
+            if content.answers.is_empty() {
+                hits.denial += 1
+            } else {
+                hits.success += 1
+            }
             return content;
         }
+        self.hits.lock().misses += 1;
         let failed = || Content::of_code(ResponseCode::ServFail);
         let Ok(_place) = self.places.try_acquire() else { return failed() };
         let servers = self.servers();
@@ -122,7 +170,7 @@ impl Upstreams {
             while let Some(answer) = answers.next().await {
                 let Ok(content) = answer else { continue };
                 if matches!(content.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-                    self.cache.lock().keep(key(asked), &content, Instant::now());
+                    self.cache.lock().keep(key(asked), &content, Instant::now(), self.longest_kept);
                     return content;
                 }
             }
@@ -212,8 +260,8 @@ impl Cache {
         Some(content)
     }
 
-    pub(crate) fn keep(&mut self, key: Key, content: &Content, now: Instant) {
-        if let Some(ttl) = lifetime(content).filter(|ttl| *ttl > 0) {
+    pub(crate) fn keep(&mut self, key: Key, content: &Content, now: Instant, longest: u32) {
+        if let Some(ttl) = lifetime(content).map(|ttl| ttl.min(longest)).filter(|ttl| *ttl > 0) {
             self.insert(key, (now, ttl, content.clone()));
         }
     }
@@ -225,14 +273,12 @@ impl Cache {
         self.young.insert(key, entry);
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 }
 
-/// For how many seconds an answer is good: an absence as long as the zone says (RFC 2308), and nothing for
-/// longer than [`LONGEST_KEPT`].
+/// For how many seconds an answer is good: an absence as long as the zone says (RFC 2308).
 fn lifetime(content: &Content) -> Option<u32> {
     let shortest = content.answers.iter().map(|record| record.ttl).min();
     let absence = || {
@@ -242,8 +288,7 @@ fn lifetime(content: &Content) -> Option<u32> {
         })
     };
     let is_absence = content.answers.is_empty() || content.code == ResponseCode::NXDomain;
-    let ttl = if is_absence { absence() } else { shortest };
-    ttl.map(|ttl| ttl.min(LONGEST_KEPT))
+    if is_absence { absence() } else { shortest }
 }
 
 #[cfg(test)]

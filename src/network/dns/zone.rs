@@ -320,6 +320,10 @@ fn address_of(label: &str) -> Option<IpAddr> {
 }
 
 /// The address that a name of `in-addr.arpa` or `ip6.arpa` is about.
+pub(crate) fn address_in(name: &Name) -> Option<IpAddr> {
+    reversed(&labels(name))
+}
+
 fn reversed(labels: &[String]) -> Option<IpAddr> {
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     if let Some(digits) = labels.strip_suffix(&["in-addr", "arpa"]) {

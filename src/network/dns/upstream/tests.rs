@@ -21,14 +21,15 @@ fn servers_are_read_and_our_own_addresses_passed_over() {
 #[test]
 fn behind_the_stub_of_systemd_are_the_real_servers() {
     let folder = tempfile::tempdir().unwrap();
-    let files =
-        Files { resolv_conf: folder.path().join("a"), resolved_conf: folder.path().join("b"), port: 53 };
-    let upstreams = Upstreams::new(files.clone(), Vec::new());
+    let files = Files { resolved_conf: folder.path().join("b"), port: 53 };
+    let resolv_conf = folder.path().join("a");
+    let of = |files: Files| Upstreams::new(vec![Target::File(resolv_conf.clone())], files, Vec::new(), 30);
+    let upstreams = of(files.clone());
     assert_eq!(upstreams.servers(), Vec::new());
-    std::fs::write(&files.resolv_conf, "nameserver 127.0.0.53\n").unwrap();
+    std::fs::write(&resolv_conf, "nameserver 127.0.0.53\n").unwrap();
     assert_eq!(upstreams.servers(), ["127.0.0.53:53".parse().unwrap()]);
     std::fs::write(&files.resolved_conf, "nameserver 192.0.2.1\n").unwrap();
-    let again = Upstreams::new(files, Vec::new());
+    let again = of(files);
     assert_eq!(again.servers(), ["192.0.2.1:53".parse().unwrap()]);
 }
 
@@ -45,20 +46,20 @@ fn content(ttl: u32) -> Content {
 fn answers_are_kept_as_long_as_they_say_and_half_a_minute_at_most() {
     let (mut cache, now) = (Cache::default(), Instant::now());
     let after = |seconds| now + Duration::from_secs(seconds);
-    cache.keep(key_of(1), &content(10), now);
-    cache.keep(key_of(2), &content(3600), now);
-    cache.keep(key_of(3), &content(0), now);
+    cache.keep(key_of(1), &content(10), now, 30);
+    cache.keep(key_of(2), &content(3600), now, 30);
+    cache.keep(key_of(3), &content(0), now, 30);
     assert_eq!(cache.get(&key_of(1), after(4)).unwrap().answers[0].ttl, 6);
     assert!(cache.get(&key_of(1), after(10)).is_none());
     assert!(cache.get(&key_of(2), after(29)).is_some() && cache.get(&key_of(2), after(30)).is_none());
     assert!(cache.get(&key_of(3), now).is_none());
     // An absence is kept as its zone says; one that says nothing is not.
     let absent = Content::of_code(ResponseCode::NXDomain);
-    cache.keep(key_of(4), &absent, now);
+    cache.keep(key_of(4), &absent, now, 30);
     assert!(cache.get(&key_of(4), now).is_none());
     let soa = SOA::new(Name::root(), Name::root(), 1, 1, 1, 1, 7);
     let authorities = vec![Record::from_rdata(Name::root(), 100, RData::SOA(soa))];
-    cache.keep(key_of(4), &Content { authorities, ..absent }, now);
+    cache.keep(key_of(4), &Content { authorities, ..absent }, now, 30);
     assert!(cache.get(&key_of(4), after(6)).is_some() && cache.get(&key_of(4), after(7)).is_none());
 }
 
@@ -66,7 +67,7 @@ fn answers_are_kept_as_long_as_they_say_and_half_a_minute_at_most() {
 fn what_is_kept_is_bounded_and_what_is_asked_for_stays() {
     let (mut cache, now) = (Cache::default(), Instant::now());
     for number in 0..4 * KEPT {
-        cache.keep(key_of(number), &content(20), now);
+        cache.keep(key_of(number), &content(20), now, 30);
         assert!(cache.get(&key_of(0), now).is_some());
     }
     assert!(cache.len() <= 2 * KEPT, "{}", cache.len());
@@ -94,9 +95,10 @@ async fn the_first_server_that_says_something_counts_and_is_asked_once() {
     let port = good.local_addr().unwrap().port();
     let bad = UdpSocket::bind(("127.0.0.2", port)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let files = Files { resolv_conf: folder.path().join("a"), resolved_conf: folder.path().join("b"), port };
-    std::fs::write(&files.resolv_conf, "nameserver 127.0.0.2\nnameserver 127.0.0.1\n").unwrap();
-    let upstreams = Upstreams::new(files, Vec::new());
+    let files = Files { resolved_conf: folder.path().join("b"), port };
+    let resolv_conf = folder.path().join("a");
+    std::fs::write(&resolv_conf, "nameserver 127.0.0.2\nnameserver 127.0.0.1\n").unwrap();
+    let upstreams = Upstreams::new(vec![Target::File(resolv_conf)], files, Vec::new(), 30);
     let mut message = hickory_proto::op::Message::query();
     message.add_query(Query::query(key_of(0).0, RecordType::A));
     let super::super::message::Received::Asked(asked) =

@@ -1,0 +1,7 @@
+//! What clients and other name servers could send. What must hold is said where the function is.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| network::fuzzing::dns(input));
