@@ -11,6 +11,7 @@ mod etcd;
 mod kubeconfig;
 mod listen;
 mod loops;
+mod name_service;
 mod pki;
 mod plan;
 mod publish;

@@ -112,12 +112,13 @@ async fn publish_one(api: &Arc<dyn ObjectApi>, told: &Told) -> Result<(), ApiErr
 }
 
 /// Creates the object, or updates the one that is there if it is another.
-async fn ensure<K: Kinded>(
+pub(crate) async fn ensure<K: Kinded>(
     api: &Arc<dyn ObjectApi>,
     wanted: &K,
     same: impl Fn(&K, &K) -> bool,
 ) -> Result<(), ApiError> {
-    let api: Api<K> = Api::namespaced(api.clone(), SETTINGS_NAMESPACE);
+    let namespace = wanted.metadata().namespace.clone().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(api.clone(), &namespace);
     match api.find(wanted.metadata().name.as_deref().unwrap_or_default()).await? {
         None => api.create(wanted).await.map(|_| ()),
         Some(old) if same(&old, wanted) => Ok(()),
