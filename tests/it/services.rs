@@ -235,6 +235,52 @@ fn pods_find_services_by_their_names() {
         assert!(said.contains(wanted), "{wanted:?} is missing:\n{said}");
     }
 
+    // The service that charts and policies name is there, and its metrics are CoreDNS'.
+    let host = cluster.network.path(0);
+    eventually("the name service's objects", Duration::from_secs(20), || {
+        let service =
+            cluster.kubectl(&["get", "service,endpointslices,endpoints", "-n", "kube-system", "-o", "yaml"]);
+        if service.stdout.matches("name: kube-dns").count() >= 3
+            && service.stdout.contains("clusterIP: 10.43.0.10")
+        {
+            Ok(())
+        } else {
+            Err(service.to_string())
+        }
+    });
+    let metrics = fetch(&host, "10.43.0.10:9153", "/metrics").expect("metrics");
+    assert!(
+        metrics.contains("coredns_dns_responses_total{") && metrics.contains("rcode=\"NXDOMAIN\""),
+        "{metrics}"
+    );
+    assert_eq!(fetch(&host, "10.43.0.10:8181", "/ready").expect("ready"), "OK");
+
+    // Hosts and servers of the user's; a Corefile that cannot be used changes nothing and is named.
+    let custom = |text: &str| {
+        let map = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: coredns-custom, namespace: kube-system}}\ndata:\n  a.override: |\n{text}"
+        );
+        cluster.kubectl_with(&["apply", "-f", "-"], &map).ok();
+    };
+    custom("    hosts {\n      192.0.2.77 own.example\n      fallthrough\n    }\n");
+    eventually("a name of the user's", Duration::from_secs(30), || {
+        let asks = format!("asks-{}", std::time::UNIX_EPOCH.elapsed().unwrap().as_millis());
+        let said = nslookup(&cluster, &asks, "nslookup -type=a own.example.");
+        if said.contains("192.0.2.77") { Ok(()) } else { Err(said) }
+    });
+    custom("    nonsense\n");
+    eventually("the event", Duration::from_secs(20), || {
+        let events = cluster.kubectl(&["get", "events", "-n", "kube-system"]);
+        let wanted = "a.override:1: nonsense: the plugin";
+        if events.stdout.contains("InvalidCorefile") && events.stdout.contains(wanted) {
+            Ok(())
+        } else {
+            Err(events.to_string())
+        }
+    });
+    let said = nslookup(&cluster, "asks-again", "nslookup -type=a own.example.");
+    assert!(said.contains("192.0.2.77"), "the last good one holds: {said}");
+
     // Killed, it is back with the next start; switched off, its address is gone.
     let local = |cluster: &Cluster| {
         run(cluster.network.command(0, "ip".as_ref()).args(["address", "show", "lo"]), "").ok()
@@ -247,4 +293,68 @@ fn pods_find_services_by_their_names() {
         let addresses = local(&cluster);
         if addresses.contains("10.43.0.10") { Err(addresses) } else { Ok(()) }
     });
+}
+
+#[test]
+fn load_balancers_are_the_nodes() {
+    let cluster = Cluster::with_node();
+    let services = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: first}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 8888, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: elsewhere}
+spec: {type: LoadBalancer, loadBalancerClass: example.com/other, selector: {app: web}, ports: [{port: 8890, targetPort: 8080}]}
+"#;
+    cluster.kubectl_with(&["apply", "-f", "-"], &(pod("a") + services)).ok();
+    cluster.wait_for_pod("a");
+    let outside = cluster.network.path(1);
+    let ingress = "{.status.loadBalancer.ingress[*].ip}";
+    cluster.wait_for("service", "first", ingress, "192.168.77.1");
+    assert_eq!(cluster.get("service", "first")["status"]["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
+    let address = "192.168.77.1:8888";
+    eventually("it answers from outside", Duration::from_secs(20), || {
+        try_answers(&outside, address, 1).map(|_| ()).map_err(|error| error.to_string())
+    });
+    assert_eq!(answers(&outside, address, 5).1, set(&["192.168.77.2"]), "the client's address is kept");
+    let health = cluster.get("service", "first")["spec"]["healthCheckNodePort"].to_string();
+    let health = fetch(&outside, &format!("192.168.77.1:{health}"), "/").expect("healthy");
+    assert!(health.contains("\"localEndpoints\": 1"), "{health}");
+
+    // Only some may come.
+    let ranges = |range: &str| {
+        let patch = format!("{{\"spec\":{{\"loadBalancerSourceRanges\":[\"{range}\"]}}}}");
+        cluster.kubectl(&["patch", "service", "first", "-p", &patch]).ok();
+    };
+    ranges("192.0.2.0/24");
+    eventually("the client is kept out", Duration::from_secs(20), || {
+        match try_answers(&outside, address, 1) {
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    ranges("192.168.77.0/24");
+    eventually("the client is let in", Duration::from_secs(20), || {
+        try_answers(&outside, address, 1).map(|_| ()).map_err(|error| error.to_string())
+    });
+
+    // A port that is taken.
+    let second = services.split("---").next().unwrap().replace("first", "second");
+    cluster.kubectl_with(&["apply", "-f", "-"], &second).ok();
+    eventually("the event", Duration::from_secs(20), || {
+        let events = cluster.kubectl(&["get", "events"]);
+        let wanted = "is taken by Service default/first";
+        if events.stdout.contains(wanted) { Ok(()) } else { Err(events.to_string()) }
+    });
+    let pending = cluster.get("service", "second");
+    assert!(pending["status"]["loadBalancer"]["ingress"].is_null(), "{pending}");
+    assert!(cluster.get("service", "elsewhere")["status"]["loadBalancer"]["ingress"].is_null());
+    cluster.kubectl(&["delete", "service", "first"]).ok();
+    cluster.wait_for("service", "second", ingress, "192.168.77.1");
+    // Another type has no address.
+    cluster.kubectl(&["patch", "service", "second", "-p", "{\"spec\":{\"type\":\"ClusterIP\"}}"]).ok();
+    cluster.wait_for("service", "second", ingress, "");
 }
