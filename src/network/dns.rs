@@ -176,12 +176,12 @@ pub(crate) fn start(
     }
 }
 
-/// CoreDNS' ports for metrics, readiness and health.
+/// CoreDNS' ports for metrics and readiness. Its port for health, 8080, is left to others: a program that wants
+/// it on all addresses would not get it.
 const METRICS: u16 = 9153;
 const READY: u16 = 8181;
-const HEALTH: u16 = 8080;
 
-/// Opens them on the name service's address, where they are in nobody's way.
+/// Opens them on the name service's address.
 fn serve_health(address: IpAddr, server: &Arc<Server>, stage: &Stage) {
     let metrics = server.clone();
     let metrics: Answer = Arc::new(move |path| match path {
@@ -191,18 +191,11 @@ fn serve_health(address: IpAddr, server: &Arc<Server>, stage: &Stage) {
     let ready = server.clone();
     let ready: Answer = Arc::new(move |path| match (path, ready.is_ready.load(Relaxed)) {
         ("/ready", true) => plain(StatusCode::OK, "OK"),
+        ("/health", _) => plain(StatusCode::OK, "OK"),
         ("/ready", false) => plain(StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     });
-    let health: Answer = Arc::new(|path| match path {
-        "/health" => plain(StatusCode::OK, "OK"),
-        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
-    });
-    for (port, answer, what) in [
-        (METRICS, metrics, "metrics of DNS"),
-        (READY, ready, "readiness of DNS"),
-        (HEALTH, health, "health of DNS"),
-    ] {
+    for (port, answer, what) in [(METRICS, metrics, "metrics of DNS"), (READY, ready, "readiness of DNS")] {
         let task = serve(SocketAddr::new(address, port), answer, what, stage.clone(), stage.stopping());
         stage.spawn_cancellable(what, OnExit::Stop, task);
     }
