@@ -1,10 +1,10 @@
 //! The cluster's DNS, answered in the process of every node on the cluster's address for it.
 //!
 //! [`zone`] has the names, [`message`] the format, [`corefile`] what users configure, all pure; [`plan`] is
-//! that at work, [`upstream`] asks other name servers, and [`server`] has the ports. Names come from informers, so a node answers while the API
-//! server is away. The address is put on the loopback interface, as every kernel has that (dummy interfaces
-//! are a module): packets to it are local on each node, need no translation and no entry of the service
-//! proxy. It is noted before it is set, for uninstalling.
+//! that at work, [`upstream`] asks other name servers, and [`server`] has the ports. Names come from
+//! informers, so a node answers while the API server is away. The address is put on the loopback interface,
+//! as every kernel has that (dummy interfaces are a module): packets to it are local on each node, need no
+//! translation and no entry of the service proxy. It is noted before it is set, for uninstalling.
 //!
 //! The ConfigMaps `coredns` and `coredns-custom` of `kube-system` say which other names are answered how, as
 //! k3s' users know it. One that cannot be used changes nothing and is named in an event.
@@ -176,8 +176,8 @@ pub(crate) fn start(
     }
 }
 
-/// CoreDNS' ports for metrics and readiness. Its port for health, 8080, is left to others: a program that wants
-/// it on all addresses would not get it.
+/// CoreDNS' ports for metrics and readiness. Its port for health, 8080, is left to others: a program that
+/// wants it on all addresses would not get it.
 const METRICS: u16 = 9153;
 const READY: u16 = 8181;
 

@@ -1,5 +1,5 @@
-//! Follows the ConfigMaps `coredns` and `coredns-custom`. What they come to replaces what holds; what cannot be
-//! used does not, and an event of the ConfigMap says why.
+//! Follows the ConfigMaps `coredns` and `coredns-custom`. What they come to replaces what holds; what cannot
+//! be used does not, and an event of the ConfigMap says why.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 //! say.
 //!
 //! The servers are those that the Corefile names: as a rule those of `/etc/resolv.conf`, or of
-//! systemd-resolved where that names only its stub. The file is looked at whenever something must be asked and it has changed. A server that is this one is passed
-//! over, and a question that comes back to us while we wait for its answer is a loop and is refused. What
-//! waits and what is kept is bounded.
+//! systemd-resolved where that names only its stub. The file is looked at whenever something must be asked
+//! and it has changed. A server that is this one is passed over, and a question that comes back to us while
+//! we wait for its answer is a loop and is refused. What waits and what is kept is bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -1,5 +1,5 @@
-//! Rules in a real kernel. Needs root, as whoever changes rules does; each test has a network namespace of its
-//! own.
+//! Rules in a real kernel. Needs root, as whoever changes rules does; each test has a network namespace of
+//! its own.
 
 use std::collections::BTreeMap;
 use std::io::Write;
