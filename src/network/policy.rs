@@ -42,6 +42,8 @@ use rules::{Element, KEPT_CHAINS, Profile, Table};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Annotation that says where a pod comes from.
+const SOURCE: &str = "kubernetes.io/config.source";
 /// How long a pod's start waits for its rules at a time.
 const GATE: Duration = Duration::from_secs(10);
 /// Profiles that a table has chains for at least.
@@ -62,8 +64,13 @@ impl PolicyGate {
     /// Returns once the rules for a pod with these addresses are in place. A pod that no policy selects waits
     /// for nothing.
     pub async fn ready(&self, pod: &Pod, addresses: &[String]) -> Result<(), NetworkError> {
+        let source = pod.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE));
+        // A static pod may be what the API server needs.
+        let is_static = source.is_some_and(|source| source != "api");
         let waiting = async {
-            self.inputs.until_synced().await;
+            if !is_static {
+                self.inputs.until_synced().await;
+            }
             if let Some(number) = self.inputs.take_starting(pod, addresses) {
                 self.inputs.until_done(number).await;
             }

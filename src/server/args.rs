@@ -77,7 +77,8 @@ pub(crate) struct ServerArgs {
     /// Run no node here: control plane only
     #[arg(long, env = "MINIK8S_DISABLE_AGENT")]
     pub(crate) disable_agent: bool,
-    /// Leave out a component (scheduler, controllers, proxy, dns, policy, servicelb, local-storage); may be repeated
+    /// Leave out a component (scheduler, controllers, proxy, dns, policy, servicelb, local-storage); may be
+    /// repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
     /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that
@@ -158,7 +159,8 @@ pub(crate) struct ClusterNetwork {
 }
 
 /// What can be left out. The second list is what nodes are told of.
-const COMPONENTS: &[&str] = &["scheduler", "controllers", "proxy", "dns", "policy", "servicelb", "local-storage"];
+const COMPONENTS: &[&str] =
+    &["scheduler", "controllers", "proxy", "dns", "policy", "servicelb", "local-storage"];
 const NODE_COMPONENTS: &[&str] = &["proxy", "dns", "policy"];
 
 /// The component's own name, where others know it by another.

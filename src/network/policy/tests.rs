@@ -105,6 +105,9 @@ async fn a_pod_waits_for_its_rules_and_for_nobody_elses() {
     let gate = PolicyGate { inputs: inputs.clone() };
     let addresses = ["10.42.0.5".to_string()];
     assert!(gate.ready(&pod("any", None), &addresses).await.is_err(), "policies are not known yet");
+    let mut from_file = pod("any", None);
+    from_file.metadata.annotations = Some([(SOURCE.to_string(), "file".to_string())].into());
+    gate.ready(&from_file, &addresses).await.unwrap();
     inputs.tell_synced();
     gate.ready(&pod("any", None), &addresses).await.unwrap();
     inputs.take_policy(&policy("deny", true, json!({"podSelector": {"matchLabels": {"app": "closed"}}})));
