@@ -37,12 +37,13 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
     let printed = cluster.kubectl(&["get", "sc"]).ok();
     let class = line(&printed, "fast");
     assert_eq!(class[1..6], ["(default)", "csi.example.com", "Delete", "Immediate", "true"], "{printed}");
+    cluster.wait_for("pvc", "data", "{.status.phase}", "Bound");
     let printed = cluster.kubectl(&["get", "pv"]).ok();
     let disk = line(&printed, "disk");
-    assert_eq!(disk[1..6], ["10Gi", "RWO", "Retain", "Pending", "fast"], "{printed}");
+    assert_eq!(disk[1..7], ["10Gi", "RWO", "Retain", "Bound", "default/data", "fast"], "{printed}");
     let printed = cluster.kubectl(&["get", "pvc"]).ok();
     let data = line(&printed, "data");
-    assert_eq!(data[1..4], ["Pending", "fast", "<unset>"], "{printed}");
+    assert_eq!(data[1..7], ["Bound", "disk", "10Gi", "RWO", "fast", "<unset>"], "{printed}");
     let refused = cluster
         .kubectl(&[
             "patch",
