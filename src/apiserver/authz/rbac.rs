@@ -6,8 +6,8 @@
 //! and nobody else waits.
 
 mod index;
-mod place;
 mod roles;
+mod scope;
 
 #[cfg(test)]
 mod oracle;

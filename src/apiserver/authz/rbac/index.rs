@@ -1,9 +1,9 @@
-//! What a decision looks up: the place of the cluster, and one for each namespace that has roles or bindings.
+//! What a decision looks up: the scope of the cluster, and one for each namespace that has roles or bindings.
 //!
-//! A change is noted in its place when the caches take it in, and worked on by whoever looks there next:
-//! first of all the write itself. So everything that could be read when a decision began counts for it, a
-//! namespace's large bindings cost only those who ask about that namespace, and the server needs no moment
-//! between its start and its first decision.
+//! A change is noted in its scope when the caches take it in, and applied by the next decision there: first
+//! of all by the write itself. So everything that could be read when a decision began counts for it. A
+//! namespace's large bindings cost only decisions about that namespace, and nothing has to be computed
+//! between the start of the server and its first decision.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use api::{Identity, KindRow};
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use parking_lot::RwLock;
 
-use super::place::{Held, Key, Kind, Place};
+use super::scope::{EffectivePolicy, Key, Kind, Scope};
 use crate::cache::{Caches, Told};
 
 /// What a grant gives.
@@ -46,9 +46,9 @@ impl RoleName {
     }
 
     /// Looks the role up.
-    fn find(&self, cluster: &Held, own: Option<&Held>) -> Found {
-        let place = if self.namespaced { own } else { Some(cluster) };
-        match place.and_then(|place| place.role(&self.name)) {
+    fn find(&self, cluster: &EffectivePolicy, own: Option<&EffectivePolicy>) -> Found {
+        let scope = if self.namespaced { own } else { Some(cluster) };
+        match scope.and_then(|scope| scope.role(&self.name)) {
             Some(Ok(rules)) => Found::Rules(rules.clone()),
             Some(Err(why)) => Found::Nothing(why.to_string()),
             None => {
@@ -61,8 +61,8 @@ impl RoleName {
 
 #[derive(Default)]
 pub(super) struct Index {
-    cluster: Place,
-    namespaces: RwLock<HashMap<Arc<str>, Arc<Place>>>,
+    cluster: Scope,
+    namespaces: RwLock<HashMap<Arc<str>, Arc<Scope>>>,
 }
 
 impl Index {
@@ -85,15 +85,15 @@ impl Index {
     fn note(&self, kind: Kind, told: &Told<'_>) {
         let key = Key { kind, name: Arc::from(told.name) };
         let Some(namespace) = told.namespace else { return self.cluster.note(key, told) };
-        // Held while the change is noted, so that the place is not taken away meanwhile.
-        if let Some(place) = self.namespaces.read().get(namespace) {
-            return place.note(key, told);
+        // The lock is held while the change is noted, so that the scope is not removed meanwhile.
+        if let Some(scope) = self.namespaces.read().get(namespace) {
+            return scope.note(key, told);
         }
         let namespace: Arc<str> = Arc::from(namespace);
         let mut namespaces = self.namespaces.write();
-        let place =
-            namespaces.entry(namespace).or_insert_with_key(|namespace| Arc::new(Place::of(namespace)));
-        place.note(key, told);
+        let scope =
+            namespaces.entry(namespace).or_insert_with_key(|namespace| Arc::new(Scope::of(namespace)));
+        scope.note(key, told);
     }
 
     /// What a user holds in a namespace: cluster-wide grants first, then the namespace's own.
@@ -111,15 +111,19 @@ impl Index {
     }
 
     /// Looks at the cluster and a namespace as they are at one moment, with everything taken in.
-    fn look<T>(&self, namespace: Option<&str>, look: impl FnOnce(&Held, Option<&Held>) -> T) -> T {
-        let own = namespace.and_then(|namespace| self.place(namespace));
+    fn look<T>(
+        &self,
+        namespace: Option<&str>,
+        look: impl FnOnce(&EffectivePolicy, Option<&EffectivePolicy>) -> T,
+    ) -> T {
+        let own = namespace.and_then(|namespace| self.scope(namespace));
         loop {
             self.cluster.catch_up();
             if let Some(own) = &own {
                 own.catch_up();
             }
-            let cluster = self.cluster.held();
-            let held = own.as_ref().map(|own| own.held());
+            let cluster = self.cluster.effective();
+            let held = own.as_ref().map(|own| own.effective());
             // Nothing is taken in while both are held. What came before that must be there: a role that has
             // been widened after a binding was taken away must not be seen with the binding.
             if self.cluster.is_current() && own.as_ref().is_none_or(|own| own.is_current()) {
@@ -128,16 +132,16 @@ impl Index {
         }
     }
 
-    fn place(&self, namespace: &str) -> Option<Arc<Place>> {
+    fn scope(&self, namespace: &str) -> Option<Arc<Scope>> {
         self.namespaces.read().get(namespace).cloned()
     }
 
-    /// Takes in what has changed in a namespace, or in the cluster's own place.
+    /// Takes in what has changed in a namespace, or in the cluster's own scope.
     pub(super) fn settle(&self, namespace: Option<&str>) {
         let Some(namespace) = namespace else { return self.cluster.catch_up() };
-        let Some(place) = self.place(namespace) else { return };
-        place.catch_up();
-        if place.is_empty() {
+        let Some(scope) = self.scope(namespace) else { return };
+        scope.catch_up();
+        if scope.is_empty() {
             self.tidy(namespace);
         }
     }
@@ -152,7 +156,7 @@ impl Index {
     /// Forgets a namespace that has nothing any more.
     fn tidy(&self, namespace: &str) {
         let mut namespaces = self.namespaces.write();
-        if namespaces.get(namespace).is_some_and(|place| place.is_empty()) {
+        if namespaces.get(namespace).is_some_and(|scope| scope.is_empty()) {
             namespaces.remove(namespace);
         }
     }
@@ -164,14 +168,14 @@ impl Index {
         self.namespaces.read().len()
     }
 
-    pub(super) fn at(&self, namespace: Option<&str>) -> Arc<Place> {
-        self.place(namespace.unwrap()).unwrap()
+    pub(super) fn at(&self, namespace: Option<&str>) -> Arc<Scope> {
+        self.scope(namespace.unwrap()).unwrap()
     }
 
-    /// The work of all places.
-    pub(super) fn work(&self) -> super::place::Work {
+    /// The cost of all scopes.
+    pub(super) fn cost(&self) -> super::scope::Cost {
         let namespaces = self.namespaces.read();
-        let places = namespaces.values().map(|place| &**place).chain([&self.cluster]);
-        places.map(|place| place.work()).fold(Default::default(), |all, one| all + one)
+        let scopes = namespaces.values().map(|scope| &**scope).chain([&self.cluster]);
+        scopes.map(|scope| scope.cost()).fold(Default::default(), |all, one| all + one)
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use embedded_store::{MemoryStore, Op, Store, Txn};
 use serde_json::{Value, json};
 
-use super::place::Work;
+use super::scope::Cost;
 use super::*;
 use crate::registry::Resources;
 
@@ -69,10 +69,10 @@ impl World {
     }
 
     /// What was done since `before`, once everything that a decision in a namespace needs is there.
-    fn work_since(&self, before: Work, namespace: &str) -> Work {
+    fn work_since(&self, before: Cost, namespace: &str) -> Cost {
         self.may_get("nobody", "pods", namespace);
-        let after = self.rbac.index.work();
-        Work {
+        let after = self.rbac.index.cost();
+        Cost {
             objects: after.objects - before.objects,
             subjects: after.subjects - before.subjects,
             roles: after.roles - before.roles,
@@ -158,7 +158,7 @@ async fn an_index_that_takes_changes_in_decides_as_one_made_anew_and_as_the_obje
         for _ in 0..=numbers.below(5) {
             change(&world, &mut numbers).await;
         }
-        // Of some places nobody asks for a while.
+        // Nobody asks about some scopes for a while.
         let namespaces = [None, Some("ns-0"), Some("ns-1"), Some("ns-2"), Some("ns-3")];
         let asked = &namespaces[numbers.below(5) as usize..];
         if numbers.below(8) == 0 {
@@ -181,7 +181,7 @@ async fn an_index_that_takes_changes_in_decides_as_one_made_anew_and_as_the_obje
     world.rbac.sweep();
     let anew = Rbac::new_of(&world);
     anew.sweep();
-    assert_eq!(world.rbac.index.namespaces(), anew.index.namespaces(), "empty places are forgotten");
+    assert_eq!(world.rbac.index.namespaces(), anew.index.namespaces(), "empty scopes are forgotten");
 }
 
 impl Rbac {
@@ -205,40 +205,40 @@ async fn a_write_costs_what_has_changed_whatever_else_there_is() {
     let small = || Some(binding(("Role", "r"), &one));
     world.write(&ROLE_BINDING, Some("mine"), "b", small()).await;
     // Nobody pays for the crowd of a namespace that he does not ask about.
-    let mut before = Work::default();
+    let mut before = Cost::default();
     let mut work = |namespace: &str| {
         let work = world.work_since(before, namespace);
-        before = world.rbac.index.work();
+        before = world.rbac.index.cost();
         work
     };
-    assert_eq!(work("mine"), Work { objects: 11, subjects: 2, roles: 10 });
-    assert_eq!(work("full"), Work { objects: 10, subjects: 20_000, roles: 0 });
+    assert_eq!(work("mine"), Cost { objects: 11, subjects: 2, roles: 10 });
+    assert_eq!(work("full"), Cost { objects: 10, subjects: 20_000, roles: 0 });
     world.write(&ROLE_BINDING, Some("mine"), "b", small()).await;
     world.write(&ROLE_BINDING, Some("mine"), "c", small()).await;
-    assert_eq!(work("mine"), Work { objects: 2, subjects: 2 + 2 + 2, roles: 0 });
+    assert_eq!(work("mine"), Cost { objects: 2, subjects: 2 + 2 + 2, roles: 0 });
     // A small binding beside the large ones.
     world.write(&ROLE_BINDING, Some("full"), "b", small()).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 2, roles: 0 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 2, roles: 0 });
     // A large one: as much as it holds.
     world.write(&ROLE_BINDING, Some("full"), "x-0", None).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 2000, roles: 0 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 2000, roles: 0 });
     // A hundred changes of one object that nobody has asked for are one.
     for _ in 0..100 {
         world.write(&ROLE_BINDING, Some("mine"), "b", small()).await;
     }
-    assert_eq!(work("mine"), Work { objects: 1, subjects: 4, roles: 0 });
+    assert_eq!(work("mine"), Cost { objects: 1, subjects: 4, roles: 0 });
     // A role is replaced in one place, however many are bound to it.
     world.write(&CLUSTER_ROLE, None, "view", Some(reading("pods"))).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 0, roles: 1 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 0, roles: 1 });
     assert!(world.may_get("user-7", "pods", "full"));
     // Aggregation costs the roles that are taken in, and a role that nobody takes in itself.
     let selector = json!({ "clusterRoleSelectors": [{ "matchLabels": { "n": "x-7" } }] });
     world.write(&CLUSTER_ROLE, None, "sum", Some(json!({ "aggregationRule": selector }))).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 0, roles: 2 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 0, roles: 2 });
     world.write(&CLUSTER_ROLE, None, "x-8", Some(reading("pods"))).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 0, roles: 1 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 0, roles: 1 });
     world.write(&CLUSTER_ROLE, None, "x-7", None).await;
-    assert_eq!(work("full"), Work { objects: 1, subjects: 0, roles: 1 });
+    assert_eq!(work("full"), Cost { objects: 1, subjects: 0, roles: 1 });
 }
 
 #[tokio::test]
@@ -259,9 +259,9 @@ async fn what_can_be_read_counts() {
     let mut body = binding(("Role", "r"), &["u".to_string()]);
     body["metadata"] = json!({ "name": "b" });
     // A write takes its change in before it is answered, so that nobody else need.
-    let before = h.server.registry.authorizer.rbac().index.work();
+    let before = h.server.registry.authorizer.rbac().index.cost();
     h.create(&ROLE_BINDING, Some("default"), body).await;
-    let after = h.server.registry.authorizer.rbac().index.work();
+    let after = h.server.registry.authorizer.rbac().index.cost();
     assert_eq!(after.subjects - before.subjects, 1);
     get().await.unwrap();
     assert_eq!(watch.next().await, "ADDED b");
@@ -297,7 +297,7 @@ async fn what_nobody_asks_for_does_not_gather() {
         world.write(&ROLE, Some(&name), "r", Some(reading("pods"))).await;
         world.write(&ROLE, Some(&name), "r", None).await;
     }
-    assert_eq!(world.rbac.index.at(Some("a")).waiting(), 1);
+    assert_eq!(world.rbac.index.at(Some("a")).pending_changes(), 1);
     world.write(&ROLE_BINDING, Some("a"), "kept", None).await;
     world.rbac.sweep();
     assert_eq!(world.rbac.index.namespaces(), 0, "nothing is left of namespaces without roles and bindings");

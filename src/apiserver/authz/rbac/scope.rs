@@ -1,9 +1,9 @@
 //! The roles and bindings of one namespace, or of the cluster as a whole.
 //!
-//! Changes wait in a place until somebody looks there; of an object that has changed several times only the
-//! last state is worked on. They are decoded before the lock is taken that decisions look up under, and then
-//! take effect together, so that nobody sees a state that never was. The work is that of the objects changed,
-//! old and new.
+//! Changes are pending until a decision looks at the scope. An object that has changed several times is
+//! worked on once, in its last state. Changes are decoded before the lock is taken that decisions look up
+//! under, and then take effect together, so that no decision sees a state that never was. The cost is that of
+//! the objects changed, old and new.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) struct Key {
 }
 
 /// The last state of an object that has changed.
-struct Change {
+struct PendingChange {
     /// Whether the object came after changes were last taken in.
     is_new: bool,
     /// None if it is gone.
@@ -43,9 +43,9 @@ struct Change {
 
 /// Changes that do not count yet.
 #[derive(Default)]
-struct Waiting {
-    changes: BTreeMap<Key, Change>,
-    /// Their part of [`Place::behind`].
+struct Pending {
+    changes: BTreeMap<Key, PendingChange>,
+    /// Their part of [`Scope::pending_weight`].
     weight: usize,
 }
 
@@ -54,7 +54,7 @@ pub(super) type Rules = Result<Arc<[PolicyRule]>, Arc<str>>;
 
 /// A user by name, or a group. Service accounts are users.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
+enum SubjectKey {
     User(Arc<str>),
     Group(Arc<str>),
 }
@@ -63,18 +63,18 @@ enum Who {
 struct Binding {
     name: Arc<str>,
     role: RoleName,
-    subjects: Box<[Who]>,
+    subjects: Box<[SubjectKey]>,
 }
 
 impl Binding {
     fn new(name: &str, namespace: Option<&str>, role: &RoleRef, subjects: Option<&[Subject]>) -> Self {
         let who = |subject: &Subject| {
             Some(match subject.kind.as_str() {
-                "User" => Who::User(Arc::from(&*subject.name)),
-                "Group" => Who::Group(Arc::from(&*subject.name)),
+                "User" => SubjectKey::User(Arc::from(&*subject.name)),
+                "Group" => SubjectKey::Group(Arc::from(&*subject.name)),
                 "ServiceAccount" => {
                     let namespace = subject.namespace.as_deref().or(namespace).unwrap_or("");
-                    Who::User(Arc::from(format!("system:serviceaccount:{namespace}:{}", subject.name)))
+                    SubjectKey::User(Arc::from(format!("system:serviceaccount:{namespace}:{}", subject.name)))
                 }
                 _ => return None,
             })
@@ -89,14 +89,14 @@ type Grants = HashMap<Arc<str>, Vec<Arc<Binding>>>;
 
 /// What decisions look up.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct EffectivePolicy {
     users: Grants,
     groups: Grants,
     /// With what they aggregate.
     roles: HashMap<Arc<str>, Rules>,
 }
 
-impl Held {
+impl EffectivePolicy {
     /// The roles that a user is bound to here.
     pub(super) fn roles_of(&self, user: &Identity) -> impl Iterator<Item = &RoleName> {
         let by_group = user.groups.iter().filter_map(|group| self.groups.get(&**group));
@@ -121,14 +121,14 @@ impl Held {
         }
     }
 
-    fn grants(&mut self, who: &Who) -> (&mut Grants, Arc<str>) {
+    fn grants(&mut self, who: &SubjectKey) -> (&mut Grants, Arc<str>) {
         match who {
-            Who::User(name) => (&mut self.users, name.clone()),
-            Who::Group(name) => (&mut self.groups, name.clone()),
+            SubjectKey::User(name) => (&mut self.users, name.clone()),
+            SubjectKey::Group(name) => (&mut self.groups, name.clone()),
         }
     }
 
-    fn give(&mut self, who: &Who, binding: &Arc<Binding>) {
+    fn give(&mut self, who: &SubjectKey, binding: &Arc<Binding>) {
         let (grants, name) = self.grants(who);
         let held = grants.entry(name).or_default();
         match held.binary_search_by(|other| other.name.cmp(&binding.name)) {
@@ -138,7 +138,7 @@ impl Held {
         }
     }
 
-    fn take(&mut self, who: &Who, binding: &Binding) {
+    fn take(&mut self, who: &SubjectKey, binding: &Binding) {
         let (grants, name) = self.grants(who);
         let Some(held) = grants.get_mut(&name) else { return };
         if let Ok(at) = held.binary_search_by(|other| other.name.cmp(&binding.name)) {
@@ -150,9 +150,9 @@ impl Held {
     }
 }
 
-/// What whoever takes changes in needs to know.
+/// What the effective policy is made from.
 #[derive(Default)]
-struct Known {
+struct Sources {
     bindings: HashMap<Arc<str>, Arc<Binding>>,
     /// Empty for namespaces.
     roles: ClusterRoles,
@@ -166,110 +166,111 @@ struct Decoded {
 }
 
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct Scope {
     /// None of the cluster's.
     namespace: Option<Arc<str>>,
     /// Bytes of the changes that do not count yet, and one for each. Not less before they do.
-    behind: AtomicUsize,
-    waiting: Mutex<Waiting>,
-    /// Held by the one who takes changes in.
-    known: Mutex<Known>,
-    held: RwLock<Held>,
-    done: Counters,
+    pending_weight: AtomicUsize,
+    pending: Mutex<Pending>,
+    /// Locked by the thread that applies changes.
+    sources: Mutex<Sources>,
+    effective: RwLock<EffectivePolicy>,
+    cost: CostCounters,
 }
 
-impl Place {
+impl Scope {
     pub(super) fn of(namespace: &Arc<str>) -> Self {
-        Place { namespace: Some(namespace.clone()), ..Place::default() }
+        Scope { namespace: Some(namespace.clone()), ..Scope::default() }
     }
 
     pub(super) fn note(&self, key: Key, told: &Told<'_>) {
-        let mut waiting = self.waiting.lock();
-        let is_new = waiting.changes.get(&key).map_or(told.is_new, |change| change.is_new);
+        let mut pending = self.pending.lock();
+        let is_new = pending.changes.get(&key).map_or(told.is_new, |change| change.is_new);
         let object = told.object.cloned();
         if object.is_none() && is_new {
             // It came and went unseen: what nobody asks for must not gather.
-            waiting.changes.remove(&key);
+            pending.changes.remove(&key);
             return;
         }
         let weight = 1 + object.as_ref().map_or(0, |object| object.stored_bytes().len());
-        waiting.changes.insert(key, Change { is_new, object });
-        waiting.weight += weight;
-        self.behind.fetch_add(weight, Ordering::Release);
+        pending.changes.insert(key, PendingChange { is_new, object });
+        pending.weight += weight;
+        self.pending_weight.fetch_add(weight, Ordering::Release);
     }
 
     pub(super) fn is_current(&self) -> bool {
-        self.behind.load(Ordering::Acquire) == 0
+        self.pending_weight.load(Ordering::Acquire) == 0
     }
 
-    /// Takes in what has changed, or waits until another has. What is large leaves the reactor's threads.
+    /// Applies what has changed, or waits until another thread has. Large changes leave the reactor's
+    /// threads.
     pub(super) fn catch_up(&self) {
-        match self.behind.load(Ordering::Acquire) {
+        match self.pending_weight.load(Ordering::Acquire) {
             0 => {}
-            small if small < HEAVY => self.take_in(),
-            _ => heavy::blocking(|| self.take_in()),
+            small if small < HEAVY => self.apply_pending(),
+            _ => heavy::blocking(|| self.apply_pending()),
         }
     }
 
-    fn take_in(&self) {
-        let mut known = self.known.lock();
-        let Waiting { changes, weight } = std::mem::take(&mut *self.waiting.lock());
+    fn apply_pending(&self) {
+        let mut sources = self.sources.lock();
+        let Pending { changes, weight } = std::mem::take(&mut *self.pending.lock());
         if weight == 0 {
             return;
         }
-        let decoded = self.decode(&mut known, changes);
+        let decoded = self.decode(&mut sources, changes);
         // Freed once the lock is.
         let mut gone = Vec::new();
-        let mut held = self.held.write();
+        let mut policy = self.effective.write();
         for (name, rules) in decoded.roles {
             match rules {
-                Some(rules) => held.roles.insert(name, rules),
-                None => held.roles.remove(&name),
+                Some(rules) => policy.roles.insert(name, rules),
+                None => policy.roles.remove(&name),
             };
         }
         for (name, new) in decoded.bindings {
             let old = match &new {
-                Some(new) => known.bindings.insert(name, new.clone()),
-                None => known.bindings.remove(&name),
+                Some(new) => sources.bindings.insert(name, new.clone()),
+                None => sources.bindings.remove(&name),
             };
             if let Some(old) = &old {
-                self.done.subjects.fetch_add(old.subjects.len(), Ordering::Relaxed);
-                old.subjects.iter().for_each(|who| held.take(who, old));
+                self.cost.subjects.fetch_add(old.subjects.len(), Ordering::Relaxed);
+                old.subjects.iter().for_each(|who| policy.take(who, old));
             }
             if let Some(new) = &new {
-                self.done.subjects.fetch_add(new.subjects.len(), Ordering::Relaxed);
-                new.subjects.iter().for_each(|who| held.give(who, new));
+                self.cost.subjects.fetch_add(new.subjects.len(), Ordering::Relaxed);
+                new.subjects.iter().for_each(|who| policy.give(who, new));
             }
             gone.push(old);
         }
-        held.shrink();
-        self.behind.fetch_sub(weight, Ordering::Release);
-        drop(held);
+        policy.shrink();
+        self.pending_weight.fetch_sub(weight, Ordering::Release);
+        drop(policy);
     }
 
-    fn decode(&self, known: &mut Known, changes: BTreeMap<Key, Change>) -> Decoded {
+    fn decode(&self, sources: &mut Sources, changes: BTreeMap<Key, PendingChange>) -> Decoded {
         let mut decoded = Decoded::default();
         let mut cluster_roles = BTreeSet::new();
-        for (Key { kind, name }, Change { object, .. }) in changes {
-            self.done.objects.fetch_add(1, Ordering::Relaxed);
+        for (Key { kind, name }, PendingChange { object, .. }) in changes {
+            self.cost.objects.fetch_add(1, Ordering::Relaxed);
             match (kind, object) {
                 (Kind::Binding, object) => {
                     let binding = object.and_then(|object| self.binding(&name, &object)).map(Arc::new);
                     decoded.bindings.push((name, binding));
                 }
                 (Kind::Role, Some(object)) if self.namespace.is_none() => {
-                    known.roles.put(&name, typed::<ClusterRole>(&object).ok(), &mut cluster_roles);
+                    sources.roles.put(&name, typed::<ClusterRole>(&object).ok(), &mut cluster_roles);
                 }
                 (Kind::Role, Some(object)) => decoded.roles.push((name, Some(rules(&object)))),
                 (Kind::Role, None) => {
-                    known.roles.remove(&name, &mut cluster_roles);
+                    sources.roles.remove(&name, &mut cluster_roles);
                     decoded.roles.push((name, None));
                 }
             }
         }
         for name in cluster_roles {
-            let rules = known.roles.rules(&name).map(|(rules, roles)| {
-                self.done.roles.fetch_add(roles, Ordering::Relaxed);
+            let rules = sources.roles.rules(&name).map(|(rules, roles)| {
+                self.cost.roles.fetch_add(roles, Ordering::Relaxed);
                 Ok(rules)
             });
             decoded.roles.push((name, rules));
@@ -287,15 +288,15 @@ impl Place {
         Some(Binding::new(name, None, &role_ref, subjects.as_deref()))
     }
 
-    pub(super) fn held(&self) -> RwLockReadGuard<'_, Held> {
-        self.held.read()
+    pub(super) fn effective(&self) -> RwLockReadGuard<'_, EffectivePolicy> {
+        self.effective.read()
     }
 
     /// Whether there is nothing, and nothing waits or is being taken in.
     pub(super) fn is_empty(&self) -> bool {
-        let Some(known) = self.known.try_lock() else { return false };
-        let waiting = self.waiting.lock();
-        waiting.changes.is_empty() && known.bindings.is_empty() && self.held.read().is_empty()
+        let Some(sources) = self.sources.try_lock() else { return false };
+        let pending = self.pending.lock();
+        pending.changes.is_empty() && sources.bindings.is_empty() && self.effective.read().is_empty()
     }
 }
 
@@ -318,7 +319,7 @@ fn typed<K: Kinded + Clone>(object: &Object) -> Result<K, ObjectError> {
 
 /// What taking changes in has cost so far.
 #[derive(Default)]
-struct Counters {
+struct CostCounters {
     /// Objects that had changed.
     objects: AtomicUsize,
     /// Subjects that were given or lost a binding.
@@ -329,18 +330,18 @@ struct Counters {
 
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Work {
+pub(super) struct Cost {
     pub(super) objects: usize,
     pub(super) subjects: usize,
     pub(super) roles: usize,
 }
 
 #[cfg(test)]
-impl std::ops::Add for Work {
-    type Output = Work;
+impl std::ops::Add for Cost {
+    type Output = Cost;
 
-    fn add(self, other: Work) -> Work {
-        Work {
+    fn add(self, other: Cost) -> Cost {
+        Cost {
             objects: self.objects + other.objects,
             subjects: self.subjects + other.subjects,
             roles: self.roles + other.roles,
@@ -349,23 +350,23 @@ impl std::ops::Add for Work {
 }
 
 #[cfg(test)]
-impl Place {
-    pub(super) fn work(&self) -> Work {
+impl Scope {
+    pub(super) fn cost(&self) -> Cost {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        Work {
-            objects: read(&self.done.objects),
-            subjects: read(&self.done.subjects),
-            roles: read(&self.done.roles),
+        Cost {
+            objects: read(&self.cost.objects),
+            subjects: read(&self.cost.subjects),
+            roles: read(&self.cost.roles),
         }
     }
 
     /// How many changes wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.lock().changes.len()
+    pub(super) fn pending_changes(&self) -> usize {
+        self.pending.lock().changes.len()
     }
 
     /// Keeps everybody from taking changes in.
     pub(super) fn stall(&self) -> impl Drop + '_ {
-        self.known.lock()
+        self.sources.lock()
     }
 }
