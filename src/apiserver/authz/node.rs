@@ -5,6 +5,8 @@
 //! a hundred pods and asks rarely, so upstream's standing graph of all references would cost more than it
 //! saves. What a kubelet may do regardless of relations is the bootstrap role `system:node`.
 
+mod volumes;
+
 use api::kinds::POD;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -34,18 +36,30 @@ pub(super) fn authorize(
         return Err(Denied(format!("unknown node for user {:?}", attributes.user.name)));
     }
     let relation = |referent| related(caches, node, referent, attributes);
+    let (namespace, name) = (attributes.namespace, attributes.name.unwrap_or(""));
+    let to_claim = || {
+        relation(Referent::Claim)
+            .or_else(|why| found(volumes::uses_claim(caches, node, namespace, name), why))
+    };
     match (attributes.group, attributes.resource) {
-        ("", "secrets") => read(attributes).and_then(|()| relation(Referent::Secret)),
+        ("", "secrets") => read(attributes).and_then(|()| {
+            relation(Referent::Secret)
+                .or_else(|why| found(volumes::uses_secret(caches, node, namespace, name), why))
+        }),
         ("", "configmaps") => read(attributes).and_then(|()| relation(Referent::ConfigMap)),
         ("", "persistentvolumeclaims") => match (attributes.subresource, attributes.verb) {
-            (Some("status"), "update" | "patch") => relation(Referent::Claim),
+            (Some("status"), "update" | "patch") => to_claim(),
             (Some("status"), _) => deny("can only get/update/patch this type"),
-            _ => get(attributes).and_then(|()| relation(Referent::Claim)),
+            _ => get(attributes).and_then(|()| to_claim()),
         },
-        // What claims lead to: no relation can be found before volumes are served.
-        ("", "persistentvolumes")
-        | ("storage.k8s.io", "volumeattachments")
-        | ("resource.k8s.io", "resourceclaims") => get(attributes).and_then(|()| Err(no_relation(node))),
+        ("", "persistentvolumes") => {
+            get(attributes).and_then(|()| found(volumes::uses_volume(caches, node, name), no_relation(node)))
+        }
+        ("storage.k8s.io", "volumeattachments") => {
+            get(attributes).and_then(|()| found(volumes::is_attached(caches, node, name), no_relation(node)))
+        }
+        ("resource.k8s.io", "resourceclaims") => get(attributes)
+            .and_then(|()| found(volumes::uses_devices(caches, node, namespace, name), no_relation(node))),
         ("", "serviceaccounts") => service_account(caches, node, attributes),
         ("coordination.k8s.io", "leases") => lease(node, attributes),
         ("storage.k8s.io", "csinodes") => csi_node(node, attributes),
@@ -57,6 +71,10 @@ pub(super) fn authorize(
         _ if static_rules.iter().any(|rule| rbac::allows(rule, attributes)) => Ok(()),
         _ => deny(""),
     }
+}
+
+fn found(is_related: bool, why: Denied) -> Result<(), Denied> {
+    if is_related { Ok(()) } else { Err(why) }
 }
 
 fn deny(reason: &str) -> Result<(), Denied> {
