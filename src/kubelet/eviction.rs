@@ -23,7 +23,7 @@ use crate::images::collect::Collector;
 use crate::images::import::node_reference;
 use crate::pods::admit::pressure::Pressure;
 use crate::spec::PodExt;
-use crate::stats::{Measured, PodMeasured, Stats};
+use crate::stats::{Measured, PodMeasured, Stats, everybody};
 use crate::wake::{Ending, Wakers};
 use rank::Starved;
 
@@ -81,7 +81,9 @@ impl Evictor {
         if shortages.is_empty() && !limited {
             return;
         }
-        let measured = match self.stats.measure_once().await {
+        // Without a shortage only limits are looked at.
+        let which = if shortages.is_empty() { rank::has_storage_limit } else { everybody };
+        let measured = match self.stats.measure_once(which).await {
             Ok(measured) => measured,
             Err(error) => {
                 tracing::debug!(%error, "pods are not measured, so none is evicted");

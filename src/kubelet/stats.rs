@@ -194,24 +194,31 @@ impl Rates {
 
 const NODE: &str = "node";
 
+/// Of which pods the disk is measured: that walks all that they have written.
+pub(crate) type Which = fn(&Pod) -> bool;
+
+pub(crate) fn everybody(_pod: &Pod) -> bool {
+    true
+}
+
+pub(crate) fn nobody(_pod: &Pod) -> bool {
+    false
+}
+
 impl Stats {
-    /// Measures everything, with rates.
-    pub(crate) async fn measure(&self) -> Result<Measured, RuntimeError> {
+    /// Measures everything, with rates; of the disk what these pods take.
+    pub(crate) async fn measure(&self, with_disk: Which) -> Result<Measured, RuntimeError> {
         if !self.rates.lock().is_recent(NODE, Instant::now()) {
-            self.once(false).await?;
+            self.measure_once(nobody).await?;
             tokio::time::sleep(APART).await;
         }
-        let measured = self.once(true).await;
+        let measured = self.measure_once(with_disk).await;
         self.rates.lock().forget_before(Instant::now());
         measured
     }
 
-    /// The pods' disk use without rates: what eviction looks at.
-    pub(crate) async fn measure_once(&self) -> Result<Measured, RuntimeError> {
-        self.once(true).await
-    }
-
-    async fn once(&self, with_disk: bool) -> Result<Measured, RuntimeError> {
+    /// The same without waiting for rates.
+    pub(crate) async fn measure_once(&self, with_disk: Which) -> Result<Measured, RuntimeError> {
         let label = self.settings.instance_label.clone();
         let mine: HashMap<String, String> = [(labels::INSTANCE.to_string(), label)].into();
         let (stats, listed, sandboxes) = futures::future::try_join3(
@@ -244,13 +251,14 @@ impl Stats {
         &self,
         mut by_pod: HashMap<String, Vec<(cri::Container, Option<cri::ContainerStats>)>>,
         sandboxes: &HashMap<String, String>,
-        with_disk: bool,
+        with_disk: Which,
     ) -> Measured {
         let node = self.read_node();
         let mut pods = Vec::new();
         for pod in self.pods.list() {
             let Some(sandbox) = sandboxes.get(pod.uid()) else { continue };
             let containers = by_pod.remove(pod.uid()).unwrap_or_default();
+            let with_disk = with_disk(&pod);
             pods.push(self.read_pod(pod, sandbox, containers, with_disk));
         }
         Measured { at: Timestamp::now(), node, pods }

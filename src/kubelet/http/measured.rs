@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::body::{Body, full, text};
 use super::{Service, query};
 use crate::Config;
-use crate::stats::{Measured, cadvisor, resource, summary};
+use crate::stats::{Measured, cadvisor, everybody, nobody, resource, summary};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -27,7 +27,7 @@ pub(super) async fn summary(service: &Service, query_text: &str) -> Response<Bod
         .into_iter()
         .any(|(name, value)| name == "only_cpu_and_memory" && matches!(value.as_str(), "true" | "1"));
     let settings = &service.stats.settings;
-    match service.stats.measure().await {
+    match service.stats.measure(if brief { nobody } else { everybody }).await {
         Ok(measured) => json_answer(&summary::of(&measured, &settings.node_name, settings.started, brief)),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("Internal Error: {error}")),
     }
@@ -42,7 +42,7 @@ pub(super) async fn metrics(service: &Service, page: &str) -> Response<Body> {
         "cadvisor" => cadvisor::of,
         _ => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
     };
-    match service.stats.measure_once().await {
+    match service.stats.measure_once(nobody).await {
         Ok(measured) => typed(make(&measured), PROMETHEUS),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
@@ -57,7 +57,7 @@ async fn own(service: &Service) -> Response<Body> {
         "# HELP kubelet_node_name [ALPHA] The node's name. The count is always 1.\n# TYPE kubelet_node_name gauge\n\
          kubelet_node_name{{node=\"{node}\"}} 1"
     );
-    if let Ok(measured) = service.stats.measure_once().await {
+    if let Ok(measured) = service.stats.measure_once(nobody).await {
         let containers: usize = measured.pods.iter().map(|pod| pod.containers.len()).sum();
         let _ = writeln!(
             out,

@@ -33,7 +33,7 @@ async fn a_rate_is_there_at_the_first_question() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         growing.used.lock().insert("a".to_string(), (1_250_000_000, 8192));
     });
-    let measured = stats.measure().await.unwrap();
+    let measured = stats.measure(everybody).await.unwrap();
     let one = measured.pods[0].containers.iter().find(|one| one.name == "a").unwrap();
     assert_eq!(one.cpu.used, 1_250_000_000);
     let rate = one.cpu.rate.unwrap();
@@ -41,13 +41,13 @@ async fn a_rate_is_there_at_the_first_question() {
     assert_eq!(one.memory.working_set, 8192);
     // Asked again at once, nothing is waited for, and the rate holds.
     let before = Instant::now();
-    let again = stats.measure().await.unwrap();
+    let again = stats.measure(everybody).await.unwrap();
     assert_eq!(before.elapsed(), Duration::ZERO);
     assert_eq!(again.pods[0].containers.iter().find(|one| one.name == "a").unwrap().cpu.rate, Some(rate));
     // An old measurement makes no rate of now.
     tokio::time::advance(RECENT).await;
     let before = Instant::now();
-    stats.measure().await.unwrap();
+    stats.measure(everybody).await.unwrap();
     assert_eq!(before.elapsed(), APART);
 }
 
@@ -62,7 +62,7 @@ async fn the_summary_has_upstreams_form() {
     node.host.taken.lock().insert("/logs/ns_p_u".into(), TreeUsage { bytes: 50, inodes: 1 });
     let disk = Disk { total: 1000, usable: 900, available: 300, inodes: 10, inodes_free: 4 };
     *node.host.disk.lock() = Some(disk);
-    let measured = stats.measure().await.unwrap();
+    let measured = stats.measure(everybody).await.unwrap();
     let value = summary::of(&measured, "n", stats.settings.started, false);
     assert_eq!(value["node"]["nodeName"], "n");
     assert_eq!(value["node"]["cpu"]["usageCoreNanoSeconds"], 9_000);
@@ -84,7 +84,7 @@ async fn the_summary_has_upstreams_form() {
 async fn metrics_have_the_names_that_are_looked_for() {
     let (node, stats) = start().await;
     node.runtime.used.lock().insert("a".to_string(), (1_500_000_000, 4096));
-    let measured = stats.measure_once().await.unwrap();
+    let measured = stats.measure_once(nobody).await.unwrap();
     let at = measured.at.as_millisecond();
     let text = resource::of(&measured);
     let labels = "container=\"a\",namespace=\"ns\",pod=\"p\"";
