@@ -172,7 +172,7 @@ pub(super) fn object(
     printer: &table::Printer<'_>,
     head: &Head<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let accepted = accepted(head)?;
+    let accepted = accepted_of(printer.row(), head)?;
     if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         if object.json_len() > LARGE {
             return Ok(response(code, JSON, listing::large(object, head.preferences.pretty)));
@@ -202,6 +202,16 @@ pub(super) fn object(
 
 pub(super) fn accepted(head: &Head<'_>) -> Result<negotiate::Accepted, ApiError> {
     head.preferences.accepted.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
+}
+
+/// [`accepted`] for an object of a kind. Reviews are answered and not kept; they have no columns.
+pub(super) fn accepted_of(row: &KindRow, head: &Head<'_>) -> Result<negotiate::Accepted, ApiError> {
+    let accepted = accepted(head)?;
+    if accepted.form != Form::Table || row.storage.is_some() {
+        return Ok(accepted);
+    }
+    let plain = negotiate::choose_without_tables(&negotiate::accept_header(&head.parts.headers));
+    plain.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
 }
 
 pub(super) fn encoded(

@@ -69,6 +69,15 @@ pub(crate) fn ranges(accept: &str) -> Vec<MediaRange<'_>> {
 /// The form that a resource is answered in; none if nothing that the client accepts can be given. JSON goes
 /// before protobuf where both are accepted, because objects are kept as JSON.
 pub(crate) fn choose(accept: &str) -> Option<Accepted> {
+    choose_with(accept, true)
+}
+
+/// [`choose`] for what has no columns: a table is passed over.
+pub(crate) fn choose_without_tables(accept: &str) -> Option<Accepted> {
+    choose_with(accept, false)
+}
+
+fn choose_with(accept: &str, tables: bool) -> Option<Accepted> {
     if accept.trim().is_empty() {
         return Some(Accepted { encoding: Encoding::Json, form: Form::Whole });
     }
@@ -83,7 +92,7 @@ pub(crate) fn choose(accept: &str) -> Option<Accepted> {
         let supported = range.parameter("v") == "v1" && range.parameter("g") == "meta.k8s.io";
         let form = match range.parameter("as") {
             "" => Form::Whole,
-            "Table" if supported => Form::Table,
+            "Table" if supported && tables => Form::Table,
             "PartialObjectMetadata" | "PartialObjectMetadataList" if supported => Form::Metadata,
             _ => continue,
         };

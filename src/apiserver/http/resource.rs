@@ -27,6 +27,8 @@ enum Verb {
     Patch,
     Delete,
     DeleteCollection,
+    /// Only for what is behind a proxy. It has no name, so only who may do everything may do it.
+    Options,
 }
 
 impl Verb {
@@ -40,6 +42,7 @@ impl Verb {
             Verb::Patch => "patch",
             Verb::Delete => "delete",
             Verb::DeleteCollection => "deletecollection",
+            Verb::Options => "",
         }
     }
 
@@ -55,6 +58,7 @@ impl Verb {
             Method::PATCH if named => Verb::Patch,
             Method::DELETE if named => Verb::Delete,
             Method::DELETE => Verb::DeleteCollection,
+            Method::OPTIONS if target.subresource.as_deref() == Some("proxy") => Verb::Options,
             _ => return Err(not_allowed()),
         })
     }
@@ -151,7 +155,9 @@ async fn act(
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
     // After authorization: a caller without leave does not learn what a resource can do.
-    call.check_verb(verb.name())?;
+    if verb != Verb::Options {
+        call.check_verb(verb.name())?;
+    }
     match (target.name.as_deref(), call.about()) {
         (Some(name), Some(Subresource::Connection(connection))) => {
             Box::pin(connect::serve(server, head, target, call, *connection, name, body)).await
@@ -240,7 +246,7 @@ async fn collection(
 ) -> Result<Response<Body>, ApiError> {
     let registry = &server.registry;
     let worker = Worker::new(&registry.turns, &head.user);
-    answer::accepted(head)?;
+    answer::accepted_of(&target.resource.row, head)?;
     match verb {
         Verb::List => {
             let list = registry.list(call, &head.query.list_options()?).await?;

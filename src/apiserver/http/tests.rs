@@ -1,6 +1,7 @@
 //! Requests as bytes in, answers as bytes out; and one real connection over TLS.
 
 mod deletion;
+mod reviews;
 
 use std::sync::Arc;
 
