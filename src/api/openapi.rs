@@ -2,8 +2,8 @@
 //!
 //! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the
 //! query parameters of patch operations, and the group, version and kind of schemas and operations. Absent:
-//! descriptions (the table has none, so `kubectl explain` shows fields and types only) and watch paths
-//! (deprecated upstream). Version 2 exists in its protobuf form only, which is the one that clients ask for.
+//! descriptions but those of metadata and of definitions (the table has none, so `kubectl explain` shows
+//! fields and types only) and watch paths (deprecated upstream).
 
 mod operations;
 mod schemas;
@@ -84,14 +84,26 @@ pub fn v3_document(group: &str, version: &str, kinds: &[Described<'_>]) -> Bytes
 
 /// `/openapi/v2` of all rows, in protobuf ([`V2_MEDIA_TYPE`]). Built anew at each call.
 pub fn v2_document(kinds: &[Described<'_>]) -> Bytes {
+    let (paths, definitions) = version2(kinds);
+    Bytes::from(v2::encode(TITLE, VERSION, &paths, &definitions))
+}
+
+/// `/openapi/v2` of all rows, in JSON. Built anew at each call.
+pub fn v2_json(kinds: &[Described<'_>]) -> Bytes {
+    let (paths, definitions) = version2(kinds);
+    Bytes::from(v2::json(TITLE, VERSION, &paths, definitions).to_string())
+}
+
+/// Paths as version 3 has them, and definitions of version 2.
+fn version2(kinds: &[Described<'_>]) -> (Map<String, Value>, Map<String, Value>) {
     let mut schemas = Schemas::new("", "v1");
     let mut paths = Map::new();
     for kind in kinds {
         operations::add_paths(kind, &mut schemas, &mut paths);
     }
-    let schemas = match schemas.finish() {
-        Value::Object(map) => map,
+    let definitions = match schemas.finish() {
+        Value::Object(map) => v2::definitions(&map),
         _ => Map::new(),
     };
-    Bytes::from(v2::encode(TITLE, VERSION, &paths, &schemas))
+    (paths, definitions)
 }

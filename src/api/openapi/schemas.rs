@@ -19,6 +19,35 @@ pub(super) struct Schemas<'a> {
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+const API_VERSION: &str = "APIVersion defines the group and the version whose schema the object follows.";
+const KIND: &str = "Kind names the type of the object.";
+
+/// What a field of every object's metadata means.
+fn about_metadata(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "annotations" => {
+            "Annotations are texts of tools and people about the object; nothing selects by them."
+        }
+        "creationTimestamp" => {
+            "CreationTimestamp is a timestamp of the server's: when the object was created."
+        }
+        "deletionGracePeriodSeconds" => "DeletionGracePeriodSeconds is the time the object has to end.",
+        "deletionTimestamp" => "DeletionTimestamp is when the object is to be gone; the server sets it.",
+        "finalizers" => "Finalizers name who has to clear up before the object may go.",
+        "generateName" => "GenerateName is a prefix from which the server makes a unique name.",
+        "generation" => "Generation counts the changes of what is wanted.",
+        "labels" => "Labels are keys and values by which objects are selected.",
+        "managedFields" => "ManagedFields says which manager has set which fields.",
+        "name" => "Name is unique among the objects of a kind in a namespace and never changes.",
+        "namespace" => "Namespace is the space within which the name is unique.",
+        "ownerReferences" => "OwnerReferences name the objects that this one goes with.",
+        "resourceVersion" => {
+            "ResourceVersion is the version of the object that is stored, opaque to clients."
+        }
+        "uid" => "UID is unique among all objects that were ever there.",
+        _ => return None,
+    })
+}
 
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
@@ -45,20 +74,22 @@ impl<'a> Schemas<'a> {
 
     /// References to the schemas of a kind from a definition and of its list, which are thereby wanted.
     pub(super) fn of_custom(&mut self, row: &KindRow, schema: &Value) -> (Value, Value) {
-        let text = json!({ "type": "string" });
+        let text = |about: &str| json!({ "type": "string", "description": about });
+        let (version, named) = (text(API_VERSION), text(KIND));
         let group: Vec<&str> = row.group.rsplit('.').collect();
         let name = format!("{}.{}.{}", group.join("."), row.version, row.kind);
         let kind = |kind: &str| json!([{ "group": row.group, "kind": kind, "version": row.version }]);
         let mut own = schema.clone();
         own["type"] = json!("object");
-        own["properties"]["apiVersion"] = text.clone();
-        own["properties"]["kind"] = text.clone();
+        own["properties"]["apiVersion"] = version.clone();
+        own["properties"]["kind"] = named.clone();
         own["properties"]["metadata"] = self.wrapped_meta("ObjectMeta");
+        own["properties"]["metadata"]["description"] = json!("Standard object's metadata.");
         own["x-kubernetes-group-version-kind"] = kind(&row.kind);
         let list = json!({
             "type": "object", "required": ["items"],
             "properties": {
-                "apiVersion": text, "kind": text,
+                "apiVersion": version, "kind": named,
                 "items": { "type": "array", "items": { "allOf": [reference(&name)] } },
                 "metadata": self.wrapped_meta("ListMeta"),
             },
@@ -96,7 +127,14 @@ impl<'a> Schemas<'a> {
         if ty.fields().is_empty() {
             // Nothing more to say: an empty object.
         } else {
-            let properties = ty.fields().iter().map(|field| (field.name.to_string(), self.property(field)));
+            let is_metadata = ty.name() == format!("{META}ObjectMeta");
+            let properties = ty.fields().iter().map(|field| {
+                let mut property = self.property(field);
+                if let Some(about) = about_metadata(field.name).filter(|_| is_metadata) {
+                    property["description"] = json!(about);
+                }
+                (field.name.to_string(), property)
+            });
             schema.insert("properties".into(), Value::Object(properties.collect()));
         }
         let required: Vec<&str> =

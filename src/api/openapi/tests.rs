@@ -147,3 +147,57 @@ fn version_2_has_every_kind_and_its_patch() {
         .collect();
     assert_eq!(parameters, ["dryRun", "fieldManager", "fieldValidation", "force"]);
 }
+
+fn custom(schema: Value) -> Value {
+    let row = KindRow {
+        group: "example.com".into(),
+        kind: "Widget".into(),
+        plural: "widgets".into(),
+        ..kinds::CONFIG_MAP.clone()
+    };
+    let document = v2_json(&[Described { row: &row, schema: Some(schema) }]);
+    serde_json::from_slice(&document).unwrap()
+}
+
+#[test]
+fn version_2_in_json_says_what_its_clients_understand() {
+    let nested = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "description": "anything", "properties": { "a": { "type": "string" } } });
+    let schema = json!({ "type": "object", "description": "about", "properties": { "spec": {
+        "type": "object", "required": ["size", "shape"],
+        "properties": {
+            "size": { "type": "integer", "enum": [1, 2] },
+            "shape": { "type": "string", "nullable": true },
+            "port": { "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }] },
+            "more": nested,
+            "list": { "type": "array", "items": { "type": "object", "additionalProperties": { "type": "string" } } },
+        },
+    } } });
+    let document = custom(schema);
+    let widget = &document["definitions"]["com.example.v1.Widget"];
+    assert_eq!(widget["description"], "about");
+    assert_eq!(
+        widget["properties"]["metadata"],
+        json!({ "$ref": format!("#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+            "description": "Standard object's metadata." })
+    );
+    assert_eq!(
+        widget["properties"]["spec"],
+        json!({ "type": "object", "required": ["size"], "properties": {
+            "size": { "type": "integer", "enum": [1, 2] },
+            "shape": {},
+            "port": { "x-kubernetes-int-or-string": true },
+            "more": { "x-kubernetes-preserve-unknown-fields": true, "description": "anything" },
+            "list": { "type": "array", "items": { "type": "object", "additionalProperties": { "type": "string" } } },
+        } })
+    );
+    let get = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["get"];
+    assert_eq!(get["x-kubernetes-group-version-kind"]["kind"], "Widget");
+    assert!(!document.to_string().contains("#/components/"));
+
+    let open = custom(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "description": "about", "properties": { "a": { "type": "string" } } }));
+    let kind = json!([{ "group": "example.com", "version": "v1", "kind": "Widget" }]);
+    let wanted = json!({ "type": "object", "x-kubernetes-group-version-kind": kind });
+    assert_eq!(open["definitions"]["com.example.v1.Widget"], wanted);
+}

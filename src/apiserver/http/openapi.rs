@@ -1,5 +1,5 @@
 //! `/openapi/v3`: an index, and one document per group version, built when first asked for and kept as long
-//! as the group is what it was; `/openapi/v2` in protobuf, kept as long as the set of resources is.
+//! as the group is what it was; `/openapi/v2` in protobuf and in JSON, kept as long as the set of resources is.
 //!
 //! Building them takes long where there are many kinds, so it is heavy work.
 
@@ -12,7 +12,7 @@ use http::{HeaderValue, Response};
 
 use super::discovery::kept;
 use super::head::Head;
-use super::{answer, route};
+use super::{answer, negotiate, route};
 use crate::heavy::HEAVY;
 use crate::registry::{Answer, Resources};
 use crate::server::ApiServer;
@@ -25,7 +25,8 @@ pub(super) async fn answer(
     let segments: Vec<&str> = path.split('/').collect();
     let resources = server.registry.resources.load();
     let to_be_made = match segments[..] {
-        ["openapi", "v2"] => resources.derived.openapi_v2.get().is_none(),
+        ["openapi", "v2"] if wants_protobuf(head) => resources.derived.openapi_v2.get().is_none(),
+        ["openapi", "v2"] => resources.derived.openapi_v2_json.get().is_none(),
         ["openapi", "v3", "api", _] => resources.group("").is_some_and(|group| group.lacks_documents()),
         ["openapi", "v3", "apis", group, _] => {
             resources.group(group).is_some_and(|group| group.lacks_documents())
@@ -66,15 +67,31 @@ fn made(resources: &Resources, head: &Head<'_>, segments: &[&str]) -> Result<Res
     Ok(response)
 }
 
-/// All rows in one document, for kubectl before 1.29, which asks for nothing but protobuf.
+/// kubectl before 1.29 asks for nothing else.
+fn wants_protobuf(head: &Head<'_>) -> bool {
+    head.header(ACCEPT).contains("proto-openapi.spec.v2")
+}
+
+/// All rows in one document.
 fn version2(resources: &Resources, head: &Head<'_>) -> Result<Response<Body>, ApiError> {
-    if !head.header(ACCEPT).contains("proto-openapi.spec.v2") {
-        let why = format!("only the following media types are accepted: {}", openapi::V2_MEDIA_TYPE);
+    let rows = || resources.all().map(|resource| resource.described()).collect::<Vec<_>>();
+    let derived = &resources.derived;
+    if wants_protobuf(head) {
+        let answer = derived.openapi_v2.get_or_init(|| Answer::new(openapi::v2_document(&rows())));
+        return Ok(kept(answer, head, openapi::V2_MEDIA_TYPE));
+    }
+    let accept = head.header(ACCEPT);
+    if !accept.is_empty() && !negotiate::ranges(accept).iter().any(|range| is_json(range.media)) {
+        let why = format!(
+            "only the following media types are accepted: application/json, {}",
+            openapi::V2_MEDIA_TYPE
+        );
         return Err(ApiError::new(406, "NotAcceptable", why));
     }
-    let answer = resources.derived.openapi_v2.get_or_init(|| {
-        let rows: Vec<_> = resources.all().map(|resource| resource.described()).collect();
-        Answer::new(openapi::v2_document(&rows))
-    });
-    Ok(kept(answer, head, openapi::V2_MEDIA_TYPE))
+    let answer = derived.openapi_v2_json.get_or_init(|| Answer::new(openapi::v2_json(&rows())));
+    Ok(kept(answer, head, answer::JSON))
+}
+
+fn is_json(media: &str) -> bool {
+    matches!(media, "application/json" | "application/*" | "*/*")
 }

@@ -46,6 +46,7 @@ impl Answer {
 #[derive(Default)]
 pub(crate) struct Derived {
     pub(crate) openapi_v2: OnceLock<Answer>,
+    pub(crate) openapi_v2_json: OnceLock<Answer>,
     /// One of the core group and one of all others, in both versions of the form.
     pub(crate) discovery: [[OnceLock<Answer>; 2]; 2],
 }
