@@ -13,7 +13,7 @@ mod tests;
 pub use json::json_patch;
 pub(crate) use strategic::strategic_merge;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::bounds::Spent;
 use crate::schema::Place;
@@ -64,7 +64,12 @@ impl From<PatchError> for ApiError {
 /// (custom resources) strategic merge is unsupported, as upstream.
 pub fn apply<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Patch) -> Result<(), PatchError> {
     match (patch.kind, root.into()) {
-        (PatchKind::Json, _) => json_patch(tree, &patch.body),
+        (PatchKind::Json, root) => {
+            let added = add_parts(root, tree);
+            let patched = json_patch(tree, &patch.body);
+            remove_empty(&added, tree);
+            patched
+        }
         (PatchKind::Merge, _) => merge_patch(tree, &patch.body),
         (PatchKind::Strategic, root @ Place::Object(_)) => strategic_merge(root, tree, &patch.body),
         (PatchKind::Strategic, _) => Err(PatchError::Unsupported(
@@ -72,6 +77,29 @@ pub fn apply<'a>(root: impl Into<Place<'a>>, tree: &mut Value, patch: &Patch) ->
         )),
         (PatchKind::Apply, _) => {
             Err(PatchError::Unsupported("what is applied is no change of a tree alone".to_string()))
+        }
+    }
+}
+
+/// Parts that upstream's encoding of a type has even where they are empty: a JSON patch may go into them.
+const PARTS: [&str; 3] = ["metadata", "spec", "status"];
+
+/// Adds the parts that the type has and the object lacks.
+fn add_parts(root: Place<'_>, tree: &mut Value) -> Vec<&'static str> {
+    let (Place::Object(ty), Value::Object(tree)) = (root, tree) else { return Vec::new() };
+    let is_part = |name: &&str| ty.field(name).is_some_and(|field| field.object().is_some());
+    let lacking: Vec<_> =
+        PARTS.into_iter().filter(|name| !tree.contains_key(*name)).filter(is_part).collect();
+    tree.extend(lacking.iter().map(|name| (name.to_string(), Value::Object(Map::new()))));
+    lacking
+}
+
+/// Takes back what was added and not used.
+fn remove_empty(parts: &[&str], tree: &mut Value) {
+    let Value::Object(tree) = tree else { return };
+    for part in parts {
+        if tree.get(*part).is_some_and(|value| value.as_object().is_some_and(Map::is_empty)) {
+            tree.remove(*part);
         }
     }
 }

@@ -308,3 +308,18 @@ proptest::proptest! {
         proptest::prop_assert_eq!(pod(tree.clone(), json!({"containers": part})), tree);
     }
 }
+
+#[test]
+fn a_json_patch_finds_the_parts_that_upstreams_encoding_has() {
+    let claim = by_name("api.resource.v1.ResourceClaim").unwrap();
+    let patched = |steps: Value| {
+        let mut tree = json!({ "metadata": { "name": "a" }, "spec": {} });
+        apply(claim, &mut tree, &Patch::json(steps)).map(|()| tree)
+    };
+    let allocated = patched(json!([{ "op": "add", "path": "/status/allocation", "value": { "a": 1 } }]));
+    let wanted = json!({ "metadata": { "name": "a" }, "spec": {}, "status": { "allocation": { "a": 1 } } });
+    assert_eq!(allocated.unwrap(), wanted);
+    let tested = patched(json!([{ "op": "test", "path": "/metadata/name", "value": "a" }])).unwrap();
+    assert_eq!(tested, json!({ "metadata": { "name": "a" }, "spec": {} }));
+    assert!(patched(json!([{ "op": "add", "path": "/data/a", "value": 1 }])).is_err());
+}

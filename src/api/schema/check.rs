@@ -63,8 +63,11 @@ pub(super) fn check_type(
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
-    let mut faults: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    faults.extend(checker.unknown.iter().map(|path| format!("unknown field {path:?}")));
+    // Upstream names them in the order of the body, which nobody knows any more; of an object it is mostly
+    // this one, because a duplicate shows at its second place.
+    let mut faults: Vec<String> =
+        checker.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    faults.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
     faults.truncate(MAX_FAULTS);
     if validation == FieldValidation::Strict && !faults.is_empty() {
         return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));

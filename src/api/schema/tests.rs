@@ -181,6 +181,10 @@ fn duplicates_are_found() {
         error.message(),
         r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: duplicate field "metadata.name", duplicate field "data.x""#
     );
+    let body = br#"{"apiVersion":"v1","kind":"ConfigMap","none":1,"data":{"x":"1","x":"2"}}"#;
+    let (mut tree, duplicates) = decode_json(body).unwrap();
+    let warned = check_kind("", "v1", "ConfigMap", &mut tree, &duplicates, FieldValidation::Warn).unwrap();
+    assert_eq!(warned, [r#"unknown field "none""#, r#"duplicate field "data.x""#]);
     let list = br#"{"spec":{"containers":[{"name":"a"},{"name":"b","name":"c"}]}}"#;
     assert_eq!(decode_json(list).unwrap().1, ["spec.containers[1].name"]);
     let (yaml, duplicates) = decode_yaml(b"metadata:\n  name: a\n  name: b\nmode: 0644\n").unwrap();
