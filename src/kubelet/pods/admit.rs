@@ -1,5 +1,5 @@
-//! May this pod run here? Sysctls, node affinity, room for its requests, number of pods, AppArmor: what the
-//! scheduler saw may have changed, pods can name a node themselves, and some things only the node knows.
+//! May this pod run here? Sysctls, node affinity, room for its requests, number of pods, free ports of the
+//! node, AppArmor: what the scheduler saw may have changed, pods can name a node themselves, and some things only the node knows.
 //! Reasons and messages are upstream's.
 
 pub(crate) mod apparmor;
@@ -9,7 +9,7 @@ pub(crate) mod sysctls;
 use std::sync::Arc;
 
 use api::affinity::RequiredNodes;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use tokio::sync::watch;
 
 use self::pressure::Pressure;
@@ -118,7 +118,47 @@ fn fits(pod: &Pod, node: &Node, allocatable: &Resources, others: &[&Pod]) -> Res
     if memory > 0 && memory.saturating_add(used_memory) > most_memory {
         return Err(lack("memory", memory, used_memory, most_memory));
     }
+    let taken: Vec<HostPort<'_>> = others.iter().flat_map(|other| host_ports(other)).collect();
+    if host_ports(pod).iter().any(|port| taken.iter().any(|other| port.collides(other))) {
+        let message =
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return Err(("NodePorts".to_string(), message.to_string()));
+    }
     Ok(())
+}
+
+/// A port of the node that a pod takes.
+struct HostPort<'a> {
+    protocol: &'a str,
+    /// None for all addresses.
+    address: Option<&'a str>,
+    port: i32,
+}
+
+impl HostPort<'_> {
+    fn collides(&self, other: &HostPort<'_>) -> bool {
+        let overlap = match (self.address, other.address) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        overlap && self.port == other.port && self.protocol == other.protocol
+    }
+}
+
+/// Those of containers that run for as long as the pod does.
+fn host_ports(pod: &Pod) -> Vec<HostPort<'_>> {
+    let spec = pod.spec_ref();
+    let is_sidecar = |one: &&Container| one.restart_policy.as_deref() == Some("Always");
+    let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let taken = ports.filter_map(|port| {
+        Some(HostPort {
+            protocol: port.protocol.as_deref().unwrap_or("TCP"),
+            address: port.host_ip.as_deref().filter(|address| !matches!(*address, "" | "0.0.0.0" | "::")),
+            port: port.host_port.filter(|port| *port > 0)?,
+        })
+    });
+    taken.collect()
 }
 
 fn lack(resource: &str, requested: i64, used: i64, capacity: i64) -> Refusal {

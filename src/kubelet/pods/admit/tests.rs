@@ -48,6 +48,29 @@ fn the_node_must_be_the_one_that_is_wanted() {
     }
 }
 
+#[test]
+fn a_port_of_the_node_is_taken_once() {
+    let taking = |ports: serde_json::Value| {
+        pod("p", json!({"containers": [{"name": "a"}, {"name": "c", "ports": ports}]}))
+    };
+    let refused = |one: serde_json::Value, other: serde_json::Value| {
+        fits(&taking(one), &node(), &room(), &[&taking(other)]).err().map(|(reason, _)| reason)
+    };
+    let port = |port: i32, more: serde_json::Value| {
+        let mut port = json!({"containerPort": 80, "hostPort": port});
+        port.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([port])
+    };
+    let clash = Some("NodePorts".to_string());
+    assert_eq!(refused(port(80, json!({})), port(80, json!({}))), clash);
+    assert_eq!(refused(port(80, json!({"protocol": "TCP"})), port(80, json!({"hostIP": "10.0.0.1"}))), clash);
+    assert_eq!(refused(port(80, json!({})), port(81, json!({}))), None);
+    assert_eq!(refused(port(80, json!({"protocol": "UDP"})), port(80, json!({}))), None);
+    let (one, other) = (json!({"hostIP": "10.0.0.1"}), json!({"hostIP": "10.0.0.2"}));
+    assert_eq!(refused(port(80, one), port(80, other)), None);
+    assert_eq!(refused(json!([{"containerPort": 80}]), json!([{"containerPort": 80}])), None);
+}
+
 fn sysctls(patterns: &[&str]) -> Result<SysctlAllowlist, SysctlPatternError> {
     let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
     SysctlAllowlist::new(&patterns, "6.1.0-18-amd64")
