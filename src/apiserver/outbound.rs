@@ -116,7 +116,7 @@ impl Outbound {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let tls = tls::config(trust).map_err(|error| OutboundError::Setup(error.to_string()))?;
+        let tls = trust.tls_config().map_err(|error| OutboundError::Setup(error.to_string()))?;
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_idle_timeout(IDLE).pool_max_idle_per_host(KEPT).pool_timer(TokioTimer::new());
         let client = builder.build(Connector::new(Arc::new(tls), self.caches.clone()));

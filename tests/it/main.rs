@@ -24,6 +24,7 @@ mod kubectl_versions;
 mod kubelet;
 mod node;
 mod policy;
+mod proxies;
 mod restart;
 mod s3;
 mod services;

@@ -1,10 +1,11 @@
-//! Requests that are handed on to a node: dialing its kubelet, logs, the node proxy, and connections that
-//! stop being HTTP.
-//!
-//! Absent: the proxies of pods and services, which are no kubelet's.
+//! Requests that are handed on to a node or to a pod: dialing its kubelet, logs, the proxies, and connections
+//! that stop being HTTP.
 
+mod backend;
 mod headers;
+mod links;
 pub(super) mod page;
+mod proxy;
 pub(super) mod tunnel;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::task::{Context, Poll};
 use api::{ApiError, Object};
 use axum::body::Body;
 use bytes::Bytes;
+use client::ByteStream;
 use http::header::{CONTENT_LENGTH, HOST, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -53,7 +55,10 @@ pub(super) async fn serve(
     }
     match connection {
         Connection::Log => log::answer(server, head, call, name).await,
-        Connection::Proxy => proxy(server, head, target, call, name, body).await,
+        Connection::Proxy if target.resource.row.plural == "nodes" => {
+            node_proxy(server, head, target, call, name, body).await
+        }
+        Connection::Proxy => proxy::serve(server, head, target, call, name, body).await,
         Connection::Exec | Connection::Attach | Connection::PortForward => {
             tunnel::to_pod(server, head, call, connection, name).await
         }
@@ -131,32 +136,54 @@ impl From<Unanswered> for ApiError {
     }
 }
 
-/// Sends one request to a node's kubelet and returns its answer as it comes.
+/// Who is asked.
+pub(super) enum Destination<'a> {
+    /// The kubelet of a node.
+    Kubelet(&'a Object),
+    /// What runs in a pod.
+    Backend(&'a backend::Backend),
+}
+
+impl Destination<'_> {
+    async fn dial(&self, server: &ApiServer) -> Result<Box<dyn ByteStream>, Unanswered> {
+        let node = match self {
+            Destination::Kubelet(node) => node,
+            Destination::Backend(backend) => return backend.dial().await,
+        };
+        let typed = node.typed::<Node>().map_err(|error| self.unanswered(&error))?;
+        let dialled = server.registry.config.node_dialer.dial(&typed).await;
+        dialled.map_err(|error| self.unanswered(&error))
+    }
+
+    fn unanswered(&self, error: &dyn std::fmt::Display) -> Unanswered {
+        Unanswered(match self {
+            Destination::Kubelet(node) => format!("the kubelet of node {:?}: {error}", node.name()),
+            Destination::Backend(_) => error.to_string(),
+        })
+    }
+}
+
+/// Sends one request to a node's kubelet or to a pod and returns its answer as it comes.
 pub(super) async fn ask(
     server: &Arc<ApiServer>,
-    node: &Object,
+    destination: &Destination<'_>,
     request: Request<Body>,
 ) -> Result<Answered, Unanswered> {
-    let name = node.name();
-    let unreachable =
-        |error: &dyn std::fmt::Display| Unanswered(format!("the kubelet of node {name:?}: {error}"));
-    let typed = node.typed::<Node>().map_err(|error| unreachable(&error))?;
-    let stream =
-        server.registry.config.node_dialer.dial(&typed).await.map_err(|error| unreachable(&error))?;
+    let stream = destination.dial(server).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| unreachable(&error))?;
+    let (mut sender, connection) = handshake.map_err(|error| destination.unanswered(&error))?;
     // The connection lives as long as somebody reads the answer.
     let done = CancellationToken::new();
     let guard = done.clone().drop_guard();
-    server.stage.spawn_cancellable("connection to a kubelet", OnExit::Done, async move {
+    server.stage.spawn_cancellable("connection of a proxy", OnExit::Done, async move {
         tokio::select! {
             result = connection.with_upgrades() => if let Err(error) = result {
-                tracing::debug!(%error, "connection to a kubelet ended");
+                tracing::debug!(%error, "connection of a proxy ended");
             },
             () = done.cancelled() => {}
         }
     });
-    let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| destination.unanswered(&error))?;
     Ok(Answered { response, guard: ConnectionGuard(guard) })
 }
 
@@ -179,7 +206,7 @@ impl http_body::Body for Guarded {
 }
 
 /// `/api/v1/nodes/NAME/proxy/PATH`: the kubelet's own endpoint.
-pub(super) async fn proxy(
+async fn node_proxy(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
     target: &Target,
@@ -187,10 +214,6 @@ pub(super) async fn proxy(
     name: &str,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    if target.resource.row.plural != "nodes" {
-        let message = format!("the server does not implement {}/proxy", target.resource.row.plural);
-        return Err(ApiError::new(501, "NotImplemented", message));
-    }
     let wanted = tunnel::wanted(head);
     // Leave to read is no leave to run commands, and a WebSocket is asked for with GET, a reading verb.
     if head.parts.method != Method::POST && (wanted.is_some() || is_command(&target.rest)?) {
@@ -204,11 +227,13 @@ pub(super) async fn proxy(
         .parse()
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
     if let Some(wanted) = wanted {
-        return tunnel::switch(server, head, &node, request, wanted).await;
+        *request.headers_mut() = headers::of_upgrade(&head.parts.headers);
+        request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
+        return tunnel::switch(server, head, &Destination::Kubelet(&node), request, wanted).await;
     }
     *request.headers_mut() = headers::of_request(&head.parts.headers);
     request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
-    let answered = ask(server, &node, request).await?.whole();
+    let answered = ask(server, &Destination::Kubelet(&node), request).await?.whole();
     let mut response = passed_on(answered, &format!("/api/v1/nodes/{name}/proxy"))?;
     response.extensions_mut().insert(Unhurried);
     Ok(response)

@@ -39,7 +39,8 @@ pub(super) async fn answer(
         server.registry.caches.get(&NODE, None, node).ok_or_else(|| ApiError::not_found(&NODE, node))?;
     let namespace = call.namespace.unwrap_or("");
     let path = format!("/containerLogs/{namespace}/{name}/{container}{query}");
-    let response = connect::ask(server, &node, connect::get(&path)?).await?.whole();
+    let kubelet = connect::Destination::Kubelet(&node);
+    let response = connect::ask(server, &kubelet, connect::get(&path)?).await?.whole();
     let code = connect::final_status(response.status())?;
     // A log is a 200. What else is no error (a redirect, nothing, a part) is none that a client could make
     // sense of.

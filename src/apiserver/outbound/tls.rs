@@ -35,6 +35,18 @@ impl Trust {
         Trust { authorities, ..Trust::default() }
     }
 
+    /// How connections to such servers are secured.
+    pub(crate) fn tls_config(&self) -> Result<ClientConfig, TrustError> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier::of(self, &provider)?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TrustError::Setup(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        Ok(builder.with_no_client_auth())
+    }
+
     pub(super) fn key(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update([u8::from(self.anybody), u8::from(self.authorities.is_some())]);
@@ -52,17 +64,6 @@ pub(crate) enum TrustError {
     NoSystemBundle,
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
-}
-
-pub(super) fn config(trust: &Trust) -> Result<ClientConfig, TrustError> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::of(trust, &provider)?;
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TrustError::Setup(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    Ok(builder.with_no_client_auth())
 }
 
 #[derive(Debug)]

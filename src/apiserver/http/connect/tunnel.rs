@@ -1,7 +1,7 @@
-//! Connections that stop being HTTP: `exec`, `attach`, `portforward` and upgrades through the node proxy.
+//! Connections that stop being HTTP: `exec`, `attach`, `portforward` and upgrades through the proxies.
 //!
-//! The client's upgrade is handed on to the node as it came, whatever protocol it names (SPDY, WebSocket); if
-//! the node switches, both connections are joined until one of them ends. Nothing in between is looked at. A
+//! The client's upgrade is handed on as it came, whatever protocol it names (SPDY, WebSocket); if the other
+//! end switches, both connections are joined until one of them ends. Nothing in between is looked at. A
 //! tunnel keeps the place of the connection and the seat of the request that it was, and ends with the port
 //! and with the client's certificate.
 
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use api::ApiError;
 use api::kinds::NODE;
-use api::{ApiError, Object};
 use axum::body::Body;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -24,7 +24,7 @@ use super::super::head::Head;
 use super::super::query::encoded;
 use super::super::reply::SeatKeeper;
 use super::super::{answer, log, peer::Peer};
-use super::{Answered, Unanswered, ask, headers};
+use super::{Answered, Destination, Unanswered, ask, headers};
 use crate::registry::{Call, Connection};
 use crate::server::ApiServer;
 
@@ -89,7 +89,9 @@ pub(in super::super) async fn to_pod(
     let mut request = Request::new(Body::empty());
     *request.method_mut() = head.parts.method.clone();
     *request.uri_mut() = uri.parse().map_err(ApiError::internal)?;
-    switch(server, head, &node, request, wanted).await
+    *request.headers_mut() = headers::of_upgrade(&head.parts.headers);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
+    switch(server, head, &Destination::Kubelet(&node), request, wanted).await
 }
 
 /// Parameters under the names that the kubelet has for them.
@@ -100,23 +102,20 @@ fn parameters(query: &super::super::query::Query, names: &[(&str, &str)]) -> Str
     all.collect::<Vec<_>>().join("&")
 }
 
-/// Sends a node the client's upgrade, and joins the connections if the node agrees. Of a refusal the client
+/// Hands the client's upgrade on, and joins the connections if the other end agrees. Of a refusal the client
 /// gets code and text only; an answer that neither agrees nor refuses is an error, as with upstream.
 pub(super) async fn switch(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
-    node: &Object,
+    destination: &Destination<'_>,
     mut request: Request<Body>,
     wanted: Wanted,
 ) -> Result<Response<Body>, ApiError> {
-    let to_node = request.headers_mut();
-    *to_node = headers::of_upgrade(&head.parts.headers);
-    to_node.insert(HOST, HeaderValue::from_static("kubelet"));
-    to_node.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    to_node.insert(UPGRADE, wanted.protocol);
+    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    request.headers_mut().insert(UPGRADE, wanted.protocol);
     // Upstream's words.
     let failed = |text: String| ApiError::new(500, "", text);
-    let answered = ask(server, node, request).await;
+    let answered = ask(server, destination, request).await;
     let Answered { mut response, guard } =
         answered.map_err(|Unanswered(error)| failed(format!("error dialing backend: {error}")))?;
     match response.status().as_u16() {
@@ -127,17 +126,17 @@ pub(super) async fn switch(
         }
         code => return Err(failed(format!("invalid upgrade response: status code {code}"))),
     }
-    let kubelet = hyper::upgrade::on(&mut response);
+    let far = hyper::upgrade::on(&mut response);
     let (peer, client) = (head.peer.clone(), wanted.client);
     let seat = SeatKeeper::default();
     let held = seat.clone();
-    server.stage.spawn_cancellable("tunnel to a kubelet", OnExit::Done, async move {
+    server.stage.spawn_cancellable("tunnel", OnExit::Done, async move {
         let _held = held;
-        // The connection to the node has to live until it is ours.
-        let joined = tokio::try_join!(client, kubelet);
+        // The connection to the other end has to live until it is ours.
+        let joined = tokio::try_join!(client, far);
         drop(guard);
         match joined {
-            Ok((client, kubelet)) => join(&peer, client, kubelet).await,
+            Ok((client, far)) => join(&peer, client, far).await,
             Err(error) => tracing::debug!(%error, "a tunnel did not come about"),
         }
     });
