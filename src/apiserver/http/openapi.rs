@@ -1,5 +1,6 @@
 //! `/openapi/v3`: an index, and one document per group version, built when first asked for and kept as long
-//! as the group is what it was; `/openapi/v2` in protobuf and in JSON, kept as long as the set of resources is.
+//! as the group is what it was; `/openapi/v2` in protobuf and in JSON, kept as long as the set of resources
+//! is.
 //!
 //! Building them takes long where there are many kinds, so it is heavy work.
 

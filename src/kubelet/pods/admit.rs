@@ -1,6 +1,6 @@
 //! May this pod run here? Sysctls, node affinity, room for its requests, number of pods, free ports of the
-//! node, AppArmor: what the scheduler saw may have changed, pods can name a node themselves, and some things only the node knows.
-//! Reasons and messages are upstream's.
+//! node, AppArmor: what the scheduler saw may have changed, pods can name a node themselves, and some things
+//! only the node knows. Reasons and messages are upstream's.
 
 pub(crate) mod apparmor;
 pub(crate) mod pressure;

@@ -1,8 +1,8 @@
 //! What the proxies of pods and services reach: an address behind a name such as `https:web:443`.
 //!
-//! The API server shares a network with the pods, as upstream's does, and dials them itself. Nobody checks the
-//! certificate of a pod: no authority vouches for its address. Only addresses of pods are reached, so that an
-//! object cannot lead to the machine's own services or to metadata services.
+//! The API server shares a network with the pods, as upstream's does, and dials them itself. Nobody checks
+//! the certificate of a pod: no authority vouches for its address. Only addresses of pods are reached, so
+//! that an object cannot lead to the machine's own services or to metadata services.
 //!
 //! Absent: pods of nodes whose pod network the API server is not part of.
 

@@ -1,7 +1,8 @@
 //! Links of a proxied page, led through the proxy: `/a` becomes `PREFIX/a`.
 //!
 //! A page is rewritten while it passes: only the values of attributes that hold URLs change, all other bytes
-//! stay as they are. What a tag is longer than [`LONGEST_TAG`] is passed on as it is, so that memory is bounded.
+//! stay as they are. A tag that is longer than [`LONGEST_TAG`] is passed on as it is, so that memory is
+//! bounded.
 //!
 //! Absent: URLs in scripts, in style sheets and in compressed pages.
 

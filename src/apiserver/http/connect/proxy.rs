@@ -94,8 +94,8 @@ fn request_host(head: &Head<'_>) -> String {
     authority.unwrap_or_else(|| head.header(HOST).to_string())
 }
 
-/// Headers of the request for the pod. What says who the caller is stays here. Answers are wanted as they are:
-/// the links of a compressed page cannot be seen.
+/// Headers of the request for the pod. What says who the caller is stays here. Answers are wanted as they
+/// are: the links of a compressed page cannot be seen.
 fn forwarded(head: &Head<'_>) -> HeaderMap {
     let mut headers = without_connection(&head.parts.headers);
     for name in [ACCEPT_ENCODING, AUTHORIZATION] {
