@@ -198,6 +198,7 @@ fn is_of_pod(caches: &dyn CachedObjects, namespace: &str, endpoint: &Value, addr
 
 #[cfg(test)]
 mod tests {
+    use api::kinds::SERVICE_ACCOUNT;
     use client::ObjectRef;
     use serde_json::json;
 
@@ -246,6 +247,8 @@ mod tests {
             json!({ "metadata": { "name": "s" }, "spec": { "ports": ports } }),
         )
         .await;
+        let account = json!({ "metadata": { "name": "default" } });
+        h.create(&SERVICE_ACCOUNT, Some("default"), account).await;
         h.create(&POD, Some("default"), pod("a")).await;
         let status = json!({ "status": { "podIP": "10.42.0.7", "podIPs": [{ "ip": "10.42.0.7" }] } });
         h.try_patch(&POD, ObjectRef::new(Some("default"), "a").sub("status"), status).await.unwrap();
@@ -256,7 +259,7 @@ mod tests {
             "endpoints": [
                 { "addresses": ["10.42.0.7"], "conditions": { "ready": true }, "targetRef": target },
                 { "addresses": ["10.42.0.8"], "conditions": { "ready": true }, "targetRef": target },
-                { "addresses": ["169.254.169.254"] },
+                { "addresses": ["10.42.0.9"] },
             ],
         });
         h.create(&ENDPOINT_SLICE, Some("default"), slice).await;
