@@ -312,7 +312,7 @@ fn a_volume_is_made_and_removed_on_the_node_of_its_pod() {
     until(
         &cluster,
         &["nodes", "-l", "kubernetes.io/hostname=two"],
-        &ready.replace(".status.", ".items[0].status."),
+        &ready.replace(".status.", ".items[*].status."),
         "True",
     );
     create(&cluster, &claim("data", None));
