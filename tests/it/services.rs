@@ -160,7 +160,7 @@ fn packets_find_the_endpoints_of_services() {
     let table = format!("minik8s_{}_proxy", cluster.instance_suffix());
     cluster.kubectl(&["delete", "pod", "b", "--timeout=30s"]).ok();
     eventually("the endpoint is gone from the rules", Duration::from_secs(20), || {
-        let map = ["list", "map", "ip", table.as_str(), "endpoints"];
+        let map = ["list", "map", "ip", table.as_str(), "endpoints-tcp"];
         let rules = run(cluster.network.command(0, "nft".as_ref()).args(map), "").ok();
         if rules.contains(&b) { Err(rules) } else { Ok(()) }
     });

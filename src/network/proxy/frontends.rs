@@ -262,7 +262,8 @@ impl Frontend {
 
     fn number(&self, backends: &[Backend], first: u32, all: &mut Vec<Element>) {
         all.extend(backends.iter().zip(first..).map(|(backend, number)| {
-            Element::new(Set::Endpoints, Key::Numbered(self.key, number), Value::To(*backend))
+            let set = Set::Endpoints(self.key.protocol);
+            Element::new(set, Key::Numbered(self.key, number), Value::To(*backend))
         }));
     }
 }

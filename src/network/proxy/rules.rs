@@ -12,7 +12,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::facts::{Backend, Cidr, Family, FrontKey};
+use super::facts::{Backend, Cidr, Family, FrontKey, Protocol};
 
 /// Number of the first endpoint of this node, where outside packets go to those alone. Also how many
 /// endpoints a list has at most.
@@ -32,8 +32,8 @@ pub(crate) enum Set {
     Services,
     /// The same for packets from outside, where only endpoints on this node may serve them.
     LocalOnly,
-    /// Frontend and number to endpoint.
-    Endpoints,
+    /// Frontend of a protocol and number to endpoint.
+    Endpoints(Protocol),
     /// Frontends that have none.
     NoEndpoints,
     /// Addresses of services, whose other ports refuse.
@@ -49,10 +49,12 @@ pub(crate) enum Set {
 }
 
 impl Set {
-    pub(super) const ALL: [Set; 10] = [
+    pub(super) const ALL: [Set; 12] = [
         Set::Services,
         Set::LocalOnly,
-        Set::Endpoints,
+        Set::Endpoints(Protocol::Tcp),
+        Set::Endpoints(Protocol::Udp),
+        Set::Endpoints(Protocol::Sctp),
         Set::NoEndpoints,
         Set::ClusterIps,
         Set::Hairpin,
@@ -66,7 +68,9 @@ impl Set {
         match self {
             Set::Services => "services",
             Set::LocalOnly => "local-only",
-            Set::Endpoints => "endpoints",
+            Set::Endpoints(Protocol::Tcp) => "endpoints-tcp",
+            Set::Endpoints(Protocol::Udp) => "endpoints-udp",
+            Set::Endpoints(Protocol::Sctp) => "endpoints-sctp",
             Set::NoEndpoints => "no-endpoints",
             Set::ClusterIps => "cluster-ips",
             Set::Hairpin => "hairpin",
@@ -84,13 +88,14 @@ impl Set {
             Set::Services | Set::LocalOnly | Set::NoEndpoints | Set::Sticky => {
                 format!("map {} {{ type {front} : verdict; }}", self.name())
             }
-            // Only an expression can say that a number is part of the key. `tcp dport` stands for any port:
-            // nft 1.0.6 takes no rule with a map that says `th dport` once the map is in the kernel.
-            Set::Endpoints => format!(
-                "map {} {{ typeof {front} . numgen random mod 2 : {ip} daddr . tcp dport\n}}",
-                self.name(),
-                front = format_args!("{ip} daddr . meta l4proto . th dport"),
-            ),
+            // Only an expression can say that a number is part of the key. Each protocol has a map of its
+            // own: nft adds a check for the protocol that the expression names to every rule with the map.
+            Set::Endpoints(protocol) => {
+                let (name, protocol) = (self.name(), protocol.keyword());
+                let to = format!("{ip} daddr . {protocol} dport");
+                let front = format!("{ip} daddr . meta l4proto . {protocol} dport");
+                format!("map {name} {{ typeof {front} . numgen random mod 2 : {to}\n}}")
+            }
             Set::ClusterIps => format!("set {} {{ type {address}; }}", self.name()),
             Set::Hairpin => format!("set {} {{ type {address} . {address}; }}", self.name()),
             Set::Guarded => format!("set {} {{ type {front}; }}", self.name()),
@@ -287,6 +292,13 @@ impl Table {
             (true, Family::V6) => format!("jhash {ip} saddr mod {count} seed {SEED:#x}"),
             _ => format!("numgen random mod {count}"),
         };
+        // To the endpoint of the number, in the map of the packet's protocol.
+        let leads = |number: &str| {
+            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|protocol| {
+                let (name, map) = (protocol.keyword(), Set::Endpoints(protocol).name());
+                format!("dnat {ip} to {ip} daddr . meta l4proto . {name} dport . {number} map @{map}")
+            })
+        };
         let looks_back = |sticky: bool| (sticky && self.family == Family::V4).then(|| kept.clone());
         let mut rules = Vec::new();
         match chain {
@@ -298,13 +310,11 @@ impl Table {
                     (false, None) => {}
                 }
                 rules.extend(looks_back(sticky));
-                let number = number(sticky, count);
-                rules.push(format!("dnat {ip} to {front} . {number} map @endpoints"));
+                rules.extend(leads(&number(sticky, count)));
             }
             Chain::PickLocal { sticky, count } => {
                 rules.extend(looks_back(sticky));
-                let number = number(sticky, count);
-                rules.push(format!("dnat {ip} to {front} . {number} offset {LOCAL} map @endpoints"));
+                rules.extend(leads(&format!("{} offset {LOCAL}", number(sticky, count))));
             }
             Chain::Remember(seconds) => {
                 for protocol in ["tcp", "udp", "sctp"] {

@@ -217,7 +217,7 @@ fn traffic_policies_choose_between_dropping_and_refusing() {
     // From outside nothing; pods and the node itself get to the others.
     assert!(said.contains(&"LocalOnly 192.0.2.1 . tcp . 30080 Drop".to_string()), "{said:#?}");
     assert!(
-        said.contains(&"Endpoints 192.0.2.1 . tcp . 30080 . 0 To(10.42.1.6:8080)".to_string()),
+        said.contains(&"Endpoints(Tcp) 192.0.2.1 . tcp . 30080 . 0 To(10.42.1.6:8080)".to_string()),
         "{said:#?}"
     );
     let said = elements(&[(external, with(&[]))]);

@@ -1,5 +1,8 @@
 //! Elements over netlink, against a real kernel: what it has afterwards is what `nft` would have put there.
 
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+
 use super::super::elements;
 use super::*;
 use crate::testing::kernel::{apart, nft};
@@ -63,6 +66,41 @@ fn the_same_of_ipv6() {
     apart(move || compare(Family::V6, &services, node));
 }
 
+/// An echo over UDP and one over TCP, through a service; the same once its chains are made one by one.
+#[test]
+fn packets_of_every_protocol_find_their_endpoints() {
+    let ports = json!([{"name": "t", "port": 80}, {"name": "u", "port": 80, "protocol": "UDP"}]);
+    let service = super::service("echo", json!({"clusterIP": "10.43.0.6", "ports": ports}));
+    let of = |name, protocol| slice("echo", (name, protocol, 8080), &[("10.42.0.5", "one", json!({}))]);
+    let services = [(service, vec![of("t", "TCP"), of("u", "UDP")])];
+    apart(move || {
+        for arguments in
+            ["link set lo up", "address add 10.42.0.5/32 dev lo", "route add 10.43.0.0/16 dev lo"]
+        {
+            assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
+        }
+        let table = table(Family::V4);
+        let all = planned(Family::V4, node(), &services).elements();
+        let chains: BTreeSet<Chain> = all.iter().filter_map(|element| element.value.chain()).collect();
+        for script in [table.anew(all.iter()), table.anew([].iter()) + &table.change(&chains, &[], &all)] {
+            nft(&script);
+            let server = UdpSocket::bind("10.42.0.5:8080").unwrap();
+            let client = UdpSocket::bind("10.42.0.5:0").unwrap();
+            for socket in [&server, &client] {
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            }
+            client.send_to(b"ping", "10.43.0.6:80").unwrap();
+            let mut buffer = [0; 16];
+            let (length, _) = server.recv_from(&mut buffer).expect("the packet arrives");
+            assert_eq!(&buffer[..length], b"ping");
+            let listener = TcpListener::bind("10.42.0.5:8080").unwrap();
+            let address = "10.43.0.6:80".parse().unwrap();
+            TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("a connection");
+            drop(listener);
+        }
+    });
+}
+
 /// Prints the figure of `docs/BENCHMARKS.md`; the bound is one that a busy machine keeps too.
 #[test]
 fn one_change_among_ten_thousand_services_is_quick() {
@@ -73,7 +111,11 @@ fn one_change_among_ten_thousand_services_is_quick() {
             let address = [10, 43, high, low].into();
             let key = FrontKey { address, protocol: facts::Protocol::Tcp, port: 80 };
             let backend = ([10, 42, 0, to], 8080).into();
-            Element::new(rules::Set::Endpoints, Key::Numbered(key, 0), rules::Value::To(backend))
+            Element::new(
+                rules::Set::Endpoints(key.protocol),
+                Key::Numbered(key, 0),
+                rules::Value::To(backend),
+            )
         };
         let all: Vec<Element> = (0..20_000).map(|at| element(at, 1)).collect();
         nft(&table.anew(all.iter()));
