@@ -56,6 +56,19 @@ pub(crate) fn of(input: &StatusInput<'_>, status: &PodStatus) -> Vec<PodConditio
     passing.chain(ours.into_iter().map(|(name, verdict)| condition(input, name, verdict))).collect()
 }
 
+const RESTARTING: &str = "AllContainersRestarting";
+
+/// Whether a status tells that all containers are about to begin anew.
+pub(super) fn is_restarting(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|one| one.type_ == RESTARTING && one.status == "True")
+}
+
+/// Whether all containers were removed to begin anew, and none has begun.
+fn is_removed(input: &StatusInput<'_>) -> bool {
+    let mut all = input.pod.init_containers().iter().chain(input.pod.containers());
+    is_restarting(input.old) && all.all(|one| input.runtime.latest(&one.name).is_none())
+}
+
 /// Whether all containers are about to begin anew; told of pods that have a rule for it.
 fn all_restarting(input: &StatusInput<'_>, status: &PodStatus) -> Option<PodCondition> {
     let containers = input.pod.init_containers().iter().chain(input.pod.containers());
@@ -66,14 +79,14 @@ fn all_restarting(input: &StatusInput<'_>, status: &PodStatus) -> Option<PodCond
     let verdict = match status.phase.as_deref() {
         Some("Succeeded") => Verdict::no("PodCompleted", String::new()),
         Some("Failed") => Verdict::no("PodFailed", String::new()),
-        _ if resets(input.pod, input.runtime).is_some() => Verdict {
+        _ if resets(input.pod, input.runtime).is_some() || is_removed(input) => Verdict {
             status: true,
             reason: "RestartAllContainersStarted",
             message: "container exited with restart policy rule".to_string(),
         },
         _ => Verdict::no("", String::new()),
     };
-    Some(condition(input, "AllContainersRestarting", verdict))
+    Some(condition(input, RESTARTING, verdict))
 }
 
 fn condition(input: &StatusInput<'_>, name: &str, verdict: Verdict) -> PodCondition {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::conditions;
 use super::input::StatusInput;
 use crate::pods::plan::should_run;
 use crate::pods::resize;
@@ -116,6 +117,13 @@ fn without_record(
         ..ContainerStatus::default()
     };
     let Some(old) = old else { return status };
+    if conditions::is_restarting(input.old) {
+        // All were removed to begin anew: how they ended must not end the pod.
+        let ran =
+            old.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        status.restart_count = old.restart_count + i32::from(ran);
+        return status;
+    }
     status.restart_count = old.restart_count;
     status.last_state = old.last_state.clone();
     let state = old.state.clone().unwrap_or_default();
