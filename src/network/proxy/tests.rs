@@ -416,12 +416,12 @@ async fn a_round_is_one_transaction_and_a_failed_one_is_followed_by_the_whole_ta
     let script = host.scripts().concat();
     assert!(!script.contains("table ip"), "{script}");
     assert!(
-        script.contains("delete element ip minik8s_proxy endpoints { 10.43.0.6 . udp . 53 . 0 }"),
+        script.contains("delete element ip minik8s_proxy endpoints-udp { 10.43.0.6 . udp . 53 . 0 }"),
         "{script}"
     );
     assert!(
         script.contains(
-            "add element ip minik8s_proxy endpoints { 10.43.0.6 . udp . 53 . 0 : 10.42.0.6 . 5353 }"
+            "add element ip minik8s_proxy endpoints-udp { 10.43.0.6 . udp . 53 . 0 : 10.42.0.6 . 5353 }"
         ),
         "{script}"
     );
