@@ -53,7 +53,11 @@ pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
         Links::Follow => (ResolveFlag::empty(), OFlag::empty()),
         Links::Refuse => (ResolveFlag::RESOLVE_NO_SYMLINKS, OFlag::O_NOFOLLOW),
     };
-    let handle = pin(AT_FDCWD, path, resolve, flags)?;
+    open_from(AT_FDCWD, path, resolve, flags)
+}
+
+fn open_from(base: impl AsFd, path: &Path, resolve: ResolveFlag, flags: OFlag) -> io::Result<File> {
+    let handle = pin(base, path, resolve, flags)?;
     if !handle.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
@@ -76,17 +80,22 @@ pub(crate) fn read_end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// A file of the node's own administrator; `None` if it is larger than this.
 pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    bounded(path, Links::Follow, most)
+    bounded(open(path, Links::Follow)?, most)
 }
 
-/// A file of a volume, reached by no link; `None` if it is larger than this.
-pub(crate) fn read_inside(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    bounded(path, Links::Refuse, most)
+/// A file of a volume; `None` if it is larger than this. The path begins at the volume's top, with or without
+/// a slash. The kernel resolves it, and neither a link nor `..` leads out of the volume.
+pub(crate) fn read_inside(volume: &Path, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let top = pin(AT_FDCWD, volume, ResolveFlag::empty(), OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?;
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let below = Path::new(path.trim_start_matches('/'));
+    bounded(open_from(top, below, resolve, OFlag::O_NOFOLLOW)?, most)
 }
 
-fn bounded(path: &Path, links: Links, most: u64) -> io::Result<Option<Vec<u8>>> {
+fn bounded(file: File, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    open(path, links)?.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 

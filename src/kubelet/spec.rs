@@ -104,9 +104,11 @@ pub(crate) fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, MIRROR).is_some()
 }
 
-/// A pod of a manifest of the node's own.
+/// A pod of a manifest of the node's own. Anybody may write the annotation on a pod of the API; but what
+/// comes from there has a resource version, and what comes from a manifest has none.
 pub(crate) fn is_static(pod: &Pod) -> bool {
-    annotation(pod, SOURCE).is_some_and(|source| source != "api") && !is_mirror(pod)
+    let is_of_api = pod.metadata.resource_version.is_some() || is_mirror(pod);
+    !is_of_api && annotation(pod, SOURCE).is_some_and(|source| source != "api")
 }
 
 /// The least priority that is the system's own.

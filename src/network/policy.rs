@@ -66,7 +66,9 @@ impl PolicyGate {
     pub async fn ready(&self, pod: &Pod, addresses: &[String]) -> Result<(), NetworkError> {
         let source = pod.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE));
         // A static pod may be what the API server needs.
-        let is_static = source.is_some_and(|source| source != "api");
+        // Anybody may write the annotation on a pod of the API, but that has a resource version.
+        let is_of_api = pod.metadata.resource_version.is_some();
+        let is_static = !is_of_api && source.is_some_and(|source| source != "api");
         let waiting = async {
             if !is_static {
                 self.inputs.until_synced().await;

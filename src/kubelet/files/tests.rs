@@ -48,3 +48,25 @@ fn a_link_leads_nowhere() {
     assert_eq!(read_text(link.to_str().unwrap()), "secret", "the machine's own files may be links");
     assert!(read_end(place.path(), 10).is_err(), "a directory is no file");
 }
+
+#[test]
+fn nothing_outside_a_volume_is_read_as_its_file() {
+    let place = tempfile::tempdir().unwrap();
+    let volume = place.path().join("volume");
+    std::fs::create_dir_all(volume.join("sub")).unwrap();
+    std::fs::write(place.path().join("secret"), "secret").unwrap();
+    std::fs::write(volume.join("sub/file"), "own").unwrap();
+    symlink("/", volume.join("root")).unwrap();
+    symlink("sub/file", volume.join("link")).unwrap();
+    let read = |path: &str| read_inside(&volume, path, 6);
+    assert_eq!(read("sub/file").unwrap().unwrap(), b"own");
+    assert_eq!(read("/sub/file").unwrap().unwrap(), b"own", "the top is the volume's");
+    assert_eq!(read_inside(&volume, "sub/file", 2).unwrap(), None);
+    let secret = place.path().join("secret");
+    let secret = secret.to_str().unwrap();
+    for path in ["../secret", "sub/../../secret", secret, &format!("root{secret}"), "link", "", "/", "sub"] {
+        assert!(read(path).is_err(), "{path}");
+    }
+    symlink(&volume, place.path().join("other")).unwrap();
+    assert!(read_inside(&place.path().join("other"), "sub/file", 6).is_err(), "a link is no volume");
+}

@@ -2,7 +2,8 @@
 //!
 //! Every step is taken from a descriptor of the directory it happens in, follows no link and crosses no
 //! mount. Only the present directory is open, and the way back up is `..`, checked against the directory that
-//! was left: a tree of any depth needs two descriptors and no stack.
+//! was left: a tree of any depth needs two descriptors and no stack. Measuring holds some more, since a moved
+//! directory must not end it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -255,30 +256,58 @@ impl std::ops::AddAssign for TreeUsage {
 /// Measures a tree. What is mounted in it is not of it, and what cannot be looked at counts as nothing.
 pub(crate) fn usage(root: &Path) -> io::Result<TreeUsage> {
     let mut total = TreeUsage::default();
+    look_at_each(root, |metadata| total += TreeUsage { bytes: metadata.blocks() * 512, inodes: 1 })?;
+    Ok(total)
+}
+
+/// Directories above the present one that a walk keeps open.
+const HELD: usize = 64;
+
+/// Gives the metadata of everything in a tree, and of its top. Whoever owns the tree may move directories
+/// meanwhile: that takes nothing from what was seen, and the walk goes on in the nearest directory above that
+/// it holds.
+fn look_at_each(root: &Path, mut see: impl FnMut(&std::fs::Metadata)) -> io::Result<()> {
     let mut here = match pin(AT_FDCWD, root, ResolveFlag::empty(), OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(total),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         top => top?,
     };
-    let of = |metadata: &std::fs::Metadata| TreeUsage { bytes: metadata.blocks() * 512, inodes: 1 };
-    total += of(&here.metadata()?);
-    let mut above: Vec<Level> = Vec::new();
+    see(&here.metadata()?);
+    let mut above: Vec<(Level, Option<File>)> = Vec::new();
     let mut pending = names(&here)?;
     loop {
         if let Some(name) = pending.pop() {
             let Ok(down) = entry(&here, &name, OFlag::empty()) else { continue };
             let Ok(metadata) = down.metadata() else { continue };
-            total += of(&metadata);
+            see(&metadata);
             if metadata.is_dir() {
-                above.push(Level { identity: identity(&here)?, name, pending });
+                let level = Level { identity: identity(&here)?, name, pending };
                 pending = names(&down).unwrap_or_default();
-                here = down;
+                let left = std::mem::replace(&mut here, down);
+                let held = (above.len() < HELD).then_some(left);
+                above.push((level, held));
             }
             continue;
         }
-        let Some(level) = above.pop() else { return Ok(total) };
-        here = ascend(&here, &level)?;
-        pending = level.pending;
+        let Some(up) = back(&here, &mut above) else { return Ok(()) };
+        (here, pending) = up;
     }
+}
+
+/// The directory above and what is left to be looked at in it; a held one further up if that has been moved.
+fn back(here: &File, above: &mut Vec<(Level, Option<File>)>) -> Option<(File, Vec<OsString>)> {
+    let mut is_moved = false;
+    while let Some((level, held)) = above.pop() {
+        let up = match held {
+            None if is_moved => None,
+            None => ascend(here, &level).ok(),
+            held => held,
+        };
+        if let Some(up) = up {
+            return Some((up, level.pending));
+        }
+        is_moved = true;
+    }
+    None
 }
 
 #[cfg(test)]

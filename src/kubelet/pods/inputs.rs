@@ -79,9 +79,9 @@ impl Inputs {
                 let container = definition.name.clone();
                 InputError::NoVolume { volume: volume.clone(), container }
             })?;
-            let file = known.path.join(&path);
+            let (top, file) = (known.path.clone(), path.clone());
             // A container may have put anything in its place.
-            let read = files::blocking(move || files::read_inside(&file, LARGEST_ENV_FILE)).await;
+            let read = files::blocking(move || files::read_inside(&top, &file, LARGEST_ENV_FILE)).await;
             let text = read.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
             sources.files.insert((volume, path), text);
         }

@@ -35,9 +35,11 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(crate) struct Statics(Arc<Mutex<HashMap<String, Arc<Pod>>>>);
 
 impl Statics {
-    /// The static pod that a mirror is of.
+    /// The static pod that a mirror is of. The annotation alone tells nothing: whoever may make pods can
+    /// write it, in any namespace.
     fn of_mirror(&self, mirror: &Pod) -> Option<Arc<Pod>> {
-        self.0.lock().get(annotation(mirror, MIRROR)?).cloned()
+        let found = self.0.lock().get(annotation(mirror, MIRROR)?).cloned()?;
+        ((found.namespace(), found.name()) == (mirror.namespace(), mirror.name())).then_some(found)
     }
 }
 

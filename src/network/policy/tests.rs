@@ -108,6 +108,8 @@ async fn a_pod_waits_for_its_rules_and_for_nobody_elses() {
     let mut from_file = pod("any", None);
     from_file.metadata.annotations = Some([(SOURCE.to_string(), "file".to_string())].into());
     gate.ready(&from_file, &addresses).await.unwrap();
+    from_file.metadata.resource_version = Some("5".to_string());
+    assert!(gate.ready(&from_file, &addresses).await.is_err(), "it comes from the API");
     inputs.tell_synced();
     gate.ready(&pod("any", None), &addresses).await.unwrap();
     inputs.take_policy(&policy("deny", true, json!({"podSelector": {"matchLabels": {"app": "closed"}}})));

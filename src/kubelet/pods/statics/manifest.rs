@@ -60,6 +60,10 @@ pub(super) fn parse(bytes: &[u8], source: &str, node: &str) -> Result<Pod, Manif
     if let Some(object) = tree.as_object_mut() {
         object.remove("status");
     }
+    // Of an object that was once read from the API. The version would tell that this one comes from there.
+    if let Some(metadata) = tree.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
     let given = api::json::text(&tree, "metadata.name");
     if given.is_empty() {
         return Err(ManifestError::NoName);

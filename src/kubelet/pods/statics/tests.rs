@@ -1,10 +1,12 @@
 //! Manifests, good and bad, and what is shown of them.
 
+use client::{BoxFuture, Informers};
 use serde_json::json;
 
 use super::manifest::{mirror, parse};
 use super::*;
 use crate::spec::is_static;
+use crate::testing::TestNode;
 
 const WEB: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec:\n  containers:\n  - {name: a, image: 'image:1'}\n";
 
@@ -50,4 +52,65 @@ fn a_mirror_belongs_to_the_node() {
     assert_eq!(mirror.metadata.uid, None);
     let owner = &mirror.metadata.owner_references.as_ref().unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.uid.as_str()), ("Node", "n", "nu"));
+}
+
+#[test]
+fn only_a_manifest_makes_a_pod_static() {
+    let mut pod = parse(WEB.as_bytes(), "/m/web.yaml", "n").unwrap();
+    assert!(is_static(&pod) && pod.is_critical());
+    // The annotations are anybody's to write; the version is the API's.
+    pod.metadata.resource_version = Some("7".to_string());
+    assert!(!is_static(&pod) && !pod.is_critical());
+    let read_before = WEB.replace("{name: web,", "{name: web, resourceVersion: '7',");
+    assert!(is_static(&parse(read_before.as_bytes(), "/m/web.yaml", "n").unwrap()));
+}
+
+struct NoWorkers;
+
+impl Workers for NoWorkers {
+    fn begin(&self, _pod: Arc<Pod>) {}
+    fn end(&self, _uid: &str) {}
+    fn ended<'a>(&'a self, _uid: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    fn wake(&self, _uid: &str, _reason: WakeReason) {}
+}
+
+#[tokio::test]
+async fn a_forged_mirror_shows_itself_and_goes() {
+    let pod = Arc::new(parse(WEB.as_bytes(), "/m/web.yaml", "n").unwrap());
+    let node = TestNode::new();
+    let object: Arc<Node> = node.agent.node.borrow().clone().unwrap();
+    let put = |name: &str, namespace: &str| {
+        let mut one = mirror(&pod, &object);
+        one.metadata.name = Some(name.to_string());
+        one.metadata.namespace = Some(namespace.to_string());
+        one.metadata.uid = Some(format!("of-{name}"));
+        node.api.put(&one);
+        one
+    };
+    put("web-n", "default");
+    put("forged", "default");
+    let informer: Informer<Pod> = Informers::new(node.api.clone(), node.agent.stage.clone()).of();
+    informer.synced().await;
+    let statics = Statics::default();
+    statics.0.lock().insert(pod.uid().to_string(), pod.clone());
+    let elsewhere = put("web-n", "elsewhere");
+    assert!(statics.of_mirror(&elsewhere).is_none());
+    let pods = NodePods { informer, statics };
+    assert_eq!(pods.get("default", "web-n").unwrap().uid(), pod.uid());
+    assert_eq!(pods.get("default", "forged").unwrap().uid(), "of-forged");
+    assert_eq!(pods.list().iter().filter(|one| one.uid() == pod.uid()).count(), 1);
+    let keeper = StaticPods {
+        directory: PathBuf::new(),
+        node: node.agent.node.subscribe(),
+        api: node.api.clone(),
+        pods,
+        recorder: node.agent.recorder.clone(),
+        workers: Box::new(NoWorkers),
+        changed: Arc::default(),
+    };
+    let manifests = Manifests { pods: [("web".to_string(), pod)].into(), faults: BTreeMap::new() };
+    assert!(keeper.keep_mirrors(&manifests).await);
+    assert!(!node.api.holds("forged") && node.api.holds("web-n"));
 }

@@ -54,6 +54,7 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &HashSet<&str>, at: &Path<'_
         validate_ephemeral(container, volumes, &at, faults);
         validate_context(spec, container.security_context.as_ref(), &at, faults);
     }
+    environment::validate_file_volumes(spec, at, faults);
     conflicting_host_ports(spec, at, faults);
 }
 

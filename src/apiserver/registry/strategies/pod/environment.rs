@@ -1,10 +1,14 @@
 //! Validation of a container's environment.
 
 use api::FieldError;
-use api::validation::{Faults, Path, config_map_key, env_var_name, invalid_each, qualified_name};
-use k8s_openapi::api::core::v1::{
-    EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
+use api::validation::{
+    Faults, Path, config_map_key, dns1123_label, env_var_name, invalid_each, qualified_name,
 };
+use k8s_openapi::api::core::v1::{
+    EnvFromSource, EnvVar, EnvVarSource, FileKeySelector, ObjectFieldSelector, PodSpec, ResourceFieldSelector,
+};
+
+use super::volumes::no_backsteps;
 
 const FIELDS: [&str; 9] = [
     "metadata.name",
@@ -60,7 +64,10 @@ fn validate_source(source: &EnvVarSource, has_value: bool, at: &Path<'_>, faults
         sources += 1;
         validate_key(&key.key, &at.child("secretKeyRef"), faults);
     }
-    sources += usize::from(source.file_key_ref.is_some());
+    if let Some(key) = &source.file_key_ref {
+        sources += 1;
+        validate_file_key(key, &at.child("fileKeyRef"), faults);
+    }
     if sources == 0 {
         let message = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
         faults.push(FieldError::invalid(at, "", message));
@@ -75,6 +82,54 @@ fn validate_key(key: &str, at: &Path<'_>, faults: &mut Faults) {
     match key {
         "" => faults.push(FieldError::required(at.child("key"), "")),
         key => invalid_each(faults, &at.child("key"), key, config_map_key(key)),
+    }
+}
+
+/// A line of a file of a volume. A path with a leading slash begins at the volume's top.
+fn validate_file_key(reference: &FileKeySelector, at: &Path<'_>, faults: &mut Faults) {
+    match reference.key.as_str() {
+        "" => faults.push(FieldError::required(at.child("key"), "")),
+        key => invalid_each(faults, &at.child("key"), key, env_var_name(key)),
+    }
+    match reference.volume_name.as_str() {
+        "" => faults.push(FieldError::required(at.child("volumeName"), "")),
+        name => invalid_each(faults, &at.child("volumeName"), name, dns1123_label(name)),
+    }
+    match reference.path.as_str() {
+        "" => faults.push(FieldError::required(at.child("path"), "")),
+        path => no_backsteps(path, &at.child("path"), faults),
+    }
+}
+
+/// Variables are read from files of the pod's own emptyDir volumes only.
+pub(super) fn validate_file_volumes(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
+    let init = spec.init_containers.iter().flatten().map(|one| &one.env);
+    let main = spec.containers.iter().map(|one| &one.env);
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|one| &one.env);
+    let init = init.enumerate().map(|(index, env)| ("initContainers", index, env));
+    let main = main.enumerate().map(|(index, env)| ("containers", index, env));
+    let ephemeral = ephemeral.enumerate().map(|(index, env)| ("ephemeralContainers", index, env));
+    for (list, index, env) in init.chain(main).chain(ephemeral) {
+        let at = at.child(list);
+        let at = at.index(index);
+        let at = at.child("env");
+        for (index, variable) in env.iter().flatten().enumerate() {
+            let source = variable.value_from.as_ref();
+            let Some(reference) = source.and_then(|source| source.file_key_ref.as_ref()) else { continue };
+            let at = at.index(index);
+            let at = at.child("valueFrom");
+            let at = at.child("fileKeyRef");
+            let at = at.child("volumeName");
+            let name = &reference.volume_name;
+            match spec.volumes.iter().flatten().find(|volume| volume.name == *name) {
+                None => faults.push(FieldError::not_found(at, name)),
+                Some(volume) if volume.empty_dir.is_none() => {
+                    let message = "referenced volume must be of type emptyDir";
+                    faults.push(FieldError::invalid(at, name, message));
+                }
+                Some(_) => {}
+            }
+        }
     }
 }
 

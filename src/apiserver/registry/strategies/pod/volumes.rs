@@ -203,7 +203,7 @@ fn validate_downward(items: Option<&[DownwardAPIVolumeFile]>, at: &Path<'_>, fau
     }
 }
 
-fn no_backsteps(path: &str, at: &Path<'_>, faults: &mut Faults) {
+pub(super) fn no_backsteps(path: &str, at: &Path<'_>, faults: &mut Faults) {
     if path.split('/').any(|part| part == "..") {
         faults.push(FieldError::invalid(at, path, "must not contain '..'"));
     }
