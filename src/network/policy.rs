@@ -37,7 +37,7 @@ use crate::proxy::facts::{Family, Protocol};
 use crate::proxy::filter_bridged;
 use facts::{NamedPort, ObjectName, PodFacts};
 use inputs::Inputs;
-use planner::Planner;
+use planner::{Changes, Planner, Round};
 use rules::{Element, KEPT_CHAINS, Profile, Table};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -116,7 +116,10 @@ impl Policies {
         if work.lost {
             self.made = [None; 2];
         }
-        let round = self.planner.update(work.changes);
+        let round = self.plan(work.changes).await;
+        for what in round.too_large {
+            tracing::warn!(what, "it comes to more rules than a node holds: it allows nothing");
+        }
         let mut by_family: BTreeMap<Family, [Vec<Element>; 2]> = BTreeMap::new();
         for (at, all) in [round.remove, round.add].into_iter().enumerate() {
             for element in all {
@@ -140,6 +143,24 @@ impl Policies {
         }
         self.inputs.tell_done(work.number);
         Ok(count)
+    }
+
+    /// Asks the planner, away from the threads that others wait on: changes may be large.
+    async fn plan(&mut self, changes: Changes) -> Round {
+        let mut planner = std::mem::take(&mut self.planner);
+        let planning = tokio::task::spawn_blocking(move || {
+            let round = planner.update(changes);
+            (planner, round)
+        });
+        match planning.await {
+            Ok((planner, round)) => {
+                self.planner = planner;
+                round
+            }
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     async fn make_anew(&mut self, at: usize, had: bool, wanted: Profile) -> Result<usize, NetworkError> {

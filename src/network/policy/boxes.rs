@@ -65,11 +65,16 @@ pub(crate) fn without_holes(block: &Block) -> Vec<Span> {
     left.into_iter().map(|(first, last)| (address(family, first), address(family, last))).collect()
 }
 
+/// How many ranges of ports are looked at for each that may come out.
+const LOOKS: usize = 32;
+
 /// Ranges of one family that do not overlap, each with ranges of ports that do not either and are in order.
+/// None if they come to more than `most`: pieces of ranges that overlap have ports of each.
 pub(crate) fn disjoint(
     family: Family,
     boxes: impl IntoIterator<Item = (Span, PortRange)>,
-) -> Vec<(Span, Vec<PortRange>)> {
+    most: usize,
+) -> Option<Vec<(Span, Vec<PortRange>)>> {
     let mut steps: BTreeMap<u128, Vec<(PortRange, bool)>> = BTreeMap::new();
     for ((first, last), ports) in boxes {
         if Family::of(first) != family {
@@ -83,6 +88,7 @@ pub(crate) fn disjoint(
     let mut pieces: Vec<((u128, u128), Vec<PortRange>)> = Vec::new();
     let mut open: BTreeMap<PortRange, usize> = BTreeMap::new();
     let mut steps = steps.into_iter().peekable();
+    let (mut found, mut looks) = (0, 0);
     while let Some((first, changes)) = steps.next() {
         for (ports, begins) in changes {
             let count = open.entry(ports).or_default();
@@ -95,14 +101,24 @@ pub(crate) fn disjoint(
             continue;
         }
         let last = steps.peek().map_or(bits(whole(family).1), |(next, _)| next - 1);
+        looks += open.len();
+        if looks > most.saturating_mul(LOOKS) {
+            return None;
+        }
         let ports = joined(open.keys().copied());
         match pieces.last_mut() {
             Some((span, same)) if span.1 + 1 == first && *same == ports => span.1 = last,
-            _ => pieces.push(((first, last), ports)),
+            _ => {
+                found += ports.len();
+                pieces.push(((first, last), ports));
+            }
+        }
+        if found > most {
+            return None;
         }
     }
     let named = |((first, last), ports)| ((address(family, first), address(family, last)), ports);
-    pieces.into_iter().map(named).collect()
+    Some(pieces.into_iter().map(named).collect())
 }
 
 /// Ranges of ports in order, in which those that touch are one.

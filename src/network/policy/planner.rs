@@ -11,10 +11,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::boxes::{PortRange, Span};
-use super::facts::{Block, Direction, Labels, ObjectName, PodFacts, PodSelector, PolicyFacts, Ports};
+use super::facts::{Block, Direction, Labels, ObjectName, PodFacts, PodSelector, PolicyFacts, Ports, Rule};
 use super::rules::{Element, Key, Profile, Set};
 use crate::proxy::facts::Protocol;
 
+mod limits;
 mod profiles;
 
 /// What has become of some objects: none if one is gone.
@@ -30,6 +31,8 @@ pub(crate) struct Changes {
 pub(crate) struct Round {
     pub(crate) remove: Vec<Element>,
     pub(crate) add: Vec<Element>,
+    /// Of which policies the rules have become too many, so that they allow nothing any more.
+    pub(crate) too_large: Vec<String>,
 }
 
 /// Distinguishes policies, also from what they were before a change.
@@ -108,6 +111,12 @@ pub(crate) struct Planner {
     touched: HashMap<Element, bool>,
     /// Profiles whose sets of ranges are to be made anew.
     stale: HashSet<(Direction, Profile)>,
+    /// Profiles that would take too much and have nothing for that; those of this round.
+    too_large: HashSet<(Direction, Profile)>,
+    given_up: BTreeSet<(Direction, Profile)>,
+    /// How many elements each profile has, and all of them.
+    held: HashMap<(Direction, Profile), usize>,
+    all_held: usize,
 }
 
 impl Planner {
@@ -149,7 +158,8 @@ impl Planner {
         for (direction, profile) in std::mem::take(&mut self.stale) {
             self.refresh_ranges(direction, profile);
         }
-        self.finish()
+        let too_large = self.clear_given_up();
+        Round { too_large, ..self.finish() }
     }
 
     /// Everything that the rule set holds.
@@ -353,7 +363,12 @@ impl Planner {
         block: Option<&Block>,
         more: bool,
     ) {
+        if self.is_too_large(direction, profile) {
+            return;
+        }
         let within = |address: &IpAddr| block.is_none_or(|block| block.contains(*address));
+        // One that finds no port of the name is work, too.
+        self.charge(direction, profile, pod.addresses.len(), more);
         for address in pod.addresses.iter().copied().filter(within) {
             let mut port = |protocol, number| {
                 let key = Key::Port(profile, address, protocol, number);

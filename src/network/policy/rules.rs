@@ -113,6 +113,14 @@ impl Key {
         }
     }
 
+    /// It begins with this number of a profile.
+    pub(crate) fn is_of(&self, profile: Profile) -> bool {
+        match self {
+            Key::Address(_) | Key::Twice(_) => false,
+            Key::Peer(of, ..) | Key::Port(of, ..) | Key::Block(of, ..) | Key::Range(of, ..) => *of == profile,
+        }
+    }
+
     /// The key in bytes; its end, if it is a range.
     fn bytes(&self) -> (Vec<u8>, Option<Vec<u8>>) {
         let mut key = Vec::new();

@@ -29,9 +29,23 @@ fn holes_are_left_out() {
 fn everything_is_one_range_also_at_the_end_of_all_addresses() {
     for family in [Family::V4, Family::V6] {
         let tcp = Some((Protocol::Tcp, 80, 80));
-        let found = disjoint(family, [(whole(family), None), (whole(family), tcp)]);
+        let found = disjoint(family, [(whole(family), None), (whole(family), tcp)], 9).unwrap();
         assert_eq!(found, [(whole(family), vec![None])]);
     }
+}
+
+#[test]
+fn more_than_is_wanted_is_found_out_before_it_is_made() {
+    // Each lies in the one before it and has another port: the pieces have all ports of those around them.
+    let nested = |count: u16| {
+        (0..count).map(|at| {
+            let span = (address(Family::V4, at.into()), address(Family::V4, 1_000_000 - u128::from(at)));
+            (span, Some((Protocol::Tcp, at * 2, at * 2)))
+        })
+    };
+    assert_eq!(disjoint(Family::V4, nested(3), 9).unwrap().len(), 5);
+    assert_eq!(disjoint(Family::V4, nested(3), 8), None);
+    assert_eq!(disjoint(Family::V4, nested(30_000), 32_768), None);
 }
 
 proptest! {
@@ -48,7 +62,7 @@ proptest! {
                 ((of(a.min(b)), of(a.max(b))), ports)
             })
             .collect();
-        let found = disjoint(Family::V4, boxes.clone());
+        let found = disjoint(Family::V4, boxes.clone(), 1_000).unwrap();
         let flat: Vec<(Span, PortRange)> =
             found.iter().flat_map(|(span, all)| all.iter().map(|ports| (*span, *ports))).collect();
         for last in 0..22 {

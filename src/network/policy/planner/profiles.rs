@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::limits::{self, MOST_RANGES};
 use super::{Group, GroupId, Label, Members, Planner, PolicyId, ProfileKey, ProfileState};
-use crate::policy::boxes;
+use crate::policy::boxes::{self, PortRange};
 use crate::policy::facts::{
-    Block, DIRECTIONS, Direction, ObjectName, Peer, PodFacts, PodSelector, PolicyFacts, Ports, Scope,
+    Block, DIRECTIONS, Direction, ObjectName, Peer, PodFacts, PodSelector, PolicyFacts, Ports, Rule, Scope,
 };
 use crate::policy::rules::{Element, Key, Profile, Set};
 use crate::proxy::facts::{Family, Protocol};
@@ -74,20 +75,19 @@ impl Planner {
         let taken = |number: &Profile| self.numbers.contains_key(&(direction, *number));
         let Some(number) = (0..).find(|number| !taken(number)) else { return };
         self.numbers.insert((direction, number), key.clone());
+        let rules: Vec<(&Rule, Vec<Ports>)> = policies
+            .iter()
+            .filter_map(|policy| policy.rules(direction))
+            .flat_map(|all| all.iter())
+            .map(|rule| (rule, ports_of(rule, &key)))
+            .collect();
+        let cost = rules.iter().map(|(rule, ports)| limits::cost(rule, ports));
         let mut state = ProfileState::default();
-        for rule in policies.iter().filter_map(|policy| policy.rules(direction)).flat_map(|all| all.iter()) {
-            for ports in &rule.ports {
-                let ports: Vec<Ports> = match ports {
-                    // The name is that of the pod's own port.
-                    Ports::Named(protocol, name) if direction == Direction::Ingress => {
-                        let named = key.named.iter().filter(|it| it.0 == *protocol && it.1 == *name);
-                        named.map(|it| Ports::Range(it.0, it.2, it.2)).collect()
-                    }
-                    ports => vec![ports.clone()],
-                };
-                for ports in ports {
-                    rule.peers.iter().for_each(|peer| self.add_peer(peer, &ports, &mut state));
-                }
+        if cost.fold(0, usize::saturating_add) > MOST_RANGES {
+            self.give_up(direction, number);
+        } else {
+            for (rule, ports) in rules {
+                rule.peers.iter().for_each(|peer| self.add_peer(peer, &ports, &mut state));
             }
         }
         let groups = state.groups.clone();
@@ -98,32 +98,40 @@ impl Planner {
         self.stale.insert((direction, number));
     }
 
-    fn add_peer(&mut self, peer: &Peer, ports: &Ports, state: &mut ProfileState) {
-        let range = match ports {
-            Ports::All => None,
-            Ports::Range(protocol, first, last) => Some((*protocol, *first, *last)),
-            Ports::Named(..) => {
-                let wanted = match peer {
-                    Peer::Anybody => Members::Selected(PodSelector::everything()),
-                    Peer::Pods(selector) => Members::Selected(selector.clone()),
-                    Peer::Block(block) => Members::Within(block.clone()),
-                };
-                let id = self.group(wanted);
-                state.groups.insert((id, ports.clone()));
-                return;
+    fn add_peer(&mut self, peer: &Peer, all_ports: &[Ports], state: &mut ProfileState) {
+        // A group is kept while somebody names it with ports.
+        if all_ports.is_empty() {
+            return;
+        }
+        let (mut named, mut ranges): (Vec<&Ports>, Vec<PortRange>) = (Vec::new(), Vec::new());
+        for ports in all_ports {
+            match ports {
+                Ports::All => ranges.push(None),
+                Ports::Range(protocol, first, last) => ranges.push(Some((*protocol, *first, *last))),
+                Ports::Named(..) => named.push(ports),
             }
-        };
-        match peer {
-            Peer::Anybody => {
-                state.fixed.extend(FAMILIES.map(|family| (boxes::whole(family), range)));
-            }
-            Peer::Block(block) => {
-                state.fixed.extend(boxes::without_holes(block).into_iter().map(|span| (span, range)));
-            }
+        }
+        let members = match peer {
             Peer::Pods(selector) => {
                 let id = self.group(Members::Selected(selector.clone()));
-                state.groups.insert((id, ports.clone()));
+                state.groups.extend(all_ports.iter().map(|ports| (id, ports.clone())));
+                return;
             }
+            Peer::Anybody => {
+                let whole = FAMILIES.map(boxes::whole);
+                state.fixed.extend(whole.iter().flat_map(|span| ranges.iter().map(|it| (*span, *it))));
+                Members::Selected(PodSelector::everything())
+            }
+            Peer::Block(block) => {
+                let spans = boxes::without_holes(block);
+                state.fixed.extend(spans.iter().flat_map(|span| ranges.iter().map(|it| (*span, *it))));
+                Members::Within(block.clone())
+            }
+        };
+        // Names are those of ports of the pods that are meant.
+        if !named.is_empty() {
+            let id = self.group(members);
+            state.groups.extend(named.into_iter().map(|ports| (id, ports.clone())));
         }
     }
 
@@ -168,14 +176,17 @@ impl Planner {
     }
 
     /// A profile begins or ends to name a group. Nobody names it any more: it is forgotten.
-    fn use_group(&mut self, id: GroupId, user: (Direction, Profile, Ports), begins: bool) {
+    pub(super) fn use_group(&mut self, id: GroupId, user: (Direction, Profile, Ports), begins: bool) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let changed = if begins { group.users.insert(user.clone()) } else { group.users.remove(&user) };
         if !changed {
             return;
         }
-        let (members, unused) = (group.members.clone(), group.users.is_empty());
-        let block = group.wanted.block().cloned();
+        let unused = group.users.is_empty();
+        if self.too_large.contains(&(user.0, user.1)) && !unused {
+            return;
+        }
+        let (members, block) = (group.members.clone(), group.wanted.block().cloned());
         for name in &members {
             let Some(facts) = self.pods.get(name).map(|pod| pod.facts.clone()) else { continue };
             self.allow(user.0, user.1, &user.2, &facts, block.as_ref(), begins);
@@ -207,6 +218,12 @@ impl Planner {
         for element in state.ranges {
             self.count(element, false);
         }
+        if self.too_large.remove(&(key.direction, number)) {
+            self.given_up.remove(&(key.direction, number));
+            self.forget_elements(key.direction, number);
+        }
+        let held = self.held.remove(&(key.direction, number)).unwrap_or_default();
+        self.all_held = self.all_held.saturating_sub(held);
         self.numbers.remove(&(key.direction, number));
         self.stale.remove(&(key.direction, number));
     }
@@ -215,6 +232,9 @@ impl Planner {
     pub(super) fn refresh_ranges(&mut self, direction: Direction, number: Profile) {
         let Some(key) = self.numbers.get(&(direction, number)).cloned() else { return };
         let Some((_, state)) = self.profiles.get(&key) else { return };
+        if self.too_large.contains(&(direction, number)) {
+            return;
+        }
         let mut all = state.fixed.clone();
         for (id, ports) in &state.groups {
             let Ports::Range(protocol, first, last) = *ports else { continue };
@@ -225,10 +245,16 @@ impl Planner {
             let pods = members.filter_map(|name| self.pods.get(name));
             let addresses = pods.flat_map(|pod| pod.facts.addresses.iter().copied());
             all.extend(addresses.map(|address| ((address, address), Some((protocol, first, last)))));
+            if all.len() > MOST_RANGES {
+                return self.give_up(direction, number);
+            }
         }
         let mut now: BTreeSet<Element> = BTreeSet::new();
         for family in FAMILIES {
-            for ((first, last), ports) in boxes::disjoint(family, all.iter().copied()) {
+            let Some(pieces) = boxes::disjoint(family, all.iter().copied(), MOST_RANGES) else {
+                return self.give_up(direction, number);
+            };
+            for ((first, last), ports) in pieces {
                 now.extend(ports.into_iter().map(|ports| match ports {
                     None => {
                         let key = Key::Block(number, first, last);
@@ -242,12 +268,17 @@ impl Planner {
             }
         }
         let Some((_, state)) = self.profiles.get_mut(&key) else { return };
-        let before = std::mem::replace(&mut state.ranges, now.clone());
+        let before = std::mem::take(&mut state.ranges);
         for element in before.difference(&now) {
             self.count(*element, false);
         }
         for element in now.difference(&before) {
             self.count(*element, true);
+        }
+        self.charge(direction, number, before.len(), false);
+        self.charge(direction, number, now.len(), true);
+        if let Some((_, state)) = self.profiles.get_mut(&key) {
+            state.ranges = now;
         }
     }
 }
@@ -290,13 +321,22 @@ fn profile_key(
     let mut named: Vec<(Protocol, String, u16)> = Vec::new();
     if direction == Direction::Ingress {
         let rules = concerned().filter_map(|(_, policy)| policy.rules(direction)).flat_map(|it| it.iter());
-        for ports in rules.flat_map(|rule| &rule.ports) {
-            if let Ports::Named(protocol, name) = ports {
-                named.extend(pod.named(*protocol, name).map(|port| (*protocol, name.clone(), port)));
-            }
-        }
+        // A name that policies say often counts once.
+        let ports: BTreeSet<&Ports> = rules.flat_map(|rule| &rule.ports).collect();
+        let own = pod.ports.iter().map(|it| (it.protocol, it.name.clone(), it.port));
+        named.extend(own.filter(|it| ports.contains(&Ports::Named(it.0, it.1.clone()))));
     }
     named.sort();
     named.dedup();
     Some(ProfileKey { direction, policies, named })
+}
+
+/// The ports of a rule, each once. What comes in finds names among the pod's own ports.
+fn ports_of(rule: &Rule, key: &ProfileKey) -> Vec<Ports> {
+    let all: BTreeSet<&Ports> = rule.ports.iter().collect();
+    let resolves = key.direction == Direction::Ingress;
+    let kept = all.iter().filter(|it| !resolves || !matches!(it, Ports::Named(..)));
+    let named = key.named.iter().filter(|it| resolves && all.contains(&Ports::Named(it.0, it.1.clone())));
+    let named = named.map(|it| Ports::Range(it.0, it.2, it.2));
+    kept.map(|it| Ports::clone(it)).chain(named).collect::<BTreeSet<Ports>>().into_iter().collect()
 }
