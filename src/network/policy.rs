@@ -23,9 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Kinded, Object};
-use client::{Change, Informers, Subscription};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use client::{Change, Informer, Informers, Subscription};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use parking_lot::Mutex;
 use supervisor::{OnExit, Stage};
 
 use crate::config::Config;
@@ -33,8 +34,9 @@ use crate::error::{NetworkError, chain};
 use crate::host::Host;
 use crate::nfnetlink::elements::MOST_AT_ONCE;
 use crate::nfnetlink::{Loss, follow_table};
-use crate::proxy::facts::{Family, Protocol};
+use crate::proxy::facts::{Cidr, Family, Protocol};
 use crate::proxy::filter_bridged;
+use crate::routes::{Peer, accepted};
 use facts::{NamedPort, ObjectName, PodFacts};
 use inputs::Inputs;
 use planner::{Changes, Planner, Round};
@@ -259,6 +261,7 @@ fn dns_pod(addresses: &[IpAddr]) -> Option<(ObjectName, PodFacts)> {
     let facts = PodFacts {
         labels: [("k8s-app".to_string(), "kube-dns".to_string())].into(),
         addresses: addresses.to_vec(),
+        node: String::new(),
         is_local: true,
         ports: vec![
             port("dns", Protocol::Udp, 53),
@@ -302,15 +305,42 @@ pub(crate) fn start(
     let policies = informers.of::<NetworkPolicy>();
     let into = inputs.clone();
     policies.on_change(move |change| into.take_policy(change));
+    let nodes = informers.of::<Node>();
+    follow_ranges(config, &nodes, &inputs);
     let work = Policies::new(host.clone(), &config.table, dns, inputs.clone());
     let (informers, known) = (informers.clone(), inputs.clone());
     stage.spawn_cancellable("network: policies", OnExit::Stop, async move {
         // Rules of an earlier run stay until everything is known.
         policies.synced().await;
         known.tell_synced();
+        nodes.synced().await;
         work.keep(informers).await;
     });
     PolicyGate { inputs }
+}
+
+/// Follows which addresses the pods of each node can have: a node may say of its pods what it likes.
+fn follow_ranges(config: &Config, nodes: &Informer<Node>, inputs: &Arc<Inputs>) {
+    let (known, inputs) = (Mutex::new(BTreeMap::<String, Peer>::new()), inputs.clone());
+    let (own, cluster_cidr) = (config.node_name.clone(), config.cluster_cidr.clone());
+    nodes.on_change(move |change| {
+        let mut known = known.lock();
+        let name = change.latest().metadata.name.clone().unwrap_or_default();
+        let (old, new) = (known.get(&name), change.new.as_deref().and_then(Peer::of));
+        let range = |peer: &Peer| (peer.pod_cidr.clone(), peer.created);
+        if old.map(range) == new.as_ref().map(range) {
+            return;
+        }
+        match new {
+            Some(peer) => known.insert(name, peer),
+            None => known.remove(&name),
+        };
+        let peers: Vec<Peer> = known.values().cloned().collect();
+        let accepted = accepted(&peers, &own, &cluster_cidr).map(|(accepted, _)| accepted);
+        let ranges = accepted.into_iter().flatten();
+        let ranges = ranges.filter_map(|(peer, cidr)| Some((peer.name.clone(), vec![Cidr::parse(cidr)?])));
+        inputs.take_ranges(ranges.collect());
+    });
 }
 
 /// Removes the tables of an instance; that there are none is fine.

@@ -50,19 +50,17 @@ pub(crate) type Table = BTreeMap<String, Ipv4Addr>;
 /// By node, why its range gets no route.
 pub(crate) type Refusals = BTreeMap<String, String>;
 
-/// The routes that a node wants, given all nodes. A node on the same address (a second one in a test) needs
-/// none.
-pub(crate) fn wanted(
-    peers: &[Peer],
+/// The nodes whose ranges are taken for theirs, with their ranges.
+pub(crate) fn accepted<'a>(
+    peers: &'a [Peer],
     own_name: &str,
     cluster_cidr: &str,
-) -> Result<(Table, Refusals), NetworkError> {
+) -> Result<(Vec<(&'a Peer, &'a str)>, Refusals), NetworkError> {
     let cluster = Range::parse(cluster_cidr)?;
-    let own_address = peers.iter().find(|peer| peer.name == own_name).and_then(|own| own.address);
     let mut peers: Vec<&Peer> = peers.iter().collect();
     // The own range first, then the oldest node's: who comes later can take nothing away.
     peers.sort_by_key(|peer| (peer.name != own_name, peer.created.is_none(), peer.created, &peer.name));
-    let (mut routes, mut refused) = (Table::new(), Refusals::new());
+    let (mut accepted, mut refused) = (Vec::new(), Refusals::new());
     let mut taken: Vec<(Range, &str)> = Vec::new();
     for peer in peers {
         let Some(cidr) = &peer.pod_cidr else { continue };
@@ -84,14 +82,26 @@ pub(crate) fn wanted(
             continue;
         }
         taken.push((range, &peer.name));
-        match peer.address {
-            Some(IpAddr::V4(address)) if !is_own && peer.address != own_address => {
-                routes.insert(cidr.clone(), address);
-            }
-            _ => {}
-        }
+        accepted.push((peer, cidr.as_str()));
     }
-    Ok((routes, refused))
+    Ok((accepted, refused))
+}
+
+/// The routes that a node wants, given all nodes. A node on the same address (a second one in a test) needs
+/// none.
+pub(crate) fn wanted(
+    peers: &[Peer],
+    own_name: &str,
+    cluster_cidr: &str,
+) -> Result<(Table, Refusals), NetworkError> {
+    let own_address = peers.iter().find(|peer| peer.name == own_name).and_then(|own| own.address);
+    let (accepted, refused) = accepted(peers, own_name, cluster_cidr)?;
+    let others = accepted.into_iter().filter(|(peer, _)| peer.name != own_name);
+    let routes = others.filter_map(|(peer, cidr)| match peer.address {
+        Some(IpAddr::V4(address)) if peer.address != own_address => Some((cidr.to_string(), address)),
+        _ => None,
+    });
+    Ok((routes.collect(), refused))
 }
 
 /// The routes to other nodes' pods.

@@ -34,6 +34,7 @@ pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Eg
 pub(crate) struct PodFacts {
     pub(crate) labels: Labels,
     pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) node: String,
     /// It runs on this node.
     pub(crate) is_local: bool,
     pub(crate) ports: Vec<NamedPort>,
@@ -83,6 +84,7 @@ impl PodFacts {
         Some(PodFacts {
             labels: pod.metadata.labels.clone().unwrap_or_default(),
             addresses: parsed,
+            node: spec.node_name.clone().unwrap_or_default(),
             is_local: spec.node_name.as_deref() == Some(node),
             ports: ports.collect(),
         })

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::facts::{Labels, ObjectName, PodFacts, PolicyFacts};
-use super::planner::Changes;
+use super::planner::{Changes, Ranges};
 
 pub(crate) struct Inputs {
     node: String,
@@ -28,6 +28,7 @@ pub(crate) struct Inputs {
 #[derive(Default)]
 struct State {
     policies: HashMap<ObjectName, Arc<PolicyFacts>>,
+    ranges: Ranges,
     /// Pods whose status says nothing of their addresses yet, with their uids.
     starting: HashMap<ObjectName, (Option<String>, Arc<PodFacts>)>,
     waiting: Waiting,
@@ -39,6 +40,8 @@ struct State {
 struct Waiting {
     policies: BTreeMap<ObjectName, Option<Arc<PolicyFacts>>>,
     namespaces: BTreeMap<String, Option<Labels>>,
+    /// Of all nodes, if one has another.
+    ranges: Option<Ranges>,
     pods: BTreeMap<ObjectName, Option<Arc<PodFacts>>>,
     lost: bool,
 }
@@ -89,6 +92,14 @@ impl Inputs {
                 None => state.policies.remove(&name),
             };
             state.waiting.policies.insert(name, facts);
+        });
+    }
+
+    /// Where addresses of pods of each node can be.
+    pub(crate) fn take_ranges(&self, ranges: Ranges) {
+        self.change(|state| {
+            state.ranges = ranges.clone();
+            state.waiting.ranges = Some(ranges);
         });
     }
 
@@ -168,12 +179,17 @@ impl Inputs {
         !self.state.lock().policies.is_empty()
     }
 
-    /// Forgets what waits; all policies wait then, and pods that are about to start.
+    /// Forgets what waits; all policies and nodes' ranges wait then, and pods that are about to start.
     pub(crate) fn begin(&self) {
         let mut state = self.state.lock();
         let policies = state.policies.iter().map(|(name, facts)| (name.clone(), Some(facts.clone())));
         let pods = state.starting.iter().map(|(name, (_, facts))| (name.clone(), Some(facts.clone())));
-        let waiting = Waiting { policies: policies.collect(), pods: pods.collect(), ..Waiting::default() };
+        let waiting = Waiting {
+            policies: policies.collect(),
+            ranges: Some(state.ranges.clone()),
+            pods: pods.collect(),
+            ..Waiting::default()
+        };
         state.waiting = waiting;
     }
 
@@ -191,6 +207,7 @@ impl Inputs {
         let changes = Changes {
             policies: waiting.policies.into_iter().collect(),
             namespaces: waiting.namespaces.into_iter().collect(),
+            ranges: waiting.ranges,
             pods: waiting.pods.into_iter().collect(),
         };
         Work { changes, lost: waiting.lost, number: state.last }

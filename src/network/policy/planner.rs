@@ -13,16 +13,21 @@ use std::sync::Arc;
 use super::boxes::{PortRange, Span};
 use super::facts::{Block, Direction, Labels, ObjectName, PodFacts, PodSelector, PolicyFacts, Ports, Rule};
 use super::rules::{Element, Key, Profile, Set};
-use crate::proxy::facts::Protocol;
+use crate::proxy::facts::{Cidr, Protocol};
 
 mod limits;
 mod profiles;
+
+/// Where addresses of pods can be, by their node.
+pub(crate) type Ranges = BTreeMap<String, Vec<Cidr>>;
 
 /// What has become of some objects: none if one is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) policies: Vec<(ObjectName, Option<Arc<PolicyFacts>>)>,
     pub(crate) namespaces: Vec<(String, Option<Labels>)>,
+    /// Of all nodes, if one has another.
+    pub(crate) ranges: Option<Ranges>,
     pub(crate) pods: Vec<(ObjectName, Option<Arc<PodFacts>>)>,
 }
 
@@ -87,7 +92,9 @@ struct PodState {
 #[derive(Default)]
 pub(crate) struct Planner {
     namespaces: HashMap<String, Labels>,
-    /// As the objects say; of an address that several claim, the last who did has it.
+    /// Where addresses of pods of each node can be.
+    ranges: Ranges,
+    /// As the objects say.
     told: HashMap<ObjectName, Arc<PodFacts>>,
     claims: HashMap<IpAddr, Vec<ObjectName>>,
     /// With the addresses that they have.
@@ -146,7 +153,9 @@ impl Planner {
                 self.regroup(&pod);
             }
         }
-        for name in self.claim(changes.pods) {
+        let mut claiming = changes.ranges.map(|ranges| self.set_ranges(ranges)).unwrap_or_default();
+        claiming.extend(self.claim(changes.pods));
+        for name in claiming {
             self.set_pod(&name, self.having(&name));
             dirty.insert(name);
         }
@@ -223,33 +232,63 @@ impl Planner {
         let mut concerned = BTreeSet::new();
         for (name, facts) in pods {
             let now = facts.as_ref().map(|facts| facts.addresses.clone()).unwrap_or_default();
-            let old = match facts {
+            let before = self.told.get(&name).map(|facts| facts.addresses.clone()).unwrap_or_default();
+            let either = || before.iter().chain(&now);
+            concerned.extend(either().filter_map(|address| self.owner(*address).cloned()));
+            match facts {
                 Some(facts) => self.told.insert(name.clone(), facts),
                 None => self.told.remove(&name),
             };
-            let before = old.map(|facts| facts.addresses.clone()).unwrap_or_default();
             for address in before.iter().filter(|address| !now.contains(address)) {
                 let Some(claims) = self.claims.get_mut(address) else { continue };
                 claims.retain(|other| *other != name);
-                concerned.extend(claims.last().cloned());
                 if claims.is_empty() {
                     self.claims.remove(address);
                 }
             }
             for address in now.iter().filter(|address| !before.contains(address)) {
-                let claims = self.claims.entry(*address).or_default();
-                concerned.extend(claims.last().cloned());
-                claims.push(name.clone());
+                self.claims.entry(*address).or_default().push(name.clone());
             }
+            concerned.extend(either().filter_map(|address| self.owner(*address).cloned()));
             concerned.insert(name);
         }
         concerned
     }
 
+    /// Takes other ranges of nodes; all whose addresses may have changed by that.
+    fn set_ranges(&mut self, ranges: Ranges) -> BTreeSet<ObjectName> {
+        let before = std::mem::replace(&mut self.ranges, ranges);
+        let moved =
+            |facts: &PodFacts| !facts.is_local && before.get(&facts.node) != self.ranges.get(&facts.node);
+        let moved: Vec<&ObjectName> =
+            self.told.iter().filter(|(_, facts)| moved(facts)).map(|(name, _)| name).collect();
+        let addresses = moved.iter().filter_map(|name| self.told.get(*name)).flat_map(|it| &it.addresses);
+        let others = addresses.filter_map(|address| self.claims.get(address)).flatten();
+        others.chain(moved.iter().copied()).cloned().collect()
+    }
+
+    /// Whose an address is: the last pod of this node that claimed it, or else of another one that can have
+    /// it. A node writes what it likes into the status of its pods, so it counts within its range alone.
+    fn owner(&self, address: IpAddr) -> Option<&ObjectName> {
+        let claims = self.claims.get(&address)?;
+        let mut found = None;
+        for name in claims.iter().rev() {
+            let Some(facts) = self.told.get(name) else { continue };
+            if facts.is_local {
+                return Some(name);
+            }
+            let ranges = self.ranges.get(&facts.node);
+            if found.is_none() && ranges.is_some_and(|all| all.iter().any(|it| it.contains(address))) {
+                found = Some(name);
+            }
+        }
+        found
+    }
+
     /// A pod with the addresses that are its own.
     fn having(&self, name: &ObjectName) -> Option<Arc<PodFacts>> {
         let told = self.told.get(name)?;
-        let has = |address: &IpAddr| self.claims.get(address).and_then(|all| all.last()) == Some(name);
+        let has = |address: &IpAddr| self.owner(*address) == Some(name);
         if told.addresses.iter().all(has) {
             return Some(told.clone());
         }

@@ -47,10 +47,22 @@ fn lets_through(
 }
 
 /// A planner with the rule set that its rounds have made.
-#[derive(Default)]
 struct Followed {
     planner: Planner,
     elements: BTreeSet<Element>,
+}
+
+fn ranges(node: &str, ranges: &[&str]) -> Option<Ranges> {
+    Some([(node.to_string(), ranges.iter().map(|it| Cidr::parse(it).unwrap()).collect())].into())
+}
+
+impl Default for Followed {
+    fn default() -> Self {
+        let mut planner = Planner::default();
+        planner
+            .update(Changes { ranges: ranges("two", &["10.42.0.0/16", "fd00::/64"]), ..Changes::default() });
+        Followed { planner, elements: BTreeSet::new() }
+    }
 }
 
 impl Followed {
@@ -225,6 +237,7 @@ fn everything() -> (World, Followed) {
     let dns = PodFacts {
         labels: [("k8s-app".to_string(), "kube-dns".to_string())].into(),
         addresses: vec!["10.43.0.10".parse().unwrap()],
+        node: String::new(),
         is_local: true,
         ports: Vec::new(),
     };
@@ -324,6 +337,7 @@ fn of_an_address_that_several_claim_the_last_has_it() {
     let facts = |app: &str| PodFacts {
         labels: [("app".to_string(), app.to_string())].into(),
         addresses: vec!["10.42.0.5".parse().unwrap()],
+        node: "one".to_string(),
         is_local: true,
         ports: Vec::new(),
     };
@@ -352,6 +366,55 @@ fn of_an_address_that_several_claim_the_last_has_it() {
     assert!(followed.elements.is_empty());
 }
 
+#[test]
+fn a_pod_elsewhere_has_no_address_but_of_its_nodes_range() {
+    let (mut world, mut followed) = (World::default(), Followed::default());
+    let of_node = |node: &str, range: &str| Changes { ranges: ranges(node, &[range]), ..Changes::default() };
+    followed.take(of_node("two", "10.42.2.0/24"));
+    let pod = |which: &str, node: &str, address: &str| Changes {
+        pods: vec![(
+            ("a".to_string(), which.to_string()),
+            Some(Arc::new(PodFacts {
+                labels: [("app".to_string(), which.to_string())].into(),
+                addresses: vec![address.parse().unwrap()],
+                node: node.to_string(),
+                is_local: node == "one",
+                ports: Vec::new(),
+            })),
+        )],
+        ..Changes::default()
+    };
+    let policy = json!({"metadata": {"namespace": "a"}, "spec": {
+        "podSelector": {"matchLabels": {"app": "own"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}],
+    }});
+    followed.take(world.set_policy(0, Some(policy)));
+    followed.take(pod("own", "one", "10.42.1.5"));
+    followed.take(pod("neighbour", "one", "10.42.1.6"));
+    let reaches = |followed: &Followed, from: &str| {
+        let own = "10.42.1.5".parse().unwrap();
+        lets_through(&followed.elements, from.parse().unwrap(), own, Protocol::Tcp, 80)
+    };
+    assert!(!reaches(&followed, "192.0.2.1"));
+    // It takes nothing of the pods here: neither the policies of one, nor another's address.
+    followed.take(pod("thief", "two", "10.42.1.5"));
+    assert!(!reaches(&followed, "192.0.2.1"));
+    for address in ["10.42.1.6", "10.42.3.1", "192.0.2.1"] {
+        followed.take(pod("friend", "two", address));
+        assert!(!reaches(&followed, address), "{address}");
+    }
+    followed.take(pod("friend", "two", "10.42.2.9"));
+    assert!(reaches(&followed, "10.42.2.9"));
+    // The range was another's all the time.
+    followed.take(of_node("three", "10.42.2.0/24"));
+    assert!(!reaches(&followed, "10.42.2.9"));
+    followed.take(of_node("two", "10.42.2.0/24"));
+    assert!(reaches(&followed, "10.42.2.9"));
+    // What comes first makes no difference.
+    followed.take(pod("late", "one", "10.42.2.9"));
+    assert!(!reaches(&followed, "10.42.2.9"), "a pod here has it");
+}
+
 /// Not a check of speed, which no build without optimisation tells, but of that it does not grow with the
 /// square.
 #[test]
@@ -371,6 +434,7 @@ fn ten_thousand_policies_are_planned_at_once_and_one_more_is_little_work() {
         let facts = PodFacts {
             labels: labels.into(),
             addresses: vec![[10, 42, high, low].into()],
+            node: "two".to_string(),
             is_local: number < 100,
             ports: Vec::new(),
         };
@@ -380,6 +444,7 @@ fn ten_thousand_policies_are_planned_at_once_and_one_more_is_little_work() {
     let began = std::time::Instant::now();
     let round = planner.update(Changes {
         policies: (0..10_000).map(policy).collect(),
+        ranges: ranges("two", &["10.42.0.0/16"]),
         pods: (0..1_000).map(pod).collect(),
         namespaces: vec![("a".to_string(), Some(Labels::new()))],
     });

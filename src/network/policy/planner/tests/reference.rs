@@ -81,15 +81,20 @@ impl World {
             (name(*at, pod.metadata.namespace.as_ref()), PodFacts::of(pod, "one").map(Arc::new))
         });
         let namespaces = self.namespaces.iter().map(|(name, labels)| (name.clone(), Some(labels.clone())));
-        Changes { policies: policies.collect(), pods: pods.collect(), namespaces: namespaces.collect() }
+        Changes {
+            policies: policies.collect(),
+            pods: pods.collect(),
+            namespaces: namespaces.collect(),
+            ranges: None,
+        }
     }
 
     pub(super) fn nothing(&self) -> Changes {
-        let Changes { mut policies, mut pods, mut namespaces } = self.everything();
+        let Changes { mut policies, mut pods, mut namespaces, .. } = self.everything();
         policies.iter_mut().for_each(|it| it.1 = None);
         pods.iter_mut().for_each(|it| it.1 = None);
         namespaces.iter_mut().for_each(|it| it.1 = None);
-        Changes { policies, pods, namespaces }
+        Changes { policies, pods, namespaces, ranges: None }
     }
 
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
