@@ -81,14 +81,13 @@ pub(crate) fn plan(
     node: &NodeFacts,
     before: &Orders,
 ) -> Planned {
-    let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
-        addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()
-    };
+    // What the node's DNS answers on is served by nobody else, whatever a service or a node says.
+    let served = |address: &IpAddr| Family::of(*address) == family && node.local_dns != Some(*address);
+    let of_family =
+        |addresses: &[IpAddr]| -> Vec<IpAddr> { addresses.iter().copied().filter(served).collect() };
     let mut planned = Planned { age: service.age.clone(), ..Planned::default() };
     let places = service.cluster_ips.iter().copied().zip(0..);
-    planned
-        .cluster_ips
-        .extend(places.filter(|(it, _)| Family::of(*it) == family && node.local_dns != Some(*it)));
+    planned.cluster_ips.extend(places.filter(|(it, _)| served(it)));
     let outside = Outside {
         external: of_family(&service.external_ips),
         balancers: of_family(&service.balancer_ips),

@@ -94,3 +94,25 @@ fn of_an_external_address_each_port_belongs_to_the_oldest_service() {
     let round = planner.update([(("ns".to_string(), "b".to_string()), (None, BTreeMap::new()))]);
     assert_eq!(round.flows[&key], backend("a"));
 }
+
+#[test]
+fn the_address_of_the_nodes_dns_is_served_for_no_service() {
+    let mut own = node();
+    own.local_dns = Some([10, 43, 0, 10].into());
+    let mut balanced = aged(
+        "b",
+        1,
+        "b",
+        json!({
+            "type": "LoadBalancer", "clusterIP": "10.43.0.7", "clusterIPs": ["10.43.0.7"],
+            "externalIPs": ["10.43.0.10", "192.0.2.7"], "ports": [{"port": 53, "protocol": "UDP"}],
+        }),
+    );
+    let ingress = json!({"loadBalancer": {"ingress": [{"ip": "10.43.0.10"}, {"ip": "192.0.2.8"}]}});
+    balanced.0.status = serde_json::from_value(ingress).unwrap();
+    let elements = planned(Family::V4, own, &[balanced]).elements();
+    let served: std::collections::BTreeSet<String> =
+        elements.iter().filter(|it| it.set == rules::Set::Services).map(|it| it.key.to_string()).collect();
+    let wanted = ["10.43.0.7 . udp . 53", "192.0.2.7 . udp . 53", "192.0.2.8 . udp . 53"];
+    assert_eq!(served, wanted.map(String::from).into());
+}
