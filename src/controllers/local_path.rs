@@ -4,8 +4,9 @@
 //! needs no pod. Nodes say in an annotation where their volumes are; the kubelet makes a directory when the
 //! first pod uses it. A volume that is given up is put on its node's list of what to remove, in another
 //! annotation, and deleted once the node has taken it off that list: then its directory is gone. A node that
-//! is down keeps its volumes waiting, one whose object is deleted does not. Absent: sizes are not enforced,
-//! and devices are not made.
+//! is down keeps its volumes waiting, one whose object is deleted does not. Which node a volume is on is
+//! known by the node's name, never by what a node says of itself. Absent: sizes are not enforced, and devices
+//! are not made.
 
 mod volume;
 
@@ -126,8 +127,8 @@ impl Controller {
             self.look_at_claims();
         }
         if change.new.is_none() || differs(LOCAL_PATH_REMOVE) {
-            let host = volume::hostname(change.latest());
-            for volume in self.volumes.list(None).iter().filter(|one| volume::host_of(one) == Some(host)) {
+            let node = change.latest().metadata.name.as_deref();
+            for volume in self.volumes.list(None).iter().filter(|one| volume::node_of(one) == node) {
                 self.queue.add(Work::Volume(text(&volume.metadata.name).to_string()));
             }
         }
@@ -233,11 +234,8 @@ impl Controller {
                 if self.is_claimed(&volume).await? {
                     return Ok(None);
                 }
-                let Some(host) = volume::host_of(&volume) else { return Ok(None) };
-                let nodes = self.nodes.list(None);
-                let node = nodes.iter().find(|node| volume::hostname(node) == host);
-                let Some(node) = node else { return self.remove(&volume).await.map(|()| None) };
-                self.remove_from(&volume, text(&node.metadata.name)).await
+                let Some(node) = volume::node_of(&volume) else { return Ok(None) };
+                self.remove_from(&volume, node).await
             }
         }
     }
@@ -254,12 +252,12 @@ impl Controller {
         }))
     }
 
-    /// Asks the node to remove the directory, or finds that it has.
+    /// Asks the node to remove the directory, or finds that it has, or that the node is no more.
     async fn remove_from(&self, volume: &PersistentVolume, node: &str) -> ReconcileResult {
         let Some(path) = volume::path_of(volume) else { return Ok(None) };
         let uid = text(&volume.metadata.uid).to_string();
         let nodes: Api<Node> = Api::all(self.live.clone());
-        let Some(node) = nodes.find(node).await? else { return Ok(Some(LATER)) };
+        let Some(node) = nodes.find(node).await? else { return self.remove(volume).await.map(|()| None) };
         let mut paths = volume::to_remove(&node);
         let is_listed = paths.iter().any(|one| one == path);
         if !is_listed && self.asked.lock().contains(&uid) {

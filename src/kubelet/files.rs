@@ -9,12 +9,16 @@
 
 pub(crate) mod tree;
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, mkdirat};
 
 /// Whether symbolic links on the way to a file are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,25 @@ fn open_from(base: impl AsFd, path: &Path, resolve: ResolveFlag, flags: OFlag) -
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let opened: OwnedFd = nix::fcntl::open(&pinned(&handle), flags, nix::sys::stat::Mode::empty())?;
     Ok(File::from(opened))
+}
+
+/// Makes a directory in another, which is made as well. Links lead to the other one, but the new name is
+/// none, whoever put it there. What is there already keeps its mode.
+pub(crate) fn make_inside(parent: &Path, name: &OsStr, mode: u32) -> io::Result<()> {
+    std::fs::create_dir_all(parent)?;
+    let parent = pin(AT_FDCWD, parent, ResolveFlag::empty(), OFlag::O_DIRECTORY)?;
+    let is_new = match mkdirat(&parent, name, Mode::from_bits_truncate(mode)) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH;
+    let made = pin(&parent, Path::new(name), resolve, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?;
+    if is_new {
+        // Whatever the mask of new files is.
+        std::fs::set_permissions(pinned(&made), Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// The last bytes of a file, at most so many.

@@ -9,6 +9,7 @@ mod linux;
 #[cfg(test)]
 pub(crate) mod recorder;
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub(crate) use linux::Linux;
 pub(crate) trait Host: Send + Sync {
     /// Makes a directory with those above it. One that is there keeps its mode.
     fn make_directory(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Makes a directory in one that may be reached by links; its own name must be none. One that is there
+    /// keeps its mode.
+    fn make_inside(&self, parent: &Path, name: &OsStr, mode: u32) -> io::Result<()>;
     fn is_directory(&self, path: &Path) -> bool;
     fn is_mount_point(&self, path: &Path) -> bool;
     fn exists(&self, path: &Path) -> bool;

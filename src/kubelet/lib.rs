@@ -215,6 +215,7 @@ async fn start_on(
         PodManager { deps, stage: stage.clone(), sandbox_image: sandbox_image.clone(), pods, static_pods };
     let run = |name: &str, task| stage.spawn_cancellable(name, OnExit::Stop, task);
     let remover = volumes::local_path::Remover {
+        roots: volumes::local_path::Roots::of(&config, &api),
         api,
         host: agent.host.clone(),
         node_name: config.node_name.clone(),
@@ -325,7 +326,14 @@ fn worker_deps(
         admission,
         status: StatusSender::new(api.clone(), Some(pods)),
         probes: ProbeManager::new(prober, stage.clone(), wakers.clone(), events.clone()),
-        volumes: Volumes::new(pods_dir, host.clone(), api.clone(), agent.node.subscribe(), sources.clone()),
+        volumes: Volumes::new(
+            pods_dir,
+            host.clone(),
+            api.clone(),
+            agent.node.subscribe(),
+            sources.clone(),
+            volumes::local_path::Roots::of(config, api),
+        ),
         events,
         sources,
         launcher,

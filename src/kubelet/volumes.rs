@@ -92,12 +92,19 @@ impl Volumes {
         api: Arc<dyn ObjectApi>,
         node: watch::Receiver<Option<Arc<Node>>>,
         sources: Sources,
+        roots: local_path::Roots,
     ) -> Self {
         let tokens = tokens::Tokens::new(api.clone());
         let mut plugins: Vec<Box<dyn VolumePlugin>> = vec![
             Box::new(emptydir::EmptyDir { host: host.clone() }),
             Box::new(hostpath::HostPath { host: host.clone() }),
-            Box::new(persistent::Persistent { host: host.clone(), api, node, ready: Mutex::default() }),
+            Box::new(persistent::Persistent {
+                host: host.clone(),
+                api,
+                node,
+                roots,
+                ready: Mutex::default(),
+            }),
         ];
         for kind in content::ContentKind::ALL {
             let (host, sources, tokens) = (host.clone(), sources.clone(), tokens.clone());

@@ -169,6 +169,7 @@ fn the_bootstrap_policy_is_whole() {
     assert!(has("ClusterRole", None, "system:controller:replicaset-controller"));
     assert!(has("Role", Some("kube-system"), "extension-apiserver-authentication-reader"));
     assert!(has("RoleBinding", Some("kube-system"), "system::extension-apiserver-authentication-reader"));
+    assert!(has("RoleBinding", Some("kube-system"), "minik8s:local-path-config"), "kubelets read it");
     for one in &wanted {
         if let Some(role) = bootstrap::role_ref(&one.tree) {
             let namespace = one.namespace.as_deref().filter(|_| role.kind == "Role");

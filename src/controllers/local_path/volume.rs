@@ -19,6 +19,7 @@ mod tests;
 /// Keeps a volume until its directory is gone.
 pub(super) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 const HOSTNAME: &str = "kubernetes.io/hostname";
+/// On a volume: the name of the node that it is on. Nodes cannot write volumes.
 const NODE: &str = "local.path.provisioner/selected-node";
 /// The entry of the configuration for nodes that have none of their own.
 const OTHER_NODES: &str = "DEFAULT_PATH_FOR_NON_LISTED_NODES";
@@ -68,17 +69,14 @@ pub(super) fn is_ours(volume: &PersistentVolume) -> bool {
     annotation(&volume.metadata.annotations, PROVISIONED_BY) == Some(LOCAL_PATH)
 }
 
-pub(super) fn hostname(node: &Node) -> &str {
+fn hostname(node: &Node) -> &str {
     annotation(&node.metadata.labels, HOSTNAME).unwrap_or(text(&node.metadata.name))
 }
 
-/// The hostname of the node that a volume of ours is on.
-pub(super) fn host_of(volume: &PersistentVolume) -> Option<&str> {
-    let affinity = volume.spec.as_ref().filter(|_| is_ours(volume))?.node_affinity.as_ref()?;
-    let terms = affinity.required.as_ref()?.node_selector_terms.iter();
-    let mut expressions = terms.flat_map(|term| term.match_expressions.iter().flatten());
-    let host = expressions.find(|one| one.key == HOSTNAME && one.operator == "In")?;
-    host.values.as_ref()?.first().map(String::as_str)
+/// The name of the node that a volume of ours is on. Its hostname is a label that nodes write themselves, so
+/// it tells nothing of whose directory this is.
+pub(super) fn node_of(volume: &PersistentVolume) -> Option<&str> {
+    annotation(&volume.metadata.annotations, NODE).filter(|name| is_ours(volume) && !name.is_empty())
 }
 
 pub(super) fn path_of(volume: &PersistentVolume) -> Option<&str> {
@@ -177,7 +175,11 @@ pub(super) fn for_claim(
     // Names are of ASCII characters.
     folder.truncate(LONGEST_NAME);
     let path = format!("{directory}/{folder}");
-    let hostname = json!({"key": HOSTNAME, "operator": "In", "values": [hostname(node)]});
+    // The hostname is what k3s has here. The name confines a volume to the node whose directory it is.
+    let on_node = json!({
+        "matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [hostname(node)]}],
+        "matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.metadata.name]}],
+    });
     let annotations =
         BTreeMap::from([(PROVISIONED_BY, LOCAL_PATH), (NODE, node.metadata.name.as_deref().unwrap_or(""))]);
     let mut spec = json!({
@@ -188,7 +190,7 @@ pub(super) fn for_claim(
         "volumeMode": "Filesystem",
         "mountOptions": class.mount_options,
         "claimRef": client::events::reference_to(claim),
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [on_node]}},
     });
     match volume_type(claim, class)? {
         "local" => spec["local"] = json!({"path": path}),

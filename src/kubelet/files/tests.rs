@@ -70,3 +70,26 @@ fn nothing_outside_a_volume_is_read_as_its_file() {
     symlink(&volume, place.path().join("other")).unwrap();
     assert!(read_inside(&place.path().join("other"), "sub/file", 6).is_err(), "a link is no volume");
 }
+
+#[test]
+fn a_directory_is_made_at_no_link() {
+    let root = tempfile::tempdir().unwrap();
+    let (real, elsewhere) = (root.path().join("real"), root.path().join("elsewhere"));
+    let parent = root.path().join("parent");
+    std::fs::create_dir(&elsewhere).unwrap();
+    symlink(&real, &parent).unwrap();
+    std::fs::create_dir(&real).unwrap();
+    make_inside(&parent, OsStr::new("new"), 0o777).unwrap();
+    let mode = |name: &str| std::fs::metadata(real.join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode("new"), 0o777, "whatever the mask is");
+    std::fs::set_permissions(real.join("new"), Permissions::from_mode(0o750)).unwrap();
+    make_inside(&parent, OsStr::new("new"), 0o777).unwrap();
+    assert_eq!(mode("new"), 0o750, "what is there keeps its mode");
+    symlink(&elsewhere, real.join("link")).unwrap();
+    symlink(root.path().join("none"), real.join("dangling")).unwrap();
+    std::fs::write(real.join("file"), "").unwrap();
+    for name in ["link", "dangling", "file", "..", "a/b"] {
+        assert!(make_inside(&parent, OsStr::new(name), 0o777).is_err(), "{name}");
+    }
+    assert!(!root.path().join("none").exists());
+}

@@ -1,5 +1,6 @@
 //! The machine that we run on.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,10 @@ impl Host for Linux {
         }
         std::fs::create_dir_all(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    }
+
+    fn make_inside(&self, parent: &Path, name: &OsStr, mode: u32) -> io::Result<()> {
+        files::make_inside(parent, name, mode)
     }
 
     fn is_directory(&self, path: &Path) -> bool {

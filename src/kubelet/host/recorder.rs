@@ -2,6 +2,7 @@
 //! files and directories it would have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,10 @@ impl Host for RecordingHost {
         self.call("make_directory", format!("{} {mode:o}", path.display()))?;
         self.come(path);
         Ok(())
+    }
+
+    fn make_inside(&self, parent: &Path, name: &OsStr, mode: u32) -> io::Result<()> {
+        self.make_directory(&parent.join(name), mode)
     }
 
     fn is_directory(&self, path: &Path) -> bool {

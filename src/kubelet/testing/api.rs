@@ -44,7 +44,12 @@ impl PodApi {
         let mut tree = serde_json::to_value(pod).unwrap();
         tree["apiVersion"] = json!("v1");
         tree["kind"] = json!("Pod");
-        let name = pod.metadata.name.clone().unwrap();
+        self.put_object(tree);
+    }
+
+    /// An object of any kind, to be read.
+    pub(crate) fn put_object(&self, tree: Value) {
+        let name = tree["metadata"]["name"].as_str().unwrap().to_string();
         self.pods.lock().insert(name, (tree, 1));
     }
 
@@ -103,7 +108,7 @@ impl PodApi {
 impl ObjectApi for PodApi {
     fn get<'a>(&'a self, row: &'a KindRow, at: ObjectRef<'a>) -> Answer<'a, Arc<Object>> {
         let pods = self.pods.lock();
-        let found = pods.get(at.name).filter(|_| row.plural == "pods");
+        let found = pods.get(at.name).filter(|(tree, _)| tree["kind"] == *row.kind);
         answer(found.map(|(tree, version)| object(tree, *version)).ok_or(ApiError::not_found(row, at.name)))
     }
 
@@ -114,7 +119,7 @@ impl ObjectApi for PodApi {
         _options: &'a ListOptions,
     ) -> Answer<'a, ObjectList> {
         let pods = self.pods.lock();
-        let pods = pods.values().filter(|_| row.plural == "pods");
+        let pods = pods.values().filter(|(tree, _)| tree["kind"] == *row.kind);
         let items = pods.map(|(tree, version)| object(tree, *version)).collect();
         answer(Ok(ObjectList { items, resource_version: 1, ..ObjectList::default() }))
     }

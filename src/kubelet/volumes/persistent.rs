@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::claim::{ClaimError, check_claim, check_volume};
+use super::local_path::Roots;
 use super::plugin::{MountedVolume, SetUp, VolumeError, VolumePlace, VolumePlugin, VolumeRequest};
 use crate::files;
 use crate::files::tree::Access;
@@ -32,6 +33,8 @@ pub(super) struct Persistent {
     pub(super) api: Arc<dyn ObjectApi>,
     /// The node's own object.
     pub(super) node: watch::Receiver<Option<Arc<Node>>>,
+    /// Where directories of the built-in provisioner are made.
+    pub(super) roots: Roots,
     /// What is set up, by the pod's uid and the volume's name.
     pub(super) ready: Mutex<HashMap<(String, String), MountedVolume>>,
 }
@@ -47,7 +50,7 @@ struct Found {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Directory {
-    /// A directory that is there, or is made if it is the provisioner's.
+    /// A directory that is there, or is made if it is the provisioner's and in a place for these.
     Local {
         path: PathBuf,
         is_made: bool,
@@ -77,7 +80,10 @@ impl VolumePlugin for Persistent {
             if let Some(ready) = self.ready.lock().get(&key) {
                 return Ok((ready.clone(), None));
             }
-            let found = self.find(request.pod, request.volume).await?;
+            let mut found = self.find(request.pod, request.volume).await?;
+            if let Directory::Local { path, is_made: is_made @ true } = &mut found.directory {
+                *is_made = self.roots.hold(path).await?;
+            }
             let mounted = self.prepare(found, &request).await?;
             self.ready.lock().insert(key, mounted.clone());
             Ok((mounted, None))
@@ -126,8 +132,8 @@ impl Persistent {
             let path = match directory {
                 Directory::Host { path, kind } => host.host_path(&path, &kind)?,
                 Directory::Local { path, is_made } => {
-                    if is_made {
-                        let made = host.make_directory(&path, 0o777);
+                    if let (true, Some(parent), Some(name)) = (is_made, path.parent(), path.file_name()) {
+                        let made = host.make_inside(parent, name, 0o777);
                         made.map_err(|source| file("create", &path, source))?;
                     }
                     let text = path.to_string_lossy().into_owned();

@@ -1,5 +1,7 @@
 //! Tests of what the provisioner makes, refuses and gives up.
 
+use api::volumes::fits_node;
+
 use super::*;
 
 fn claim(spec: Value) -> PersistentVolumeClaim {
@@ -37,12 +39,28 @@ fn a_volume_is_a_directory_on_its_node() {
     let made = for_claim(&claim(json!({})), &class, Some(&node()), None).unwrap();
     assert_eq!(made.metadata.name.as_deref(), Some("pvc-u1"));
     assert_eq!(path_of(&made), Some("/data/storage/pvc-u1_ns_data"));
-    assert_eq!(host_of(&made), Some("host-one"));
+    assert_eq!(node_of(&made), Some("one"));
     let spec = made.spec.unwrap();
     assert!(spec.local.is_some() && spec.host_path.is_none());
     assert_eq!(spec.persistent_volume_reclaim_policy.as_deref(), Some("Retain"));
     assert_eq!(spec.claim_ref.unwrap().uid.as_deref(), Some("u1"));
     assert_eq!(spec.capacity.unwrap()["storage"].0, "2Gi");
+}
+
+#[test]
+fn a_node_that_calls_itself_another_gets_no_volume_onto_that() {
+    let class = class(json!({}));
+    let mut stolen = node();
+    stolen.metadata.labels.as_mut().unwrap().insert(HOSTNAME.into(), "host-two".into());
+    let made = for_claim(&claim(json!({})), &class, Some(&stolen), None).unwrap();
+    assert_eq!(node_of(&made), Some("one"), "it is the one that is asked to remove the directory");
+    let labels = BTreeMap::from([(HOSTNAME.to_string(), "host-two".to_string())]);
+    assert!(!fits_node(&made, "two", &labels), "its directory is not made on the other");
+    assert!(fits_node(&made, "one", &labels));
+    let honest = for_claim(&claim(json!({})), &class, Some(&node()), None).unwrap();
+    let labels = BTreeMap::from([(HOSTNAME.to_string(), "host-one".to_string())]);
+    assert!(fits_node(&honest, "one", &labels));
+    assert!(!fits_node(&honest, "two", &labels), "nor is data of others given to it");
 }
 
 #[test]
