@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::call::Call;
 use super::leases::EventLeases;
+use super::metrics::Summaries;
 use super::resources::{ResourceSet, Resources};
 use crate::Config;
 use crate::admission::Admission;
@@ -34,6 +35,7 @@ pub(crate) struct Registry {
     pub(super) admission: Admission,
     pub(super) webhooks: Webhooks,
     pub(super) event_leases: EventLeases,
+    pub(super) summaries: Summaries,
 }
 
 impl Registry {
@@ -51,6 +53,7 @@ impl Registry {
             webhooks: Webhooks::new(&caches, outbound.clone()),
             outbound,
             event_leases: EventLeases::default(),
+            summaries: Summaries::default(),
             config,
             store,
             caches,

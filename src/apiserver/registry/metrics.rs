@@ -4,9 +4,12 @@
 //! from the kubelets' `/stats/summary`. A node that does not answer in time is left out of lists, as one
 //! that has no measurements is. What a node says is its own pods' use only: pods are the API's, and a node
 //! speaks for those that are bound to it.
+//!
+//! What a node said is kept for some seconds, whether it was of use or not; who asks meanwhile gets that, or
+//! waits for the one question that is under way. So what a read costs the server and its nodes is bounded.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +23,11 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::resource::{Backing, Resource};
 use super::{Call, Registry, strategies};
@@ -30,8 +37,14 @@ const VERSION: &str = "v1beta1";
 const NODES: &str = "NodeMetrics";
 /// A kubelet measures for a second if it was not asked for a while.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a read waits for a node, others' questions included.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// How long a node's answer holds.
+const KEPT: Duration = Duration::from_secs(10);
+/// Nodes that are asked at once.
+const AT_ONCE: usize = 8;
 /// The longest answer that is taken.
-const LARGEST: usize = 16 * 1024 * 1024;
+const LARGEST: usize = 2 * 1024 * 1024;
 /// Kubelets count no rate over a longer time.
 const WINDOW: &str = "1m0s";
 
@@ -91,25 +104,111 @@ fn schema(kind: &str) -> Value {
 }
 
 /// What one kubelet measured, as far as it is shown.
-struct Summary(Value);
+#[derive(Deserialize)]
+struct Summary {
+    node: Measured,
+    #[serde(default)]
+    pods: Vec<PodMeasured>,
+}
+
+#[derive(Deserialize)]
+struct Measured {
+    cpu: Option<Processor>,
+    memory: Option<Memory>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Processor {
+    time: Option<Time>,
+    usage_nano_cores: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Memory {
+    working_set_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodMeasured {
+    pod_ref: PodRef,
+    containers: Option<Vec<ContainerMeasured>>,
+}
+
+#[derive(Deserialize)]
+struct PodRef {
+    uid: String,
+}
+
+#[derive(Deserialize)]
+struct ContainerMeasured {
+    name: String,
+    cpu: Option<Processor>,
+    memory: Option<Memory>,
+}
 
 impl Summary {
     /// The pod's containers; none while it was not measured.
     fn containers_of(&self, uid: &str) -> Option<Vec<Value>> {
-        let pods = self.0["pods"].as_array()?;
-        let pod = pods.iter().find(|one| one["podRef"]["uid"] == uid)?;
-        let containers = pod["containers"].as_array()?.iter();
-        let shown: Vec<Value> =
-            containers.filter_map(|one| Some(json!({"name": one["name"], "usage": usage(one)?}))).collect();
+        let pod = self.pods.iter().find(|one| one.pod_ref.uid == uid)?;
+        let shown = pod.containers.iter().flatten().filter_map(|one| {
+            Some(json!({"name": one.name, "usage": usage(one.cpu.as_ref(), one.memory.as_ref())?}))
+        });
+        let shown: Vec<Value> = shown.collect();
         (!shown.is_empty()).then_some(shown)
+    }
+
+    fn time(&self) -> Option<&Time> {
+        self.node.cpu.as_ref()?.time.as_ref()
     }
 }
 
 /// The rate of processor time and the working set, as quantities.
-fn usage(measured: &Value) -> Option<Value> {
-    let cpu = measured["cpu"]["usageNanoCores"].as_u64()?;
-    let memory = measured["memory"]["workingSetBytes"].as_u64()?;
+fn usage(cpu: Option<&Processor>, memory: Option<&Memory>) -> Option<Value> {
+    let (cpu, memory) = (cpu?.usage_nano_cores?, memory?.working_set_bytes?);
     Some(json!({"cpu": format!("{cpu}n"), "memory": format!("{}Ki", memory / 1024)}))
+}
+
+/// What nodes said last.
+pub(super) struct Summaries {
+    /// By the nodes' uids. Whoever has a slot asks; others wait for the answer.
+    slots: Mutex<HashMap<String, Slot>>,
+    turns: Semaphore,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+
+struct Kept {
+    at: Instant,
+    /// None if the node gave none.
+    summary: Option<Arc<Summary>>,
+}
+
+impl Kept {
+    fn holds(&self) -> bool {
+        self.at.elapsed() < KEPT
+    }
+}
+
+impl Default for Summaries {
+    fn default() -> Self {
+        Summaries { slots: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Summaries {
+    fn slot(&self, uid: &str) -> Slot {
+        self.slots.lock().entry(uid.to_string()).or_default().clone()
+    }
+
+    /// Drops what is too old, that of nodes which are gone included.
+    fn prune(&self) {
+        let is_fresh =
+            |slot: &Slot| slot.try_lock().map_or(true, |kept| kept.as_ref().is_some_and(Kept::holds));
+        self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || is_fresh(slot));
+    }
 }
 
 /// Why a node gives no measurements.
@@ -135,6 +234,7 @@ enum Unmeasured {
 
 impl Registry {
     pub(super) async fn measured(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
+        self.summaries.prune();
         let missing = || ApiError::not_found(call.row(), name);
         if call.row().kind == NODES {
             let node = self.caches.get(&NODE, None, name).ok_or_else(missing)?;
@@ -161,6 +261,7 @@ impl Registry {
             });
             fields && options.labels.matches(&labels(object))
         };
+        self.summaries.prune();
         let kind = if call.row().kind == NODES { &NODE } else { &POD };
         let objects: Vec<_> = self.caches.list(kind, call.namespace).into_iter().filter(is_wanted).collect();
         let items = if call.row().kind == NODES {
@@ -174,8 +275,8 @@ impl Registry {
 
     async fn node_measured(&self, node: &Object) -> Option<Arc<Object>> {
         let summary = self.summary(node).await?;
-        let usage = usage(&summary.0["node"])?;
-        object(NODES, node, &summary.0["node"]["cpu"]["time"], "usage", usage)
+        let usage = usage(summary.node.cpu.as_ref(), summary.node.memory.as_ref())?;
+        object(NODES, node, summary.time(), "usage", usage)
     }
 
     /// Each of the pods' nodes is asked once.
@@ -192,10 +293,9 @@ impl Registry {
         let asked = by_node.into_iter().map(|(node, pods)| async move {
             let node = self.caches.get(&NODE, None, &node)?;
             let summary = self.summary(&node).await?;
-            let at = summary.0["node"]["cpu"]["time"].clone();
             let shown = pods.into_iter().filter_map(|(pod, uid)| {
                 let containers = summary.containers_of(&uid)?;
-                object("PodMetrics", &pod, &at, "containers", Value::Array(containers))
+                object("PodMetrics", &pod, summary.time(), "containers", Value::Array(containers))
             });
             Some(shown.collect::<Vec<_>>())
         });
@@ -205,7 +305,23 @@ impl Registry {
     }
 
     /// A node's measurements; none if it does not give them in time.
-    async fn summary(&self, node: &Object) -> Option<Summary> {
+    async fn summary(&self, node: &Object) -> Option<Arc<Summary>> {
+        tokio::time::timeout(LONGEST_WAIT, self.kept_summary(node)).await.ok().flatten()
+    }
+
+    async fn kept_summary(&self, node: &Object) -> Option<Arc<Summary>> {
+        let slot = self.summaries.slot(node.uid());
+        let mut kept = slot.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.holds()) {
+            return kept.summary.clone();
+        }
+        let _turn = self.summaries.turns.acquire().await.ok()?;
+        let summary = self.new_summary(node).await.map(Arc::new);
+        *kept = Some(Kept { at: Instant::now(), summary: summary.clone() });
+        summary
+    }
+
+    async fn new_summary(&self, node: &Object) -> Option<Summary> {
         let asked = tokio::time::timeout(PATIENCE, self.ask_summary(node)).await;
         match asked {
             Ok(Ok(summary)) => Some(summary),
@@ -234,7 +350,7 @@ impl Registry {
             }
             let body = Limited::new(answer.into_body(), LARGEST).collect().await;
             let body = body.map_err(Unmeasured::Body)?.to_bytes();
-            Ok(Summary(serde_json::from_slice(&body)?))
+            Ok(serde_json::from_slice(&body)?)
         };
         // The connection is driven by whoever reads the answer, and ends with it.
         let driving = async {
@@ -254,13 +370,13 @@ fn labels(object: &Object) -> BTreeMap<String, String> {
 }
 
 /// Measurements of an object, under its name and labels.
-fn object(kind: &str, of: &Object, at: &Value, part: &str, measured: Value) -> Option<Arc<Object>> {
+fn object(kind: &str, of: &Object, at: Option<&Time>, part: &str, measured: Value) -> Option<Arc<Object>> {
     let now = Time(Timestamp::now());
     let mut tree = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": kind,
         "metadata": {"name": of.name(), "creationTimestamp": now},
-        "timestamp": if at.is_null() { json!(now) } else { at.clone() },
+        "timestamp": at.unwrap_or(&now),
         "window": WINDOW,
     });
     if let Some(namespace) = of.namespace() {

@@ -1,6 +1,7 @@
 //! Measurements as clients see them, of nodes that answer, lie or do not answer.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use client::{BoxFuture, ByteStream, NodeDialer, ObjectRef};
@@ -13,15 +14,16 @@ use crate::Config;
 use crate::http::{Peer, handle};
 use crate::testing::{Harness, config, master, pod};
 
-/// Node `n1` answers with what is in it; others cannot be reached.
+/// Node `n1` answers with what is in it; others cannot be reached. How often it was asked is counted.
 #[derive(Default)]
-struct Kubelet(Arc<Mutex<Value>>);
+struct Kubelet(Arc<Mutex<Value>>, Arc<AtomicUsize>);
 
 impl NodeDialer for Kubelet {
     #[expect(clippy::disallowed_methods, reason = "the double ends with the test's runtime")]
     fn dial<'a>(&'a self, node: &'a Node) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         let reachable = node.metadata.name.as_deref() == Some("n1");
         let answer = self.0.lock().to_string();
+        self.1.fetch_add(usize::from(reachable), Ordering::SeqCst);
         Box::pin(async move {
             if !reachable {
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused"));
@@ -114,15 +116,36 @@ async fn what_kubelets_measure_is_shown_of_their_own_pods_only() {
 
 #[tokio::test]
 async fn a_node_that_says_nothing_useful_is_left_out() {
-    let kubelet = Kubelet::default();
-    let said = kubelet.0.clone();
-    let (h, _) = start(kubelet).await;
-    for rubbish in [json!(null), json!("text"), json!({"node": {"cpu": {}}}), json!({"node": 1, "pods": 2})] {
-        *said.lock() = rubbish;
+    let mut large = json!({"node": used(1, 1), "pods": []});
+    large["more"] = json!("x".repeat(LARGEST));
+    let broken =
+        [json!(null), json!("text"), json!({"node": {"cpu": {}}}), json!({"node": 1, "pods": 2}), large];
+    for rubbish in broken {
+        let (h, _) = start(Kubelet(Arc::new(Mutex::new(rubbish)), Arc::default())).await;
         let (code, nodes) = get(&h, "/apis/metrics.k8s.io/v1beta1/nodes").await;
         assert_eq!((code, nodes["items"].as_array().unwrap().len()), (200, 0));
         let (code, pods) = get(&h, "/apis/metrics.k8s.io/v1beta1/pods").await;
         assert_eq!((code, pods["items"].as_array().unwrap().len()), (200, 0));
+        h.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_node_is_asked_once_however_many_want_to_know() {
+    let kubelet = Kubelet::default();
+    let (said, asked) = (kubelet.0.clone(), kubelet.1.clone());
+    let (h, _) = start(kubelet).await;
+    *said.lock() = json!({"node": used(1_000_000_000, 1 << 30), "more": {"than": "is shown"}});
+    let reads = (0..20).map(|_| get(&h, "/apis/metrics.k8s.io/v1beta1/nodes"));
+    for (code, nodes) in join_all(reads).await {
+        assert_eq!((code, nodes["items"].as_array().unwrap().len()), (200, 1));
+    }
+    get(&h, "/apis/metrics.k8s.io/v1beta1/pods").await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    tokio::time::pause();
+    tokio::time::advance(KEPT).await;
+    tokio::time::resume();
+    assert_eq!(get(&h, "/apis/metrics.k8s.io/v1beta1/nodes/n1").await.0, 200);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "what is old is asked again");
     h.stop().await;
 }
