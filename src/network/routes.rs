@@ -50,12 +50,15 @@ pub(crate) type Table = BTreeMap<String, Ipv4Addr>;
 /// By node, why its range gets no route.
 pub(crate) type Refusals = BTreeMap<String, String>;
 
-/// The nodes whose ranges are taken for theirs, with their ranges.
+/// Nodes whose ranges are taken for theirs, with their ranges.
+type Accepted<'a> = Vec<(&'a Peer, &'a str)>;
+
+/// The nodes whose ranges count.
 pub(crate) fn accepted<'a>(
     peers: &'a [Peer],
     own_name: &str,
     cluster_cidr: &str,
-) -> Result<(Vec<(&'a Peer, &'a str)>, Refusals), NetworkError> {
+) -> Result<(Accepted<'a>, Refusals), NetworkError> {
     let cluster = Range::parse(cluster_cidr)?;
     let mut peers: Vec<&Peer> = peers.iter().collect();
     // The own range first, then the oldest node's: who comes later can take nothing away.
