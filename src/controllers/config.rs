@@ -13,6 +13,8 @@ use client::BoxFuture;
 pub struct Config {
     /// Addresses for pods, of which each node is given a part (`spec.podCIDR`).
     pub cluster_cidr: Cidr,
+    /// Addresses for services.
+    pub service_cidr: Cidr,
     /// Prefix length of a node's part; 24 as a rule.
     pub node_cidr_mask: u8,
     /// What `kube-root-ca.crt` publishes in every namespace: the CA of the API server's certificate.
@@ -22,6 +24,8 @@ pub struct Config {
     pub local_storage: bool,
     /// Services of the type `LoadBalancer` get addresses of nodes.
     pub runs_load_balancer: bool,
+    /// Ports (TCP) that such services do not get on any node.
+    pub load_balancer_reserved_ports: Vec<u16>,
 }
 
 /// Why a request is not signed: a sentence for its status.

@@ -8,12 +8,17 @@
 //! port that is taken on a node is not served there; if it is taken everywhere, the service stays pending and
 //! an event says by whom.
 //!
+//! A node says itself which addresses it has: those of the cluster's ranges are not used, and of an address
+//! that two nodes say they have the older one's claim counts ([`plan::trust`]).
+//!
 //! Services with another `loadBalancerClass` than [`plan::CLASS`] are others' matter. Absent: ports that
 //! programs on a node have taken beside pods and the cluster's own components; `loadBalancerIP`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use api::Cidr;
 use client::events::{EventType, Recorder, reference_to};
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::core::v1::{
@@ -40,6 +45,9 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     /// What events have said of services without an address.
     told: Mutex<HashMap<Key, String>>,
+    /// Addresses of pods and services, which are no node's.
+    ranges: [Cidr; 2],
+    reserved_ports: Vec<u16>,
 }
 
 pub(crate) fn start(context: &ControllerContext) {
@@ -53,6 +61,8 @@ pub(crate) fn start(context: &ControllerContext) {
         pods: context.informers.of(),
         slices: context.informers.of(),
         told: Mutex::default(),
+        ranges: [context.config.cluster_cidr, context.config.service_cidr],
+        reserved_ports: context.config.load_balancer_reserved_ports.clone(),
     });
     let wake = queue.clone();
     controller.services.on_change(move |change| {
@@ -103,14 +113,28 @@ fn has_addresses(service: &Service) -> bool {
     balancer.is_some_and(|balancer| balancer.ingress.as_ref().is_some_and(|all| !all.is_empty()))
 }
 
+fn cluster_ips(services: &[Arc<Service>]) -> HashSet<IpAddr> {
+    let of = |service: &Arc<Service>| -> Vec<IpAddr> {
+        let all = service.spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten());
+        all.filter_map(|address| address.parse().ok()).collect()
+    };
+    services.iter().flat_map(of).collect()
+}
+
 impl Controller {
     async fn reconcile(&self) -> ReconcileResult {
         let services = self.services.list(None);
         let ours: Vec<Arc<Service>> = services.iter().filter(|service| is_ours(service)).cloned().collect();
-        let nodes: Vec<NodeFacts> = self.nodes.list(None).iter().map(|node| NodeFacts::of(node)).collect();
+        let mut nodes: Vec<NodeFacts> =
+            self.nodes.list(None).iter().map(|node| NodeFacts::of(node)).collect();
+        let cluster_ips = cluster_ips(&services);
+        plan::trust(&mut nodes, |address| {
+            self.ranges.iter().any(|range| range.contains(address)) || cluster_ips.contains(&address)
+        });
         let pods = if ours.is_empty() { Vec::new() } else { self.pods.list(None) };
         let mut taken: Vec<HostPort> = pods.iter().flat_map(|pod| host_ports(pod)).collect();
         taken.extend(self.api_servers(&nodes));
+        taken.extend(self.reserved(&nodes));
         let with_endpoint = |service: &Service| self.nodes_with_endpoints(service);
         let planned = plan::plan(&ours, &services, &nodes, &taken, with_endpoint);
         let mut first_error = None;
@@ -155,7 +179,7 @@ impl Controller {
             let ports: Vec<u16> = ports.collect();
             let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
             for address in addresses.filter_map(|address| address.parse().ok()) {
-                for node in nodes.iter().filter(|node| node.addresses.contains(&address)) {
+                for node in nodes.iter().filter(|node| node.claims.contains(&address)) {
                     found.extend(ports.iter().map(|port| HostPort {
                         node: node.name.clone(),
                         port: ("TCP".to_string(), *port),
@@ -166,6 +190,20 @@ impl Controller {
             }
         }
         found
+    }
+
+    /// Ports that are kept free on every node.
+    fn reserved(&self, nodes: &[NodeFacts]) -> Vec<HostPort> {
+        let of_node = |node: &NodeFacts| {
+            let node = node.name.clone();
+            self.reserved_ports.iter().map(move |port| HostPort {
+                node: node.clone(),
+                port: ("TCP".to_string(), *port),
+                address: None,
+                holder: "the machine (--servicelb-reserved-ports)".to_string(),
+            })
+        };
+        nodes.iter().flat_map(of_node).collect()
     }
 
     async fn write(&self, service: &Arc<Service>, addresses: &[String]) -> Result<(), api::ApiError> {

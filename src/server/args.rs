@@ -81,6 +81,15 @@ pub(crate) struct ServerArgs {
     /// repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
+    /// Ports that services of the type LoadBalancer do not get on any node
+    #[arg(
+        long,
+        env = "MINIK8S_SERVICELB_RESERVED_PORTS",
+        value_name = "PORT",
+        value_delimiter = ',',
+        default_value = "22,10250"
+    )]
+    pub(crate) servicelb_reserved_ports: Vec<u16>,
     /// Where etcd's API is served: ADDRESS:PORT (port 0 picks one) or `off` [default: 127.0.0.1:2379 if that
     /// is free]
     #[arg(long, env = "MINIK8S_ETCD_LISTEN", value_name = "ADDRESS:PORT|off")]

@@ -65,11 +65,13 @@ fn controllers_config(plan: &ServerPlan, pki: &Arc<Pki>) -> controllers::Config 
     };
     controllers::Config {
         cluster_cidr: plan.network.cluster_cidr,
+        service_cidr: plan.network.service_cidr,
         node_cidr_mask: if plan.network.cluster_cidr.address().is_ipv4() { 24 } else { 64 },
         root_ca_pem: pki.server_ca.certificate_pem.clone(),
         signer: Arc::new(signer),
         local_storage: plan.arguments.runs("local-storage"),
         runs_load_balancer: plan.arguments.runs("servicelb"),
+        load_balancer_reserved_ports: plan.arguments.servicelb_reserved_ports.clone(),
     }
 }
 

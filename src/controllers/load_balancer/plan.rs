@@ -1,10 +1,11 @@
 //! Which nodes serve which services of the type `LoadBalancer`. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::context::text;
 
@@ -33,7 +34,11 @@ pub(super) struct HostPort {
 pub(super) struct NodeFacts {
     pub(super) name: String,
     pub(super) serves: bool,
+    /// Where it serves.
     pub(super) addresses: Vec<IpAddr>,
+    /// All that it says it has.
+    pub(super) claims: Vec<IpAddr>,
+    pub(super) created: Option<Timestamp>,
     pub(super) enabled: Option<bool>,
     pub(super) pool: Option<String>,
     pub(super) kubelet_port: Option<u16>,
@@ -55,6 +60,7 @@ impl NodeFacts {
             let of_kind = all.into_iter().flatten().filter(|address| address.type_ == kind);
             of_kind.filter_map(|address| address.address.parse().ok()).collect()
         };
+        let claims = all.into_iter().flatten().filter_map(|address| address.address.parse().ok());
         let external = of_type("ExternalIP");
         let endpoints = status.and_then(|status| status.daemon_endpoints.as_ref());
         let kubelet = endpoints.and_then(|all| all.kubelet_endpoint.as_ref()).map(|it| it.port);
@@ -62,11 +68,37 @@ impl NodeFacts {
             name: text(&node.metadata.name).to_string(),
             serves: ready && !leaves,
             addresses: if external.is_empty() { of_type("InternalIP") } else { external },
+            claims: claims.collect(),
+            created: node.metadata.creation_timestamp.as_ref().map(|time| time.0),
             enabled: label(ENABLED).map(|value| value == "true"),
             pool: label(POOL).cloned(),
             kubelet_port: kubelet.and_then(|port| u16::try_from(port).ok()),
         }
     }
+}
+
+/// Takes from nodes the addresses that are not theirs to serve: a node writes its own, and every node's proxy
+/// would lead packets to them astray. Those of the cluster (`is_ours`) are nobody's, and of two nodes that say
+/// they have the same one the older has it.
+pub(super) fn trust(nodes: &mut [NodeFacts], is_ours: impl Fn(IpAddr) -> bool) {
+    nodes.sort_by(|one, other| {
+        let key = |node: &NodeFacts| (node.created.is_none(), node.created);
+        key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+    });
+    let mut taken: HashSet<IpAddr> = HashSet::new();
+    for node in nodes {
+        node.addresses.retain(|it| !taken.contains(it) && is_on_a_network(*it) && !is_ours(*it));
+        taken.extend(&node.claims);
+    }
+}
+
+/// Not one that means something to the machine alone, or to its provider.
+fn is_on_a_network(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.to_ipv4_mapped().is_some(),
+    };
+    !(is_link_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
 }
 
 /// Ports that a pod takes on its node while it runs.

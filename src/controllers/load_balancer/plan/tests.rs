@@ -113,3 +113,36 @@ fn a_port_belongs_to_who_was_there_first_and_the_other_is_told() {
         ["x: port 30080/TCP of node a is taken by Service ns/n"]
     );
 }
+
+#[test]
+fn a_node_does_not_serve_what_is_another_ones_or_the_clusters() {
+    let aged = |name: &str, second: u8, addresses: Value| {
+        let node = json!({
+            "metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}], "addresses": addresses},
+        });
+        NodeFacts::of(&serde_json::from_value(node).unwrap())
+    };
+    let external = |address: &str| json!({"type": "ExternalIP", "address": address});
+    let internal = |address: &str| json!({"type": "InternalIP", "address": address});
+    let stolen = [
+        "10.43.0.10",
+        "10.42.1.1",
+        "192.0.2.1",
+        "203.0.113.1",
+        "127.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "::1",
+        "203.0.113.9",
+    ];
+    let mut nodes = vec![
+        aged("a-thief", 2, stolen.map(external).into()),
+        aged("old", 1, json!([internal("192.0.2.1"), external("203.0.113.1")])),
+    ];
+    trust(&mut nodes, |address| address.to_string().starts_with("10.4"));
+    let served: Vec<String> =
+        nodes.iter().flat_map(|it| it.addresses.iter().map(move |at| format!("{} {at}", it.name))).collect();
+    assert_eq!(served, ["old 203.0.113.1", "a-thief 203.0.113.9"]);
+    assert!(nodes[0].claims.contains(&"192.0.2.1".parse().unwrap()), "the internal one counts as well");
+}
