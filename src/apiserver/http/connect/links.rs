@@ -1,8 +1,9 @@
 //! Links of a proxied page, led through the proxy: `/a` becomes `PREFIX/a`.
 //!
 //! A page is rewritten while it passes: only the values of attributes that hold URLs change, all other bytes
-//! stay as they are. A tag that is longer than [`LONGEST_TAG`] is passed on as it is, so that memory is
-//! bounded.
+//! stay as they are. Each byte is looked at once when it comes and once more when its tag has ended, however
+//! the page is cut: where the reader is in a tag is kept between pieces. A tag that is longer than
+//! [`LONGEST_TAG`] is passed on as it is up to its end, so that memory is bounded.
 //!
 //! Absent: URLs in scripts, in style sheets and in compressed pages.
 
@@ -72,42 +73,159 @@ impl Links {
 /// Rewrites a page that comes in pieces.
 pub(super) struct Page {
     links: Links,
-    /// What has come and is not yet decided.
+    state: State,
+    /// The markup that has begun and is not yet decided.
     held: Vec<u8>,
+    /// The markup that has begun is too long, and passed on already.
+    passing: Option<Passing>,
     /// The element whose content is passed on as it is.
     raw: Option<String>,
+    /// How often a byte was looked at.
+    #[cfg(test)]
+    steps: usize,
+}
+
+/// Where the reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Text,
+    /// After the bracket.
+    Open,
+    /// After the bracket and so many bytes of `/ELEMENT`: nothing else ends the text of an element such as
+    /// `script`.
+    Closing(usize),
+    Tag {
+        /// The quotation mark that encloses a value.
+        quote: Option<u8>,
+        /// The last byte that is no space.
+        last: u8,
+    },
+    /// After `<!`, and a dash or not.
+    Declaration {
+        dash: bool,
+    },
+    Comment {
+        /// How many of them there are in a row, at most two.
+        dashes: u8,
+    },
+    /// In something that ends with the next bracket.
+    ToBracket,
+}
+
+/// What a byte means for the markup that it follows.
+enum Next {
+    /// It belongs to it.
+    More(State),
+    /// It ends it.
+    End,
+    /// There is no markup, but text which this byte belongs to.
+    Text,
+}
+
+impl State {
+    fn next(self, byte: u8, raw: &str) -> Next {
+        match self {
+            State::Text => Next::Text,
+            State::Open => match byte {
+                b'/' | b'?' => Next::More(State::ToBracket),
+                b'!' => Next::More(State::Declaration { dash: false }),
+                letter if letter.is_ascii_alphabetic() => {
+                    Next::More(State::Tag { quote: None, last: letter })
+                }
+                _ => Next::Text,
+            },
+            State::Closing(met) => {
+                let wanted =
+                    if met == 0 { b'/' } else { raw.as_bytes().get(met - 1).copied().unwrap_or(b'>') };
+                match byte.eq_ignore_ascii_case(&wanted) {
+                    false => Next::Text,
+                    true if met == raw.len() => Next::More(State::ToBracket),
+                    true => Next::More(State::Closing(met + 1)),
+                }
+            }
+            State::Tag { quote, last } => {
+                let quote = match (quote, byte) {
+                    (None, b'>') => return Next::End,
+                    // Quotation marks count only where a value starts.
+                    (None, b'"' | b'\'') if last == b'=' => Some(byte),
+                    (Some(open), byte) if open == byte => None,
+                    (quote, _) => quote,
+                };
+                let last = if byte.is_ascii_whitespace() { last } else { byte };
+                Next::More(State::Tag { quote, last })
+            }
+            State::Declaration { dash } => match byte {
+                b'>' => Next::End,
+                b'-' if dash => Next::More(State::Comment { dashes: 2 }),
+                b'-' => Next::More(State::Declaration { dash: true }),
+                _ => Next::More(State::ToBracket),
+            },
+            State::Comment { dashes } => match byte {
+                b'>' if dashes == 2 => Next::End,
+                b'-' => Next::More(State::Comment { dashes: (dashes + 1).min(2) }),
+                _ => Next::More(State::Comment { dashes: 0 }),
+            },
+            State::ToBracket if byte == b'>' => Next::End,
+            State::ToBracket => Next::More(self),
+        }
+    }
+}
+
+/// What is known of markup that was not kept.
+struct Passing {
+    closes: bool,
+    element: String,
+    previous: u8,
 }
 
 impl Page {
     pub(super) fn new(links: Links) -> Self {
-        Page { links, held: Vec::new(), raw: None }
+        Page {
+            links,
+            state: State::Text,
+            held: Vec::new(),
+            passing: None,
+            raw: None,
+            #[cfg(test)]
+            steps: 0,
+        }
     }
 
     /// What can be passed on once a further piece has come.
     pub(super) fn push(&mut self, piece: &[u8]) -> Vec<u8> {
-        self.held.extend_from_slice(piece);
-        let held = std::mem::take(&mut self.held);
-        let mut out = Vec::with_capacity(held.len() + 64);
-        let mut rest: &[u8] = &held;
-        while let Some(at) = rest.iter().position(|byte| *byte == b'<') {
-            out.extend_from_slice(&rest[..at]);
-            rest = &rest[at..];
-            match self.end_of_markup(rest) {
-                Some(end) => {
-                    self.markup(&rest[..end], &mut out);
-                    rest = &rest[end..];
+        let mut out = Vec::with_capacity(piece.len() + 64);
+        let mut rest = piece;
+        while let Some(byte) = rest.first().copied() {
+            if self.state == State::Text {
+                let text = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+                self.count(text + 1);
+                out.extend_from_slice(&rest[..text]);
+                rest = &rest[text..];
+                if let Some(after) = rest.strip_prefix(b"<") {
+                    self.held.push(b'<');
+                    self.state = if self.raw.is_some() { State::Closing(0) } else { State::Open };
+                    rest = after;
                 }
-                None if rest.len() < LONGEST_TAG => {
-                    self.held = rest.to_vec();
-                    return out;
+                continue;
+            }
+            self.count(1);
+            match self.state.next(byte, self.raw.as_deref().unwrap_or("")) {
+                Next::Text => {
+                    out.append(&mut self.held);
+                    self.state = State::Text;
+                    continue;
                 }
-                None => {
-                    out.push(b'<');
-                    rest = &rest[1..];
+                Next::More(state) => {
+                    self.state = state;
+                    self.keep(byte, &mut out);
+                }
+                Next::End => {
+                    self.state = State::Text;
+                    self.end(byte, &mut out);
                 }
             }
+            rest = &rest[1..];
         }
-        out.extend_from_slice(rest);
         out
     }
 
@@ -116,31 +234,57 @@ impl Page {
         std::mem::take(&mut self.held)
     }
 
-    /// Where what starts with this bracket ends; none if that has not come.
-    fn end_of_markup(&self, text: &[u8]) -> Option<usize> {
-        let Some(raw) = &self.raw else { return end_of_markup(text) };
-        // Only its own end tag ends the text of an element such as `script`.
-        let closing = format!("</{raw}");
-        let length = closing.len().min(text.len());
-        if !text[..length].eq_ignore_ascii_case(&closing.as_bytes()[..length]) {
-            return Some(1);
+    fn count(&mut self, _steps: usize) {
+        #[cfg(test)]
+        {
+            self.steps += _steps;
         }
-        if length < closing.len() { None } else { end_of_markup(text) }
+    }
+
+    /// A byte of markup that goes on.
+    fn keep(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if let Some(passing) = &mut self.passing {
+            passing.previous = byte;
+            return out.push(byte);
+        }
+        self.held.push(byte);
+        if self.held.len() >= LONGEST_TAG {
+            let closes = self.held.starts_with(b"</");
+            self.passing = Some(Passing { closes, element: name_of(&self.held[1..]), previous: byte });
+            out.append(&mut self.held);
+        }
+    }
+
+    /// The byte that ends markup.
+    fn end(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if let Some(passing) = self.passing.take() {
+            out.push(byte);
+            return self.passed(passing.closes, passing.element, passing.previous == b'/');
+        }
+        self.held.push(byte);
+        let markup = std::mem::take(&mut self.held);
+        self.count(markup.len());
+        self.markup(&markup, out);
+    }
+
+    /// Markup has ended: what comes may be an element's text.
+    fn passed(&mut self, closes: bool, element: String, is_empty: bool) {
+        if closes {
+            self.raw = None;
+        }
+        if RAW_TEXT.contains(&&*element) && !is_empty {
+            self.raw = Some(element);
+        }
     }
 
     /// A tag, or something else between angle brackets.
     fn markup(&mut self, markup: &[u8], out: &mut Vec<u8>) {
-        let Ok(text) = std::str::from_utf8(markup) else { return out.extend_from_slice(markup) };
-        if text.starts_with("</") {
-            self.raw = None;
-        }
-        let element = name_of(&text[1..]);
+        let element = name_of(&markup[1..]);
         let wanted = url_attributes(&element);
-        let rewritten = if wanted.is_empty() { None } else { self.tag(text, wanted) };
-        out.extend_from_slice(rewritten.as_deref().unwrap_or(text).as_bytes());
-        if RAW_TEXT.contains(&&*element) && !text.ends_with("/>") {
-            self.raw = Some(element);
-        }
+        let text = std::str::from_utf8(markup).ok().filter(|_| !wanted.is_empty());
+        let rewritten = text.and_then(|text| self.tag(text, wanted));
+        out.extend_from_slice(rewritten.as_deref().map_or(markup, str::as_bytes));
+        self.passed(markup.starts_with(b"</"), element, markup.ends_with(b"/>"));
     }
 
     /// A tag with its URLs rewritten.
@@ -165,33 +309,9 @@ impl Page {
 }
 
 /// The element's name at the start of a tag.
-fn name_of(text: &str) -> String {
-    text.chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect::<String>().to_ascii_lowercase()
-}
-
-/// Where a tag or a comment ends that starts at the beginning; none if its end has not come.
-fn end_of_markup(text: &[u8]) -> Option<usize> {
-    if text.starts_with(b"<!--") {
-        return text.windows(3).position(|three| three == b"-->").map(|at| at + 3);
-    }
-    match text.get(1)? {
-        letter if letter.is_ascii_alphabetic() => {}
-        b'/' | b'!' | b'?' => return text.iter().position(|byte| *byte == b'>').map(|at| at + 1),
-        // No tag: a lonely bracket.
-        _ => return Some(1),
-    }
-    let mut quote = None;
-    for (at, byte) in text.iter().enumerate() {
-        match (quote, byte) {
-            (Some(open), byte) if open == *byte => quote = None,
-            (Some(_), _) => {}
-            // Quotation marks count only where a value starts.
-            (None, b'"' | b'\'') if text[..at].trim_ascii_end().ends_with(b"=") => quote = Some(*byte),
-            (None, b'>') => return Some(at + 1),
-            (None, _) => {}
-        }
-    }
-    None
+fn name_of(text: &[u8]) -> String {
+    let name = text.iter().take_while(|letter| letter.is_ascii_alphanumeric());
+    name.map(|letter| char::from(letter.to_ascii_lowercase())).collect()
 }
 
 /// Names of a tag's attributes, and where their values are.
@@ -283,5 +403,40 @@ mod tests {
         out.extend(page.push(b"\"><a href=\"/a\">"));
         out.extend(page.finish());
         assert_eq!(String::from_utf8(out).unwrap(), format!("{endless}\"><a href=\"/p/proxy/a\">"));
+    }
+
+    #[test]
+    fn what_follows_a_long_tag_is_read_as_ever() {
+        let long = "x".repeat(2 * LONGEST_TAG);
+        for size in [1, 7, 1000, usize::MAX] {
+            let mut page = Page::new(links());
+            let text = format!(
+                "<script a={long}>'<a href=\"/no\">'</script {long}><!-- {long} <a href=\"/no\"> -->\
+                 <a href='/{long}<b' class=\"<a href='/no'>\"><a href=\"/a\">"
+            );
+            let mut out: Vec<u8> = text.as_bytes().chunks(size).flat_map(|piece| page.push(piece)).collect();
+            out.extend(page.finish());
+            let wanted = text.replace("\"/a\"", "\"/p/proxy/a\"");
+            assert!(String::from_utf8(out).unwrap() == wanted, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn each_byte_is_looked_at_a_few_times() {
+        let once =
+            ["<", "<a", "<a ", "<!--", "<!-", "</", "<a = ", "<a href=\"", "<a href='<a", "-->", "<a>", "é"];
+        let first = ["", "<a", "<script>", "<script></scrip", "<!--", "<a href=\"", "<a href=             "];
+        for (start, pattern) in first.iter().flat_map(|start| once.map(|pattern| (start, pattern))) {
+            let text = format!("{start}{}", pattern.repeat(LONGEST_TAG * 5 / 4 / pattern.len()));
+            for size in [7, usize::MAX] {
+                let mut page = Page::new(links());
+                let mut out: Vec<u8> =
+                    text.as_bytes().chunks(size).flat_map(|piece| page.push(piece)).collect();
+                out.extend(page.finish());
+                assert!(out == text.as_bytes(), "{start}{pattern}…");
+                let most = 3 * text.len() + 1;
+                assert!(page.steps <= most, "{start}{pattern}… took {} steps for {}", page.steps, text.len());
+            }
+        }
     }
 }
