@@ -78,8 +78,8 @@ impl NodeFacts {
 }
 
 /// Takes from nodes the addresses that are not theirs to serve: a node writes its own, and every node's proxy
-/// would lead packets to them astray. Those of the cluster (`is_ours`) are nobody's, and of two nodes that say
-/// they have the same one the older has it.
+/// would lead packets to them astray. Those of the cluster (`is_ours`) are nobody's, and of two nodes that
+/// say they have the same one the older has it.
 pub(super) fn trust(nodes: &mut [NodeFacts], is_ours: impl Fn(IpAddr) -> bool) {
     nodes.sort_by(|one, other| {
         let key = |node: &NodeFacts| (node.created.is_none(), node.created);

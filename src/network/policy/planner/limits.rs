@@ -1,9 +1,9 @@
 //! How much of the rule set a profile may take. A policy is small beside what it can come to: the peers of a
 //! rule times its ports, and of ranges that overlap every piece has ports of its own.
 //!
-//! A profile that would grow beyond it allows nothing from then on, until the policies are others: dropping is
-//! the safe side, and a part of what was asked for would be a guess. Work is counted before it is done, so
-//! that too much is found out early. Absent: shares of namespaces in what the node has.
+//! A profile that would grow beyond it allows nothing from then on, until the policies are others: dropping
+//! is the safe side, and a part of what was asked for would be a guess. Work is counted before it is done,
+//! so that too much is found out early. Absent: shares of namespaces in what the node has.
 
 use super::{Planner, Rule};
 use crate::policy::facts::{Direction, Peer, Ports};
