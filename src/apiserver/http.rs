@@ -119,7 +119,7 @@ async fn dispatch(
     let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer, preferences };
-    if let Some(target) = route::parse(&server.registry.resources.load(), trimmed)? {
+    if let Some(target) = route::parse(&server.registry.resources.load(), path)? {
         let length = http_body::Body::size_hint(&body).exact();
         *seat = Some(resource::seat(server, &head, &target, length).await?);
         return resource::serve(server, &head, target, body).await;

@@ -61,12 +61,6 @@ fn pods_are_debugged_with_ephemeral_containers() {
             "it sees its target's processes: {log}"
         );
     }
-    // A session with an input.
-    let newest = kubectls().pop().expect("a kubectl");
-    let session = ["debug", "web", "-i", "-q", "--image=busybox:test", "-c", "talks", "--"];
-    let arguments = [&session[..], &["sh", "-c", "read line; echo got $line"]].concat();
-    let outcome = cluster.kubectl_of(&newest, &arguments, "hello\n");
-    assert!(outcome.stdout.contains("got hello"), "{outcome}");
     let pod = cluster.get("pod", "web");
     assert_eq!(pod["status"]["phase"], "Running");
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
