@@ -223,7 +223,7 @@ async fn node_proxy(
     let query = head.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut request = Request::new(body);
     *request.method_mut() = head.parts.method.clone();
-    *request.uri_mut() = format!("/{}{query}", target.rest)
+    *request.uri_mut() = format!("/{}{query}", target.rest.trim_start_matches('/'))
         .parse()
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
     if let Some(wanted) = wanted {
