@@ -9,6 +9,8 @@ mod cluster;
 mod disk;
 #[path = "harness/image.rs"]
 mod image;
+#[path = "harness/kubectl_proxy.rs"]
+mod kubectl_proxy;
 #[path = "harness/leftovers.rs"]
 mod leftovers;
 #[path = "harness/machine.rs"]
@@ -27,6 +29,7 @@ mod vm;
 pub use cluster::{Agent, Cluster, Options, binary, helm, kubectls};
 pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
+pub use kubectl_proxy::KubectlProxy;
 pub use machine::{Distribution, Machine};
 pub use network::{Network, fetch, in_namespace, namespace_of};
 pub use outcome::{CommandOutcome, eventually, run};

@@ -1,6 +1,8 @@
 //! The node agent beyond running pods: debugging, resizing in place, static pods, measurements.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
 use std::time::Duration;
 
 use minik8s_tests::{Cluster, eventually, kubectls, run};
@@ -61,9 +63,33 @@ fn pods_are_debugged_with_ephemeral_containers() {
             "it sees its target's processes: {log}"
         );
     }
+    debugging_with_an_input(&cluster);
     let pod = cluster.get("pod", "web");
     assert_eq!(pod["status"]["phase"], "Running");
     assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+}
+
+/// A session with an input that stays open: runtimes tell one whose input has ended nothing more, unless the
+/// container takes one input only, which debuggers do not.
+fn debugging_with_an_input(cluster: &Cluster) {
+    let newest = kubectls().pop().expect("a kubectl");
+    let session = ["debug", "web", "-i", "-q", "--image=busybox:test", "-c", "talks", "--"];
+    let mut child = cluster
+        .command(&newest)
+        .args([&session[..], &["sh", "-c", "read line; echo got $line"]].concat())
+        .env("HOME", cluster.folder())
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kubectl starts");
+    let mut input = child.stdin.take().expect("its input");
+    input.write_all(b"hello\n").expect("it takes input");
+    let mut output = String::new();
+    child.stdout.take().expect("its output").read_to_string(&mut output).expect("output");
+    assert!(child.wait().expect("it ends").success());
+    assert!(output.contains("got hello"), "{output}");
+    drop(input);
 }
 
 /// Asks for other resources of the pod `web`.

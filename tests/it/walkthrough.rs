@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minik8s_tests::{BUSYBOX, Cluster, CommandOutcome, eventually, kubectls, run};
+use minik8s_tests::{BUSYBOX, Cluster, CommandOutcome, KubectlProxy, eventually};
 use serde_json::Value;
 
 const APP: &str = "\
@@ -84,22 +84,9 @@ fn the_walkthrough_works_with_either_kubectl() {
 #[test]
 fn the_api_is_usable_through_kubectl_proxy() {
     let cluster = Cluster::with_node();
-    // The machine's own kubectl, if it has one, and the bundled one.
-    for own in [false, true].into_iter().filter(|own| *own || !kubectls().is_empty()) {
-        let mut command =
-            if own { cluster.minik8s(&["kubectl"]) } else { cluster.network.command(0, "kubectl".as_ref()) };
-        let port = if own { "8081" } else { "8080" };
-        command
-            .args(["proxy", "--port", port])
-            .env("KUBECONFIG", cluster.kubeconfig())
-            .env("HOME", cluster.folder());
-        let mut proxy = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-        let curl = |arguments: &[&str]| {
-            run(cluster.network.command(0, "curl".as_ref()).arg("-sS").args(arguments), "")
-        };
-        let base = format!("http://127.0.0.1:{port}");
+    for proxy in KubectlProxy::each(&cluster) {
         let node: Value = eventually("the proxy answers", Duration::from_secs(20), || {
-            let outcome = curl(&[&format!("{base}/api/v1/nodes/one/")]);
+            let outcome = proxy.curl("/api/v1/nodes/one/", &[]);
             serde_json::from_str(&outcome.stdout).map_err(|error| format!("{error}: {outcome}"))
         });
         assert_eq!(node["metadata"]["name"], "one", "{node}");
@@ -107,14 +94,12 @@ fn the_api_is_usable_through_kubectl_proxy() {
             "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"posted\"}},\
              \"spec\":{{\"terminationGracePeriodSeconds\":0,\"containers\":[{{\"name\":\"a\",\"image\":\"{BUSYBOX}\"}}]}}}}"
         );
-        let pods = format!("{base}/api/v1/namespaces/default/pods");
-        let posted = curl(&["-X", "POST", "-H", "Content-Type: application/json", "-d", &pod, &pods]).json();
+        let posting = ["-X", "POST", "-H", "Content-Type: application/json", "-d", &pod];
+        let posted = proxy.curl("/api/v1/namespaces/default/pods", &posting).json();
         assert_eq!(posted["kind"], "Pod", "{posted}");
         cluster.wait_for_pod("posted");
-        let events = curl(&[&format!("{base}/api/v1/events")]).json();
+        let events = proxy.curl("/api/v1/events", &[]).json();
         assert_eq!(events["kind"], "EventList");
         cluster.kubectl(&["delete", "pod", "posted", "--timeout=60s"]).ok();
-        let _ = proxy.kill();
-        let _ = proxy.wait();
     }
 }
