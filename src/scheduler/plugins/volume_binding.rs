@@ -22,8 +22,9 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use parking_lot::Mutex;
 
 use crate::framework::{
-    Actions, Cycle, CycleState, EventToRegister, FilterPlugin, Handle, Plugin, Points, PreBindPlugin,
-    PreFilterPlugin, PreFilterResult, QueueingHint, ReservePlugin, Resource, Status, StorageChange,
+    Actions, Cycle, CycleState, EventToRegister, FilterPlugin, Handle, ObservedEvent, Plugin, Points,
+    PreBindPlugin, PreFilterPlugin, PreFilterResult, QueueingHint, ReservePlugin, Resource, Status,
+    StorageChange,
 };
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
@@ -57,10 +58,12 @@ impl VolumeBinding {
     }
 }
 
-/// Whether the pod uses the claim.
-pub(super) fn uses(pod: &PodInfo, claim: &PersistentVolumeClaim) -> bool {
-    claim.metadata.namespace.as_deref() == Some(pod.namespace())
-        && pod.claims.iter().any(|own| Some(own) == claim.metadata.name.as_ref())
+/// Queues a pod when a claim that it uses has come or changed.
+pub(super) fn claim_hint(pod: &PodInfo, event: &ObservedEvent<'_>) -> QueueingHint {
+    let Some(StorageChange::Claim { new }) = event.storage else { return QueueingHint::Queue };
+    let uses = new.metadata.namespace.as_deref() == Some(pod.namespace())
+        && pod.claims.iter().any(|own| Some(own) == new.metadata.name.as_ref());
+    QueueingHint::when(uses)
 }
 
 impl Plugin for VolumeBinding {
@@ -81,12 +84,7 @@ impl Plugin for VolumeBinding {
                 };
                 QueueingHint::when(old.is_none_or(|old| old.allowed_topologies != new.allowed_topologies))
             }),
-            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, |pod, event| {
-                let Some(StorageChange::Claim { new }) = event.storage else {
-                    return QueueingHint::Queue;
-                };
-                QueueingHint::when(uses(pod, new))
-            }),
+            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, claim_hint),
             EventToRegister::always(Resource::PersistentVolume, come_or_change),
             EventToRegister::always(Resource::Node, Actions::ADD | Actions::UPDATE_NODE_LABEL),
         ]

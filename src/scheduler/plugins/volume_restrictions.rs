@@ -6,10 +6,10 @@ use std::sync::Arc;
 use api::volumes::access_modes;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use super::volume_binding::uses;
+use super::volume_binding::claim_hint;
 use crate::framework::{
     Actions, Cycle, EventToRegister, FilterPlugin, Handle, Plugin, Points, PreFilterPlugin, PreFilterResult,
-    QueueingHint, Resource, Status, StorageChange,
+    QueueingHint, Resource, Status,
 };
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
@@ -85,12 +85,7 @@ impl Plugin for VolumeRestrictions {
                 QueueingHint::when(shares || conflicts)
             }),
             EventToRegister::always(Resource::Node, Actions::ADD),
-            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, |pod, event| {
-                let Some(StorageChange::Claim { new }) = event.storage else {
-                    return QueueingHint::Queue;
-                };
-                QueueingHint::when(uses(pod, new))
-            }),
+            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, claim_hint),
         ]
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::volumes::{class_of_claim, volume_name, waits_for_consumer};
 use k8s_openapi::api::core::v1::PersistentVolume;
 
-use super::volume_binding::uses;
+use super::volume_binding::claim_hint;
 use crate::framework::{
     Actions, Cycle, EventToRegister, FilterPlugin, Handle, Plugin, Points, PreFilterPlugin, PreFilterResult,
     QueueingHint, Resource, Status, StorageChange,
@@ -75,12 +75,7 @@ impl Plugin for VolumeZone {
                 QueueingHint::when(waits_for_consumer(Some(new)))
             }),
             EventToRegister::always(Resource::Node, Actions::ADD | Actions::UPDATE_NODE_LABEL),
-            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, |pod, event| {
-                let Some(StorageChange::Claim { new }) = event.storage else {
-                    return QueueingHint::Queue;
-                };
-                QueueingHint::when(uses(pod, new))
-            }),
+            EventToRegister::hinted(Resource::PersistentVolumeClaim, come_or_change, claim_hint),
             EventToRegister::hinted(Resource::PersistentVolume, come_or_change, |_, event| {
                 let Some(StorageChange::Volume { old, new }) = event.storage else {
                     return QueueingHint::Queue;
