@@ -25,6 +25,7 @@ mod policy;
 mod proxy;
 mod range;
 mod routes;
+mod script;
 #[cfg(test)]
 mod testing;
 

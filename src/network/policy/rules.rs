@@ -18,6 +18,7 @@ use super::facts::{DIRECTIONS, Direction};
 use crate::nfnetlink::Batch;
 use crate::nfnetlink::elements::{self, Data, Encoded, write_address, write_port, write_protocol};
 use crate::proxy::facts::{Family, Protocol};
+use crate::script;
 
 /// A map or set of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -259,29 +260,20 @@ impl Table {
 
     /// Removes the table; that there is none is fine.
     pub(crate) fn removal(&self) -> String {
-        let (ip, name) = (self.family.keyword(), &self.name);
-        format!("add table {ip} {name}\ndelete table {ip} {name}\n")
+        script::removal(self.family.keyword(), &self.name)
     }
 
     fn write_elements(&self, verb: &str, elements: &[&Element], script: &mut String) {
         for set in SETS {
-            let mut first = true;
-            for element in elements.iter().filter(|element| element.set == set) {
-                if first {
-                    let (ip, name) = (self.family.keyword(), &self.name);
-                    let _ = write!(script, "{verb} element {ip} {name} {} {{ ", set.name());
-                } else {
-                    script.push_str(",\n");
-                }
-                first = false;
+            let of_set = elements.iter().filter(|element| element.set == set);
+            let write_one = |element: &&Element, script: &mut String| {
                 let _ = write!(script, "{}", element.key);
                 if let Some(chain) = element.leads_to().filter(|_| verb == "add") {
                     let _ = write!(script, " : jump {chain}");
                 }
-            }
-            if !first {
-                script.push_str(" }\n");
-            }
+            };
+            let command = (verb, self.family.keyword(), &*self.name);
+            script::write_elements(command, set.name(), of_set, write_one, script);
         }
     }
 

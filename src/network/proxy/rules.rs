@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::facts::{Backend, Cidr, Family, FrontKey, Protocol};
+use crate::script;
 
 /// Number of the first endpoint of this node, where outside packets go to those alone. Also how many
 /// endpoints a list has at most.
@@ -245,30 +246,21 @@ impl Table {
 
     /// Removes the table; that there is none is fine.
     pub(crate) fn removal(&self) -> String {
-        let (ip, name) = (self.family.keyword(), &self.name);
-        format!("add table {ip} {name}\ndelete table {ip} {name}\n")
+        script::removal(self.family.keyword(), &self.name)
     }
 
     fn write_elements(&self, verb: &str, elements: &[&Element], script: &mut String) {
         for set in Set::ALL {
-            let mut first = true;
-            for element in elements.iter().filter(|element| element.set == set) {
-                if first {
-                    let (ip, name) = (self.family.keyword(), &self.name);
-                    let _ = write!(script, "{verb} element {ip} {name} {} {{ ", set.name());
-                } else {
-                    script.push_str(",\n");
-                }
-                first = false;
+            let of_set = elements.iter().filter(|element| element.set == set);
+            let write_one = |element: &&Element, script: &mut String| {
                 if verb == "add" {
                     element.write(script);
                 } else {
                     let _ = write!(script, "{}", element.key);
                 }
-            }
-            if !first {
-                script.push_str(" }\n");
-            }
+            };
+            let command = (verb, self.family.keyword(), &*self.name);
+            script::write_elements(command, set.name(), of_set, write_one, script);
         }
     }
 
