@@ -30,7 +30,7 @@ pub use decode::error_from_response;
 pub(crate) use decode::is_connection_error;
 pub use node::TlsNodeDialer;
 pub use query::{encode_component, path_of};
-pub use tls::{ClientCertificate, TlsError};
+pub use tls::{ClientCertificate, TlsError, system_authorities};
 pub use transport::{RequestError, ResponseBody, Switch};
 
 use tls::CertificateSlot;

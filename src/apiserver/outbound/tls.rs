@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client::https::system_authorities;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -16,10 +17,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// Where Linux distributions keep the bundle of public authorities.
-const SYSTEM_BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Which servers are trusted.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -82,10 +79,7 @@ impl Verifier {
         }
         let (pem, missing) = match &trust.authorities {
             Some(pem) => (pem.to_vec(), TrustError::NoAuthority),
-            None => {
-                let found = SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok());
-                (found.ok_or(TrustError::NoSystemBundle)?, TrustError::NoSystemBundle)
-            }
+            None => (system_authorities().ok_or(TrustError::NoSystemBundle)?, TrustError::NoSystemBundle),
         };
         let all: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
         let mut roots = RootCertStore::empty();

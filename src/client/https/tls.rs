@@ -49,6 +49,11 @@ pub enum TlsError {
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
+/// The public authorities that the system trusts, as PEM; none if it has no bundle of them.
+pub fn system_authorities() -> Option<Vec<u8>> {
+    SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok())
+}
+
 /// The certificate that new connections present; none means they present nothing.
 #[derive(Debug)]
 pub(super) struct CertificateSlot(RwLock<Option<Arc<CertifiedKey>>>);
@@ -137,9 +142,7 @@ pub(super) fn roots(ca_pem: Option<&[u8]>, plain: bool) -> Result<RootCertStore,
     let given = ca_pem.is_some();
     let pem = match ca_pem {
         Some(pem) => pem.to_vec(),
-        None => {
-            SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).ok_or(TlsError::NoSystemBundle)?
-        }
+        None => system_authorities().ok_or(TlsError::NoSystemBundle)?,
     };
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
     match (roots.is_empty(), given) {
