@@ -20,7 +20,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use client::ByteStream;
 use http::header::{CONTENT_LENGTH, HOST, LOCATION};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::uri::InvalidUri;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Frame;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -220,11 +221,9 @@ async fn node_proxy(
         server.registry.authorize(call, "create", Some(name), None)?;
     }
     let node = server.registry.get(&Call::new(&call.resource, None, call.user), name).await?;
-    let query = head.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut request = Request::new(body);
     *request.method_mut() = head.parts.method.clone();
-    *request.uri_mut() = format!("/{}{query}", target.rest.trim_start_matches('/'))
-        .parse()
+    *request.uri_mut() = handed_on(target, &head.parts.uri)
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
     if let Some(wanted) = wanted {
         *request.headers_mut() = headers::of_upgrade(&head.parts.headers);
@@ -237,6 +236,13 @@ async fn node_proxy(
     let mut response = passed_on(answered, &format!("/api/v1/nodes/{name}/proxy"))?;
     response.extensions_mut().insert(Unhurried);
     Ok(response)
+}
+
+/// Path and query below a proxy, as who is behind it is asked for them. The bare path of a proxy and the one
+/// with a slash are the root.
+fn handed_on(target: &Target, asked: &Uri) -> Result<Uri, InvalidUri> {
+    let query = asked.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("/{}{query}", target.rest.trim_start_matches('/')).parse()
 }
 
 /// Whether a path of the kubelet's runs something. Kubelets read paths decoded, and their routers resolve

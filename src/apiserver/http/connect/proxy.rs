@@ -20,7 +20,7 @@ use super::super::reply::Unhurried;
 use super::super::route::Target;
 use super::backend::Backend;
 use super::links::{Links, Page};
-use super::{Destination, Unanswered, ask, final_status, tunnel};
+use super::{Destination, Unanswered, ask, final_status, handed_on, tunnel};
 use crate::registry::Call;
 use crate::server::ApiServer;
 
@@ -50,18 +50,16 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let backend = Backend::find(server, call, name).await?;
     let uri = &head.parts.uri;
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let wanted = tunnel::wanted(head);
     let reads = matches!(head.parts.method, Method::GET | Method::HEAD);
     // Relative links of a page need a folder to start from.
     if wanted.is_none() && reads && target.rest.is_empty() {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         return redirect(&format!("{}/{query}", uri.path()));
     }
-    let path = target.rest.trim_start_matches('/');
     let mut request = Request::new(body);
     *request.method_mut() = head.parts.method.clone();
-    *request.uri_mut() = format!("/{path}{query}")
-        .parse()
+    *request.uri_mut() = handed_on(target, uri)
         .map_err(|error| ApiError::bad_request(format!("path of the proxy: {error}")))?;
     *request.headers_mut() = forwarded(head);
     if let Some(wanted) = wanted {
