@@ -23,6 +23,7 @@ mod kubectl_compared;
 mod kubectl_versions;
 mod kubelet;
 mod node;
+mod objects;
 mod policy;
 mod proxies;
 mod restart;

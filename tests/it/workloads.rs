@@ -6,31 +6,10 @@ use std::time::Duration;
 use minik8s_tests::{Cluster, eventually};
 use serde_json::{Value, json};
 
+use crate::objects::{create, query, until};
+
 const LIMIT: Duration = Duration::from_secs(120);
 const ROLLOUT: &str = "--timeout=120s";
-
-fn create(cluster: &Cluster, object: &Value) {
-    cluster.kubectl_with(&["create", "-f", "-"], &object.to_string()).ok();
-}
-
-fn query(cluster: &Cluster, what: &[&str], path: &str) -> String {
-    let path = format!("jsonpath={path}");
-    let mut arguments = vec!["get"];
-    arguments.extend(what);
-    arguments.extend(["-o", &path]);
-    cluster.kubectl(&arguments).ok()
-}
-
-#[track_caller]
-fn until(cluster: &Cluster, what: &[&str], path: &str, wanted: &str) {
-    eventually(&format!("{path} of {what:?} is {wanted:?}"), LIMIT, || {
-        let found = query(cluster, what, path);
-        if found == wanted {
-            return Ok(());
-        }
-        Err(format!("{found}\n{}", cluster.kubectl(&["get", "all,events", "-A"])))
-    });
-}
 
 fn messages(cluster: &Cluster, reason: &str) -> String {
     let selector = format!("--field-selector=reason={reason}");
