@@ -212,9 +212,7 @@ impl Stats {
             self.measure_once(nobody).await?;
             tokio::time::sleep(APART).await;
         }
-        let measured = self.measure_once(with_disk).await;
-        self.rates.lock().forget_before(Instant::now());
-        measured
+        self.measure_once(with_disk).await
     }
 
     /// The same without waiting for rates.
@@ -243,7 +241,9 @@ impl Stats {
             .filter_map(|one| Some((one.labels.get(labels::POD_UID)?.clone(), one.id)))
             .collect();
         let shared = self.clone();
-        Ok(files::blocking(move || shared.read(by_pod, &sandboxes, with_disk)).await)
+        let measured = files::blocking(move || shared.read(by_pod, &sandboxes, with_disk)).await;
+        self.rates.lock().forget_before(Instant::now());
+        Ok(measured)
     }
 
     /// What is read from files. Blocks.

@@ -51,6 +51,18 @@ async fn a_rate_is_there_at_the_first_question() {
     assert_eq!(before.elapsed(), APART);
 }
 
+/// The evictor measures for itself, whether or not anybody asks for rates.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_measured_is_forgotten() {
+    let (_node, stats) = start().await;
+    stats.rates.lock().add("a container that has gone", 1, Instant::now());
+    tokio::time::advance(RECENT).await;
+    stats.measure_once(everybody).await.unwrap();
+    let rates = stats.rates.lock();
+    assert!(!rates.known.contains_key("a container that has gone"));
+    assert!(rates.known.contains_key(NODE));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_summary_has_upstreams_form() {
     let (node, stats) = start().await;
