@@ -170,7 +170,7 @@ impl Policies {
         let own = || self.planner.elements().filter(|element| element.key.family() == table.family);
         let count = own().count();
         // A kernel without the family's rules is no trouble to who has no such pods.
-        if count == 0 && table.family == Family::V6 && !had && !self.exists(table).await {
+        if count == 0 && table.family == Family::V6 && !had && !exists(&*self.host, table).await {
             return Ok(0);
         }
         let profiles = wanted.next_power_of_two().max(FEWEST_PROFILES);
@@ -179,12 +179,6 @@ impl Policies {
         tracing::info!(family = table.family.keyword(), elements = count, "rules of policies are in place");
         self.made[at] = Some(profiles);
         Ok(count)
-    }
-
-    async fn exists(&self, table: &Table) -> bool {
-        let ip = table.family.keyword();
-        let listed = self.host.run("nft", &["list", "tables", ip], "").await.unwrap_or_default();
-        listed.lines().any(|line| line.trim() == format!("table {ip} {}", table.name))
     }
 
     /// One transaction: over netlink, or by `nft` if it is large or netlink fails.
@@ -348,14 +342,18 @@ pub(crate) async fn remove(host: &dyn Host, table: &str) -> Result<(), NetworkEr
     remove_tables(host, &table_name(table)).await
 }
 
+async fn exists(host: &dyn Host, table: &Table) -> bool {
+    let ip = table.family.keyword();
+    let listed = host.run("nft", &["list", "tables", ip], "").await.unwrap_or_default();
+    listed.lines().any(|line| line.trim() == format!("table {ip} {}", table.name))
+}
+
 async fn remove_tables(host: &dyn Host, name: &str) -> Result<(), NetworkError> {
     let mut first_error = None;
     // Each alone: a kernel may know one family only.
     for family in [Family::V4, Family::V6] {
         let table = Table { family, name: name.to_string() };
-        let ip = family.keyword();
-        let listed = host.run("nft", &["list", "tables", ip], "").await.unwrap_or_default();
-        if listed.lines().any(|line| line.trim() == format!("table {ip} {name}")) {
+        if exists(host, &table).await {
             first_error = first_error.or(host.run("nft", &["-f", "-"], &table.removal()).await.err());
         }
     }
