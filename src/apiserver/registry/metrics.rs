@@ -259,7 +259,7 @@ impl Registry {
                 "metadata.name" => object.name(),
                 _ => object.namespace().unwrap_or_default(),
             });
-            fields && options.labels.matches(&labels(object))
+            fields && options.labels.matches(object.labels())
         };
         self.summaries.prune();
         let kind = if call.row().kind == NODES { &NODE } else { &POD };
@@ -364,11 +364,6 @@ impl Registry {
     }
 }
 
-fn labels(object: &Object) -> BTreeMap<String, String> {
-    let tree = object.tree().unwrap_or_default();
-    serde_json::from_value(tree["metadata"]["labels"].clone()).unwrap_or_default()
-}
-
 /// Measurements of an object, under its name and labels.
 fn object(kind: &str, of: &Object, at: Option<&Time>, part: &str, measured: Value) -> Option<Arc<Object>> {
     let now = Time(Timestamp::now());
@@ -382,9 +377,8 @@ fn object(kind: &str, of: &Object, at: Option<&Time>, part: &str, measured: Valu
     if let Some(namespace) = of.namespace() {
         tree["metadata"]["namespace"] = json!(namespace);
     }
-    let labels = labels(of);
-    if !labels.is_empty() {
-        tree["metadata"]["labels"] = json!(labels);
+    if !of.labels().is_empty() {
+        tree["metadata"]["labels"] = json!(of.labels());
     }
     tree[part] = measured;
     Object::from_tree(tree, 0).map(Arc::new).ok()
