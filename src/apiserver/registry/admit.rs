@@ -51,7 +51,8 @@ impl Registry {
         if hooks.is_empty() || !self.is_reviewed(call, "MutatingAdmissionWebhook") {
             return Ok(());
         }
-        Box::pin(self.ask_mutating(call, request, &hooks, old, object)).await
+        let Some(review) = self.review_of(call, request, &hooks, old).await? else { return Ok(()) };
+        Box::pin(self.ask_mutating(&review, request, &hooks, object)).await
     }
 
     /// Plugins, then validating webhooks: the last word on what is about to be stored. Returns warnings.
@@ -65,8 +66,10 @@ impl Registry {
         let mut warnings = self.admission.validate(request, object).await?;
         let hooks = self.webhooks.validating();
         if !hooks.is_empty() && self.is_reviewed(call, "ValidatingAdmissionWebhook") {
-            let review = self.review_of(call, request, old).await?;
-            warnings.extend(Box::pin(self.ask_validating(&review, &hooks, object)).await?);
+            let review = self.review_of(call, request, &hooks, old).await?;
+            if let Some(review) = review {
+                warnings.extend(Box::pin(self.ask_validating(&review, &hooks, object)).await?);
+            }
         }
         Ok(warnings)
     }
@@ -136,21 +139,18 @@ impl Registry {
         }
     }
 
+    /// None if no webhook's rules name the request: nothing is converted or copied for it then.
     async fn review_of<'a>(
         &self,
         call: &'a Call<'_>,
         request: &'a Request<'_>,
+        hooks: &[Hook],
         old: Option<&Value>,
-    ) -> Result<Review<'a>, ApiError> {
+    ) -> Result<Option<Review<'a>>, ApiError> {
         let operation = match request.operation {
             admission::Operation::Create => Operation::Create,
             admission::Operation::Update => Operation::Update,
             admission::Operation::Delete => Operation::Delete,
-        };
-        let old = match (old, request.old) {
-            (Some(old), _) => Some(shown(call, old)?),
-            (None, Some(object)) => Some(call.resource.outward_bare_tree(object).await?),
-            (None, None) => None,
         };
         let resources = self.resources.load();
         let own = call.row();
@@ -161,20 +161,27 @@ impl Registry {
         };
         let equivalents = resources.all().filter(same).cloned().collect();
         let attributes = self.attributes(call, operation, request.name);
-        Ok(Review { call, attributes, old, equivalents })
+        let mut review = Review { call, attributes, old: None, equivalents };
+        if !hooks.iter().any(|hook| review.named_by(hook).is_some()) {
+            return Ok(None);
+        }
+        review.old = match (old, request.old) {
+            (Some(old), _) => Some(shown(call, old)?),
+            (None, Some(object)) => Some(call.resource.outward_bare_tree(object).await?),
+            (None, None) => None,
+        };
+        Ok(Some(review))
     }
 
     async fn ask_mutating(
         &self,
-        call: &Call<'_>,
+        review: &Review<'_>,
         request: &Request<'_>,
         hooks: &[Hook],
-        old: Option<&Value>,
         mut object: Option<&mut Value>,
     ) -> Result<(), ApiError> {
-        let review = self.review_of(call, request, old).await?;
         let mut rounds = Rounds::default();
-        if !self.round(&review, hooks, object.as_deref_mut(), &mut rounds).await? {
+        if !self.round(review, hooks, object.as_deref_mut(), &mut rounds).await? {
             return Ok(());
         }
         let Some(object) = object else { return Ok(()) };
@@ -184,7 +191,7 @@ impl Registry {
             rounds.look_again();
         }
         rounds.is_second = true;
-        self.round(&review, hooks, Some(object), &mut rounds).await?;
+        self.round(review, hooks, Some(object), &mut rounds).await?;
         Ok(())
     }
 
@@ -201,8 +208,11 @@ impl Registry {
             if rounds.is_second && !rounds.again.contains(&hook.uid) {
                 continue;
             }
+            let Some(other) = review.named_by(hook) else { continue };
             let present = object.as_deref().map(|object| shown(review.call, object)).transpose()?;
-            let Some((hook, other)) = self.matched(review, hook, present.as_ref())? else { continue };
+            if !self.is_selected(review, hook, present.as_ref())? {
+                continue;
+            }
             let changed = match self.mutate_by(review, (hook, other), present).await {
                 Ok(changed) => changed,
                 Err(failure) => {
@@ -287,7 +297,10 @@ impl Registry {
         let object = object.map(|object| shown(review.call, object)).transpose()?;
         let mut matched = Vec::new();
         for hook in hooks {
-            matched.extend(self.matched(review, hook, object.as_ref())?);
+            let Some(other) = review.named_by(hook) else { continue };
+            if self.is_selected(review, hook, object.as_ref())? {
+                matched.push((hook, other));
+            }
         }
         let answers =
             join_all(matched.iter().map(|one| self.validate_by(review, *one, object.as_ref()))).await;
@@ -320,19 +333,14 @@ impl Registry {
         review.put(self, matched, object.as_ref(), old.as_ref(), false).await
     }
 
-    /// Whether a webhook is to be asked, and in which version.
-    fn matched<'a>(
+    /// Whether a webhook's selectors want what its rules name.
+    fn is_selected(
         &self,
-        review: &'a Review<'_>,
-        hook: &'a Hook,
+        review: &Review<'_>,
+        hook: &Hook,
         object: Option<&Value>,
-    ) -> Result<Option<Matched<'a>>, ApiError> {
-        let request = &review.attributes;
-        let equivalents = hook.equivalent.then_some(&review.equivalents[..]);
-        let found = webhooks::find(&hook.rules, request, equivalents, |other| Gvr::of(&other.row));
-        let Some(other) = found else { return Ok(None) };
-        let selected = hook.selects(request, (object, review.old.as_ref()), &*self.caches)?;
-        Ok(selected.then_some((hook, other)))
+    ) -> Result<bool, ApiError> {
+        hook.selects(&review.attributes, (object, review.old.as_ref()), &*self.caches)
     }
 
     /// What becomes of the request if a webhook does not let it pass.
@@ -355,6 +363,12 @@ impl Registry {
 }
 
 impl Review<'_> {
+    /// Whether a webhook's rules name the request, and in which other version of the resource.
+    fn named_by(&self, hook: &Hook) -> Option<Option<&Arc<Resource>>> {
+        let equivalents = hook.equivalent.then_some(&self.equivalents[..]);
+        webhooks::find(&hook.rules, &self.attributes, equivalents, |other| Gvr::of(&other.row))
+    }
+
     /// A tree of the call's version in that of another resource.
     async fn in_version(
         &self,
