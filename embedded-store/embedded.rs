@@ -70,6 +70,8 @@ pub struct Status {
     pub free_on_disk: u64,
     /// Below this much free space writes are refused.
     pub min_free_on_disk: u64,
+    /// Beyond this many bytes of keys and values nothing new is accepted.
+    pub quota: u64,
     pub watchers: u64,
     pub alarms: Alarms,
 }
@@ -84,6 +86,7 @@ pub struct EmbeddedStore {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     min_free: u64,
+    quota: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -138,6 +141,7 @@ impl EmbeddedStore {
             checkpoint_bytes: config.checkpoint_bytes,
             spare_bytes: config.spare_bytes,
             min_free: config.min_free_bytes,
+            quota: config.quota_bytes,
         };
         let (jobs, todo) = sync_channel(1);
         let writer =
@@ -165,6 +169,7 @@ impl EmbeddedStore {
             dir: config.dir.clone(),
             disk,
             min_free: config.min_free_bytes,
+            quota: config.quota_bytes,
             threads: Mutex::new(threads),
             lock: Mutex::new(lock),
         };
@@ -206,6 +211,7 @@ impl EmbeddedStore {
             last_checkpoint,
             free_on_disk: self.disk.free().unwrap_or(u64::MAX),
             min_free_on_disk: self.min_free,
+            quota: self.quota,
             watchers,
             alarms,
         }
@@ -225,6 +231,8 @@ impl EmbeddedStore {
             keys: status.keys,
             watchers: status.watchers,
             size_in_use: status.size_in_use,
+            quota: status.quota,
+            no_space: status.alarms.no_space.is_some(),
             size_on_disk: status.size_on_disk,
             applied_index: status.index,
             checkpoint_failing: status.alarms.checkpoint.is_some(),

@@ -69,6 +69,9 @@ pub(crate) struct Gauges {
     pub(crate) keys: u64,
     pub(crate) watchers: u64,
     pub(crate) size_in_use: u64,
+    pub(crate) quota: u64,
+    /// Writes are refused for want of room.
+    pub(crate) no_space: bool,
     pub(crate) size_on_disk: u64,
     pub(crate) applied_index: u64,
     /// Requests that wait for the log.
@@ -79,7 +82,7 @@ pub(crate) struct Gauges {
 
 impl Gauges {
     /// Names, helps and values.
-    fn values(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn values(&self) -> [(&'static str, &'static str, u64); 12] {
         [
             ("etcd_debugging_mvcc_current_revision", "The current revision of store.", self.revision),
             (
@@ -98,6 +101,12 @@ impl Gauges {
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Total size of the underlying database logically in use in bytes.",
                 self.size_in_use,
+            ),
+            ("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.", self.quota),
+            (
+                "minik8s_store_no_space",
+                "Whether writes are refused for want of room, on the disk or within the quota.",
+                u64::from(self.no_space),
             ),
             (
                 "etcd_server_proposals_applied_total",

@@ -237,8 +237,8 @@ pub enum StoreError {
     /// A slow watcher was cut off; it may go on from the revision after the last one it got.
     #[error("watcher fell too far behind")]
     Lagged,
-    /// Writes are refused before the disk is full; reads and deletes go on.
-    #[error("database space exceeded: {0}")]
+    /// Writes are refused before the disk is full, or because the quota is used up; reads and deletes go on.
+    #[error("mvcc: database space exceeded: {0}")]
     NoSpace(String),
     /// The log could not be written; the store refuses writes until it is opened again.
     #[error("the log cannot be written: {0}")]

@@ -16,18 +16,19 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::check;
 use crate::checkpoint::{CheckpointFailure, Job};
 use crate::clock::Stamps;
 use crate::consensus::Consensus;
 use crate::log::record::Request;
-use crate::types::{Durability, LeaseId, StoreError};
+use crate::types::{LeaseId, StoreError};
 use crate::writer::batch::{Batch, Waiting};
 use crate::writer::queue::{BATCH_BYTES, GroupCommit, Proposal, Shared, answer};
+use crate::writer::room::{Bounds, Room};
 
 pub(crate) mod batch;
 mod checkpoints;
 pub(crate) mod queue;
+mod room;
 pub(crate) mod submission;
 
 pub(crate) use checkpoints::Retry;
@@ -53,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) spare_bytes: u64,
     /// Free space below which nothing that grows is accepted.
     pub(crate) min_free: u64,
+    /// Bytes of keys and values beyond which nothing new is accepted.
+    pub(crate) quota: u64,
 }
 
 pub(crate) struct Writer {
@@ -271,14 +274,12 @@ impl Writer {
         }
         let free = self.consensus.free();
         self.free = free;
-        let low = free < self.limits.min_free;
-        let message = low.then(|| {
-            let (have, need) = (free >> 20, self.limits.min_free >> 20);
-            format!("{have} MiB are free on the disk of the store, {need} MiB are kept in reserve")
-        });
+        let bounds = Bounds { min_free: self.limits.min_free, quota: self.limits.quota };
+        let room = Room { free, used: self.shared.core.state.read().bytes };
+        let message = room.lack(bounds);
         {
             let mut alarms = self.shared.alarms.lock();
-            if alarms.no_space.is_some() != low {
+            if alarms.no_space.is_some() != message.is_some() {
                 match &message {
                     Some(message) => tracing::warn!("writes are refused: {message}"),
                     None => tracing::info!("there is space again, writes are accepted"),
@@ -287,8 +288,10 @@ impl Writer {
             alarms.no_space.clone_from(&message);
         }
         let Some(message) = message else { return proposals };
-        let (refused, accepted): (Vec<_>, Vec<_>) =
-            proposals.into_iter().partition(|p| needs_space(&p.request, free, self.limits.min_free));
+        let (refused, accepted): (Vec<_>, Vec<_>) = {
+            let state = self.shared.core.state.read();
+            proposals.into_iter().partition(|p| room.is_short_for(&p.request, bounds, &state))
+        };
         for proposal in refused {
             answer(proposal, Err(StoreError::NoSpace(message.clone())));
         }
@@ -313,16 +316,6 @@ impl Drop for StopGuard<'_> {
         queue.checkpoint_requests.clear();
         drop(queue);
         self.shared.slots.close();
-    }
-}
-
-/// Lazy writes replace small values. They are accepted until three quarters of the reserve are used.
-fn needs_space(request: &Request, free: u64, min_free: u64) -> bool {
-    match request {
-        Request::Txn(txn) if txn.durability == Durability::Lazy => check::grows(txn) && free < min_free / 4,
-        Request::Txn(txn) => check::grows(txn),
-        Request::LeaseGrant { .. } => true,
-        _ => false,
     }
 }
 

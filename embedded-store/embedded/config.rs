@@ -24,6 +24,8 @@ pub struct Config {
     pub lazy_flush: Duration,
     /// Writes that need space are refused when less than this is free.
     pub min_free_bytes: u64,
+    /// Writes that bring something new are refused once keys and values take more bytes than this.
+    pub quota_bytes: u64,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -38,6 +40,8 @@ impl Config {
             // Below the 10 s that lazy durability promises, with room for a slow sync.
             lazy_flush: Duration::from_secs(8),
             min_free_bytes: 96 << 20,
+            // etcd's default.
+            quota_bytes: 2 << 30,
             clock: Arc::new(SystemClock::default()),
         }
     }

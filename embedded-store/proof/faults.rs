@@ -97,6 +97,35 @@ fn a_nearly_full_disk_refuses_what_grows() {
     });
 }
 
+#[test]
+fn a_used_up_quota_refuses_what_is_new_and_lets_the_rest_be_changed_and_deleted() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FakeDisk::default());
+    let config = Config { quota_bytes: 1000, ..config(dir.path()) };
+    let (store, _) = EmbeddedStore::open_on(config, Arc::new(disk), None).unwrap();
+    let is_full = |outcome: Result<_, StoreError>| matches!(outcome, Err(StoreError::NoSpace(_)));
+    runtime().block_on(async {
+        run(&store, vec![put("big", vec![1; 980])]).await.unwrap();
+        run(&store, vec![put("lease", vec![1; 30])]).await.unwrap();
+        assert!(store.status().alarms.no_space.is_none());
+        let refused = run(&store, vec![put("new", "1")]).await;
+        let message = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert!(message.starts_with("mvcc: database space exceeded: the store holds"), "{message}");
+        assert!(store.status().alarms.no_space.is_some());
+        let metrics = store.render_metrics();
+        assert!(metrics.contains("etcd_server_quota_backend_bytes 1000\n"), "{metrics}");
+        assert!(metrics.contains("minik8s_store_no_space 1\n"), "{metrics}");
+        let both = vec![put("lease", vec![2; 30]), put("new", "1")];
+        assert!(is_full(run(&store, both).await), "a new key beside one that is there");
+        run(&store, vec![put("lease", vec![2; 30])]).await.unwrap();
+        run(&store, vec![put("lease", vec![2; 140])]).await.unwrap();
+        assert!(is_full(run(&store, vec![put("lease", vec![3; 141])]).await), "the reserve is used up");
+        run(&store, vec![put("lease", vec![4; 140])]).await.unwrap();
+        run(&store, vec![Op::Delete { key: "big".into(), range_end: None }]).await.unwrap();
+        run(&store, vec![put("new", "1")]).await.unwrap();
+        assert!(store.status().alarms.no_space.is_none());
+    });
+}
+
 /// A store with a log of several batches that no checkpoint has swallowed yet.
 fn filled(dir: &Path) -> FakeDisk {
     let disk = FakeDisk::default();

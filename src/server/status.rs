@@ -82,11 +82,19 @@ impl Source {
             free >> 20,
             reserve >> 20
         );
-        if free < reserve || status.alarms.no_space.is_some() {
+        if free < reserve {
             alarms.push("NOSPACE".to_string());
-            let why = if free < reserve { full } else { status.alarms.no_space.clone().unwrap_or(full) };
             let what = "writes are refused: the disk is nearly full";
-            problems.push(Finding::new(what, why, format!("free some space on the disk of {place}")));
+            problems.push(Finding::new(what, full, format!("free some space on the disk of {place}")));
+        } else if status.size_in_use > status.quota {
+            alarms.push("NOSPACE".to_string());
+            let why = format!(
+                "the store holds {} MiB, its quota is {} MiB",
+                status.size_in_use >> 20,
+                status.quota >> 20
+            );
+            let advice = "delete what is not needed, or start with a larger --quota-backend-bytes";
+            problems.push(Finding::new("new objects are refused: the store is full", why, advice));
         } else if free < 2 * reserve {
             let why = format!("{} MiB are free, writes stop below {} MiB", free >> 20, reserve >> 20);
             let advice = format!("free some space on the disk of {place}");
@@ -113,6 +121,7 @@ impl Source {
             log_size: status.log_size,
             free_on_disk: free,
             min_free_on_disk: reserve,
+            quota: status.quota,
             watchers: status.watchers,
             last_checkpoint: status.last_checkpoint.and_then(time),
             recovery: Recovery {

@@ -108,6 +108,9 @@ pub struct Store {
     pub free_on_disk: u64,
     /// Below this much free space writes are refused.
     pub min_free_on_disk: u64,
+    /// Beyond this many bytes of keys and values new objects are refused.
+    #[serde(default)]
+    pub quota: u64,
     pub watchers: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<String>,

@@ -82,7 +82,13 @@ impl Page {
         self.row("revision", format!("{} (compacted to {})", store.revision, store.compacted_revision));
         self.row(
             "keys",
-            format!("{} in {}, {} watchers", store.keys, size(store.size_in_use), store.watchers),
+            format!(
+                "{} in {} of {} at most, {} watchers",
+                store.keys,
+                size(store.size_in_use),
+                size(store.quota),
+                store.watchers
+            ),
         );
         self.row("on disk", format!("{}, {} of it log", size(store.size_on_disk), size(store.log_size)));
         let (free, reserve) = (size(store.free_on_disk), size(store.min_free_on_disk));

@@ -24,7 +24,8 @@ pub(super) struct Kept {
 /// Opens the store, and meanwhile keys and secrets; what is missing is made.
 pub(super) async fn open_kept(plan: &ServerPlan, addresses: &Addresses) -> Result<Kept, Problem> {
     let instance = plan.instance.clone();
-    let opening = tokio::task::spawn_blocking(move || open_store(&instance));
+    let quota = plan.arguments.quota_backend_bytes;
+    let opening = tokio::task::spawn_blocking(move || open_store(&instance, quota));
     let (pki, clients) = Pki::open(&tls_dir(plan), plan.serving_names(addresses)?, keys::now())?;
     let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
     let opening = opening.await;
@@ -33,9 +34,25 @@ pub(super) async fn open_kept(plan: &ServerPlan, addresses: &Addresses) -> Resul
     Ok(Kept { pki: Arc::new(pki), clients, agents, store, recovery })
 }
 
-fn open_store(instance: &Instance) -> Result<(Arc<EmbeddedStore>, Recovery), Problem> {
+/// The store's default quota in a machine with so much memory. What is stored is held in memory too, and
+/// decoded it takes several times its size.
+fn default_quota(memory: Option<u64>) -> u64 {
+    const MOST: u64 = 2 << 30;
+    memory.map_or(MOST, |memory| MOST.min(memory / 8).max(64 << 20))
+}
+
+/// Bytes of memory that the machine has.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+fn open_store(instance: &Instance, quota: Option<u64>) -> Result<(Arc<EmbeddedStore>, Recovery), Problem> {
     let folder = instance.server_dir().join("store");
-    let opened = EmbeddedStore::open(embedded_store::Config::new(&folder));
+    let quota_bytes = quota.unwrap_or_else(|| default_quota(memory()));
+    let config = embedded_store::Config { quota_bytes, ..embedded_store::Config::new(&folder) };
+    let opened = EmbeddedStore::open(config);
     let (store, recovery) = opened.map_err(|error| match &error {
         OpenError::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
             let what = format!("open the store in {}", path.display());
