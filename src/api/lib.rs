@@ -47,7 +47,7 @@ pub use options::{
     CreateOptions, DeleteOptions, DryRun, FieldValidation, ListOptions, Patch, PatchKind, Preconditions,
     PropagationPolicy, ResourceVersionMatch, UpdateOptions, WatchEvent, WatchOptions,
 };
-pub use selector::{FieldSelector, LabelSelector};
+pub use selector::{FieldSelector, LabelMatcher, LabelSelector};
 
 /// What `/version`, nodes and kubectl report: the Kubernetes version that is spoken, and ours.
 pub const GIT_VERSION: &str = concat!("v1.36.2+minik8s", env!("CARGO_PKG_VERSION_MINOR"));

@@ -13,8 +13,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::{Kinded, schema};
+use crate::{Kinded, LabelMatcher, schema};
 
 mod encoding;
 
@@ -28,7 +29,15 @@ pub struct Object {
     splice: Option<usize>,
     resource_version: u64,
     metadata: Metadata,
-    typed: RwLock<Option<Arc<dyn Any + Send + Sync>>>,
+    decoded: RwLock<Decoded>,
+}
+
+/// What readers have had decoded.
+#[derive(Default)]
+struct Decoded {
+    typed: Option<Arc<dyn Any + Send + Sync>>,
+    /// The inner one is none if the object has no selector.
+    selector: Option<Option<Arc<LabelMatcher>>>,
 }
 
 /// The part of `ObjectMeta` that the machinery needs without decoding the whole object.
@@ -89,6 +98,18 @@ struct Head {
     metadata: Metadata,
 }
 
+#[derive(Deserialize)]
+struct Selecting<'a> {
+    #[serde(borrow)]
+    spec: Option<SelectorOf<'a>>,
+}
+
+#[derive(Deserialize)]
+struct SelectorOf<'a> {
+    #[serde(borrow)]
+    selector: Option<&'a RawValue>,
+}
+
 impl Object {
     /// From bytes as [`encode`] made them, and the revision that the store gave them. Bytes of another shape
     /// (put into the store by hand) are brought into it.
@@ -122,7 +143,7 @@ impl Object {
     }
 
     fn new(bytes: Bytes, splice: Option<usize>, resource_version: u64, metadata: Metadata) -> Self {
-        Object { bytes, splice, resource_version, metadata, typed: RwLock::default() }
+        Object { bytes, splice, resource_version, metadata, decoded: RwLock::default() }
     }
 
     /// The same content under another version: what a watch delivers for a deletion.
@@ -235,7 +256,7 @@ impl Object {
     /// The object as its type, without `managedFields`. Decodes on first use; later calls, from any reader,
     /// share the result.
     pub fn typed<K: Kinded>(&self) -> Result<Arc<K>, ObjectError> {
-        let known = self.typed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.decoded.read().unwrap_or_else(PoisonError::into_inner).typed.clone();
         if let Some(typed) = known {
             if let Ok(typed) = typed.downcast::<K>() {
                 return Ok(typed);
@@ -244,20 +265,35 @@ impl Object {
             return Ok(Arc::new(self.decode()?));
         }
         let typed: Arc<K> = Arc::new(self.decode()?);
-        *self.typed.write().unwrap_or_else(PoisonError::into_inner) = Some(typed.clone());
+        self.decoded.write().unwrap_or_else(PoisonError::into_inner).typed = Some(typed.clone());
         Ok(typed)
     }
 
-    /// Lets go of the typed form, which takes several times the memory of the bytes: for objects that are
-    /// kept although they are no longer current. Whoever asks for it again has it decoded again.
+    /// Whom `spec.selector` selects; none if there is none. Parsed on first use, like the typed form, so that
+    /// matching costs the same however long the selector is.
+    pub fn selector(&self) -> Option<Arc<LabelMatcher>> {
+        let known = self.decoded.read().unwrap_or_else(PoisonError::into_inner).selector.clone();
+        if let Some(selector) = known {
+            return selector;
+        }
+        let parsed: Option<Selecting<'_>> = serde_json::from_slice(&self.bytes).ok();
+        let selector = parsed.and_then(|object| object.spec?.selector);
+        let selector = selector.map(|selector| Arc::new(LabelMatcher::of_json(selector)));
+        self.decoded.write().unwrap_or_else(PoisonError::into_inner).selector = Some(selector.clone());
+        selector
+    }
+
+    /// Lets go of the typed form, which takes several times the memory of the bytes, and of the selector: for
+    /// objects that are kept although they are no longer current. Whoever asks for them again has them
+    /// decoded again.
     pub fn forget_typed(&self) {
-        let typed = self.typed.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(typed);
+        let decoded = std::mem::take(&mut *self.decoded.write().unwrap_or_else(PoisonError::into_inner));
+        drop(decoded);
     }
 
     /// Whether the typed form is kept.
     pub fn has_typed(&self) -> bool {
-        self.typed.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.decoded.read().unwrap_or_else(PoisonError::into_inner).typed.is_some()
     }
 
     /// The typed form once what upstream lets a body leave out is filled in; none if that is not what is

@@ -7,6 +7,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
+pub use matcher::LabelMatcher;
+
+mod matcher;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -104,7 +107,11 @@ impl LabelSelector {
 
 impl Requirement {
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+        self.admits(labels.get(&self.key))
+    }
+
+    /// The same, given the value of the label.
+    fn admits(&self, value: Option<&String>) -> bool {
         let listed = || value.is_some_and(|value| self.values.binary_search(value).is_ok());
         let compared = |greater: bool| {
             let own = value.and_then(|value| value.parse::<i64>().ok());

@@ -2,12 +2,15 @@
 //!
 //! One list, then a watch from the list's version; after `Expired` a new list whose difference to the copy is
 //! delivered as changes, so no deletion is ever missed. In process the copy shares its objects with the watch
-//! cache. Handlers run on the informer's task and must only note what to look at (add a key to a queue).
+//! cache. Each handler has a task and a queue of its own ([`listener`]); it should only note what to look at
+//! (add a key to a work queue). Indexes alone are kept up in step with the copy ([`Informer::index`]).
 //! There is no periodic resync: controllers are level-triggered and retry what fails.
 //!
 //! An informer runs as long as somebody holds it: a handle, a [`Subscription`], or a handler that was
 //! registered for good. With the last of them it stops and lets go of its copy, so kinds that come and go
 //! leave nothing behind.
+
+mod listener;
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -20,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use supervisor::{CancellationToken, Latch, OnExit, Stage};
 
 use crate::ObjectApi;
+use listener::Listener;
 
 /// The informers of one component or process; each kind is listed and watched once, however many use it.
 #[derive(Clone)]
@@ -70,27 +74,35 @@ impl Subscription {
     /// Ends the subscription because the kind itself is gone: the handler is told that every object is.
     pub fn end_of_kind(self) {
         let mut handlers = self.raw.handlers.lock();
-        let Some(at) = handlers.list.iter().position(|(id, _)| *id == self.id) else { return };
-        let (_, handler) = handlers.list.swap_remove(at);
+        let Some(at) = handlers.listeners.iter().position(|(id, _)| *id == self.id) else { return };
+        let (_, listener) = handlers.listeners.swap_remove(at);
         let gone: Vec<Arc<Object>> = self.raw.cache.read().values().cloned().collect();
         drop(handlers);
-        for object in gone {
-            handler(&Change { old: Some(object), new: None });
-        }
+        listener.end_with(gone.into_iter().map(|object| Change { old: Some(object), new: None }));
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.raw.handlers.lock().list.retain(|(id, _)| *id != self.id);
+        let mut handlers = self.raw.handlers.lock();
+        let Some(at) = handlers.listeners.iter().position(|(id, _)| *id == self.id) else { return };
+        let (_, listener) = handlers.listeners.swap_remove(at);
+        drop(handlers);
+        listener.end();
     }
 }
 
 /// What happened to one object: created (no `old`), changed, or deleted (no `new`).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Change<T> {
     pub old: Option<Arc<T>>,
     pub new: Option<Arc<T>>,
+}
+
+impl<T> Clone for Change<T> {
+    fn clone(&self) -> Self {
+        Change { old: self.old.clone(), new: self.new.clone() }
+    }
 }
 
 impl<T> Change<T> {
@@ -111,11 +123,16 @@ struct Raw {
     cache: RwLock<BTreeMap<Key, Arc<Object>>>,
     handlers: Mutex<Handlers>,
     synced: Latch,
+    /// Where the handlers' tasks run.
+    stage: Stage,
+    stop: CancellationToken,
 }
 
 #[derive(Default)]
 struct Handlers {
-    list: Vec<(u64, Handler)>,
+    /// Called before a change is anybody else's.
+    indexes: Vec<Handler>,
+    listeners: Vec<(u64, Arc<Listener>)>,
     next: u64,
     /// One of them was registered for good. The task that owns this ends with the stage.
     kept: Option<Arc<Hold>>,
@@ -171,13 +188,15 @@ impl Informers {
         {
             return Informer { raw, hold, kind: PhantomData };
         }
+        let stop = self.stage.stopping().child_token();
         let raw = Arc::new(Raw {
             row: row.clone(),
             cache: RwLock::default(),
             handlers: Mutex::default(),
             synced: Latch::new(&row.plural),
+            stage: self.stage.clone(),
+            stop: stop.clone(),
         });
-        let stop = self.stage.stopping().child_token();
         let hold =
             Arc::new(Hold { stop: stop.clone(), shared: Arc::downgrade(&self.shared), key: key.clone() });
         shared.insert(key, (Arc::downgrade(&raw), Arc::downgrade(&hold)));
@@ -198,11 +217,6 @@ impl<K> Informer<K> {
     /// Returns once the first list is in the copy and has been delivered to the handlers registered before.
     pub async fn synced(&self) {
         self.raw.synced.wait().await;
-    }
-
-    #[cfg(test)]
-    pub(crate) fn has_synced(&self) -> bool {
-        self.raw.synced.is_open()
     }
 
     /// The object without decoding it.
@@ -237,6 +251,18 @@ impl<K> Informer<K> {
         Subscription { raw: self.raw.clone(), id, _hold: self.hold.clone() }
     }
 
+    /// Keeps an index of the copy: `update` is called for every object that is there and then for every
+    /// change, as soon as the copy has it and before any handler. It holds everybody up, so its cost must not
+    /// depend on what an object says. The informer runs as long as its stage from then on.
+    pub fn index(&self, update: impl Fn(&Change<Object>) + Send + 'static) {
+        let mut handlers = self.raw.handlers.lock();
+        for object in self.objects(None) {
+            update(&Change { old: None, new: Some(object) });
+        }
+        handlers.indexes.push(Box::new(update));
+        handlers.kept = Some(self.hold.clone());
+    }
+
     fn register(&self, handler: impl Fn(&Change<Object>) + Send + 'static) -> u64 {
         let mut handlers = self.raw.handlers.lock();
         for object in self.objects(None) {
@@ -244,7 +270,11 @@ impl<K> Informer<K> {
         }
         let id = handlers.next;
         handlers.next += 1;
-        handlers.list.push((id, Box::new(handler)));
+        let stop = self.raw.stop.child_token();
+        let listener = Listener::new(Box::new(handler), stop.clone());
+        handlers.listeners.push((id, listener.clone()));
+        let name = format!("handlers of {}", self.raw.row.plural);
+        self.raw.stage.spawn_until(&name, OnExit::Stop, stop, listener.run());
         id
     }
 }
@@ -288,8 +318,29 @@ fn key_of(object: &Object) -> Key {
 impl Raw {
     fn dispatch(&self, handlers: &Handlers, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
         let change = Change { old, new };
-        for (_, handler) in &handlers.list {
-            handler(&change);
+        handlers.indexes.iter().for_each(|update| update(&change));
+        for (_, listener) in &handlers.listeners {
+            listener.push(change.clone());
+        }
+    }
+
+    /// Returns once no handler is too far behind.
+    async fn room(&self) {
+        let full = |listeners: &[(u64, Arc<Listener>)]| {
+            listeners.iter().map(|(_, listener)| listener).find(|listener| listener.is_full()).cloned()
+        };
+        loop {
+            let Some(behind) = full(&self.handlers.lock().listeners) else { return };
+            behind.room().await;
+        }
+    }
+
+    /// Returns once the handlers have seen all changes so far.
+    async fn delivered(&self) {
+        let listeners: Vec<_> =
+            self.handlers.lock().listeners.iter().map(|(_, listener)| listener.clone()).collect();
+        for listener in listeners {
+            listener.delivered().await;
         }
     }
 
@@ -347,7 +398,10 @@ async fn reflect(
         let error = match api.list(&raw.row, namespace, &list).await {
             Ok(list) => {
                 raw.replace(list.items);
-                raw.synced.open();
+                if !raw.synced.is_open() {
+                    raw.delivered().await;
+                    raw.synced.open();
+                }
                 delay = FIRST_DELAY;
                 follow(&*api, &raw, namespace, &watch, list.resource_version).await
             }
@@ -386,6 +440,7 @@ async fn follow(
             }
             moved = true;
             raw.apply(&event);
+            raw.room().await;
         }
         if !moved {
             // A server that accepts watches and ends them at once must not be hammered.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Kinded, LabelSelector, Patch, UpdateOptions};
+use api::{ApiError, Kinded, LabelMatcher, Patch, UpdateOptions};
 use client::{ObjectApi, ObjectRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::json;
@@ -29,7 +29,7 @@ pub(crate) enum Claim {
 pub(crate) fn claim(
     object: &ObjectMeta,
     owner_uid: &str,
-    selector: &LabelSelector,
+    selector: &LabelMatcher,
     owner_terminating: bool,
 ) -> Claim {
     let matches = match &object.labels {
@@ -52,7 +52,7 @@ pub(crate) async fn claim_all<K: Kinded, Fut>(
     api: &dyn ObjectApi,
     candidates: Vec<Arc<K>>,
     owner: &OwnerReference,
-    selector: &LabelSelector,
+    selector: &LabelMatcher,
     owner_terminating: bool,
     owner_lives: impl Fn() -> Fut,
 ) -> Result<Vec<Arc<K>>, ApiError>
@@ -67,7 +67,7 @@ pub(crate) async fn claim_all_with<K: Kinded, Fut>(
     api: &dyn ObjectApi,
     candidates: Vec<Arc<K>>,
     owner: &OwnerReference,
-    selector: &LabelSelector,
+    selector: &LabelMatcher,
     owner_terminating: bool,
     finalizer: Option<&str>,
     owner_lives: impl Fn() -> Fut,

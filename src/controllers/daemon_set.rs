@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use api::{ApiError, Kinded, LabelSelector};
+use api::{ApiError, Kinded, LabelMatcher};
 use client::events::{EventType, reference_to};
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
@@ -20,7 +20,8 @@ use crate::adoption::{claim_all, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
-use crate::pod_control::{PodControl, slow_start_each};
+use crate::pod_control::{PodControl, slow_start_each, together};
+use crate::selecting::{adopting, object_key, with_selector};
 use crate::{availability, status_write};
 use backoff::Backoff;
 use plan::{DaemonSetSteps, DaemonSetView, Why};
@@ -85,10 +86,6 @@ pub(crate) fn start(context: &ControllerContext) {
     });
 }
 
-fn selector_of(set: &DaemonSet) -> LabelSelector {
-    LabelSelector::from_meta(set.spec.as_ref().map(|spec| &spec.selector))
-}
-
 fn min_ready_seconds(set: &DaemonSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
 }
@@ -126,13 +123,9 @@ impl Controller {
             }
         }
         if change.new.is_some() && api::owner::controller_of(&pod.metadata).is_none() {
-            let labels = pod.metadata.labels.clone().unwrap_or_default();
-            for set in self.sets.list(pod.metadata.namespace.as_deref()) {
-                let selector = selector_of(&set);
-                if !selector.is_everything() && selector.matches(&labels) {
-                    self.queue.add(key_of(&set.metadata));
-                }
-            }
+            let labels = pod.metadata.labels.as_ref();
+            let sets = adopting(&self.sets, pod.metadata.namespace.as_deref(), labels);
+            sets.iter().for_each(|set| self.queue.add(object_key(set)));
         }
     }
 
@@ -163,11 +156,11 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(set) = self.sets.get(Some(&key.0), &key.1) else {
+        let Some((set, selector)) = with_selector(&self.sets, key) else {
             self.expectations.forget(key);
             return Ok(None);
         };
-        if selector_of(&set).is_everything() {
+        if selector.is_everything() {
             let message = "This daemon set is selecting all pods. A non-empty selector is required.";
             self.tell(&set, EventType::Warning, "SelectingAll", message);
             return Ok(None);
@@ -178,8 +171,8 @@ impl Controller {
         }
         // Asked before pods are looked at: what is seen in between can only be more.
         let satisfied = self.expectations.satisfied(key);
-        let pods = self.claim_pods(&set).await?;
-        let history = self.history(&set, &pods).await?;
+        let pods = self.claim_pods(&set, &selector).await?;
+        let history = self.history(&set, &selector, &pods).await?;
         let nodes = self.nodes.list(None);
         let now = Timestamp::now();
         let view = DaemonSetView::new(&set, &history.hash, &nodes, &pods, now);
@@ -245,7 +238,7 @@ impl Controller {
             self.expectations.creation_observed(key);
         }
         let calls = steps.delete.iter().map(|(pod, _)| self.pods.delete(&reference, pod));
-        let outcomes = futures::future::join_all(calls).await;
+        let outcomes = together(calls.collect()).await;
         let mut failure = match created {
             Err(error) if error.is_namespace_terminating() => Ok(()),
             created => created,
@@ -282,15 +275,16 @@ impl Controller {
         self.pods.recorder.event(&reference_to(set), kind, reason, message);
     }
 
-    async fn claim_pods(&self, set: &DaemonSet) -> Result<Vec<Arc<Pod>>, ApiError> {
+    async fn claim_pods(&self, set: &DaemonSet, selector: &LabelMatcher) -> Result<Vec<Arc<Pod>>, ApiError> {
         let mut candidates = self.pods_by_owner.by(text(&set.metadata.uid));
         candidates.extend(self.pods_by_owner.orphans(text(&set.metadata.namespace)));
-        self.claim(set, candidates).await
+        self.claim(set, selector, candidates).await
     }
 
     async fn claim<K: Kinded>(
         &self,
         set: &DaemonSet,
+        selector: &LabelMatcher,
         candidates: Vec<Arc<K>>,
     ) -> Result<Vec<Arc<K>>, ApiError> {
         let owner = api::owner::controller_reference(set);
@@ -299,7 +293,7 @@ impl Controller {
             let live = sets.find(text(&set.metadata.name)).await?;
             may_adopt("DaemonSet", live.as_ref().map(|live| &live.metadata), &set.metadata)
         };
-        claim_all(&*self.api, candidates, &owner, &selector_of(set), false, lives).await
+        claim_all(&*self.api, candidates, &owner, selector, false, lives).await
     }
 
     async fn write_status(&self, set: &Arc<DaemonSet>, status: &DaemonSetStatus) -> Result<(), ApiError> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Kinded, LabelSelector};
+use api::{ApiError, Kinded, LabelMatcher};
 use client::events::{EventType, Recorder, reference_to};
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::adoption::{claim_all, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::owned::Owned;
+use crate::selecting::{adopting, object_key, with_selector};
 
 mod rollout;
 mod scale;
@@ -62,10 +63,6 @@ pub(crate) fn start(context: &ControllerContext) {
     });
 }
 
-fn selector_of(deployment: &Deployment) -> LabelSelector {
-    LabelSelector::from_meta(deployment.spec.as_ref().map(|spec| &spec.selector))
-}
-
 fn is_recreate(deployment: &Deployment) -> bool {
     let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
     strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
@@ -95,13 +92,9 @@ impl Controller {
             owned |= api::owner::controller_of(&set.metadata).is_some();
         }
         if let (false, Some(set)) = (owned, &change.new) {
-            let labels = set.metadata.labels.clone().unwrap_or_default();
-            for deployment in self.deployments.list(set.metadata.namespace.as_deref()) {
-                let selector = selector_of(&deployment);
-                if !selector.is_everything() && selector.matches(&labels) {
-                    self.queue.add(key_of(&deployment.metadata));
-                }
-            }
+            let labels = set.metadata.labels.as_ref();
+            let deployments = adopting(&self.deployments, set.metadata.namespace.as_deref(), labels);
+            deployments.iter().for_each(|deployment| self.queue.add(object_key(deployment)));
         }
     }
 
@@ -123,15 +116,15 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(deployment) = self.deployments.get(Some(&key.0), &key.1) else { return Ok(None) };
+        let Some((deployment, selector)) = with_selector(&self.deployments, key) else { return Ok(None) };
         let Some(spec) = &deployment.spec else { return Ok(None) };
-        if selector_of(&deployment).is_everything() {
+        if selector.is_everything() {
             let message = "This deployment is selecting all pods. A non-empty selector is required.";
             self.recorder.event(&reference_to(&*deployment), EventType::Warning, "SelectingAll", message);
             return Ok(None);
         }
         let paused = spec.paused.unwrap_or(false);
-        let sets = self.claim(&deployment).await?;
+        let sets = self.claim(&deployment, &selector).await?;
         let mut rollout = rollout::Rollout::new(self, (*deployment).clone(), sets);
         if deployment.metadata.deletion_timestamp.is_some() {
             return rollout.only_status().await;
@@ -143,7 +136,11 @@ impl Controller {
         if is_recreate(&deployment) { rollout.recreate().await } else { rollout.roll().await }
     }
 
-    async fn claim(&self, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, ApiError> {
+    async fn claim(
+        &self,
+        deployment: &Deployment,
+        selector: &LabelMatcher,
+    ) -> Result<Vec<Arc<ReplicaSet>>, ApiError> {
         let owner = api::owner::controller_reference(deployment);
         let namespace = text(&deployment.metadata.namespace);
         let mut candidates = self.sets_by_owner.by(&owner.uid);
@@ -154,6 +151,6 @@ impl Controller {
             let live = deployments.find(text(&deployment.metadata.name)).await?;
             may_adopt("Deployment", live.as_ref().map(|live| &live.metadata), &deployment.metadata)
         };
-        claim_all(&*self.api, candidates, &owner, &selector_of(deployment), terminating, lives).await
+        claim_all(&*self.api, candidates, &owner, selector, terminating, lives).await
     }
 }

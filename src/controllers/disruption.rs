@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, Kinded, LabelSelector, Patch};
+use api::{ApiError, Kinded, LabelMatcher, LabelSelector, Patch};
 use client::events::{EventType, Recorder, reference_to};
 use client::{Api, Change, Informer, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -18,12 +18,16 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
+use crate::selecting::{object_key, selecting, with_selector};
 use plan::{disrupted, expected, fail_safe, needs_scale, status};
 
 mod plan;
 
 const ACCOUNT: &str = "disruption-controller";
 const COMPONENT: &str = "controllermanager";
+
+/// Characters of a selector that an event shows.
+const TOLD_OF_SELECTOR: usize = 1024;
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,20 +83,14 @@ fn selector_of(budget: &PodDisruptionBudget) -> Option<LabelSelector> {
     Some(LabelSelector::from_meta(Some(selector)))
 }
 
-fn matches(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    selector_of(budget).is_some_and(|selector| selector.matches(&labels))
-}
-
 impl Controller {
     fn pod_changed(&self, change: &Change<Pod>) {
         let namespace = change.latest().metadata.namespace.clone();
-        let versions: Vec<&Arc<Pod>> = [&change.old, &change.new].into_iter().flatten().collect();
-        for budget in self.budgets.list(namespace.as_deref()) {
-            if versions.iter().any(|pod| matches(&budget, pod)) {
-                self.queue.add(Work::Budget(key_of(&budget.metadata)));
-            }
-        }
+        let none = BTreeMap::new();
+        let versions = [&change.old, &change.new].into_iter().flatten();
+        let labels: Vec<_> = versions.map(|pod| pod.metadata.labels.as_ref().unwrap_or(&none)).collect();
+        let budgets = selecting(&self.budgets, namespace.as_deref(), &labels);
+        budgets.iter().for_each(|budget| self.queue.add(Work::Budget(object_key(budget))));
         if let Some(pod) = &change.new
             && let Some(left) = plan::stale_in(pod, Timestamp::now())
         {
@@ -104,8 +102,8 @@ impl Controller {
         match work {
             Work::Marked(key) => self.unmark(key).await,
             Work::Budget(key) => {
-                let Some(budget) = self.budgets.get(Some(&key.0), &key.1) else { return Ok(None) };
-                match self.calculate(&budget).await {
+                let Some((budget, selector)) = with_selector(&self.budgets, key) else { return Ok(None) };
+                match self.calculate(&budget, &selector).await {
                     Ok((status, again)) => {
                         self.write(&budget, status).await?;
                         Ok(again)
@@ -122,9 +120,11 @@ impl Controller {
     async fn calculate(
         &self,
         budget: &PodDisruptionBudget,
+        selector: &LabelMatcher,
     ) -> Result<(PodDisruptionBudgetStatus, Option<Duration>), ApiError> {
-        let mut pods = self.pods.list(budget.metadata.namespace.as_deref());
-        pods.retain(|pod| matches(budget, pod));
+        let mut pods = self.pods.objects(budget.metadata.namespace.as_deref());
+        pods.retain(|pod| selector.matches(pod.labels()));
+        let pods: Vec<Arc<Pod>> = pods.iter().filter_map(|pod| pod.typed().ok()).collect();
         if pods.is_empty() {
             self.tell(budget, EventType::Normal, "NoPods", "No matching pods found");
         }
@@ -176,6 +176,7 @@ impl Controller {
         }
         if unmanaged {
             let selector = selector_of(budget).map(|selector| selector.to_string()).unwrap_or_default();
+            let selector: String = selector.chars().take(TOLD_OF_SELECTOR).collect();
             let message = format!(
                 "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As \
                  a result, the status of the PDB cannot be calculated correctly, which may result in undefined \

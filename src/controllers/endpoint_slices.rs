@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::context::{ControllerContext, Key, ReconcileResult};
+use crate::selecting::with_selector;
 use crate::service_pods::{self, Triggers};
 use crate::service_slices;
 use plan::MANAGER;
@@ -53,15 +54,15 @@ pub(crate) fn start(context: &ControllerContext) {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(service) = self.services.get(Some(&key.0), &key.1) else {
+        let Some((service, selector)) = with_selector(&self.services, key) else {
             // Its slices are owned by the service: the garbage collector takes them.
             self.triggers.forget(key);
             return Ok(None);
         };
         let external = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName");
-        let Some(selector) = service_pods::selector_of(&service).filter(|_| !external) else {
+        if external || !service_pods::selects(&service) {
             return Ok(None);
-        };
+        }
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }

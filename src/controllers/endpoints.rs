@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::context::{ControllerContext, Key, ReconcileResult, text, unless_gone};
+use crate::selecting::with_selector;
 use crate::service_pods::{self, Triggers};
 
 mod plan;
@@ -57,12 +58,14 @@ pub(crate) fn start(context: &ControllerContext) {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let api = Api::<Endpoints>::namespaced(self.api.clone(), &key.0);
-        let Some(service) = self.services.get(Some(&key.0), &key.1) else {
+        let Some((service, selector)) = with_selector(&self.services, key) else {
             self.triggers.forget(key);
             unless_gone(api.delete(&key.1, &DeleteOptions::default()).await)?;
             return Ok(None);
         };
-        let Some(selector) = service_pods::selector_of(&service) else { return Ok(None) };
+        if !service_pods::selects(&service) {
+            return Ok(None);
+        }
         let pods = service_pods::selected(&self.pods, &key.0, &selector);
         // Read past the informer: what we wrote last must not be written again.
         let present = api.find(&key.1).await?;

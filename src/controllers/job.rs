@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, Kinded, LabelSelector};
+use api::{ApiError, Kinded, LabelMatcher};
 use client::events::{EventType, reference_to};
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::batch::v1::Job;
@@ -21,6 +21,7 @@ use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
 use crate::pod_control::PodControl;
+use crate::selecting::{adopting, object_key, with_selector};
 use backoff::Backoff;
 use plan::JobView;
 
@@ -94,10 +95,6 @@ pub(crate) fn start(context: &ControllerContext) {
     });
 }
 
-fn selector_of(job: &Job) -> LabelSelector {
-    LabelSelector::from_meta(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
-}
-
 fn version_of(metadata: &ObjectMeta) -> u64 {
     text(&metadata.resource_version).parse().unwrap_or(0)
 }
@@ -153,13 +150,9 @@ impl Controller {
             self.orphans.add(key_of(&pod.metadata));
         }
         if api::owner::controller_of(&pod.metadata).is_none() {
-            let labels = pod.metadata.labels.clone().unwrap_or_default();
-            for job in self.jobs.list(pod.metadata.namespace.as_deref()) {
-                let selector = selector_of(&job);
-                if !selector.is_everything() && selector.matches(&labels) {
-                    self.queue.add_after(key_of(&job.metadata), BATCH);
-                }
-            }
+            let labels = pod.metadata.labels.as_ref();
+            let jobs = adopting(&self.jobs, pod.metadata.namespace.as_deref(), labels);
+            jobs.iter().for_each(|job| self.queue.add_after(object_key(job), BATCH));
         }
     }
 
@@ -176,7 +169,7 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(job) = self.jobs.get(Some(&key.0), &key.1) else {
+        let Some((job, selector)) = with_selector(&self.jobs, key) else {
             self.expectations.forget(key);
             self.memory.lock().remove(key);
             return Ok(None);
@@ -203,7 +196,7 @@ impl Controller {
         }
         // Asked before pods are looked at: what is seen in between can only be more.
         let satisfied = self.expectations.satisfied(key);
-        let pods = self.claim(&job).await?;
+        let pods = self.claim(&job, &selector).await?;
         let view = JobView {
             job: &job,
             spec,
@@ -216,7 +209,7 @@ impl Controller {
         self.carry_out(key, &view).await
     }
 
-    async fn claim(&self, job: &Job) -> Result<Vec<Arc<Pod>>, ApiError> {
+    async fn claim(&self, job: &Job, selector: &LabelMatcher) -> Result<Vec<Arc<Pod>>, ApiError> {
         let mut candidates = self.pods_by_owner.by(text(&job.metadata.uid));
         candidates.extend(self.pods_by_owner.orphans(text(&job.metadata.namespace)));
         let owner = api::owner::controller_reference(job);
@@ -227,6 +220,6 @@ impl Controller {
             may_adopt("Job", live.as_ref().map(|live| &live.metadata), &job.metadata)
         };
         let finalizer = Some(facts::FINALIZER);
-        claim_all_with(&*self.api, candidates, &owner, &selector_of(job), terminating, finalizer, lives).await
+        claim_all_with(&*self.api, candidates, &owner, selector, terminating, finalizer, lives).await
     }
 }

@@ -40,6 +40,7 @@ mod ranking;
 mod replica_set;
 mod resource_quota;
 mod root_ca;
+mod selecting;
 mod service_account;
 mod service_cidr;
 mod service_pods;

@@ -39,11 +39,11 @@ fn orphans_of(namespace: &str) -> String {
 }
 
 impl<K: Kinded> Owned<K> {
-    /// Follows an informer. Handlers registered on it later find the index up to date.
+    /// Follows an informer. Its handlers find the index up to date.
     pub(crate) fn follow(informer: &Informer<K>) -> Self {
         let state = Arc::new(RwLock::new(State::default()));
         let followed = state.clone();
-        informer.on_object_change(move |change| {
+        informer.index(move |change| {
             let mut state = followed.write();
             if let Some(old) = &change.old {
                 state.remove(old);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::{ApiError, CreateOptions, DeleteOptions, Kinded};
 use client::events::{EventType, Recorder, reference_to};
 use client::{ObjectApi, ObjectRef};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -91,6 +92,15 @@ impl PodControl {
     }
 }
 
+/// Calls that a controller has under way for one object. Enough for the store to write many at once; each
+/// holds a whole pod, and a pod may be large.
+const CONCURRENT: usize = 64;
+
+/// Carries out calls, [`CONCURRENT`] at a time; each begins only then. Answers in their order.
+pub(crate) async fn together<Fut: Future>(calls: Vec<Fut>) -> Vec<Fut::Output> {
+    futures::stream::iter(calls).buffered(CONCURRENT).collect().await
+}
+
 /// Runs `count` calls in batches that double as long as all succeed, so that a quota that refuses the first
 /// pod is not asked thousands of times. Answers with how many succeeded and the first error.
 pub(crate) async fn slow_start<Fut>(count: usize, call: impl Fn() -> Fut) -> (usize, Result<(), ApiError>)
@@ -117,7 +127,7 @@ where
             return (done, Ok(()));
         }
         let mut failure = Ok(());
-        for outcome in futures::future::join_all(batch).await {
+        for outcome in together(batch).await {
             match outcome {
                 Ok(()) => done += 1,
                 Err(error) if failure.is_ok() => failure = Err(error),

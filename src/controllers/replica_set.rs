@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, Kinded, LabelSelector};
+use api::{ApiError, Kinded, LabelMatcher};
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{
@@ -19,7 +19,8 @@ use crate::adoption::{claim_all, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
-use crate::pod_control::{PodControl, pod_of, reference, slow_start};
+use crate::pod_control::{PodControl, pod_of, reference, slow_start, together};
+use crate::selecting::{adopting, object_key, with_selector};
 use crate::status_write;
 use plan::{ReplicaSetStep, failure_condition, plan, status};
 
@@ -155,10 +156,6 @@ fn start_for<K: Replicated + 'static>(context: &ControllerContext, name: &str) {
     });
 }
 
-fn selector_of(set: &ReplicaSet) -> LabelSelector {
-    LabelSelector::from_meta(set.spec.as_ref().map(|spec| &spec.selector))
-}
-
 fn min_ready_seconds(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
 }
@@ -222,11 +219,10 @@ impl<K: Replicated + 'static> Controller<K> {
             old.metadata.labels == pod.metadata.labels
                 && old.metadata.owner_references == pod.metadata.owner_references
         });
-        let Some(labels) = pod.metadata.labels.as_ref().filter(|_| !same) else { return };
-        for set in self.sets.list(pod.metadata.namespace.as_deref()) {
-            if selector_of(&set.as_set()).matches(labels) {
-                self.queue.add(key_of(set.metadata()));
-            }
+        if !same {
+            let labels = pod.metadata.labels.as_ref();
+            let sets = adopting(&self.sets, pod.metadata.namespace.as_deref(), labels);
+            sets.iter().for_each(|set| self.queue.add(object_key(set)));
         }
     }
 
@@ -238,7 +234,7 @@ impl<K: Replicated + 'static> Controller<K> {
     }
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(set) = self.sets.get(Some(&key.0), &key.1) else {
+        let Some((set, selector)) = with_selector(&self.sets, key) else {
             self.expectations.forget(key);
             return Ok(None);
         };
@@ -247,7 +243,7 @@ impl<K: Replicated + 'static> Controller<K> {
         let mut candidates = self.pods_by_owner.by(uid);
         candidates.extend(self.pods_by_owner.orphans(&key.0));
         candidates.retain(|pod| !api::pod::is_terminal(pod));
-        let ours = self.claim(&set, candidates).await?;
+        let ours = self.claim(&set, &selector, candidates).await?;
         let active: Vec<Arc<Pod>> = ours.iter().filter(|pod| api::pod::is_active(pod)).cloned().collect();
         let mut failure = None;
         if satisfied && set.metadata().deletion_timestamp.is_none() {
@@ -269,7 +265,12 @@ impl<K: Replicated + 'static> Controller<K> {
             .then(|| Duration::from_secs(u64::from(delay.unsigned_abs())))
     }
 
-    async fn claim(&self, set: &K, candidates: Vec<Arc<Pod>>) -> Result<Vec<Arc<Pod>>, ApiError> {
+    async fn claim(
+        &self,
+        set: &K,
+        selector: &LabelMatcher,
+        candidates: Vec<Arc<Pod>>,
+    ) -> Result<Vec<Arc<Pod>>, ApiError> {
         let owner = api::owner::controller_reference(set);
         let terminating = set.metadata().deletion_timestamp.is_some();
         let lives = || async {
@@ -277,7 +278,7 @@ impl<K: Replicated + 'static> Controller<K> {
             let live = sets.find(text(&set.metadata().name)).await?;
             may_adopt(&K::row().kind, live.as_ref().map(|live| live.metadata()), set.metadata())
         };
-        claim_all(&*self.api, candidates, &owner, &selector_of(&set.as_set()), terminating, lives).await
+        claim_all(&*self.api, candidates, &owner, selector, terminating, lives).await
     }
 
     /// Creates or deletes pods.
@@ -314,7 +315,7 @@ impl<K: Replicated + 'static> Controller<K> {
         let names: HashSet<Key> = pods.iter().map(|pod| key_of(&pod.metadata)).collect();
         self.expectations.expect_deletions(key, names);
         let calls = pods.iter().map(|pod| self.pods.delete(&reference, pod));
-        let outcomes = futures::future::join_all(calls).await;
+        let outcomes = together(calls.collect()).await;
         let mut failure = Ok(());
         for (pod, outcome) in pods.iter().zip(outcomes) {
             if let Err(error) = outcome {

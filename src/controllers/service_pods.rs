@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api::{LabelSelector, resources};
+use api::{LabelMatcher, resources};
 use client::{Change, Informer, WorkQueue};
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,18 +12,18 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::context::{Key, key_of, text};
+use crate::selecting::{object_key, selecting};
 
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// The selector, if the service has one: without it somebody else makes its endpoints.
-pub(crate) fn selector_of(service: &Service) -> Option<LabelSelector> {
-    let selector = service.spec.as_ref()?.selector.as_ref()?;
-    Some(LabelSelector::from_map(selector))
+/// Whether the service has a selector: without one somebody else makes its endpoints.
+pub(crate) fn selects(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.selector.is_some())
 }
 
 /// The pods of a namespace that a service selects.
-pub(crate) fn selected(pods: &Informer<Pod>, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
+pub(crate) fn selected(pods: &Informer<Pod>, namespace: &str, selector: &LabelMatcher) -> Vec<Arc<Pod>> {
     let pods = pods.objects(Some(namespace));
     let selected = pods.iter().filter(|object| selector.matches(object.labels()));
     selected.filter_map(|object| object.typed().ok()).collect()
@@ -99,16 +99,11 @@ pub(crate) fn watch(services: &Informer<Service>, pods: &Informer<Pod>, queue: &
         if !concerns_services(change) {
             return;
         }
-        let labels = |pod: &Arc<Pod>| pod.metadata.labels.clone().unwrap_or_default();
-        let seen: Vec<BTreeMap<String, String>> =
-            [&change.old, &change.new].into_iter().flatten().map(labels).collect();
-        for service in services.list(change.latest().metadata.namespace.as_deref()) {
-            if selector_of(&service)
-                .is_some_and(|selector| seen.iter().any(|labels| selector.matches(labels)))
-            {
-                keys.add(key_of(&service.metadata));
-            }
-        }
+        let none = BTreeMap::new();
+        let versions = [&change.old, &change.new].into_iter().flatten();
+        let labels: Vec<_> = versions.map(|pod| pod.metadata.labels.as_ref().unwrap_or(&none)).collect();
+        let concerned = selecting(&services, change.latest().metadata.namespace.as_deref(), &labels);
+        concerned.iter().for_each(|service| keys.add(object_key(service)));
     });
 }
 

@@ -33,9 +33,8 @@ pub(crate) fn start(context: &ControllerContext) {
     let keys = queue.clone();
     controller.services.on_change(move |change| {
         // Only a service that comes, goes, or gains or loses its selector matters here.
-        let mirrored = |service: &Option<Arc<Service>>| {
-            service.as_ref().map(|service| service_pods::selector_of(service).is_none())
-        };
+        let mirrored =
+            |service: &Option<Arc<Service>>| service.as_ref().map(|service| !service_pods::selects(service));
         if mirrored(&change.old) != mirrored(&change.new) {
             keys.add(key_of(&change.latest().metadata));
         }
@@ -55,7 +54,7 @@ pub(crate) fn start(context: &ControllerContext) {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let service = self.services.get(Some(&key.0), &key.1);
-        let selectorless = service.is_some_and(|service| service_pods::selector_of(&service).is_none());
+        let selectorless = service.is_some_and(|service| !service_pods::selects(&service));
         let endpoints = self.endpoints.get(Some(&key.0), &key.1);
         let mirrored = endpoints.filter(|endpoints| selectorless && plan::is_mirrored(endpoints));
         let api = Api::<EndpointSlice>::namespaced(self.api.clone(), &key.0);

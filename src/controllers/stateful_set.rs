@@ -5,9 +5,10 @@
 //! carry uid or version), so informers that lag make nothing twice and controllers that stop leave nothing
 //! half done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use api::{ApiError, Kinded, LabelSelector};
+use api::{ApiError, Kinded, LabelMatcher};
 use client::events::Recorder;
 use client::{Api, Change, Informer, ObjectApi, WorkQueue};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
@@ -18,6 +19,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::adoption::{claim_all, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::owned::Owned;
+use crate::selecting::{adopting, object_key, with_selector};
 use crate::{availability, history, status_write};
 use plan::{StatefulSetView, plan};
 use revisions::Update;
@@ -84,10 +86,6 @@ fn min_ready_seconds(set: &StatefulSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
 }
 
-fn selector_of(set: &StatefulSet) -> LabelSelector {
-    LabelSelector::from_meta(set.spec.as_ref().map(|spec| &spec.selector))
-}
-
 impl Controller {
     fn watch(self: &Arc<Self>) {
         let this = self.clone();
@@ -116,10 +114,10 @@ impl Controller {
             }
         }
         let Some(pod) = change.new.as_ref().filter(|_| !owned) else { return };
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        for set in self.sets.list(pod.metadata.namespace.as_deref()) {
-            if identity::is_member(&set, pod) && selector_of(&set).matches(&labels) {
-                self.queue.add(key_of(&set.metadata));
+        let labels = pod.metadata.labels.as_ref();
+        for set in adopting(&self.sets, pod.metadata.namespace.as_deref(), labels) {
+            if set.typed::<StatefulSet>().is_ok_and(|set| identity::is_member(&set, pod)) {
+                self.queue.add(object_key(&set));
             }
         }
     }
@@ -132,10 +130,10 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
-        let Some(set) = self.sets.get(Some(&key.0), &key.1) else { return Ok(None) };
-        let mut revisions = self.claim_revisions(&set).await?;
+        let Some((set, selector)) = with_selector(&self.sets, key) else { return Ok(None) };
+        let mut revisions = self.claim_revisions(&set, &selector).await?;
         history::sort(&mut revisions);
-        let pods = self.claim_pods(&set).await?;
+        let pods = self.claim_pods(&set, &selector).await?;
         let mut collisions = set.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
         let update = self.update_revision(&set, &revisions, &mut collisions).await?;
         let current = revisions::current(&set, &revisions, &update);
@@ -160,23 +158,32 @@ impl Controller {
         Ok(availability::next(pods.iter(), min_ready_seconds(&set), now))
     }
 
-    async fn claim_pods(&self, set: &StatefulSet) -> Result<Vec<Arc<Pod>>, ApiError> {
+    async fn claim_pods(
+        &self,
+        set: &StatefulSet,
+        selector: &LabelMatcher,
+    ) -> Result<Vec<Arc<Pod>>, ApiError> {
         let mut candidates = self.pods_by_owner.by(text(&set.metadata.uid));
         let orphans = self.pods_by_owner.orphans(text(&set.metadata.namespace));
         candidates.extend(orphans.into_iter().filter(|pod| identity::is_member(set, pod)));
-        let pods = self.claim(set, candidates).await?;
+        let pods = self.claim(set, selector, candidates).await?;
         Ok(pods.into_iter().filter(|pod| identity::is_member(set, pod)).collect())
     }
 
-    async fn claim_revisions(&self, set: &StatefulSet) -> Result<Vec<Arc<ControllerRevision>>, ApiError> {
+    async fn claim_revisions(
+        &self,
+        set: &StatefulSet,
+        selector: &LabelMatcher,
+    ) -> Result<Vec<Arc<ControllerRevision>>, ApiError> {
         let mut candidates = self.revisions_by_owner.by(text(&set.metadata.uid));
         candidates.extend(self.revisions_by_owner.orphans(text(&set.metadata.namespace)));
-        self.claim(set, candidates).await
+        self.claim(set, selector, candidates).await
     }
 
     async fn claim<K: Kinded>(
         &self,
         set: &StatefulSet,
+        selector: &LabelMatcher,
         candidates: Vec<Arc<K>>,
     ) -> Result<Vec<Arc<K>>, ApiError> {
         let owner = api::owner::controller_reference(set);
@@ -186,7 +193,7 @@ impl Controller {
             let live = sets.find(name_of(set)).await?;
             may_adopt("StatefulSet", live.as_ref().map(|live| &live.metadata), &set.metadata)
         };
-        claim_all(&*self.api, candidates, &owner, &selector_of(set), terminating, lives).await
+        claim_all(&*self.api, candidates, &owner, selector, terminating, lives).await
     }
 
     /// The claims that are there of the set's pods, those not made yet included.
@@ -197,15 +204,14 @@ impl Controller {
         let start = identity::start(set);
         let length = i32::try_from(replicas(set)).unwrap_or(i32::MAX);
         let wanted = start..start.saturating_add(length);
-        let others = pods.iter().filter_map(|pod| identity::ordinal(pod));
+        let others: HashSet<i32> = pods.iter().filter_map(|pod| identity::ordinal(pod)).collect();
+        let prefixes = claims::prefixes(set);
         let is_ours = |name: &str| {
-            let ordinal = name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<i32>().ok());
-            ordinal.is_some_and(|ordinal| {
-                (wanted.contains(&ordinal) || others.clone().any(|other| other == ordinal))
-                    && claims::templates(set)
-                        .iter()
-                        .any(|template| claims::name(set, template, ordinal) == name)
-            })
+            let (prefix, text) = name.rsplit_once('-').unwrap_or_default();
+            // Written otherwise, as in `+1` or `01`, it is another's name.
+            let ordinal = text.parse::<i32>().ok().filter(|ordinal| ordinal.to_string() == text);
+            prefixes.contains(prefix)
+                && ordinal.is_some_and(|ordinal| wanted.contains(&ordinal) || others.contains(&ordinal))
         };
         let namespace = set.metadata.namespace.as_deref();
         let there = self.claims.objects(namespace).into_iter().filter(|claim| is_ours(claim.name()));

@@ -14,6 +14,7 @@ use crate::framework::{Actions, ObservedEvent, StorageChange};
 use crate::node::{NodeChange, NodeInfo};
 use crate::plugins::{node_resources_fit, node_unschedulable};
 use crate::pod::{Key, PodInfo, scheduler_name};
+use crate::weight::{self, Budget};
 
 /// Where the selectors of a pod's siblings come from.
 pub(crate) struct Siblings {
@@ -22,26 +23,29 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    /// All services' and the replica set's requirements together; none if the pod belongs to neither.
+    /// All services' and the replica set's requirements together; none if the pod belongs to neither, or if
+    /// they are more than the scheduler compares: then it is spread like any other pod.
     fn selector(&self, pod: &Pod) -> Option<LabelSelector> {
         let namespace = pod.metadata.namespace.as_deref();
-        let mut selector = LabelSelector::everything();
         let labels = pod.metadata.labels.as_ref()?;
-        for service in self.services.list(namespace) {
-            let wanted = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            if let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) {
-                let wanted = LabelSelector::from_map(wanted);
-                if wanted.matches(labels) {
-                    selector.requirements.extend(wanted.requirements);
-                }
+        let mut selector = LabelSelector::everything();
+        let mut budget = Budget::new();
+        for service in self.services.objects(namespace) {
+            let is_sibling =
+                service.selector().is_some_and(|own| !own.is_everything() && own.matches(labels));
+            let typed = service.typed::<Service>().ok().filter(|_| is_sibling);
+            let wanted = typed.as_ref().and_then(|service| service.spec.as_ref()?.selector.as_ref());
+            if let Some(wanted) = wanted.filter(|wanted| budget.take(0, wanted.len())) {
+                selector.requirements.extend(LabelSelector::from_map(wanted).requirements);
             }
         }
         let owner = api::owner::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet");
         let set = owner.and_then(|owner| self.replica_sets.get(namespace, &owner.name));
-        if let Some(spec) = set.as_ref().and_then(|set| set.spec.as_ref()) {
-            selector.requirements.extend(LabelSelector::from_meta(Some(&spec.selector)).requirements);
+        let own = set.as_ref().and_then(|set| set.spec.as_ref()).map(|spec| &spec.selector);
+        if let Some(own) = own.filter(|own| budget.take(0, weight::of_selector(Some(own)))) {
+            selector.requirements.extend(LabelSelector::from_meta(Some(own)).requirements);
         }
-        (!selector.is_everything()).then_some(selector)
+        (!budget.exceeded && !selector.is_everything()).then_some(selector)
     }
 }
 

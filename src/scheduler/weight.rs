@@ -43,7 +43,7 @@ impl Budget {
     }
 }
 
-fn selector(selector: Option<&LabelSelector>) -> usize {
+pub(crate) fn of_selector(selector: Option<&LabelSelector>) -> usize {
     let Some(selector) = selector else { return 0 };
     let expressions = selector.match_expressions.iter().flatten();
     let values = expressions.map(|one| 1 + one.values.as_ref().map_or(0, Vec::len)).sum::<usize>();
@@ -56,14 +56,14 @@ fn count<T>(list: Option<&Vec<T>>) -> usize {
 
 pub(crate) fn of_term(term: &PodAffinityTerm) -> usize {
     1 + count(term.namespaces.as_ref())
-        + selector(term.namespace_selector.as_ref())
-        + selector(term.label_selector.as_ref())
+        + of_selector(term.namespace_selector.as_ref())
+        + of_selector(term.label_selector.as_ref())
         + count(term.match_label_keys.as_ref())
         + count(term.mismatch_label_keys.as_ref())
 }
 
 pub(crate) fn of_constraint(constraint: &TopologySpreadConstraint) -> usize {
-    1 + selector(constraint.label_selector.as_ref()) + count(constraint.match_label_keys.as_ref())
+    1 + of_selector(constraint.label_selector.as_ref()) + count(constraint.match_label_keys.as_ref())
 }
 
 fn of_node_term(term: &NodeSelectorTerm) -> usize {

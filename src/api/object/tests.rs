@@ -66,6 +66,29 @@ fn typed_form_is_decoded_once_and_carries_the_version() {
 }
 
 #[test]
+fn a_selector_is_parsed_once_whatever_its_form() {
+    let labels = |value: &str| [("app".to_string(), value.to_string())].into();
+    let object = |selector: Value| {
+        let tree = json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "x"}, "spec": {"selector": selector}});
+        Object::from_tree(tree, 1).unwrap()
+    };
+    let set = object(
+        json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "b", "operator": "DoesNotExist"}]}),
+    );
+    let selector = set.selector().unwrap();
+    assert!(selector.matches(&labels("a")) && !selector.matches(&labels("b")));
+    assert!(std::sync::Arc::ptr_eq(&selector, &set.selector().unwrap()));
+    set.forget_typed();
+    assert!(set.selector().unwrap().matches(&labels("a")), "asked for again it is parsed again");
+    let service = object(json!({"app": "a"})).selector().unwrap();
+    assert!(service.matches(&labels("a")) && !service.matches(&labels("b")));
+    assert!(object(json!({})).selector().unwrap().is_everything());
+    assert!(!object(json!({"app": 3})).selector().unwrap().matches(&labels("3")), "no selector at all");
+    assert!(object(Value::Null).selector().is_none());
+    assert!(Object::from_tree(config_map(), 1).unwrap().selector().is_none());
+}
+
+#[test]
 fn null_metadata_fields_count_as_absent() {
     let tree =
         json!({"metadata": {"name": "a", "labels": null, "finalizers": null, "ownerReferences": null}});

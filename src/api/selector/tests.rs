@@ -86,7 +86,39 @@ fn field_selectors() {
     assert!(FieldSelector::parse("").unwrap().is_everything());
 }
 
+/// A selector of random requirements on few keys, and labels to match.
+fn selectors() -> impl Strategy<Value = (LabelSelector, Vec<BTreeMap<String, String>>)> {
+    let operator = prop::sample::select(vec![
+        Operator::In,
+        Operator::NotIn,
+        Operator::Equals,
+        Operator::NotEquals,
+        Operator::Exists,
+        Operator::DoesNotExist,
+        Operator::GreaterThan,
+        Operator::LessThan,
+    ]);
+    let values = prop::collection::btree_set("[0-3]", 1..3);
+    let requirement = ("[a-d]", operator, values).prop_map(|(key, operator, values)| {
+        let values = values.into_iter().collect();
+        Requirement { key, operator, values }
+    });
+    let labels = prop::collection::btree_map("[a-d]", "[0-3]", 0..4);
+    let selector = (prop::collection::vec(requirement, 0..6), prop::bool::weighted(0.1))
+        .prop_map(|(requirements, nothing)| LabelSelector { requirements, nothing });
+    (selector, prop::collection::vec(labels, 8))
+}
+
 proptest! {
+    #[test]
+    fn a_matcher_matches_what_its_selector_does((selector, labels) in selectors()) {
+        let matcher = LabelMatcher::new(selector.clone());
+        for labels in labels {
+            prop_assert_eq!(matcher.matches(&labels), selector.matches(&labels), "{} {:?}", selector, labels);
+        }
+        prop_assert_eq!(matcher.is_everything(), selector.is_everything());
+    }
+
     #[test]
     fn printing_and_parsing_agree(text in r"[a-z]{1,3}(=[a-z]{0,2}|!=[a-z]{0,2}| in \([a-z]{1,2}(,[a-z]{1,2}){0,2}\)|>[0-9])?(,!?[a-z]{1,4}){0,2}") {
         let parsed = LabelSelector::parse(&text).unwrap();

@@ -8,10 +8,8 @@
 use std::sync::Arc;
 
 use api::kinds::{POD, POD_DISRUPTION_BUDGET};
-use api::{ApiError, DeleteOptions, DryRun, KindRow, LabelSelector, Object, Preconditions};
+use api::{ApiError, DeleteOptions, DryRun, KindRow, Object, Preconditions};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::actions::{delete_options, success};
@@ -105,16 +103,8 @@ impl Registry {
     /// Budgets of the pod's namespace that select it.
     fn budgets_of(&self, pod: &Object) -> Vec<Arc<Object>> {
         let mut budgets = self.caches.list(&POD_DISRUPTION_BUDGET, pod.namespace());
-        budgets.retain(|budget| {
-            let Ok(tree) = budget.tree() else { return false };
-            // None selects nothing, an empty one everything.
-            let selector = &tree["spec"]["selector"];
-            if selector.is_null() {
-                return false;
-            }
-            let selector = meta_v1::LabelSelector::deserialize(selector).ok();
-            LabelSelector::from_meta(selector.as_ref()).matches(pod.labels())
-        });
+        // None selects nothing, an empty one everything.
+        budgets.retain(|budget| budget.selector().is_some_and(|selector| selector.matches(pod.labels())));
         budgets
     }
 

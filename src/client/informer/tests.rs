@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::listener::{Listener, MOST_WAITING};
 use super::{Change, Informers};
 use crate::{BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
 
@@ -155,7 +156,8 @@ async fn run(script: Script, expected: &[&str]) -> Arc<Script> {
     for wanted in expected {
         assert_eq!(changes.recv().await.as_deref(), Some(*wanted));
     }
-    assert!(informer.has_synced());
+    let synced = tokio::time::timeout(std::time::Duration::from_secs(1), informer.synced());
+    synced.await.expect("it has synced");
     supervisor.shutdown(std::time::Duration::from_secs(1)).await;
     assert!(changes.try_recv().is_err(), "nothing beyond the expected changes");
     script
@@ -240,6 +242,115 @@ async fn an_informer_runs_as_long_as_somebody_holds_it() {
     assert_eq!(informers.running(), 1, "a handler for good holds it, too");
     supervisor.shutdown(std::time::Duration::from_secs(1)).await;
     assert_eq!(stage_tasks(&supervisor), 0);
+}
+
+/// A handler that stands still until it is told to go on.
+struct Gate {
+    open: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Gate { open: Arc::default() }
+    }
+
+    fn wait(&self) -> impl Fn() + Send + 'static {
+        let open = self.open.clone();
+        move || {
+            let (open, changed) = &*open;
+            drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+        }
+    }
+
+    fn open(&self) {
+        *self.open.0.lock().unwrap() = true;
+        self.open.1.notify_all();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_stands_still_holds_up_no_other() {
+    let script = Script::default();
+    script.lists.lock().push_back(list(&[("a", 1)], 1));
+    script.watches.lock().push_back(vec![
+        WatchEvent::Modified(object("a", 2)),
+        WatchEvent::Modified(object("a", 3)),
+        WatchEvent::Deleted(object("a", 4)),
+        WatchEvent::Added(object("b", 5)),
+    ]);
+    let supervisor = supervisor::Supervisor::new();
+    let informers = Informers::new(Arc::new(script), supervisor.stage("test"));
+    let informer = informers.of::<ConfigMap>();
+    let gate = Gate::new();
+    let (stand, late) = (gate.wait(), Arc::new(Mutex::new(Vec::new())));
+    let sink = late.clone();
+    informer.on_change(move |change| {
+        // Not while the list is told: that is waited for.
+        if describe(change) != "+a" {
+            stand();
+        }
+        sink.lock().push(describe(change));
+    });
+    let (sender, mut changes) = mpsc::unbounded_channel();
+    informer.on_change(move |change| {
+        let _ = sender.send(describe(change));
+    });
+    let mut seen = Vec::new();
+    while seen.last().map(String::as_str) != Some("+b") {
+        seen.push(changes.recv().await.unwrap());
+    }
+    assert_eq!(*late.lock(), ["+a"], "the other handler stands");
+    gate.open();
+    informer.raw.delivered().await;
+    let late = late.lock().clone();
+    assert_eq!((&late[0][..], &late[late.len() - 2..]), ("+a", &["-a".to_string(), "+b".to_string()][..]));
+    supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_one_object_wait_as_one_but_none_is_lost() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let handler = move |change: &Change<Object>| {
+        let version = |object: &Option<Arc<Object>>| object.as_ref().map(|object| object.resource_version());
+        sink.lock().push((version(&change.old), version(&change.new)));
+    };
+    let stop = supervisor::CancellationToken::new();
+    let listener = Listener::new(Box::new(handler), stop);
+    let (a, b, c) = (object("a", 1), object("a", 2), object("a", 3));
+    let change = |old: Option<&Arc<Object>>, new: Option<&Arc<Object>>| Change {
+        old: old.cloned(),
+        new: new.cloned(),
+    };
+    listener.push(change(None, Some(&a)));
+    listener.push(change(Some(&a), Some(&b)));
+    listener.push(change(Some(&b), Some(&c)));
+    listener.push(change(Some(&c), None));
+    let mut last = object("x", 4);
+    for version in 5..100_000 {
+        let next = object("x", version);
+        listener.push(change(Some(&last), Some(&next)));
+        last = next;
+    }
+    assert!(!listener.is_full());
+    listener.end_with(std::iter::empty());
+    let expected = [(None, Some(3)), (Some(3), None), (Some(4), Some(99_999))];
+    assert_eq!(*seen.lock(), expected, "a creation, a deletion, and what became of the other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_informer_waits_for_a_handler_that_is_far_behind() {
+    let listener = Listener::new(Box::new(|_| {}), supervisor::CancellationToken::new());
+    for at in 0..=MOST_WAITING {
+        listener.push(Change { old: None, new: Some(object(&format!("o{at}"), 1)) });
+    }
+    assert!(listener.is_full());
+    let (waiting, running) = (listener.clone(), listener.clone());
+    tokio::select! {
+        () = waiting.room() => {}
+        () = running.run() => {}
+    }
+    assert!(!listener.is_full());
 }
 
 fn stage_tasks(supervisor: &supervisor::Supervisor) -> usize {

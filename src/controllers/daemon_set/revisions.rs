@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Patch, template_hash};
+use api::{ApiError, LabelMatcher, Patch, template_hash};
 use client::Api;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -45,11 +45,16 @@ fn superfluous(
 }
 
 impl Controller {
-    pub(super) async fn history(&self, set: &DaemonSet, pods: &[Arc<Pod>]) -> Result<History, ApiError> {
+    pub(super) async fn history(
+        &self,
+        set: &DaemonSet,
+        selector: &LabelMatcher,
+        pods: &[Arc<Pod>],
+    ) -> Result<History, ApiError> {
         let api = Api::<ControllerRevision>::namespaced(self.api.clone(), text(&set.metadata.namespace));
         let mut candidates = self.revisions_by_owner.by(text(&set.metadata.uid));
         candidates.extend(self.revisions_by_owner.orphans(text(&set.metadata.namespace)));
-        let mut revisions = self.claim(set, candidates).await?;
+        let mut revisions = self.claim(set, selector, candidates).await?;
         for revision in &mut revisions {
             if hash_of(revision).is_empty() {
                 let mut labeled = (**revision).clone();

@@ -15,7 +15,7 @@ use super::plan::{JobAction, JobStanding, JobView, finalized, number, standing};
 use super::track::{Done, Turn, finish, settle, track};
 use super::{Controller, facts, policy, version_of};
 use crate::context::{Key, ReconcileResult, key_of, text};
-use crate::pod_control::{pod_of, slow_start_each};
+use crate::pod_control::{pod_of, slow_start_each, together};
 
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 /// The longest prefix of a generated name.
@@ -133,7 +133,7 @@ impl Controller {
             }
             self.pods.delete(reference, pod).await
         });
-        let outcomes = futures::future::join_all(calls).await;
+        let outcomes = together(calls.collect()).await;
         let (mut done, mut failure) = (Done::default(), Ok(()));
         for (pod, outcome) in pods.iter().zip(outcomes) {
             if let (Some(key), Err(_)) = (expected, &outcome) {
@@ -187,7 +187,7 @@ impl Controller {
             self.memory.lock().entry(key.clone()).or_default().counted.extend(uids);
         }
         let calls = pods.iter().map(|pod| self.release(pod));
-        let outcomes = futures::future::join_all(calls).await;
+        let outcomes = together(calls.collect()).await;
         let mut failure = Ok(());
         for (pod, outcome) in pods.iter().zip(outcomes) {
             let uid = text(&pod.metadata.uid);

@@ -16,8 +16,8 @@ fn a_replication_controller_is_a_replica_set_under_older_names() {
     .unwrap();
     let set = controller.as_set();
     assert_eq!(min_ready_seconds(&set), 5);
-    assert!(selector_of(&set).matches(&[("app".to_string(), "a".to_string())].into()));
-    assert!(!selector_of(&set).matches(&[("app".to_string(), "b".to_string())].into()));
+    let selector = &set.spec.as_ref().unwrap().selector;
+    assert_eq!(selector.match_labels, Some([("app".to_string(), "a".to_string())].into()));
     let failure = failure_condition(0, 2, &ApiError::bad_request("no"));
     let status = plan::status(&set, &[], Some(&failure), Timestamp::UNIX_EPOCH);
     let told = controller.with_status(status.clone());

@@ -4,7 +4,7 @@
 //! with the set, a pod that was scaled away lets it go with the pod. Claims that somebody else controls, and
 //! those that refer to an earlier set or pod of the same name, are left as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use api::Kinded;
@@ -23,7 +23,16 @@ pub(super) fn templates(set: &StatefulSet) -> &[PersistentVolumeClaim] {
 }
 
 pub(super) fn name(set: &StatefulSet, template: &PersistentVolumeClaim, ordinal: i32) -> String {
-    format!("{}-{}-{ordinal}", text(&template.metadata.name), name_of(set))
+    format!("{}-{ordinal}", prefix(set, template))
+}
+
+fn prefix(set: &StatefulSet, template: &PersistentVolumeClaim) -> String {
+    format!("{}-{}", text(&template.metadata.name), name_of(set))
+}
+
+/// The names of the set's claims without their ordinals.
+pub(super) fn prefixes(set: &StatefulSet) -> HashSet<String> {
+    templates(set).iter().map(|template| prefix(set, template)).collect()
 }
 
 /// The names of a pod's claims.
