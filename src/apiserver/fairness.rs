@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use levels::Request;
 use levels::{SHARES, classify};
-use seats::{Arrival, Place, Seats};
+use seats::{Arrival, Patience, Place, Seats};
 
 use crate::limits::{LARGEST_BODY, Limits};
 
@@ -105,17 +105,7 @@ impl Fairness {
             }
         };
         let place = Place { level: flow.level, flow: self.hasher.hash_one(&flow) };
-        let mut receiver = None;
-        let (width, arrival) = {
-            let mut seats = pool.0.lock();
-            let width = seats.width(wanted);
-            let arrival = seats.arrive(place, width, || {
-                let (sender, waiting) = oneshot::channel();
-                receiver = Some(waiting);
-                sender
-            });
-            (width, arrival)
-        };
+        let (width, arrival, receiver) = pool.arrive(place, wanted, Patience::Bounded);
         let taken = || Seat(Held::Seats { pool: pool.clone(), place, width });
         match (arrival, receiver) {
             (Arrival::Running, _) => Ok(taken()),
@@ -133,6 +123,24 @@ impl Fairness {
         }
     }
 
+    /// A seat for a write of a component in this process, however long that takes: who calls bounds how many
+    /// it has under way, and a component that was refused would only come again. Reads need none: what they
+    /// are given is shared with the cache.
+    pub(crate) async fn seat_in_process(&self, request: &Request<'_>, body: usize) -> Seat {
+        let Some((_, flow)) = classify(request) else { return Seat(Held::Nothing) };
+        let pool = &self.writers;
+        let place = Place { level: flow.level, flow: self.hasher.hash_one(&flow) };
+        let wanted = 1 + usize::try_from(body as u64 / SEAT_BYTES).unwrap_or(usize::MAX - 1);
+        let (width, arrival, receiver) = pool.arrive(place, wanted, Patience::Endless);
+        if let (Arrival::Waiting(ticket), Some(receiver)) = (arrival, receiver) {
+            let waiting = Waiting { pool, place, width, ticket };
+            // The sender is dropped unsent only with the queue itself.
+            let _ = receiver.await;
+            std::mem::forget(waiting);
+        }
+        Seat(Held::Seats { pool: pool.clone(), place, width })
+    }
+
     fn stream(&self, user: u64) -> Result<Seat, ApiError> {
         let mut streams = self.streams.lock();
         let count = streams.entry(user).or_default();
@@ -145,6 +153,24 @@ impl Fairness {
 }
 
 impl Pool {
+    /// How many seats it takes, and how it is told if it waits for them.
+    fn arrive(
+        &self,
+        place: Place,
+        wanted: usize,
+        patience: Patience,
+    ) -> (usize, Arrival, Option<oneshot::Receiver<()>>) {
+        let mut receiver = None;
+        let mut seats = self.0.lock();
+        let width = seats.width(wanted);
+        let arrival = seats.arrive(place, width, patience, || {
+            let (sender, waiting) = oneshot::channel();
+            receiver = Some(waiting);
+            sender
+        });
+        (width, arrival, receiver)
+    }
+
     fn finish(&self, place: Place, width: usize) {
         let mut seats = self.0.lock();
         seats.finish(place, width);

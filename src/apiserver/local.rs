@@ -1,4 +1,9 @@
 //! The API in process: the same path as over the network, from authorization on, for one identity.
+//!
+//! Writes take their turn among everybody's, with the levels of [`crate::fairness`]: what a user asks of a
+//! controller (a set of a billion replicas) must not take more of the server than what the user asks of the
+//! server. How many calls are under way is bounded, not their rate: upstream's 20 a second
+//! (`--kube-api-qps`) would hold back every rollout.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,12 +16,14 @@ use client::leader::Fence;
 use client::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef, ServedKinds};
 use serde_json::Value;
 
+use crate::fairness::{self, Fairness, Seat};
 use crate::heavy::HEAVY;
 use crate::registry::{Call, Registry, Resource, Source, Watch};
 
 /// [`ObjectApi`] for one identity.
 pub(crate) struct Local {
     registry: Arc<Registry>,
+    fairness: Arc<Fairness>,
     identity: Identity,
     fence: Option<Arc<Fence>>,
 }
@@ -25,12 +32,14 @@ pub(crate) struct Local {
 /// term.
 pub(crate) struct Fenced {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) fairness: Arc<Fairness>,
     pub(crate) fence: Arc<Fence>,
 }
 
 impl ApiFor for Fenced {
     fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi> {
-        Arc::new(Local { registry: self.registry.clone(), identity, fence: Some(self.fence.clone()) })
+        let local = Local::new(self.registry.clone(), self.fairness.clone(), identity);
+        Arc::new(Local { fence: Some(self.fence.clone()), ..local })
     }
 
     fn served(&self) -> ServedKinds {
@@ -39,8 +48,8 @@ impl ApiFor for Fenced {
 }
 
 impl Local {
-    pub(crate) fn new(registry: Arc<Registry>, identity: Identity) -> Self {
-        Local { registry, identity, fence: None }
+    pub(crate) fn new(registry: Arc<Registry>, fairness: Arc<Fairness>, identity: Identity) -> Self {
+        Local { registry, fairness, identity, fence: None }
     }
 
     fn call<'a>(&'a self, row: &KindRow, at: Place<'a>) -> Result<Call<'a>, ApiError> {
@@ -51,14 +60,35 @@ impl Local {
 }
 
 impl Local {
-    /// A write of so many bytes, of an object that is there if it has a name; what is large leaves the
-    /// reactor's threads.
-    async fn paced<F>(&self, call: &Call<'_>, name: Option<&str>, body: usize, work: F) -> F::Output
+    /// A write of so many bytes, of an object that is there if it has a name, when its turn has come; what is
+    /// large leaves the reactor's threads.
+    async fn paced<F>(
+        &self,
+        call: &Call<'_>,
+        verb: &str,
+        name: Option<&str>,
+        body: usize,
+        work: F,
+    ) -> F::Output
     where
         F: Future + Unpin,
     {
         let weight = self.registry.weight(call, name, body);
+        let _seat = self.seat(call, verb, body).await;
         self.registry.turns.run(&self.identity.name, weight, work).await
+    }
+
+    async fn seat(&self, call: &Call<'_>, verb: &str, body: usize) -> Seat {
+        let row = call.row();
+        let request = fairness::Request {
+            user: &self.identity,
+            verb,
+            group: &row.group,
+            resource: &row.plural,
+            subresource: call.subresource,
+            namespace: call.namespace,
+        };
+        self.fairness.seat_in_process(&request, body).await
     }
 }
 
@@ -132,7 +162,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "create", None, None)?;
             let size = size(&body);
             let work = pin!(self.registry.create(&call, body, &[], options));
-            self.paced(&call, None, size, work).await
+            self.paced(&call, "create", None, size, work).await
         })
     }
 
@@ -148,7 +178,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "create", Some(at.name), None)?;
             let size = size(&body);
             let work = pin!(self.registry.post(&call, at.name, body, &[], options));
-            self.paced(&call, Some(at.name), size, work).await
+            self.paced(&call, "create", Some(at.name), size, work).await
         })
     }
 
@@ -164,7 +194,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "update", Some(at.name), None)?;
             let size = size(&body);
             let work = pin!(self.registry.write(&call, at.name, Source::Body(body, &[]), options));
-            self.paced(&call, Some(at.name), size, work).await
+            self.paced(&call, "update", Some(at.name), size, work).await
         })
     }
 
@@ -180,7 +210,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "patch", Some(at.name), None)?;
             let size = size(&patch.body);
             let work = pin!(self.registry.write(&call, at.name, Source::Patch(&patch), options));
-            self.paced(&call, Some(at.name), size, work).await
+            self.paced(&call, "patch", Some(at.name), size, work).await
         })
     }
 
@@ -195,7 +225,7 @@ impl ObjectApi for Local {
             self.registry.authorize(&call, "delete", Some(at.name), None)?;
             call.check_verb("delete")?;
             let work = pin!(self.registry.delete(&call, at.name, options));
-            self.paced(&call, Some(at.name), 0, work).await.map(|deleted| Some(deleted.object))
+            self.paced(&call, "delete", Some(at.name), 0, work).await.map(|deleted| Some(deleted.object))
         })
     }
 
@@ -210,6 +240,7 @@ impl ObjectApi for Local {
             let call = self.call(row, namespace.into())?.dry(options.dry_run);
             self.registry.authorize(&call, "deletecollection", None, Some(&list.fields))?;
             let work = pin!(self.registry.delete_collection(&call, list, options));
+            let _seat = self.seat(&call, "deletecollection", 0).await;
             self.registry.turns.run(&self.identity.name, HEAVY, work).await.map(drop)
         })
     }

@@ -19,19 +19,20 @@ pub struct ApiServer {
     pub(crate) bootstrapped: Latch,
     pub(crate) stage: Stage,
     pub(crate) metrics: Metrics,
-    pub(crate) fairness: Fairness,
+    pub(crate) fairness: Arc<Fairness>,
 }
 
 impl ApiServer {
     /// The API for components that lead: what they write takes effect only during the fence's term.
     pub fn fenced(&self, fence: Arc<Fence>) -> Arc<dyn ApiFor> {
-        Arc::new(Fenced { registry: self.registry.clone(), fence })
+        let (registry, fairness) = (self.registry.clone(), self.fairness.clone());
+        Arc::new(Fenced { registry, fairness, fence })
     }
 }
 
 impl ApiFor for ApiServer {
     fn as_user(&self, identity: Identity) -> Arc<dyn ObjectApi> {
-        Arc::new(Local::new(self.registry.clone(), identity))
+        Arc::new(Local::new(self.registry.clone(), self.fairness.clone(), identity))
     }
 
     fn served(&self) -> ServedKinds {

@@ -28,7 +28,7 @@ impl ApiServer {
         store: Arc<dyn Store>,
         stage: &Stage,
     ) -> Result<Arc<ApiServer>, StartError> {
-        let fairness = Fairness::new(&config.limits);
+        let fairness = Arc::new(Fairness::new(&config.limits));
         let registry = Arc::new(Registry::new(config, store)?);
         let caches = registry.caches.clone();
         let (announcing, authorizer) = (caches.clone(), registry.authorizer.clone());

@@ -61,6 +61,15 @@ pub(super) struct Place {
     pub(super) flow: u64,
 }
 
+/// Who may be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A client: so many wait and no more.
+    Bounded,
+    /// One of our own, whose number is bounded where it comes from.
+    Endless,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     Running,
@@ -99,7 +108,13 @@ impl<T> Seats<T> {
     }
 
     /// A request comes. `token` is made only if it waits.
-    pub(super) fn arrive(&mut self, place: Place, width: usize, token: impl FnOnce() -> T) -> Arrival {
+    pub(super) fn arrive(
+        &mut self,
+        place: Place,
+        width: usize,
+        patience: Patience,
+        token: impl FnOnce() -> T,
+    ) -> Arrival {
         let (fits, level) = (self.fits(place.level, width), &mut self.levels[place.level]);
         let flow =
             level.flows.entry(place.flow).or_insert_with(|| Flow { in_use: 0, waiting: VecDeque::new() });
@@ -113,7 +128,8 @@ impl<T> Seats<T> {
             return Arrival::Running;
         }
         let Some(flow) = level.flows.get_mut(&place.flow) else { return Arrival::Refused };
-        if flow.waiting.len() >= QUEUE || level.waiting >= LEVEL_QUEUE {
+        let is_full = flow.waiting.len() >= QUEUE || level.waiting >= LEVEL_QUEUE;
+        if is_full && patience == Patience::Bounded {
             level.forget_if_empty(place.flow);
             return Arrival::Refused;
         }

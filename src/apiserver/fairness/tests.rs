@@ -90,6 +90,26 @@ async fn who_gives_up_holds_nothing() {
 }
 
 #[tokio::test]
+async fn components_of_the_server_take_turns_and_are_never_refused() {
+    let fairness = fairness();
+    let account = Identity::service_account("kube-system", "replicaset-controller");
+    let pods = request(&account, "pods", Some("default"));
+    let mut seats = Vec::new();
+    while let Some(seat) = fairness.seat_in_process(&pods, 100).now_or_never() {
+        seats.push(seat);
+    }
+    assert_eq!(seats.len(), 10, "as many as anybody's flow");
+    let write = || async { drop(fairness.seat_in_process(&pods, 100).await) };
+    let mut many = std::pin::pin!(futures::future::join_all((0..5000).map(|_| write())));
+    assert!(many.as_mut().now_or_never().is_none(), "they wait");
+    let bob = Identity::user("bob", []);
+    let bobs = request(&bob, "configmaps", Some("default"));
+    assert!(fairness.admit(&bobs, WRITES).now_or_never().is_some_and(|seat| seat.is_ok()));
+    drop(seats);
+    assert_eq!(many.await.len(), 5000, "and none is refused");
+}
+
+#[tokio::test]
 async fn streams_are_bounded_by_user_and_take_no_seats() {
     let fairness = fairness();
     let (eve, admin) = (Identity::user("eve", []), Identity::user("admin", [api::identity::GROUP_MASTERS]));

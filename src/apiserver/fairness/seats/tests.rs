@@ -11,7 +11,7 @@ fn place(level: usize, flow: u64) -> Place {
 
 /// So many requests come; how many of them run at once.
 fn arrive(seats: &mut Seats<u64>, place: Place, count: usize) -> usize {
-    let running = |_: &usize| seats.arrive(place, 1, || place.flow) == Arrival::Running;
+    let running = |_: &usize| seats.arrive(place, 1, Patience::Bounded, || place.flow) == Arrival::Running;
     (0..count).filter(running).count()
 }
 
@@ -51,11 +51,13 @@ fn many_requests_of_one_flow_do_not_delay_another_flow() {
 fn queues_are_bounded_and_can_be_left() {
     let mut seats = Seats::new(4, &EVEN[..1]);
     assert_eq!(arrive(&mut seats, place(0, 1), 1), 1);
-    let Arrival::Waiting(first) = seats.arrive(place(0, 1), 1, || 11) else { panic!("it waits") };
+    let Arrival::Waiting(first) = seats.arrive(place(0, 1), 1, Patience::Bounded, || 11) else {
+        panic!("it waits")
+    };
     for _ in 1..QUEUE {
-        assert!(matches!(seats.arrive(place(0, 1), 1, || 12), Arrival::Waiting(_)));
+        assert!(matches!(seats.arrive(place(0, 1), 1, Patience::Bounded, || 12), Arrival::Waiting(_)));
     }
-    assert_eq!(seats.arrive(place(0, 1), 1, || 13), Arrival::Refused);
+    assert_eq!(seats.arrive(place(0, 1), 1, Patience::Bounded, || 13), Arrival::Refused);
     assert!(seats.leave(place(0, 1), first));
     assert!(!seats.leave(place(0, 1), first), "only once");
     seats.finish(place(0, 1), 1);
@@ -70,7 +72,7 @@ fn wide_requests_are_held_to_what_can_be_had_and_are_not_passed_over_for_ever() 
     assert_eq!(arrive(&mut seats, place(0, 1), 10), 10);
     assert_eq!(arrive(&mut seats, place(0, 2), 10), 10);
     assert_eq!(arrive(&mut seats, place(0, 3), 9), 9);
-    assert!(matches!(seats.arrive(place(0, 4), wide, || 4), Arrival::Waiting(_)));
+    assert!(matches!(seats.arrive(place(0, 4), wide, Patience::Bounded, || 4), Arrival::Waiting(_)));
     assert_eq!(arrive(&mut seats, place(0, 3), 1), 0, "one seat is free, but it is the wide one's turn");
     for _ in 0..8 {
         seats.finish(place(0, 1), 1);
@@ -91,7 +93,9 @@ fn nothing_is_left_behind() {
         if round % 3 == 2 && !running.is_empty() {
             let index = (state >> 20) as usize % running.len();
             seats.finish(running.swap_remove(index), 1);
-        } else if seats.arrive(at, 1, || (at.level as u64) << 8 | at.flow) == Arrival::Running {
+        } else if seats.arrive(at, 1, Patience::Bounded, || (at.level as u64) << 8 | at.flow)
+            == Arrival::Running
+        {
             running.push(at);
         }
         running.extend(started(&mut seats).iter().map(|key| place((key >> 8) as usize, key & 255)));
