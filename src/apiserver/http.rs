@@ -25,6 +25,7 @@ mod reply;
 mod resource;
 mod route;
 mod table;
+mod unread;
 mod watch;
 
 #[cfg(test)]

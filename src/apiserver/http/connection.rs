@@ -25,6 +25,7 @@ use super::gather::{self, Gathered};
 use super::handle;
 use super::peer::{Peer, Vitals, standing};
 use super::reply::Streams;
+use super::unread;
 use crate::limits::Timeouts;
 use crate::server::ApiServer;
 
@@ -187,7 +188,7 @@ async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<Write
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.headers)
-        .serve_connection(TokioIo::new(stream), service_of(server, peer.clone()))
+        .serve_connection(TokioIo::new(stream), service_of_http_1(server, peer.clone()))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
@@ -200,6 +201,27 @@ async fn http_1(server: Arc<ApiServer>, peer: Arc<Peer>, stream: TlsStream<Write
     if let Ok(done) = tokio::time::timeout(DRAIN, connection).await {
         log_end(peer.address, done);
     }
+}
+
+/// The same for a protocol where a body that nobody reads is in the way of the next request.
+fn service_of_http_1(
+    server: Arc<ApiServer>,
+    peer: Arc<Peer>,
+) -> impl hyper::service::HttpService<
+    Incoming,
+    ResBody = super::reply::Reply,
+    Error = Infallible,
+    Future: Future<Output = Result<http::Response<super::reply::Reply>, Infallible>> + Send + 'static,
+> {
+    service_fn(move |request: Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let (body, unread) = unread::lend(body, &parts.headers);
+            let answer = handle(server, peer, Request::from_parts(parts, body)).await;
+            Ok::<_, Infallible>(unread.settle(answer).await)
+        })
+    })
 }
 
 fn service_of(

@@ -3,6 +3,7 @@
 mod flood;
 mod load;
 mod timeouts;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
