@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::KindRow;
+use crate::object::ObjectError;
 use crate::qos::{self, QosClass};
 use crate::quantity::{Format, Quantity};
 use crate::resources::{self, Amounts};
+use crate::{KindRow, Object};
 
 #[cfg(test)]
 mod tests;
@@ -123,26 +125,56 @@ pub fn usage(row: &KindRow, tree: &Value, now: Timestamp) -> Usage {
     usage
 }
 
+/// What a stored object uses that the quota selects; none if it is not about the object. Decodes no more of
+/// the object than the answer depends on: pods as the type that other readers share, most kinds not at all.
+pub fn usage_under(
+    quota: &Value,
+    row: &KindRow,
+    object: &Object,
+    now: Timestamp,
+) -> Result<Option<Usage>, ObjectError> {
+    let has_scopes = !quota["spec"]["scopes"].is_null() || !quota["spec"]["scopeSelector"].is_null();
+    let tree = match counted(row) {
+        Counted::Others => Value::Null,
+        Counted::Pods if !has_scopes => Value::Null,
+        _ => object.tree_without_managed_fields()?,
+    };
+    if !matches(quota, row, &tree) {
+        return Ok(None);
+    }
+    if counted(row) != Counted::Pods {
+        return Ok(Some(usage(row, &tree, now)));
+    }
+    let mut usage = Usage::from([(count_name(row), one())]);
+    typed_pod(&*object.typed::<Pod>()?, now, &mut usage);
+    Ok(Some(usage))
+}
+
 /// Whether a pod still holds what it asked for.
-fn is_charged(tree: &Value, now: Timestamp) -> bool {
-    if matches!(text(tree, "status.phase"), "Failed" | "Succeeded") {
+fn is_charged(pod: &Pod, now: Timestamp) -> bool {
+    if crate::pod::is_terminal(pod) {
         return false;
     }
-    let metadata = &tree["metadata"];
-    let deleted = metadata["deletionTimestamp"].as_str().and_then(crate::time::parse);
-    match (deleted, metadata["deletionGracePeriodSeconds"].as_i64()) {
+    let metadata = &pod.metadata;
+    match (&metadata.deletion_timestamp, metadata.deletion_grace_period_seconds) {
         // One that its node does not let go of holds nothing for ever.
-        (Some(at), Some(grace)) => now.as_second() <= at.as_second().saturating_add(grace),
+        (Some(at), Some(grace)) => now.as_second() <= at.0.as_second().saturating_add(grace),
         _ => true,
     }
 }
 
 fn pod(tree: &Value, now: Timestamp, usage: &mut Usage) {
-    if !is_charged(tree, now) {
+    match Pod::deserialize(tree) {
+        Ok(pod) => typed_pod(&pod, now, usage),
+        Err(_) => drop(usage.insert("pods".into(), one())),
+    }
+}
+
+fn typed_pod(pod: &Pod, now: Timestamp, usage: &mut Usage) {
+    if !is_charged(pod, now) {
         return;
     }
     usage.insert("pods".into(), one());
-    let Ok(pod) = serde_json::from_value::<Pod>(tree.clone()) else { return };
     let Some(spec) = &pod.spec else { return };
     let formats = formats(spec);
     let counted = |amounts: Amounts| -> Vec<(String, Quantity)> {
@@ -154,7 +186,7 @@ fn pod(tree: &Value, now: Timestamp, usage: &mut Usage) {
         };
         amounts.into_iter().map(|(name, amount)| (name.clone(), quantity(&name, amount))).collect()
     };
-    for (name, amount) in counted(resources::held_requests(&pod)) {
+    for (name, amount) in counted(resources::held_requests(pod)) {
         let plain =
             matches!(&*name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
         if plain {

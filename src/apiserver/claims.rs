@@ -42,7 +42,7 @@ pub(crate) trait Records: Sync {
 }
 
 /// What a write claims. Nothing is the rule, and costs nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
     conditions: Vec<Compare>,
     writes: Vec<Op>,

@@ -14,7 +14,7 @@ use api::quantity::Quantity;
 use api::quota::{self, Usage};
 use api::{ApiError, KindRow, ListOptions, Object, UpdateOptions};
 use client::{Change, Informer, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -61,11 +61,7 @@ fn frees(row: &KindRow, change: &Change<Object>) -> bool {
     match (&change.old, &change.new) {
         (_, None) => true,
         (Some(old), Some(new)) => {
-            let ended = |pod: &Object| {
-                pod.tree().is_ok_and(|tree| {
-                    matches!(tree["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))
-                })
-            };
+            let ended = |pod: &Object| pod.typed::<Pod>().is_ok_and(|pod| api::pod::is_terminal(&pod));
             match (&*row.group, &*row.plural) {
                 ("", "pods") => new.metadata().deletion_timestamp.is_some() || (ended(new) && !ended(old)),
                 ("", "services" | "persistentvolumeclaims") => true,
@@ -111,14 +107,14 @@ impl Controller {
         for row in rows.values() {
             let objects = self.live.list(row, Some(namespace), &ListOptions::default()).await?.items;
             for object in objects {
-                let object = object.tree().map_err(ApiError::internal)?;
-                if quota::matches(tree, row, &object) {
-                    for (name, amount) in quota::usage(row, &object, now) {
-                        if let Some(sum) = used.get_mut(&name) {
-                            *sum = sum.plus(amount);
-                        }
+                let own = quota::usage_under(tree, row, &object, now).map_err(ApiError::internal)?;
+                for (name, amount) in own.into_iter().flatten() {
+                    if let Some(sum) = used.get_mut(&name) {
+                        *sum = sum.plus(amount);
                     }
                 }
+                // There may be many; others have a turn meanwhile.
+                tokio::task::consume_budget().await;
             }
         }
         Ok(used)

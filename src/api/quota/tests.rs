@@ -47,6 +47,34 @@ fn objects_count_what_upstream_counts() {
 }
 
 #[test]
+fn stored_objects_count_the_same_and_are_decoded_only_as_far_as_needed() {
+    let resources = json!({"requests": {"cpu": "500m", "example.com/gpu": "1"}, "limits": {"cpu": "1"}});
+    let spec = json!({"containers": [{"name": "a", "resources": resources}]});
+    let trees = [
+        (&POD, json!({"spec": spec, "status": {"phase": "Running"}})),
+        (&POD, json!({"spec": spec, "status": {"phase": "Failed"}})),
+        (&SERVICE, json!({"spec": {"type": "NodePort", "ports": [{"port": 1}]}})),
+        (&PERSISTENT_VOLUME_CLAIM, json!({"spec": {"resources": {"requests": {"storage": "5Gi"}}}})),
+        (&CONFIG_MAP, json!({})),
+    ];
+    let hard = json!({"pods": "1", "services": "1", "requests.storage": "1", "count/configmaps": "1"});
+    let quotas =
+        [json!({"spec": {"hard": hard}}), json!({"spec": {"hard": hard, "scopes": ["NotTerminating"]}})];
+    for (row, mut tree) in trees {
+        tree["metadata"] = json!({"name": "x", "namespace": "n"});
+        let object = Object::from_tree(tree.clone(), 1).unwrap();
+        for quota in &quotas {
+            let expected = matches(quota, row, &tree).then(|| usage(row, &tree, now()));
+            assert_eq!(usage_under(quota, row, &object, now()).unwrap(), expected, "{} {quota}", row.plural);
+        }
+    }
+    // What cannot be decoded need not be.
+    let broken =
+        Object::from_stored(br#"{"kind":"X","metadata":{"name":"x"},"data":7}"#[..].into(), 1).unwrap();
+    assert!(usage_under(&quotas[0], &CONFIG_MAP, &broken, now()).unwrap().is_some());
+}
+
+#[test]
 fn scopes_select_pods() {
     let quota = |spec: Value| json!({"spec": spec, "status": {"hard": {"pods": "1"}}});
     let plain = json!({"spec": {"containers": [{"name": "a"}]}});

@@ -117,7 +117,7 @@ impl Registry {
             call.keep_warnings(warnings);
             let mut new = tree.clone();
             let claims = strategy.claim(&ctx, &records, &mut new, None)?;
-            let against = limited.then_some(&records);
+            let against = limited.then_some(&mut records);
             match self.create_prepared(call, &ctx, new, claims, against, owners).await? {
                 Ok(created) => return Ok(created),
                 // Another write took what was chosen before this server's cache showed it: choose again.
@@ -128,15 +128,16 @@ impl Registry {
     }
 
     /// Validates an object and stores it with what it claims, and with what it counts against `limits`, the
-    /// quotas of its namespace if there are any. The inner error is what was found in the place of the
-    /// latter.
+    /// quotas of its namespace if there are any. The inner error is what was found in the place of what it
+    /// claims. If only others were faster to be counted, it is counted again, and nothing else is done again:
+    /// of many who create at once each would be checked as often as there are others.
     async fn create_prepared(
         &self,
         call: &Call<'_>,
         ctx: &RequestContext<'_>,
         tree: Value,
-        mut claims: Claims,
-        limits: Option<&Known<'_>>,
+        own: Claims,
+        mut limits: Option<&mut Known<'_>>,
         owners: &Owners,
     ) -> Result<Result<Arc<Object>, Vec<Found>>, ApiError> {
         let (row, strategy) = (call.row(), call.strategy());
@@ -152,24 +153,32 @@ impl Registry {
         call.warn(strategy.warnings(ctx, &tree, None));
         let request = Request { ctx, operation: Operation::Create, name: &name, old: None };
         call.warn(self.admit_finally(call, &request, None, Some(&tree)).await?);
-        if let Some(records) = limits {
-            quota::claim(call, ctx, records, (&tree, None), &mut claims)?;
-        }
+        let counted = limits.is_some().then(|| tree.clone());
         let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
-        if call.dry_run == DryRun::All {
-            // The cache is as far as a dry run can look: only the transaction is sure.
-            if call.resource.cache()?.get(&key).is_some() {
-                return Err(ApiError::already_exists(row, &name));
+        for _ in 0..claim::ATTEMPTS {
+            let mut claims = own.clone();
+            if let (Some(records), Some(tree)) = (limits.as_deref(), &counted) {
+                quota::claim(call, ctx, records, (tree, None), &mut claims)?;
             }
-            let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
-            return call.resource.outward(Arc::new(object)).await.map(Ok);
+            if call.dry_run == DryRun::All {
+                // The cache is as far as a dry run can look: only the transaction is sure.
+                if call.resource.cache()?.get(&key).is_some() {
+                    return Err(ApiError::already_exists(row, &name));
+                }
+                let object = Object::from_stored(bytes, 0).map_err(ApiError::internal)?;
+                return call.resource.outward(Arc::new(object)).await.map(Ok);
+            }
+            let stored = (&mut bytes, owners.may_go());
+            match self.store_managed(call, &key, 0, stored, &claims, Durability::Synced).await? {
+                Written::At(revision) => return self.written(call, &key, bytes, revision).await.map(Ok),
+                Written::Raced => return Err(ApiError::already_exists(row, &name)),
+                Written::Contended(found) => match &mut limits {
+                    Some(records) if own.is_empty() => records.learn(found),
+                    _ => return Ok(Err(found)),
+                },
+            }
         }
-        let stored = (&mut bytes, owners.may_go());
-        match self.store_managed(call, &key, 0, stored, &claims, Durability::Synced).await? {
-            Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Ok),
-            Written::Raced => Err(ApiError::already_exists(row, &name)),
-            Written::Contended(found) => Ok(Err(found)),
-        }
+        Err(claim::contended(call, &name))
     }
 
     /// Stores an object; one that is too large with its managed fields is stored without them if they may go.
