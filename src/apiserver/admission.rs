@@ -1,20 +1,28 @@
 //! Admission: what else a request must satisfy, and what is filled in for it.
 //!
 //! The plugins are upstream's, in upstream's order, one file each; each looks at few kinds and leaves all
-//! others alone. Webhooks
-//! come after them (`registry::admit`); quotas come last and are counted in the write's own transaction
-//! (`registry::quota`). Absent so far: policies, and the plugins that are off by default.
+//! others alone. Webhooks come after them (`registry::admit`). Quotas come last and are counted in the
+//! write's own transaction (`registry::quota`). Absent so far: policies, and some plugins that are off by
+//! default (`plugins`).
 
+mod always_pull_images;
 mod certificates;
+mod configuration;
 mod default_class;
 mod default_tolerations;
+mod deny_external_ips;
 mod escalation;
+mod event_rate_limit;
+mod extended_resource_toleration;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod owner_references;
 mod plugins;
+mod pod_node_selector;
 mod pod_security;
+mod pod_toleration_restriction;
 mod priority;
 mod request;
 mod runtime_class;
@@ -30,7 +38,9 @@ use api::ApiError;
 use serde_json::Value;
 
 use crate::authz::Authorizer;
+use event_rate_limit::EventRateLimit;
 
+pub use configuration::{ConfigurationError, ConfigurationFault};
 pub use plugins::{PluginError, Plugins};
 pub(crate) use request::{Operation, Request};
 
@@ -38,11 +48,13 @@ pub(crate) use request::{Operation, Request};
 pub(crate) struct Admission {
     authorizer: Arc<Authorizer>,
     plugins: Plugins,
+    events: EventRateLimit,
 }
 
 impl Admission {
     pub(crate) fn new(authorizer: Arc<Authorizer>, plugins: Plugins) -> Self {
-        Admission { authorizer, plugins }
+        let events = EventRateLimit::new(&plugins.configuration.event_limits);
+        Admission { authorizer, plugins, events }
     }
 
     /// Whether a plugin runs.
@@ -76,11 +88,23 @@ impl Admission {
         if self.has("TaintNodesByCondition") {
             node_taint::mutate(request, object);
         }
+        if self.has("AlwaysPullImages") {
+            always_pull_images::mutate(request, object);
+        }
+        if self.has("PodNodeSelector") {
+            pod_node_selector::mutate(request, &self.plugins.configuration.node_selectors, object)?;
+        }
         if self.has("Priority") {
             priority::mutate(request, object)?;
         }
         if self.has("DefaultTolerationSeconds") {
             default_tolerations::mutate(request, object);
+        }
+        if self.has("PodTolerationRestriction") {
+            pod_toleration_restriction::mutate(request, &self.plugins.configuration.tolerations, object)?;
+        }
+        if self.has("ExtendedResourceToleration") {
+            extended_resource_toleration::mutate(request, object);
         }
         if self.has("DefaultStorageClass") {
             default_class::of_claim(request, object);
@@ -108,11 +132,27 @@ impl Admission {
         if self.has("LimitRanger") {
             limit_ranger::validate(request, object)?;
         }
+        let configuration = &self.plugins.configuration;
+        if self.has("AlwaysPullImages") {
+            always_pull_images::validate(request, object)?;
+        }
         if self.has("PodSecurity") {
-            pod_security::validate(request, object, &mut warnings)?;
+            pod_security::validate(request, &configuration.pod_security, object, &mut warnings)?;
+        }
+        if self.has("PodNodeSelector") {
+            pod_node_selector::validate(request, &configuration.node_selectors, object)?;
         }
         if self.has("Priority") {
             priority::validate(request, object)?;
+        }
+        if self.has("PodTolerationRestriction") {
+            pod_toleration_restriction::validate(request, &configuration.tolerations, object)?;
+        }
+        if self.has("EventRateLimit") {
+            self.events.validate(request, object, std::time::Instant::now())?;
+        }
+        if self.has("OwnerReferencesPermissionEnforcement") {
+            owner_references::validate(&self.authorizer, request, object)?;
         }
         if self.has("PersistentVolumeClaimResize") {
             volumes::resize(request, object)?;
@@ -121,6 +161,9 @@ impl Admission {
             runtime_class::validate(request, object)?;
         }
         certificates::validate(&self.authorizer, &self.plugins, request, object)?;
+        if self.has("DenyServiceExternalIPs") {
+            deny_external_ips::validate(request, object)?;
+        }
         escalation::validate(&self.authorizer, request, object)?;
         Ok(warnings)
     }

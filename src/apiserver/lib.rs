@@ -38,7 +38,7 @@ mod strategy;
 mod testing;
 mod webhooks;
 
-pub use admission::{PluginError, Plugins};
+pub use admission::{ConfigurationError, ConfigurationFault, PluginError, Plugins};
 pub use config::{Config, ServiceAccountKeys, VersionInfo};
 pub use error::StartError;
 pub use limits::{Limits, Timeouts};

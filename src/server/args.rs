@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use agent::args::{CommonArgs, NodeArgs};
 use agent::flags::nearest;
+use agent::problem::chain;
 use agent::{Problem, machine};
 use api::Cidr;
 use apiserver::Plugins;
@@ -94,6 +95,10 @@ pub(crate) struct ServerArgs {
     /// is free]
     #[arg(long, env = "MINIK8S_ETCD_LISTEN", value_name = "ADDRESS:PORT|off")]
     pub(crate) etcd_listen: Option<String>,
+    /// Most bytes of keys and values that the store holds, in memory as on disk; past it nothing new is
+    /// accepted [default: 2 GiB, or an eighth of the machine's memory if that is less]
+    #[arg(long, env = "MINIK8S_QUOTA_BACKEND_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) quota_backend_bytes: Option<u64>,
     /// Let clients of etcd's API write the cluster's own keys, past every check of the API server
     #[arg(long, env = "MINIK8S_ETCD_WRITE_REGISTRY")]
     pub(crate) etcd_write_registry: bool,
@@ -129,6 +134,9 @@ pub(crate) struct ServerArgs {
     /// Admission plugins that run beside the default ones; may be repeated
     #[arg(long, env = "MINIK8S_ENABLE_ADMISSION_PLUGINS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) enable_admission_plugins: Vec<String>,
+    /// How admission plugins behave: a file with an AdmissionConfiguration
+    #[arg(long, env = "MINIK8S_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
     /// Admission plugins that do not run though they would by default; may be repeated
     #[arg(long, env = "MINIK8S_DISABLE_ADMISSION_PLUGINS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable_admission_plugins: Vec<String>,
@@ -302,7 +310,11 @@ impl ServerArgs {
         };
         let (more, less) = (names(&self.enable_admission_plugins), names(&self.disable_admission_plugins));
         Plugins::choose(more.iter().map(String::as_str), less.iter().map(String::as_str))
-            .map_err(|error| Problem::new("choose admission plugins", error, "correct the flag"))
+            .map_err(|error| Problem::new("choose admission plugins", error, "correct the flag"))?
+            .configured(self.admission_control_config_file.as_deref())
+            .map_err(|error| {
+                Problem::new("use --admission-control-config-file", chain(&error), "correct the file")
+            })
     }
 
     /// Every entry of `--runtime-config` must name something that there is.

@@ -2,6 +2,10 @@
 //! `--disable-admission-plugins`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::configuration::{Configuration, ConfigurationError, ConfigurationFault};
 
 /// All plugins of upstream's server in the order in which they run, and whether they run by default.
 const ALL: &[(&str, bool)] = &[
@@ -49,9 +53,27 @@ const ALL: &[(&str, bool)] = &[
     ("AlwaysDeny", false),
 ];
 
-/// The plugins that run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugins(BTreeSet<&'static str>);
+/// Those that this server does not have, though it knows them.
+const ABSENT: [&str; 6] = [
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+];
+
+/// The plugins that run, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plugins {
+    on: BTreeSet<&'static str>,
+    pub(super) configuration: Arc<Configuration>,
+}
+
+/// Whether upstream has a plugin of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    ALL.iter().any(|(own, _)| *own == name)
+}
 
 /// Why a choice of plugins is none; in upstream's words where upstream has some.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -66,7 +88,8 @@ pub enum PluginError {
 
 impl Default for Plugins {
     fn default() -> Self {
-        Plugins(ALL.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect())
+        let on = ALL.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        Plugins { on, configuration: Arc::default() }
     }
 }
 
@@ -88,18 +111,30 @@ impl Plugins {
         if let Some((name, _)) = more.iter().find(|one| less.contains(one)) {
             return Err(PluginError::Overlap((*name).to_string()));
         }
-        if let Some((name, _)) = more.iter().find(|(_, on)| !on) {
+        if let Some((name, _)) = more.iter().find(|(name, on)| !on && ABSENT.contains(name)) {
             return Err(PluginError::Absent((*name).to_string()));
         }
         let mut plugins = Plugins::default();
+        plugins.on.extend(more.iter().map(|(name, _)| *name));
         for (name, _) in less {
-            plugins.0.remove(name);
+            plugins.on.remove(name);
         }
         Ok(plugins)
     }
 
+    /// The same plugins as a file says that they behave (`--admission-control-config-file`).
+    pub fn configured(self, file: Option<&Path>) -> Result<Self, ConfigurationError> {
+        let configuration = file.map(Configuration::read).transpose()?.unwrap_or_default();
+        if self.has("EventRateLimit") && configuration.event_limits.is_empty() {
+            let (plugin, source) =
+                ("EventRateLimit".to_string(), ConfigurationFault("it needs limits".to_string()));
+            return Err(ConfigurationError::Plugin { plugin, source });
+        }
+        Ok(Plugins { configuration: Arc::new(configuration), ..self })
+    }
+
     /// Whether a plugin runs.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains(name)
+        self.on.contains(name)
     }
 }

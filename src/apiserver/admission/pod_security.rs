@@ -1,11 +1,12 @@
 //! PodSecurity: pods keep to the Pod Security Standards as far as their namespace's labels demand it.
 //!
 //! Pods that violate what is enforced are refused; of what is only warned of, and of templates of pods, the
-//! caller is told. Absent: exemptions (there is no configuration file for plugins yet) and audit annotations
-//! (there is no audit log yet).
+//! caller is told. Namespaces, users and runtime classes may be exempt ([`settings`]). Absent: audit
+//! annotations (there is no audit log yet).
 
 mod checks;
 mod policy;
+mod settings;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use super::request::{Operation, Request};
 use checks::Refusal;
 use policy::{Demand, Level, NEWEST, Policy};
+pub(super) use settings::{Settings, configured};
 
 /// How many pods of a namespace are looked at when more is demanded of it.
 const MAX_PODS: usize = 3000;
@@ -42,6 +44,7 @@ fn template<'a>(request: &Request<'_>, object: &'a Value) -> Option<&'a Value> {
 
 pub(super) fn validate(
     request: &Request<'_>,
+    settings: &Settings,
     object: &Value,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
@@ -50,7 +53,7 @@ pub(super) fn validate(
     }
     let row = request.ctx.row;
     if row.group.is_empty() && row.plural == "namespaces" {
-        return namespace(request, object, warnings);
+        return namespace(request, settings, object, warnings);
     }
     let is_pod = row.group.is_empty() && row.plural == "pods";
     let template = template(request, object);
@@ -60,16 +63,24 @@ pub(super) fn validate(
     if is_pod && request.ctx.subresource.is_some_and(|part| IGNORED.contains(&part)) {
         return Ok(());
     }
+    if request.ctx.namespace.is_some_and(|name| settings.exempts_namespace(name))
+        || settings.exempts_user(&request.ctx.user.name)
+    {
+        return Ok(());
+    }
     let Some(namespace) =
         request.ctx.namespace.and_then(|name| request.ctx.caches.get(&NAMESPACE, None, name))
     else {
         return Ok(());
     };
-    let policy = Policy::of(&namespace.tree().map_err(ApiError::internal)?);
+    let policy = Policy::of(&namespace.tree().map_err(ApiError::internal)?, settings);
     if policy.enforce.level == Level::Privileged && policy.warn.level == Level::Privileged {
         return Ok(());
     }
     let pod = template.unwrap_or(object);
+    if settings.exempts_pod(pod) {
+        return Ok(());
+    }
     if is_pod {
         if request.operation == Operation::Update && !is_significant(object, &request.old_tree()) {
             return Ok(());
@@ -115,33 +126,70 @@ fn is_significant(new: &Value, old: &Value) -> bool {
 }
 
 /// Labels must be readable; what they newly demand is compared with the pods that are there.
-fn namespace(request: &Request<'_>, object: &Value, warnings: &mut Vec<String>) -> Result<(), ApiError> {
+fn namespace(
+    request: &Request<'_>,
+    settings: &Settings,
+    object: &Value,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
     if request.ctx.subresource.is_some() {
         return Ok(());
     }
-    let new = Policy::of(object);
+    let new = Policy::of(object, settings);
     let refuse = |faults| Err(ApiError::invalid(request.ctx.row, request.name, faults));
     if request.operation == Operation::Create {
-        return if new.faults.is_empty() { Ok(()) } else { refuse(new.faults) };
+        if !new.faults.is_empty() {
+            return refuse(new.faults);
+        }
+        warnings.extend(ignored(request, settings, &new, object));
+        return Ok(());
     }
-    let old = Policy::of(&request.old_tree());
+    let old = Policy::of(&request.old_tree(), settings);
     if !new.faults.is_empty() && new.faults != old.faults {
         return refuse(new.faults);
     }
     let (is, was) = (new.enforce, old.enforce);
     let relaxed = is.minor == was.minor && is.level <= was.level;
     if is != was && is.level != Level::Privileged && !relaxed {
-        warnings.extend(violations(request, is));
+        if settings.exempts_namespace(request.name) {
+            warnings.extend(ignored(request, settings, &new, object));
+        } else {
+            warnings.extend(violations(request, settings, is));
+        }
     }
     Ok(())
 }
 
+/// The warning of labels on a namespace that is exempt.
+fn ignored(request: &Request<'_>, settings: &Settings, policy: &Policy, object: &Value) -> Option<String> {
+    let name = text(object, "metadata.name");
+    let name = if name.is_empty() { request.name } else { name };
+    let says_nothing = policy.enforce == settings.enforce && policy.warn == settings.warn;
+    let demands = [("enforce", policy.enforce), ("warn", policy.warn)];
+    let demands = demands.into_iter().filter(|(_, demand)| demand.level != Level::Privileged);
+    if !settings.exempts_namespace(name) || says_nothing || demands.clone().next().is_none() {
+        return None;
+    }
+    let labels = &object["metadata"]["labels"];
+    let is_set = |mode: &str| {
+        let key = format!("pod-security.kubernetes.io/{mode}");
+        !labels[&key].is_null() || !labels[format!("{key}-version")].is_null()
+    };
+    let told: Vec<String> =
+        demands.filter(|(mode, _)| is_set(mode)).map(|(mode, demand)| format!("{mode}={demand}")).collect();
+    let told = told.join(", ");
+    Some(format!("namespace {name:?} is exempt from Pod Security, and the policy ({told}) will be ignored"))
+}
+
 /// Warnings of the pods of a namespace that violate what is demanded of them now.
-fn violations(request: &Request<'_>, demand: Demand) -> Vec<String> {
+fn violations(request: &Request<'_>, settings: &Settings, demand: Demand) -> Vec<String> {
     let pods = request.ctx.caches.list(&POD, Some(request.name));
     // By reason: the first pod's name and how many there are.
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in pods.iter().take(MAX_PODS).filter_map(|pod| pod.tree().ok()) {
+        if settings.exempts_pod(&pod) {
+            continue;
+        }
         let refusals = evaluate(demand, &pod);
         if refusals.is_empty() {
             continue;

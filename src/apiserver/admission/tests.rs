@@ -1,6 +1,7 @@
 //! The plugins over a whole registry in memory.
 
 mod kinds;
+mod optional;
 
 use api::kinds::{
     CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, LEASE, NAMESPACE, NODE, POD, ROLE_BINDING,

@@ -4,14 +4,17 @@ use api::FieldError;
 use api::validation::Path;
 use serde_json::Value;
 
+use super::settings::Settings;
+
 /// The newest version of the standards that this server knows.
 pub(super) const NEWEST: u32 = 36;
 const PREFIX: &str = "pod-security.kubernetes.io/";
 const VERSION: &str = "must be \"latest\" or \"v1.x\"";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// Nothing is forbidden.
+    #[default]
     Privileged,
     /// What is known to lead to the host is forbidden.
     Baseline,
@@ -20,7 +23,7 @@ pub(super) enum Level {
 }
 
 impl Level {
-    fn parse(text: &str) -> Option<Level> {
+    pub(super) fn parse(text: &str) -> Option<Level> {
         match text {
             "privileged" => Some(Level::Privileged),
             "baseline" => Some(Level::Baseline),
@@ -39,7 +42,7 @@ impl Level {
 }
 
 /// A level of a version of the standards; none is the latest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Demand {
     pub(super) level: Level,
     pub(super) minor: Option<u32>,
@@ -63,7 +66,7 @@ pub(super) struct Policy {
 }
 
 /// A version of the standards.
-fn minor(text: &str) -> Result<Option<u32>, ()> {
+pub(super) fn minor(text: &str) -> Result<Option<u32>, ()> {
     if text == "latest" {
         return Ok(None);
     }
@@ -74,7 +77,8 @@ fn minor(text: &str) -> Result<Option<u32>, ()> {
 }
 
 impl Policy {
-    pub(super) fn of(namespace: &Value) -> Policy {
+    /// What a namespace's labels say, and the settings where they say nothing.
+    pub(super) fn of(namespace: &Value, settings: &Settings) -> Policy {
         let labels = &namespace["metadata"]["labels"];
         let mut faults = Vec::new();
         let mut fault = |key: &str, value: &str, message: &str| {
@@ -83,8 +87,7 @@ impl Policy {
             faults.push(FieldError::invalid(at.key(key), value, message));
         };
         // A level that cannot be read forbids most where it is enforced, and warns of nothing.
-        let mut demand = |mode: &str, otherwise: Level| {
-            let mut demand = Demand { level: Level::Privileged, minor: None };
+        let mut demand = |mode: &str, otherwise: Level, mut demand: Demand| {
             let (level_key, version_key) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
             let level = labels[&level_key].as_str();
             let read = level.and_then(Level::parse);
@@ -103,9 +106,9 @@ impl Policy {
             }
             (demand, level.is_some(), read.is_some(), version.is_some())
         };
-        let (enforce, _, reads, _) = demand("enforce", Level::Restricted);
-        demand("audit", Level::Privileged);
-        let (mut warn, has_level, _, has_version) = demand("warn", Level::Privileged);
+        let (enforce, _, reads, _) = demand("enforce", Level::Restricted, settings.enforce);
+        demand("audit", Level::Privileged, Demand::default());
+        let (mut warn, has_level, _, has_version) = demand("warn", Level::Privileged, settings.warn);
         if !has_level && reads && enforce.level > warn.level {
             warn.level = enforce.level;
             if !has_version {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::checks::evaluate;
 use super::policy::{Level, Policy};
+use super::settings::Settings;
 use crate::testing::{Harness, deployment, pod};
 
 fn reasons(level: Level, minor: u32, spec: &Value) -> Vec<&'static str> {
@@ -109,7 +110,7 @@ fn each_check_has_upstreams_words() {
 
 #[test]
 fn labels_say_what_is_demanded() {
-    let policy = |labels: Value| Policy::of(&json!({"metadata": {"labels": labels}}));
+    let policy = |labels: Value| Policy::of(&json!({"metadata": {"labels": labels}}), &Settings::default());
     let enforced = policy(json!({"pod-security.kubernetes.io/enforce": "baseline",
         "pod-security.kubernetes.io/enforce-version": "v1.24"}));
     assert_eq!(

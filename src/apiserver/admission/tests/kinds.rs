@@ -170,7 +170,7 @@ async fn plugins_are_chosen_by_name() {
     let unknown = Plugins::choose(["PodSecurty"], []).unwrap_err();
     assert_eq!(unknown.to_string(), "enable-admission-plugins plugin \"PodSecurty\" is unknown");
     assert!(matches!(Plugins::choose(["Priority"], ["Priority"]), Err(PluginError::Overlap(_))));
-    assert!(matches!(Plugins::choose(["AlwaysPullImages"], []), Err(PluginError::Absent(_))));
+    assert!(matches!(Plugins::choose(["ImagePolicyWebhook"], []), Err(PluginError::Absent(_))));
     let mut settings = config();
     settings.admission = Plugins::choose([], ["StorageObjectInUseProtection"]).unwrap();
     let h = Harness::with(settings).await;
