@@ -21,6 +21,14 @@ pub struct LabelMatcher {
     required: usize,
 }
 
+/// A `LabelSelector` and nothing else: what has other members is not an empty one, which selects everything.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Form {
+    match_labels: Option<BTreeMap<String, String>>,
+    match_expressions: Option<Vec<meta::LabelSelectorRequirement>>,
+}
+
 /// All that is required of the label of one key.
 #[derive(Debug, Default)]
 struct Condition {
@@ -53,13 +61,13 @@ impl LabelMatcher {
     /// else selects nothing.
     pub(crate) fn of_json(selector: &RawValue) -> Self {
         let text = selector.get();
-        let parsed = match serde_json::from_str::<BTreeMap<String, String>>(text) {
-            Ok(labels) => Some(LabelSelector::from_map(&labels)),
-            Err(_) => meta::LabelSelector::deserialize(&mut serde_json::Deserializer::from_str(text))
-                .ok()
-                .map(|selector| LabelSelector::from_meta(Some(&selector))),
+        if let Ok(labels) = serde_json::from_str::<BTreeMap<String, String>>(text) {
+            return Self::new(LabelSelector::from_map(&labels));
+        }
+        let Ok(Form { match_labels, match_expressions }) = serde_json::from_str(text) else {
+            return Self::new(LabelSelector::nothing());
         };
-        Self::new(parsed.unwrap_or_else(LabelSelector::nothing))
+        Self::new(LabelSelector::from_meta(Some(&meta::LabelSelector { match_labels, match_expressions })))
     }
 
     pub fn is_everything(&self) -> bool {
