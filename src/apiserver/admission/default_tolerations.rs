@@ -1,16 +1,17 @@
 //! DefaultTolerationSeconds: a pod stays five minutes on a node that is gone before it is evicted, unless it
-//! says else.
+//! says else. Updates count too: clients send lists of tolerations without the two that were filled in.
 
 use api::json::{items, text};
 use serde_json::{Value, json};
 
-use super::request::Request;
+use super::request::{Operation, Request};
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;
 
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) {
-    if !request.creates_pod() || !pod["spec"].is_object() {
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    if !writes || !request.is("", "pods", None) || !pod["spec"].is_object() {
         return;
     }
     let own = items(pod, "spec.tolerations");

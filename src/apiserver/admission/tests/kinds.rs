@@ -1,5 +1,6 @@
-//! The plugins that look at limit ranges, classes and volumes.
+//! The plugins that look at limit ranges, classes, volumes and tolerations.
 
+use api::UpdateOptions;
 use api::kinds::{
     INGRESS, INGRESS_CLASS, LIMIT_RANGE, PERSISTENT_VOLUME_CLAIM, POD, PRIORITY_CLASS, RUNTIME_CLASS,
     SERVICE_ACCOUNT, STORAGE_CLASS,
@@ -176,5 +177,22 @@ async fn plugins_are_chosen_by_name() {
     let h = Harness::with(settings).await;
     let made = h.try_create(&PERSISTENT_VOLUME_CLAIM, HERE, claim("c", "1Gi")).await.unwrap();
     assert!(made["metadata"]["finalizers"].is_null(), "{made}");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_keeps_the_tolerations_that_were_filled_in() {
+    let h = start().await;
+    let mut tree = h.create(&POD, HERE, pod("p")).await.tree().unwrap();
+    let filled = tree["spec"]["tolerations"].as_array().unwrap().clone();
+    assert_eq!(filled.len(), 2, "{filled:?}");
+    let own = json!({"key": "own", "operator": "Equal", "value": "v", "effect": "NoSchedule"});
+    tree["spec"]["tolerations"] = json!([own]);
+    let at = ObjectRef::new(HERE, "p");
+    let updated = h.api.update(&POD, at, tree, &UpdateOptions::default()).await.unwrap().tree().unwrap();
+    let mut expected = vec![own];
+    expected.extend(filled);
+    assert_eq!(updated["spec"]["tolerations"], json!(expected));
+    assert_eq!(updated["metadata"]["generation"], 2);
     h.stop().await;
 }
