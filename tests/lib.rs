@@ -21,18 +21,21 @@ mod network;
 mod outcome;
 #[path = "harness/s3.rs"]
 mod s3;
+#[path = "harness/tools.rs"]
+mod tools;
 #[path = "harness/traces.rs"]
 mod traces;
 #[path = "harness/vm.rs"]
 mod vm;
 
-pub use cluster::{Agent, Cluster, Options, binary, helm, kubectls};
+pub use cluster::{Agent, Cluster, Options, binary};
 pub use disk::SmallDisk;
 pub use image::{BUSYBOX, write_busybox_image};
 pub use kubectl_proxy::KubectlProxy;
 pub use machine::{Distribution, Machine};
-pub use network::{Network, fetch, in_namespace, namespace_of};
+pub use network::{Network, fetch, in_namespace};
 pub use outcome::{CommandOutcome, eventually, run};
 pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
+pub use tools::{helm, kubectls};
 pub use traces::Traces;
 pub use vm::VirtualMachine;

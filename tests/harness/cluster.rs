@@ -11,6 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::leftovers::owned_directory;
+use crate::network::pod_namespace;
+use crate::tools::real_kubectl;
 use crate::{CommandOutcome, Network, eventually, run, write_busybox_image};
 
 /// The binary under test, which `tests/run.sh` (or `cargo build`) has built.
@@ -81,6 +83,12 @@ impl Cluster {
 
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The network namespace of a pod of this cluster's first node, by its address.
+    #[track_caller]
+    pub fn pod_namespace(&self, address: &str) -> PathBuf {
+        pod_namespace(&self.instance_suffix(), address).expect("the pod's namespace")
     }
 
     pub fn folder(&self) -> &Path {
@@ -357,47 +365,6 @@ impl Cluster {
 fn signal(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("a process number");
     let _ = kill(Pid::from_raw(pid), signal);
-}
-
-/// A kubectl that is not ours.
-fn real_kubectl() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join("kubectl"))
-        .find(|program| program.is_file())?;
-    let target = fs::canonicalize(&found).ok()?;
-    (target.file_name()? != "minik8s").then_some(found)
-}
-
-/// Every kubectl of the machine that is not ours: the one on the path, and `kubectl.VERSION` beside it.
-pub fn kubectls() -> Vec<PathBuf> {
-    let Some(program) = real_kubectl().and_then(|program| fs::canonicalize(program).ok()) else {
-        return Vec::new();
-    };
-    let beside =
-        program.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = beside
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kubectl.")))
-        .collect();
-    found.push(program);
-    found.sort();
-    found
-}
-
-/// Helm: what `MINIK8S_HELM` says, what `tests/run.sh` has installed, or the one on the path.
-///
-/// # Panics
-///
-/// If there is none: `tests/run.sh` brings it.
-pub fn helm() -> PathBuf {
-    let named = std::env::var_os("MINIK8S_HELM").map(PathBuf::from);
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/helm");
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|one| one.is_file())
-    });
-    let found = named.into_iter().chain([installed]).chain(on_path).find(|program| program.is_file());
-    found.expect("helm is there: tests/run.sh installs it")
 }
 
 impl Drop for Cluster {

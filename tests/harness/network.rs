@@ -126,8 +126,8 @@ pub fn fetch(path: &Path, address: &str, page: &str) -> io::Result<String> {
     })
 }
 
-/// The namespace of a pod, by its address.
-pub fn namespace_of(address: &str) -> Option<PathBuf> {
+/// The namespace of a pod of one instance, by its address: other instances have pods with the same one.
+pub(crate) fn pod_namespace(instance: &str, address: &str) -> Option<PathBuf> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     let own = format!("|-- {address}");
     let has_it = |trie: String| {
@@ -136,8 +136,18 @@ pub fn namespace_of(address: &str) -> Option<PathBuf> {
     };
     processes
         .filter(|process| fs::read_to_string(process.join("net/fib_trie")).is_ok_and(has_it))
+        .filter(|process| is_child_of_shim(process, instance))
         .map(|process| process.join("ns/net"))
         .next()
+}
+
+/// Whether the process is a container's first: its parent is a shim, which names the instance's containerd.
+fn is_child_of_shim(process: &Path, instance: &str) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:")) else { return false };
+    let command = fs::read(Path::new("/proc").join(parent.trim()).join("cmdline")).unwrap_or_default();
+    let directory = format!("/run/minik8s-{instance}/");
+    String::from_utf8_lossy(&command).split('\0').any(|word| word.starts_with(&directory))
 }
 
 impl Drop for Network {

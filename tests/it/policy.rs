@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use minik8s_tests::{Cluster, eventually, in_namespace, namespace_of, run};
+use minik8s_tests::{Cluster, eventually, in_namespace, run};
 
 /// A pod that answers on a port that has a name.
 fn pod(name: &str, app: &str) -> String {
@@ -80,8 +80,7 @@ fn packets_go_where_policies_let_them() {
         cluster.wait_for_pod(name);
         cluster.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.podIP}"]).ok()
     });
-    let [from_db, from_web, from_other] =
-        [&db, &web, &other].map(|address| namespace_of(address).expect("the pod's namespace"));
+    let [from_db, from_web, from_other] = [&db, &web, &other].map(|address| cluster.pod_namespace(address));
     let (host, outside) = (cluster.network.path(0), cluster.network.path(1));
     let (db_web, db_more) = (format!("{db}:8080"), format!("{db}:8081"));
     becomes("the service answers", &from_web, "10.43.1.1:80", true);

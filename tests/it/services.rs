@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use minik8s_tests::{Cluster, eventually, fetch, namespace_of, run};
+use minik8s_tests::{Cluster, eventually, fetch, run};
 
 /// A pod that says who it is and whom it sees.
 fn pod(name: &str) -> String {
@@ -112,7 +112,7 @@ fn packets_find_the_endpoints_of_services() {
     cluster.wait_for_pod("a");
     cluster.wait_for_pod("b");
     let (a, b) = (address_of(&cluster, "a"), address_of(&cluster, "b"));
-    let pod: PathBuf = namespace_of(&a).expect("the pod's namespace");
+    let pod = cluster.pod_namespace(&a);
     let (host, outside) = (cluster.network.path(0), cluster.network.path(1));
     eventually("both pods answer", Duration::from_secs(30), || {
         // Until the rules are there, packets to the address are lost.
