@@ -467,7 +467,7 @@ impl Execution<'_> {
         let Some(hook) = hook else { return Ok(()) };
         let ip = ips.first().and_then(|ip| ip.parse().ok()).filter(|_| !self.pod.host_network());
         let ran = tokio::select! {
-            ran = hooks::run(&*self.launcher.runtime, hook, definition, id, ip, Duration::ZERO) => ran,
+            ran = hooks::run(&*self.launcher.runtime, hook, definition, id, ip, None) => ran,
             () = self.ending.cancelled() => return Ok(()),
         };
         let Err(error) = ran else { return Ok(()) };

@@ -83,7 +83,7 @@ impl Killer {
         let Some(hook) = hook else { return };
         let ip =
             state.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).and_then(|ip| ip.parse().ok());
-        let run = hooks::run(&*self.runtime, hook, definition, &record.id, ip, grace);
+        let run = hooks::run(&*self.runtime, hook, definition, &record.id, ip, Some(grace));
         let failed = match tokio::time::timeout(grace, run).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,

@@ -67,7 +67,7 @@ async fn make(runtime: &dyn Runtime, probe: &Probe, target: &Target, timeout: Du
         return exec(runtime, action, target, timeout).await;
     }
     if let Some(action) = &probe.http_get {
-        return match http_get(action, target, timeout).await {
+        return match http_get(action, target, "kube-probe", timeout).await {
             Ok((status, _)) if (200..300).contains(&status) => Finding::Success,
             Ok((status, body)) if (300..400).contains(&status) => {
                 Finding::Warning(format!("Probe terminated redirects, Response body: {body}"))
@@ -172,10 +172,11 @@ fn host_of(host: Option<&str>, target: &Target) -> String {
     }
 }
 
-/// Status and the beginning of the body; what went wrong, as Go's client says it.
+/// Status and the beginning of the body; what went wrong, as Go's client says it. `agent` is who asks.
 pub(crate) async fn http_get(
     action: &HTTPGetAction,
     target: &Target,
+    agent: &str,
     timeout: Duration,
 ) -> Result<(u16, String), RequestError> {
     let port = port_number(&action.port, &target.container)?;
@@ -185,8 +186,11 @@ pub(crate) async fn http_get(
     let path = if path.starts_with('/') { path.to_string() } else { format!("/{path}") };
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let url = format!("{}://{shown}{path}", if https { "https" } else { "http" });
-    let headers = action.http_headers.as_deref().unwrap_or_default();
-    let asked = ask(&host, port, https, &path, &shown, headers, timeout);
+    let asked = async {
+        let headers = action.http_headers.as_deref().unwrap_or_default();
+        let request = request(&path, &shown, agent, headers)?;
+        ask(&host, port, https, request, timeout).await
+    };
     match tokio::time::timeout(timeout, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(RequestError::Get { url, source: Box::new(error) }),
@@ -194,23 +198,20 @@ pub(crate) async fn http_get(
     }
 }
 
-async fn ask(
-    host: &str,
-    port: u16,
-    https: bool,
+/// A GET with the headers of its action, and with what it does not give.
+fn request(
     path: &str,
     authority: &str,
+    agent: &str,
     headers: &[HTTPHeader],
-    timeout: Duration,
-) -> Result<(u16, String), RequestError> {
-    let stream = connect(host, port, timeout).await?;
+) -> Result<http::Request<Empty<Bytes>>, RequestError> {
     let mut request = http::Request::get(path);
     let given = |name: &str| headers.iter().any(|one| one.name.eq_ignore_ascii_case(name));
     if !given("host") {
         request = request.header("Host", authority);
     }
     if !given("user-agent") {
-        request = request.header("User-Agent", "kube-probe/1.36");
+        request = request.header("User-Agent", format!("{agent}/1.36"));
     }
     if !given("accept") {
         request = request.header("Accept", "*/*");
@@ -218,7 +219,17 @@ async fn ask(
     for header in headers {
         request = request.header(&header.name, &header.value);
     }
-    let request = request.header("Connection", "close").body(Empty::<Bytes>::new())?;
+    Ok(request.header("Connection", "close").body(Empty::<Bytes>::new())?)
+}
+
+async fn ask(
+    host: &str,
+    port: u16,
+    https: bool,
+    request: http::Request<Empty<Bytes>>,
+    timeout: Duration,
+) -> Result<(u16, String), RequestError> {
+    let stream = connect(host, port, timeout).await?;
     if https {
         let name = rustls::pki_types::ServerName::try_from(host.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(trusting());
