@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "harness/disk.rs"]
 mod disk;
+#[path = "harness/extension.rs"]
+mod extension;
 #[path = "harness/image.rs"]
 mod image;
 #[path = "harness/kubectl_proxy.rs"]
@@ -30,6 +32,7 @@ mod vm;
 
 pub use cluster::{Agent, Cluster, Options, binary};
 pub use disk::SmallDisk;
+pub use extension::{Extension, ExtensionRequest};
 pub use image::{BUSYBOX, write_busybox_image};
 pub use kubectl_proxy::KubectlProxy;
 pub use machine::{Distribution, Machine};

@@ -31,6 +31,7 @@ mod validate;
 
 pub use conflict::Conflicts;
 pub use last_applied::ANNOTATION;
+pub use merge::merge;
 
 /// The manager of all that was there before anybody was followed.
 const BEFORE: &str = "before-first-apply";

@@ -10,6 +10,14 @@ use tokio::sync::watch;
 use crate::Limits;
 use crate::admission::Plugins;
 
+/// The certificate that speaks for callers, as PEM, and its authority.
+#[derive(Clone)]
+pub struct FrontProxy {
+    pub ca_pem: String,
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
 /// Settings of one API server. Key material comes in as PEM; nothing here is read from disk.
 #[derive(Clone)]
 pub struct Config {
@@ -24,6 +32,9 @@ pub struct Config {
     /// follows it.
     pub advertise_address: watch::Receiver<IpAddr>,
     pub advertise_port: u16,
+    /// What this server shows to the servers of other groups; it may change. Without it they do not believe
+    /// who a caller is.
+    pub front_proxy: watch::Receiver<Option<FrontProxy>>,
     pub service_account_keys: ServiceAccountKeys,
     /// The CA that client certificates are verified against, DER and PEM.
     pub client_ca_der: Vec<u8>,

@@ -12,6 +12,7 @@ pub(crate) mod conditions;
 mod conversion;
 mod kind;
 mod naming;
+pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
 

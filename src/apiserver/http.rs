@@ -4,6 +4,7 @@
 //! `/api` and `/apis` is parsed into a [`route::Target`] and served from the table of kinds. A panic in a
 //! handler is a 500 for that request; nothing else notices.
 
+mod aggregate;
 mod answer;
 mod body;
 mod connect;
@@ -120,7 +121,13 @@ async fn dispatch(
     let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer, preferences };
-    if let Some(target) = route::parse(&server.registry.resources.load(), path)? {
+    let resources = server.registry.resources.load();
+    if let Some((remotes, at)) = aggregate::of_path(&server.registry.aggregation, &resources, trimmed) {
+        let length = http_body::Body::size_hint(&body).exact();
+        *seat = Some(seat_for_remote(server, &head, length).await?);
+        return aggregate::serve(server, &head, &remotes[at], trimmed, body).await;
+    }
+    if let Some(target) = route::parse(&resources, path)? {
         let length = http_body::Body::size_hint(&body).exact();
         *seat = Some(resource::seat(server, &head, &target, length).await?);
         return resource::serve(server, &head, target, body).await;
@@ -179,6 +186,26 @@ async fn seat_for_path(server: &ApiServer, head: &Head<'_>) -> Result<Seat, ApiE
         namespace: None,
     };
     server.fairness.admit(&request, fairness::Kind::Reads).await
+}
+
+/// The turn of a request that is handed on to another server.
+async fn seat_for_remote(server: &ApiServer, head: &Head<'_>, body: Option<u64>) -> Result<Seat, ApiError> {
+    let kind = match head.reads() {
+        true if head.query.flag("watch") || head.parts.headers.contains_key(http::header::UPGRADE) => {
+            fairness::Kind::Endless
+        }
+        true => fairness::Kind::Reads,
+        false => fairness::Kind::Writes { body },
+    };
+    let request = fairness::Request {
+        user: &head.user,
+        verb: head.parts.method.as_str(),
+        group: "",
+        resource: "",
+        subresource: None,
+        namespace: None,
+    };
+    server.fairness.admit(&request, kind).await
 }
 
 fn root_paths(server: &ApiServer) -> Vec<String> {

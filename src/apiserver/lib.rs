@@ -11,6 +11,7 @@
 extern crate self as apiserver;
 
 mod admission;
+mod aggregation;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -19,6 +20,7 @@ mod claims;
 mod config;
 mod definitions;
 mod error;
+mod expressions;
 mod fairness;
 mod heavy;
 mod http;
@@ -27,6 +29,7 @@ mod isolation;
 mod limits;
 mod local;
 mod outbound;
+mod policies;
 mod printers;
 mod registry;
 mod runtime_config;
@@ -39,7 +42,7 @@ mod testing;
 mod webhooks;
 
 pub use admission::{ConfigurationError, ConfigurationFault, PluginError, Plugins};
-pub use config::{Config, ServiceAccountKeys, VersionInfo};
+pub use config::{Config, FrontProxy, ServiceAccountKeys, VersionInfo};
 pub use error::StartError;
 pub use limits::{Limits, Timeouts};
 pub use runtime_config::{RuntimeConfigError, check_runtime_config};

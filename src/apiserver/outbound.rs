@@ -3,7 +3,7 @@
 //! A server is named by a URL or by a service. A service is looked up in the caches and reached at one of its
 //! endpoints, without DNS and without the service proxy, which this machine may not have; its certificate
 //! must be for `NAME.NAMESPACE.svc`. Connections are HTTP/1.1, are kept and shared by all who trust the same
-//! authorities. Every request has a deadline.
+//! authorities with the same identity. Every request has a deadline.
 //!
 //! Absent: HTTP/2, proxies from the environment.
 
@@ -19,12 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::json::text;
+use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
@@ -32,7 +34,8 @@ use serde_json::Value;
 
 use crate::cache::Caches;
 use connect::Connector;
-pub(crate) use tls::Trust;
+pub(crate) use resolve::{Unresolved, addresses};
+pub(crate) use tls::{ClientIdentity, Trust};
 
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -43,7 +46,9 @@ const CLIENTS: usize = 128;
 /// What an answer may have at least; more if the question was larger.
 const ANSWER: usize = 16 << 20;
 
-type HttpClient = Client<Connector, Full<Bytes>>;
+type HttpClient<B> = Client<Connector, B>;
+/// By what is trusted.
+type Clients<B> = Mutex<HashMap<[u8; 32], HttpClient<B>>>;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +91,10 @@ pub(crate) fn bundle(config: &Value) -> Option<Bytes> {
 /// Why there is no answer that can be used. The words are those that upstream's client has.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutboundError {
-    #[error("Post {url:?}: {source}")]
-    Unreached { url: String, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("Post {url:?}: context deadline exceeded")]
-    Timeout { url: String },
+    #[error("{verb} {url:?}: {source}")]
+    Unreached { verb: &'static str, url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{verb} {url:?}: context deadline exceeded")]
+    Timeout { verb: &'static str, url: String },
     #[error("{0}")]
     Setup(String),
     #[error("{message}")]
@@ -101,18 +106,24 @@ pub(crate) enum OutboundError {
 /// All connections to such servers.
 pub(crate) struct Outbound {
     caches: Arc<Caches>,
-    clients: Mutex<HashMap<[u8; 32], HttpClient>>,
+    clients: Clients<Full<Bytes>>,
+    /// For requests that are handed on with their bodies as they come.
+    proxies: Clients<Body>,
 }
 
 impl Outbound {
     pub(crate) fn new(caches: Arc<Caches>) -> Arc<Self> {
-        Arc::new(Outbound { caches, clients: Mutex::default() })
+        Arc::new(Outbound { caches, clients: Mutex::default(), proxies: Mutex::default() })
     }
 
     /// The client for servers that are trusted in this way.
-    pub(crate) fn client(&self, trust: &Trust) -> Result<HttpClient, OutboundError> {
+    fn client<B>(&self, clients: &Clients<B>, trust: &Trust) -> Result<HttpClient<B>, OutboundError>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+    {
         let key = trust.key();
-        let mut clients = self.clients.lock();
+        let mut clients = clients.lock();
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
@@ -127,6 +138,44 @@ impl Outbound {
         Ok(client)
     }
 
+    /// Hands a request on, as it is; its URI names the server.
+    pub(crate) async fn pass(
+        &self,
+        trust: &Trust,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, OutboundError> {
+        let client = self.client(&self.proxies, trust)?;
+        let url = request.uri().to_string();
+        client.request(request).await.map_err(|error| unreached("Proxy", &url, &error))
+    }
+
+    /// Reads a document of a server.
+    pub(crate) async fn get(
+        &self,
+        trust: &Trust,
+        request: http::request::Builder,
+        limit: Duration,
+    ) -> Result<Bytes, OutboundError> {
+        let request = request.method("GET").body(Full::default());
+        let request = request.map_err(|error| OutboundError::Setup(error.to_string()))?;
+        let url = request.uri().to_string();
+        let client = self.client(&self.clients, trust)?;
+        let answer = async {
+            let response = client.request(request).await.map_err(|error| unreached("Get", &url, &error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER).collect().await;
+            let body =
+                body.map_err(|source| OutboundError::Unreached { verb: "Get", url: url.clone(), source })?;
+            if !status.is_success() {
+                let message = format!("bad status from {url}: {}", status.as_u16());
+                return Err(OutboundError::Refused { message });
+            }
+            Ok(body.to_bytes())
+        };
+        let timeout = || OutboundError::Timeout { verb: "Get", url: url.clone() };
+        tokio::time::timeout(limit, answer).await.map_err(|_| timeout())?
+    }
+
     /// Posts JSON and reads the JSON of the answer, within a time that the server is told.
     pub(crate) async fn post(
         &self,
@@ -135,7 +184,7 @@ impl Outbound {
         body: Vec<u8>,
         limit: Duration,
     ) -> Result<Value, OutboundError> {
-        let client = self.client(trust)?;
+        let client = self.client(&self.clients, trust)?;
         let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
         let url = target.url();
         let separator = if url.contains('?') { '&' } else { '?' };
@@ -149,13 +198,14 @@ impl Outbound {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| OutboundError::Setup(error.to_string()))?;
         let answer = async {
-            let response = client.request(request).await.map_err(|error| unreached(&url, &error))?;
+            let response = client.request(request).await.map_err(|error| unreached("Post", &url, &error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), most).collect().await;
-            let body = body.map_err(|source| OutboundError::Unreached { url: url.clone(), source })?;
+            let body =
+                body.map_err(|source| OutboundError::Unreached { verb: "Post", url: url.clone(), source })?;
             Ok((status, body.to_bytes()))
         };
-        let timeout = || OutboundError::Timeout { url: url.clone() };
+        let timeout = || OutboundError::Timeout { verb: "Post", url: url.clone() };
         let (status, body) = tokio::time::timeout(limit, answer).await.map_err(|_| timeout())??;
         if !status.is_success() {
             return Err(refused(status, &body));
@@ -173,8 +223,8 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     deepest.to_string()
 }
 
-fn unreached(url: &str, error: &hyper_util::client::legacy::Error) -> OutboundError {
-    OutboundError::Unreached { url: url.to_string(), source: cause(error).into() }
+fn unreached(verb: &'static str, url: &str, error: &hyper_util::client::legacy::Error) -> OutboundError {
+    OutboundError::Unreached { verb, url: url.to_string(), source: cause(error).into() }
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> OutboundError {

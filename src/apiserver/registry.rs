@@ -27,6 +27,7 @@ mod managed;
 mod metadata;
 mod metrics;
 pub(crate) mod names;
+mod policies;
 mod quota;
 mod read;
 mod refine;

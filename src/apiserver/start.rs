@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::fairness::Fairness;
 use crate::registry::{Registry, repair};
 use crate::server::ApiServer;
-use crate::{bootstrap, definitions, http};
+use crate::{aggregation, bootstrap, definitions, http};
 
 /// How often old history is dropped.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -75,6 +75,16 @@ impl ApiServer {
             "APIServices of what is served",
             OnExit::Done,
             bootstrap::api_services::follow(server.clone()),
+        );
+        stage.spawn_cancellable(
+            "what other API servers know this one by",
+            OnExit::Done,
+            aggregation::trust::follow(server.clone()),
+        );
+        stage.spawn_cancellable(
+            "availability of other API servers",
+            OnExit::Stop,
+            aggregation::availability::follow(server.clone()),
         );
         let (registry, api) = (server.registry.clone(), server.as_user(bootstrap::identity()));
         stage.spawn_cancellable("repair of claims", OnExit::Stop, repair::run(registry, api, stage.clone()));

@@ -4,7 +4,7 @@
 //! Configurations are read again when one of them has changed; while there are none, a write pays the look at
 //! one number. Webhooks come in the order of their configurations' names, as upstream's do.
 //!
-//! Absent: match conditions, audit annotations (there is no audit), metrics of single webhooks.
+//! Absent: audit annotations (there is no audit), metrics of single webhooks.
 
 mod attributes;
 mod hook;
@@ -24,9 +24,9 @@ use parking_lot::Mutex;
 use crate::cache::{Caches, KindCache};
 use crate::outbound::Outbound;
 pub(crate) use attributes::{Attributes, Gvk, Gvr, Operation};
-pub(crate) use hook::Hook;
+pub(crate) use hook::{Hook, Selectors};
 pub(crate) use review::{Answer, Failure, Question};
-pub(crate) use rules::find;
+pub(crate) use rules::{Rule, find};
 
 /// All webhooks that are configured.
 pub(crate) struct Webhooks {

@@ -27,7 +27,8 @@ impl Authorizer for Nobody {
 pub fn cel(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
     let (source, object) = input.split_once('\0').unwrap_or((input, ""));
-    let example = json!({ "a": 1, "b": "two", "c": [1.5, null, true], "d": { "e": ["x", "y"], "f": "10Mi" } });
+    let example =
+        json!({ "a": 1, "b": "two", "c": [1.5, null, true], "d": { "e": ["x", "y"], "f": "10Mi" } });
     let object: Json = serde_json::from_str(object).unwrap_or(example);
     let names = ["self", "oldSelf", "authorizer", "variables"];
     let program = match Program::compile(source, &names) {

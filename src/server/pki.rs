@@ -1,4 +1,4 @@
-//! The cluster's keys: three certificate authorities, the certificates they issue for this server, the
+//! The cluster's keys: four certificate authorities, the certificates they issue for this server, the
 //! service accounts' key.
 //!
 //! The server's authority vouches for API servers, the kubelets' for kubelets, the clients' for who dials: so
@@ -17,9 +17,11 @@ use std::sync::Arc;
 use agent::keys::{self, CertificateSlot, Pair, PairFiles};
 use agent::problem::chain;
 use agent::{Problem, files};
+use apiserver::FrontProxy;
 use base64::Engine;
 use parking_lot::Mutex;
 use rcgen::SanType;
+use tokio::sync::watch;
 
 pub(crate) use authority::{Authority, DAY, LEAF_LIFE, Purpose, Subject};
 use authority::{is_current, san_set};
@@ -92,6 +94,9 @@ pub(crate) struct Pki {
     names: Mutex<ServingNames>,
     /// What the API server shows.
     pub(crate) serving: Arc<CertificateSlot>,
+    /// Signs what speaks for callers towards other API servers, and nothing else.
+    front_proxy_ca: Arc<Authority>,
+    pub(crate) front_proxy: watch::Sender<Option<FrontProxy>>,
 }
 
 /// The certificates that clients of ours use; handed out again after a renewal.
@@ -109,6 +114,7 @@ impl Pki {
         let client_ca = Arc::new(Authority::open(folder, "client-ca", now)?);
         // Older data directories have none: their kubelets' certificates are of the server's authority.
         let kubelet_ca = Arc::new(Authority::open(folder, "kubelet-ca", now)?);
+        let front_proxy_ca = Arc::new(Authority::open(folder, "front-proxy-ca", now)?);
         let service_account_key_pem = service_account_key(folder)?;
         let serving = Arc::new(CertificateSlot::default());
         let pki = Pki {
@@ -119,6 +125,8 @@ impl Pki {
             service_account_key_pem,
             names: Mutex::new(names),
             serving,
+            front_proxy_ca,
+            front_proxy: watch::Sender::new(None),
         };
         let clients = pki.renew(now)?;
         Ok((pki, clients))
@@ -177,6 +185,7 @@ impl Pki {
                 format!("remove {}/serving-*", self.folder.display()),
             )
         })?;
+        self.renew_front_proxy(now)?;
         let admin = administrator(ADMIN_LIFE);
         let kubelet_client = Subject { common_name: agent::node::KUBELET_CLIENT, life: LEAF_LIFE, ..admin };
         Ok(ClientPairs {
@@ -189,6 +198,30 @@ impl Pki {
                 now,
             )?,
         })
+    }
+}
+
+impl Pki {
+    fn renew_front_proxy(&self, now: i64) -> Result<(), Problem> {
+        let subject = Subject {
+            common_name: "front-proxy-client",
+            organization: None,
+            names: &[],
+            purpose: Purpose::Client,
+            life: LEAF_LIFE,
+        };
+        let pair = current(&self.folder, &self.front_proxy_ca, "client-front-proxy", &subject, now)?;
+        let new = FrontProxy {
+            ca_pem: self.front_proxy_ca.certificate_pem.clone(),
+            certificate_pem: pair.certificate_pem,
+            key_pem: pair.key_pem,
+        };
+        self.front_proxy.send_if_modified(|old| {
+            let same = old.as_ref().is_some_and(|old| old.certificate_pem == new.certificate_pem);
+            *old = Some(new);
+            !same
+        });
+        Ok(())
     }
 }
 

@@ -305,6 +305,7 @@ fn apiserver_config(
         cluster_domain: plan.arguments.cluster_domain.clone(),
         advertise_address: advertised,
         advertise_port: port,
+        front_proxy: pki.front_proxy.subscribe(),
         service_account_keys: ServiceAccountKeys {
             audiences: vec![issuer.clone()],
             issuer,

@@ -18,6 +18,7 @@ mod control_plane;
 mod custom_resources;
 mod disk_full;
 mod etcd;
+mod extension;
 mod install;
 mod kubectl_compared;
 mod kubectl_versions;

@@ -12,7 +12,7 @@ use crate::managed::{self, Shape};
 use crate::schema::{Member, Place};
 
 /// Merges `patch` into `live`.
-pub(super) fn merge(root: Place<'_>, live: &mut Value, patch: &Value) {
+pub fn merge(root: Place<'_>, live: &mut Value, patch: &Value) {
     match (live, patch) {
         (Value::Object(live), Value::Object(patch)) => members(root, live, patch, true),
         (live, patch) => *live = patch.clone(),

@@ -14,6 +14,7 @@ use api::{ApiError, KindRow, Scope};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::rules::RuleTree;
 use crate::cache::{Entry, KindCache};
 use crate::outbound::Outbound;
 use crate::printers::since;
@@ -84,6 +85,7 @@ fn resource(
         schema: Arc::new(CustomSchema::new(&row.version, &row.kind, root)),
         conversion,
         completes,
+        rules: RuleTree::of(schema),
         fields: fields.collect(),
         version: row.api_version(),
         stored_version: format!("{}/{storage}", row.group),

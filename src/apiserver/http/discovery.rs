@@ -30,13 +30,17 @@ pub(super) fn answer(
     let resources = server.registry.resources.load();
     let tree = match segments[..] {
         [root @ ("api" | "apis")] => {
+            let remote = if root == "api" { Vec::new() } else { remote_groups(server, &resources) };
             if let Some(form) = aggregated_wanted(head) {
-                return Ok(aggregated(&resources, head, root == "api", form));
+                return Ok(match &remote[..] {
+                    [] => aggregated(&resources, head, root == "api", form),
+                    remote => with_remote(&resources, head, form, remote),
+                });
             }
-            if root == "api" { api_versions(server) } else { group_list(&resources) }
+            if root == "api" { api_versions(server) } else { group_list(&resources, &remote) }
         }
         ["api", version] => resource_list(&resources, "", version)?,
-        ["apis", group] => group_of(&resources, group)?,
+        ["apis", group] => group_of(&resources, &remote_groups(server, &resources), group)?,
         ["apis", group, version] => resource_list(&resources, group, version)?,
         _ => return Err(route::unknown()),
     };
@@ -78,15 +82,31 @@ fn api_versions(server: &ApiServer) -> Value {
     })
 }
 
-fn group_list(resources: &Resources) -> Value {
-    let groups: Vec<Value> = named(resources).map(group_tree).collect();
+fn group_list(resources: &Resources, remote: &[Remotes]) -> Value {
+    let mut groups: Vec<Value> = named(resources).map(group_tree).collect();
+    for other in remote {
+        match groups.iter_mut().find(|group| group["name"] == other.name) {
+            Some(group) => other.add_to(group),
+            None => groups.push(other.tree()),
+        }
+    }
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
-fn group_of(resources: &Resources, group: &str) -> Result<Value, ApiError> {
-    let group = resources.group(group).filter(|_| !group.is_empty()).ok_or_else(route::unknown)?;
+fn group_of(resources: &Resources, remote: &[Remotes], group: &str) -> Result<Value, ApiError> {
+    let remote = remote.iter().find(|other| other.name == group);
+    let own = resources.group(group).filter(|_| !group.is_empty()).map(|group| group_tree(group));
+    let members = match (own, remote) {
+        (Some(mut own), Some(remote)) => {
+            remote.add_to(&mut own);
+            own
+        }
+        (Some(own), None) => own,
+        (None, Some(remote)) => remote.tree(),
+        (None, None) => return Err(route::unknown()),
+    };
     let mut tree = json!({ "kind": "APIGroup", "apiVersion": "v1" });
-    if let (Some(tree), Value::Object(members)) = (tree.as_object_mut(), group_tree(group)) {
+    if let (Some(tree), Value::Object(members)) = (tree.as_object_mut(), members) {
         tree.extend(members);
     }
     Ok(tree)
@@ -97,6 +117,113 @@ fn group_tree(group: &Group) -> Value {
     let version = |version: &str| json!({ "groupVersion": format!("{name}/{version}"), "version": version });
     let versions: Vec<Value> = group.versions().into_iter().map(|(one, _)| version(one)).collect();
     json!({ "name": name, "versions": versions, "preferredVersion": versions.first() })
+}
+
+/// A group of which other servers have versions, the preferred first, with their resources.
+struct Remotes {
+    name: String,
+    versions: Vec<(String, Value)>,
+}
+
+impl Remotes {
+    fn versions(&self) -> Vec<Value> {
+        let name = &self.name;
+        let version =
+            |version: &str| json!({ "groupVersion": format!("{name}/{version}"), "version": version });
+        self.versions.iter().map(|(one, _)| version(one)).collect()
+    }
+
+    fn tree(&self) -> Value {
+        let versions = self.versions();
+        json!({ "name": self.name, "versions": versions, "preferredVersion": versions.first() })
+    }
+
+    /// Adds the versions to those of a group that this server has, too.
+    fn add_to(&self, group: &mut Value) {
+        if let Some(versions) = group["versions"].as_array_mut() {
+            versions.extend(self.versions());
+        }
+    }
+
+    /// The versions in the aggregated form.
+    fn aggregated(&self) -> Vec<Value> {
+        let version = |(version, list): &(String, Value)| json!({ "version": version, "resources": remote_resources(&self.name, version, list), "freshness": "Current" });
+        self.versions.iter().map(version).collect()
+    }
+}
+
+/// The groups that other servers have, if those are available.
+fn remote_groups(server: &ApiServer, resources: &Resources) -> Vec<Remotes> {
+    let aggregation = &server.registry.aggregation;
+    let mut groups: Vec<Remotes> = Vec::new();
+    for remote in aggregation.remotes().iter() {
+        let own = resources.group(&remote.group);
+        if own.is_some_and(|own| own.versions().iter().any(|(version, _)| *version == remote.version)) {
+            continue;
+        }
+        let Some(described) = aggregation.described(remote) else { continue };
+        let version = (remote.version.clone(), described.resources);
+        match groups.iter_mut().find(|group| group.name == remote.group) {
+            Some(group) => group.versions.push(version),
+            None => groups.push(Remotes { name: remote.group.clone(), versions: vec![version] }),
+        }
+    }
+    groups
+}
+
+/// An `APIResourceList` in the aggregated form.
+fn remote_resources(group: &str, version: &str, list: &Value) -> Vec<Value> {
+    let kind = |entry: &Value| {
+        let part = |name: &str, other: &str| {
+            entry[name].as_str().filter(|text| !text.is_empty()).unwrap_or(other).to_string()
+        };
+        kind_of(&part("group", group), &part("version", version), entry["kind"].as_str().unwrap_or(""))
+    };
+    let entries = list["resources"].as_array().map_or(&[][..], Vec::as_slice);
+    let name = |entry: &Value| entry["name"].as_str().unwrap_or("").to_string();
+    let resource = |entry: &Value| {
+        let own = name(entry);
+        let scope = if entry["namespaced"] == true { "Namespaced" } else { "Cluster" };
+        let mut resource = json!({
+            "resource": own, "responseKind": kind(entry), "scope": scope,
+            "singularResource": entry["singularName"], "verbs": entry["verbs"],
+        });
+        for member in ["shortNames", "categories"] {
+            if entry[member].is_array() {
+                resource[member] = entry[member].clone();
+            }
+        }
+        let parts: Vec<Value> = entries
+            .iter()
+            .filter_map(|part| {
+                let sub = name(part).strip_prefix(&format!("{own}/"))?.to_string();
+                Some(json!({ "subresource": sub, "responseKind": kind(part), "verbs": part["verbs"] }))
+            })
+            .collect();
+        if !parts.is_empty() {
+            resource["subresources"] = json!(parts);
+        }
+        resource
+    };
+    entries.iter().filter(|entry| !name(entry).contains('/')).map(resource).collect()
+}
+
+/// The aggregated form with what other servers have, made for each request.
+fn with_remote(resources: &Resources, head: &Head<'_>, form: usize, remote: &[Remotes]) -> Response<Body> {
+    let (version, media) = AGGREGATED[form];
+    let mut items: Vec<Value> = named(resources).map(aggregated_group).collect();
+    for other in remote {
+        let found = items.iter_mut().find(|group| group["metadata"]["name"] == other.name);
+        match found.and_then(|group| group["versions"].as_array_mut()) {
+            Some(versions) => versions.extend(other.aggregated()),
+            None => items.push(json!({ "metadata": { "name": other.name }, "versions": other.aggregated() })),
+        }
+    }
+    let list = json!({
+        "apiVersion": format!("apidiscovery.k8s.io/{version}"), "items": items,
+        "kind": "APIGroupDiscoveryList", "metadata": {},
+    });
+    kept(&registry::Answer::new(list.to_string()), head, media)
 }
 
 fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, ApiError> {

@@ -34,11 +34,26 @@ pub(super) async fn answer(
         }
         _ => resources.groups().iter().any(|group| group.lacks_documents()),
     };
-    let work = std::pin::pin!(async { made(&resources, head, &segments) });
+    let aggregation = &server.registry.aggregation;
+    let remotes = aggregation.remotes();
+    let others = remotes.iter().filter_map(|remote| {
+        let hash = aggregation.described(remote)?.openapi?;
+        Some((remote.group.clone(), remote.version.clone(), hash))
+    });
+    let others: Vec<Other> = others.collect();
+    let work = std::pin::pin!(async { made(&resources, head, &segments, &others) });
     server.registry.turns.run(&head.user.name, if to_be_made { HEAVY } else { 0 }, work).await
 }
 
-fn made(resources: &Resources, head: &Head<'_>, segments: &[&str]) -> Result<Response<Body>, ApiError> {
+/// Group, version and hash of a document that another server has.
+type Other = (String, String, String);
+
+fn made(
+    resources: &Resources,
+    head: &Head<'_>,
+    segments: &[&str],
+    others: &[Other],
+) -> Result<Response<Body>, ApiError> {
     let (group, version) = match *segments {
         ["openapi", "v3"] => {
             let documents = resources
@@ -46,6 +61,8 @@ fn made(resources: &Resources, head: &Head<'_>, segments: &[&str]) -> Result<Res
                 .iter()
                 .flat_map(|group| group.documents().iter().map(|one| (&*group.name, one)));
             let entries = documents.map(|(group, one)| (group, &*one.version, &*one.hash));
+            let others = others.iter().map(|(group, version, hash)| (&**group, &**version, &**hash));
+            let entries = entries.chain(others);
             return Ok(answer::json(200, &openapi::v3_index(entries), head));
         }
         ["openapi", "v2"] => return version2(resources, head),

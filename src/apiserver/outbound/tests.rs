@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::resolve::{Addresses, Unresolved, addresses};
+use super::resolve::Addresses;
 use super::*;
 use crate::testing::Harness;
 

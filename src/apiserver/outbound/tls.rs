@@ -14,17 +14,25 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Which servers are trusted.
+/// The certificate and key that are shown to a server, as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ClientIdentity {
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
+}
+
+/// Which servers are trusted, and who asks.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// Authorities as PEM; none for the system's.
     pub(crate) authorities: Option<Bytes>,
     /// Whatever the server shows is accepted.
     pub(crate) anybody: bool,
+    pub(crate) identity: Option<ClientIdentity>,
 }
 
 impl Trust {
@@ -41,13 +49,24 @@ impl Trust {
             .map_err(|error| TrustError::Setup(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        Ok(builder.with_no_client_auth())
+        let Some(identity) = &self.identity else { return Ok(builder.with_no_client_auth()) };
+        let wrong = |error: &dyn std::fmt::Display| TrustError::Identity(error.to_string());
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes()).collect();
+        let key =
+            PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(|error| wrong(&error))?;
+        let chain = chain.map_err(|error| wrong(&error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| wrong(&error))
     }
 
     pub(super) fn key(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update([u8::from(self.anybody), u8::from(self.authorities.is_some())]);
         hash.update(self.authorities.as_deref().unwrap_or_default());
+        if let Some(identity) = &self.identity {
+            hash.update(&identity.certificate_pem);
+            hash.update(&identity.key_pem);
+        }
         hash.finalize().into()
     }
 }
@@ -59,6 +78,8 @@ pub(crate) enum TrustError {
     NoAuthority,
     #[error("no caBundle is given and the system has no bundle of authorities")]
     NoSystemBundle,
+    #[error("the client certificate cannot be used: {0}")]
+    Identity(String),
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }

@@ -1,9 +1,9 @@
 //! Admission as a whole: the plugins of this server, then the webhooks and policies that are configured.
 //!
 //! Mutating webhooks are asked one after the other, each with what the one before has made of the object.
-//! If one has changed it, plugins and those webhooks that want it look once more. Validating ones are asked
-//! at once. Which version of an object a webhook sees is a matter of its rules: where they name an equivalent
-//! resource, the object is converted there and back.
+//! Policies are asked before webhooks. If one has changed the object, plugins and those policies and webhooks
+//! that want it look once more. Validating ones are asked at once. Which version of an object one sees is a
+//! matter of its rules: where they name an equivalent resource, the object is converted there and back.
 //!
 //! A write waits for a webhook no longer than that allows, and holds no lock meanwhile. What components of
 //! this process write goes the same way, as upstream's does: a webhook that is asked about leases, fails and
@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::{ApiError, DryRun, FieldValidation, Object, patch};
+use cel::Budget;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -21,19 +22,22 @@ use super::scale::{self, GROUP, KIND, VERSION};
 use super::subresource::Subresource;
 use super::{Call, Registry, managed};
 use crate::admission::{self, Request};
+use crate::expressions::{Asker, CONDITIONS_BUDGET, Met, met};
+use crate::heavy;
+use crate::policies::Bound;
 use crate::webhooks::{self, Answer, Attributes, Failure, Gvk, Gvr, Hook, Operation, Question};
 
 /// A webhook that is to be asked, and in which other version of the resource.
 type Matched<'a> = (&'a Hook, Option<&'a Arc<Resource>>);
 
-/// One request on its way through the webhooks.
-struct Review<'a> {
-    call: &'a Call<'a>,
-    attributes: Attributes<'a>,
+/// One request on its way through policies and webhooks.
+pub(super) struct Review<'a> {
+    pub(super) call: &'a Call<'a>,
+    pub(super) attributes: Attributes<'a>,
     /// The object before, as webhooks see it.
-    old: Option<Value>,
+    pub(super) old: Option<Value>,
     /// Other versions of the resource.
-    equivalents: Vec<Arc<Resource>>,
+    pub(super) equivalents: Vec<Arc<Resource>>,
 }
 
 impl Registry {
@@ -47,12 +51,20 @@ impl Registry {
         mut object: Option<&mut Value>,
     ) -> Result<(), ApiError> {
         self.admission.mutate(request, object.as_deref_mut()).await?;
-        let hooks = self.webhooks.mutating();
-        if hooks.is_empty() || !self.is_reviewed(call, "MutatingAdmissionWebhook") {
+        let mut hooks = self.webhooks.mutating();
+        let mut policies = self.policies.mutating();
+        if !self.is_reviewed(call, "MutatingAdmissionWebhook") {
+            hooks = Arc::new([]);
+        }
+        if !self.is_reviewed(call, "MutatingAdmissionPolicy") {
+            policies = Arc::new([]);
+        }
+        if hooks.is_empty() && policies.is_empty() {
             return Ok(());
         }
-        let Some(review) = self.review_of(call, request, &hooks, old).await? else { return Ok(()) };
-        Box::pin(self.ask_mutating(&review, request, &hooks, object)).await
+        let asked = (&policies[..], &hooks[..]);
+        let Some(review) = self.review_of(call, request, asked, old).await? else { return Ok(()) };
+        Box::pin(self.ask_mutating(&review, request, asked, object)).await
     }
 
     /// Plugins, then validating webhooks: the last word on what is about to be stored. Returns warnings.
@@ -64,12 +76,20 @@ impl Registry {
         object: Option<&Value>,
     ) -> Result<Vec<String>, ApiError> {
         let mut warnings = self.admission.validate(request, object).await?;
-        let hooks = self.webhooks.validating();
-        if !hooks.is_empty() && self.is_reviewed(call, "ValidatingAdmissionWebhook") {
-            let review = self.review_of(call, request, &hooks, old).await?;
-            if let Some(review) = review {
-                warnings.extend(Box::pin(self.ask_validating(&review, &hooks, object)).await?);
-            }
+        let mut hooks = self.webhooks.validating();
+        let mut policies = self.policies.validating();
+        if !self.is_reviewed(call, "ValidatingAdmissionWebhook") {
+            hooks = Arc::new([]);
+        }
+        if !self.is_reviewed(call, "ValidatingAdmissionPolicy") {
+            policies = Arc::new([]);
+        }
+        if hooks.is_empty() && policies.is_empty() {
+            return Ok(warnings);
+        }
+        let asked = (&policies[..], &hooks[..]);
+        if let Some(review) = self.review_of(call, request, asked, old).await? {
+            warnings.extend(Box::pin(self.ask_validating(&review, asked, object)).await?);
         }
         Ok(warnings)
     }
@@ -81,8 +101,9 @@ impl Registry {
         name: &str,
         mut options: Value,
     ) -> Result<(), ApiError> {
-        let (mutating, validating) = (self.webhooks.mutating(), self.webhooks.validating());
-        if mutating.is_empty() && validating.is_empty() {
+        let (mutating, mut validating) = (self.webhooks.mutating(), self.webhooks.validating());
+        let mut policies = self.policies.validating();
+        if mutating.is_empty() && validating.is_empty() && policies.is_empty() {
             return Ok(());
         }
         let kind = Gvk { group: String::new(), version: "v1".into(), kind: text_of(&options, "kind") };
@@ -95,9 +116,13 @@ impl Registry {
         if self.admission.has("MutatingAdmissionWebhook") {
             self.round(&review, &mutating, Some(&mut options), &mut Rounds::default()).await?;
         }
-        if self.admission.has("ValidatingAdmissionWebhook") {
-            call.warn(self.ask_validating(&review, &validating, Some(&options)).await?);
+        if !self.admission.has("ValidatingAdmissionWebhook") {
+            validating = Arc::new([]);
         }
+        if !self.admission.has("ValidatingAdmissionPolicy") {
+            policies = Arc::new([]);
+        }
+        call.warn(Box::pin(self.ask_validating(&review, (&policies, &validating), Some(&options))).await?);
         Ok(())
     }
 
@@ -139,12 +164,12 @@ impl Registry {
         }
     }
 
-    /// None if no webhook's rules name the request: nothing is converted or copied for it then.
+    /// None if no rules of a webhook or a policy name the request: nothing is converted or copied then.
     async fn review_of<'a>(
         &self,
         call: &'a Call<'_>,
         request: &'a Request<'_>,
-        hooks: &[Hook],
+        (policies, hooks): (&[Bound], &[Hook]),
         old: Option<&Value>,
     ) -> Result<Option<Review<'a>>, ApiError> {
         let operation = match request.operation {
@@ -162,7 +187,9 @@ impl Registry {
         let equivalents = resources.all().filter(same).cloned().collect();
         let attributes = self.attributes(call, operation, request.name);
         let mut review = Review { call, attributes, old: None, equivalents };
-        if !hooks.iter().any(|hook| review.named_by(hook).is_some()) {
+        let is_named = hooks.iter().any(|hook| review.named_by(hook).is_some())
+            || policies.iter().any(|(policy, binding)| review.named_by_policy(policy, binding).is_some());
+        if !is_named {
             return Ok(None);
         }
         review.old = match (old, request.old) {
@@ -177,11 +204,16 @@ impl Registry {
         &self,
         review: &Review<'_>,
         request: &Request<'_>,
-        hooks: &[Hook],
+        (policies, hooks): (&[Bound], &[Hook]),
         mut object: Option<&mut Value>,
     ) -> Result<(), ApiError> {
         let mut rounds = Rounds::default();
-        if !self.round(review, hooks, object.as_deref_mut(), &mut rounds).await? {
+        let mut is_changed = false;
+        if let Some(object) = object.as_deref_mut() {
+            is_changed |= self.apply_policies(review, policies, object, &mut rounds).await?;
+        }
+        is_changed |= self.round(review, hooks, object.as_deref_mut(), &mut rounds).await?;
+        if !is_changed {
             return Ok(());
         }
         let Some(object) = object else { return Ok(()) };
@@ -191,6 +223,7 @@ impl Registry {
             rounds.look_again();
         }
         rounds.is_second = true;
+        self.apply_policies(review, policies, object, &mut rounds).await?;
         self.round(review, hooks, Some(object), &mut rounds).await?;
         Ok(())
     }
@@ -205,14 +238,11 @@ impl Registry {
     ) -> Result<bool, ApiError> {
         let mut is_changed = false;
         for hook in hooks {
-            if rounds.is_second && !rounds.again.contains(&hook.uid) {
+            if !rounds.wants(&hook.uid) || review.named_by(hook).is_none() {
                 continue;
             }
-            let Some(other) = review.named_by(hook) else { continue };
             let present = object.as_deref().map(|object| shown(review.call, object)).transpose()?;
-            if !self.is_selected(review, hook, present.as_ref())? {
-                continue;
-            }
+            let Some(other) = self.matched(review, hook, present.as_ref()).await? else { continue };
             let changed = match self.mutate_by(review, (hook, other), present).await {
                 Ok(changed) => changed,
                 Err(failure) => {
@@ -229,7 +259,7 @@ impl Registry {
                 }
             }
             if hook.reinvoked {
-                rounds.invoked.push(hook.uid.clone());
+                rounds.was_invoked(hook.uid.clone());
             }
         }
         Ok(is_changed)
@@ -270,7 +300,7 @@ impl Registry {
     }
 
     /// Puts what a webhook has made into the place of the object, with its defaults.
-    fn take(&self, call: &Call<'_>, object: &mut Value, mut new: Value) -> Result<(), ApiError> {
+    pub(super) fn take(&self, call: &Call<'_>, object: &mut Value, mut new: Value) -> Result<(), ApiError> {
         if let Some(paths) = call.scales {
             let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
             paths.spec_replicas.set(object, json!(replicas));
@@ -288,23 +318,24 @@ impl Registry {
         Ok(())
     }
 
+    /// Policies, then webhooks.
     async fn ask_validating(
         &self,
         review: &Review<'_>,
-        hooks: &[Hook],
+        (policies, hooks): (&[Bound], &[Hook]),
         object: Option<&Value>,
     ) -> Result<Vec<String>, ApiError> {
         let object = object.map(|object| shown(review.call, object)).transpose()?;
+        let mut warnings = self.ask_policies(review, policies, object.as_ref()).await?;
         let mut matched = Vec::new();
         for hook in hooks {
-            let Some(other) = review.named_by(hook) else { continue };
-            if self.is_selected(review, hook, object.as_ref())? {
+            if let Some(other) = self.matched(review, hook, object.as_ref()).await? {
                 matched.push((hook, other));
             }
         }
         let answers =
             join_all(matched.iter().map(|one| self.validate_by(review, *one, object.as_ref()))).await;
-        let (mut warnings, mut refusal) = (Vec::new(), None);
+        let mut refusal = None;
         for ((hook, _), answer) in matched.iter().zip(answers) {
             match answer {
                 Ok(answer) => warnings.extend(answer.warnings),
@@ -333,14 +364,40 @@ impl Registry {
         review.put(self, matched, object.as_ref(), old.as_ref(), false).await
     }
 
-    /// Whether a webhook's selectors want what its rules name.
-    fn is_selected(
+    /// Whether a webhook is to be asked, and in which other version of the resource.
+    async fn matched<'a>(
+        &self,
+        review: &'a Review<'_>,
+        hook: &Hook,
+        object: Option<&Value>,
+    ) -> Result<Option<Option<&'a Arc<Resource>>>, ApiError> {
+        let Some(other) = review.named_by(hook) else { return Ok(None) };
+        let selected = hook.selects(&review.attributes, (object, review.old.as_ref()), &*self.caches)?;
+        let meant = selected && self.meets(review, hook, other, object).await?;
+        Ok(meant.then_some(other))
+    }
+
+    /// Whether a webhook's conditions hold. Where that cannot be told its failure policy decides: it is not
+    /// asked, or the request is refused.
+    async fn meets(
         &self,
         review: &Review<'_>,
         hook: &Hook,
+        other: Option<&Arc<Resource>>,
         object: Option<&Value>,
     ) -> Result<bool, ApiError> {
-        hook.selects(&review.attributes, (object, review.old.as_ref()), &*self.caches)
+        if hook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let seen = self.seen(review, other, object).await?;
+        let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+        let budget = Budget::of(CONDITIONS_BUDGET);
+        match heavy::blocking(|| met(&hook.conditions, &seen.inputs(None, &asker), &budget)) {
+            Met::Yes => Ok(true),
+            Met::No => Ok(false),
+            Met::Unknown(_) if hook.fails_open => Ok(false),
+            Met::Unknown(why) => Err(ApiError::forbidden(review.call.row(), review.attributes.name, &why)),
+        }
     }
 
     /// What becomes of the request if a webhook does not let it pass.
@@ -370,7 +427,7 @@ impl Review<'_> {
     }
 
     /// A tree of the call's version in that of another resource.
-    async fn in_version(
+    pub(super) async fn in_version(
         &self,
         other: Option<&Arc<Resource>>,
         tree: Option<&Value>,
@@ -393,20 +450,15 @@ impl Review<'_> {
         mutating: bool,
     ) -> Result<Answer, Failure> {
         let request = &self.attributes;
-        let is_own_kind = request.kind == Gvk::of(self.call.row());
-        let (kind, resource) = match other {
-            Some(other) if is_own_kind => (Gvk::of(&other.row), Gvr::of(&other.row)),
-            Some(other) => (request.kind.clone(), Gvr::of(&other.row)),
-            None => (request.kind.clone(), request.resource.clone()),
-        };
+        let (kind, resource) = self.asked_as(other);
         let question = Question { request, kind: &kind, resource: &resource, object, old };
         question.put(hook, &registry.webhooks.outbound, mutating).await
     }
 }
 
-/// Which webhooks are asked once more.
+/// Which webhooks and policies are asked once more.
 #[derive(Default)]
-struct Rounds {
+pub(super) struct Rounds {
     is_second: bool,
     /// Those that want to be, and have been asked since the last change.
     invoked: Vec<String>,
@@ -414,14 +466,24 @@ struct Rounds {
 }
 
 impl Rounds {
+    /// Whether one is asked in this round.
+    pub(super) fn wants(&self, one: &str) -> bool {
+        !self.is_second || self.again.contains(one)
+    }
+
+    /// One that wants to see what becomes of the object has seen it.
+    pub(super) fn was_invoked(&mut self, one: String) {
+        self.invoked.push(one);
+    }
+
     /// The object has changed: who has seen it before looks again.
-    fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         self.again.extend(self.invoked.drain(..));
     }
 }
 
 /// An object as a webhook sees it: of a write of replicas the Scale.
-fn shown(call: &Call<'_>, tree: &Value) -> Result<Value, ApiError> {
+pub(super) fn shown(call: &Call<'_>, tree: &Value) -> Result<Value, ApiError> {
     let Some(paths) = call.scales else { return Ok(tree.clone()) };
     let version = tree["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok());
     let scale: Arc<Object> = scale::view(paths, tree, version.unwrap_or(0))?;

@@ -12,11 +12,13 @@ use super::metrics::Summaries;
 use super::resources::{ResourceSet, Resources};
 use crate::Config;
 use crate::admission::Admission;
+use crate::aggregation::Aggregation;
 use crate::authn::Authenticator;
 use crate::authz::{Authorizer, OnResource};
 use crate::cache::{Caches, Entry};
 use crate::heavy::{HEAVY, Turns};
 use crate::outbound::Outbound;
+use crate::policies::Policies;
 use crate::schemas::SchemaMemo;
 use crate::strategy::RequestContext;
 use crate::webhooks::Webhooks;
@@ -32,8 +34,10 @@ pub(crate) struct Registry {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) outbound: Arc<Outbound>,
+    pub(crate) aggregation: Aggregation,
     pub(super) admission: Admission,
     pub(super) webhooks: Webhooks,
+    pub(super) policies: Policies,
     pub(super) event_leases: EventLeases,
     pub(super) summaries: Summaries,
 }
@@ -50,6 +54,8 @@ impl Registry {
             admission: Admission::new(authorizer.clone(), config.admission.clone()),
             authorizer,
             turns: Arc::new(Turns::new()),
+            aggregation: Aggregation::new(&caches, outbound.clone(), config.front_proxy.clone()),
+            policies: Policies::new(&caches),
             webhooks: Webhooks::new(&caches, outbound.clone()),
             outbound,
             event_leases: EventLeases::default(),
@@ -85,7 +91,10 @@ impl Registry {
         }
         let cache = call.resource.cache().ok();
         let entry = name.zip(cache).and_then(|(name, cache)| cache.get(&call.key(name).ok()?));
-        call.resource.schema.weight(body + entry.map_or(0, |entry| entry.object.stored_bytes().len()))
+        let bytes = body + entry.map_or(0, |entry| entry.object.stored_bytes().len());
+        // Rules look at a byte more often than a schema does.
+        let by_rules = if call.resource.rules.is_some() { bytes.saturating_mul(16) } else { 0 };
+        call.resource.schema.weight(bytes).max(by_rules)
     }
 
     /// The stored object, or 404.

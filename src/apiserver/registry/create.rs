@@ -145,7 +145,9 @@ impl Registry {
         let key = call.key(&name)?;
         let mut faults = metadata::validate_create(row, strategy, &tree);
         faults.extend(owners.faults());
-        faults.extend(call.resource.schema.validate(&tree));
+        let judged = call.resource.faults(&tree, None, (&self.turns, &call.user.name)).await;
+        faults.extend(judged.faults);
+        call.warn(judged.warnings);
         faults.extend(strategy.validate_create(ctx, &tree));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, &name, faults));

@@ -74,6 +74,7 @@ fn resource(kind: &'static str, plural: &'static str, scope: Scope) -> Resource 
         schema: Arc::new(BuiltIn::named(GROUP, VERSION, kind)),
         conversion: None,
         completes: false,
+        rules: None,
         fields: Vec::new(),
         version: row.api_version(),
         stored_version: row.api_version(),

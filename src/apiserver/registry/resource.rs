@@ -1,10 +1,11 @@
 //! One kind in one version, with all that is its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::openapi::Described;
 use api::schema::{BuiltIn, Schema};
-use api::{ApiError, KindRow, Object, WatchEvent, kinds};
+use api::{ApiError, FieldError, KindRow, Object, WatchEvent, kinds};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -13,6 +14,8 @@ use super::review::Review;
 use super::strategies;
 use super::subresource::Subresource;
 use crate::cache::{Caches, KindCache};
+use crate::definitions::rules::{Judged, RuleTree};
+use crate::heavy::{HEAVY, Turns};
 use crate::strategy::{Str, Strategy};
 
 /// One kind in one version, ready to be served. It owns everything about its kind, so that a kind can come
@@ -25,6 +28,8 @@ pub(crate) struct Resource {
     pub(crate) conversion: Option<Arc<dyn Conversion>>,
     /// Whether objects may have been stored before the schema had the defaults that it has now.
     pub(crate) completes: bool,
+    /// Rules of the schema beyond its structure; of custom resources only.
+    pub(crate) rules: Option<Arc<RuleTree>>,
     /// Fields beyond metadata's that selectors may name and that are compared in this row's version; of
     /// custom resources only.
     pub(crate) fields: Vec<String>,
@@ -167,6 +172,28 @@ impl Resource {
         }
     }
 
+    /// Faults of an object by the schema, then by its rules: those are asked only of what has the right form.
+    /// Rules that take long are taken off the threads that serve requests by `heavy`.
+    pub(crate) async fn faults(
+        &self,
+        tree: &Value,
+        old: Option<&Value>,
+        (turns, user): (&Turns, &str),
+    ) -> Judged {
+        const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        let mut faults = self.schema.validate(tree);
+        let Some(rules) = &self.rules else { return Judged { faults, warnings: Vec::new() } };
+        if faults.is_empty() {
+            if let Some(judged) = rules.judge_shortly(tree, old) {
+                return judged;
+            }
+            let work = pin!(async { rules.judge(tree, old) });
+            return turns.run(user, HEAVY, work).await;
+        }
+        faults.push(FieldError::invalid("<nil>", Value::Null, UNCHECKED));
+        Judged { faults, warnings: Vec::new() }
+    }
+
     /// A tree in this row's version in the form that is stored.
     pub(crate) async fn inward(&self, tree: Value) -> Result<Value, ApiError> {
         match &self.conversion {
@@ -192,6 +219,7 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
         schema: Arc::new(BuiltIn::of(row)),
         conversion: conversion::of(row),
         completes: false,
+        rules: None,
         fields: Vec::new(),
         version: row.api_version(),
         stored_version: stored.api_version(),

@@ -293,7 +293,9 @@ impl Registry {
         let (old, object) = (&current.tree, &current.entry.object);
         let mut faults = metadata::validate_update(row, &new, old);
         faults.extend(owners.faults());
-        faults.extend(call.resource.schema.validate(&new));
+        let judged = call.resource.faults(&new, Some(old), (&self.turns, &call.user.name)).await;
+        faults.extend(judged.faults);
+        call.warn(judged.warnings);
         faults.extend(strategy.validate_update(ctx, &new, old));
         if !faults.is_empty() {
             return Err(ApiError::invalid(row, name, faults));

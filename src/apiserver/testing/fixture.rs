@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
         cluster_domain: "cluster.local".into(),
         advertise_address: tokio::sync::watch::channel([192, 0, 2, 1].into()).1,
         advertise_port: 6443,
+        front_proxy: tokio::sync::watch::channel(None).1,
         service_account_keys: ServiceAccountKeys {
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             audiences: Vec::new(),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::attributes::{Attributes, Operation};
 use super::rules::Rule;
+use crate::expressions::{Condition, NAMES};
 use crate::outbound::{Target, Trust, bundle};
 use crate::strategy::CachedObjects;
 
@@ -33,6 +34,7 @@ pub(crate) struct Hook {
     pub(crate) trust: Trust,
     /// The version of the review that it takes; none if it takes none that is known.
     pub(crate) review: Option<&'static str>,
+    pub(crate) conditions: Vec<Condition>,
 }
 
 impl Hook {
@@ -55,6 +57,7 @@ impl Hook {
             target: Target::of(config),
             trust: Trust::in_authorities(bundle(config)),
             review: versions.into_iter().find_map(known),
+            conditions: Condition::list(items(webhook, "matchConditions"), &NAMES),
         }
     }
 

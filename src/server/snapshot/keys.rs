@@ -15,6 +15,8 @@ const FILES: &[&str] = &[
     "tls/client-ca.key",
     "tls/kubelet-ca.crt",
     "tls/kubelet-ca.key",
+    "tls/front-proxy-ca.crt",
+    "tls/front-proxy-ca.key",
     "tls/service.key",
     "tls/etcd/ca.crt",
     "tls/etcd/ca.key",

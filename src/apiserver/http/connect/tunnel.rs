@@ -13,7 +13,8 @@ use api::ApiError;
 use api::kinds::NODE;
 use axum::body::Body;
 use http::header::{CONNECTION, HOST, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -34,13 +35,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the client wants to switch to, and its end of the connection once it has.
-pub(super) struct Wanted {
+pub(in super::super) struct Wanted {
     protocol: HeaderValue,
     pub(super) client: OnUpgrade,
 }
 
 /// The upgrade that a request asks for.
-pub(super) fn wanted(head: &Head<'_>) -> Option<Wanted> {
+pub(in super::super) fn wanted(head: &Head<'_>) -> Option<Wanted> {
     let protocol = head.parts.headers.get(UPGRADE)?.clone();
     Some(Wanted { protocol, client: head.parts.extensions.get::<OnUpgrade>()?.clone() })
 }
@@ -112,11 +113,11 @@ pub(super) async fn switch(
     wanted: Wanted,
 ) -> Result<Response<Body>, ApiError> {
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    request.headers_mut().insert(UPGRADE, wanted.protocol);
+    request.headers_mut().insert(UPGRADE, wanted.protocol.clone());
     // Upstream's words.
     let failed = |text: String| ApiError::new(500, "", text);
     let answered = ask(server, destination, request).await;
-    let Answered { mut response, guard } =
+    let Answered { response, guard } =
         answered.map_err(|Unanswered(error)| failed(format!("error dialing backend: {error}")))?;
     match response.status().as_u16() {
         101 => {}
@@ -126,26 +127,40 @@ pub(super) async fn switch(
         }
         code => return Err(failed(format!("invalid upgrade response: status code {code}"))),
     }
-    let far = hyper::upgrade::on(&mut response);
+    let switch = headers::of_switch(response.headers());
+    Ok(joined(server, head, wanted, response, switch, guard))
+}
+
+/// Joins a client with whoever has agreed to switch, and tells the client so. `kept` lives until both have.
+pub(in super::super) fn joined(
+    server: &Arc<ApiServer>,
+    head: &Head<'_>,
+    wanted: Wanted,
+    mut response: Response<Incoming>,
+    headers: HeaderMap,
+    kept: impl Send + 'static,
+) -> Response<Body> {
+    let other = hyper::upgrade::on(&mut response);
     let (peer, client) = (head.peer.clone(), wanted.client);
     let seat = SeatKeeper::default();
     let held = seat.clone();
     server.stage.spawn_cancellable("tunnel", OnExit::Done, async move {
         let _held = held;
-        // The connection to the other end has to live until it is ours.
-        let joined = tokio::try_join!(client, far);
-        drop(guard);
+        // The connection to the other side has to live until it is ours.
+        let joined = tokio::try_join!(client, other);
+        drop(kept);
         match joined {
-            Ok((client, far)) => join(&peer, client, far).await,
+            Ok((client, other)) => join(&peer, client, other).await,
             Err(error) => tracing::debug!(%error, "a tunnel did not come about"),
         }
     });
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *answer.headers_mut() = headers::of_switch(response.headers());
+    *answer.headers_mut() = headers;
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.headers_mut().entry(UPGRADE).or_insert(wanted.protocol);
     answer.extensions_mut().insert(seat);
-    Ok(answer)
+    answer
 }
 
 /// Counts a tunnel among what takes its time on a connection.

@@ -1,6 +1,6 @@
-//! Webhooks and admission policies, as objects. Webhooks are asked by `registry::admit`; nothing acts on
-//! policies yet.
-//! Absent: the checks of CEL expressions and of what policies match.
+//! Webhooks and admission policies, as objects. `registry::admit` and `registry::policies` act on them.
+
+mod policy;
 
 use std::collections::BTreeSet;
 
@@ -82,6 +82,7 @@ fn webhook(one: &Value, at: &Path<'_>, faults: &mut Faults) {
         selector(&one[field], &at.child(field), faults);
     }
     validate_client(&one["clientConfig"], &at.child("clientConfig"), faults);
+    policy::webhook_conditions(one, at, faults);
 }
 
 fn selector(value: &Value, at: &Path<'_>, faults: &mut Faults) {
@@ -253,6 +254,10 @@ fn resources(list: &[Value], at: &Path<'_>, faults: &mut Faults) {
 fn validate_binding(tree: &Value) -> Faults {
     let mut faults = Faults::new();
     let at = Path::new("spec");
+    if tree["spec"]["matchResources"].is_object() {
+        let at = at.child("matchResources");
+        policy::match_resources(&tree["spec"]["matchResources"], &at, &mut faults);
+    }
     let field = at.child("policyName");
     match text(tree, "spec.policyName") {
         "" => faults.push(FieldError::required(field, "")),
@@ -314,6 +319,16 @@ impl Strategy for Webhooks {
 }
 
 impl Strategy for Policies {
+    fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
+        policy::validate(tree, self.0)
+    }
+
+    fn validate_update(&self, ctx: &RequestContext<'_>, new: &Value, old: &Value) -> Faults {
+        // What is stored may stay, and a status has no expressions.
+        let same = ctx.subresource.is_some() || new["spec"] == old["spec"];
+        if same { Faults::new() } else { policy::validate(new, self.0) }
+    }
+
     fn status_keeps_metadata(&self) -> bool {
         true
     }

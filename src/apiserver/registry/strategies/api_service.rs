@@ -1,6 +1,5 @@
-//! API services: which group and version is served where. Those without a service are served here.
-//!
-//! Others are stored and shown; requests for their groups are not passed on yet.
+//! API services: which group and version is served where. Those without a service are served here, the
+//! others by `aggregation`.
 
 use api::json::{items, number, text};
 use api::validation::{Faults, Path, dns1035_label, dns1123_subdomain, invalid_each, port_number};

@@ -1,6 +1,6 @@
 //! CustomResourceDefinition: what is kept and checked of it. What it defines is served by `definitions`.
 //!
-//! Absent: CEL rules (accepted with a warning, not enforced).
+//! Absent: the costs of rules, which show only when they are evaluated.
 
 mod validate;
 
@@ -63,7 +63,7 @@ impl Strategy for Definitions {
             let why = "must be spec.names.plural+\".\"+spec.group";
             faults.push(FieldError::invalid("metadata.name", name, why));
         }
-        faults.extend(validate::spec(ctx, tree));
+        faults.extend(validate::spec(ctx, tree, None));
         faults.extend(validate::stored_versions(tree));
         faults.extend(approval::validate(tree, None));
         faults.extend(validate::preserve_unknown_fields(tree));
@@ -75,7 +75,7 @@ impl Strategy for Definitions {
         if ctx.subresource.is_some() {
             return accepted;
         }
-        let mut faults = validate::spec(ctx, new);
+        let mut faults = validate::spec(ctx, new, Some(old));
         let established = conditions::is_true(old, "Established");
         for (path, always) in [
             ("spec.scope", false),
@@ -95,18 +95,6 @@ impl Strategy for Definitions {
             faults.extend(validate::preserve_unknown_fields(new));
         }
         faults
-    }
-
-    fn warnings(&self, _ctx: &RequestContext<'_>, tree: &Value, _old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for (at, version) in items(tree, "spec.versions").iter().enumerate() {
-            if has_rules(&version["schema"]) {
-                warnings.push(format!(
-                    "spec.versions[{at}].schema.openAPIV3Schema: x-kubernetes-validations are not enforced by this server"
-                ));
-            }
-        }
-        warnings
     }
 
     fn has_generation(&self) -> bool {
@@ -148,15 +136,5 @@ fn note_storage_version(tree: &mut Value) {
     if !stored.contains(&name) {
         stored.push(name);
         tree["status"]["storedVersions"] = json!(stored);
-    }
-}
-
-fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => {
-            members.contains_key("x-kubernetes-validations") || members.values().any(has_rules)
-        }
-        Value::Array(list) => list.iter().any(has_rules),
-        _ => false,
     }
 }

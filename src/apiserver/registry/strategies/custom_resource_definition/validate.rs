@@ -11,6 +11,7 @@ use api::json::{items, text};
 use api::validation::{Faults, Path, dns1035_label, dns1123_subdomain};
 use serde_json::Value;
 
+use crate::definitions::rules::RuleTree;
 use crate::registry::strategies::admission_registration::{review_versions, validate_client};
 use crate::schemas::is_same;
 use crate::strategy::RequestContext;
@@ -29,7 +30,7 @@ fn bounded(faults: &mut Faults, path: impl Into<String>, list: &[Value], most: u
     list.len() <= most
 }
 
-pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
+pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value, old: Option<&Value>) -> Faults {
     let mut faults = Faults::new();
     group_and_scope(tree, &mut faults);
     let versions = items(tree, "spec.versions");
@@ -62,6 +63,7 @@ pub(super) fn spec(ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         }
     }
     faults.extend(ctx.schemas.check(tree).faults.iter().cloned());
+    faults.extend(rules(versions, is_same(tree, "schema"), old));
     if names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
         faults.push(FieldError::invalid("spec.versions", versions, "must contain unique version names"));
     }
@@ -150,6 +152,28 @@ fn conversion(tree: &Value, faults: &mut Faults) {
     if !versions.is_empty() {
         faults.push(FieldError::forbidden(versions_at, why));
     }
+}
+
+/// Rules that are no expressions. Those that are stored already may stay.
+fn rules(versions: &[Value], are_same: bool, old: Option<&Value>) -> Faults {
+    let before = old.map_or(&[][..], |old| items(old, "spec.versions"));
+    let spec = Path::new("spec");
+    let (validation, list) = (spec.child("validation"), spec.child("versions"));
+    let mut faults = Faults::new();
+    let checked = if are_same { versions.get(..1).unwrap_or_default() } else { versions };
+    for (at, version) in checked.iter().enumerate() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if before.iter().any(|one| one["schema"]["openAPIV3Schema"] == *schema) {
+            continue;
+        }
+        let own = list.index(at);
+        let path = if are_same { validation.child("openAPIV3Schema") } else { own.child("schema") };
+        faults.extend(match are_same {
+            true => RuleTree::check(schema, &path),
+            false => RuleTree::check(schema, &path.child("openAPIV3Schema")),
+        });
+    }
+    faults
 }
 
 /// Fields of a version that selectors may name.

@@ -1,0 +1,165 @@
+//! Policies through the whole write path.
+
+use api::kinds::{
+    CONFIG_MAP, DEPLOYMENT, MUTATING_ADMISSION_POLICY, MUTATING_ADMISSION_POLICY_BINDING,
+    VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING, VALIDATING_WEBHOOK_CONFIGURATION,
+};
+use api::{CreateOptions, KindRow};
+use serde_json::{Value, json};
+
+use crate::testing::{Harness, deployment};
+
+fn policy(kind: &str, resources: &[&str], more: Value) -> Value {
+    let mut policy = json!({
+        "metadata": { "name": "p" },
+        "spec": { "matchConstraints": { "resourceRules": [{
+            "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": resources,
+        }] } },
+    });
+    policy["kind"] = json!(kind);
+    for (member, value) in more.as_object().into_iter().flatten() {
+        policy["spec"][member] = value.clone();
+    }
+    policy
+}
+
+async fn bind(h: &Harness, policy: Value, binding: Value) {
+    let rows: (&KindRow, &KindRow) = match policy["kind"].as_str() {
+        Some("MutatingAdmissionPolicy") => (&MUTATING_ADMISSION_POLICY, &MUTATING_ADMISSION_POLICY_BINDING),
+        _ => (&VALIDATING_ADMISSION_POLICY, &VALIDATING_ADMISSION_POLICY_BINDING),
+    };
+    h.create(rows.0, None, policy).await;
+    let mut spec = json!({ "policyName": "p" });
+    for (member, value) in binding.as_object().into_iter().flatten() {
+        spec[member] = value.clone();
+    }
+    h.create(rows.1, None, json!({ "metadata": { "name": "b" }, "spec": spec })).await;
+}
+
+fn deny() -> Value {
+    json!({ "validationActions": ["Deny"] })
+}
+
+fn map(name: &str, data: Value) -> Value {
+    json!({ "metadata": { "name": name }, "data": data })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validating_policy_judges_with_variables_and_the_namespace() {
+    let h = Harness::start().await;
+    let spec = json!({
+        "variables": [
+            { "name": "replicas", "expression": "object.spec.replicas" },
+            { "name": "odd", "expression": "variables.replicas % 2 == 1" },
+        ],
+        "matchConditions": [{ "name": "here", "expression": "namespaceObject.metadata.name == 'default'" }],
+        "validations": [
+            { "expression": "variables.replicas > 1", "messageExpression": "'has ' + string(variables.replicas)" },
+            { "expression": "variables.odd", "message": "must be odd", "reason": "Forbidden" },
+        ],
+    });
+    bind(&h, policy("ValidatingAdmissionPolicy", &["deployments"], spec), deny()).await;
+    let of = |replicas: i64| {
+        let mut tree = deployment("d");
+        tree["spec"]["replicas"] = json!(replicas);
+        tree
+    };
+    let create = async |replicas| {
+        h.api.create(&DEPLOYMENT, Some("default"), of(replicas), &CreateOptions::default()).await
+    };
+    let refused = create(1).await.unwrap_err();
+    assert_eq!((refused.code(), refused.reason()), (422, "Invalid"));
+    let by = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request";
+    assert_eq!(refused.message(), format!(r#"deployments.apps "d" is forbidden: {by}: has 1"#));
+    let refused = create(2).await.unwrap_err();
+    assert_eq!((refused.code(), refused.reason()), (403, "Forbidden"));
+    assert!(refused.message().ends_with(": must be odd"), "{refused}");
+    create(3).await.unwrap();
+    h.create(&CONFIG_MAP, Some("default"), map("other", json!({}))).await;
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_are_objects_that_the_binding_names() {
+    let h = Harness::start().await;
+    let spec = json!({
+        "paramKind": { "apiVersion": "v1", "kind": "ConfigMap" },
+        "validations": [{ "expression": "object.spec.replicas <= int(params.data.most)" }],
+    });
+    let binding = json!({
+        "validationActions": ["Deny"],
+        "paramRef": { "name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny" },
+    });
+    bind(&h, policy("ValidatingAdmissionPolicy", &["deployments"], spec), binding).await;
+    let create = async |name: &str| h.try_create(&DEPLOYMENT, Some("default"), deployment(name)).await;
+    let refused = create("a").await.unwrap_err();
+    assert!(refused[0].contains("no params found for policy binding with `Deny` parameterNotFoundAction"));
+    h.create(&CONFIG_MAP, Some("default"), map("limits", json!({ "most": "1" }))).await;
+    let refused = create("a").await.unwrap_err();
+    assert!(refused[0].contains("failed expression: object.spec.replicas <= int(params.data.most)"));
+    let at = client::ObjectRef::new(Some("default"), "limits");
+    h.try_patch(&CONFIG_MAP, at, json!({ "data": { "most": "5" } })).await.unwrap();
+    create("a").await.unwrap();
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_fails_does_what_it_says() {
+    let h = Harness::start().await;
+    let spec = |policy: &str| json!({ "failurePolicy": policy, "validations": [{ "expression": "object.data.absent == 'x'" }] });
+    bind(&h, policy("ValidatingAdmissionPolicy", &["configmaps"], spec("Fail")), deny()).await;
+    let refused = h.try_create(&CONFIG_MAP, Some("default"), map("m", json!({}))).await.unwrap_err();
+    assert!(refused[0].contains("resulted in error: no such key: "), "{refused:?}");
+    h.delete(&VALIDATING_ADMISSION_POLICY, None, "p").await.unwrap();
+    let open = policy("ValidatingAdmissionPolicy", &["configmaps"], spec("Ignore"));
+    h.create(&VALIDATING_ADMISSION_POLICY, None, open).await;
+    h.create(&CONFIG_MAP, Some("default"), map("m", json!({}))).await;
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mutating_policies_apply_and_patch() {
+    let h = Harness::start().await;
+    let spec = json!({
+        "reinvocationPolicy": "Never",
+        "mutations": [
+            { "patchType": "ApplyConfiguration", "applyConfiguration": { "expression":
+                "Object{metadata: Object.metadata{labels: {'by': 'policy'}}, spec: Object.spec{template: \
+                 Object.spec.template{spec: Object.spec.template.spec{containers: \
+                 [Object.spec.template.spec.containers{name: 'c', imagePullPolicy: 'Always'}]}}}}" } },
+            { "patchType": "JSONPatch", "jsonPatch": { "expression":
+                "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), \
+                 value: string(object.spec.replicas)}]" } },
+        ],
+    });
+    bind(&h, policy("MutatingAdmissionPolicy", &["deployments"], spec), json!({})).await;
+    let made = h.create(&DEPLOYMENT, Some("default"), deployment("d")).await.tree().unwrap();
+    assert_eq!(made["metadata"]["labels"], json!({ "by": "policy", "a/b": "2" }));
+    let container = &made["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["imagePullPolicy"], &container["image"]), (&json!("Always"), &json!("image:1")));
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_that_are_none_are_refused() {
+    let h = Harness::start().await;
+    let spec = json!({ "validations": [{ "expression": "object.spec.replicas >" }] });
+    let wrong = policy("ValidatingAdmissionPolicy", &["deployments"], spec);
+    let refused = h.try_create(&VALIDATING_ADMISSION_POLICY, None, wrong).await.unwrap_err();
+    assert!(refused[0].starts_with("spec.validations[0].expression: Invalid value"), "{refused:?}");
+    assert!(refused[0].contains("compilation failed: ERROR: <input>:1:23: Syntax error"), "{refused:?}");
+    let unknown = json!({ "validations": [{ "expression": "params.x" }] });
+    let wrong = policy("ValidatingAdmissionPolicy", &["deployments"], unknown);
+    let refused = h.try_create(&VALIDATING_ADMISSION_POLICY, None, wrong).await.unwrap_err();
+    assert!(refused[0].contains("undeclared reference to 'params'"), "{refused:?}");
+    let webhook = json!({ "metadata": { "name": "w" }, "webhooks": [{
+        "name": "w.example.com", "clientConfig": { "url": "https://127.0.0.1/" }, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "matchConditions": [{ "name": "c", "expression": "... [] bad" }],
+    }] });
+    let refused = h.try_create(&VALIDATING_WEBHOOK_CONFIGURATION, None, webhook).await.unwrap_err();
+    assert!(
+        refused[0].starts_with("webhooks[0].matchConditions[0].expression: Invalid value"),
+        "{refused:?}"
+    );
+    h.stop().await;
+}

@@ -1,0 +1,335 @@
+//! Policies on their way through a write: which concern it, with which parameters, and what they come to.
+//!
+//! They run in this process, so a request waits for no other server. Validating ones are asked before
+//! validating webhooks, mutating ones before mutating webhooks, as upstream has it.
+
+use std::sync::Arc;
+
+use api::kinds::NAMESPACE;
+use api::{ApiError, Object};
+use serde_json::{Value, json};
+
+use super::admit::{Review, Rounds, shown};
+use super::resource::Resource;
+use super::{Call, Registry, Resources};
+use crate::expressions::{Asker, Inputs};
+use crate::heavy;
+use crate::policies::{Binding, Bound, Denial, Outcome, ParamRef, Policy, PolicyError, judge, mutate};
+use crate::webhooks::{self, Gvk, Gvr, Rule};
+
+/// The objects that a policy is asked with, one after the other; nothing where it takes none.
+type Params = Vec<Option<Value>>;
+
+/// A request as a policy sees it.
+pub(super) struct Seen {
+    pub(super) object: Value,
+    pub(super) old: Value,
+    pub(super) request: Value,
+    pub(super) namespace: Option<Value>,
+}
+
+impl Registry {
+    /// Puts a request to all validating policies. Returns warnings.
+    pub(super) async fn ask_policies(
+        &self,
+        review: &Review<'_>,
+        bound: &[Bound],
+        object: Option<&Value>,
+    ) -> Result<Vec<String>, ApiError> {
+        let (mut warnings, mut refusal) = (Vec::new(), None);
+        for (policy, binding) in bound {
+            let Some(other) = self.concerns(review, (policy, binding), object)? else { continue };
+            let seen = self.seen(review, other, object).await?;
+            let denials: Vec<Denial> = match self.params(review, policy, binding).await {
+                Ok(params) => {
+                    params.iter().flat_map(|params| self.denials(review, policy, &seen, params)).collect()
+                }
+                Err(_) if policy.fails_open => Vec::new(),
+                Err(why) => vec![Denial { reason: String::new(), message: why.to_string() }],
+            };
+            for Denial { reason, message } in denials {
+                if binding.warns {
+                    warnings.push(format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
+                        policy.name, binding.name
+                    ));
+                }
+                if binding.denies && refusal.is_none() {
+                    refusal = Some(denied(review, (&**policy, binding), &reason, &message));
+                }
+            }
+        }
+        match refusal {
+            Some(refusal) => {
+                review.call.warn(warnings);
+                Err(refusal)
+            }
+            None => Ok(warnings),
+        }
+    }
+
+    fn denials(
+        &self,
+        review: &Review<'_>,
+        policy: &Policy,
+        seen: &Seen,
+        params: &Option<Value>,
+    ) -> Vec<Denial> {
+        let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+        // It may take long: others take over what this thread had to do.
+        match heavy::blocking(|| judge(policy, &seen.inputs(params.as_ref(), &asker))) {
+            Outcome::Denied(denials) => denials,
+            Outcome::Passes | Outcome::Unconcerned => Vec::new(),
+        }
+    }
+
+    /// Whether a policy and its binding mean a request, and in which version of the resource.
+    fn concerns<'a>(
+        &self,
+        review: &'a Review<'_>,
+        (policy, binding): (&Policy, &Binding),
+        object: Option<&Value>,
+    ) -> Result<Option<Option<&'a Arc<Resource>>>, ApiError> {
+        let Some(other) = review.named_by_policy(policy, binding) else { return Ok(None) };
+        let objects = (object, review.old.as_ref());
+        for matched in [Some(&policy.constraints), binding.resources.as_ref()].into_iter().flatten() {
+            if !matched.selectors.select(&review.attributes, objects, &*self.caches)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(other))
+    }
+
+    pub(super) async fn seen(
+        &self,
+        review: &Review<'_>,
+        other: Option<&Arc<Resource>>,
+        object: Option<&Value>,
+    ) -> Result<Seen, ApiError> {
+        let request = &review.attributes;
+        let (kind, resource) = review.asked_as(other);
+        let namespace = match request.namespace {
+            "" => None,
+            name => self.caches.get(&NAMESPACE, None, name).and_then(|namespace| namespace.tree().ok()),
+        };
+        Ok(Seen {
+            object: review.in_version(other, object).await?.unwrap_or_default(),
+            old: review.in_version(other, review.old.as_ref()).await?.unwrap_or_default(),
+            request: request.json("", &kind, &resource),
+            namespace: namespace.map(of_namespace),
+        })
+    }
+
+    /// Changes an object as mutating policies ask. Whether it has changed.
+    pub(super) async fn apply_policies(
+        &self,
+        review: &Review<'_>,
+        bound: &[Bound],
+        object: &mut Value,
+        rounds: &mut Rounds,
+    ) -> Result<bool, ApiError> {
+        let mut is_changed = false;
+        for (policy, binding) in bound {
+            let key = format!("{}/{}", policy.name, binding.name);
+            if !rounds.wants(&key) {
+                continue;
+            }
+            let present = shown(review.call, object)?;
+            let Some(other) = self.concerns(review, (policy, binding), Some(&present))? else { continue };
+            let before = object.clone();
+            if let Err(failure) = self.apply_policy(review, (policy, binding), other, object).await {
+                let message = failure.to_string();
+                if !policy.fails_open {
+                    let message = format!(
+                        "MutatingAdmissionPolicy '{}' with binding '{}' denied request: {message}",
+                        policy.name, binding.name
+                    );
+                    return Err(refused(review, "", &message));
+                }
+                *object = before;
+                continue;
+            }
+            if *object != before {
+                is_changed = true;
+                rounds.look_again();
+            }
+            if policy.reinvoked {
+                rounds.was_invoked(key);
+            }
+        }
+        Ok(is_changed)
+    }
+
+    /// The changes of one policy, for each of its parameters.
+    async fn apply_policy(
+        &self,
+        review: &Review<'_>,
+        (policy, binding): (&Policy, &Binding),
+        other: Option<&Arc<Resource>>,
+        object: &mut Value,
+    ) -> Result<(), PolicyError> {
+        for params in self.params(review, policy, binding).await? {
+            let present = shown(review.call, object)?;
+            let seen = self.seen(review, other, Some(&present)).await?;
+            let root = other.unwrap_or(&review.call.resource).schema.root();
+            let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+            let inputs = seen.inputs(params.as_ref(), &asker);
+            let Some(new) = heavy::blocking(|| mutate(policy, &inputs, root))? else { continue };
+            let new = match other {
+                Some(other) => other.in_version(&review.call.resource, &new).await?,
+                None => new,
+            };
+            self.take(review.call, object, new)?;
+        }
+        Ok(())
+    }
+
+    /// The objects that a binding names; an error, in upstream's words, where there must be some.
+    async fn params(
+        &self,
+        review: &Review<'_>,
+        policy: &Policy,
+        binding: &Binding,
+    ) -> Result<Params, PolicyError> {
+        let Some((version, kind)) = &policy.param_kind else { return Ok(vec![None]) };
+        let Some(wanted) = &binding.param_ref else { return Ok(vec![None]) };
+        let resources = self.resources.load();
+        let Some(resource) = of_kind(&resources, version, kind) else {
+            let named = format!("'{version}, Kind={kind}'");
+            let why = format!("failed to find resource referenced by paramKind: {named}");
+            return Err(PolicyError::Binding(why));
+        };
+        let found = self.named(review, resource, wanted)?;
+        let mut params = Vec::new();
+        for object in found {
+            params.push(Some(resource.outward_tree(&object).await?));
+        }
+        if params.is_empty() && wanted.required {
+            let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
+            return Err(PolicyError::Binding(why.into()));
+        }
+        Ok(params)
+    }
+
+    fn named(
+        &self,
+        review: &Review<'_>,
+        resource: &Resource,
+        wanted: &ParamRef,
+    ) -> Result<Vec<Arc<Object>>, PolicyError> {
+        const OF_NO_NAMESPACE: &str =
+            "paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
+        const NO_NAMESPACE: &str =
+            "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+        let of_request = review.attributes.namespace;
+        let namespace = match (resource.row.namespaced(), wanted.namespace.as_str(), of_request) {
+            (false, "", _) => None,
+            (false, ..) => return Err(PolicyError::Binding(OF_NO_NAMESPACE.into())),
+            (true, "", "") => return Err(PolicyError::Binding(NO_NAMESPACE.into())),
+            (true, "", of_request) => Some(of_request),
+            (true, given, _) => Some(given),
+        };
+        if !wanted.name.is_empty() {
+            return Ok(self.caches.get(&resource.row, namespace, &wanted.name).into_iter().collect());
+        }
+        let all = self.caches.list(&resource.row, namespace);
+        let selects = |object: &Arc<Object>| {
+            wanted.selector.as_ref().is_none_or(|selector| selector.matches(object.labels()))
+        };
+        Ok(all.into_iter().filter(selects).collect())
+    }
+}
+
+impl Seen {
+    pub(super) fn inputs<'a>(&'a self, params: Option<&'a Value>, authorizer: &'a Asker<'a>) -> Inputs<'a> {
+        Inputs {
+            object: &self.object,
+            old: &self.old,
+            request: &self.request,
+            namespace: self.namespace.as_ref(),
+            params,
+            authorizer,
+        }
+    }
+}
+
+fn of_kind<'r>(resources: &'r Resources, version: &str, kind: &str) -> Option<&'r Arc<Resource>> {
+    resources.all().find(|one| one.version == version && one.row.kind == kind && one.row.storage.is_some())
+}
+
+/// What expressions see of a namespace.
+fn of_namespace(mut namespace: Value) -> Value {
+    let mut metadata = namespace["metadata"].take();
+    if let Some(members) = metadata.as_object_mut() {
+        members.retain(|name, _| {
+            !matches!(name.as_str(), "managedFields" | "ownerReferences" | "finalizers" | "selfLink")
+        });
+    }
+    json!({ "metadata": metadata, "spec": namespace["spec"].take(), "status": namespace["status"].take() })
+}
+
+/// The refusal that is answered: 422 unless the policy says something else.
+fn denied(
+    review: &Review<'_>,
+    (policy, binding): (&Policy, &Binding),
+    reason: &str,
+    message: &str,
+) -> ApiError {
+    let message = format!(
+        "ValidatingAdmissionPolicy '{}' with binding '{}' denied request: {message}",
+        policy.name, binding.name
+    );
+    refused(review, reason, &message)
+}
+
+fn refused(review: &Review<'_>, reason: &str, message: &str) -> ApiError {
+    let call: &Call<'_> = review.call;
+    let error =
+        ApiError::forbidden(call.row(), review.attributes.name, message).with_cause("", None, message);
+    let reason = if reason.is_empty() { "Invalid" } else { reason };
+    let code = match reason {
+        "Unauthorized" => 401,
+        "Forbidden" => 403,
+        "RequestEntityTooLarge" => 413,
+        _ => 422,
+    };
+    let mut status = error.status().clone();
+    (status.reason, status.code) = (Some(reason.to_string()), Some(code));
+    ApiError::from_status(status)
+}
+
+/// What a request is about, in the version that a webhook or a policy wants to see.
+impl Review<'_> {
+    /// Whether the rules of a policy and its binding name the request, and in which other version of the
+    /// resource.
+    pub(super) fn named_by_policy(
+        &self,
+        policy: &Policy,
+        binding: &Binding,
+    ) -> Option<Option<&Arc<Resource>>> {
+        let request = &self.attributes;
+        let find = |rules: &[Rule], equivalent: bool| {
+            let equivalents = equivalent.then_some(&self.equivalents[..]);
+            webhooks::find(rules, request, equivalents, |other| Gvr::of(&other.row))
+        };
+        let constraints = &policy.constraints;
+        let other = find(&constraints.rules, constraints.equivalent)?;
+        let narrowed = binding.resources.as_ref().is_none_or(|narrower| {
+            // A binding without rules narrows nothing by them.
+            (narrower.rules.is_empty() || find(&narrower.rules, narrower.equivalent).is_some())
+                && find(&narrower.excluded, narrower.equivalent).is_none()
+        });
+        let is_named = narrowed && find(&constraints.excluded, constraints.equivalent).is_none();
+        is_named.then_some(other)
+    }
+
+    pub(super) fn asked_as(&self, other: Option<&Arc<Resource>>) -> (Gvk, Gvr) {
+        let request = &self.attributes;
+        let is_own_kind = request.kind == Gvk::of(self.call.row());
+        match other {
+            Some(other) if is_own_kind => (Gvk::of(&other.row), Gvr::of(&other.row)),
+            Some(other) => (request.kind.clone(), Gvr::of(&other.row)),
+            None => (request.kind.clone(), request.resource.clone()),
+        }
+    }
+}
