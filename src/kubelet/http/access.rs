@@ -43,20 +43,20 @@ fn unanswered(what: &str, error: &api::ApiError) -> Denied {
 pub(crate) struct Access {
     api: Arc<dyn ObjectApi>,
     node: String,
-    users: Arc<Mutex<Kept<String, Arc<UserInfo>>>>,
+    users: Arc<Mutex<AnswerCache<String, Arc<UserInfo>>>>,
     /// Tokens that the API does not know. Apart from the others, which strangers must not push out.
-    refused: Arc<Mutex<Kept<String, ()>>>,
+    refused: Arc<Mutex<AnswerCache<String, ()>>>,
     reviews: Arc<Semaphore>,
-    granted: Arc<Mutex<Kept<Asked, bool>>>,
+    granted: Arc<Mutex<AnswerCache<AccessQuestion, bool>>>,
 }
 
 /// What somebody wants to do: the user, the verb, the part of the node.
-type Asked = (String, String, String);
+type AccessQuestion = (String, String, String);
 
 /// Answers with the time they were given.
-struct Kept<K, V>(HashMap<K, (Instant, V)>);
+struct AnswerCache<K, V>(HashMap<K, (Instant, V)>);
 
-impl<K: std::hash::Hash + Eq, V: Clone> Kept<K, V> {
+impl<K: std::hash::Hash + Eq, V: Clone> AnswerCache<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.0.get(key).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, value)| value.clone())
     }
@@ -71,9 +71,9 @@ impl<K: std::hash::Hash + Eq, V: Clone> Kept<K, V> {
     }
 }
 
-impl<K, V> Default for Kept<K, V> {
+impl<K, V> Default for AnswerCache<K, V> {
     fn default() -> Self {
-        Kept(HashMap::new())
+        AnswerCache(HashMap::new())
     }
 }
 

@@ -27,7 +27,7 @@ impl Structural {
 
     /// The same with the steps that are left. Whoever lets them run out tells of it.
     pub(super) fn faults_within(&self, value: &Value, path: &Path<'_>, steps: &mut Steps) -> Faults {
-        let mut checker = Checker { faults: Faults::new(), asked: Asked::Faults, failed: false, steps };
+        let mut checker = Checker { faults: Faults::new(), asked: CheckGoal::Faults, failed: false, steps };
         checker.value(self, value, path);
         checker.faults
     }
@@ -35,7 +35,7 @@ impl Structural {
 
 /// What the caller wants to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum CheckGoal {
     Faults,
     /// Whether there are any.
     Validity,
@@ -43,7 +43,7 @@ enum Asked {
 
 struct Checker<'s> {
     faults: Faults,
-    asked: Asked,
+    asked: CheckGoal,
     failed: bool,
     steps: &'s mut Steps,
 }
@@ -68,7 +68,7 @@ fn is_whole(number: &Number) -> bool {
 impl Checker<'_> {
     fn fault(&mut self, fault: impl FnOnce() -> FieldError) {
         self.failed = true;
-        if self.asked == Asked::Faults && !self.faults.is_full() {
+        if self.asked == CheckGoal::Faults && !self.faults.is_full() {
             self.faults.push(fault());
         }
     }
@@ -77,8 +77,8 @@ impl Checker<'_> {
     fn is_done(&self) -> bool {
         self.steps.is_spent()
             || match self.asked {
-                Asked::Faults => self.faults.is_full(),
-                Asked::Validity => self.failed,
+                CheckGoal::Faults => self.faults.is_full(),
+                CheckGoal::Validity => self.failed,
             }
     }
 
@@ -93,7 +93,7 @@ impl Checker<'_> {
     /// Whether a schema accepts a value.
     fn accepts(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
         let (asked, failed) = (self.asked, self.failed);
-        (self.asked, self.failed) = (Asked::Validity, false);
+        (self.asked, self.failed) = (CheckGoal::Validity, false);
         self.value(node, value, path);
         let accepted = !self.failed;
         (self.asked, self.failed) = (asked, failed);
