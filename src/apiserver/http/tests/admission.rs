@@ -5,8 +5,8 @@ use api::kinds::VALIDATING_WEBHOOK_CONFIGURATION;
 use super::*;
 use crate::outbound::tests::Scripted;
 
-/// A server whose webhook lets what is done to ConfigMaps pass, but for data named `refuse`, and warns of it by the
-/// operation and the kind of the options.
+/// A server whose webhook lets what is done to ConfigMaps pass, but for data named `refuse`, and warns of it
+/// by the operation and the kind of the options.
 async fn warned() -> (Scripted, Harness) {
     let server = Scripted::start(|_, review| {
         let request = &review["request"];
