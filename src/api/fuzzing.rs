@@ -114,7 +114,7 @@ pub fn custom_memory(schema: &[u8], body: &[u8]) {
         && schema.check(&mut tree, &duplicates, FieldValidation::Warn).is_ok()
         && schema.default(&mut tree).is_ok()
     {
-        drop(serde_json::to_vec(ApiError::invalid(kinds::ALL[0], "", schema.validate(&tree)).status()));
+        drop(serde_json::to_vec(ApiError::invalid(kinds::ALL[0], "", schema.validate(&tree, None)).status()));
         schema.prune(&mut tree);
     }
     let taken = counting::peak().saturating_sub(before);

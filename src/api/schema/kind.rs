@@ -34,8 +34,9 @@ pub trait Schema: Send + Sync {
         bytes
     }
 
-    /// Faults of an object's values. Those of built-in kinds are found by their strategies.
-    fn validate(&self, _tree: &Value) -> Faults {
+    /// Faults of an object's values, but for those that have not changed since `old`. Those of built-in kinds
+    /// are found by their strategies.
+    fn validate(&self, _tree: &Value, _old: Option<&Value>) -> Faults {
         Faults::new()
     }
 

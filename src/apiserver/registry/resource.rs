@@ -181,7 +181,7 @@ impl Resource {
         (turns, user): (&Turns, &str),
     ) -> Judged {
         const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-        let mut faults = self.schema.validate(tree);
+        let mut faults = self.schema.validate(tree, old);
         let Some(rules) = &self.rules else { return Judged { faults, warnings: Vec::new() } };
         if faults.is_empty() {
             if let Some(judged) = rules.judge_shortly(tree, old) {

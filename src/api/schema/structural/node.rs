@@ -1,6 +1,6 @@
 //! The nodes that a schema is parsed into: one for each value that it describes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Number, Value};
@@ -92,6 +92,17 @@ impl Structural {
             Additional::Schema(schema) => Some(schema),
             _ => None,
         })
+    }
+
+    /// What tells an element of a list here apart from others; nothing of a list without keys.
+    pub(super) fn keys_of<'v>(&self, element: &'v Value) -> Vec<Option<&'v Value>> {
+        self.list_map_keys.iter().map(|key| element.get(key)).collect()
+    }
+
+    /// The elements of a list by their keys; none of a list without keys.
+    pub(super) fn by_keys<'v>(&self, list: Option<&'v Value>) -> HashMap<Vec<Option<&'v Value>>, &'v Value> {
+        let list = list.and_then(Value::as_array).filter(|_| !self.list_map_keys.is_empty());
+        list.into_iter().flatten().map(|element| (self.keys_of(element), element)).collect()
     }
 
     /// What a value here may be.

@@ -68,8 +68,13 @@ impl Schema for CustomSchema {
         bytes.saturating_mul(self.density)
     }
 
-    fn validate(&self, tree: &Value) -> Faults {
-        self.root.faults(tree, "")
+    fn validate(&self, tree: &Value, old: Option<&Value>) -> Faults {
+        let faults = self.root.faults(tree, "");
+        // What was wrong before is looked for only where something is wrong.
+        match old {
+            Some(old) if !faults.is_empty() => self.root.faults_since(tree, Some(old), ""),
+            _ => faults,
+        }
     }
 
     fn root(&self) -> Place<'_> {

@@ -49,7 +49,7 @@ fn object(spec: Value) -> Value {
 }
 
 fn faults(spec: Value) -> Vec<String> {
-    schema().validate(&object(spec)).iter().map(ToString::to_string).collect()
+    schema().validate(&object(spec), None).iter().map(ToString::to_string).collect()
 }
 
 #[test]

@@ -19,23 +19,32 @@ use crate::validation::{Faults, Path};
 impl Structural {
     /// Faults of a value that stands at `path`, which is empty for a whole object.
     pub fn faults(&self, value: &Value, path: &str) -> Faults {
+        self.faults_since(value, None, path)
+    }
+
+    /// The same of a value that was another before. What has not changed is not judged: a schema may have
+    /// become stricter, and objects must stay writable. Elements of a list are the same as before by their
+    /// keys; without keys a list counts as a whole.
+    pub(super) fn faults_since(&self, value: &Value, old: Option<&Value>, path: &str) -> Faults {
         let mut steps = Steps::new(MAX_STEPS);
-        let mut faults = self.faults_within(value, &Path::new(path), &mut steps);
+        let mut checker = Checker::new(Asked::Faults, &mut steps);
+        checker.value(self, value, old, &Path::new(path));
+        let mut faults = checker.faults;
         faults.extend(steps.fault());
         faults
     }
 
     /// The same with the steps that are left. Whoever lets them run out tells of it.
     pub(super) fn faults_within(&self, value: &Value, path: &Path<'_>, steps: &mut Steps) -> Faults {
-        let mut checker = Checker { faults: Faults::new(), asked: CheckGoal::Faults, failed: false, steps };
-        checker.value(self, value, path);
+        let mut checker = Checker::new(Asked::Faults, steps);
+        checker.value(self, value, None, path);
         checker.faults
     }
 }
 
 /// What the caller wants to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum CheckGoal {
+enum Asked {
     Faults,
     /// Whether there are any.
     Validity,
@@ -43,7 +52,7 @@ enum CheckGoal {
 
 struct Checker<'s> {
     faults: Faults,
-    asked: CheckGoal,
+    asked: Asked,
     failed: bool,
     steps: &'s mut Steps,
 }
@@ -65,10 +74,14 @@ fn is_whole(number: &Number) -> bool {
     number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-impl Checker<'_> {
+impl<'s> Checker<'s> {
+    fn new(asked: Asked, steps: &'s mut Steps) -> Self {
+        Checker { faults: Faults::new(), asked, failed: false, steps }
+    }
+
     fn fault(&mut self, fault: impl FnOnce() -> FieldError) {
         self.failed = true;
-        if self.asked == CheckGoal::Faults && !self.faults.is_full() {
+        if self.asked == Asked::Faults && !self.faults.is_full() {
             self.faults.push(fault());
         }
     }
@@ -77,8 +90,8 @@ impl Checker<'_> {
     fn is_done(&self) -> bool {
         self.steps.is_spent()
             || match self.asked {
-                CheckGoal::Faults => self.faults.is_full(),
-                CheckGoal::Validity => self.failed,
+                Asked::Faults => self.faults.is_full(),
+                Asked::Validity => self.failed,
             }
     }
 
@@ -93,15 +106,15 @@ impl Checker<'_> {
     /// Whether a schema accepts a value.
     fn accepts(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
         let (asked, failed) = (self.asked, self.failed);
-        (self.asked, self.failed) = (CheckGoal::Validity, false);
-        self.value(node, value, path);
+        (self.asked, self.failed) = (Asked::Validity, false);
+        self.value(node, value, None, path);
         let accepted = !self.failed;
         (self.asked, self.failed) = (asked, failed);
         accepted
     }
 
-    fn value(&mut self, node: &Structural, value: &Value, path: &Path<'_>) {
-        if self.is_done() || !self.steps.take(VISIT, path) {
+    fn value(&mut self, node: &Structural, value: &Value, old: Option<&Value>, path: &Path<'_>) {
+        if self.is_done() || !self.steps.take(VISIT, path) || old == Some(value) {
             return;
         }
         if value.is_null() && (node.nullable || node.kind.is_none() && !node.int_or_string) {
@@ -114,14 +127,16 @@ impl Checker<'_> {
             Value::Object(members) => {
                 for (name, member) in members {
                     if let Some(child) = node.member(name) {
-                        self.value(child, member, &path.child(name));
+                        self.value(child, member, old.and_then(|old| old.get(name)), &path.child(name));
                     }
                 }
             }
             Value::Array(list) => {
                 if let Some(child) = node.items.as_deref() {
+                    let before = node.by_keys(old);
                     for (at, item) in list.iter().enumerate() {
-                        self.value(child, item, &path.index(at));
+                        let old = before.get(&node.keys_of(item)).copied();
+                        self.value(child, item, old, &path.index(at));
                     }
                 }
                 self.unique(node, list, path);
@@ -129,7 +144,7 @@ impl Checker<'_> {
             _ => {}
         }
         if let Some(rules) = &node.rules {
-            self.rules(rules, value, path);
+            self.rules(rules, value, old, path);
         }
     }
 
@@ -198,7 +213,7 @@ impl Checker<'_> {
         }
     }
 
-    fn rules(&mut self, rules: &Rules, value: &Value, path: &Path<'_>) {
+    fn rules(&mut self, rules: &Rules, value: &Value, old: Option<&Value>, path: &Path<'_>) {
         match value {
             Value::Object(members) => {
                 self.required(&rules.required, members, path);
@@ -215,7 +230,7 @@ impl Checker<'_> {
         {
             self.fault(|| not_allowed(allowed, value, path));
         }
-        self.combinations(rules, value, path);
+        self.combinations(rules, value, old, path);
     }
 
     fn required(&mut self, names: &[String], members: &serde_json::Map<String, Value>, path: &Path<'_>) {
@@ -282,9 +297,9 @@ impl Checker<'_> {
         }
     }
 
-    fn combinations(&mut self, rules: &Rules, value: &Value, path: &Path<'_>) {
+    fn combinations(&mut self, rules: &Rules, value: &Value, old: Option<&Value>, path: &Path<'_>) {
         for one in &rules.all_of {
-            self.value(one, value, path);
+            self.value(one, value, old, path);
         }
         if self.is_done() {
             return;

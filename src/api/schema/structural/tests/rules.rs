@@ -205,7 +205,7 @@ fn names_of_objects_are_checked_by_their_schema() {
     let mut tree = json!({ "metadata": { "name": "long", "labels": { "a": "b" } } });
     assert_eq!(schema.check(&mut tree, &[], FieldValidation::Warn).unwrap(), Vec::<String>::new());
     assert_eq!(tree["metadata"]["labels"]["a"], "b");
-    let faults: Vec<String> = schema.validate(&tree).iter().map(ToString::to_string).collect();
+    let faults: Vec<String> = schema.validate(&tree, None).iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["metadata.name: Too long: may not be more than 3 bytes"]);
 }
 
@@ -239,4 +239,37 @@ fn patterns_mean_what_they_mean_in_go() {
         let faults = faults_of(&field(json!({ "type": "string", "pattern": pattern })), false);
         assert!(faults[0].contains("must be a valid regular expression, but isn't"), "{pattern}: {faults:?}");
     }
+}
+
+#[test]
+fn what_has_not_changed_is_not_judged() {
+    let schema = json!({ "type": "object", "properties": {
+        "field": { "type": "string", "enum": ["new"] },
+        "inner": { "type": "object", "required": ["there"], "properties": { "a": { "type": "string" } } },
+        "keyed": {
+            "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"],
+            "items": { "type": "object", "required": ["key"], "properties": {
+                "key": { "type": "string" }, "field": { "type": "string", "enum": ["new"] } } },
+        },
+        "plain": { "type": "array", "items": { "type": "string", "enum": ["new"] } },
+    } });
+    let schema = Structural::parse(&schema, "").unwrap_or_else(|faults| panic!("{faults:?}"));
+    let old = json!({
+        "field": "old", "inner": { "a": "x" }, "plain": ["old"],
+        "keyed": [{ "key": "1", "field": "old" }, { "key": "2", "field": "old" }],
+    });
+    let faults = |change: Value| -> Vec<String> {
+        let mut new = old.clone();
+        new["metadata"] = json!({ "labels": { "a": "b" } });
+        for (member, value) in change.as_object().unwrap() {
+            new[member] = value.clone();
+        }
+        schema.faults_since(&new, Some(&old), "").iter().map(|fault| fault.field.clone()).collect()
+    };
+    assert!(faults(json!({})).is_empty());
+    assert!(faults(json!({ "keyed": [{ "key": "2", "field": "old" }, { "key": "3" }] })).is_empty());
+    assert_eq!(faults(json!({ "field": "older" })), ["field"]);
+    assert_eq!(faults(json!({ "inner": { "a": "y" } })), ["inner.there"]);
+    assert_eq!(faults(json!({ "keyed": [{ "key": "3", "field": "old" }] })), ["keyed[0].field"]);
+    assert_eq!(faults(json!({ "plain": ["new", "old"] })), ["plain[1]"]);
 }
