@@ -7,10 +7,10 @@ use bytes::Bytes;
 use embedded_store::{Durability, Op, StoreError};
 use serde_json::{Value, json};
 
+use super::asked::Asked;
 use super::claim::{self, Found, Known, Write, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
-use super::request_options::RequestOptions;
 use super::{Backing, Call, Registry, body, meta_str, metadata, names, quota};
 use crate::admission::{Operation, Request};
 use crate::claims::Claims;
@@ -50,17 +50,13 @@ impl Registry {
         if call.namespace.is_none() && call.row().namespaced() {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
         }
-        // A version means that the client has seen the object: it wants an update.
-        if !meta_str(&tree, "resourceVersion").is_empty() {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
-        }
         let given = meta_str(&tree, "name").to_string();
         let prefix = meta_str(&tree, "generateName").to_string();
         if given.is_empty() && prefix.is_empty() {
             let fault = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(call.row(), "", vec![fault]));
         }
-        call.note_options(RequestOptions::Create(options.clone()));
+        call.ask(Asked::Create(options.clone()));
         metadata::wipe(&mut tree);
         let manager = options.field_manager.as_deref();
         // Before admission: what plugins add is not the client's, as upstream has it.
@@ -155,6 +151,11 @@ impl Registry {
         call.warn(strategy.warnings(ctx, &tree, None));
         let request = Request { ctx, operation: Operation::Create, name: &name, old: None };
         call.warn(self.admit_finally(call, &request, None, Some(&tree)).await?);
+        // A version means that the client has seen the object: it wants an update. What admission says comes
+        // first, as upstream's store finds this last.
+        if !meta_str(&tree, "resourceVersion").is_empty() {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
         let counted = limits.is_some().then(|| tree.clone());
         let mut bytes = owners.encode(call.resource.inward(tree).await?)?;
         for _ in 0..claim::ATTEMPTS {

@@ -22,7 +22,6 @@ const ASSIGNED: &[&str] = &[
     "deletionGracePeriodSeconds",
     "generation",
     "selfLink",
-    "resourceVersion",
 ];
 
 /// Fields of metadata that an update keeps from the stored object.

@@ -4,23 +4,23 @@ use api::{CreateOptions, DeleteOptions, DryRun, FieldValidation, PropagationPoli
 use serde_json::{Value, json};
 
 /// The options of a request, as webhooks are shown them.
-pub(super) enum RequestOptions {
+pub(super) enum Asked {
     Create(CreateOptions),
     Update(UpdateOptions),
     Patch(UpdateOptions),
     Delete(DeleteOptions),
 }
 
-impl RequestOptions {
+impl Asked {
     pub(super) fn json(&self, dry_run: DryRun) -> Value {
         let mut options = match self {
-            RequestOptions::Create(options) => {
+            Asked::Create(options) => {
                 written("CreateOptions", options.field_manager.as_deref(), options.field_validation)
             }
-            RequestOptions::Update(options) => {
+            Asked::Update(options) => {
                 written("UpdateOptions", options.field_manager.as_deref(), options.field_validation)
             }
-            RequestOptions::Patch(options) => {
+            Asked::Patch(options) => {
                 let mut patch =
                     written("PatchOptions", options.field_manager.as_deref(), options.field_validation);
                 if options.force {
@@ -28,7 +28,7 @@ impl RequestOptions {
                 }
                 patch
             }
-            RequestOptions::Delete(options) => deletion(options),
+            Asked::Delete(options) => deletion(options),
         };
         if dry_run == DryRun::All {
             options["dryRun"] = json!(["All"]);
