@@ -7,7 +7,6 @@ mod types;
 
 mod check;
 mod clock;
-mod identity;
 mod lease;
 mod metrics;
 mod state;
@@ -19,7 +18,6 @@ mod consensus;
 mod writer;
 
 mod embedded;
-pub mod group;
 mod memory;
 
 pub mod etcd;

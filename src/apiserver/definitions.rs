@@ -15,6 +15,7 @@ mod naming;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;

@@ -5,9 +5,9 @@
 //! Policies and bindings are read again when one of them has changed. An expression that cannot be read fails
 //! as its policy says when it is needed.
 //!
-//! Absent: types of expressions, so `status.typeChecking` never has warnings; audit annotations (there is no
-//! audit).
+//! Absent: audit annotations (there is no audit).
 
+pub(crate) mod checking;
 mod error;
 mod mutate;
 mod policy;
@@ -36,23 +36,15 @@ pub(crate) type Bound = (Arc<Policy>, Binding);
 
 /// All policies that are bound.
 pub(crate) struct Policies {
-    validating: KeptPolicies,
-    mutating: KeptPolicies,
+    validating: Kept,
+    mutating: Kept,
 }
 
 impl Policies {
     pub(crate) fn new(caches: &Caches) -> Self {
         Policies {
-            validating: KeptPolicies::new(
-                caches,
-                &VALIDATING_ADMISSION_POLICY,
-                &VALIDATING_ADMISSION_POLICY_BINDING,
-            ),
-            mutating: KeptPolicies::new(
-                caches,
-                &MUTATING_ADMISSION_POLICY,
-                &MUTATING_ADMISSION_POLICY_BINDING,
-            ),
+            validating: Kept::new(caches, &VALIDATING_ADMISSION_POLICY, &VALIDATING_ADMISSION_POLICY_BINDING),
+            mutating: Kept::new(caches, &MUTATING_ADMISSION_POLICY, &MUTATING_ADMISSION_POLICY_BINDING),
         }
     }
 
@@ -68,17 +60,17 @@ impl Policies {
 /// The changes that were seen, and what was read then.
 type Loaded = (Option<(u64, u64)>, Arc<[Bound]>);
 
-struct KeptPolicies {
+struct Kept {
     policies: Option<Arc<KindCache>>,
     bindings: Option<Arc<KindCache>>,
     /// As of the last changes of both kinds.
     loaded: Mutex<Loaded>,
 }
 
-impl KeptPolicies {
+impl Kept {
     fn new(caches: &Caches, policies: &KindRow, bindings: &KindRow) -> Self {
         let (policies, bindings) = (caches.kind(policies), caches.kind(bindings));
-        KeptPolicies { policies, bindings, loaded: Mutex::new((None, Arc::new([]))) }
+        Kept { policies, bindings, loaded: Mutex::new((None, Arc::new([]))) }
     }
 
     fn bound(&self) -> Arc<[Bound]> {

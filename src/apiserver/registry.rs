@@ -9,6 +9,7 @@
 mod actions;
 mod admit;
 mod apply;
+mod asked;
 mod base;
 mod body;
 mod call;
@@ -31,7 +32,6 @@ mod quota;
 mod read;
 mod refine;
 pub(crate) mod repair;
-mod request_options;
 mod resource;
 mod resources;
 mod review;

@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::fairness::Fairness;
 use crate::registry::{Registry, repair};
 use crate::server::ApiServer;
-use crate::{aggregation, bootstrap, definitions, http};
+use crate::{aggregation, bootstrap, definitions, http, policies};
 
 /// How often old history is dropped.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -85,6 +85,11 @@ impl ApiServer {
             "availability of other API servers",
             OnExit::Stop,
             aggregation::availability::follow(server.clone()),
+        );
+        stage.spawn_cancellable(
+            "types of admission policies",
+            OnExit::Done,
+            policies::checking::follow(server.clone()),
         );
         let (registry, api) = (server.registry.clone(), server.as_user(bootstrap::identity()));
         stage.spawn_cancellable("repair of claims", OnExit::Stop, repair::run(registry, api, stage.clone()));

@@ -6,12 +6,13 @@
 //! because users read them in the answers of an API server (decisions/0015 says why the language is here and
 //! not a crate's).
 //!
-//! Absent: types of expressions before they run (names and functions are checked, fields are not), costs that
-//! are estimated before they run, messages of protocol buffers.
+//! Absent: signatures of functions before they run, costs that are estimated before they run, messages of
+//! protocol buffers.
 
 mod ast;
 mod authorizer;
 mod budget;
+mod checker;
 mod duration;
 mod error;
 mod eval;
@@ -25,6 +26,7 @@ mod patterns;
 mod program;
 mod shared;
 mod types;
+mod typing;
 mod value;
 
 #[cfg(test)]
@@ -32,7 +34,9 @@ mod tests;
 
 pub use authorizer::{Authorizer, Check, Decision};
 pub use budget::Budget;
+pub use checker::Checked;
 pub use error::{EvalError, ParseError};
 pub use program::{Activation, Program};
 pub use shared::Shared;
+pub use typing::{Fields, Type};
 pub use value::{Key, Value};

@@ -110,6 +110,10 @@ impl Program {
         &self.source
     }
 
+    pub(crate) fn expression(&self) -> &Expr {
+        &self.expression
+    }
+
     /// Whether the program uses a name.
     pub fn uses(&self, name: &str) -> bool {
         uses(&self.expression, name)

@@ -17,8 +17,10 @@ use std::sync::Arc;
 use api::FieldError;
 use api::json::{items, text};
 use api::validation::{Faults, Path};
-use cel::{Activation, Budget, EvalError, Program, Value as CelValue};
+use cel::{Activation, Budget, EvalError, Program, Type, Value as CelValue};
 use serde_json::Value;
+
+use super::types;
 
 /// Steps of all rules of an object together.
 const BUDGET: u64 = 10_000_000;
@@ -92,7 +94,8 @@ impl RuleTree {
     /// What is wrong with the rules of a schema.
     pub(crate) fn check(schema: &Value, path: &Path<'_>) -> Faults {
         let mut faults = Faults::new();
-        node(schema, path, &mut faults);
+        let root = node(schema, path, &mut faults);
+        check_types(&root, schema, path, true, &mut faults);
         faults
     }
 
@@ -195,6 +198,40 @@ fn rule(given: &Value, path: &Path<'_>, faults: &mut Faults) -> Option<Rule> {
     })
 }
 
+/// Finds rules that no value of their schema can satisfy: they ask for fields that it has not.
+fn check_types(node: &Node, schema: &Value, path: &Path<'_>, is_whole: bool, faults: &mut Faults) {
+    let list = path.child(MEMBER);
+    for (at, rule) in node.rules.iter().enumerate() {
+        let of = || types::of_schema(schema, is_whole);
+        let old = if rule.optional_old { Type::optional(of()) } else { of() };
+        let names = [("self", of()), ("oldSelf", old)];
+        let path = list.index(at);
+        let message = rule.message_expression.iter().map(|program| (program, "messageExpression"));
+        for (program, field) in [(&rule.program, "rule")].into_iter().chain(message) {
+            let checked = program.check_types(&names);
+            let found: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
+            let why = match (&found[..], &checked.of, field) {
+                ([], Type::Bool | Type::Dyn, "rule") => continue,
+                ([], Type::String | Type::Dyn, "messageExpression") => continue,
+                ([], _, "rule") => "compilation failed: cel expression must evaluate to a bool".to_string(),
+                ([], ..) => "messageExpression must evaluate to a string".to_string(),
+                (found, _, "rule") => format!("compilation failed: {}", found.join("\n")),
+                (found, ..) => format!("messageExpression compilation failed: {}", found.join("\n")),
+            };
+            faults.push(FieldError::invalid(path.child(field), program.source(), why));
+        }
+    }
+    let below = path.child("properties");
+    for (name, child) in &node.properties {
+        check_types(child, &schema["properties"][name], &below.key(name), false, faults);
+    }
+    for (member, child) in [("items", &node.items), ("additionalProperties", &node.additional)] {
+        if let Some(child) = child {
+            check_types(child, &schema[member], &path.child(member), false, faults);
+        }
+    }
+}
+
 impl Node {
     /// A value as rules see it.
     fn typed<'a>(&'a self, value: &'a Value) -> CelValue<'a> {
@@ -272,22 +309,20 @@ impl Judge {
             if rule.uses_old && old.is_none() && !rule.optional_old {
                 continue;
             }
-            let rule_outcome = {
+            let told = {
                 let mut activation = Activation::new(&self.budget).set("self", seen.clone());
                 activation = match (rule.optional_old, before.clone()) {
                     (true, before) => activation.set("oldSelf", CelValue::optional(before)),
                     (false, Some(before)) => activation.set("oldSelf", before),
                     (false, None) => activation,
                 };
-                rule_outcome(rule, &activation, &self.budget)
+                told(rule, &activation, &self.budget)
             };
-            match rule_outcome {
-                RuleOutcome::Holds => {}
-                RuleOutcome::Fails(message) => self.fail(node, rule, (value, old), path, message),
-                RuleOutcome::Error(why) => {
-                    self.judged.faults.push(FieldError::invalid(path, &node.kind, why))
-                }
-                RuleOutcome::Over(why) => {
+            match told {
+                Told::Holds => {}
+                Told::Fails(message) => self.fail(node, rule, (value, old), path, message),
+                Told::Error(why) => self.judged.faults.push(FieldError::invalid(path, &node.kind, why)),
+                Told::Over(why) => {
                     self.judged.faults.push(FieldError::invalid(path, &node.kind, why));
                     self.is_over = true;
                     return;
@@ -341,7 +376,7 @@ fn counterparts<'o>(node: &Node, old: Option<&'o Value>) -> HashMap<Vec<String>,
 }
 
 /// What a rule says.
-enum RuleOutcome {
+enum Told {
     Holds,
     Fails(String),
     Error(String),
@@ -349,44 +384,44 @@ enum RuleOutcome {
     Over(String),
 }
 
-fn rule_outcome<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> RuleOutcome {
+fn told<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> Told {
     let source = &rule.source;
     match rule.program.holds(activation) {
-        Ok(true) => RuleOutcome::Holds,
+        Ok(true) => Told::Holds,
         Ok(false) => message(rule, activation, budget),
-        Err(EvalError::Cost) if budget.left() == 0 => RuleOutcome::Over(
+        Err(EvalError::Cost) if budget.left() == 0 => Told::Over(
             "validation failed due to running out of cost budget, no further validation rules will be run"
                 .into(),
         ),
-        Err(error @ EvalError::Cost) => RuleOutcome::Over(format!(
+        Err(error @ EvalError::Cost) => Told::Over(format!(
             "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {source}"
         )),
-        Err(error @ EvalError::NoOverload) => RuleOutcome::Error(format!(
+        Err(error @ EvalError::NoOverload) => Told::Error(format!(
             "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {source}"
         )),
-        Err(error) => RuleOutcome::Error(format!("{error} evaluating rule: {source}")),
+        Err(error) => Told::Error(format!("{error} evaluating rule: {source}")),
     }
 }
 
-fn message<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> RuleOutcome {
+fn message<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> Told {
     match rule.message_expression.as_ref().map(|program| (program.evaluate(activation), program.source())) {
         Some((Ok(CelValue::String(text)), _)) => {
             let text = text.trim();
             if !text.is_empty() && text.len() <= MESSAGE && !text.contains('\n') {
-                return RuleOutcome::Fails(text.to_string());
+                return Told::Fails(text.to_string());
             }
         }
         Some((Err(EvalError::Cost), _)) if budget.left() == 0 => {
             let why = "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run";
-            return RuleOutcome::Over(why.into());
+            return Told::Over(why.into());
         }
         Some((Err(EvalError::Cost), source)) => {
             let why = "no further validation rules will be run due to call cost exceeds limit for messageExpression";
-            return RuleOutcome::Over(format!("{why}: {source:?}"));
+            return Told::Over(format!("{why}: {source:?}"));
         }
         _ => {}
     }
-    RuleOutcome::Fails(match rule.message.as_str() {
+    Told::Fails(match rule.message.as_str() {
         "" => format!("failed rule: {}", rule.source),
         message => message.to_string(),
     })

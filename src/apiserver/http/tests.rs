@@ -1,6 +1,5 @@
 //! Requests as bytes in, answers as bytes out; and one real connection over TLS.
 
-mod admission;
 mod deletion;
 mod reviews;
 

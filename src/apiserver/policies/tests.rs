@@ -163,3 +163,46 @@ async fn expressions_that_are_none_are_refused() {
     );
     h.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_that_do_not_fit_are_told_in_the_status() {
+    let h = Harness::start().await;
+    let spec = |expression: &str| {
+        json!({
+            "variables": [{ "name": "size", "expression": "object.spec.replicas" }],
+            "validations": [{ "expression": expression, "messageExpression": "'got ' + variables.size" }],
+        })
+    };
+    let policy = policy("ValidatingAdmissionPolicy", &["deployments"], spec("object.spec.replicas > '1'"));
+    let mut policy = policy;
+    policy["spec"]["matchConstraints"]["resourceRules"][0]["apiGroups"] = json!(["apps"]);
+    policy["spec"]["matchConstraints"]["resourceRules"][0]["apiVersions"] = json!(["v1"]);
+    let found = super::checking::warnings(&policy, &h.server.registry.resources.load());
+    let told: Vec<_> = found.iter().map(|one| one["fieldRef"].as_str().unwrap()).collect();
+    assert_eq!(told, ["spec.validations[0].expression", "spec.validations[0].messageExpression"]);
+    let words =
+        "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to";
+    let warning = found[0]["warning"].as_str().unwrap();
+    assert!(warning.starts_with(words) && warning.contains("'(int, string)'"), "{warning}");
+    assert!(found[1]["warning"].as_str().unwrap().contains("'(string, int)'"), "{found:?}");
+    policy["spec"]["validations"] = json!([{ "expression": "object.spec.replicas > 1" }]);
+    assert!(super::checking::warnings(&policy, &h.server.registry.resources.load()).is_empty());
+    h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_says_comes_before_a_version_that_is_too_much() {
+    let h = Harness::start().await;
+    let spec =
+        json!({ "validations": [{ "expression": "object.metadata.name != 'x'", "message": "not x" }] });
+    bind(&h, policy("ValidatingAdmissionPolicy", &["configmaps"], spec), deny()).await;
+    let create = async |name: &str| {
+        let mut map = map(name, json!({}));
+        map["metadata"]["resourceVersion"] = json!("5");
+        let refused = h.api.create(&CONFIG_MAP, Some("default"), map, &CreateOptions::default()).await;
+        refused.unwrap_err().message().to_string()
+    };
+    assert!(create("x").await.ends_with("denied request: not x"));
+    assert_eq!(create("y").await, "resourceVersion should not be set on objects to be created");
+    h.stop().await;
+}

@@ -136,3 +136,30 @@ fn rules_that_are_none_are_told_and_costs_are_bounded() {
     let found = faults(schema, object, None);
     assert!(found[0].contains("call cost exceeds limit for rule"), "{found:?}");
 }
+
+#[test]
+fn rules_that_ask_for_what_the_schema_has_not_are_refused() {
+    let check = |rule: &str, message: &str| -> Vec<String> {
+        let mut rule = json!({ "rule": rule });
+        if !message.is_empty() {
+            rule["messageExpression"] = json!(message);
+        }
+        let faults = RuleTree::check(&spec(json!([rule])), &Path::new("schema"));
+        faults.iter().map(ToString::to_string).collect()
+    };
+    assert!(
+        check("self.least <= self.most && !has(self.most)", "'at least ' + string(self.least)").is_empty()
+    );
+    let faults = check("self.z <= 1", "self.least");
+    let at = "schema.properties[spec].x-kubernetes-validations[0]";
+    assert!(faults[0].starts_with(&format!("{at}.rule: Invalid value")), "{faults:?}");
+    let words = "compilation failed: ERROR: <input>:1:5: undefined field 'z'";
+    assert!(faults[0].contains(words), "{faults:?}");
+    assert!(faults[1].ends_with("messageExpression must evaluate to a string"), "{faults:?}");
+    assert!(check("self.least", "")[0].ends_with("must evaluate to a bool"));
+    let whole = json!({
+        "type": "object", "properties": { "any": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+        MEMBER: [{ "rule": "self.metadata.name == self.kind && self.any.x.y == 1" }],
+    });
+    assert!(RuleTree::check(&whole, &Path::new("")).is_empty());
+}
