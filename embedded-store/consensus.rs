@@ -2,7 +2,7 @@
 //!
 //! The writer proposes batches and makes sure that they are answered. It does not know how many members
 //! agree. A group of one is [`single::Single`]. In a group of several an engine drives the log and the state
-//! machine through the traits in [`storage`]; `proof::group` proves that with openraft and three stores.
+//! machine through the traits in [`storage`]: [`group`](crate::group), with openraft.
 //!
 //! A batch of lazy requests forces no sync of its own. In a group of several it waits for the next sync, at
 //! most a second, because nothing that a member could forget may be acknowledged. A group of one may commit
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use crate::consensus::ids::LogId;
+use crate::consensus::ids::{LogId, Membership};
+use crate::consensus::storage::LogStorage;
 use crate::types::StoreError;
 use crate::writer::batch::Batch;
 
@@ -61,7 +62,13 @@ pub(crate) trait Consensus: Send {
 
     /// Stops cleanly: everything proposed is on disk afterwards, if possible.
     fn finish(&mut self);
+
+    /// Ends a group of one with a record that names its members, so that another engine goes on with its log.
+    fn retire(self: Box<Self>, members: Membership) -> Retired;
 }
+
+/// The log of a group of one that has ended; itself and the reason if that is not possible.
+pub(crate) type Retired = Result<Box<dyn LogStorage>, (Box<dyn Consensus>, io::Error)>;
 
 /// Finds the read index of current reads.
 pub(crate) trait ReadIndex: Send + Sync {

@@ -8,9 +8,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::checkpoint::{CheckpointFailure, Checkpoints, GARBAGE_CHECKPOINTS, liv
 use crate::clock::Stamps;
 use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::consensus::{Consensus, ReadIndex};
+use crate::group::marker;
 use crate::lease::Lessor;
 use crate::log::disk::{Disk, RealDisk};
 use crate::log::record::Request;
@@ -39,14 +40,14 @@ use crate::writer::{Limits, Writer, WriterSlot, run, try_commit_inline};
 mod config;
 mod error;
 mod lock;
+mod member;
 mod open;
 mod store;
 
 pub use config::Config;
 pub use error::OpenError;
-use lock::DirectoryLock;
+pub(crate) use lock::DirectoryLock;
 pub use open::Recovery;
-pub(crate) use open::new_identity;
 pub(crate) use open::{Loaded, Member, load};
 
 /// The store as it stands, for people and for the etcd API.
@@ -80,8 +81,8 @@ pub struct Status {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     pub(crate) writer: Arc<WriterSlot>,
-    /// How current reads find their read index; `None` if this store's state is always current.
-    reads: Option<Arc<dyn ReadIndex>>,
+    /// How current reads find their read index; empty while this store's state is always current.
+    reads: OnceLock<Arc<dyn ReadIndex>>,
     store: u64,
     dir: PathBuf,
     disk: Arc<dyn Disk>,
@@ -94,13 +95,23 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens or creates the store. Blocks while it reads: call it off the async threads.
     pub fn open(config: Config) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let (disk, lock) = Self::take_directory(&config)?;
+        let io = |source| OpenError::Io { path: config.dir.clone(), source };
+        if let Some(known) = marker::identity(&config.dir).map_err(io)? {
+            return Err(OpenError::OtherGroup { dir: config.dir, cluster: known.cluster });
+        }
+        Self::open_on(config, disk, Some(lock))
+    }
+
+    /// Makes the directory if it is not there, and keeps others out of it.
+    pub(crate) fn take_directory(config: &Config) -> Result<(Arc<dyn Disk>, DirectoryLock), OpenError> {
         let log = config.dir.join("log");
         let io = |source| OpenError::Io { path: config.dir.clone(), source };
         fs::create_dir_all(&config.dir).map_err(io)?;
         let lock = DirectoryLock::take(&config.dir)?;
         let disk = Arc::new(RealDisk::new(&log).map_err(io)?);
         File::open(&config.dir).and_then(|dir| dir.sync_all()).map_err(io)?;
-        Self::open_on(config, disk, Some(lock))
+        Ok((disk, lock))
     }
 
     /// As [`open`](Self::open), on a given disk.
@@ -136,7 +147,7 @@ impl EmbeddedStore {
             lazy_flush: config.lazy_flush,
         };
         let consensus = join(member).map_err(|source| OpenError::Io { path: disk.path(), source })?;
-        let reads = consensus.reads();
+        let reads = consensus.reads().map_or_else(OnceLock::new, OnceLock::from);
         let limits = Limits {
             checkpoint_bytes: config.checkpoint_bytes,
             spare_bytes: config.spare_bytes,
@@ -319,7 +330,7 @@ impl EmbeddedStore {
 
     /// As [`Store::read_barrier`].
     pub(crate) async fn current(&self) -> Result<(), StoreError> {
-        match &self.reads {
+        match self.reads.get() {
             None => Ok(()),
             Some(reads) => reads.read_index().await.map(drop),
         }

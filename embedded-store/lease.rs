@@ -51,19 +51,11 @@ impl Lessor {
     }
 
     /// This member no longer leads. The leader has the deadlines.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
-    )]
     pub(crate) fn demote(&self, leader: Option<u64>) {
         *self.deadlines.lock() = Deadlines { follows: Some(leader), ..Deadlines::default() };
     }
 
     /// This member leads now and gives every lease its whole time to live.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for groups of several members; `proof::group` calls it")
-    )]
     pub(crate) fn promote(&self, leases: impl IntoIterator<Item = (LeaseId, i64)>) {
         self.deadlines.lock().follows = None;
         leases.into_iter().for_each(|(id, ttl)| self.start(id, ttl));

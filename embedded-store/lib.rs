@@ -7,6 +7,7 @@ mod types;
 
 mod check;
 mod clock;
+mod identity;
 mod lease;
 mod metrics;
 mod state;
@@ -18,6 +19,7 @@ mod consensus;
 mod writer;
 
 mod embedded;
+pub mod group;
 mod memory;
 
 pub mod etcd;

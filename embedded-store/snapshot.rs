@@ -25,7 +25,6 @@ mod seal;
 
 #[cfg(test)]
 use restore::REVISION_BUMP;
-#[cfg(test)]
 pub(crate) use restore::contents;
 pub use restore::restore;
 pub use seal::{SealError, seal, unseal};

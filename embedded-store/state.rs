@@ -122,7 +122,7 @@ impl State {
         self.term = record.term;
         self.time = self.time.max(record.time);
         match &record.request {
-            Request::Batch(requests) => {
+            Request::Batch(requests) | Request::Forwarded { requests, .. } => {
                 let outcomes = requests.iter().map(|request| self.carry_out(record.id(), request, changes));
                 Ok(ApplyOutcome::Batch(outcomes.collect()))
             }
@@ -157,7 +157,7 @@ impl State {
                 Ok(ApplyOutcome::Done(self.revision))
             }
             // The decoder does not accept nested batches.
-            Request::Batch(_) => Ok(ApplyOutcome::Done(self.revision)),
+            Request::Batch(_) | Request::Forwarded { .. } => Ok(ApplyOutcome::Done(self.revision)),
         };
         if !events.is_empty() {
             self.revision += 1;

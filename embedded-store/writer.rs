@@ -243,9 +243,10 @@ impl Writer {
         if proposals.is_empty() {
             return;
         }
+        let size = proposals.iter().map(|p| p.size).sum();
         let (requests, replies) = proposals.into_iter().map(|p| (p.request, p.answer)).unzip();
         let waiting = Waiting { shared: Arc::clone(&self.shared), replies, expired };
-        self.consensus.propose(Batch { requests, waiting });
+        self.consensus.propose(Batch { requests, waiting, size });
         self.note_written();
     }
 

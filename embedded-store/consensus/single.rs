@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Consensus, ReadIndex, Written};
+use super::{Consensus, ReadIndex, Retired, Written};
 use crate::clock::Stamps;
-use crate::consensus::ids::LogId;
+use crate::consensus::ids::{LogId, Membership};
 use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::log::record::{Record, Request};
 use crate::types::StoreError;
@@ -212,6 +212,26 @@ impl Consensus for Single {
             }
         } else if let Err(e) = self.sync() {
             self.failed(&e);
+        }
+    }
+
+    fn retire(mut self: Box<Self>, members: Membership) -> Retired {
+        let unwritable = self.shared.alarms.lock().unwritable.clone();
+        if let Some(why) = unwritable {
+            return Err((self, io::Error::other(why)));
+        }
+        self.finish();
+        let first = self.log.state().last.index + 1;
+        let last = self.record(Request::Members(members));
+        match self.sync() {
+            Ok(()) => {
+                self.apply(&[last]);
+                Ok(self.log)
+            }
+            Err(e) => {
+                let _ = self.log.truncate(first);
+                Err((self, e))
+            }
         }
     }
 }

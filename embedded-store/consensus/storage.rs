@@ -41,7 +41,6 @@ pub(crate) trait LogStorage: Send {
     fn sync(&mut self) -> io::Result<()>;
 
     /// The existing records with these indexes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     fn read(&self, indexes: Range<u64>) -> Result<Vec<Record>, LogError>;
 
     /// Removes the record of this index and all after it, for good once it returns.
@@ -75,6 +74,5 @@ pub(crate) trait StateMachine: Send + Sync {
     fn snapshot(&self) -> Frozen;
 
     /// Replaces this state by another member's.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the members to come; openraft's suite calls it"))]
     fn install(&self, state: State);
 }

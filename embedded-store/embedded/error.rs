@@ -15,6 +15,12 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
     #[error("the store is damaged: {path}: {what}; restore a snapshot into an empty data directory")]
     Damaged { path: PathBuf, what: String },
+    #[error(
+        "the store in {dir} belongs to the group of servers {cluster:016x}: start it as a member of that, or choose another --data-dir"
+    )]
+    OtherGroup { dir: PathBuf, cluster: u64 },
+    #[error("the store in {dir} holds a cluster of its own: choose another --data-dir, or remove it")]
+    Alone { dir: PathBuf },
 }
 
 impl From<CheckpointError> for OpenError {

@@ -14,6 +14,7 @@ use crate::consensus::Consensus;
 use crate::consensus::ids::{LogId, Vote};
 use crate::consensus::single::Single;
 use crate::consensus::storage::LogStorage;
+use crate::identity::new_identity;
 use crate::log::disk::Disk;
 use crate::log::{self, Log, Opened};
 use crate::state::State;
@@ -143,10 +144,4 @@ fn set_aside(path: &Path) -> Result<(), OpenError> {
         fs::remove_dir_all(&aside).map_err(io)?;
     }
     fs::rename(path, &aside).map_err(io)
-}
-
-/// A number that no other store has: the standard library seeds its hashers from the system's randomness.
-pub(crate) fn new_identity() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish() | 1
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{EmbeddedStore, new_identity};
+use super::EmbeddedStore;
+use crate::identity::new_identity;
 use crate::log::record::Request;
 use crate::types::{
     LeaseGrant, LeaseId, LeaseInfo, Leases, Observer, RangeRequest, RangeResult, Store, StoreError, Txn,

@@ -142,7 +142,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let front = Arc::clone(&self.0);
         // In an unlinked file, which disappears with the call.
         let written = tokio::task::spawn_blocking(move || {
-            let path = front.store.dir().join(format!("snapshot-{:x}.tmp", crate::embedded::new_identity()));
+            let path = front.store.dir().join(format!("snapshot-{:x}.tmp", crate::identity::new_identity()));
             let written = front.store.write_snapshot(&path, &[]);
             let removed = std::fs::remove_file(&path);
             let mut file = written?;

@@ -49,14 +49,30 @@ pub(crate) enum Request {
     /// Several requests, in this order, that a group agrees on together with one sync. Batches are never
     /// nested.
     Batch(Vec<Request>),
+    /// The same, asked for by a member that does not lead: it answers those who wait once it applies this.
+    Forwarded {
+        member: u64,
+        number: u64,
+        requests: Vec<Request>,
+    },
 }
 
 impl Request {
     pub(crate) fn is_lazy(&self) -> bool {
         match self {
             Request::Txn(txn) => txn.durability == Durability::Lazy,
-            Request::Batch(requests) => requests.iter().all(Request::is_lazy),
+            Request::Batch(requests) | Request::Forwarded { requests, .. } => {
+                requests.iter().all(Request::is_lazy)
+            }
             _ => false,
+        }
+    }
+
+    /// The requests of a batch.
+    pub(crate) fn batch(&self) -> &[Request] {
+        match self {
+            Request::Batch(requests) | Request::Forwarded { requests, .. } => requests,
+            _ => &[],
         }
     }
 }
@@ -142,6 +158,13 @@ impl Request {
                 put_u64(out, requests.len() as u64);
                 requests.iter().for_each(|request| request.encode(out));
             }
+            Request::Forwarded { member, number, requests } => {
+                out.push(10);
+                put_u64(out, *member);
+                put_u64(out, *number);
+                put_u64(out, requests.len() as u64);
+                requests.iter().for_each(|request| request.encode(out));
+            }
         }
     }
 
@@ -156,13 +179,12 @@ impl Request {
             5 => Request::SkipToCeiling,
             6 => Request::Blank,
             7 => Request::Members(Membership::decode(input)?),
-            8 if outermost => {
-                let mut requests = Vec::new();
-                for _ in 0..input.u64()? {
-                    requests.push(Request::decode(input, false)?);
-                }
-                Request::Batch(requests)
-            }
+            8 if outermost => Request::Batch(Request::decode_several(input)?),
+            10 if outermost => Request::Forwarded {
+                member: input.u64()?,
+                number: input.u64()?,
+                requests: Request::decode_several(input)?,
+            },
             9 => {
                 let (id, mut protected) = (input.i64()?, Vec::new());
                 for _ in 0..input.u64()? {
@@ -172,6 +194,14 @@ impl Request {
             }
             _ => return Err(DecodeError("unknown kind of request")),
         })
+    }
+
+    fn decode_several(input: &mut Input<'_>) -> Result<Vec<Request>, DecodeError> {
+        let mut requests = Vec::new();
+        for _ in 0..input.u64()? {
+            requests.push(Request::decode(input, false)?);
+        }
+        Ok(requests)
     }
 }
 
@@ -189,7 +219,7 @@ impl Membership {
         }
     }
 
-    fn decode(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let mut membership = Membership::default();
         for _ in 0..input.u64()? {
             let mut config = Vec::new();
@@ -236,11 +266,11 @@ impl Group {
     }
 }
 
-fn put_u64(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_bytes(out: &mut Vec<u8>, value: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, value: &[u8]) {
     // Requests are limited to far less than 4 GiB before they get here.
     out.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(value);
@@ -253,10 +283,10 @@ fn put_optional(out: &mut Vec<u8>, value: Option<&Bytes>) {
     }
 }
 
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let (head, tail) = self.0.split_at_checked(length).ok_or(DecodeError("it ends early"))?;
         self.0 = tail;
         Ok(head)
@@ -268,15 +298,15 @@ impl<'a> Input<'a> {
         Ok(*head)
     }
 
-    fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.array::<1>()?[0])
     }
 
-    fn u32(&mut self) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
@@ -285,7 +315,7 @@ impl<'a> Input<'a> {
     }
 
     /// Copied, so that a value does not keep a whole segment in memory.
-    fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+    pub(crate) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
         let length = self.u32()? as usize;
         Ok(Bytes::copy_from_slice(self.take(length)?))
     }

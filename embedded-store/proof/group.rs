@@ -1,41 +1,31 @@
-//! Three stores in one process that openraft keeps alike, over a network in memory that can be cut.
+//! Three stores in one process that a group keeps alike, over a network in memory that can be cut.
 //!
-//! Everything but the agreement is what a single server runs: the writer, the log, checkpoints, watches,
-//! leases. So what is proved here is the seam: [`Consensus`](crate::consensus::Consensus) can be a group. It
-//! is not a server yet: there is no transport and no way to change the members.
+//! The first begins alone and becomes a group while it runs; the others join it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
-use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use openraft::ServerState;
 
-use super::raft::adapter::{Group, Machine, SharedLog, Storage};
-use crate::consensus::storage::StateMachine;
-use crate::embedded::{self, Loaded};
+use crate::group::{self, Group};
 use crate::log::disk::Disk;
 use crate::log::disk::fake::FakeDisk;
-use crate::state::core::Core;
 use crate::types::{Leases, Store, StoreError, Txn, TxnResult};
 use crate::{Config, EmbeddedStore};
 
-mod agreement;
 mod network;
 mod tests;
 
-use agreement::{Agreement, Reads};
 use network::Network;
 
+/// Their numbers are their addresses. By identity they are known to the group only.
 const MEMBERS: [u64; 3] = [1, 2, 3];
 
-/// A store and the engine that drives it.
+/// A store and the group as it sees it.
 struct Member {
     store: Arc<EmbeddedStore>,
-    raft: Raft<Group>,
-    /// Carry proposals and news between the two; end with it.
-    tasks: JoinSet<()>,
+    group: Arc<Group>,
 }
 
 /// Three members, of which some may be down.
@@ -45,6 +35,7 @@ struct Cluster {
     members: BTreeMap<u64, Member>,
     network: Network,
     settings: Settings,
+    id: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -53,82 +44,76 @@ struct Settings {
     lazy: Duration,
     /// A write that has not been agreed on by then is given up.
     timeout: Duration,
-    /// Records between two snapshots.
-    snapshot: u64,
+    /// Records that are kept beyond a checkpoint.
+    kept: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { lazy: Duration::from_millis(20), timeout: Duration::from_secs(20), snapshot: 1000 }
+        Settings { lazy: Duration::from_millis(20), timeout: Duration::from_secs(20), kept: 1000 }
     }
 }
 
 impl Cluster {
-    /// Three empty members; the first leads.
+    /// Three members; the first leads.
     async fn new(settings: Settings) -> Cluster {
-        let dirs = MEMBERS.map(|id| (id, tempfile::tempdir().unwrap())).into_iter().collect();
-        let disks = MEMBERS.map(|id| (id, FakeDisk::default())).into_iter().collect();
-        let network = Network::default();
-        let mut cluster = Cluster { dirs, disks, members: BTreeMap::new(), network, settings };
-        for id in MEMBERS {
+        let mut cluster = Cluster::one(settings).await;
+        for id in [2, 3] {
             cluster.start(id).await;
+            let group = &cluster.members[&id].group;
+            cluster.members[&1].group.add(group.identity().member, &id.to_string()).await.unwrap();
         }
-        let nodes: BTreeMap<u64, BasicNode> =
-            MEMBERS.map(|id| (id, BasicNode::new(id))).into_iter().collect();
-        cluster.members[&1].raft.initialize(nodes).await.unwrap();
         cluster.leader().await;
         cluster
     }
 
+    /// The first as a group of its own.
+    async fn one(settings: Settings) -> Cluster {
+        let dirs = MEMBERS.map(|id| (id, tempfile::tempdir().unwrap())).into_iter().collect();
+        let disks = MEMBERS.map(|id| (id, FakeDisk::default())).into_iter().collect();
+        let network = Network::default();
+        let mut cluster = Cluster { dirs, disks, members: BTreeMap::new(), network, settings, id: 0 };
+        let store = cluster.alone();
+        let group = store.found_group("1", cluster.network.from(1), &cluster.times()).await.unwrap();
+        cluster.id = group.identity().cluster;
+        cluster.join(1, store, group);
+        cluster
+    }
+
+    /// The first member before it has become one.
+    fn alone(&self) -> Arc<EmbeddedStore> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disks[&1].clone());
+        EmbeddedStore::open_on(self.config(1), disk, None).unwrap().0
+    }
+
     /// Opens a member on what its disks hold.
     async fn start(&mut self, id: u64) {
-        let config = self.config(id);
         let disk: Arc<dyn Disk> = Arc::new(self.disks[&id].clone());
-        let loaded: Loaded = embedded::load(&config, &disk, false).unwrap();
-        let mut parts = None;
-        let (settings, network) = (self.settings, self.network.clone());
-        let (store, _) = EmbeddedStore::start(config, disk, None, loaded, |member| {
-            let log: SharedLog = Arc::new(Mutex::new(Box::new(member.log)));
-            let (applied, ..) = member.shared.core.applied();
-            let committed = Arc::new(Mutex::new(applied));
-            let reads = Arc::new(Reads { id, network, timeout: settings.timeout });
-            let (agreement, proposals) =
-                Agreement::new(Arc::clone(&log), Arc::clone(&committed), Arc::clone(&reads), settings.lazy);
-            parts = Some((member.shared, member.stamps, log, committed, proposals));
-            Ok(Box::new(agreement))
-        })
-        .unwrap();
-        let (shared, stamps, log, committed, proposals) = parts.unwrap();
-        // Until it is known who leads.
-        shared.lessor.demote(None);
-        let state: Arc<dyn StateMachine> = Arc::<Core>::clone(&shared.core);
-        let machine = Machine { state, newest: Arc::default(), store: Some(Arc::clone(&shared)), committed };
-        let storage = Storage { log, makes_room: false };
-        let config = Arc::new(self.raft_config().validate().unwrap());
-        let raft = Raft::new(id, config, self.network.from(id), storage, machine).await.unwrap();
-        self.network.join(id, raft.clone());
-        let mut tasks = JoinSet::new();
-        let timeout = self.settings.timeout;
-        tasks.spawn(agreement::propose_all(raft.clone(), proposals, stamps, timeout));
-        tasks.spawn(agreement::follow_leadership(raft.clone(), shared));
-        self.members.insert(id, Member { store, raft, tasks });
+        let lazy = self.settings.lazy;
+        let (store, _, prepared) =
+            EmbeddedStore::load_member(self.config(id), disk, None, self.id, lazy).unwrap();
+        let group = prepared.launch(self.network.from(id), &self.times()).await.unwrap();
+        self.join(id, store, group);
+    }
+
+    fn join(&mut self, id: u64, store: Arc<EmbeddedStore>, group: Group) {
+        let group = Arc::new(group);
+        self.network.join(id, Arc::clone(&group));
+        self.members.insert(id, Member { store, group });
     }
 
     fn config(&self, id: u64) -> Config {
         super::config(self.dirs[&id].path())
     }
 
-    fn raft_config(&self) -> openraft::Config {
-        openraft::Config {
-            heartbeat_interval: 100,
-            election_timeout_min: 400,
-            election_timeout_max: 700,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.settings.snapshot),
-            max_in_snapshot_log_to_keep: 10,
-            purge_batch_size: 1,
-            replication_lag_threshold: 50,
-            install_snapshot_timeout: 30_000,
-            ..openraft::Config::default()
+    fn times(&self) -> group::Settings {
+        group::Settings {
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_millis(400),
+            write_timeout: self.settings.timeout,
+            read_timeout: self.settings.timeout,
+            lazy: self.settings.lazy,
+            kept_records: self.settings.kept,
         }
     }
 
@@ -140,10 +125,9 @@ impl Cluster {
     }
 
     async fn stop(&mut self, id: u64) {
-        let Some(mut member) = self.members.remove(&id) else { return };
+        let Some(member) = self.members.remove(&id) else { return };
         self.network.leave(id);
-        let _ = member.raft.shutdown().await;
-        member.tasks.shutdown().await;
+        member.group.stop().await;
         let store = member.store;
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
@@ -154,20 +138,30 @@ impl Cluster {
         }
     }
 
-    /// The member that leads, as it says itself and a majority knows.
+    /// Nobody stands for election from now on.
+    fn settle(&self) {
+        self.members.values().for_each(|member| member.group.raft().runtime_config().elect(false));
+    }
+
+    /// The number of the member that leads, as it says itself and a majority knows.
     async fn leader(&self) -> u64 {
         self.eventually("somebody leads", || {
             let metrics =
-                self.members.iter().map(|(id, member)| (*id, member.raft.metrics().borrow().clone()));
+                self.members.iter().map(|(id, member)| (*id, member.group.raft().metrics().borrow().clone()));
             let metrics: Vec<_> = metrics.collect();
-            let (id, _) = metrics.iter().find(|(_, metrics)| metrics.state == ServerState::Leader)?;
-            let follow = metrics.iter().filter(|(_, metrics)| metrics.current_leader == Some(*id)).count();
+            let (id, found) = metrics.iter().find(|(_, metrics)| metrics.state == ServerState::Leader)?;
+            let follow =
+                metrics.iter().filter(|(_, metrics)| metrics.current_leader == Some(found.id)).count();
             // Its lease clock runs, too.
             (follow >= 2
                 && !matches!(self.members[id].store.keep_alive(1), Err(StoreError::NotLeader { .. })))
             .then_some(*id)
         })
         .await
+    }
+
+    fn identity(&self, id: u64) -> u64 {
+        self.members[&id].group.identity().member
     }
 
     fn store(&self, id: u64) -> &Arc<EmbeddedStore> {
@@ -224,8 +218,4 @@ async fn write(stores: &[Arc<EmbeddedStore>], txn: &Txn) -> Result<TxnResult, St
         looks.tick().await;
     }
     Err(StoreError::NotLeader { leader: None })
-}
-
-fn our_index(id: Option<super::raft::adapter::LogId>) -> u64 {
-    id.map_or(0, |id| super::raft::adapter::our_id(id).index)
 }

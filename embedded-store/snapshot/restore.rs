@@ -60,7 +60,7 @@ pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
 fn build(dir: &Path, state: &mut State) -> Result<(), SnapshotError> {
     let store = |what: String| SnapshotError::Store { path: dir.to_path_buf(), what };
     fs::create_dir_all(dir).map_err(|source| SnapshotError::Io { path: dir.to_path_buf(), source })?;
-    let identity = crate::embedded::new_identity();
+    let identity = crate::identity::new_identity();
     let failed = |e: CheckpointError| store(e.to_string());
     let mut checkpoints = Checkpoints::open(&dir.join("state")).map_err(failed)?;
     state.ceiling = 0;

@@ -13,6 +13,8 @@ use crate::writer::submission::{Deliveries, Reply};
 pub(crate) struct Batch {
     pub(crate) requests: Vec<Request>,
     pub(crate) waiting: Waiting,
+    /// About as many bytes as they have.
+    pub(crate) size: usize,
 }
 
 /// The receivers of a batch's answers, in the order of its requests. If it is dropped, they see that the

@@ -54,20 +54,20 @@ pub async fn join(
     files::private_directory(&folder)?;
     let token = token.map(Token::parse).transpose()?;
     let ca_pem = trusted_ca(&folder, server, token.as_ref()).await?;
-    let site = Site { server: server.to_string(), ca_pem, token, node_name: node_name.to_string() };
+    let site = JoinTarget { server: server.to_string(), ca_pem, token, node_name: node_name.to_string() };
 
     let node_files = PairFiles::in_directory(&folder, "kubelet-client");
-    let node_pair = site.pair(&node_files, Who::Node, None).await?;
-    let node_api = site.api(Who::Node, Some(&node_pair), None)?;
+    let node_pair = site.pair(&node_files, NodeUser::Node, None).await?;
+    let node_api = site.api(NodeUser::Node, Some(&node_pair), None)?;
     let settings = settings(&folder, &node_api).await?;
     let network_files = PairFiles::in_directory(&folder, "network-client");
-    let network_pair = site.pair(&network_files, Who::Network, Some(&node_api)).await?;
-    let network_api = site.api(Who::Network, Some(&network_pair), None)?;
+    let network_pair = site.pair(&network_files, NodeUser::Network, Some(&node_api)).await?;
+    let network_api = site.api(NodeUser::Network, Some(&network_pair), None)?;
 
     let site = Arc::new(site);
     for (who, place, pair, api) in [
-        (Who::Node, node_files, node_pair, node_api.clone()),
-        (Who::Network, network_files, network_pair, network_api.clone()),
+        (NodeUser::Node, node_files, node_pair, node_api.clone()),
+        (NodeUser::Network, network_files, network_pair, network_api.clone()),
     ] {
         let renewal = renew(site.clone(), who, place, pair, node_api.clone(), api, stage.clock());
         stage.spawn_cancellable("renewal of a client certificate", OnExit::Stop, renewal);
@@ -123,7 +123,7 @@ async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Resul
     }
     let config = HttpsConfig {
         insecure_skip_tls_verify: true,
-        user_agent: user_agent(Who::Node.program()),
+        user_agent: user_agent(NodeUser::Node.program()),
         ..HttpsConfig::new(server)
     };
     let api = HttpsApi::new(config).map_err(|error| {
@@ -162,30 +162,30 @@ async fn fetch_ca(api: &HttpsApi) -> Result<String, Attempt> {
 
 /// The user that a certificate is for.
 #[derive(Clone, Copy, Debug)]
-enum Who {
+enum NodeUser {
     Node,
     Network,
 }
 
-impl Who {
+impl NodeUser {
     /// Upstream's program that does its work.
     fn program(self) -> &'static str {
         match self {
-            Who::Node => "kubelet",
-            Who::Network => "kube-proxy",
+            NodeUser::Node => "kubelet",
+            NodeUser::Network => "kube-proxy",
         }
     }
 }
 
-struct Site {
+struct JoinTarget {
     server: String,
     ca_pem: String,
     token: Option<Token>,
     node_name: String,
 }
 
-impl Site {
-    fn config(&self, who: Who, pair: Option<&Pair>, bearer: Option<&str>) -> HttpsConfig {
+impl JoinTarget {
+    fn config(&self, who: NodeUser, pair: Option<&Pair>, bearer: Option<&str>) -> HttpsConfig {
         HttpsConfig {
             ca_pem: Some(self.ca_pem.clone().into_bytes()),
             certificate: pair.map(client_certificate),
@@ -195,14 +195,19 @@ impl Site {
         }
     }
 
-    fn api(&self, who: Who, pair: Option<&Pair>, bearer: Option<&str>) -> Result<HttpsApi, Problem> {
+    fn api(&self, who: NodeUser, pair: Option<&Pair>, bearer: Option<&str>) -> Result<HttpsApi, Problem> {
         HttpsApi::new(self.config(who, pair, bearer)).map_err(|error| {
             Problem::new(format!("use the server {}", self.server), chain(&error), "check --server")
         })
     }
 
     /// The pair that is kept and still good, or a new one.
-    async fn pair(&self, place: &PairFiles, who: Who, node_api: Option<&HttpsApi>) -> Result<Pair, Problem> {
+    async fn pair(
+        &self,
+        place: &PairFiles,
+        who: NodeUser,
+        node_api: Option<&HttpsApi>,
+    ) -> Result<Pair, Problem> {
         let kept = place.load()?;
         if let Some(pair) = kept.as_ref().filter(|pair| self.is_good(pair, who)) {
             return Ok(pair.clone());
@@ -214,7 +219,7 @@ impl Site {
                     let why = "this node has no certificate any more and no token is given";
                     Problem::new(format!("join {}", self.server), why, "give --token")
                 })?;
-                self.api(Who::Node, None, Some(&token.secret))?
+                self.api(NodeUser::Node, None, Some(&token.secret))?
             }
         };
         let pair =
@@ -225,17 +230,17 @@ impl Site {
 
     /// The API as the node; as the bearer of the token if the node's own certificate is no longer good for
     /// anything.
-    fn asking_api(&self, node_api: &HttpsApi, pair: &Pair, who: Who) -> HttpsApi {
+    fn asking_api(&self, node_api: &HttpsApi, pair: &Pair, who: NodeUser) -> HttpsApi {
         let bearer = match &self.token {
-            Some(token) if matches!(who, Who::Node) && !self.is_good(pair, who) => {
-                self.api(Who::Node, None, Some(&token.secret)).ok()
+            Some(token) if matches!(who, NodeUser::Node) && !self.is_good(pair, who) => {
+                self.api(NodeUser::Node, None, Some(&token.secret)).ok()
             }
             _ => None,
         };
         bearer.unwrap_or_else(|| node_api.clone())
     }
 
-    fn is_good(&self, pair: &Pair, who: Who) -> bool {
+    fn is_good(&self, pair: &Pair, who: NodeUser) -> bool {
         let valid = keys::validity(&pair.certificate_pem).is_ok_and(|validity| validity.covers(keys::now()));
         let Ok(der) = keys::first_certificate(&pair.certificate_pem) else { return false };
         let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
@@ -243,24 +248,26 @@ impl Site {
         valid && name == Some(self.user(who).as_str())
     }
 
-    fn user(&self, who: Who) -> String {
+    fn user(&self, who: NodeUser) -> String {
         match who {
-            Who::Node => format!("system:node:{}", self.node_name),
-            Who::Network => NETWORK_USER.to_string(),
+            NodeUser::Node => format!("system:node:{}", self.node_name),
+            NodeUser::Network => NETWORK_USER.to_string(),
         }
     }
 
     /// Asks for a certificate; `previous` is the one before, which proves an existing node.
-    async fn ask(&self, api: &HttpsApi, who: Who, previous: Option<&Pair>) -> Result<Pair, Attempt> {
+    async fn ask(&self, api: &HttpsApi, who: NodeUser, previous: Option<&Pair>) -> Result<Pair, Attempt> {
         let again = |error: &dyn std::error::Error| Attempt::Again(chain(error));
         let key_pem = keys::new_key().map_err(|error| again(&error))?;
         let (prefix, signer, group) = match who {
-            Who::Node => ("node-csr-", "kubernetes.io/kube-apiserver-client-kubelet", Some("system:nodes")),
-            Who::Network => ("network-csr-", "kubernetes.io/kube-apiserver-client", None),
+            NodeUser::Node => {
+                ("node-csr-", "kubernetes.io/kube-apiserver-client-kubelet", Some("system:nodes"))
+            }
+            NodeUser::Network => ("network-csr-", "kubernetes.io/kube-apiserver-client", None),
         };
         let request_pem =
             keys::request_for(&key_pem, &self.user(who), group, &[]).map_err(|error| again(&error))?;
-        let previous = previous.filter(|_| matches!(who, Who::Node));
+        let previous = previous.filter(|_| matches!(who, NodeUser::Node));
         let usages = &["digital signature", "client auth"];
         let ask = Ask { prefix, signer, usages, request_pem, previous };
         match keys::obtain(Arc::new(api.clone()), &ask, SIGNING_TIMEOUT).await {
@@ -284,8 +291,8 @@ fn client_certificate(pair: &Pair) -> ClientCertificate {
 
 /// Renews one certificate for ever.
 async fn renew(
-    site: Arc<Site>,
-    who: Who,
+    site: Arc<JoinTarget>,
+    who: NodeUser,
     place: PairFiles,
     mut pair: Pair,
     node_api: HttpsApi,
@@ -326,13 +333,13 @@ mod tests {
 
     #[test]
     fn each_part_of_a_node_has_the_name_of_upstreams_program() {
-        let site = Site {
+        let site = JoinTarget {
             server: "https://127.0.0.1:1".into(),
             ca_pem: String::new(),
             token: None,
             node_name: "n".into(),
         };
-        for (who, manager) in [(Who::Node, "kubelet"), (Who::Network, "kube-proxy")] {
+        for (who, manager) in [(NodeUser::Node, "kubelet"), (NodeUser::Network, "kube-proxy")] {
             let agent = site.config(who, None, None).user_agent;
             assert_eq!(api::managed::manager_of_agent(&agent), manager);
             assert!(

@@ -27,6 +27,8 @@ pub(crate) const MAX_DETAIL: usize = 16 * 1024;
 /// How deep a body, and what a patch makes, may nest; upstream's decoder stops at 10,000, stored JSON is read
 /// up to 127.
 pub const MAX_DEPTH: usize = 120;
+/// The same for YAML, whose decoder takes much more of the stack for each level.
+pub(crate) const MAX_YAML_DEPTH: usize = 64;
 
 /// Memory that a body may take as a tree: what the worst of JSON and protobuf take while it is small (an
 /// object with one short member is 700 bytes for eight of JSON or four of protobuf), and for large ones what

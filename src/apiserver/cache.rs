@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub(crate) use entry::{Entry, Filter};
 pub(crate) use fields::pick;
-pub(crate) use kind::{Follower, KindCache, Selection, Told};
+pub(crate) use kind::{Follower, KindCache, ObjectChange, Selection};
 pub(crate) use topic::{ALONE, Cut, Lagged, fitting};
 pub(crate) use watcher::{Start, Watcher};
 
@@ -295,8 +295,8 @@ impl Caches {
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
-    /// Calls a follower for every object that a kind has, and then for each change: see [`Told`]. A kind that
-    /// is not cached has nothing to tell of. A kind has one follower at most.
+    /// Calls a follower for every object that a kind has, and then for each change: see [`ObjectChange`]. A
+    /// kind that is not cached has nothing to tell of. A kind has one follower at most.
     pub(crate) fn follow(&self, row: &KindRow, follower: Box<Follower>) {
         if let Some(kind) = self.kind(row) {
             kind.follow(follower);

@@ -36,15 +36,23 @@ pub(crate) type Bound = (Arc<Policy>, Binding);
 
 /// All policies that are bound.
 pub(crate) struct Policies {
-    validating: Kept,
-    mutating: Kept,
+    validating: KeptPolicies,
+    mutating: KeptPolicies,
 }
 
 impl Policies {
     pub(crate) fn new(caches: &Caches) -> Self {
         Policies {
-            validating: Kept::new(caches, &VALIDATING_ADMISSION_POLICY, &VALIDATING_ADMISSION_POLICY_BINDING),
-            mutating: Kept::new(caches, &MUTATING_ADMISSION_POLICY, &MUTATING_ADMISSION_POLICY_BINDING),
+            validating: KeptPolicies::new(
+                caches,
+                &VALIDATING_ADMISSION_POLICY,
+                &VALIDATING_ADMISSION_POLICY_BINDING,
+            ),
+            mutating: KeptPolicies::new(
+                caches,
+                &MUTATING_ADMISSION_POLICY,
+                &MUTATING_ADMISSION_POLICY_BINDING,
+            ),
         }
     }
 
@@ -60,17 +68,17 @@ impl Policies {
 /// The changes that were seen, and what was read then.
 type Loaded = (Option<(u64, u64)>, Arc<[Bound]>);
 
-struct Kept {
+struct KeptPolicies {
     policies: Option<Arc<KindCache>>,
     bindings: Option<Arc<KindCache>>,
     /// As of the last changes of both kinds.
     loaded: Mutex<Loaded>,
 }
 
-impl Kept {
+impl KeptPolicies {
     fn new(caches: &Caches, policies: &KindRow, bindings: &KindRow) -> Self {
         let (policies, bindings) = (caches.kind(policies), caches.kind(bindings));
-        Kept { policies, bindings, loaded: Mutex::new((None, Arc::new([]))) }
+        KeptPolicies { policies, bindings, loaded: Mutex::new((None, Arc::new([]))) }
     }
 
     fn bound(&self) -> Arc<[Bound]> {

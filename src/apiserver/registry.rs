@@ -9,7 +9,6 @@
 mod actions;
 mod admit;
 mod apply;
-mod asked;
 mod base;
 mod body;
 mod call;
@@ -32,6 +31,7 @@ mod quota;
 mod read;
 mod refine;
 pub(crate) mod repair;
+mod request_options;
 mod resource;
 mod resources;
 mod review;

@@ -99,11 +99,18 @@ impl Controller {
         let this = self.clone();
         self.nodes.on_change(move |change| this.node_changed(change));
         let this = self.clone();
-        self.revisions.on_change(move |change| {
-            if let Some(set) = this.owner_of(&change.latest().metadata) {
-                this.queue.add(key_of(&set.metadata));
-            }
-        });
+        self.revisions.on_change(move |change| this.revision_changed(change));
+    }
+
+    fn revision_changed(&self, change: &Change<ControllerRevision>) {
+        for set in revisions::that_matter(change).filter_map(|revision| self.owner_of(&revision.metadata)) {
+            self.queue.add(key_of(&set.metadata));
+        }
+        if let Some(orphan) = revisions::orphan(change) {
+            let labels = orphan.metadata.labels.as_ref();
+            let sets = adopting(&self.sets, orphan.metadata.namespace.as_deref(), labels);
+            sets.iter().for_each(|set| self.queue.add(object_key(set)));
+        }
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {

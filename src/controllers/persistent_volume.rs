@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text, unless_gone};
-use plan::{ClaimPlan, Reclaim, Storage, Told, VolumePlan};
+use plan::{ClaimPlan, Reclaim, Storage, VolumeEvent, VolumePlan};
 
 const ACCOUNT: &str = "persistent-volume-binder";
 const COMPONENT: &str = "persistentvolume-controller";
@@ -136,7 +136,7 @@ impl Controller {
         Ok(None)
     }
 
-    fn tell<K: Kinded>(&self, object: &K, told: &Told) {
+    fn tell<K: Kinded>(&self, object: &K, told: &VolumeEvent) {
         let kind = if told.is_warning { EventType::Warning } else { EventType::Normal };
         self.recorder.event(&reference_to(object), kind, told.reason, told.message.clone());
     }

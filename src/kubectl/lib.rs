@@ -2,7 +2,7 @@
 //!
 //! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge
 //! and the other arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody
-//! compiled in work like any other. Absent: plugins, kustomize, debug, top, diff.
+//! compiled in work like any other. Absent: plugins, kustomize, diff.
 
 mod age;
 mod change;

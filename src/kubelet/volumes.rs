@@ -38,8 +38,17 @@ use crate::spec::PodExt;
 use crate::spec::amount::Resources;
 use plugin::{VolumePlace, VolumePlugin, VolumeRequest};
 
-/// Uids of pods by plugin and staging key.
-type Staged = HashMap<(&'static str, String), HashSet<String>>;
+/// By plugin and staging key.
+type Staged = HashMap<(&'static str, String), Arc<StagedVolume>>;
+
+/// What is staged on the node, or is about to be.
+#[derive(Default)]
+struct StagedVolume {
+    /// Held while it is staged or taken back.
+    turn: tokio::sync::Mutex<()>,
+    /// Uids of the pods that use it.
+    users: Mutex<HashSet<String>>,
+}
 
 /// The volumes of a node's pods. Clones share them.
 #[derive(Clone)]
@@ -157,12 +166,7 @@ impl Volumes {
         let plugin = self.plugins.iter().find(|plugin| plugin.supports(volume));
         let plugin = plugin.ok_or(VolumeError::NoPlugin)?;
         if let Some(key) = plugin.staging_key(volume) {
-            // Staging is idempotent, so that a restarted kubelet finds its way back; a second pod needs none.
-            let known = (plugin.name(), key.clone());
-            if !self.staged.lock().contains_key(&known) {
-                plugin.stage(&key, volume).await?;
-            }
-            self.staged.lock().entry(known).or_default().insert(pod.uid().to_string());
+            self.stage(&**plugin, key, volume, pod.uid()).await?;
         }
         let context = pod.spec_ref().security_context.as_ref();
         let group = context.and_then(|context| context.fs_group);
@@ -200,24 +204,45 @@ impl Volumes {
         Ok(removed.await?)
     }
 
+    /// Stages what the pod's volume needs on the node, if no other pod's needs it already. Staging is
+    /// idempotent, so that a restarted kubelet finds its way back.
+    async fn stage(
+        &self,
+        plugin: &dyn VolumePlugin,
+        key: String,
+        volume: &Volume,
+        uid: &str,
+    ) -> Result<(), VolumeError> {
+        let staged = self.staged.lock().entry((plugin.name(), key.clone())).or_default().clone();
+        // One at a time for each key: what one pod is taking back another must not think to be there.
+        let _turn = staged.turn.lock().await;
+        if staged.users.lock().is_empty() {
+            plugin.stage(&key, volume).await?;
+        }
+        staged.users.lock().insert(uid.to_string());
+        Ok(())
+    }
+
     /// Takes back what the pod was the last to use.
     async fn unstage(&self, plugin: &dyn VolumePlugin, uid: &str) -> Result<(), VolumeError> {
-        let unused: Vec<String> = {
+        let used: Vec<(String, Arc<StagedVolume>)> = {
             let staged = self.staged.lock();
-            let mine = staged.iter().filter(|((name, _), users)| {
-                *name == plugin.name() && users.len() == 1 && users.contains(uid)
-            });
-            mine.map(|((_, key), _)| key.clone()).collect()
+            let used = staged
+                .iter()
+                .filter(|((name, _), staged)| *name == plugin.name() && staged.users.lock().contains(uid));
+            used.map(|((_, key), staged)| (key.clone(), staged.clone())).collect()
         };
-        for key in unused {
-            plugin.unstage(&key).await?;
-            self.staged.lock().remove(&(plugin.name(), key));
-        }
-        for ((name, _), users) in self.staged.lock().iter_mut() {
-            if *name == plugin.name() {
-                users.remove(uid);
+        for (key, staged) in used {
+            let _turn = staged.turn.lock().await;
+            if staged.users.lock().len() == 1 {
+                plugin.unstage(&key).await?;
             }
+            staged.users.lock().remove(uid);
         }
+        // Whoever is about to use one holds it, too.
+        let is_free =
+            |staged: &Arc<StagedVolume>| Arc::strong_count(staged) == 1 && staged.users.lock().is_empty();
+        self.staged.lock().retain(|_, staged| !is_free(staged));
         Ok(())
     }
 

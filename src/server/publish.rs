@@ -35,13 +35,13 @@ pub(crate) fn start(
     stage.spawn_cancellable("publication of the cluster's settings", OnExit::Done, async move {
         let mut delay = Duration::from_millis(100);
         let told = [
-            Told {
+            PublishedConfigMap {
                 name: SETTINGS_NAME,
                 data: settings.to_data(),
                 groups: &[GROUP_NODES, GROUP_BOOTSTRAPPERS],
                 verbs: &["get"],
             },
-            Told {
+            PublishedConfigMap {
                 name: KUBELET_SERVING_CA,
                 data: [("ca.crt".to_string(), kubelet_roots_pem)].into(),
                 groups: &[GROUP_AUTHENTICATED],
@@ -57,15 +57,15 @@ pub(crate) fn start(
 }
 
 /// A ConfigMap and who may read it.
-struct Told {
+struct PublishedConfigMap {
     name: &'static str,
     data: BTreeMap<String, String>,
     groups: &'static [&'static str],
     verbs: &'static [&'static str],
 }
 
-async fn publish(api: &Arc<dyn ObjectApi>, told: &[Told]) -> Result<(), ApiError> {
-    for one in told {
+async fn publish(api: &Arc<dyn ObjectApi>, maps: &[PublishedConfigMap]) -> Result<(), ApiError> {
+    for one in maps {
         publish_one(api, one).await?;
     }
     Ok(())
@@ -79,7 +79,7 @@ fn metadata(name: &str) -> ObjectMeta {
     }
 }
 
-async fn publish_one(api: &Arc<dyn ObjectApi>, told: &Told) -> Result<(), ApiError> {
+async fn publish_one(api: &Arc<dyn ObjectApi>, told: &PublishedConfigMap) -> Result<(), ApiError> {
     let metadata = || metadata(told.name);
     let config_map =
         ConfigMap { metadata: metadata(), data: Some(told.data.clone()), ..ConfigMap::default() };

@@ -68,6 +68,8 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         6 => single(),
         1 => prop::collection::vec(single(), 0..4).prop_map(Request::Batch),
+        1 => (any::<u64>(), any::<u64>(), prop::collection::vec(single(), 0..4))
+            .prop_map(|(member, number, requests)| Request::Forwarded { member, number, requests }),
     ]
 }
 

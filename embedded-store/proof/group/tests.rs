@@ -14,11 +14,13 @@ use parking_lot::Mutex;
 use super::super::linear::{Call, Operation, explains};
 use super::super::{Dice, get, put, rounds, run, runtime};
 use super::{Cluster, MEMBERS, Settings, eventually, write};
-use crate::EmbeddedStore;
 use crate::conformance;
+use crate::group::GroupError;
+use crate::log::disk::fake::FakeDisk;
 use crate::types::{
     Backend, Compare, CompareOp, CompareTarget, Durability, Leases, Op, Store, StoreError, Txn, WatchRequest,
 };
+use crate::{EmbeddedStore, OpenError};
 
 /// One that does not want to wait long for a majority that is not there.
 fn short_timeout() -> Settings {
@@ -35,7 +37,7 @@ fn three_stores_keep_the_promises() {
     let make = || async {
         let cluster = Cluster::new(Settings::default()).await;
         // The suite knows nothing of leaders that change.
-        cluster.members.values().for_each(|member| member.raft.runtime_config().elect(false));
+        cluster.settle();
         let leader = cluster.leader().await;
         let store = Arc::clone(cluster.store(leader));
         clusters.lock().push(cluster);
@@ -56,7 +58,7 @@ fn three_stores_keep_the_promises() {
 }
 
 #[test]
-fn who_does_not_lead_says_who_does() {
+fn every_member_takes_writes_and_reads_its_own() {
     runtime().block_on(async {
         let mut cluster = Cluster::new(Settings::default()).await;
         let leader = cluster.leader().await;
@@ -66,12 +68,116 @@ fn who_does_not_lead_says_who_does() {
         // What was acknowledged elsewhere is seen here after a barrier, whatever is on its way.
         follower.read_barrier().await.unwrap();
         assert_eq!((get(&follower, "a").unwrap(), follower.revision()), ("1".into(), written.revision));
-        let refusal = run(&follower, vec![put("a", "2")]).await.unwrap_err();
-        assert_eq!(refusal, StoreError::NotLeader { leader: Some(leader) });
-        assert_eq!(refusal.to_string(), format!("this server does not lead the group, server {leader} does"));
+        // What is written here is seen here at once, and elsewhere after a barrier.
+        for number in 2..20 {
+            let own = run(&follower, vec![put("a", number.to_string())]).await.unwrap();
+            assert_eq!(own.revision, written.revision + number - 1);
+            assert_eq!(get(&follower, "a").unwrap(), number.to_string());
+        }
+        cluster.store(leader).read_barrier().await.unwrap();
+        assert_eq!(get(cluster.store(leader), "a").unwrap(), "19");
+        // Many writers through a follower.
+        let writes = (0..200).map(|n| {
+            let ops = vec![put(&format!("many-{n}"), "x")];
+            let follower = &follower;
+            async move { run(follower, ops).await.unwrap().revision }
+        });
+        let revisions: HashSet<u64> = join_all(writes).await.into_iter().collect();
+        assert_eq!(revisions.len(), 200, "each has a revision of its own");
+
+        let refusal = StoreError::NotLeader { leader: Some(cluster.identity(leader)) };
         assert_eq!(follower.keep_alive(5), Err(refusal));
         assert_eq!(follower.lease(5).unwrap().remaining_ttl, 60, "how much is left, the leader knows");
         assert_eq!(cluster.store(leader).keep_alive(5), Ok(60));
+        // A lease that is granted here is counted down by the leader.
+        follower.grant(6, 2).await.unwrap();
+        let leased = Op::Put { key: "leased".into(), value: "x".into(), lease: 6 };
+        run(&follower, vec![leased]).await.unwrap();
+        cluster.eventually("it runs out", || get(&follower, "leased").is_none().then_some(())).await;
+        assert_eq!(follower.leases(), [5]);
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn a_store_that_is_alone_becomes_a_group_while_it_is_written_to() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut cluster = Cluster::one(Settings::default()).await;
+        let store = cluster.members.remove(&1).unwrap();
+        store.group.stop().await;
+        tokio::task::spawn_blocking(move || store.store.close()).await.unwrap();
+        for id in MEMBERS {
+            cluster.dirs.insert(id, tempfile::tempdir().unwrap());
+            cluster.disks.insert(id, FakeDisk::default());
+        }
+        let store = cluster.alone();
+        let progress = Arc::new(AtomicU64::new(0));
+        let writer = runtime.spawn(count_up(vec![Arc::clone(&store)], 0, 0..600, Arc::clone(&progress)));
+        let reached = |count: u64| {
+            let progress = Arc::clone(&progress);
+            move || (progress.load(Ordering::Acquire) >= count).then_some(())
+        };
+        eventually("it is written to", reached(50)).await;
+        let group = store.found_group("1", cluster.network.from(1), &cluster.times()).await.unwrap();
+        assert!(matches!(
+            store.found_group("1", cluster.network.from(1), &cluster.times()).await,
+            Err(GroupError::Member)
+        ));
+        cluster.id = group.identity().cluster;
+        cluster.join(1, Arc::clone(&store), group);
+        for id in [2, 3] {
+            cluster.start(id).await;
+            let member = cluster.identity(id);
+            cluster.members[&1].group.add(member, &id.to_string()).await.unwrap();
+        }
+        assert_eq!(writer.await.unwrap(), 600, "no write has failed");
+        cluster.agree().await;
+        let view = cluster.members[&1].group.view();
+        assert_eq!(view.members.iter().filter(|info| info.voter).count(), 3);
+        assert_eq!(view.members.iter().filter(|info| info.leads).count(), 1);
+        drop(store);
+        // It knows after a restart what it is.
+        cluster.stop_all().await;
+        let alone = EmbeddedStore::open(cluster.config(1));
+        assert!(matches!(alone, Err(OpenError::OtherGroup { .. })));
+        for id in MEMBERS {
+            cluster.start(id).await;
+        }
+        cluster.write(&txn(vec![put("again", "x")])).await.unwrap();
+        cluster.agree().await;
+        assert_eq!(number_in(cluster.store(2), "a-0"), 600);
+        cluster.stop_all().await;
+    });
+}
+
+#[test]
+fn members_leave_and_hand_over() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::new(Settings::default()).await;
+        let first = cluster.leader().await;
+        assert!(cluster.members[&first].group.hand_over().await);
+        let second = cluster.leader().await;
+        assert_ne!(first, second);
+        let follower = MEMBERS.into_iter().find(|id| *id != second).unwrap();
+        let removed = cluster.identity(follower);
+        let refused = cluster.members[&follower].group.remove(removed).await.unwrap_err();
+        assert!(
+            matches!(&refused, GroupError::NotLeader { leader: Some((id, at)) }
+                if *id == cluster.identity(second) && *at == second.to_string()),
+            "{refused:?}"
+        );
+        let group = Arc::clone(&cluster.members[&second].group);
+        group.remove(removed).await.unwrap();
+        assert!(matches!(group.remove(removed).await, Err(GroupError::Unknown(_))));
+        cluster.stop(follower).await;
+        cluster.write(&txn(vec![put("two", "x")])).await.unwrap();
+        let other = MEMBERS.into_iter().find(|id| *id != second && *id != follower).unwrap();
+        group.remove(cluster.identity(other)).await.unwrap();
+        cluster.stop(other).await;
+        cluster.write(&txn(vec![put("one", "x")])).await.unwrap();
+        assert!(matches!(group.remove(cluster.identity(second)).await, Err(GroupError::LastVoter)));
+        drop(group);
         cluster.stop_all().await;
     });
 }
@@ -111,7 +217,7 @@ fn a_lazy_write_waits_for_a_sync_and_is_then_as_durable_as_any() {
     runtime().block_on(async {
         let lazy = Duration::from_secs(1);
         let mut cluster = Cluster::new(Settings { lazy, ..Settings::default() }).await;
-        cluster.members.values().for_each(|member| member.raft.runtime_config().elect(false));
+        cluster.settle();
         let leader = cluster.leader().await;
         let store = Arc::clone(cluster.store(leader));
         run(&store, vec![put("first", "x")]).await.unwrap();
@@ -154,7 +260,7 @@ fn a_lazy_write_waits_for_a_sync_and_is_then_as_durable_as_any() {
 #[test]
 fn a_lagging_member_is_caught_up_by_a_snapshot() {
     runtime().block_on(async {
-        let mut cluster = Cluster::new(Settings { snapshot: 60, ..Settings::default() }).await;
+        let mut cluster = Cluster::new(Settings { kept: 10, ..Settings::default() }).await;
         cluster.write(&txn(vec![put("a", "1"), put("gone", "x")])).await.unwrap();
         cluster.agree().await;
         let leader = cluster.leader().await;
@@ -171,16 +277,16 @@ fn a_lagging_member_is_caught_up_by_a_snapshot() {
         write(&up, &txn(vec![all])).await.unwrap();
         let mut number = 0;
         // Until the log that it would need is gone.
-        let needed = cluster.members[&lagging].raft.metrics().borrow().last_log_index;
-        while cluster.members[&leader].raft.metrics().borrow().purged.map(|id| id.index) <= needed {
+        let needed = cluster.members[&lagging].group.raft().metrics().borrow().last_log_index;
+        while cluster.members[&leader].group.raft().metrics().borrow().purged.map(|id| id.index) <= needed {
             number += 1;
             assert!(number < 5000, "the leader lets go of its log");
             write(&up, &txn(vec![put(&format!("key-{}", number % 30), vec![7; 900])])).await.unwrap();
         }
-        assert_eq!(cluster.network.snapshots(lagging), 0);
+        assert_eq!(cluster.network.pieces(lagging), 0);
         cluster.network.heal();
         cluster.agree().await;
-        assert!(cluster.network.snapshots(lagging) > 0, "there was no other way");
+        assert!(cluster.network.pieces(lagging) > 0, "there was no other way");
         assert_eq!((get(&store, "gone"), store.leases()), (None, vec![9]));
         assert_eq!(told.lock().last().unwrap().1, store.revision(), "who follows it was told");
 
@@ -205,7 +311,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
     const WRITERS: usize = 3;
     let runtime = runtime();
     runtime.block_on(async {
-        let mut cluster = Cluster::new(Settings { snapshot: 150, ..short_timeout() }).await;
+        let mut cluster = Cluster::new(Settings { kept: 50, ..short_timeout() }).await;
         let mut dice = Dice(17);
         let mut acknowledged = [0u64; WRITERS];
         let mut interrupted = 0;
@@ -372,9 +478,9 @@ async fn disturb(cluster: &Cluster, round: usize, progress: &AtomicU64) {
             cluster.network.isolate(leader);
             let others: Vec<_> = cluster.members.iter().filter(|(id, _)| **id != leader).collect();
             eventually("another one leads", || {
-                let leads = others
-                    .iter()
-                    .any(|(id, other)| other.raft.metrics().borrow().current_leader == Some(**id));
+                let leads = others.iter().any(|(id, other)| {
+                    other.group.raft().metrics().borrow().current_leader == Some(cluster.identity(**id))
+                });
                 leads.then_some(())
             })
             .await;

@@ -10,7 +10,10 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::ApiError;
-use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, MAX_FAULTS, MAX_PATH, Spent, Text};
+use crate::bounds::{Budget, ELEMENT, MAX_DEPTH, MAX_FAULTS, MAX_PATH, MAX_YAML_DEPTH, Spent, Text};
+
+#[cfg(test)]
+mod tests;
 
 /// Where the decoder is: a list on the stack, turned into text only when there is something to report.
 struct Place<'a> {
@@ -297,6 +300,7 @@ pub fn decode_applied(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
 /// The first key that occurs twice with its line; if it is not found again, the paths that are known.
 fn first_duplicate(bytes: &[u8], paths: Vec<String>) -> Vec<String> {
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_YAML_DEPTH },
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         with_snippet: false,
     };
@@ -315,6 +319,7 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let refuse = |why: String| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
     let text = std::str::from_utf8(bytes).map_err(|error| refuse(error.to_string()))?;
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_YAML_DEPTH },
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
     };

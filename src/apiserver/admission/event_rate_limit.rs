@@ -17,7 +17,7 @@ use super::request::{Operation, Request};
 const BUCKETS: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum What {
+enum LimitType {
     Server,
     Namespace,
     User,
@@ -28,7 +28,7 @@ enum What {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Limit {
     #[serde(rename = "type")]
-    what: What,
+    what: LimitType,
     #[serde(default)]
     qps: i32,
     #[serde(default)]
@@ -64,7 +64,7 @@ pub(super) fn configured(tree: &Value) -> Result<Vec<Limit>, ConfigurationFault>
                 return Err(ConfigurationFault(why));
             }
         }
-        if limit.what != What::Server && limit.cache_size < 0 {
+        if limit.what != LimitType::Server && limit.cache_size < 0 {
             let size = limit.cache_size;
             let why = format!("limits[{at}].cacheSize: Invalid value: {size}: must not be negative");
             return Err(ConfigurationFault(why));
@@ -122,12 +122,12 @@ impl EventRateLimit {
     }
 }
 
-fn key(what: What, request: &Request<'_>, event: &Value) -> String {
+fn key(what: LimitType, request: &Request<'_>, event: &Value) -> String {
     match what {
-        What::Server => String::new(),
-        What::Namespace => request.ctx.namespace.unwrap_or("").to_string(),
-        What::User => request.ctx.user.name.clone(),
-        What::SourceAndObject => {
+        LimitType::Server => String::new(),
+        LimitType::Namespace => request.ctx.namespace.unwrap_or("").to_string(),
+        LimitType::User => request.ctx.user.name.clone(),
+        LimitType::SourceAndObject => {
             // events.k8s.io calls them otherwise.
             let (source, object) = match event["involvedObject"].is_object() {
                 true => ("source", "involvedObject"),
@@ -163,7 +163,7 @@ impl Buckets {
     /// Forgets the half of the buckets that has not been used for longest, once there are too many.
     fn make_room(&mut self, limit: &Limit) {
         let most = usize::try_from(limit.cache_size).ok().filter(|size| *size > 0).unwrap_or(BUCKETS);
-        if limit.what == What::Server || self.by_key.len() < most {
+        if limit.what == LimitType::Server || self.by_key.len() < most {
             return;
         }
         let mut uses: Vec<u64> = self.by_key.values().map(|bucket| bucket.used).collect();

@@ -89,14 +89,14 @@ pub(super) fn validate(request: &Request<'_>, object: &Value) -> Result<(), ApiE
                         items(object, "spec.containers").iter().chain(items(object, "spec.initContainers"));
                     for container in containers {
                         let of = |part: &str| quantities(&container["resources"][part]);
-                        Asked { kind: "Container", requests: of("requests"), limits: of("limits") }
+                        Requested { kind: "Container", requests: of("requests"), limits: of("limits") }
                             .check(item, &mut faults);
                     }
                 }
                 ("Pod", "pods") => pod_asks(object).check(item, &mut faults),
                 ("PersistentVolumeClaim", "persistentvolumeclaims") => {
                     let requests = quantities(&object["spec"]["resources"]["requests"]);
-                    Asked { kind: "PersistentVolumeClaim", requests, limits: Quantities::new() }
+                    Requested { kind: "PersistentVolumeClaim", requests, limits: Quantities::new() }
                         .check_claim(item, &mut faults);
                 }
                 _ => {}
@@ -118,7 +118,7 @@ fn quantities(list: &Value) -> Quantities {
 }
 
 /// What a whole pod asks for.
-fn pod_asks(pod: &Value) -> Asked {
+fn pod_asks(pod: &Value) -> Requested {
     let spec: PodSpec = serde_json::from_value(pod["spec"].clone()).unwrap_or_default();
     let counted = |amounts: Amounts| -> Quantities {
         let quantity = |name: &str, amount| match name {
@@ -129,17 +129,17 @@ fn pod_asks(pod: &Value) -> Asked {
         amounts.into_iter().map(|(name, amount)| (name.clone(), quantity(&name, amount))).collect()
     };
     let (requests, limits) = (resources::pod_requests(&spec), resources::pod_limits(&spec));
-    Asked { kind: "Pod", requests: counted(requests), limits: counted(limits) }
+    Requested { kind: "Pod", requests: counted(requests), limits: counted(limits) }
 }
 
 /// What something asks for.
-struct Asked {
+struct Requested {
     kind: &'static str,
     requests: Quantities,
     limits: Quantities,
 }
 
-impl Asked {
+impl Requested {
     fn check(&self, item: &Value, faults: &mut Vec<String>) {
         for (name, least) in quantities(&item["min"]) {
             faults.extend(self.minimum(&name, least));

@@ -40,7 +40,7 @@ pub(crate) struct KindCache {
 }
 
 /// What a follower is told: the state of one object.
-pub(crate) struct Told<'a> {
+pub(crate) struct ObjectChange<'a> {
     pub(crate) namespace: Option<&'a str>,
     pub(crate) name: &'a str,
     /// Whether there was no such object before.
@@ -51,7 +51,7 @@ pub(crate) struct Told<'a> {
 
 /// Called under the kind's lock and on the store's thread, before a write is acknowledged: it notes what it
 /// is told, works on it elsewhere, and asks the caches nothing.
-pub(crate) type Follower = dyn Fn(&Told<'_>) + Send + Sync;
+pub(crate) type Follower = dyn Fn(&ObjectChange<'_>) + Send + Sync;
 
 #[derive(Default)]
 struct State {
@@ -119,7 +119,7 @@ impl KindCache {
             None => (None, path),
         };
         let object = new.map(|entry| &entry.object);
-        follower(&Told { namespace, name, is_new: old.is_none(), object });
+        follower(&ObjectChange { namespace, name, is_new: old.is_none(), object });
     }
 
     /// Changes wait until [`KindCache::catch_up`].

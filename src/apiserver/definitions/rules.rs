@@ -309,20 +309,22 @@ impl Judge {
             if rule.uses_old && old.is_none() && !rule.optional_old {
                 continue;
             }
-            let told = {
+            let rule_outcome = {
                 let mut activation = Activation::new(&self.budget).set("self", seen.clone());
                 activation = match (rule.optional_old, before.clone()) {
                     (true, before) => activation.set("oldSelf", CelValue::optional(before)),
                     (false, Some(before)) => activation.set("oldSelf", before),
                     (false, None) => activation,
                 };
-                told(rule, &activation, &self.budget)
+                rule_outcome(rule, &activation, &self.budget)
             };
-            match told {
-                Told::Holds => {}
-                Told::Fails(message) => self.fail(node, rule, (value, old), path, message),
-                Told::Error(why) => self.judged.faults.push(FieldError::invalid(path, &node.kind, why)),
-                Told::Over(why) => {
+            match rule_outcome {
+                RuleOutcome::Holds => {}
+                RuleOutcome::Fails(message) => self.fail(node, rule, (value, old), path, message),
+                RuleOutcome::Error(why) => {
+                    self.judged.faults.push(FieldError::invalid(path, &node.kind, why))
+                }
+                RuleOutcome::Over(why) => {
                     self.judged.faults.push(FieldError::invalid(path, &node.kind, why));
                     self.is_over = true;
                     return;
@@ -376,7 +378,7 @@ fn counterparts<'o>(node: &Node, old: Option<&'o Value>) -> HashMap<Vec<String>,
 }
 
 /// What a rule says.
-enum Told {
+enum RuleOutcome {
     Holds,
     Fails(String),
     Error(String),
@@ -384,44 +386,44 @@ enum Told {
     Over(String),
 }
 
-fn told<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> Told {
+fn rule_outcome<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> RuleOutcome {
     let source = &rule.source;
     match rule.program.holds(activation) {
-        Ok(true) => Told::Holds,
+        Ok(true) => RuleOutcome::Holds,
         Ok(false) => message(rule, activation, budget),
-        Err(EvalError::Cost) if budget.left() == 0 => Told::Over(
+        Err(EvalError::Cost) if budget.left() == 0 => RuleOutcome::Over(
             "validation failed due to running out of cost budget, no further validation rules will be run"
                 .into(),
         ),
-        Err(error @ EvalError::Cost) => Told::Over(format!(
+        Err(error @ EvalError::Cost) => RuleOutcome::Over(format!(
             "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {source}"
         )),
-        Err(error @ EvalError::NoOverload) => Told::Error(format!(
+        Err(error @ EvalError::NoOverload) => RuleOutcome::Error(format!(
             "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {source}"
         )),
-        Err(error) => Told::Error(format!("{error} evaluating rule: {source}")),
+        Err(error) => RuleOutcome::Error(format!("{error} evaluating rule: {source}")),
     }
 }
 
-fn message<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> Told {
+fn message<'a>(rule: &'a Rule, activation: &Activation<'a>, budget: &Budget) -> RuleOutcome {
     match rule.message_expression.as_ref().map(|program| (program.evaluate(activation), program.source())) {
         Some((Ok(CelValue::String(text)), _)) => {
             let text = text.trim();
             if !text.is_empty() && text.len() <= MESSAGE && !text.contains('\n') {
-                return Told::Fails(text.to_string());
+                return RuleOutcome::Fails(text.to_string());
             }
         }
         Some((Err(EvalError::Cost), _)) if budget.left() == 0 => {
             let why = "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run";
-            return Told::Over(why.into());
+            return RuleOutcome::Over(why.into());
         }
         Some((Err(EvalError::Cost), source)) => {
             let why = "no further validation rules will be run due to call cost exceeds limit for messageExpression";
-            return Told::Over(format!("{why}: {source:?}"));
+            return RuleOutcome::Over(format!("{why}: {source:?}"));
         }
         _ => {}
     }
-    Told::Fails(match rule.message.as_str() {
+    RuleOutcome::Fails(match rule.message.as_str() {
         "" => format!("failed rule: {}", rule.source),
         message => message.to_string(),
     })

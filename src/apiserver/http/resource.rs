@@ -114,7 +114,8 @@ pub(super) async fn serve(
         Err(error) => error.code(),
     };
     timer.end(code);
-    let mut response = outcome?;
+    // A refusal carries the warnings, too.
+    let mut response = outcome.unwrap_or_else(|error| answer::status(&error, head.preferences));
     answer::add_warnings(&mut response, &call.take_warnings());
     Ok(response)
 }
@@ -218,7 +219,10 @@ async fn named(
         }
         Verb::Delete => {
             let options = deletion(head, body).await?;
-            let deleted = Box::pin(registry.delete(&dry(call, &options), name, &options)).await?;
+            let one = dry(call, &options);
+            let deleted = Box::pin(registry.delete(&one, name, &options)).await;
+            call.warn(one.take_warnings());
+            let deleted = deleted?;
             // Where nothing is left to show, upstream answers with a Status for most kinds.
             if deleted.gone && !strategies::returns_deleted_object(&target.resource.row) {
                 let status = answer::deleted_status(&target.resource.row, &deleted.object);
@@ -268,8 +272,10 @@ async fn collection(
         }
         Verb::DeleteCollection => {
             let options = deletion(head, body).await?;
-            let (call, selection) = (dry(call, &options), head.query.list_options()?);
-            let items = Box::pin(registry.delete_collection(&call, &selection, &options)).await?;
+            let (all, selection) = (dry(call, &options), head.query.list_options()?);
+            let items = Box::pin(registry.delete_collection(&all, &selection, &options)).await;
+            call.warn(all.take_warnings());
+            let items = items?;
             let resource_version = registry.caches.revision();
             let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
             answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await

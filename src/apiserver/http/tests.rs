@@ -1,5 +1,6 @@
 //! Requests as bytes in, answers as bytes out; and one real connection over TLS.
 
+mod admission;
 mod deletion;
 mod reviews;
 

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 /// Bytes that are read for nothing.
 const MOST: u64 = 256 * 1024;
 /// How long a client has to send them.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a body is put that its reader has let go of before its end.
 pub(super) struct Unread {
@@ -82,7 +82,7 @@ impl Unread {
     pub(super) async fn settle<B>(self, mut answer: Response<B>) -> Response<B> {
         let Some(rest) = self.rest.lock().take() else { return answer };
         let is_small = !self.waits && rest.size_hint().lower() <= MOST;
-        if !is_small || !matches!(tokio::time::timeout(PATIENCE, drain(rest)).await, Ok(true)) {
+        if !is_small || !matches!(tokio::time::timeout(READ_TIMEOUT, drain(rest)).await, Ok(true)) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer

@@ -8,7 +8,7 @@ use api::{ApiError, CreateOptions, DeleteOptions, DryRun, Object, schema};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::asked::Asked;
+use super::request_options::RequestOptions;
 use super::subresource::Action;
 use super::{Call, Registry, meta_str};
 use crate::admission::{Operation, Request};
@@ -47,7 +47,7 @@ impl Registry {
         let ctx = self.context(call);
         let request = Request { ctx: &ctx, operation: Operation::Create, name, old: None };
         // Plugins judge what is posted; the object that changes by it is not admitted once more.
-        call.ask(Asked::Create(options.clone()));
+        call.note_options(RequestOptions::Create(options.clone()));
         self.admit(call, &request, None, Some(&mut body)).await?;
         call.warn(self.admit_finally(call, &request, None, Some(&body)).await?);
         match action {

@@ -160,7 +160,7 @@ impl Registry {
             namespace: call.namespace.unwrap_or(namespace),
             name,
             dry_run: call.dry_run == DryRun::All,
-            options: call.asked.get().map_or(Value::Null, |asked| asked.json(call.dry_run)),
+            options: call.options_json(),
         }
     }
 

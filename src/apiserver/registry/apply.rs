@@ -9,8 +9,8 @@ use api::schema::{self, Place};
 use api::{ApiError, CreateOptions, FieldValidation, Object, Patch, UpdateOptions};
 use serde_json::Value;
 
-use super::asked::Asked;
 use super::managed::Owners;
+use super::request_options::RequestOptions;
 use super::scale::{self, GROUP, KIND, VERSION};
 use super::scale_paths::ScalePaths;
 use super::update::{ATTEMPTS, Attempt, Current, Writer, check_name};
@@ -31,8 +31,8 @@ impl Registry {
         patch: &Patch,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        call.ask(Asked::Patch(options.clone()));
         for _ in 0..ATTEMPTS {
+            call.note_options(RequestOptions::Patch(options.clone()));
             let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
                 match self.apply_to_nothing(call, name, patch, options).await {
                     Err(error) if error.is_already_exists() => continue,

@@ -1,14 +1,15 @@
 //! One call on one resource: who asks for what, and the warnings gathered on the way.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use api::{ApiError, DryRun, Identity, KindRow};
 use client::leader::Fence;
 use parking_lot::Mutex;
+use serde_json::Value;
 
-use super::asked::Asked;
 use super::errors::{not_allowed, unknown};
+use super::request_options::RequestOptions;
 use super::resource::Resource;
 use super::scale_paths::ScalePaths;
 use super::subresource::{Part, Subresource};
@@ -30,7 +31,7 @@ pub(crate) struct Call<'a> {
     /// Where the replicas are, if the object's Scale is written and with it nothing else.
     pub(super) scales: Option<&'a ScalePaths>,
     /// What the request's options are; none for what has no options.
-    pub(super) asked: OnceLock<Asked>,
+    options: Mutex<Option<RequestOptions>>,
     /// It is a part of what has been admitted already, such as the deletion that an eviction comes to.
     pub(super) is_internal: bool,
     /// The term that its writes stand under, if it is a component's that leads.
@@ -51,7 +52,7 @@ impl<'a> Call<'a> {
             dry_run: DryRun::No,
             agent: None,
             scales: None,
-            asked: OnceLock::new(),
+            options: Mutex::default(),
             is_internal: false,
             fence: None,
             warnings: Mutex::default(),
@@ -83,9 +84,14 @@ impl<'a> Call<'a> {
         self.created.load(Ordering::Relaxed)
     }
 
-    /// Notes the options for webhooks to see.
-    pub(super) fn ask(&self, asked: Asked) {
-        let _ = self.asked.set(asked);
+    /// Notes the options for webhooks to see. An update that creates its object has those of a creation.
+    pub(super) fn note_options(&self, options: RequestOptions) {
+        *self.options.lock() = Some(options);
+    }
+
+    /// The options in their JSON form; null if there are none.
+    pub(super) fn options_json(&self) -> Value {
+        self.options.lock().as_ref().map_or(Value::Null, |options| options.json(self.dry_run))
     }
 
     pub(super) fn internal(mut self) -> Self {
@@ -106,7 +112,7 @@ impl<'a> Call<'a> {
         &*self.resource.strategy
     }
 
-    pub(super) fn warn(&self, texts: Vec<String>) {
+    pub(crate) fn warn(&self, texts: Vec<String>) {
         if !texts.is_empty() {
             let mut warnings = self.warnings.lock();
             let room = MAX_WARNINGS.saturating_sub(warnings.len());

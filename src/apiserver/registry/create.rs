@@ -7,10 +7,10 @@ use bytes::Bytes;
 use embedded_store::{Durability, Op, StoreError};
 use serde_json::{Value, json};
 
-use super::asked::Asked;
 use super::claim::{self, Found, Known, Write, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
+use super::request_options::RequestOptions;
 use super::{Backing, Call, Registry, body, meta_str, metadata, names, quota};
 use crate::admission::{Operation, Request};
 use crate::claims::Claims;
@@ -56,7 +56,7 @@ impl Registry {
             let fault = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(call.row(), "", vec![fault]));
         }
-        call.ask(Asked::Create(options.clone()));
+        call.note_options(RequestOptions::Create(options.clone()));
         metadata::wipe(&mut tree);
         let manager = options.field_manager.as_deref();
         // Before admission: what plugins add is not the client's, as upstream has it.

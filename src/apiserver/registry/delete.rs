@@ -9,9 +9,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::asked::Asked;
 use super::claim::{self, Write, Written};
 use super::create::encode;
+use super::request_options::RequestOptions;
 use super::{Call, Registry, meta, metadata};
 use crate::admission::{Operation, Request};
 use crate::strategy::RequestContext;
@@ -43,7 +43,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        call.ask(Asked::Delete(options.clone()));
+        call.note_options(RequestOptions::Delete(options.clone()));
         loop {
             // The object may change while this goes on. Then everything is decided once more, on what is
             // there.
@@ -138,7 +138,9 @@ impl Registry {
         let deletions = found.items.into_iter().map(|object| async move {
             let one =
                 Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run).fenced(call.fence);
-            match self.delete(&one, object.name(), options).await {
+            let deleted = self.delete(&one, object.name(), options).await;
+            call.warn(one.take_warnings());
+            match deleted {
                 Ok(done) => Ok(Some(done.object)),
                 // Somebody else was faster: it is gone, which is what was asked for.
                 Err(error) if error.is_not_found() => Ok(None),

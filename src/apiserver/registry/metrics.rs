@@ -36,7 +36,7 @@ const GROUP: &str = "metrics.k8s.io";
 const VERSION: &str = "v1beta1";
 const NODES: &str = "NodeMetrics";
 /// A kubelet measures for a second if it was not asked for a while.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SUMMARY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read waits for a node, others' questions included.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a node's answer holds.
@@ -179,15 +179,15 @@ pub(super) struct Summaries {
     turns: Semaphore,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<KeptSummary>>>;
 
-struct Kept {
+struct KeptSummary {
     at: Instant,
     /// None if the node gave none.
     summary: Option<Arc<Summary>>,
 }
 
-impl Kept {
+impl KeptSummary {
     fn holds(&self) -> bool {
         self.at.elapsed() < KEPT
     }
@@ -207,7 +207,7 @@ impl Summaries {
     /// Drops what is too old, that of nodes which are gone included.
     fn prune(&self) {
         let is_fresh =
-            |slot: &Slot| slot.try_lock().map_or(true, |kept| kept.as_ref().is_some_and(Kept::holds));
+            |slot: &Slot| slot.try_lock().map_or(true, |kept| kept.as_ref().is_some_and(KeptSummary::holds));
         self.slots.lock().retain(|_, slot| Arc::strong_count(slot) > 1 || is_fresh(slot));
     }
 }
@@ -318,12 +318,12 @@ impl Registry {
         }
         let _turn = self.summaries.turns.acquire().await.ok()?;
         let summary = self.new_summary(node).await.map(Arc::new);
-        *kept = Some(Kept { at: Instant::now(), summary: summary.clone() });
+        *kept = Some(KeptSummary { at: Instant::now(), summary: summary.clone() });
         summary
     }
 
     async fn new_summary(&self, node: &Object) -> Option<Summary> {
-        let asked = tokio::time::timeout(PATIENCE, self.ask_summary(node)).await;
+        let asked = tokio::time::timeout(SUMMARY_TIMEOUT, self.ask_summary(node)).await;
         match asked {
             Ok(Ok(summary)) => Some(summary),
             Ok(Err(error)) => {

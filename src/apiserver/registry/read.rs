@@ -137,8 +137,14 @@ impl Registry {
     ) -> Result<ObjectList, ApiError> {
         let token = read_token(token)?;
         let prefix = call.resource.cache()?.prefix(call.namespace);
-        let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
+        let start = token.start.trim_end_matches('\0');
+        let after = format!("{prefix}{start}");
+        let oldest = self.store.compacted_revision();
         match u64::try_from(token.rv) {
+            // Clients rely on a token's end: it comes with the end of its revision, changes or not.
+            Ok(revision) if revision + 1 < oldest => {
+                Err(too_old(StoreError::Compacted { oldest }, Some(start)))
+            }
             // Without a change since the first page the cache still is that state, and is cheaper to read.
             Ok(revision) if call.resource.cache()?.last_change() > revision => {
                 self.list_at(call, filter, revision, Some(&after), limit).await

@@ -230,6 +230,16 @@ async fn pages_show_one_moment() {
     let token = gone.status().metadata.continue_.clone();
     let options = ListOptions { continue_token: token, ..ListOptions::default() };
     assert_eq!(h.names(&CONFIG_MAP, &options).await, ["a2", "a3", "a4", "a6", "b"]);
+    // So does one of a kind that has not changed since.
+    let first =
+        h.api.list(&CONFIG_MAP, HERE, &ListOptions { limit: 2, ..ListOptions::default() }).await.unwrap();
+    for name in ["x", "y"] {
+        h.create(&NAMESPACE, None, json!({"metadata": {"name": name}})).await;
+    }
+    h.store.compact(h.store.revision()).await.unwrap();
+    let options = ListOptions { limit: 2, continue_token: first.continue_token, ..ListOptions::default() };
+    let gone = h.api.list(&CONFIG_MAP, HERE, &options).await.unwrap_err();
+    assert!(gone.is_expired() && gone.status().metadata.continue_.is_some());
     let garbage = ListOptions { continue_token: Some("?".into()), ..ListOptions::default() };
     assert_eq!(h.api.list(&CONFIG_MAP, HERE, &garbage).await.unwrap_err().code(), 400);
     h.stop().await;

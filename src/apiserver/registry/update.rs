@@ -9,9 +9,9 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
-use super::asked::Asked;
 use super::claim::{self, Found, Known, Written};
 use super::managed::{self, Owners};
+use super::request_options::RequestOptions;
 use super::subresource::Part;
 use super::{Call, Registry, body, meta, meta_str, metadata, quota, strategies};
 use crate::admission::{Operation, Request};
@@ -69,9 +69,9 @@ impl Registry {
         mut source: Source<'_>,
         options: &UpdateOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        call.ask(match source {
-            Source::Patch(_) => Asked::Patch(options.clone()),
-            _ => Asked::Update(options.clone()),
+        call.note_options(match source {
+            Source::Patch(_) => RequestOptions::Patch(options.clone()),
+            _ => RequestOptions::Update(options.clone()),
         });
         let mut insists = false;
         for _ in 0..ATTEMPTS {

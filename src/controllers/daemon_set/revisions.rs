@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api::{ApiError, LabelMatcher, Patch, template_hash};
-use client::Api;
+use client::{Api, Change};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
@@ -42,6 +42,21 @@ fn superfluous(
     let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
     let live = plan::live_hashes(pods);
     old.iter().filter(|revision| !live.contains(hash_of(revision))).take(surplus).cloned().collect()
+}
+
+/// A revision before and after a change, if its owner has to look at it. A new one does not wake its owner:
+/// the owner made it, or somebody who prepares a rollout and may delete its equal next. As upstream, equal
+/// ones are merged at the owner's next look, whatever causes that.
+pub(super) fn that_matter(
+    change: &Change<ControllerRevision>,
+) -> impl Iterator<Item = &Arc<ControllerRevision>> {
+    let is_new = change.old.is_none();
+    change.old.iter().chain(&change.new).filter(move |_| !is_new)
+}
+
+/// A revision that nobody owns now.
+pub(super) fn orphan(change: &Change<ControllerRevision>) -> Option<&Arc<ControllerRevision>> {
+    change.new.as_ref().filter(|revision| api::owner::controller_of(&revision.metadata).is_none())
 }
 
 impl Controller {

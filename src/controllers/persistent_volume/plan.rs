@@ -27,19 +27,19 @@ pub(super) struct Storage {
 
 /// An event: its reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct VolumeEvent {
     pub(super) is_warning: bool,
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-impl Told {
+impl VolumeEvent {
     fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Told { is_warning: false, reason, message: message.into() }
+        VolumeEvent { is_warning: false, reason, message: message.into() }
     }
 
     pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Told { is_warning: true, reason, message: message.into() }
+        VolumeEvent { is_warning: true, reason, message: message.into() }
     }
 }
 
@@ -53,11 +53,11 @@ pub(super) enum ClaimPlan {
     /// Ask this provisioner for a volume.
     Provision(String),
     /// It waits, which is told.
-    Pending(Option<Told>),
+    Pending(Option<VolumeEvent>),
     /// Its volume is gone, or another claim's.
-    Lost(Told),
+    Lost(VolumeEvent),
     /// Only told.
-    Tell(Told),
+    Tell(VolumeEvent),
 }
 
 /// What is to be done about a volume.
@@ -72,7 +72,7 @@ pub(super) enum VolumePlan {
     /// Its claim does not name it yet.
     WaitForClaim,
     /// What the claim and the volume are told.
-    Mismatch(Told, Told),
+    Mismatch(VolumeEvent, VolumeEvent),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub(super) enum Reclaim {
     /// Whoever made it deletes it.
     ByProvisioner,
     /// It cannot be reclaimed.
-    Fail(Told),
+    Fail(VolumeEvent),
 }
 
 /// `waiting` are pods without a node that use the claim.
@@ -99,13 +99,13 @@ pub(super) fn claim(claim: &PersistentVolumeClaim, storage: &Storage, waiting: &
     let is_free = volume.spec.as_ref().is_none_or(|spec| spec.claim_ref.is_none());
     if is_free && let Err(why) = check(volume, claim) {
         let message = format!("Cannot bind to requested volume {wanted:?}: {why}");
-        return ClaimPlan::Pending(Some(Told::warning("VolumeMismatch", message)));
+        return ClaimPlan::Pending(Some(VolumeEvent::warning("VolumeMismatch", message)));
     }
     if is_free || is_bound_to(volume, claim) {
         return ClaimPlan::Bind(volume.clone());
     }
     let message = format!("volume {wanted:?} already bound to a different claim.");
-    ClaimPlan::Pending(Some(Told::warning("FailedBinding", message)))
+    ClaimPlan::Pending(Some(VolumeEvent::warning("FailedBinding", message)))
 }
 
 fn bound_claim(
@@ -113,7 +113,7 @@ fn bound_claim(
     wanted: &str,
     volume: Option<&Arc<PersistentVolume>>,
 ) -> ClaimPlan {
-    let lost = |reason, message: &str| ClaimPlan::Lost(Told::warning(reason, message));
+    let lost = |reason, message: &str| ClaimPlan::Lost(VolumeEvent::warning(reason, message));
     if wanted.is_empty() {
         let message = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!";
         return lost("ClaimLost", message);
@@ -148,9 +148,9 @@ fn free_claim(claim: &PersistentVolumeClaim, storage: &Storage, waiting: &[Strin
     }
     if class_name.is_empty() {
         let message = "no persistent volumes available for this claim and no storage class is set";
-        return ClaimPlan::Pending(Some(Told::normal("FailedBinding", message)));
+        return ClaimPlan::Pending(Some(VolumeEvent::normal("FailedBinding", message)));
     }
-    let failed = |message: String| ClaimPlan::Tell(Told::warning("ProvisioningFailed", message));
+    let failed = |message: String| ClaimPlan::Tell(VolumeEvent::warning("ProvisioningFailed", message));
     match class {
         None => failed(format!("storageclass.storage.k8s.io {class_name:?} not found")),
         Some(class) if class.provisioner.starts_with("kubernetes.io/") => {
@@ -160,11 +160,14 @@ fn free_claim(claim: &PersistentVolumeClaim, storage: &Storage, waiting: &[Strin
     }
 }
 
-fn waits_for(pods: &[String]) -> Told {
+fn waits_for(pods: &[String]) -> VolumeEvent {
     match pods {
-        [] => Told::normal("WaitForFirstConsumer", "waiting for first consumer to be created before binding"),
-        [pod] => Told::normal("WaitForPodScheduled", format!("waiting for pod {pod} to be scheduled")),
-        pods => Told::normal(
+        [] => VolumeEvent::normal(
+            "WaitForFirstConsumer",
+            "waiting for first consumer to be created before binding",
+        ),
+        [pod] => VolumeEvent::normal("WaitForPodScheduled", format!("waiting for pod {pod} to be scheduled")),
+        pods => VolumeEvent::normal(
             "WaitForPodScheduled",
             format!("waiting for pods {} to be scheduled", pods.join(",")),
         ),
@@ -222,7 +225,7 @@ pub(super) fn volume(volume: &PersistentVolume, claim: Option<&PersistentVolumeC
             let to_volume = format!(
                 "Cannot bind PersistentVolume to requested PersistentVolumeClaim {claim_name:?} due to incompatible volumeMode."
             );
-            let told = |message| Told::warning("VolumeMismatch", message);
+            let told = |message| VolumeEvent::warning("VolumeMismatch", message);
             VolumePlan::Mismatch(told(to_claim), told(to_volume))
         }
         "" => VolumePlan::WaitForClaim,
@@ -249,14 +252,15 @@ fn policy(volume: &PersistentVolume) -> &str {
 fn reclaim(volume: &PersistentVolume) -> Reclaim {
     match policy(volume) {
         "Retain" => Reclaim::Keep,
-        "Recycle" => {
-            Reclaim::Fail(Told::warning("VolumeFailedRecycle", "No recycler plugin found for the volume!"))
-        }
+        "Recycle" => Reclaim::Fail(VolumeEvent::warning(
+            "VolumeFailedRecycle",
+            "No recycler plugin found for the volume!",
+        )),
         "Delete" => match annotation(&volume.metadata.annotations, PROVISIONED_BY).unwrap_or("") {
             "" if volume.spec.as_ref().is_some_and(|spec| spec.csi.is_some()) => Reclaim::ByProvisioner,
             "" => {
                 let name = text(&volume.metadata.name);
-                Reclaim::Fail(Told::warning(
+                Reclaim::Fail(VolumeEvent::warning(
                     "VolumeFailedDelete",
                     format!(
                         "error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"
@@ -265,11 +269,11 @@ fn reclaim(volume: &PersistentVolume) -> Reclaim {
             }
             by if by.starts_with("kubernetes.io/") => {
                 let message = format!("no volume plugin matched name: {by}");
-                Reclaim::Fail(Told::warning("VolumeFailedDelete", message))
+                Reclaim::Fail(VolumeEvent::warning("VolumeFailedDelete", message))
             }
             _ => Reclaim::ByProvisioner,
         },
-        _ => Reclaim::Fail(Told::warning(
+        _ => Reclaim::Fail(VolumeEvent::warning(
             "VolumeUnknownReclaimPolicy",
             "Volume has unrecognized PersistentVolumeReclaimPolicy",
         )),

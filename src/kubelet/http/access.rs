@@ -2,7 +2,8 @@
 //! API server knows and whose user may do to this node what is asked.
 //!
 //! Both questions are asked of the API (TokenReview, SubjectAccessReview), as upstream's kubelet delegates
-//! them. Answers are kept for a while, so that a scraper costs nothing. Absent: anonymous access, and
+//! them. Answers are kept for a while, so that a scraper costs nothing, and few tokens are asked about at
+//! once, so that strangers do not keep the API busy through the node. Absent: anonymous access, and
 //! certificates of users.
 
 use std::collections::HashMap;
@@ -14,12 +15,15 @@ use http::{HeaderMap, Method, StatusCode};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// How long an answer holds.
 const HOLDS: Duration = Duration::from_secs(60);
 /// Answers that are kept.
 const MOST: usize = 256;
+/// Tokens that the API is asked about at the same time; further requests wait.
+const REVIEWS_AT_ONCE: usize = 4;
 
 /// Why somebody is turned away.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,17 +43,20 @@ fn unanswered(what: &str, error: &api::ApiError) -> Denied {
 pub(crate) struct Access {
     api: Arc<dyn ObjectApi>,
     node: String,
-    users: Arc<Mutex<Kept<String, Arc<UserInfo>>>>,
-    granted: Arc<Mutex<Kept<Asked, bool>>>,
+    users: Arc<Mutex<AnswerCache<String, Arc<UserInfo>>>>,
+    /// Tokens that the API does not know. Apart from the others, which strangers must not push out.
+    refused: Arc<Mutex<AnswerCache<String, ()>>>,
+    reviews: Arc<Semaphore>,
+    granted: Arc<Mutex<AnswerCache<AccessQuestion, bool>>>,
 }
 
 /// What somebody wants to do: the user, the verb, the part of the node.
-type Asked = (String, String, String);
+type AccessQuestion = (String, String, String);
 
 /// Answers with the time they were given.
-struct Kept<K, V>(HashMap<K, (Instant, V)>);
+struct AnswerCache<K, V>(HashMap<K, (Instant, V)>);
 
-impl<K: std::hash::Hash + Eq, V: Clone> Kept<K, V> {
+impl<K: std::hash::Hash + Eq, V: Clone> AnswerCache<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.0.get(key).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, value)| value.clone())
     }
@@ -64,14 +71,21 @@ impl<K: std::hash::Hash + Eq, V: Clone> Kept<K, V> {
     }
 }
 
+impl<K, V> Default for AnswerCache<K, V> {
+    fn default() -> Self {
+        AnswerCache(HashMap::new())
+    }
+}
+
 impl Access {
     pub(crate) fn new(api: Arc<dyn ObjectApi>, node: &str) -> Self {
-        let (users, granted) = (Kept(HashMap::new()), Kept(HashMap::new()));
         Access {
             api,
             node: node.to_string(),
-            users: Arc::new(Mutex::new(users)),
-            granted: Arc::new(Mutex::new(granted)),
+            users: Arc::default(),
+            refused: Arc::default(),
+            reviews: Arc::new(Semaphore::new(REVIEWS_AT_ONCE)),
+            granted: Arc::default(),
         }
     }
 
@@ -98,19 +112,35 @@ impl Access {
     }
 
     async fn user(&self, token: &str) -> Result<Arc<UserInfo>, Denied> {
-        let known = self.users.lock().get(&token.to_string());
-        if let Some(user) = known {
-            return Ok(user);
+        if let Some(known) = self.known(token) {
+            return known;
+        }
+        let _place = self.reviews.acquire().await;
+        // Somebody else may have asked meanwhile.
+        if let Some(known) = self.known(token) {
+            return known;
         }
         let spec = TokenReviewSpec { token: token.to_string(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
         let answer = Api::<TokenReview>::all(self.api.clone()).create(&review).await;
         let answer = answer.map_err(|error| unanswered("TokenReview", &error))?;
         let status = answer.status.clone().unwrap_or_default();
-        let user = status.user.filter(|_| status.authenticated == Some(true)).ok_or_else(unauthorized)?;
+        let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
+            self.refused.lock().put(token.to_string(), ());
+            return Err(unauthorized());
+        };
         let user = Arc::new(user);
         self.users.lock().put(token.to_string(), user.clone());
         Ok(user)
+    }
+
+    /// What the API has said about a token.
+    fn known(&self, token: &str) -> Option<Result<Arc<UserInfo>, Denied>> {
+        let token = token.to_string();
+        if let Some(user) = self.users.lock().get(&token) {
+            return Some(Ok(user));
+        }
+        self.refused.lock().get(&token).map(|()| Err(unauthorized()))
     }
 
     async fn is_granted(&self, user: &UserInfo, verb: &str, subresource: &str) -> Result<bool, Denied> {

@@ -1,6 +1,7 @@
 //! Atomic updates, host paths, refresh times, and what is done to a volume only once.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
 
@@ -143,6 +144,15 @@ fn a_host_path_that_is_a_link_to_nowhere_makes_no_file() {
 struct StagingPlugin {
     journal: Journal,
     fails: Arc<Mutex<Option<&'static str>>>,
+    gate: Arc<Gate>,
+}
+
+/// Holds an unstaging up if it is closed.
+#[derive(Default)]
+struct Gate {
+    is_closed: AtomicBool,
+    reached: tokio::sync::Notify,
+    opened: tokio::sync::Notify,
 }
 
 impl StagingPlugin {
@@ -196,7 +206,13 @@ impl VolumePlugin for StagingPlugin {
     }
 
     fn unstage<'a>(&'a self, key: &'a str) -> client::BoxFuture<'a, Result<(), VolumeError>> {
-        Box::pin(async move { self.call("unstage", key) })
+        Box::pin(async move {
+            if self.gate.is_closed.load(Ordering::Relaxed) {
+                self.gate.reached.notify_one();
+                self.gate.opened.notified().await;
+            }
+            self.call("unstage", key)
+        })
     }
 }
 
@@ -205,15 +221,18 @@ struct StagingBench {
     host: Arc<RecordingHost>,
     journal: Journal,
     fails: Arc<Mutex<Option<&'static str>>>,
+    gate: Arc<Gate>,
 }
 
 impl StagingBench {
     fn new() -> Self {
         let (host, fails) = (Arc::new(RecordingHost::default()), Arc::default());
         let journal = host.journal.clone();
-        let plugin = StagingPlugin { journal: journal.clone(), fails: Arc::clone(&fails) };
+        let gate: Arc<Gate> = Arc::default();
+        let plugin =
+            StagingPlugin { journal: journal.clone(), fails: Arc::clone(&fails), gate: gate.clone() };
         let volumes = Volumes::with_plugins("/pods".into(), host.clone(), vec![Box::new(plugin)]);
-        StagingBench { volumes, host, journal, fails }
+        StagingBench { volumes, host, journal, fails, gate }
     }
 
     async fn mount(&self, uid: &str) -> Result<Mounted, MountError> {
@@ -262,6 +281,30 @@ async fn what_several_pods_use_is_staged_once_and_until_the_last_has_gone() {
     assert_eq!(staged.journal()[1..3], ["tear_down two v", "unstage disk"]);
     staged.mount("three").await.unwrap();
     assert_eq!(staged.journal()[0], "stage disk");
+}
+
+/// A pod that comes while the last one's volume is being taken back has it staged again.
+#[tokio::test]
+async fn what_is_being_taken_back_is_not_there_for_the_next_pod() {
+    let staged = StagingBench::new();
+    staged.mount("one").await.unwrap();
+    staged.journal();
+    staged.gate.is_closed.store(true, Ordering::Relaxed);
+    let next = async {
+        staged.gate.reached.notified().await;
+        let mut mount = std::pin::pin!(staged.mount("two"));
+        assert!(futures::poll!(&mut mount).is_pending(), "it waits");
+        staged.gate.opened.notify_one();
+        mount.await.unwrap();
+    };
+    let (removed, ()) = tokio::join!(staged.volumes.remove("one"), next);
+    removed.unwrap();
+    let steps: Vec<String> = staged
+        .journal()
+        .into_iter()
+        .filter(|step| step.contains("stage") || step.contains("set_up"))
+        .collect();
+    assert_eq!(steps, ["unstage disk", "stage disk", "set_up two OnRootMismatch"]);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub fn dns(input: &[u8]) {
         Received::Refused(answer) => {
             Message::from_vec(&answer).expect("a refusal that can be read");
         }
-        Received::Asked(asked) => {
+        Received::ValidQuery(asked) => {
             let content = || Content {
                 answers: (0..100).filter_map(|_| Zone::new("cluster.local")?.authority()).collect(),
                 ..Content::default()
@@ -33,7 +33,7 @@ pub fn dns(input: &[u8]) {
                 zone.answer(asked.query.name(), asked.query.query_type());
             });
             if let Some(forwarded) = asked.forwarded(1) {
-                let Received::Asked(again) = read(&forwarded) else { panic!("it is a question") };
+                let Received::ValidQuery(again) = read(&forwarded) else { panic!("it is a question") };
                 assert_eq!(again.query.name(), asked.query.name());
                 let _ = read_answer(input, 1, &asked.query);
             }

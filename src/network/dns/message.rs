@@ -13,7 +13,7 @@ const SMALLEST_DATAGRAM: u16 = 512;
 
 /// A query that can be answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ValidQuery {
     pub(crate) query: Query,
     id: u16,
     recursion_desired: bool,
@@ -40,7 +40,7 @@ impl Content {
 
 /// What bytes from a client are.
 pub(crate) enum Received {
-    Asked(Box<Asked>),
+    ValidQuery(Box<ValidQuery>),
     /// Something that is answered at once.
     Refused(Vec<u8>),
     /// Something that must not be answered, such as an answer.
@@ -68,7 +68,7 @@ pub(crate) fn read(bytes: &[u8]) -> Received {
     if !matches!(query.query_class(), DNSClass::IN | DNSClass::ANY) {
         return refuse(id, OpCode::Query, ResponseCode::Refused);
     }
-    Received::Asked(Box::new(Asked {
+    Received::ValidQuery(Box::new(ValidQuery {
         query: query.clone(),
         id,
         recursion_desired: message.metadata.recursion_desired,
@@ -77,7 +77,7 @@ pub(crate) fn read(bytes: &[u8]) -> Received {
     }))
 }
 
-impl Asked {
+impl ValidQuery {
     /// Client's number and question, for telling whether a query is our own that came back.
     pub(crate) fn id(&self) -> u16 {
         self.id
@@ -128,8 +128,8 @@ impl Asked {
     }
 
     /// The same for another name.
-    pub(crate) fn about(&self, query: Query) -> Asked {
-        Asked { query, ..self.clone() }
+    pub(crate) fn about(&self, query: Query) -> ValidQuery {
+        ValidQuery { query, ..self.clone() }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use hickory_proto::op::ResponseCode;
 use parking_lot::Mutex;
 
-use super::message::Asked;
+use super::message::ValidQuery;
 use super::plan::Plan;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ const SERVER: &str = "server=\"dns://:53\",zone=\".\",view=\"\"";
 
 impl Metrics {
     /// Counts a question; the time it came.
-    pub(crate) fn asked(&self, asked: &Asked, protocol: Protocol, client: IpAddr) -> Instant {
+    pub(crate) fn asked(&self, asked: &ValidQuery, protocol: Protocol, client: IpAddr) -> Instant {
         let kind = asked.query.query_type().to_string();
         let kind = if TYPES.contains(&kind.as_str()) { kind } else { "other".to_string() };
         *self.asked.lock().entry((protocol, client.is_ipv4(), kind)).or_default() += 1;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-use super::message::{self, Asked, Content, Received};
+use super::message::{self, Content, Received, ValidQuery};
 use super::metrics::{Metrics, Protocol};
 use super::plan::Plan;
 use super::upstream::Upstreams;
@@ -46,7 +46,7 @@ enum LookedUp {
 
 impl Server {
     /// What memory knows.
-    fn look_up(&self, asked: &Asked) -> LookedUp {
+    fn look_up(&self, asked: &ValidQuery) -> LookedUp {
         let (plan, zone) = (self.plan.read().clone(), self.zone.read());
         let (mut before, mut name) = (Vec::new(), asked.query.name().clone());
         let failed = || LookedUp::Done(Content::of_code(ResponseCode::ServFail));
@@ -95,7 +95,13 @@ impl Server {
     }
 
     /// Asks elsewhere.
-    async fn ask(&self, asked: &Asked, before: Vec<Record>, name: Name, upstreams: &Upstreams) -> Content {
+    async fn ask(
+        &self,
+        asked: &ValidQuery,
+        before: Vec<Record>,
+        name: Name,
+        upstreams: &Upstreams,
+    ) -> Content {
         if self.plan.read().upstreams().any(|upstreams| upstreams.is_own(asked)) {
             tracing::warn!(name = %asked.query.name(), "a question of ours came back: a name server of the host leads to us");
             return Content::of_code(ResponseCode::ServFail);
@@ -108,7 +114,7 @@ impl Server {
     }
 
     /// The whole answer.
-    pub(crate) async fn answer(&self, asked: &Asked) -> Content {
+    pub(crate) async fn answer(&self, asked: &ValidQuery) -> Content {
         match self.look_up(asked) {
             LookedUp::Done(content) => content,
             LookedUp::Ask(before, name, upstreams) => self.ask(asked, before, name, &upstreams).await,
@@ -123,7 +129,7 @@ impl Server {
             // An error is about an earlier answer whose client is gone.
             let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
             let asked = match message::read(&buffer[..length]) {
-                Received::Asked(asked) => asked,
+                Received::ValidQuery(asked) => asked,
                 Received::Refused(answer) => {
                     let _ = socket.send_to(&answer, client).await;
                     continue;
@@ -180,7 +186,7 @@ impl Server {
             };
             let Ok(bytes) = tokio::time::timeout(SILENCE, reading).await else { return Ok(()) };
             let answer = match message::read(&bytes?) {
-                Received::Asked(asked) => {
+                Received::ValidQuery(asked) => {
                     let began = self.metrics.asked(&asked, Protocol::Tcp, client.ip());
                     let content = self.answer(&asked).await;
                     self.metrics.answered(began, content.code);
@@ -200,7 +206,7 @@ impl Server {
     }
 }
 
-async fn send(socket: &UdpSocket, asked: &Asked, content: Content, client: SocketAddr) {
+async fn send(socket: &UdpSocket, asked: &ValidQuery, content: Content, client: SocketAddr) {
     if let Some(bytes) = asked.answer(content, false) {
         let _ = socket.send_to(&bytes, client).await;
     }

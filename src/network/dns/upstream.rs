@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::corefile::Target;
-use super::message::{Asked, Content, read_answer};
+use super::message::{Content, ValidQuery, read_answer};
 
 const MOST_SERVERS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -98,7 +98,7 @@ impl Upstreams {
     }
 
     /// Whether a question is one of ours that has come back.
-    pub(crate) fn is_own(&self, asked: &Asked) -> bool {
+    pub(crate) fn is_own(&self, asked: &ValidQuery) -> bool {
         self.sent.lock().contains(&(asked.id(), asked.query.name().clone()))
     }
 
@@ -145,12 +145,12 @@ impl Upstreams {
     }
 
     /// The answer from memory, if there is one.
-    pub(crate) fn kept(&self, asked: &Asked) -> Option<Content> {
+    pub(crate) fn kept(&self, asked: &ValidQuery) -> Option<Content> {
         self.cache.lock().get(&key(asked), Instant::now())
     }
 
     /// Asks the name servers. The first answer that says something counts.
-    pub(crate) async fn ask(&self, asked: &Asked) -> Content {
+    pub(crate) async fn ask(&self, asked: &ValidQuery) -> Content {
         if let Some(content) = self.kept(asked) {
             let mut hits = self.hits.lock();
             if content.answers.is_empty() {
@@ -178,7 +178,7 @@ impl Upstreams {
         failed()
     }
 
-    async fn ask_one(&self, server: SocketAddr, asked: &Asked) -> io::Result<Content> {
+    async fn ask_one(&self, server: SocketAddr, asked: &ValidQuery) -> io::Result<Content> {
         let id: u16 = rand::random();
         let mark = (id, asked.query.name().clone());
         let bytes = asked.forwarded(id).ok_or(io::ErrorKind::InvalidInput)?;
@@ -231,7 +231,7 @@ async fn over_tcp(server: SocketAddr, bytes: &[u8], id: u16, query: &Query) -> i
 /// What an answer is kept under: name, type, and whether DNSSEC records were wanted.
 type Key = (Name, RecordType, bool);
 
-fn key(asked: &Asked) -> Key {
+fn key(asked: &ValidQuery) -> Key {
     (asked.query.name().to_lowercase(), asked.query.query_type(), asked.wants_dnssec())
 }
 

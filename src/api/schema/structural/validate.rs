@@ -27,7 +27,7 @@ impl Structural {
     /// keys; without keys a list counts as a whole.
     pub(super) fn faults_since(&self, value: &Value, old: Option<&Value>, path: &str) -> Faults {
         let mut steps = Steps::new(MAX_STEPS);
-        let mut checker = Checker::new(Asked::Faults, &mut steps);
+        let mut checker = Checker::new(CheckGoal::Faults, &mut steps);
         checker.value(self, value, old, &Path::new(path));
         let mut faults = checker.faults;
         faults.extend(steps.fault());
@@ -36,7 +36,7 @@ impl Structural {
 
     /// The same with the steps that are left. Whoever lets them run out tells of it.
     pub(super) fn faults_within(&self, value: &Value, path: &Path<'_>, steps: &mut Steps) -> Faults {
-        let mut checker = Checker::new(Asked::Faults, steps);
+        let mut checker = Checker::new(CheckGoal::Faults, steps);
         checker.value(self, value, None, path);
         checker.faults
     }
@@ -44,7 +44,7 @@ impl Structural {
 
 /// What the caller wants to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum CheckGoal {
     Faults,
     /// Whether there are any.
     Validity,
@@ -52,7 +52,7 @@ enum Asked {
 
 struct Checker<'s> {
     faults: Faults,
-    asked: Asked,
+    asked: CheckGoal,
     failed: bool,
     steps: &'s mut Steps,
 }
@@ -75,13 +75,13 @@ fn is_whole(number: &Number) -> bool {
 }
 
 impl<'s> Checker<'s> {
-    fn new(asked: Asked, steps: &'s mut Steps) -> Self {
+    fn new(asked: CheckGoal, steps: &'s mut Steps) -> Self {
         Checker { faults: Faults::new(), asked, failed: false, steps }
     }
 
     fn fault(&mut self, fault: impl FnOnce() -> FieldError) {
         self.failed = true;
-        if self.asked == Asked::Faults && !self.faults.is_full() {
+        if self.asked == CheckGoal::Faults && !self.faults.is_full() {
             self.faults.push(fault());
         }
     }
@@ -90,8 +90,8 @@ impl<'s> Checker<'s> {
     fn is_done(&self) -> bool {
         self.steps.is_spent()
             || match self.asked {
-                Asked::Faults => self.faults.is_full(),
-                Asked::Validity => self.failed,
+                CheckGoal::Faults => self.faults.is_full(),
+                CheckGoal::Validity => self.failed,
             }
     }
 
@@ -106,7 +106,7 @@ impl<'s> Checker<'s> {
     /// Whether a schema accepts a value.
     fn accepts(&mut self, node: &Structural, value: &Value, path: &Path<'_>) -> bool {
         let (asked, failed) = (self.asked, self.failed);
-        (self.asked, self.failed) = (Asked::Validity, false);
+        (self.asked, self.failed) = (CheckGoal::Validity, false);
         self.value(node, value, None, path);
         let accepted = !self.failed;
         (self.asked, self.failed) = (asked, failed);

@@ -14,7 +14,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use parking_lot::RwLock;
 
 use super::scope::{EffectivePolicy, Key, Kind, Scope};
-use crate::cache::{Caches, Told};
+use crate::cache::{Caches, ObjectChange};
 
 /// What a grant gives.
 pub(super) enum Found {
@@ -82,7 +82,7 @@ impl Index {
         index
     }
 
-    fn note(&self, kind: Kind, told: &Told<'_>) {
+    fn note(&self, kind: Kind, told: &ObjectChange<'_>) {
         let key = Key { kind, name: Arc::from(told.name) };
         let Some(namespace) = told.namespace else { return self.cluster.note(key, told) };
         // The lock is held while the change is noted, so that the scope is not removed meanwhile.

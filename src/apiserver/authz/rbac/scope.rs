@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::index::RoleName;
 use super::roles::ClusterRoles;
-use crate::cache::Told;
+use crate::cache::ObjectChange;
 use crate::heavy::{self, HEAVY};
 
 /// Roles are taken in before bindings.
@@ -183,7 +183,7 @@ impl Scope {
         Scope { namespace: Some(namespace.clone()), ..Scope::default() }
     }
 
-    pub(super) fn note(&self, key: Key, told: &Told<'_>) {
+    pub(super) fn note(&self, key: Key, told: &ObjectChange<'_>) {
         let mut pending = self.pending.lock();
         let is_new = pending.changes.get(&key).map_or(told.is_new, |change| change.is_new);
         let object = told.object.cloned();

@@ -30,3 +30,21 @@ fn history_that_pods_are_of_stays() {
     assert_eq!(superfluous(&set("d", 2), &old, &pods), [old[1].clone()]);
     assert_eq!(superfluous(&set("d", 0), &old, &pods), [old[1].clone(), old[2].clone()]);
 }
+
+#[test]
+fn a_new_revision_leaves_its_owner_asleep() {
+    let revision = |owned: bool| {
+        let mut revision = new_revision(&set("a", 10), 1).unwrap();
+        revision.metadata.owner_references = revision.metadata.owner_references.filter(|_| owned);
+        Arc::new(revision)
+    };
+    let change =
+        |old: Option<bool>, new: Option<bool>| Change { old: old.map(revision), new: new.map(revision) };
+    let woken = |old, new| that_matter(&change(old, new)).count();
+    assert_eq!(woken(None, Some(true)), 0);
+    assert_eq!(woken(Some(true), Some(true)), 2, "who had it and who has it");
+    assert_eq!(woken(Some(true), None), 1, "one that was deleted may have been needed");
+    let adopted = |old, new| orphan(&change(old, new)).is_some();
+    assert!(adopted(None, Some(false)) && adopted(Some(true), Some(false)));
+    assert!(!adopted(None, Some(true)) && !adopted(Some(false), None));
+}

@@ -150,12 +150,15 @@ fn what_becomes_of_a_released_volume_is_its_policy() {
         (
             "Recycle",
             json!({}),
-            Reclaim::Fail(Told::warning("VolumeFailedRecycle", "No recycler plugin found for the volume!")),
+            Reclaim::Fail(VolumeEvent::warning(
+                "VolumeFailedRecycle",
+                "No recycler plugin found for the volume!",
+            )),
         ),
         (
             "Delete",
             json!({}),
-            Reclaim::Fail(Told::warning(
+            Reclaim::Fail(VolumeEvent::warning(
                 "VolumeFailedDelete",
                 "error getting deleter volume plugin for volume \"disk\": no deletable volume plugin matched",
             )),

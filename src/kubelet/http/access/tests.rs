@@ -57,3 +57,21 @@ async fn answers_are_kept_for_a_while() {
     let message = "Forbidden (user=jane, verb=create, resource=nodes, subresource(s)=[proxy])\n";
     assert_eq!(denied, Denied(StatusCode::FORBIDDEN, message.to_string()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_nobody_knows_is_asked_about_once() {
+    let (node, access) = access(&["metrics"]);
+    let bad = bearer("bad");
+    let asked =
+        futures::future::join_all((0..20).map(|_| access.check(&Method::GET, "/metrics", &bad))).await;
+    assert!(asked.into_iter().all(|answer| answer == Err(unauthorized())));
+    assert!(node.journal.count("create TokenReview") <= REVIEWS_AT_ONCE);
+    // However many there are, who is known stays known.
+    access.check(&Method::GET, "/metrics", &bearer("good")).await.unwrap();
+    for at in 0..2 * MOST {
+        access.check(&Method::GET, "/metrics", &bearer(&format!("bad {at}"))).await.unwrap_err();
+    }
+    let before = node.journal.count("create TokenReview");
+    access.check(&Method::GET, "/metrics", &bearer("good")).await.unwrap();
+    assert_eq!(node.journal.count("create TokenReview"), before);
+}

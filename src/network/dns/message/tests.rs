@@ -19,8 +19,8 @@ fn query(edns: Option<u16>) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn asked(bytes: &[u8]) -> Asked {
-    let Received::Asked(asked) = read(bytes) else { panic!("it is a question") };
+fn asked(bytes: &[u8]) -> ValidQuery {
+    let Received::ValidQuery(asked) = read(bytes) else { panic!("it is a question") };
     *asked
 }
 
@@ -87,7 +87,7 @@ proptest! {
         let mut bent = query(Some(1232));
         let at = at % bent.len();
         bent[at] = byte;
-        if let Received::Asked(asked) = read(&bent) {
+        if let Received::ValidQuery(asked) = read(&bent) {
             prop_assert!(asked.answer(addresses(100), false).is_none_or(|answer| answer.len() <= 1232));
             let _ = asked.forwarded(1);
         }

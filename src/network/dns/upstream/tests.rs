@@ -79,7 +79,8 @@ async fn name_server(socket: UdpSocket, code: ResponseCode, count: usize) -> usi
     for asked in 0..count {
         let waiting = tokio::time::timeout(Duration::from_millis(500), socket.recv_from(&mut buffer)).await;
         let Ok(Ok((length, client))) = waiting else { return asked };
-        let super::super::message::Received::Asked(asked) = super::super::message::read(&buffer[..length])
+        let super::super::message::Received::ValidQuery(asked) =
+            super::super::message::read(&buffer[..length])
         else {
             panic!("a question")
         };
@@ -101,7 +102,7 @@ async fn the_first_server_that_says_something_counts_and_is_asked_once() {
     let upstreams = Upstreams::new(vec![Target::File(resolv_conf)], files, Vec::new(), 30);
     let mut message = hickory_proto::op::Message::query();
     message.add_query(Query::query(key_of(0).0, RecordType::A));
-    let super::super::message::Received::Asked(asked) =
+    let super::super::message::Received::ValidQuery(asked) =
         super::super::message::read(&message.to_vec().unwrap())
     else {
         panic!("a question")

@@ -4,23 +4,23 @@ use api::{CreateOptions, DeleteOptions, DryRun, FieldValidation, PropagationPoli
 use serde_json::{Value, json};
 
 /// The options of a request, as webhooks are shown them.
-pub(super) enum Asked {
+pub(super) enum RequestOptions {
     Create(CreateOptions),
     Update(UpdateOptions),
     Patch(UpdateOptions),
     Delete(DeleteOptions),
 }
 
-impl Asked {
+impl RequestOptions {
     pub(super) fn json(&self, dry_run: DryRun) -> Value {
         let mut options = match self {
-            Asked::Create(options) => {
+            RequestOptions::Create(options) => {
                 written("CreateOptions", options.field_manager.as_deref(), options.field_validation)
             }
-            Asked::Update(options) => {
+            RequestOptions::Update(options) => {
                 written("UpdateOptions", options.field_manager.as_deref(), options.field_validation)
             }
-            Asked::Patch(options) => {
+            RequestOptions::Patch(options) => {
                 let mut patch =
                     written("PatchOptions", options.field_manager.as_deref(), options.field_validation);
                 if options.force {
@@ -28,7 +28,7 @@ impl Asked {
                 }
                 patch
             }
-            Asked::Delete(options) => deletion(options),
+            RequestOptions::Delete(options) => deletion(options),
         };
         if dry_run == DryRun::All {
             options["dryRun"] = json!(["All"]);
