@@ -74,6 +74,9 @@ pub(crate) type Retired = Result<Box<dyn LogStorage>, (Box<dyn Consensus>, io::E
 pub(crate) trait ReadIndex: Send + Sync {
     /// Resolves once this member has applied everything that any member acknowledged before the call.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Whether the last of these calls has failed, and not long ago.
+    fn fails(&self) -> bool;
 }
 
 /// What has been written to disk.

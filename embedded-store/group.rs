@@ -230,6 +230,8 @@ impl Prepared {
         let peers = Peers(Arc::clone(&transport));
         let raft = Raft::new(identity.member, config, peers, Storage(log), machine).await;
         let raft = raft.map_err(|e| failed(&e))?;
+        // It has told what it has found once it answers: members, and who leads.
+        raft.is_initialized().await.map_err(|e| failed(&e))?;
         let timeouts = Timeouts { write: settings.write_timeout, read: settings.read_timeout };
         let engine = Arc::new(Engine {
             id: identity.member,
@@ -356,7 +358,7 @@ impl Group {
         self.change(ChangeMembers::AddVoterIds([member].into())).await
     }
 
-    /// Takes a member out of the group.
+    /// Takes a member out of the group. The leader hands over first, and leaves it to the next one.
     pub async fn remove(&self, member: u64) -> Result<(), GroupError> {
         self.check_leader()?;
         let view = self.view();
@@ -365,6 +367,11 @@ impl Group {
         };
         if info.voter && view.members.iter().filter(|info| info.voter).count() == 1 {
             return Err(GroupError::LastVoter);
+        }
+        if info.leads {
+            // A leader that takes itself out leaves the others without one until they notice.
+            self.hand_over().await;
+            return self.check_leader().and(Err(GroupError::NoQuorum));
         }
         if info.voter {
             self.change(ChangeMembers::RemoveVoters([member].into())).await?;

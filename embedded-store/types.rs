@@ -276,6 +276,12 @@ pub trait Store: Leases + Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Whether this member of a group knows of a leader and can reach a majority, as far as is known from
+    /// reads; `None` for a store that is alone.
+    fn is_led(&self) -> Option<bool> {
+        None
+    }
+
     /// Forgets history before `revision`.
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>>;
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Config, DirectoryLock, EmbeddedStore, Loaded, OpenError, Recovery, load};
-use crate::consensus::Consensus;
 use crate::consensus::ids::Membership;
 use crate::consensus::storage::LogStorage;
+use crate::consensus::{Consensus, ReadIndex};
 use crate::group::{self, Group, GroupError, Identity, Prepared, Settings, Transport, marker};
 use crate::log::disk::Disk;
 use crate::snapshot;
@@ -92,6 +92,11 @@ impl EmbeddedStore {
             || OpenError::Io { path: store.dir().to_path_buf(), source: io::ErrorKind::Other.into() };
         let prepared = prepared.ok_or_else(missing)?;
         Ok((store, recovery, prepared))
+    }
+
+    /// How a member finds what is current; `None` for a store that is alone.
+    pub(super) fn group_reads(&self) -> Option<&Arc<dyn ReadIndex>> {
+        self.reads.get()
     }
 
     /// Makes this store, which is alone, the only member of a group: another engine goes on with its log.

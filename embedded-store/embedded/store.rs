@@ -31,6 +31,12 @@ impl Store for EmbeddedStore {
         self.current().boxed()
     }
 
+    fn is_led(&self) -> Option<bool> {
+        let leader = self.shared.lessor.leads();
+        let unknown = matches!(leader, Err(StoreError::NotLeader { leader: None }));
+        self.group_reads().map(|reads| !unknown && !reads.fails())
+    }
+
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), StoreError>> {
         async move { self.propose(Request::Compact { revision }, 0).await.map(|_| ()) }.boxed()
     }

@@ -2,10 +2,12 @@
 //! until it has come as far.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::error::{CheckIsLeaderError, RaftError};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::ReadIndex;
@@ -17,21 +19,37 @@ use crate::types::StoreError;
 
 type Asking = oneshot::Sender<Result<u64, StoreError>>;
 
-pub(crate) struct Reads(mpsc::UnboundedSender<Asking>);
+pub(crate) struct Reads {
+    asking: mpsc::UnboundedSender<Asking>,
+    /// When the last one has failed.
+    failed: Mutex<Option<Instant>>,
+}
+
+/// A failure says nothing about the group any more after this, if nobody has asked since.
+const FORGET_FAILURE: Duration = Duration::from_secs(10);
 
 impl Reads {
     pub(crate) fn new() -> (Arc<Reads>, mpsc::UnboundedReceiver<Asking>) {
         // Bounded by the requests that the servers' ports take.
         let (asking, asked) = mpsc::unbounded_channel();
-        (Arc::new(Reads(asking)), asked)
+        (Arc::new(Reads { asking, failed: Mutex::default() }), asked)
     }
 }
 
 impl ReadIndex for Reads {
     fn read_index(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         let (asking, answer) = oneshot::channel();
-        let _ = self.0.send(asking);
-        async { answer.await.unwrap_or(Err(StoreError::Stopped)) }.boxed()
+        let _ = self.asking.send(asking);
+        async {
+            let answer = answer.await.unwrap_or(Err(StoreError::Stopped));
+            *self.failed.lock() = answer.is_err().then(Instant::now);
+            answer
+        }
+        .boxed()
+    }
+
+    fn fails(&self) -> bool {
+        self.failed.lock().is_some_and(|at| at.elapsed() < FORGET_FAILURE)
     }
 }
 

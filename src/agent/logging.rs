@@ -58,7 +58,8 @@ fn directives(text: &str) -> Result<String, Problem> {
     }
     let libraries =
         if LEVELS.iter().position(|level| *level == base) < Some(2) { base.as_str() } else { "warn" };
-    let mut all = vec![libraries.to_string()];
+    // The store tells what becomes of its group; its engine would say the same of every attempt.
+    let mut all = vec![libraries.to_string(), "openraft=off".to_string()];
     all.extend(COMPONENTS.iter().map(|(_, target)| format!("{target}={base}")));
     all.extend(special);
     Ok(all.join(","))

@@ -8,6 +8,8 @@ pub mod collect;
 pub mod report;
 mod text;
 
+pub use text::servers_table;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Write};

@@ -8,6 +8,8 @@ mod classes;
 mod flow_control;
 mod service_range;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use client::{ApiFor, ObjectApi, ObjectRef};
 use serde_json::{Value, json};
 
 use crate::authz::bootstrap as policy;
+use crate::config::OtherServers;
 use crate::error::StartError;
 use crate::registry::strategies::endpoints::endpoint_ip;
 use crate::server::ApiServer;
@@ -64,7 +67,20 @@ pub(crate) async fn run(server: &Arc<ApiServer>) -> Result<(), StartError> {
 pub(crate) async fn follow_address(server: Arc<ApiServer>) {
     let api = server.as_user(identity());
     let mut address = server.registry.config.advertise_address.clone();
-    while address.changed().await.is_ok() {
+    let mut others = server.registry.config.other_servers.clone();
+    // One that was given never changes.
+    let (mut fixed, mut alone) = (false, false);
+    while !(fixed && alone) {
+        tokio::select! {
+            changed = address.changed(), if !fixed => if changed.is_err() {
+                fixed = true;
+                continue;
+            },
+            changed = others.changed(), if !alone => if changed.is_err() {
+                alone = true;
+                continue;
+            },
+        }
         let mut pause = FIRST_PAUSE;
         while let Err(error) = kubernetes_service(&server, &api).await {
             tracing::warn!(%error, retry = ?pause, "the kubernetes service does not follow the server's address yet");
@@ -126,7 +142,9 @@ async fn converge(
 
 async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Result<(), StartError> {
     let config = &server.registry.config;
-    let (address, port) = (config.advertise_address.borrow().to_string(), config.advertise_port);
+    let (own, port) = (*config.advertise_address.borrow(), config.advertise_port);
+    let address = own.to_string();
+    let others = config.other_servers.borrow().clone();
     let range = config.service_cidr.parse::<Cidr>();
     // The first address of the range is this service's.
     let cluster_ip = range.ok().and_then(|range| range.service_address(0)).map(|address| address.to_string());
@@ -143,6 +161,7 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
         },
     });
     ensure(api, &SERVICE, Some("default"), SERVICE_NAME, service).await?;
+    let OtherServers::KeptHere(others) = others else { return Ok(()) };
     let mut faults = Faults::new();
     endpoint_ip(&address, &Path::new("advertise-address"), &mut faults);
     if let Some(fault) = faults.first() {
@@ -150,11 +169,17 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
         tracing::warn!(%fault, "the kubernetes service has no endpoints");
         return Ok(());
     }
+    let same_family = others.into_iter().filter(|other| other.is_ipv4() == own.is_ipv4());
+    let addresses: BTreeSet<IpAddr> = same_family.chain([own]).collect();
+    let subset: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address })).collect();
+    let ready = json!({ "ready": true });
+    let each = |address: &IpAddr| json!({ "addresses": [address], "conditions": ready });
+    let listed: Vec<Value> = addresses.iter().map(each).collect();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": { "name": SERVICE_NAME, "namespace": "default", "labels": { SKIP_MIRROR: "true" } },
         "subsets": [{
-            "addresses": [{ "ip": address }],
+            "addresses": subset,
             "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
         }],
     });
@@ -166,7 +191,7 @@ async fn kubernetes_service(server: &ApiServer, api: &Arc<dyn ObjectApi>) -> Res
             "labels": { "kubernetes.io/service-name": SERVICE_NAME },
         },
         "addressType": family,
-        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
+        "endpoints": listed,
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     converge(api, &ENDPOINT_SLICE, SERVICE_NAME, slice, &["endpoints", "ports"]).await

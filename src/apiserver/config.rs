@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::Limits;
 use crate::admission::Plugins;
+use crate::protocols::OtherProtocols;
 
 /// The certificate that speaks for callers, as PEM, and its authority.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Config {
     /// What this server shows to the servers of other groups; it may change. Without it they do not believe
     /// who a caller is.
     pub front_proxy: watch::Receiver<Option<FrontProxy>>,
+    /// The other servers of the cluster, whose addresses that service has too.
+    pub other_servers: watch::Receiver<OtherServers>,
     pub service_account_keys: ServiceAccountKeys,
     /// The CA that client certificates are verified against, DER and PEM.
     pub client_ca_der: Vec<u8>,
@@ -54,6 +57,17 @@ pub struct Config {
     pub admission: Plugins,
     /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.
     pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// What the port serves beside HTTP.
+    pub other_protocols: Option<Arc<dyn OtherProtocols>>,
+}
+
+/// The servers of a cluster beside this one. They are at the same port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OtherServers {
+    /// This server keeps the endpoints of all, and these can be reached.
+    KeptHere(Vec<IpAddr>),
+    /// Another server keeps them.
+    KeptElsewhere,
 }
 
 /// How service account tokens are signed and checked.

@@ -31,6 +31,7 @@ mod local;
 mod outbound;
 mod policies;
 mod printers;
+mod protocols;
 mod registry;
 mod runtime_config;
 mod schemas;
@@ -42,8 +43,9 @@ mod testing;
 mod webhooks;
 
 pub use admission::{ConfigurationError, ConfigurationFault, PluginError, Plugins};
-pub use config::{Config, FrontProxy, ServiceAccountKeys, VersionInfo};
+pub use config::{Config, FrontProxy, OtherServers, ServiceAccountKeys, VersionInfo};
 pub use error::StartError;
 pub use limits::{Limits, Timeouts};
+pub use protocols::{OtherProtocols, OtherStream};
 pub use runtime_config::{RuntimeConfigError, check_runtime_config};
 pub use server::ApiServer;

@@ -1,14 +1,16 @@
 //! What the server does for commands on the same machine, which reach it through its admin socket.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::admin::{AskError, ask};
-use agent::status::report::Report;
+use agent::status::report::{Report, Server};
 use agent::{Instance, Problem, admin};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use supervisor::Stage;
 
+use crate::group::{Servers, ServersRequest};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::snapshot::{SaveRequest, Saved};
 use crate::status::Source;
@@ -22,6 +24,7 @@ pub(crate) enum Request {
     SaveSnapshot(Box<SaveRequest>),
     Token(tokens::TokenRequest),
     Kubeconfig(kubeconfig::KubeconfigRequest),
+    Servers(ServersRequest),
 }
 
 /// What was asked for, as the asker knows it.
@@ -32,6 +35,7 @@ enum Done {
     Saved(Saved),
     Token(tokens::Done),
     Kubeconfig(String),
+    Servers(Vec<Server>),
 }
 
 /// The parts of the server that requests are about.
@@ -40,6 +44,7 @@ pub(crate) struct Served {
     pub(crate) source: Source,
     pub(crate) tokens: Tokens,
     pub(crate) kubeconfigs: Kubeconfigs,
+    pub(crate) servers: Arc<Servers>,
 }
 
 /// Serves the socket until the stage stops.
@@ -52,8 +57,13 @@ async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
     match request {
         Request::Status => served.source.report().await.map(|report| Done::Status(Box::new(report))),
         Request::SaveSnapshot(request) => served.source.saver.save(*request).await.map(Done::Saved),
+        Request::Token(tokens::TokenRequest::Rotate) if served.servers.group().is_some() => {
+            let why = "the other servers of the group would not learn of it";
+            Err(Problem::new("rotate the agents' token", why, "give all servers another --agent-token"))
+        }
         Request::Token(request) => served.tokens.carry_out(request).await.map(Done::Token),
         Request::Kubeconfig(request) => served.kubeconfigs.make(&request).map(Done::Kubeconfig),
+        Request::Servers(request) => served.servers.carry_out_command(request).await.map(Done::Servers),
     }
 }
 

@@ -36,6 +36,10 @@ pub(crate) struct ServerArgs {
     /// Mode of that file
     #[arg(long, env = "MINIK8S_WRITE_KUBECONFIG_MODE", value_name = "MODE", default_value = "600")]
     pub(crate) write_kubeconfig_mode: String,
+    /// Another server of the cluster that this one joins, at its first start; with --token. Later starts find
+    /// the others by themselves
+    #[arg(long, short = 's', env = "MINIK8S_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
     /// Secret of servers [default: a random one, kept in DATA/server/token]
     #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,

@@ -1,5 +1,6 @@
 //! The commands that work beside a server, on its machine: most ask the running one over its admin socket.
 
 pub mod kubeconfig;
+pub(crate) mod servers;
 pub mod snapshot;
 pub mod token;

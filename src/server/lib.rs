@@ -8,6 +8,7 @@ mod args;
 pub mod commands;
 mod dialer;
 mod etcd;
+mod group;
 mod kubeconfig;
 mod listen;
 mod loops;

@@ -11,6 +11,7 @@ use supervisor::{ConnectionLimits, Stage};
 use tokio::sync::watch;
 
 use crate::args::{ClusterNetwork, ServerArgs};
+use crate::group::{Flags, Place};
 use crate::pki::ServingNames;
 use crate::snapshot::{Schedule, Target};
 
@@ -129,6 +130,25 @@ impl ServerPlan {
             Some(address) => watch::channel(address).1,
             None => agent::addresses::node(addresses.clone(), stage),
         }
+    }
+
+    /// Where other servers find this one, and what they call it.
+    pub(crate) fn place(&self, port: u16) -> Place {
+        let address = self.given_advertise_address().unwrap_or(self.node_ip);
+        Place { address: SocketAddr::new(address, port).to_string(), name: self.node_name.clone() }
+    }
+
+    /// What must be the same on all servers of a cluster.
+    pub(crate) fn group_flags(&self) -> Flags {
+        let ports = &self.network.node_ports;
+        let flags = [
+            ("cluster-cidr", self.network.cluster_cidr.to_string()),
+            ("service-cidr", self.network.service_cidr.to_string()),
+            ("service-node-port-range", format!("{}-{}", ports.start(), ports.end())),
+            ("cluster-dns", self.network.cluster_dns.to_string()),
+            ("cluster-domain", self.arguments.cluster_domain.clone()),
+        ];
+        flags.into_iter().map(|(flag, value)| (flag.to_string(), value)).collect()
     }
 
     /// Where this machine's clients find the API.

@@ -24,7 +24,7 @@ use agent::status::report::Etcd;
 use agent::{Problem, VERSION, logging};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER};
-use apiserver::{ApiServer, Limits, ServiceAccountKeys, VersionInfo};
+use apiserver::{ApiServer, Limits, OtherServers, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
 use client::ApiFor;
 use client::events::Recorder;
@@ -36,8 +36,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::{ServerArgs, clap_command};
+use crate::commands::servers;
 use crate::dialer::Dialer;
 use crate::etcd::{self, Bound, EtcdPki, Listen};
+use crate::group::{Port, Servers};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
@@ -51,6 +53,9 @@ use kept::{Kept, open_kept, tls_dir};
 
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
+    if servers::is_verb(arguments.first()) {
+        return servers::main(arguments);
+    }
     let outcome = flags::parse(clap_command("minik8s server"), arguments, Path::new(DEFAULT_CONFIG))
         .and_then(|matches| {
             let arguments =
@@ -93,7 +98,8 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
             Err(problem)
         }
     };
-    if let Some(store) = opened {
+    if let Some((store, servers)) = opened {
+        servers.stop().await;
         // What is only in memory goes to the disk now: nothing would be lost without it, but the next start
         // is quicker.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
@@ -105,22 +111,28 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
 async fn start(
     plan: &Arc<ServerPlan>,
     supervisor: &Supervisor,
-    opened: &mut Option<Arc<EmbeddedStore>>,
+    opened: &mut Option<(Arc<EmbeddedStore>, Arc<Servers>)>,
     began: Instant,
 ) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments)?;
     let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?)?;
     let addresses = plan.follow_addresses(&supervisor.stage("addresses"));
     let machine = addresses.borrow().clone();
-    let kept = open_kept(plan, &machine).await?;
-    *opened = Some(kept.store.clone());
+    let kept = open_kept(plan, &machine, port, &supervisor.stage("other servers")).await?;
+    *opened = Some((kept.store.clone(), kept.servers.clone()));
+    kept.servers.start();
 
     let (etcd_pki, etcd) = start_etcd(plan, kept.store.clone(), etcd_port, supervisor)?;
     let dialer = node_dialer(&kept.pki, &kept.clients)?;
     let api_stage = supervisor.stage("apiserver");
     let advertised = plan.advertised(&addresses, &api_stage);
-    let server = start_api(plan, &kept, advertised.clone(), port, dialer.clone(), &api_stage).await?;
-    let Kept { pki, clients, agents, store, recovery } = kept;
+    let starting = async {
+        kept.servers.take_part(plan.arguments.server.as_deref()).await?;
+        start_api(plan, &kept, advertised.clone(), port, dialer.clone(), &api_stage).await
+    };
+    // The group needs its members before it has a leader, and the API needs one.
+    let server = kept.servers.serve_while(&listener, starting).await?;
+    let Kept { pki, clients, agents, store, recovery, servers } = kept;
     server.serve(listener, serving_tls(&pki)?, &supervisor.stage("port"));
     let url = plan.local_url(port);
     kubeconfig::write(plan, &url, &pki, &clients)?;
@@ -145,6 +157,7 @@ async fn start(
         kubeconfig: plan.kubeconfig.clone(),
         store,
         recovery,
+        servers: servers.clone(),
         etcd,
         schedule: plan.snapshots.clone(),
         saver,
@@ -157,6 +170,7 @@ async fn start(
         source,
         tokens: Tokens { api: own_api.clone(), agents: Arc::new(agents), ca_pem },
         kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
+        servers: servers.clone(),
     };
     admin::start(served, &upkeep_stage)?;
     let dns = plan.arguments.runs("dns").then_some(plan.network.cluster_dns);
@@ -167,6 +181,7 @@ async fn start(
         let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
         let _ = node.set(source);
     }
+    servers.hand_over_at_stop(&supervisor.stage("leadership"));
     notify("READY=1");
     Ok(())
 }
@@ -181,6 +196,8 @@ async fn start_api(
     stage: &Stage,
 ) -> Result<Arc<ApiServer>, Problem> {
     let mut config = apiserver_config(plan, advertised, port, &kept.pki, kept.agents.subscribe(), dialer);
+    config.other_servers = kept.servers.others();
+    config.other_protocols = Some(Arc::new(Port(kept.servers.clone())));
     let measured = kept.store.clone();
     config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
     ApiServer::start(config, kept.store.clone(), stage)
@@ -329,6 +346,8 @@ fn apiserver_config(
         },
         admission: plan.admission.clone(),
         more_metrics: None,
+        other_protocols: None,
+        other_servers: watch::channel(OtherServers::KeptHere(Vec::new())).1,
     }
 }
 

@@ -10,6 +10,7 @@ use apiserver::ApiServer;
 use embedded_store::{EmbeddedStore, Recovery as Found};
 use jiff::Timestamp;
 
+use crate::group::Servers;
 use crate::snapshot::{Saver, Schedule, list};
 
 /// Everything there is to look at. Clones share it.
@@ -23,6 +24,7 @@ pub(crate) struct Source {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) recovery: Found,
+    pub(crate) servers: Arc<Servers>,
     pub(crate) etcd: Etcd,
     pub(crate) schedule: Schedule,
     pub(crate) saver: Saver,
@@ -45,6 +47,7 @@ impl Source {
                 "stop what uses the port and restart, or choose another with --etcd-listen (or off)",
             ));
         }
+        report.servers = self.servers.report(problems);
         report.etcd = Some(self.etcd.clone());
         report.snapshots = Some(self.snapshots(problems));
         if let Some(node) = self.node.get() {

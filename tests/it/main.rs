@@ -29,6 +29,7 @@ mod policy;
 mod proxies;
 mod restart;
 mod s3;
+mod servers;
 mod services;
 mod simulate;
 mod snapshot;

@@ -65,6 +65,9 @@ pub struct Report {
     pub api: Option<Api>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
+    /// The members of a group of several servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +95,25 @@ pub struct Api {
     pub checks: BTreeMap<String, bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// One of several servers, as the one knows it that was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    pub id: String,
+    pub name: String,
+    pub address: String,
+    /// `leader`, `voter` or `learner`.
+    pub role: String,
+    /// Whether it answers; unknown to servers that do not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<bool>,
+    /// Records that it lacks; unknown to servers that do not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+    /// It is the server that was asked.
+    pub own: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

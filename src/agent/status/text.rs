@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Api, Component, Etcd, Failure, Node, Report, Snapshot, Snapshots, State, Store};
+use super::report::{Api, Component, Etcd, Failure, Node, Report, Server, Snapshot, Snapshots, State, Store};
 
 /// The whole page.
 pub(super) fn render(report: &Report) -> String {
@@ -16,6 +16,7 @@ pub(super) fn render(report: &Report) -> String {
     }
     report.api.iter().for_each(|api| page.api(api));
     report.store.iter().for_each(|store| page.store(store));
+    page.servers(&report.servers);
     report.etcd.iter().for_each(|etcd| page.etcd(etcd));
     report.snapshots.iter().for_each(|snapshots| page.snapshots(snapshots));
     report.node.iter().for_each(|node| page.node(node));
@@ -105,6 +106,16 @@ impl Page {
         self.row("alarms", alarms);
     }
 
+    fn servers(&mut self, servers: &[Server]) {
+        if servers.is_empty() {
+            return;
+        }
+        self.title("Servers");
+        for line in servers_table(servers) {
+            self.line(&line);
+        }
+    }
+
     fn etcd(&mut self, etcd: &Etcd) {
         self.title("etcd's API");
         match (&etcd.url, &etcd.off) {
@@ -180,6 +191,21 @@ impl Page {
             self.row(&component.name, format!("{}{broken}", count(running, "task")));
         }
     }
+}
+
+/// Servers as lines of a table.
+pub fn servers_table(servers: &[Server]) -> Vec<String> {
+    let line = |columns: [&str; 6]| {
+        let [name, id, address, role, answers, behind] = columns;
+        format!("{name:<20} {id:<16} {address:<24} {role:<8} {answers:<8} {behind}").trim_end().to_string()
+    };
+    let mut lines = vec![line(["NAME", "ID", "ADDRESS", "ROLE", "ANSWERS", "BEHIND"])];
+    for server in servers {
+        let answers = server.answers.map_or("?", yes);
+        let behind = server.behind.map_or("?".to_string(), |records| records.to_string());
+        lines.push(line([&server.name, &server.id, &server.address, &server.role, answers, &behind]));
+    }
+    lines
 }
 
 fn yes(is: bool) -> &'static str {

@@ -5,6 +5,7 @@
 mod tests;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,8 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use supervisor::{Admission, ConnectionLimiter, OnExit, Stage, Standing, WriteTimeout};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::gather::{self, Gathered};
 use super::handle;
@@ -27,6 +28,7 @@ use super::peer::{Peer, Vitals, standing};
 use super::reply::Streams;
 use super::unread;
 use crate::limits::Timeouts;
+use crate::protocols::{OtherProtocols, OtherStream};
 use crate::server::ApiServer;
 
 /// A peer that vanished is noticed by unanswered pings.
@@ -47,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// After a failed accept (out of file descriptors) the next try waits for a connection to end, or this long.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Whose connections they are, for the limits of the port.
+const OTHER_USER: &str = "system:minik8s:server";
+
 pub(crate) fn serve(
     server: &Arc<ApiServer>,
     listener: TcpListener,
@@ -54,7 +59,8 @@ pub(crate) fn serve(
     stage: &Stage,
 ) {
     let server = server.clone();
-    let acceptor = TlsAcceptor::from(with_protocols(tls));
+    let acceptor =
+        Acceptor { http: with_protocols(tls), other: server.registry.config.other_protocols.clone() };
     let limiter = ConnectionLimiter::new(server.registry.config.limits.connections);
     let connections = stage.clone();
     stage.spawn_cancellable("API server port", OnExit::Stop, async move {
@@ -87,6 +93,32 @@ fn with_protocols(tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
     Arc::new(tls)
 }
 
+/// Finishes handshakes, for whichever protocol the client asks.
+#[derive(Clone)]
+struct Acceptor {
+    http: Arc<rustls::ServerConfig>,
+    other: Option<Arc<dyn OtherProtocols>>,
+}
+
+enum Accepted {
+    Http(TlsStream<WriteTimeout<TcpStream>>),
+    Other(Arc<dyn OtherProtocols>, OtherStream),
+}
+
+impl Acceptor {
+    async fn accept(&self, stream: WriteTimeout<TcpStream>) -> io::Result<Accepted> {
+        let Some(other) = &self.other else {
+            return TlsAcceptor::from(self.http.clone()).accept(stream).await.map(Accepted::Http);
+        };
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let tls = other.tls(&start.client_hello());
+        match tls {
+            Some(tls) => Ok(Accepted::Other(other.clone(), start.into_stream(tls).await?)),
+            None => start.into_stream(self.http.clone()).await.map(Accepted::Http),
+        }
+    }
+}
+
 /// A connection as it was accepted.
 struct New {
     stream: TcpStream,
@@ -95,7 +127,7 @@ struct New {
     stage: Stage,
 }
 
-async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
+async fn connection(server: Arc<ApiServer>, acceptor: Acceptor, new: New) {
     let New { stream, address, admission, stage } = new;
     let (stopping, cut) = (stage.stopping(), admission.cut());
     let timeouts = server.registry.config.limits.timeouts;
@@ -108,7 +140,18 @@ async fn connection(server: Arc<ApiServer>, acceptor: TlsAcceptor, new: New) {
         () = stopping.cancelled() => return,
         () = &mut cut => return,
         done = handshake => match done {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(Accepted::Http(stream))) => stream,
+            Ok(Ok(Accepted::Other(other, stream))) => {
+                if !stream.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty) {
+                    admission.identify(OTHER_USER, Standing::Reserved);
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = &mut cut => {}
+                    () = other.serve(stream) => {}
+                }
+                return;
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%address, %error, "TLS handshake failed");
                 return;

@@ -48,7 +48,21 @@ impl Registry {
         version: Option<&str>,
     ) -> Result<Arc<Object>, ApiError> {
         self.reach(parse_version(version)?).await?;
+        self.be_current(call, version).await;
         self.get(call, name).await
+    }
+
+    /// Waits, for a read that names no version, until this server has seen what any server has acknowledged.
+    /// If that cannot be found out, what is here is the answer, and a warning says so.
+    async fn be_current(&self, call: &Call<'_>, version: Option<&str>) {
+        let unnamed = version.is_none_or(str::is_empty);
+        if !unnamed || self.store.is_led().is_none() {
+            return;
+        }
+        if let Err(error) = self.store.read_barrier().await {
+            tracing::warn!(%error, "a read is answered from this server's copy, which may be old");
+            call.warn(vec![format!("the answer may be out of date: {error}")]);
+        }
     }
 
     /// Waits until this server has seen a revision: a client may have read a newer state from another one.
@@ -117,6 +131,7 @@ impl Registry {
             return self.list_on(call, &filter, token, options.limit).await;
         }
         self.reach(version).await?;
+        self.be_current(call, options.resource_version.as_deref()).await;
         // A first page at a version is an exact read: its later pages go on from the same state.
         let exact = matching == Some(ResourceVersionMatch::Exact)
             || (matching.is_none() && options.limit > 0 && version > 0);

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use apiserver::{Config, Limits, Plugins, ServiceAccountKeys, VersionInfo};
+use apiserver::{Config, Limits, OtherServers, Plugins, ServiceAccountKeys, VersionInfo};
 use client::{BoxFuture, ByteStream, NodeDialer};
 use k8s_openapi::api::core::v1::Node;
 
@@ -44,5 +44,7 @@ pub(crate) fn config() -> Config {
         limits: Limits::default(),
         admission: Plugins::default(),
         more_metrics: None,
+        other_protocols: None,
+        other_servers: tokio::sync::watch::channel(OtherServers::KeptHere(Vec::new())).1,
     }
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use agent::addresses::Addresses;
 use agent::problem::chain;
 use agent::{Instance, Problem, keys};
+use embedded_store::group::Settings;
 use embedded_store::{EmbeddedStore, OpenError, Recovery};
+use supervisor::Stage;
 
+use crate::group::{self, Peers, Servers};
 use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
 use crate::secrets::{self, AgentToken};
@@ -19,19 +22,66 @@ pub(super) struct Kept {
     pub(super) agents: AgentToken,
     pub(super) store: Arc<EmbeddedStore>,
     pub(super) recovery: Recovery,
+    pub(super) servers: Arc<Servers>,
 }
 
-/// Opens the store, and meanwhile keys and secrets; what is missing is made.
-pub(super) async fn open_kept(plan: &ServerPlan, addresses: &Addresses) -> Result<Kept, Problem> {
-    let instance = plan.instance.clone();
-    let quota = plan.arguments.quota_backend_bytes;
-    let opening = tokio::task::spawn_blocking(move || open_store(&instance, quota));
+/// Opens the store, and meanwhile keys and secrets; what is missing is made. A server that joins others gets
+/// the cluster's keys first.
+pub(super) async fn open_kept(
+    plan: &ServerPlan,
+    addresses: &Addresses,
+    port: u16,
+    stage: &Stage,
+) -> Result<Kept, Problem> {
+    match cluster(plan).await? {
+        None => open_alone(plan, addresses, port, stage).await,
+        Some(cluster) => open_member(plan, addresses, port, cluster, stage).await,
+    }
+}
+
+fn store_dir(instance: &Instance) -> PathBuf {
+    instance.server_dir().join("store")
+}
+
+/// The cluster that this server is one of several of, or is going to be; `None` for one that is alone.
+async fn cluster(plan: &ServerPlan) -> Result<Option<u64>, Problem> {
+    let dir = store_dir(&plan.instance);
+    let known = embedded_store::group::identity(&dir);
+    let known = known.map_err(|error| {
+        Problem::new(format!("read {}", dir.display()), error, "restore it, or join with another --data-dir")
+    })?;
+    if let Some(known) = known {
+        return Ok(Some(known.cluster));
+    }
+    let Some(server) = &plan.arguments.server else { return Ok(None) };
+    if dir.exists() {
+        let what = format!("join {server} with {}", plan.instance.data_dir().display());
+        let why = "it holds a cluster of its own";
+        return Err(Problem::new(what, why, "choose another --data-dir, or remove that one"));
+    }
+    let (token, name) = (plan.arguments.token.as_deref(), &plan.node_name);
+    group::join(&plan.instance, server, token, name, &plan.group_flags()).await.map(Some)
+}
+
+async fn open_alone(
+    plan: &ServerPlan,
+    addresses: &Addresses,
+    port: u16,
+    stage: &Stage,
+) -> Result<Kept, Problem> {
+    let config = store_config(plan);
+    let opening =
+        tokio::task::spawn_blocking(move || EmbeddedStore::open(config).map_err(|error| unopened(&error)));
     let (pki, clients) = Pki::open(&tls_dir(plan), plan.serving_names(addresses)?, keys::now())?;
+    let pki = Arc::new(pki);
     let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
     let opening = opening.await;
     let (store, recovery) =
         opening.map_err(|error| Problem::new("open the store", error, "see the messages above"))??;
-    Ok(Kept { pki: Arc::new(pki), clients, agents, store, recovery })
+    tell(&recovery);
+    let servers = servers(plan, &pki, port, stage)?;
+    servers.set_store(store.clone());
+    Ok(Kept { pki, clients, agents, store, recovery, servers })
 }
 
 /// The store's default quota in a machine with so much memory. What is stored is held in memory too, and
@@ -48,18 +98,49 @@ fn memory() -> Option<u64> {
     total.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-fn open_store(instance: &Instance, quota: Option<u64>) -> Result<(Arc<EmbeddedStore>, Recovery), Problem> {
-    let folder = instance.server_dir().join("store");
-    let quota_bytes = quota.unwrap_or_else(|| default_quota(memory()));
-    let config = embedded_store::Config { quota_bytes, ..embedded_store::Config::new(&folder) };
-    let opened = EmbeddedStore::open(config);
-    let (store, recovery) = opened.map_err(|error| match &error {
+/// The store as flags and machine make it.
+fn store_config(plan: &ServerPlan) -> embedded_store::Config {
+    let quota_bytes = plan.arguments.quota_backend_bytes.unwrap_or_else(|| default_quota(memory()));
+    embedded_store::Config { quota_bytes, ..embedded_store::Config::new(store_dir(&plan.instance)) }
+}
+
+async fn open_member(
+    plan: &ServerPlan,
+    addresses: &Addresses,
+    port: u16,
+    cluster: u64,
+    stage: &Stage,
+) -> Result<Kept, Problem> {
+    let (pki, clients) = Pki::open(&tls_dir(plan), plan.serving_names(addresses)?, keys::now())?;
+    let pki = Arc::new(pki);
+    let agents = kept_secrets(plan, &pki.server_ca.certificate_pem)?;
+    let servers = servers(plan, &pki, port, stage)?;
+    let peers = Peers::new(pki.clone(), cluster);
+    let config = store_config(plan);
+    let (transport, settings) = (Arc::new(peers.clone()), Settings::default());
+    let opened = EmbeddedStore::open_member(config, cluster, transport, &settings).await;
+    let (store, recovery, group) = opened.map_err(|error| unopened(&error))?;
+    tell(&recovery);
+    servers.set_store(store.clone());
+    servers.set_group(group, peers);
+    Ok(Kept { pki, clients, agents, store, recovery, servers })
+}
+
+fn servers(plan: &ServerPlan, pki: &Arc<Pki>, port: u16, stage: &Stage) -> Result<Arc<Servers>, Problem> {
+    Servers::new(plan.instance.clone(), pki.clone(), plan.place(port), plan.group_flags(), stage.clone())
+}
+
+fn unopened(error: &OpenError) -> Problem {
+    match error {
         OpenError::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
             let what = format!("open the store in {}", path.display());
             Problem::new(what, source, "free some space on its disk and start again: nothing is lost")
         }
-        _ => Problem::plain(format!("cannot open the store: {}", chain(&error))),
-    })?;
+        _ => Problem::plain(format!("cannot open the store: {}", chain(error))),
+    }
+}
+
+fn tell(recovery: &Recovery) {
     if let Some(torn) = &recovery.torn_tail {
         tracing::warn!(
             torn,
@@ -70,7 +151,6 @@ fn open_store(instance: &Instance, quota: Option<u64>) -> Result<(Arc<EmbeddedSt
         tracing::warn!(rebuilt, "the store's state was damaged and is rebuilt from the log");
     }
     tracing::info!(revision = recovery.revision, replayed = recovery.replayed, "the store is open");
-    Ok((store, recovery))
 }
 
 /// Makes what is missing of the secrets in files, and answers with the one that lets machines join.

@@ -1,0 +1,82 @@
+//! `minik8s server list | remove | promote`: asks a running server of a group, on its machine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::flags::{self, Stop};
+use agent::instance::DEFAULT_DATA_DIR;
+use agent::status::report::Server;
+use agent::{Instance, Problem};
+use clap::{Args, Command, FromArgMatches, Subcommand};
+
+use crate::admin::{Request, ask_server};
+use crate::group::ServersRequest;
+
+#[derive(Args, Clone, Debug)]
+struct ServersArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The server's data directory
+    #[arg(long, short = 'd', global = true, env = "MINIK8S_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Verb {
+    /// List the servers of the cluster
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a server out of the cluster for good
+    Remove {
+        /// Its name or identity
+        #[arg(value_name = "SERVER")]
+        server: String,
+    },
+    /// Give a server a vote that has none yet
+    Promote {
+        /// Its name or identity
+        #[arg(value_name = "SERVER")]
+        server: String,
+    },
+}
+
+/// Whether `minik8s server` is followed by a verb of these.
+pub(crate) fn is_verb(first: Option<&OsString>) -> bool {
+    first.and_then(|first| first.to_str()).is_some_and(|first| ["list", "remove", "promote"].contains(&first))
+}
+
+/// Runs one of the verbs.
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    let command = ServersArgs::augment_args(Command::new("minik8s server"));
+    let parsed = flags::parse(command, arguments, Path::new(DEFAULT_CONFIG));
+    let outcome = parsed.and_then(|matches| {
+        let arguments =
+            ServersArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
+        run_to_end(run(arguments)).map_err(Stop::from)
+    });
+    finish("minik8s server", outcome)
+}
+
+async fn run(arguments: ServersArgs) -> Result<(), Problem> {
+    let instance = Instance::of(&arguments.data_dir)?;
+    let (request, json) = match arguments.verb {
+        Verb::List { json } => (ServersRequest::List, json),
+        Verb::Remove { server } => (ServersRequest::Remove(server), false),
+        Verb::Promote { server } => (ServersRequest::Promote(server), false),
+    };
+    let servers: Vec<Server> = ask_server(&instance, &Request::Servers(request)).await?;
+    if json {
+        let text = serde_json::to_string(&servers);
+        println!("{}", text.map_err(|error| Problem::new("print the servers", error, "try again"))?);
+    } else if servers.is_empty() {
+        println!("this server is the only one");
+    } else {
+        agent::status::servers_table(&servers).iter().for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What servers say to each other and are named by; whole servers are in `tests/it/servers.rs`.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::frames::{self, Frame};
+use super::join::{authority, is_proof};
+use super::{Place, identity_text, parse_identity};
+
+#[test]
+fn a_server_is_named_by_a_url() {
+    assert_eq!(authority("https://192.0.2.1:6443").unwrap(), "192.0.2.1:6443");
+    assert_eq!(authority("https://first.example/").unwrap(), "first.example:6443");
+    assert_eq!(authority("https://[2001:db8::1]:7443").unwrap(), "[2001:db8::1]:7443");
+    for bad in ["", "192.0.2.1:6443", "http://192.0.2.1", "https://", "https://a/b"] {
+        let refused = authority(bad).unwrap_err().to_string();
+        assert!(refused.contains("give --server https://HOST:PORT") && !refused.contains('\n'), "{refused}");
+    }
+}
+
+#[test]
+fn identities_and_places_are_read_as_they_are_written() {
+    assert_eq!(parse_identity(&identity_text(7)).unwrap(), 7);
+    assert!(["", "7", "xyzxyzxyzxyzxyzx"].iter().all(|text| parse_identity(text).is_err()));
+    let place = Place { address: "192.0.2.1:6443".into(), name: "one".into() };
+    assert_eq!(Place::parse(&place.text()), place);
+}
+
+#[test]
+fn a_proof_counts_for_one_connection_and_one_token() {
+    use base64::Engine;
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"secret");
+    let proof = base64::engine::general_purpose::STANDARD.encode(ring::hmac::sign(&key, b"connection"));
+    assert!(is_proof("secret", b"connection", &proof));
+    assert!(!is_proof("secret", b"another", &proof));
+    assert!(!is_proof("other", b"connection", &proof));
+    assert!(!is_proof("secret", b"connection", ""));
+}
+
+#[tokio::test]
+async fn frames_are_bounded_and_come_whole() {
+    let (mut here, mut there) = tokio::io::duplex(1 << 16);
+    let (send, mut outgoing) = mpsc::unbounded_channel();
+    for number in 0..3 {
+        send.send(Frame { number, kind: 1, content: Bytes::from(vec![7; 1000]) }).unwrap();
+    }
+    drop(send);
+    frames::write_all(&mut here, &mut outgoing).await.unwrap();
+    for number in 0..3 {
+        let frame = frames::read(&mut there, 1000).await.unwrap().unwrap();
+        assert_eq!((frame.number, frame.kind, frame.content.len()), (number, 1, 1000));
+    }
+    frames::write(&mut here, &Frame { number: 9, kind: 1, content: Bytes::from(vec![7; 1001]) })
+        .await
+        .unwrap();
+    assert!(frames::read(&mut there, 1000).await.is_err(), "it is too long");
+    drop(here);
+}
