@@ -95,8 +95,8 @@ impl Registry {
             let writer = Writer::Named(options.field_manager.as_deref());
             match self.replace(call, name, &current, new, writer).await? {
                 Attempt::Done(object) => return Ok(object),
-                // A patch that names a version fails by itself when it is applied to the next one.
-                Attempt::Raced if insists && !matches!(source, Source::Patch(_)) => {
+                // A patch or change that names a version fails by itself when applied to the next.
+                Attempt::Raced if insists && matches!(source, Source::Body(..)) => {
                     return Err(ApiError::modified(call.row(), name));
                 }
                 Attempt::Raced | Attempt::Contended(_) => {}

@@ -1,7 +1,7 @@
 //! The workload kinds through the whole API: what is made of them, what is refused and in which words.
 
 use api::kinds::{
-    COMPONENT_STATUS, CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, HORIZONTAL_POD_AUTOSCALER,
+    COMPONENT_STATUS, CONTROLLER_REVISION, CRON_JOB, DAEMON_SET, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER,
     HORIZONTAL_POD_AUTOSCALER_V1, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICATION_CONTROLLER,
     STATEFUL_SET,
 };
@@ -375,6 +375,22 @@ async fn disruption_budgets() {
         )
     );
     assert_eq!(found[2], "status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0");
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn scaling_gets_through_whatever_else_is_written() {
+    let h = Harness::start().await;
+    h.create(&DEPLOYMENT, HERE, deployment("a")).await;
+    for n in 1..=20 {
+        let label = json!({"metadata": {"labels": {"n": n.to_string()}}});
+        let (label, scale) = tokio::join!(
+            patched(&h, &DEPLOYMENT, None, label),
+            patched(&h, &DEPLOYMENT, Some("scale"), json!({"spec": {"replicas": n}})),
+        );
+        label.unwrap();
+        assert_eq!(scale.unwrap()["spec"]["replicas"], n);
+    }
     h.stop().await;
 }
 
