@@ -6,7 +6,6 @@ mod counting;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
-use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
@@ -207,7 +206,7 @@ fn write(row: &KindRow, form: u8, rest: &[u8]) {
     }
     drop(source);
     schema::apply_defaults(row, &mut tree);
-    drop(PodSpec::deserialize(&tree["spec"]));
+    drop(crate::decode::pod_spec(&tree["spec"]));
     if let Ok(meta) = ObjectMeta::deserialize(&tree["metadata"]) {
         let faults = validate_object_meta(&meta, row.namespaced(), name_is_dns_subdomain, true);
         drop(serde_json::to_vec(ApiError::invalid(row, "", faults).status()));

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod bounds;
 pub mod cidr;
 pub mod cron;
+pub mod decode;
 pub mod duration;
 pub mod error;
 pub mod identity;

@@ -301,11 +301,11 @@ impl Object {
     fn decode_completed<K: Kinded>(&self) -> Option<K> {
         let mut tree = serde_json::from_slice(&without_managed_fields(&self.bytes)).ok()?;
         let is_changed = schema::complete(schema::for_kind(K::row())?, &mut tree);
-        is_changed.then(|| serde_json::from_value(tree).ok())?
+        is_changed.then(|| K::from_tree(&tree).ok())?
     }
 
     fn decode<K: Kinded>(&self) -> Result<K, ObjectError> {
-        let mut typed: K = match serde_json::from_slice(&without_managed_fields(&self.bytes)) {
+        let mut typed = match K::from_json(&without_managed_fields(&self.bytes)) {
             Ok(typed) => typed,
             Err(error) => self.decode_completed().ok_or(error)?,
         };

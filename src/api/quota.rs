@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::decode;
 use crate::object::ObjectError;
 use crate::qos::{self, QosClass};
 use crate::quantity::{Format, Quantity};
 use crate::resources::{self, Amounts};
-use crate::{KindRow, Object};
+use crate::{KindRow, Kinded, Object};
 
 #[cfg(test)]
 mod tests;
@@ -164,7 +164,7 @@ fn is_charged(pod: &Pod, now: Timestamp) -> bool {
 }
 
 fn pod(tree: &Value, now: Timestamp, usage: &mut Usage) {
-    match Pod::deserialize(tree) {
+    match Pod::from_tree(tree) {
         Ok(pod) => typed_pod(&pod, now, usage),
         Err(_) => drop(usage.insert("pods".into(), one())),
     }
@@ -297,7 +297,7 @@ fn pod_selected(scope: &str, operator: &str, has: &dyn Fn(&str) -> bool, pod: &V
     let spec = &pod["spec"];
     let terminates = spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0);
     let is_best_effort = || {
-        let spec: PodSpec = serde_json::from_value(spec.clone()).unwrap_or_default();
+        let spec = decode::pod_spec(spec).unwrap_or_default();
         qos::class_of(&spec) == QosClass::BestEffort
     };
     match scope {

@@ -206,8 +206,7 @@ async fn write(api: &dyn ObjectApi, step: &EventStep) -> Result<(), ApiError> {
             outcome => return outcome.map(|_| ()),
         }
     }
-    let body =
-        serde_json::to_value(event).map_err(|error| ApiError::internal(format!("encoding: {error}")))?;
+    let body = event.to_tree().map_err(|error| ApiError::internal(format!("encoding: {error}")))?;
     match api.create(Event::row(), namespace, body, &CreateOptions::default()).await {
         Err(error) if error.is_already_exists() => Ok(()),
         outcome => outcome.map(|_| ()),

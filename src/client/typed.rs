@@ -108,8 +108,7 @@ fn typed<K: Kinded>(object: Arc<Object>) -> ApiStatus<Arc<K>> {
 
 /// The JSON tree of a typed object. k8s-openapi's types write their own `apiVersion` and `kind`.
 fn tree<K: Kinded>(object: &K) -> ApiStatus<Value> {
-    let mut tree =
-        serde_json::to_value(object).map_err(|error| ApiError::internal(format!("encoding: {error}")))?;
+    let mut tree = object.to_tree().map_err(|error| ApiError::internal(format!("encoding: {error}")))?;
     if tree.get("kind").is_none() {
         tree["apiVersion"] = json!(K::row().api_version());
         tree["kind"] = json!(K::row().kind);

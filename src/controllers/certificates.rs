@@ -174,7 +174,7 @@ impl Controller {
         if let Some(certificate) = certificate {
             status.certificate = Some(ByteString(certificate.into_bytes()));
         }
-        let body = serde_json::to_value(&told).map_err(ApiError::internal)?;
+        let body = told.to_tree().map_err(ApiError::internal)?;
         let at = ObjectRef::new(None, text(&request.metadata.name)).sub(subresource);
         let row = CertificateSigningRequest::row();
         unless_gone(self.api.update(row, at, body, &UpdateOptions::default()).await)

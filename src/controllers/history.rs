@@ -38,7 +38,7 @@ pub(crate) fn data_of(template: &PodTemplateSpec) -> Result<RawExtension, ApiErr
 pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let mut template = revision.data.as_ref()?.0.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove("$patch");
-    serde_json::from_value(template).ok()
+    api::decode::pod_template(&template).ok()
 }
 
 /// Whether the revision restores this template.

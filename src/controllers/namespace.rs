@@ -176,7 +176,7 @@ impl Controller {
 
     /// Takes our finalizer off the namespace's spec; the API server removes the namespace when none is left.
     async fn finalize(&self, namespace: &Namespace) -> Result<(), ApiError> {
-        let mut body = serde_json::to_value(namespace).map_err(ApiError::internal)?;
+        let mut body = namespace.to_tree().map_err(ApiError::internal)?;
         if let Some(finalizers) = body.pointer_mut("/spec/finalizers").and_then(|list| list.as_array_mut()) {
             finalizers.retain(|one| one != FINALIZER);
         }

@@ -44,7 +44,7 @@ pub(crate) fn pod_of(
 impl PodControl {
     /// Creates a pod and tells so on its owner.
     pub(crate) async fn create(&self, owner: &ObjectReference, pod: &Pod) -> Result<(), ApiError> {
-        let body = serde_json::to_value(pod).map_err(ApiError::internal)?;
+        let body = pod.to_tree().map_err(ApiError::internal)?;
         let namespace = pod.metadata.namespace.as_deref();
         match self.api.create(Pod::row(), namespace, body, &CreateOptions::default()).await {
             Ok(created) => {

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub(crate) type Str = Cow<'static, str>;
 
@@ -114,8 +112,20 @@ impl KindRow {
 }
 
 /// A Rust type that is one of the built-in kinds: what `Api<K>` and informers are generic over.
-pub trait Kinded:
-    DeserializeOwned + Serialize + k8s_openapi::Metadata<Ty = ObjectMeta> + Clone + Send + Sync + 'static
-{
+///
+/// Decoding and encoding are methods, not bounds on serde's traits: the machine code of a kind's decoder is
+/// large, and each crate that decodes through serde's generic functions gets a copy of its own.
+pub trait Kinded: k8s_openapi::Metadata<Ty = ObjectMeta> + Clone + Send + Sync + 'static {
     fn row() -> &'static KindRow;
+
+    /// From the JSON of one object.
+    fn from_json(json: &[u8]) -> serde_json::Result<Self>;
+
+    /// From the tree of one object.
+    fn from_tree(tree: &serde_json::Value) -> serde_json::Result<Self> {
+        Self::from_json(&serde_json::to_vec(tree)?)
+    }
+
+    /// The object as a JSON tree, with `apiVersion` and `kind`.
+    fn to_tree(&self) -> serde_json::Result<serde_json::Value>;
 }

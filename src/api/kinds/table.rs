@@ -83,6 +83,16 @@ macro_rules! kinds {
                 fn row() -> &'static KindRow {
                     &$name
                 }
+
+                #[inline(never)]
+                fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+                    serde_json::from_slice(json)
+                }
+
+                #[inline(never)]
+                fn to_tree(&self) -> serde_json::Result<serde_json::Value> {
+                    serde_json::to_value(self)
+                }
             }
         )*
 

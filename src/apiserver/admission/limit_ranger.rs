@@ -8,7 +8,6 @@ use api::json::{items, text};
 use api::kinds::LIMIT_RANGE;
 use api::quantity::{Format, Quantity};
 use api::resources::{self, Amounts};
-use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value, json};
 
 use super::request::{Operation, Request};
@@ -119,7 +118,7 @@ fn quantities(list: &Value) -> Quantities {
 
 /// What a whole pod asks for.
 fn pod_asks(pod: &Value) -> Requested {
-    let spec: PodSpec = serde_json::from_value(pod["spec"].clone()).unwrap_or_default();
+    let spec = api::decode::pod_spec(&pod["spec"]).unwrap_or_default();
     let counted = |amounts: Amounts| -> Quantities {
         let quantity = |name: &str, amount| match name {
             resources::CPU => Quantity::from_milli(amount),

@@ -12,8 +12,6 @@ mod tests;
 use api::ApiError;
 use api::json::{items, text};
 use api::kinds::{NODE, POD};
-use k8s_openapi::api::core::v1::PodSpec;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::certificates;
@@ -127,7 +125,7 @@ impl Ask<'_> {
             return self.forbidden(&why);
         }
         self.owner(pod)?;
-        let spec = PodSpec::deserialize(&pod["spec"]).map_err(|error| {
+        let spec = api::decode::pod_spec(&pod["spec"]).map_err(|error| {
             self.request.forbidden(&format!("error checking mirror pod for API references: {error}"))
         })?;
         match references::first(&spec) {

@@ -46,7 +46,7 @@ impl Controller {
             self.tell_pod(set, "Create", pod, Some(&error));
             return Err(error);
         }
-        let body = serde_json::to_value(pod).map_err(ApiError::internal)?;
+        let body = pod.to_tree().map_err(ApiError::internal)?;
         let namespace = pod.metadata.namespace.as_deref();
         let created = self.api.create(Pod::row(), namespace, body, &CreateOptions::default()).await;
         match created {
@@ -97,7 +97,7 @@ impl Controller {
         if mended == **pod {
             return Ok(());
         }
-        let body = serde_json::to_value(&mended).map_err(ApiError::internal)?;
+        let body = mended.to_tree().map_err(ApiError::internal)?;
         let at = ObjectRef::new(pod.metadata.namespace.as_deref(), text(&pod.metadata.name));
         let outcome = self.api.update(Pod::row(), at, body, &UpdateOptions::default()).await.map(|_| ());
         self.tell_pod(set, "Update", pod, outcome.as_ref().err());

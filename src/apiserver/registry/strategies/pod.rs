@@ -45,7 +45,7 @@ fn validate_annotations(tree: &Value, faults: &mut Faults) {
 
 /// The state of a pod that nobody has looked at yet.
 fn first_status(tree: &Value) -> Value {
-    let spec: PodSpec = serde_json::from_value(tree["spec"].clone()).unwrap_or_default();
+    let spec = api::decode::pod_spec(&tree["spec"]).unwrap_or_default();
     let mut status = json!({"phase": "Pending", "qosClass": api::qos::class_of(&spec).as_str()});
     if !items(tree, "spec.schedulingGates").is_empty() {
         status["conditions"] = json!([{

@@ -7,7 +7,6 @@ use api::FieldError;
 use api::json::{items, text};
 use api::qos::class_of;
 use api::validation::{Faults, Path};
-use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value};
 
 use super::annotations;
@@ -48,8 +47,7 @@ pub(super) fn validate(new: &Value, old: &Value, mut faults: Faults) -> Faults {
         return vec![FieldError::forbidden("", "windows pods cannot be resized")].into();
     }
     let at = Path::new("spec");
-    let class =
-        |tree: &Value| class_of(&serde_json::from_value::<PodSpec>(tree["spec"].clone()).unwrap_or_default());
+    let class = |tree: &Value| class_of(&api::decode::pod_spec(&tree["spec"]).unwrap_or_default());
     if class(old) != class(new) {
         let message = "Pod QOS Class may not change as a result of resizing";
         faults.push(FieldError::invalid(at, text(new, "status.qosClass"), message));
