@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -193,19 +194,21 @@ impl Stage {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.spawn_stopped_by(name, on_exit, self.stop.clone(), task);
+        self.spawn_stopped_by(name, on_exit, self.stop.clone(), Box::pin(task));
     }
 
-    /// `stop` tells whether the task was meant to end.
+    /// `stop` tells whether the task was meant to end. The task is behind a pointer, so that the runtime's
+    /// code for tasks exists once and not for each task in the program.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
-    fn spawn_stopped_by<F>(&self, name: &str, on_exit: OnExit, stop: CancellationToken, task: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
+    fn spawn_stopped_by(
+        &self,
+        name: &str,
+        on_exit: OnExit,
+        stop: CancellationToken,
+        task: BoxFuture<'static, ()>,
+    ) {
         let stage = self.clone();
         let name = self.begun(name);
-        // Combined, not awaited: an async block would hold the task twice, as what it captured and as what it
-        // awaits, and every spawn would move both.
         let supervised = std::panic::AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
             stage.ended(&name, outcome.is_err());
             if outcome.is_err() {
@@ -263,16 +266,16 @@ impl Stage {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // Boxed for the same reason.
-        let task = Box::pin(task);
-        self.spawn_stopped_by(name, on_exit, stop.clone(), async move {
-            tokio::select! {
-                // A stage that has been stopped begins nothing.
-                biased;
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
+        self.spawn_stopped_by(name, on_exit, stop.clone(), until(stop, Box::pin(task)).boxed());
+    }
+}
+
+async fn until(stop: CancellationToken, task: BoxFuture<'static, ()>) {
+    tokio::select! {
+        // A stage that has been stopped begins nothing.
+        biased;
+        () = stop.cancelled() => {}
+        () = task => {}
     }
 }
 
