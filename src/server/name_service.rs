@@ -13,7 +13,6 @@ use api::{ApiError, DeleteOptions, FieldSelector, Kinded, LabelSelector};
 use client::{Api, Informers, ObjectApi};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
@@ -115,8 +114,8 @@ fn endpoints(address: IpAddr) -> Value {
     json!({"metadata": metadata(labels), "subsets": [{"addresses": [{"ip": address}], "ports": ports()}]})
 }
 
-fn typed<K: DeserializeOwned>(object: Value) -> Result<K, ApiError> {
-    serde_json::from_value(object).map_err(|error| ApiError::internal(error.to_string()))
+fn typed<K: Kinded>(object: &Value) -> Result<K, ApiError> {
+    K::from_tree(object).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 fn is_own<K: Kinded>(object: &K) -> bool {
@@ -125,7 +124,7 @@ fn is_own<K: Kinded>(object: &K) -> bool {
 }
 
 async fn publish(api: &Arc<dyn ObjectApi>, address: IpAddr) -> Result<(), ApiError> {
-    let wanted: Service = typed(service(address))?;
+    let wanted: Service = typed(&service(address))?;
     let services: Api<Service> = Api::namespaced(api.clone(), NAMESPACE);
     match services.find(NAME).await? {
         Some(there) if !is_own(&*there) => return Ok(()),
@@ -141,11 +140,11 @@ async fn publish(api: &Arc<dyn ObjectApi>, address: IpAddr) -> Result<(), ApiErr
             services.create(&wanted).await?;
         }
     }
-    ensure(api, &typed::<Endpoints>(endpoints(address))?, |old, new| {
+    ensure(api, &typed::<Endpoints>(&endpoints(address))?, |old, new| {
         !is_own(old) || old.subsets == new.subsets
     })
     .await?;
-    ensure(api, &typed::<EndpointSlice>(slice(address))?, |old, new| {
+    ensure(api, &typed::<EndpointSlice>(&slice(address))?, |old, new| {
         !is_own(old) || (old.endpoints == new.endpoints && old.ports == new.ports)
     })
     .await

@@ -201,7 +201,7 @@ pub(super) fn for_claim(
         "apiVersion": PersistentVolume::row().api_version(), "kind": PersistentVolume::row().kind,
         "metadata": metadata, "spec": spec,
     });
-    serde_json::from_value(tree).map_err(CannotProvision::Volume)
+    PersistentVolume::from_tree(&tree).map_err(CannotProvision::Volume)
 }
 
 /// The claim's annotation, else the class's.

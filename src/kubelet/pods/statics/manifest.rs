@@ -7,7 +7,7 @@ use std::path::Path;
 
 use api::kinds::POD;
 use api::schema::{BuiltIn, Schema};
-use api::{ApiError, FieldValidation};
+use api::{ApiError, FieldValidation, Kinded};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ pub(super) fn parse(bytes: &[u8], source: &str, node: &str) -> Result<Pod, Manif
     }
     schema.default(&mut tree).map_err(|_| ManifestError::Defaults)?;
     refuse_references(&tree)?;
-    Ok(serde_json::from_value(tree)?)
+    Ok(Pod::from_tree(&tree)?)
 }
 
 /// A uid that is another one whenever the manifest is.
