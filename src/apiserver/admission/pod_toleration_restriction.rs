@@ -5,7 +5,7 @@ use api::json::{items, text};
 use api::kinds::NAMESPACE;
 use api::qos::{QosClass, class_of};
 use api::{ApiError, Object};
-use k8s_openapi::api::core::v1::{PodSpec, Toleration};
+use k8s_openapi::api::core::v1::Toleration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ pub(super) fn mutate(
     if request.operation == Operation::Create {
         more = of_namespace(request, DEFAULTS)?.unwrap_or_else(|| configuration.default.clone());
     }
-    let spec = PodSpec::deserialize(&pod["spec"]);
+    let spec = api::decode::pod_spec(&pod["spec"]);
     if spec.is_ok_and(|spec| class_of(&spec) != QosClass::BestEffort) {
         more.push(Toleration {
             key: Some(MEMORY_PRESSURE.to_string()),
