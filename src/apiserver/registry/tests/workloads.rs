@@ -378,18 +378,24 @@ async fn disruption_budgets() {
     h.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scaling_gets_through_whatever_else_is_written() {
     let h = Harness::start().await;
     h.create(&DEPLOYMENT, HERE, deployment("a")).await;
-    for n in 1..=20 {
-        let label = json!({"metadata": {"labels": {"n": n.to_string()}}});
-        let (label, scale) = tokio::join!(
-            patched(&h, &DEPLOYMENT, None, label),
-            patched(&h, &DEPLOYMENT, Some("scale"), json!({"spec": {"replicas": n}})),
-        );
-        label.unwrap();
-        assert_eq!(scale.unwrap()["spec"]["replicas"], n);
+    let mut writes = tokio::task::JoinSet::new();
+    let mut write = |sub: Option<&'static str>, patch: Value| {
+        let api = h.api.clone();
+        writes.spawn(async move {
+            let target = sub.map_or(at("a"), |sub| at("a").sub(sub));
+            api.patch(&DEPLOYMENT, target, Patch::merge(patch), &UpdateOptions::default()).await
+        });
+    };
+    for n in 1..=200 {
+        write(None, json!({"metadata": {"labels": {"n": n.to_string()}}}));
+        write(Some("scale"), json!({"spec": {"replicas": n}}));
+    }
+    while let Some(written) = writes.join_next().await {
+        written.unwrap().unwrap();
     }
     h.stop().await;
 }
