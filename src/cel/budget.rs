@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use crate::error::EvalError;
+use crate::value::Value;
 
 /// Steps that one evaluation may take, whatever the budget has.
 const CALL: u64 = 1_000_000;
@@ -51,14 +52,23 @@ impl Budget {
         value
     }
 
+    /// Refuses a value whose parts lie too deep in each other.
+    pub(crate) fn nested(&self, value: &Value<'_>) -> Result<(), EvalError> {
+        if value.depth() > DEPTH { Err(too_deep()) } else { Ok(()) }
+    }
+
     /// One level deeper, until the guard is dropped.
     pub(crate) fn deeper(&self) -> Result<Deeper<'_>, EvalError> {
         if self.depth.get() == DEPTH {
-            return Err(EvalError::other(format!("expression recursion limit exceeded: {DEPTH}")));
+            return Err(too_deep());
         }
         self.depth.set(self.depth.get() + 1);
         Ok(Deeper(self))
     }
+}
+
+fn too_deep() -> EvalError {
+    EvalError::other(format!("expression recursion limit exceeded: {DEPTH}"))
 }
 
 pub(crate) struct Deeper<'b>(&'b Budget);

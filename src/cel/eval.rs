@@ -3,7 +3,6 @@
 //! `&&` and `||` look at the other side when one fails: `true || error` is true, in either order.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use crate::ast::{Binary, Expr, Macro, MacroKind};
 use crate::budget::Budget;
@@ -39,7 +38,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     pub(crate) fn expression(&mut self, expression: &'a Expr) -> Evaluated<'a> {
         let _deeper = self.activation.budget.deeper()?;
         self.spend(1)?;
-        match expression {
+        let value = match expression {
             Expr::Null => Ok(Value::Null),
             Expr::Bool(value) => Ok(Value::Bool(*value)),
             Expr::Int(value) => Ok(Value::Int(*value)),
@@ -72,7 +71,10 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 self.binary(*operator, one, two)
             }
             Expr::Macro(inner) => self.expand(inner),
-        }
+        }?;
+        // Here all that functions and macros make passes by.
+        self.activation.budget.nested(&value)?;
+        Ok(value)
     }
 
     fn name(&mut self, name: &'a str) -> Evaluated<'a> {
@@ -105,13 +107,13 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let from = self.expression(operand)?;
         let (from, optional) = match from {
             Value::Optional(None) => return Ok(Value::Optional(None)),
-            Value::Optional(Some(value)) => ((*value).clone(), true),
+            Value::Optional(Some(value)) => ((**value).clone(), true),
             from => (from, optional),
         };
         self.tenths(from.lookup())?;
         let found = from.get(&Key::String(Shared::Borrowed(field))).ok_or(EvalError::NoOverload)?;
         match (found, optional) {
-            (found, true) => Ok(Value::Optional(found.map(Rc::new))),
+            (found, true) => Ok(Value::optional(found)),
             (Some(found), false) => Ok(found),
             (None, false) => Err(EvalError::NoKey(field.to_string())),
         }
@@ -123,7 +125,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
         let from = match self.expression(operand)? {
             Value::Optional(None) => return Ok(Value::Bool(false)),
-            Value::Optional(Some(value)) => (*value).clone(),
+            Value::Optional(Some(value)) => (**value).clone(),
             from => from,
         };
         self.tenths(from.lookup())?;
@@ -135,7 +137,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let (from, index) = (self.expression(operand)?, self.expression(index)?);
         let (from, optional) = match from {
             Value::Optional(None) => return Ok(Value::Optional(None)),
-            Value::Optional(Some(value)) => ((*value).clone(), true),
+            Value::Optional(Some(value)) => ((**value).clone(), true),
             from => (from, optional),
         };
         self.tenths(index.size().saturating_add(from.lookup()))?;
@@ -159,7 +161,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let target = target.map(|target| self.expression(target)).transpose()?;
         // The other side of these is looked at only if it is needed.
         match (&target, name, arguments) {
-            (Some(Value::Optional(Some(value))), "orValue", [_]) => return Ok((**value).clone()),
+            (Some(Value::Optional(Some(value))), "orValue", [_]) => return Ok((***value).clone()),
             (Some(Value::Optional(None)), "orValue" | "or", [other]) => return self.expression(other),
             (Some(some @ Value::Optional(Some(_))), "or", [_]) => return Ok(some.clone()),
             _ => {}
@@ -189,7 +191,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         for (element, optional) in elements {
             match (self.expression(element)?, optional) {
                 (Value::Optional(None), true) => {}
-                (Value::Optional(Some(value)), true) => list.push((*value).clone()),
+                (Value::Optional(Some(value)), true) => list.push((**value).clone()),
                 (_, true) => return Err(EvalError::NoOverload),
                 (value, false) => list.push(value),
             }
@@ -205,13 +207,13 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             self.tenths(key.size())?;
             let value = match (self.expression(value)?, optional) {
                 (Value::Optional(None), true) => continue,
-                (Value::Optional(Some(value)), true) => (*value).clone(),
+                (Value::Optional(Some(value)), true) => (**value).clone(),
                 (_, true) => return Err(EvalError::NoOverload),
                 (value, false) => value,
             };
             map.insert(key, value);
         }
-        Ok(Value::Map(Rc::new(map)))
+        Ok(Value::of_map(map))
     }
 
     fn structure(&mut self, name: &str, fields: &'a [(String, Expr, bool)]) -> Evaluated<'a> {
@@ -219,13 +221,13 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         for (field, value, optional) in fields {
             let value = match (self.expression(value)?, optional) {
                 (Value::Optional(None), true) => continue,
-                (Value::Optional(Some(value)), true) => (*value).clone(),
+                (Value::Optional(Some(value)), true) => (**value).clone(),
                 (_, true) => return Err(EvalError::NoOverload),
                 (value, false) => value,
             };
             map.insert(Key::String(Shared::Borrowed(field.as_str())), value);
         }
-        Ok(Value::Struct(Rc::new((name.to_string(), map))))
+        Ok(Value::structure(name, map))
     }
 
     /// `one && two`, or `one || two` if what decides is true.
@@ -269,10 +271,10 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         match (inner.kind, over) {
             (MacroKind::Bind, over) => self.with(&[(name, over)], &inner.body),
             (MacroKind::OptMap, Value::Optional(Some(value))) => {
-                self.with(&[(name, (*value).clone())], &inner.body).map(Value::some)
+                self.with(&[(name, (**value).clone())], &inner.body).map(Value::some)
             }
             (MacroKind::OptFlatMap, Value::Optional(Some(value))) => {
-                self.with(&[(name, (*value).clone())], &inner.body)
+                self.with(&[(name, (**value).clone())], &inner.body)
             }
             (MacroKind::OptMap | MacroKind::OptFlatMap, Value::Optional(None)) => Ok(Value::Optional(None)),
             (MacroKind::OptMap | MacroKind::OptFlatMap, _) => Err(EvalError::NoOverload),
@@ -412,7 +414,7 @@ impl<'a> Comprehension<'a> {
                 (None, None) => Ok(Value::Bool(self.kind == MacroKind::All)),
             },
             MacroKind::ExistsOne => Ok(Value::Bool(self.count == 1)),
-            MacroKind::TransformMap | MacroKind::TransformMapEntry => Ok(Value::Map(Rc::new(self.map))),
+            MacroKind::TransformMap | MacroKind::TransformMapEntry => Ok(Value::of_map(self.map)),
             _ => Ok(Value::list(self.list)),
         }
     }

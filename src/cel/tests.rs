@@ -348,3 +348,34 @@ fn what_a_policy_applies_is_an_object() {
     assert_eq!(value.to_json(&budget), Ok(Some(json!({ "spec": { "replicas": 2, "names": ["a"] } }))));
     assert_eq!(value.type_name(), "Object");
 }
+
+#[test]
+fn values_do_not_lie_deeper_in_each_other_than_the_stack_bears() {
+    for (first, step) in [
+        ("[1]", "[variables.PREVIOUS]"),
+        ("{'a': 1}", "{'a': variables.PREVIOUS}"),
+        ("optional.of(1)", "optional.of(variables.PREVIOUS)"),
+        ("Object{a: 1}", "Object{a: variables.PREVIOUS}"),
+        ("[1]", "[1].map(x, variables.PREVIOUS)"),
+        ("{'a': 1}", "{'a': 1}.transformMap(k, v, variables.PREVIOUS)"),
+    ] {
+        let names: Vec<String> = (0..500).map(|at| format!("v{at}")).collect();
+        let source = |at: usize| match at {
+            0 => first.to_string(),
+            _ => step.replace("PREVIOUS", &names[at - 1]),
+        };
+        let compile = |source: &str| Program::compile(source, &["variables"]).unwrap();
+        let programs: Vec<Program> = (0..names.len()).map(|at| compile(&source(at))).collect();
+        let budget = Budget::of(1_000_000);
+        let variables = names.iter().map(String::as_str).zip(&programs).collect();
+        let activation = Activation::new(&budget).variables(variables);
+        // Step by step, so that no evaluation is deep.
+        let forced: Vec<Program> =
+            (1..=50).map(|at| compile(&format!("variables.v{} != 0", at * 10 - 1))).collect();
+        let results: Vec<_> = forced.iter().map(|program| program.holds(&activation)).collect();
+        let fits = results.iter().take_while(|result| **result == Ok(true)).count();
+        assert_eq!(fits, 40, "{step}: {results:?}");
+        let why = results[40].clone().unwrap_err().to_string();
+        assert!(why.ends_with("expression recursion limit exceeded: 400"), "{step}: {why}");
+    }
+}

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 
+/// How deep types lie in each other at most.
+const DEPTH: usize = 64;
+
 /// A type. What is not known is [`Type::Dyn`], and fits everywhere.
 #[derive(Clone)]
 pub enum Type<'t> {
@@ -34,15 +37,28 @@ pub trait Fields<'t> {
 
 impl<'t> Type<'t> {
     pub fn list(of: Type<'t>) -> Self {
-        Type::List(Rc::new(of))
+        of.within(Type::List)
     }
 
     pub fn map(of: Type<'t>) -> Self {
-        Type::Map(Rc::new(of))
+        of.within(Type::Map)
     }
 
     pub fn optional(of: Type<'t>) -> Self {
-        Type::Optional(Rc::new(of))
+        of.within(Type::Optional)
+    }
+
+    /// Too deep, a type is not told: to drop one takes as much of the stack as it is deep.
+    fn within(self, outer: fn(Rc<Type<'t>>) -> Type<'t>) -> Self {
+        if self.depth() < DEPTH { outer(Rc::new(self)) } else { Type::Dyn }
+    }
+
+    fn depth(&self) -> usize {
+        let (mut depth, mut of) = (0, self);
+        while let Type::List(inner) | Type::Map(inner) | Type::Optional(inner) = of {
+            (depth, of) = (depth + 1, &**inner);
+        }
+        depth
     }
 
     /// Whether a value of the one type can be one of the other.

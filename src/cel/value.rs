@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,18 +27,49 @@ pub enum Value<'a> {
     Double(f64),
     String(Shared<'a, str>),
     Bytes(Shared<'a, [u8]>),
-    List(Rc<Vec<Value<'a>>>),
-    Map(Rc<BTreeMap<Key<'a>, Value<'a>>>),
+    List(Rc<Nested<Vec<Value<'a>>>>),
+    Map(Rc<Nested<BTreeMap<Key<'a>, Value<'a>>>>),
     /// A list or an object that is looked at where it lies.
     Json(&'a Json),
     Timestamp(Timestamp),
     Duration(SignedDuration),
     Type(&'static str),
-    Optional(Option<Rc<Value<'a>>>),
+    Optional(Option<Rc<Nested<Value<'a>>>>),
     /// A quantity, an address, an authorizer.
     Opaque(Rc<Opaque>),
     /// `Object.spec{…}`: part of what a policy applies.
-    Struct(Rc<(String, BTreeMap<Key<'a>, Value<'a>>)>),
+    Struct(Rc<Nested<(String, BTreeMap<Key<'a>, Value<'a>>)>>),
+}
+
+/// What holds values, with how deep they lie in each other: whoever drops a value goes down to its innermost
+/// part on the stack, so an evaluation makes none that is deeper than its budget allows.
+#[derive(Clone, Debug)]
+pub struct Nested<T> {
+    depth: u32,
+    content: T,
+}
+
+impl<T> Nested<T> {
+    fn over(content: T, parts: impl Fn(&T) -> u32) -> Rc<Self> {
+        let depth = parts(&content).saturating_add(1);
+        Rc::new(Nested { depth, content })
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.content
+    }
+}
+
+impl<T> Deref for Nested<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.content
+    }
+}
+
+fn deepest<'v, 'a: 'v>(values: impl Iterator<Item = &'v Value<'a>>) -> u32 {
+    values.map(Value::depth).max().unwrap_or(0)
 }
 
 /// The key of a map.
@@ -99,12 +131,32 @@ impl<'a> Value<'a> {
     }
 
     pub fn list(values: Vec<Value<'a>>) -> Self {
-        Value::List(Rc::new(values))
+        Value::List(Nested::over(values, |values| deepest(values.iter())))
     }
 
     pub fn map(entries: impl IntoIterator<Item = (&'a str, Value<'a>)>) -> Self {
         let entries = entries.into_iter().map(|(key, value)| (Key::String(Shared::Borrowed(key)), value));
-        Value::Map(Rc::new(entries.collect()))
+        Value::of_map(entries.collect())
+    }
+
+    pub(crate) fn of_map(map: BTreeMap<Key<'a>, Value<'a>>) -> Self {
+        Value::Map(Nested::over(map, |map| deepest(map.values())))
+    }
+
+    pub(crate) fn structure(name: &str, fields: BTreeMap<Key<'a>, Value<'a>>) -> Self {
+        Value::Struct(Nested::over((name.to_string(), fields), |of| deepest(of.1.values())))
+    }
+
+    /// How many lists, maps and the like lie in each other; trees of JSON, which are only borrowed, count as
+    /// nothing.
+    pub(crate) fn depth(&self) -> u32 {
+        match self {
+            Value::List(list) => list.depth,
+            Value::Map(map) => map.depth,
+            Value::Optional(Some(value)) => value.depth,
+            Value::Struct(object) => object.depth,
+            _ => 0,
+        }
     }
 
     /// A string of the format `date-time`, or of `date`.
@@ -121,11 +173,11 @@ impl<'a> Value<'a> {
 
     /// A value that may be nothing.
     pub fn optional(value: Option<Value<'a>>) -> Self {
-        Value::Optional(value.map(Rc::new))
+        Value::Optional(value.map(|value| Nested::over(value, Value::depth)))
     }
 
     pub(crate) fn some(value: Value<'a>) -> Self {
-        Value::Optional(Some(Rc::new(value)))
+        Value::optional(Some(value))
     }
 
     /// The name of its type.

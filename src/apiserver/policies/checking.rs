@@ -62,12 +62,18 @@ async fn tell(server: &ApiServer, api: &Arc<dyn ObjectApi>, mut policy: Value) -
 /// The `expressionWarnings` of a policy.
 pub(super) fn warnings(policy: &Value, resources: &Resources) -> Vec<Value> {
     let spec = &policy["spec"];
+    let variables: Vec<(&str, Option<Program>)> = items(spec, "variables")
+        .iter()
+        .map(|one| (text(one, "name"), Program::compile(text(one, "expression").trim(), &NAMES).ok()))
+        .collect();
     let rows = kinds(spec, resources);
+    let rows: Vec<_> = rows.iter().map(|row| (row, known(row, &variables))).collect();
     let mut found = Vec::new();
     for (at, validation) in items(spec, "validations").iter().enumerate() {
         for field in ["expression", "messageExpression"] {
             let Ok(program) = Program::compile(text(validation, field).trim(), &NAMES) else { continue };
-            let faults: Vec<String> = rows.iter().filter_map(|row| check(row, spec, &program)).collect();
+            let faults: Vec<String> =
+                rows.iter().filter_map(|(row, names)| check(row, names, &program)).collect();
             if !faults.is_empty() {
                 let at = format!("spec.validations[{at}].{field}");
                 found.push(json!({ "fieldRef": at, "warning": faults.join("\n") }));
@@ -97,24 +103,29 @@ fn kinds(spec: &Value, resources: &Resources) -> Vec<Arc<KindRow>> {
     rows
 }
 
-/// What is wrong with an expression on objects of a kind.
-fn check(row: &KindRow, spec: &Value, program: &Program) -> Option<String> {
+/// The types of what names stand for on objects of a kind.
+fn known(row: &KindRow, programs: &[(&str, Option<Program>)]) -> Vec<(&'static str, Type<'static>)> {
     let object = match for_gvk(&row.group, &row.version, &row.kind) {
         Some(of) => Type::Object(Rc::new(BuiltIn(of))),
         None => Type::Dyn,
     };
-    let mut names: Vec<(&str, Type<'static>)> = vec![("object", object.clone()), ("oldObject", object)];
+    let mut names = vec![("object", object.clone()), ("oldObject", object)];
     let mut variables = Variables::default();
-    for variable in items(spec, "variables") {
-        let of = Program::compile(text(variable, "expression").trim(), &NAMES).map(|program| {
+    for (name, program) in programs {
+        let of = program.as_ref().map(|program| {
             let known = Type::Object(Rc::new(variables.clone()));
             let names: Vec<_> = names.iter().cloned().chain([("variables", known)]).collect();
             program.check_types(&names).of
         });
-        variables.0.push((text(variable, "name").to_string(), of.unwrap_or(Type::Dyn)));
+        variables.0.push((name.to_string(), of.unwrap_or(Type::Dyn)));
     }
     names.push(("variables", Type::Object(Rc::new(variables))));
-    let faults: Vec<String> = program.check_types(&names).faults.iter().map(ToString::to_string).collect();
+    names
+}
+
+/// What is wrong with an expression on objects of a kind.
+fn check(row: &KindRow, names: &[(&str, Type<'static>)], program: &Program) -> Option<String> {
+    let faults: Vec<String> = program.check_types(names).faults.iter().map(ToString::to_string).collect();
     if faults.is_empty() {
         return None;
     }

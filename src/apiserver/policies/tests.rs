@@ -206,3 +206,42 @@ async fn what_a_policy_says_comes_before_a_version_that_is_too_much() {
     assert_eq!(create("y").await, "resourceVersion should not be set on objects to be created");
     h.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_are_too_large_are_refused() {
+    let h = Harness::start().await;
+    let validations = |count: usize| vec![json!({ "expression": "true" }); count];
+    let variables = |count: usize| {
+        let one = |at: usize| json!({ "name": format!("v{at}"), "expression": "1" });
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    let long = format!("'{}' == ''", "x".repeat(256 << 10));
+    let annotation = |at: usize| json!({ "key": format!("k{at}"), "valueExpression": "'v'" });
+    let annotations: Vec<_> = (0..21).map(annotation).collect();
+    for (spec, why) in [
+        (
+            json!({ "variables": variables(257), "validations": validations(1) }),
+            "spec.variables: Too many: 257: must have at most 256 items",
+        ),
+        (
+            json!({ "validations": validations(257) }),
+            "spec.validations: Too many: 257: must have at most 256 items",
+        ),
+        (
+            json!({ "auditAnnotations": annotations }),
+            "spec.auditAnnotations: Invalid value: 21: must not have more than 20 auditAnnotations",
+        ),
+        (
+            json!({ "validations": [{ "expression": long }] }),
+            "spec: Too long: may not be more than 262144 bytes",
+        ),
+    ] {
+        let large = policy("ValidatingAdmissionPolicy", &["configmaps"], spec);
+        let refused = h.try_create(&VALIDATING_ADMISSION_POLICY, None, large).await.unwrap_err();
+        assert_eq!(refused, [why]);
+    }
+    let spec = json!({ "variables": variables(256), "validations": validations(256) });
+    let fits = policy("ValidatingAdmissionPolicy", &["configmaps"], spec);
+    h.create(&VALIDATING_ADMISSION_POLICY, None, fits).await;
+    h.stop().await;
+}

@@ -90,3 +90,11 @@ fn what_cannot_be_is_told_in_the_words_of_cel_go() {
         assert_eq!(check(source).0, [fault], "{source}");
     }
 }
+
+#[test]
+fn types_do_not_lie_deeper_in_each_other_than_the_stack_bears() {
+    let source = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    let (faults, of) = check(&source);
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(of, "list(list(list(list(list(dyn)))))");
+}

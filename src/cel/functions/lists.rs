@@ -59,8 +59,8 @@ pub(super) fn call<'a>(call: &Call<'_, 'a>) -> Answer<'a> {
         ("sort", []) => sort(list),
         ("distinct", []) => distinct(list, budget).map(Value::list),
         ("reverse", []) => Ok(Value::list(list.into_iter().rev().collect())),
-        ("first", []) => Ok(Value::Optional(list.first().cloned().map(std::rc::Rc::new))),
-        ("last", []) => Ok(Value::Optional(list.last().cloned().map(std::rc::Rc::new))),
+        ("first", []) => Ok(Value::optional(list.first().cloned())),
+        ("last", []) => Ok(Value::optional(list.last().cloned())),
         _ => return None,
     })
 }

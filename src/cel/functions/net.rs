@@ -95,7 +95,7 @@ fn global<'a>(call: &Call<'_, 'a>) -> Answer<'a> {
         "isCIDR" => Ok(Value::Bool(network(text).is_some())),
         "format.named" => {
             let known = FORMATS.into_iter().find(|known| *known == text);
-            Ok(Value::Optional(known.map(|name| Rc::new(opaque(Opaque::Format(name))))))
+            Ok(Value::optional(known.map(|name| opaque(Opaque::Format(name)))))
         }
         _ => return None,
     })
@@ -131,7 +131,7 @@ fn of_url<'a>(text: &str, uri: &Uri, name: &str) -> Answer<'a> {
                     .push(Value::text(decoded(value)));
             }
             let query = query.into_iter().map(|(key, values)| (key, Value::list(values)));
-            Value::Map(Rc::new(query.collect()))
+            Value::of_map(query.collect())
         }
         _ => return None,
     }))

@@ -27,12 +27,12 @@ pub(super) fn call<'a>(call: &Call<'_, 'a>) -> Answer<'a> {
         }
         (Some(Value::Optional(value)), "hasValue", []) => Some(Ok(Value::Bool(value.is_some()))),
         (Some(Value::Optional(value)), "value", []) => Some(match value {
-            Some(value) => Ok((**value).clone()),
+            Some(value) => Ok((***value).clone()),
             None => Err(EvalError::other("optional.none() dereference")),
         }),
         (None, "optional.unwrap", [list]) | (Some(list), "unwrapOpt", []) => {
             let some = |one: Value<'a>| match one {
-                Value::Optional(value) => value.map(Rc::unwrap_or_clone),
+                Value::Optional(value) => value.map(|value| Rc::unwrap_or_clone(value).into_inner()),
                 other => Some(other),
             };
             let list = list.iter()?;

@@ -17,6 +17,13 @@ use crate::policies;
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 /// Conditions of a webhook or a policy.
 const MAX_CONDITIONS: usize = 64;
+/// Audit annotations of a policy, as upstream has it.
+const MAX_ANNOTATIONS: usize = 20;
+/// Variables, validations and mutations of a policy, each. Upstream has no such bounds; policies in use have
+/// a dozen or two.
+const MAX_EXPRESSIONS: usize = 256;
+/// Bytes that the variables, conditions, validations, mutations and annotations of a policy take together.
+const MAX_TEXT: usize = 256 << 10;
 
 /// Conditions under which a webhook or a policy is asked.
 pub(super) fn match_conditions(list: &[Value], at: &Path<'_>, names: &[&str], faults: &mut Faults) {
@@ -61,6 +68,9 @@ fn expression(of: &Value, field: &str, at: &Path<'_>, names: &[&str], faults: &m
 pub(super) fn validate(tree: &Value, kind: &str) -> Faults {
     let mut faults = Faults::new();
     let (spec, at) = (&tree["spec"], Path::new("spec"));
+    if !is_bounded(spec, &at, &mut faults) {
+        return faults;
+    }
     let names = names_of(spec);
     if let Some(policy) = spec["failurePolicy"].as_str() {
         one_of(&mut faults, &at.child("failurePolicy"), policy, &POLICIES);
@@ -93,6 +103,42 @@ pub(super) fn validate(tree: &Value, kind: &str) -> Faults {
         _ => validations(spec, &at, &names, &mut faults),
     }
     faults
+}
+
+/// Whether a policy is small enough to be read: all of it is kept, and read again after each restart.
+fn is_bounded(spec: &Value, at: &Path<'_>, faults: &mut Faults) -> bool {
+    let mut size = 0;
+    for (list, most) in [
+        ("variables", MAX_EXPRESSIONS),
+        ("validations", MAX_EXPRESSIONS),
+        ("mutations", MAX_EXPRESSIONS),
+        ("auditAnnotations", MAX_ANNOTATIONS),
+        ("matchConditions", MAX_CONDITIONS),
+    ] {
+        let given = items(spec, list);
+        if given.len() <= most {
+            size += given.iter().map(bytes).sum::<usize>();
+        } else if list == "auditAnnotations" {
+            let why = format!("must not have more than {most} auditAnnotations");
+            faults.push(FieldError::invalid(at.child(list), given.len(), why));
+        } else {
+            faults.push(FieldError::too_many(at.child(list), given.len(), i64::try_from(most).unwrap_or(64)));
+        }
+    }
+    if size > MAX_TEXT {
+        faults.push(FieldError::too_long(at, MAX_TEXT));
+    }
+    faults.is_empty()
+}
+
+/// The texts of a tree.
+fn bytes(tree: &Value) -> usize {
+    match tree {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(bytes).sum(),
+        Value::Object(members) => members.values().map(bytes).sum(),
+        _ => 0,
+    }
 }
 
 /// Parameters have a name only where there are some.
