@@ -151,6 +151,20 @@ impl Turns {
         }
     }
 
+    /// Leave to do all heavy work alone, for tests that see who waits for it.
+    #[cfg(test)]
+    pub(crate) async fn all(&self) -> OwnedSemaphorePermit {
+        let count = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
+        let all = self.places.clone().acquire_many_owned(u32::try_from(count).unwrap_or(1)).await;
+        all.unwrap_or_else(|_| unreachable!("it is never closed"))
+    }
+
+    /// Whether somebody works or waits for a place.
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.users.lock().is_empty()
+    }
+
     async fn turn<'a>(&'a self, user: &'a str) -> Turn<'a> {
         // Made before the wait, so that a request that is dropped while it waits is forgotten as well.
         let mut turn = Turn { turns: self, user, own: None, _place: None };

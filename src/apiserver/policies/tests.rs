@@ -1,7 +1,7 @@
 //! Policies through the whole write path.
 
 use api::kinds::{
-    CONFIG_MAP, DEPLOYMENT, MUTATING_ADMISSION_POLICY, MUTATING_ADMISSION_POLICY_BINDING,
+    CONFIG_MAP, DEPLOYMENT, MUTATING_ADMISSION_POLICY, MUTATING_ADMISSION_POLICY_BINDING, SECRET,
     VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING, VALIDATING_WEBHOOK_CONFIGURATION,
 };
 use api::{CreateOptions, KindRow};
@@ -244,4 +244,49 @@ async fn policies_that_are_too_large_are_refused() {
     let fits = policy("ValidatingAdmissionPolicy", &["configmaps"], spec);
     h.create(&VALIDATING_ADMISSION_POLICY, None, fits).await;
     h.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_parameters_are_heavy_work() {
+    for kind in ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"] {
+        let h = Harness::start().await;
+        let of_kind = match kind {
+            "ValidatingAdmissionPolicy" => {
+                json!({ "validations": [{ "expression": "size(params.data) > 0" }] })
+            }
+            _ => json!({ "reinvocationPolicy": "Never", "mutations": [{
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": { "expression": "Object{metadata: Object.metadata{labels: {'by': 'policy'}}}" },
+            }] }),
+        };
+        let mut spec = of_kind;
+        spec["paramKind"] = json!({ "apiVersion": "v1", "kind": "ConfigMap" });
+        let param_ref = json!({ "selector": {}, "namespace": "default", "parameterNotFoundAction": "Deny" });
+        let binding = match kind {
+            "ValidatingAdmissionPolicy" => {
+                json!({ "validationActions": ["Deny"], "paramRef": param_ref })
+            }
+            _ => json!({ "paramRef": param_ref }),
+        };
+        // Each is small; together they are not.
+        for name in ["a", "b"] {
+            h.create(&CONFIG_MAP, Some("default"), map(name, json!({ "x": "y".repeat(40 * 1024) }))).await;
+        }
+        bind(&h, policy(kind, &["secrets"], spec), binding).await;
+        let turns = h.server.registry.turns.clone();
+        let alone = turns.all().await;
+        let secret = json!({ "metadata": { "name": "s" } });
+        let mut create = Box::pin(h.try_create(&SECRET, Some("default"), secret));
+        while !turns.is_busy() {
+            tokio::select! {
+                biased;
+                done = create.as_mut() => panic!("parameters are read where requests are served: {done:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(alone);
+        create.await.unwrap();
+        drop(turns);
+        h.stop().await;
+    }
 }

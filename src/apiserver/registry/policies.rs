@@ -17,8 +17,14 @@ use crate::heavy;
 use crate::policies::{Binding, Bound, Denial, Outcome, ParamRef, Policy, PolicyError, judge, mutate};
 use crate::webhooks::{self, Gvk, Gvr, Rule};
 
-/// The objects that a policy is asked with, one after the other; nothing where it takes none.
-type Params = Vec<Option<Value>>;
+/// The objects that a policy is asked with, one after the other: each is a tree only for as long as it is its
+/// turn.
+struct Params {
+    resource: Arc<Resource>,
+    objects: Vec<Arc<Object>>,
+    /// Of them all.
+    bytes: usize,
+}
 
 /// A request as a policy sees it.
 pub(super) struct Seen {
@@ -40,10 +46,8 @@ impl Registry {
         for (policy, binding) in bound {
             let Some(other) = self.concerns(review, (policy, binding), object)? else { continue };
             let seen = self.seen(review, other, object).await?;
-            let denials: Vec<Denial> = match self.params(review, policy, binding).await {
-                Ok(params) => {
-                    params.iter().flat_map(|params| self.denials(review, policy, &seen, params)).collect()
-                }
+            let denials = match self.denials(review, (policy, binding), &seen).await {
+                Ok(denials) => denials,
                 Err(_) if policy.fails_open => Vec::new(),
                 Err(why) => vec![Denial { reason: String::new(), message: why.to_string() }],
             };
@@ -68,19 +72,31 @@ impl Registry {
         }
     }
 
-    fn denials(
+    /// What a policy says against a request, with each of its parameters.
+    async fn denials(
         &self,
         review: &Review<'_>,
-        policy: &Policy,
+        (policy, binding): (&Policy, &Binding),
         seen: &Seen,
-        params: &Option<Value>,
-    ) -> Vec<Denial> {
-        let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
-        // It may take long: others take over what this thread had to do.
-        match heavy::blocking(|| judge(policy, &seen.inputs(params.as_ref(), &asker))) {
-            Outcome::Denied(denials) => denials,
-            Outcome::Passes | Outcome::Unconcerned => Vec::new(),
+    ) -> Result<Vec<Denial>, PolicyError> {
+        let judged = |params: Option<&Value>| {
+            let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+            // It may take long: others take over what this thread had to do.
+            match heavy::blocking(|| judge(policy, &seen.inputs(params, &asker))) {
+                Outcome::Denied(denials) => denials,
+                Outcome::Passes | Outcome::Unconcerned => Vec::new(),
+            }
+        };
+        let Some(params) = self.params(review, policy, binding)? else { return Ok(judged(None)) };
+        let mut denials = Vec::new();
+        for object in &params.objects {
+            let work = Box::pin(async {
+                let tree = params.resource.outward_tree(object).await?;
+                Ok::<_, PolicyError>(judged(Some(&tree)))
+            });
+            denials.extend(self.turns.run(&review.call.user.name, params.bytes, work).await?);
         }
+        Ok(denials)
     }
 
     /// Whether a policy and its binding mean a request, and in which version of the resource.
@@ -168,47 +184,64 @@ impl Registry {
         other: Option<&Arc<Resource>>,
         object: &mut Value,
     ) -> Result<(), PolicyError> {
-        for params in self.params(review, policy, binding).await? {
-            let present = shown(review.call, object)?;
-            let seen = self.seen(review, other, Some(&present)).await?;
-            let root = other.unwrap_or(&review.call.resource).schema.root();
-            let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
-            let inputs = seen.inputs(params.as_ref(), &asker);
-            let Some(new) = heavy::blocking(|| mutate(policy, &inputs, root))? else { continue };
-            let new = match other {
-                Some(other) => other.in_version(&review.call.resource, &new).await?,
-                None => new,
-            };
-            self.take(review.call, object, new)?;
+        let Some(params) = self.params(review, policy, binding)? else {
+            return self.apply_with(review, (policy, None), other, object).await;
+        };
+        for one in &params.objects {
+            let work = Box::pin(async {
+                let tree = params.resource.outward_tree(one).await?;
+                self.apply_with(review, (policy, Some(&tree)), other, &mut *object).await
+            });
+            self.turns.run(&review.call.user.name, params.bytes, work).await?;
         }
         Ok(())
     }
 
-    /// The objects that a binding names; an error, in upstream's words, where there must be some.
-    async fn params(
+    /// The changes of one policy with one of its parameters, or with none.
+    async fn apply_with(
+        &self,
+        review: &Review<'_>,
+        (policy, params): (&Policy, Option<&Value>),
+        other: Option<&Arc<Resource>>,
+        object: &mut Value,
+    ) -> Result<(), PolicyError> {
+        let present = shown(review.call, object)?;
+        let seen = self.seen(review, other, Some(&present)).await?;
+        let root = other.unwrap_or(&review.call.resource).schema.root();
+        let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+        let inputs = seen.inputs(params, &asker);
+        let Some(new) = heavy::blocking(|| mutate(policy, &inputs, root))? else { return Ok(()) };
+        let new = match other {
+            Some(other) => other.in_version(&review.call.resource, &new).await?,
+            None => new,
+        };
+        self.take(review.call, object, new)?;
+        Ok(())
+    }
+
+    /// The objects that a binding names, none if the policy takes none; an error, in upstream's words, where
+    /// there must be some.
+    fn params(
         &self,
         review: &Review<'_>,
         policy: &Policy,
         binding: &Binding,
-    ) -> Result<Params, PolicyError> {
-        let Some((version, kind)) = &policy.param_kind else { return Ok(vec![None]) };
-        let Some(wanted) = &binding.param_ref else { return Ok(vec![None]) };
+    ) -> Result<Option<Params>, PolicyError> {
+        let Some((version, kind)) = &policy.param_kind else { return Ok(None) };
+        let Some(wanted) = &binding.param_ref else { return Ok(None) };
         let resources = self.resources.load();
         let Some(resource) = of_kind(&resources, version, kind) else {
             let named = format!("'{version}, Kind={kind}'");
             let why = format!("failed to find resource referenced by paramKind: {named}");
             return Err(PolicyError::Binding(why));
         };
-        let found = self.named(review, resource, wanted)?;
-        let mut params = Vec::new();
-        for object in found {
-            params.push(Some(resource.outward_tree(&object).await?));
-        }
-        if params.is_empty() && wanted.required {
+        let objects = self.named(review, resource, wanted)?;
+        if objects.is_empty() && wanted.required {
             let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
             return Err(PolicyError::Binding(why.into()));
         }
-        Ok(params)
+        let bytes = objects.iter().map(|object| object.stored_bytes().len()).sum();
+        Ok(Some(Params { resource: resource.clone(), objects, bytes }))
     }
 
     fn named(
