@@ -326,8 +326,11 @@ fn without_a_majority_reads_go_on_and_writes_are_refused() {
     assert!(old.success && old.stderr.is_empty(), "{old}");
     let ready = left.kubectl(&["get", "--raw", "/readyz?verbose"], "");
     assert!(!ready.success, "{ready}");
-    let status = left.minik8s(&["status"]).stdout;
-    assert!(status.contains("writes are refused: 2 of 3 servers"), "{status}");
+    // Whether the others answer is known by their silence, after a while.
+    eventually("the status tells", Duration::from_secs(20), || {
+        let status = left.minik8s(&["status"]).stdout;
+        if status.contains("writes are refused: 2 of 3 servers") { Ok(()) } else { Err(status) }
+    });
 
     let other = (leader + 1) % 3;
     servers.servers[other].spawn();
