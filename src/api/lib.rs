@@ -27,6 +27,7 @@ pub mod protobuf;
 pub mod qos;
 pub mod quantity;
 pub mod quota;
+pub mod re2;
 pub mod resources;
 pub mod schema;
 pub mod selector;

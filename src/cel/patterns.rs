@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use api::re2::translate;
 use regex::{Regex, RegexBuilder};
 
 use crate::budget::Budget;
@@ -31,10 +32,11 @@ impl Pattern {
         if text.len() > LENGTH {
             return Err(failed("expression too large"));
         }
+        let translated = translate(text).ok_or_else(|| failed("invalid expression"))?;
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         for (size, steps, weight) in SIZES {
             budget.spend(steps.saturating_add(length.saturating_mul(10)))?;
-            match RegexBuilder::new(text).size_limit(size).dfa_size_limit(1 << 20).build() {
+            match RegexBuilder::new(&translated).size_limit(size).dfa_size_limit(1 << 20).build() {
                 Ok(regex) => return Ok(Pattern { regex, weight: weight.max(length.div_ceil(4)) }),
                 Err(regex::Error::CompiledTooBig(_)) => {}
                 Err(_) => return Err(failed("invalid expression")),

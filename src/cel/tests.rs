@@ -379,3 +379,22 @@ fn values_do_not_lie_deeper_in_each_other_than_the_stack_bears() {
         assert!(why.ends_with("expression recursion limit exceeded: 400"), "{step}: {why}");
     }
 }
+
+#[test]
+fn patterns_are_those_of_re2() {
+    for (source, matches) in [
+        (r"'é'.matches(r'^\w+$')", false),
+        (r"'é'.matches('^' + r'\w+$')", false),
+        (r"'e_9'.matches(r'^\w+$')", true),
+        (r"'٣'.matches(r'^\d$')", false),
+        (r"'3'.matches(r'^\d$')", true),
+        (r"'\u00a0'.matches(r'^\s$')", false),
+        (r"' '.matches(r'^\s$')", true),
+        (r"'a٣b5'.find(r'\d') == '5'", true),
+        (r"'a{b'.matches('^a{b$')", true),
+        (r"'[&'.matches('^[[&]+$')", true),
+    ] {
+        assert_eq!(of(source), Ok(json!(matches)), "{source}");
+    }
+    assert!(of("'a'.matches('a{1001}')").unwrap_err().starts_with("error parsing regexp"));
+}
