@@ -397,7 +397,7 @@ impl<'a> Comprehension<'a> {
                 for (key, value) in value?.entries().ok_or(EvalError::NoOverload)? {
                     budget.tenths(key.size().saturating_add(10))?;
                     if self.map.insert(key.clone(), value).is_some() {
-                        return Err(EvalError::other(format!("insert failed: key {key:?} already exists")));
+                        return Err(EvalError::other(format!("insert failed: key {key} already exists")));
                     }
                 }
             }

@@ -1,12 +1,19 @@
 //! Texts and bytes that are borrowed or shared: whoever names a value again copies none of it.
 
+use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-#[derive(Debug)]
 pub enum Shared<'a, T: ?Sized> {
     Borrowed(&'a T),
     Owned(Rc<T>),
+}
+
+/// Messages show what is there, not who holds it.
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Shared<'_, T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(out)
+    }
 }
 
 impl<T: ?Sized> Clone for Shared<'_, T> {

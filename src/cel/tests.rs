@@ -398,3 +398,39 @@ fn patterns_are_those_of_re2() {
     }
     assert!(of("'a'.matches('a{1001}')").unwrap_err().starts_with("error parsing regexp"));
 }
+
+#[test]
+fn timestamps_are_those_of_rfc_3339() {
+    for text in [
+        "2019-01-01T00:00:00Z",
+        "2019-01-01T02:00:00+02:00",
+        "2019-01-01T00:00:00.000Z",
+        "2019-01-01T00:00:00,0Z",
+        "2019-01-01T00:00:00.0000000009Z",
+    ] {
+        holds(&format!("timestamp('{text}') == timestamp(1546300800)"));
+    }
+    for text in [
+        "2019-01-01 00:00:00Z",
+        "2019-01-01t00:00:00Z",
+        "2019-01-01T00:00:00z",
+        "2019-01-01T00:00:00Z[Europe/Paris]",
+        "2019-01-01T00:00:00+02:00[Europe/Paris]",
+        "2019-01-01T00:00:00",
+        "2019-01-01T00:00Z",
+        "2019-01-01T00:00:00.Z",
+        "2019-01-01T00:00:00+0200",
+        "2019-01-01T00:00:60Z",
+        "2019-02-30T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2019-01-01",
+        "",
+        "é",
+    ] {
+        let why = of(&format!("timestamp('{text}')")).unwrap_err();
+        assert_eq!(why, format!("parsing time {text:?} as RFC3339 failed"));
+    }
+    assert_eq!(of("duration('x')"), Err("time: invalid duration \"x\"".into()));
+    let twice = "{'a': 1}.transformMapEntry(k, v, {'b': v}) == {'b': 1} && {'a': 1, 'c': 1}.transformMapEntry(k, v, {'b': v}) == {}";
+    assert_eq!(of(twice), Err("insert failed: key b already exists".into()));
+}

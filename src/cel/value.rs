@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -78,6 +79,16 @@ pub enum Key<'a> {
     Bool(bool),
     Int(i64),
     String(Shared<'a, str>),
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Bool(value) => write!(out, "{value}"),
+            Key::Int(value) => write!(out, "{value}"),
+            Key::String(value) => out.write_str(value),
+        }
+    }
 }
 
 impl<'a> Key<'a> {

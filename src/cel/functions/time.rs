@@ -44,12 +44,33 @@ fn timestamp<'a>(value: &Value<'a>) -> Evaluated<'a> {
         Value::Int(seconds) => {
             Timestamp::from_second(*seconds).map(Value::Timestamp).map_err(|_| EvalError::Overflow)
         }
-        Value::String(text) => text
-            .parse()
+        Value::String(text) => rfc3339(text)
             .map(Value::Timestamp)
-            .map_err(|_| EvalError::other(format!("parsing time {text:?} as RFC3339 failed"))),
+            .ok_or_else(|| EvalError::other(format!("parsing time {text:?} as RFC3339 failed"))),
         _ => Err(EvalError::NoOverload),
     }
+}
+
+/// As Go reads it: jiff knows further forms, such as a space for the `T` and the name of a zone.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    const DATE_TIME: &[u8; 19] = b"0000-00-00T00:00:00";
+    const OFFSET: &[u8; 5] = b"00:00";
+    let fits = |part: &str, form: &[u8]| {
+        let same = |(one, form): (u8, &u8)| one == *form || *form == b'0' && one.is_ascii_digit();
+        part.len() == form.len() && part.bytes().zip(form).all(same)
+    };
+    let (start, rest) = text.split_at_checked(DATE_TIME.len())?;
+    let fraction = match rest.strip_prefix(['.', ',']) {
+        Some(digits) => digits.find(|one: char| !one.is_ascii_digit()).filter(|count| *count > 0)? + 1,
+        None => 0,
+    };
+    let offset = rest.get(fraction..)?;
+    let is_zone = offset == "Z" || offset.strip_prefix(['+', '-']).is_some_and(|zone| fits(zone, OFFSET));
+    // A leap second is none to Go, and neither is the year 0 to the language.
+    let is_time = fits(start, DATE_TIME) && !start.ends_with("60") && !start.starts_with("0000");
+    // Go takes any number of digits, and leaves what is less than a nanosecond.
+    let digits = rest.get(..fraction.min(10))?;
+    (is_time && is_zone).then(|| format!("{start}{digits}{offset}").parse().ok())?
 }
 
 fn of_value<'a>(value: &Value<'a>) -> Evaluated<'a> {
