@@ -29,6 +29,9 @@ pub(crate) const HEAVY: usize = 64 * 1024;
 /// What the streams of one user may hold of large objects that were converted for them, in KiB.
 const SHARE: u32 = 16 * 1024;
 
+/// The most that one list takes of it.
+const LIST_SHARE: usize = 4 * 1024 * 1024;
+
 thread_local! {
     /// Whether this thread polls work that has its turn: what such work starts in turn has it, too.
     static WORKING: Cell<bool> = const { Cell::new(false) };
@@ -59,6 +62,17 @@ impl Worker {
     /// [`Turns::run`].
     pub(crate) async fn run<F: Future + Unpin>(&self, bytes: usize, work: F) -> F::Output {
         self.turns.run(&self.user.name, bytes, work).await
+    }
+
+    /// The turns, and whose they are.
+    pub(crate) fn turns(&self) -> (&Turns, &str) {
+        (&self.turns, &self.user.name)
+    }
+
+    /// Leave to hold a list of so many bytes that was converted as a whole until it has been read. It takes a
+    /// part of a user's share only, so that large watches go on beside it.
+    pub(crate) async fn share_of_list(&self, bytes: usize) -> Share {
+        self.share(bytes.min(LIST_SHARE)).await
     }
 
     /// Leave to hold so many bytes until they have been read.

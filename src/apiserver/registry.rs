@@ -26,6 +26,7 @@ mod managed;
 mod metadata;
 mod metrics;
 pub(crate) mod names;
+mod outward;
 mod policies;
 mod quota;
 mod read;

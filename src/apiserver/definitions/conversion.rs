@@ -19,8 +19,10 @@ use crate::schemas::Schemas;
 
 /// How long a webhook may take, as upstream has it.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Objects of one question. A long list takes several, so that no answer grows without bounds.
+/// Objects of one question, and their bytes. A long list takes several, so that no answer grows without
+/// bounds.
 const BATCH: usize = 500;
+const BATCH_BYTES: usize = 256 * 1024;
 
 const GROUP: &str = "apiextensions.k8s.io";
 
@@ -88,6 +90,10 @@ impl Conversion for Webhook {
             }
             Ok(objects)
         })
+    }
+
+    fn question(&self) -> Option<usize> {
+        Some(BATCH_BYTES)
     }
 }
 

@@ -99,6 +99,36 @@ async fn a_share_is_given_back() {
 }
 
 #[tokio::test]
+async fn what_is_converted_to_be_read_takes_turns() {
+    use api::kinds::{self, EVENT};
+    use api::{CreateOptions, ListOptions};
+    use client::ObjectRef;
+    use serde_json::json;
+    let h = crate::testing::Harness::start().await;
+    let row = kinds::by_kind("events.k8s.io/v1", "Event").unwrap();
+    let here = Some("default");
+    let turns = h.server.registry.turns.clone();
+    for name in ["a", "b", "c"] {
+        let body = json!({
+            "metadata": { "name": name, "annotations": { "k": "x".repeat(HEAVY / 2) } },
+            "involvedObject": { "namespace": "default" },
+        });
+        h.api.create(&EVENT, here, body, &CreateOptions::default()).await.unwrap();
+    }
+    let places = u32::try_from(turns.places.available_permits()).unwrap();
+    let held = turns.places.clone().acquire_many_owned(places).await.unwrap();
+    let options = ListOptions::default();
+    assert_eq!(h.api.list(&EVENT, here, &options).await.unwrap().items.len(), 3, "as they are stored");
+    h.api.get(row, ObjectRef::new(here, "a")).await.expect("small ones are converted at once");
+    let mut list = h.api.list(row, here, &options);
+    assert!(futures::poll!(&mut list).is_pending(), "together they are heavy");
+    drop(held);
+    let list = list.await.unwrap();
+    assert!(list.items.iter().all(|object| object.api_version() == Some("events.k8s.io/v1")));
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn large_writes_of_components_take_turns_too() {
     use api::kinds::CONFIG_MAP;
     use api::{CreateOptions, UpdateOptions};

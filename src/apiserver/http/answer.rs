@@ -18,6 +18,7 @@ use super::negotiate::{self, Encoding, Form};
 use super::pretty::indented;
 use super::table;
 use crate::heavy::Worker;
+use crate::registry::Resource;
 
 /// A larger object is not copied for its reader.
 const LARGE: usize = 64 * 1024;
@@ -248,9 +249,10 @@ fn list_meta(list: &ObjectList) -> Value {
     meta
 }
 
-/// A list in the form that the client accepts.
+/// A list of stored objects in the version and form that the client accepts.
 pub(super) async fn list(
     list: ObjectList,
+    resource: &Arc<Resource>,
     printer: &table::Printer<'_>,
     head: &Head<'_>,
     worker: Worker,
@@ -271,7 +273,7 @@ pub(super) async fn list(
         columns: if accepted.form == Form::Table { printer.columns() } else { Value::Null },
         rows: printer.rows(),
     };
-    let listing = Listing::new(outline, list.items, worker).await?;
+    let listing = Listing::new(outline, list.items, resource, worker).await?;
     let content_type = match accepted.encoding {
         Encoding::Json => JSON,
         Encoding::Yaml => YAML,

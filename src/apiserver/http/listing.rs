@@ -1,5 +1,7 @@
 //! Lists and large objects on their way: written piece by piece from shared objects, in every form, so that
-//! an answer that nobody reads holds a piece of memory and not the whole.
+//! an answer that nobody reads holds a piece of memory and not the whole. Objects that are stored in another
+//! version are converted for the piece that they are in; only what a webhook converts is converted before,
+//! because it may fail, and counts against its user's share of memory until it has been read.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -17,7 +19,8 @@ use serde_json::{Value, json};
 use super::negotiate::{Encoding, Form};
 use super::pretty::Indenter;
 use super::table::{self, Rows};
-use crate::heavy::Worker;
+use crate::heavy::{Share, Worker};
+use crate::registry::Resource;
 
 /// About the size of a piece.
 const PIECE: usize = 64 * 1024;
@@ -40,12 +43,32 @@ pub(super) struct Listing {
     end: Option<Vec<u8>>,
     item: Item,
     first: bool,
+    shower: Shower,
     worker: Worker,
+    /// Leave to hold what a webhook has converted.
+    _share: Option<Share>,
+}
+
+/// How stored objects are shown in the version that is asked for.
+struct Shower {
+    /// None where they are in it.
+    resource: Option<Arc<Resource>>,
+    /// Bytes of all that have to be converted: small ones make a heavy list, too.
+    weight: usize,
+}
+
+impl Shower {
+    async fn show(&self, object: &Arc<Object>) -> Result<Arc<Object>, ApiError> {
+        match &self.resource {
+            Some(resource) => resource.outward(object.clone()).await,
+            None => Ok(object.clone()),
+        }
+    }
 }
 
 /// How an object is written as an item.
 enum Item {
-    /// As it is stored.
+    /// As its bytes are.
     Json,
     JsonTree(Tree),
     Yaml(Tree),
@@ -72,9 +95,18 @@ impl Tree {
 impl Listing {
     pub(super) async fn new(
         outline: Outline,
-        items: Vec<Arc<Object>>,
+        mut items: Vec<Arc<Object>>,
+        resource: &Arc<Resource>,
         worker: Worker,
     ) -> Result<Self, ApiError> {
+        let mut weight = resource.outward_weight(&items);
+        let mut share = None;
+        if weight > 0 && resource.is_converted_elsewhere() {
+            share = Some(worker.share_of_list(weight).await);
+            items = resource.outward_all(items, worker.turns()).await?;
+            weight = 0;
+        }
+        let shower = Shower { resource: (weight > 0).then(|| resource.clone()), weight };
         let tree = match outline.form {
             Form::Whole => Tree::Whole,
             Form::Metadata => Tree::Metadata,
@@ -92,7 +124,7 @@ impl Listing {
             (Encoding::Protobuf, _) => {
                 let list = json!({ "kind": outline.kind, "apiVersion": outline.api_version, "metadata": outline.meta });
                 let encoder = ListEncoder::new(&list)?;
-                let length = measure(&encoder, &tree, &items, &worker).await?;
+                let length = measure(&encoder, &tree, (&items, &shower), &worker).await?;
                 (encoder.start(length), ListEncoder::END.to_vec(), Item::Protobuf(tree, encoder))
             }
         };
@@ -102,7 +134,9 @@ impl Listing {
             end: Some(end),
             item,
             first: true,
+            shower,
             worker,
+            _share: share,
         })
     }
 
@@ -119,24 +153,27 @@ impl Listing {
             (count, size, largest) =
                 (count + 1, size + object.json_len() + 1, largest.max(object.json_len()));
         }
-        if matches!(self.item, Item::Json) {
-            return self.write(count, size).map(Some);
+        let is_stored = matches!(self.item, Item::Json);
+        if is_stored && self.shower.resource.is_none() {
+            return self.write(count, size).await.map(Some);
         }
         let worker = self.worker.clone();
-        let piece = worker.run(largest, pin!(async { self.write(count, size.min(PIECE)) })).await;
+        let weight = largest.max(self.shower.weight);
+        let size = if is_stored { size } else { size.min(PIECE) };
+        let piece = worker.run(weight, pin!(self.write(count, size))).await;
         tokio::task::yield_now().await;
         piece.map(Some)
     }
 
     /// Writes the next items, and the end after the last.
-    fn write(&mut self, count: usize, size: usize) -> Result<Bytes, ApiError> {
+    async fn write(&mut self, count: usize, size: usize) -> Result<Bytes, ApiError> {
         let mut piece = BytesMut::with_capacity(size + 1024);
         if let Some(start) = self.start.take() {
             piece.put_slice(&start);
         }
         for object in self.items.by_ref().take(count) {
             let first = std::mem::take(&mut self.first);
-            self.item.write(&object, first, &mut piece)?;
+            self.item.write(&self.shower.show(&object).await?, first, &mut piece)?;
         }
         if self.items.as_slice().is_empty() {
             piece.put_slice(&self.end.take().unwrap_or_default());
@@ -206,13 +243,16 @@ fn yaml_frame(outline: &Outline, is_empty: bool) -> Result<(Vec<u8>, Vec<u8>), A
 async fn measure(
     encoder: &ListEncoder,
     tree: &Tree,
-    items: &[Arc<Object>],
+    (items, shower): (&[Arc<Object>], &Shower),
     worker: &Worker,
 ) -> Result<usize, ApiError> {
     let (mut length, mut read) = (0, 0);
     for object in items {
-        let item = async { Ok::<_, ApiError>(encoder.item(&tree.of(object)?)?.len()) };
-        length += worker.run(object.json_len(), pin!(item)).await?;
+        let item = async {
+            let object = shower.show(object).await?;
+            Ok::<_, ApiError>(encoder.item(&tree.of(&object)?)?.len())
+        };
+        length += worker.run(object.json_len().max(shower.weight), pin!(item)).await?;
         read += object.json_len();
         if read >= PIECE {
             read = 0;

@@ -253,8 +253,9 @@ async fn collection(
     answer::accepted_of(&target.resource.row, head)?;
     match verb {
         Verb::List => {
-            let list = registry.list(call, &head.query.list_options()?).await?;
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await
+            let list = registry.list_stored(call, &head.query.list_options()?).await?;
+            let printer = table::Printer::new(&target.resource, head)?;
+            answer::list(list, &target.resource, &printer, head, worker).await
         }
         Verb::Watch => {
             let mut options = head.query.watch_options()?;
@@ -278,7 +279,8 @@ async fn collection(
             let items = items?;
             let resource_version = registry.caches.revision();
             let list = client::ObjectList { items, resource_version, ..client::ObjectList::default() };
-            answer::list(list, &table::Printer::new(&target.resource, head)?, head, worker).await
+            let printer = table::Printer::new(&target.resource, head)?;
+            answer::list(list, &target.resource, &printer, head, worker).await
         }
         _ => Err(not_allowed()),
     }

@@ -25,6 +25,11 @@ pub(crate) trait Conversion: Send + Sync {
         version: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Value>, ApiError>>;
 
+    /// How many bytes of objects another server is asked about at once; none where no server is asked.
+    fn question(&self) -> Option<usize> {
+        None
+    }
+
     /// A field selector's path as the stored form calls it.
     fn stored_path(&self, path: &str) -> String {
         path.to_string()

@@ -43,6 +43,17 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
+        let deleted = self.delete_stored(call, name, options).await?;
+        Ok(Deleted { object: call.resource.outward(deleted.object).await?, ..deleted })
+    }
+
+    /// The same with the object as it is stored, or in the version that is asked for.
+    async fn delete_stored(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
         call.note_options(RequestOptions::Delete(options.clone()));
         loop {
             // The object may change while this goes on. Then everything is decided once more, on what is
@@ -55,10 +66,7 @@ impl Registry {
             self.admit(call, &request, None, None).await?;
             call.warn(self.admit_finally(call, &request, None, None).await?);
             match step(call, &ctx, object, options)? {
-                DeleteStep::Wait => {
-                    let object = call.resource.outward(object.clone()).await?;
-                    return Ok(Deleted { object, gone: false });
-                }
+                DeleteStep::Wait => return Ok(Deleted { object: object.clone(), gone: false }),
                 DeleteStep::Mark(tree) => {
                     if let Some(object) = self.mark(call, name, object, tree).await? {
                         return Ok(Deleted { object, gone: false });
@@ -69,8 +77,7 @@ impl Registry {
                         DryRun::All => Some(object.clone()),
                         DryRun::No => self.erase(call, object).await?,
                     };
-                    if let Some(last) = last {
-                        let object = call.resource.outward(last).await?;
+                    if let Some(object) = last {
                         return Ok(Deleted { object, gone: true });
                     }
                 }
@@ -88,7 +95,7 @@ impl Registry {
         let mut bytes = encode(tree)?;
         if call.dry_run == DryRun::All {
             let object = Object::from_stored(bytes, old.resource_version()).map_err(ApiError::internal)?;
-            return call.resource.outward(Arc::new(object)).await.map(Some);
+            return Ok(Some(Arc::new(object)));
         }
         self.put(call, name, old.resource_version(), &mut bytes, Durability::Synced).await
     }
@@ -127,18 +134,24 @@ impl Registry {
         Err(claim::contended(call, object.name()))
     }
 
-    /// Deletes everything that a list with these options finds; returns what was deleted.
+    /// Deletes everything that a list with these options finds; returns what was deleted, as it is stored or
+    /// in the version that is asked for.
     pub(crate) async fn delete_collection(
         &self,
         call: &Call<'_>,
         list: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<Vec<Arc<Object>>, ApiError> {
-        let found = self.list(call, &ListOptions { limit: 0, continue_token: None, ..list.clone() }).await?;
+        let everything = ListOptions { limit: 0, continue_token: None, ..list.clone() };
+        // A webhook that cannot convert what is there says so before anything is deleted.
+        let found = match call.resource.is_converted_elsewhere() {
+            true => self.list(call, &everything).await?,
+            false => self.list_stored(call, &everything).await?,
+        };
         let deletions = found.items.into_iter().map(|object| async move {
             let one =
                 Call::new(&call.resource, object.namespace(), call.user).dry(call.dry_run).fenced(call.fence);
-            let deleted = self.delete(&one, object.name(), options).await;
+            let deleted = self.delete_stored(&one, object.name(), options).await;
             call.warn(one.take_warnings());
             match deleted {
                 Ok(done) => Ok(Some(done.object)),

@@ -1,5 +1,6 @@
 //! Get and list, from the cache; only lists at an older revision go to the store.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,9 @@ impl Registry {
             _ => {}
         }
         let entry = self.find(call, name)?;
-        call.resource.outward(entry.object.clone()).await
+        let weight = call.resource.outward_weight(std::slice::from_ref(&entry.object));
+        let shown = pin!(call.resource.outward(entry.object.clone()));
+        self.turns.run(&call.user.name, weight, shown).await
     }
 
     /// [`Registry::get`] that waits for a resource version, as the `resourceVersion` parameter asks.
@@ -104,6 +107,18 @@ impl Registry {
     }
 
     pub(crate) async fn list(&self, call: &Call<'_>, options: &ListOptions) -> Result<ObjectList, ApiError> {
+        let mut list = self.list_stored(call, options).await?;
+        let turns = (&*self.turns, &*call.user.name);
+        list.items = call.resource.outward_all(list.items, turns).await?;
+        Ok(list)
+    }
+
+    /// The same with objects as they are stored, for those who convert them one by one or not at all.
+    pub(crate) async fn list_stored(
+        &self,
+        call: &Call<'_>,
+        options: &ListOptions,
+    ) -> Result<ObjectList, ApiError> {
         match &call.resource.backing {
             Backing::Components => return self.components(call, options),
             Backing::Metrics => return self.all_measured(call, options).await,
@@ -112,7 +127,8 @@ impl Registry {
         let (filter, refine) = self.filters(call, &options.labels, &options.fields)?;
         let mut list = self.list_filtered(call, options, filter).await?;
         if let Some(refine) = refine {
-            list.items.retain(|object| refine.matches(object));
+            let turns = (&*self.turns, &*call.user.name);
+            list.items = call.resource.refined(&list.items, &refine, turns).await?;
             list.remaining = None;
         }
         Ok(list)
@@ -139,7 +155,7 @@ impl Registry {
             return self.list_at(call, &filter, version, None, options.limit).await;
         }
         let selection = call.resource.cache()?.select(&filter, None, options.limit);
-        listed(call, &filter, selection, None).await
+        listed(call, &filter, selection, None)
     }
 
     /// The next page of a list.
@@ -166,11 +182,11 @@ impl Registry {
             }
             Ok(revision) => {
                 let selection = call.resource.cache()?.select(filter, Some(&after), limit);
-                listed(call, filter, selection, Some(revision)).await
+                listed(call, filter, selection, Some(revision))
             }
             Err(_) => {
                 let selection = call.resource.cache()?.select(filter, Some(&after), limit);
-                listed(call, filter, selection, None).await
+                listed(call, filter, selection, None)
             }
         }
     }
@@ -216,7 +232,7 @@ impl Registry {
                 break;
             }
         }
-        listed(call, filter, selection, Some(revision)).await
+        listed(call, filter, selection, Some(revision))
     }
 }
 
@@ -255,8 +271,8 @@ fn check_version(options: &ListOptions, version: u64) -> Result<(), ApiError> {
     }
 }
 
-/// A selection in the row's version, with the token of the next page.
-async fn listed(
+/// A selection with the token of the next page.
+fn listed(
     call: &Call<'_>,
     filter: &Filter,
     selection: Selection,
@@ -270,8 +286,7 @@ async fn listed(
     });
     // How many remain is known only if all of them match.
     let remaining = (continue_token.is_some() && filter.is_everything()).then_some(selection.remaining);
-    let items = call.resource.outward_all(selection.objects).await?;
-    Ok(ObjectList { items, resource_version: revision, continue_token, remaining })
+    Ok(ObjectList { items: selection.objects, resource_version: revision, continue_token, remaining })
 }
 
 fn write_token(rv: i64, start: &str) -> String {

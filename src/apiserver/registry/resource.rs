@@ -82,7 +82,7 @@ impl Resource {
     }
 
     /// Fills in what a converted tree, or one that was stored long ago, lacks.
-    fn complete(&self, mut tree: Value) -> Result<Value, ApiError> {
+    pub(super) fn complete(&self, mut tree: Value) -> Result<Value, ApiError> {
         // A conversion may leave out what another version does not have.
         if self.openapi.is_some() {
             self.schema.default(&mut tree)?;
@@ -91,7 +91,7 @@ impl Resource {
     }
 
     /// What must be done to a stored object before it is shown; none if it is in this row's version already.
-    fn conversion_of(&self, object: &Object) -> Option<&dyn Conversion> {
+    pub(super) fn conversion_of(&self, object: &Object) -> Option<&dyn Conversion> {
         self.conversion.as_deref().filter(|_| object.api_version() != Some(&self.version))
     }
 
@@ -102,32 +102,6 @@ impl Resource {
         }
         let tree = self.outward_tree(&object).await?;
         Ok(Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?))
-    }
-
-    /// Stored objects in this row's version. Those that need it are converted together: a webhook is asked
-    /// once.
-    pub(crate) async fn outward_all(
-        &self,
-        mut objects: Vec<Arc<Object>>,
-    ) -> Result<Vec<Arc<Object>>, ApiError> {
-        if self.completes {
-            for object in objects.iter_mut().filter(|object| self.conversion_of(object).is_none()) {
-                *object = self.outward(object.clone()).await?;
-            }
-        }
-        let Some(conversion) = &self.conversion else { return Ok(objects) };
-        let stale = |object: &Object| self.conversion_of(object).is_some();
-        let trees: Result<Vec<Value>, _> =
-            objects.iter().filter(|object| stale(object)).map(|object| object.tree()).collect();
-        let trees = trees.map_err(ApiError::internal)?;
-        let mut converted = conversion.convert(trees, &self.version).await?.into_iter();
-        for object in objects.iter_mut().filter(|object| stale(object)) {
-            let tree = converted.next().ok_or_else(|| ApiError::internal("a conversion lost an object"))?;
-            let tree = self.complete(tree)?;
-            *object =
-                Arc::new(Object::from_tree(tree, object.resource_version()).map_err(ApiError::internal)?);
-        }
-        Ok(objects)
     }
 
     /// A watch's message in this row's version.

@@ -63,7 +63,8 @@ async fn written(
         whole["items"] = items("items");
     }
     let worker = Worker::new(&h.server.registry.turns, &Arc::new(crate::testing::master()));
-    let mut body = list(Listing::new(outline, objects(count), worker).await.unwrap(), pretty).await.unwrap();
+    let listing = Listing::new(outline, objects(count), resource, worker).await.unwrap();
+    let mut body = list(listing, pretty).await.unwrap();
     let (mut all, mut pieces) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap();
@@ -98,6 +99,52 @@ async fn pieces_make_up_the_whole_in_every_form() {
                 assert_eq!(pieces > 1, count == 600, "by what is read: {form:?}");
             }
         }
+    }
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_stored_in_another_version_is_converted_for_its_piece() {
+    let h = Harness::start().await;
+    let resources = h.server.registry.resources.load();
+    let resource = resources.find("events.k8s.io", "v1", "events").unwrap();
+    let event = |n: usize| {
+        let tree = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": format!("e{n}") },
+            "message": "m".repeat(PIECE), "involvedObject": { "name": "n" },
+        });
+        Arc::new(Object::from_tree(tree, 7).unwrap())
+    };
+    let events: Vec<_> = (0..5).map(event).collect();
+    let printer = table::Printer::including(resource, None).unwrap();
+    for encoding in [Encoding::Json, Encoding::Yaml, Encoding::Protobuf] {
+        let outline = Outline {
+            encoding,
+            form: Form::Whole,
+            kind: "EventList".to_string(),
+            api_version: "events.k8s.io/v1".to_string(),
+            meta: json!({ "resourceVersion": "7" }),
+            columns: Value::Null,
+            rows: printer.rows(),
+        };
+        let worker = Worker::new(&h.server.registry.turns, &Arc::new(crate::testing::master()));
+        let listing = Listing::new(outline, events.clone(), resource, worker).await.unwrap();
+        let mut body = list(listing, false).await.unwrap();
+        let (mut all, mut pieces) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            all.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            pieces += 1;
+            let waiting = events.iter().filter(|event| Arc::strong_count(event) == 2).count();
+            assert!(waiting + pieces >= 4, "{pieces} pieces and {waiting} objects as they are stored");
+        }
+        let tree: Value = match encoding {
+            Encoding::Json => serde_json::from_slice(&all).unwrap(),
+            Encoding::Yaml => serde_yaml::from_slice(&all).unwrap(),
+            Encoding::Protobuf => protobuf::decode(&all).unwrap(),
+        };
+        assert_eq!((pieces, tree["items"].as_array().unwrap().len()), (5, 5), "{encoding:?}");
+        assert_eq!(tree["items"][4]["regarding"]["name"], "n");
+        assert_eq!(tree["items"][4]["note"].as_str().unwrap().len(), PIECE);
     }
     h.stop().await;
 }
