@@ -62,6 +62,11 @@ impl Admission {
         self.plugins.has(plugin)
     }
 
+    /// How many bytes of other objects filling in a body takes, beside those of the body.
+    pub(crate) fn weight(&self, request: &Request<'_>, object: &Value) -> usize {
+        if self.has("ServiceAccount") { service_account::weight(request, object) } else { 0 }
+    }
+
     /// Fills in and checks; `object` is the body, none for deletions.
     pub(crate) async fn mutate(
         &self,

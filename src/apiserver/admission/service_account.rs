@@ -4,6 +4,8 @@
 use api::ApiError;
 use api::json::{items, text};
 use api::kinds::SERVICE_ACCOUNT;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::request::Request;
@@ -15,6 +17,15 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const TOKEN_SECONDS: i64 = 3607;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
+/// What a pod has from its account. The rest, however large, is passed over.
+#[derive(Deserialize)]
+struct Account<'a> {
+    #[serde(default, rename = "automountServiceAccountToken")]
+    mounts_token: Option<bool>,
+    #[serde(borrow, default, rename = "imagePullSecrets")]
+    pull_secrets: Option<&'a RawValue>,
+}
+
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
     if !request.creates_pod() {
         return Ok(());
@@ -22,30 +33,49 @@ pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiEr
     if !pod["metadata"]["annotations"][MIRROR].is_null() {
         return check_mirror(request, pod);
     }
-    let named = text(pod, "spec.serviceAccountName");
-    let name = if named.is_empty() { "default" } else { named }.to_string();
+    let name = account_of(pod).to_string();
     let namespace = request.ctx.namespace.unwrap_or("");
     let Some(account) = request.ctx.caches.get(&SERVICE_ACCOUNT, request.ctx.namespace, &name) else {
         let why =
             format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(request.forbidden(&why));
     };
-    let account = account.tree().map_err(ApiError::internal)?;
+    let account: Account<'_> = serde_json::from_slice(account.stored_bytes()).map_err(ApiError::internal)?;
     if !pod["spec"].is_object() {
         // Validation will say so.
         return Ok(());
     }
     pod["spec"]["serviceAccountName"] = json!(name);
     pod["spec"]["serviceAccount"] = json!(name);
-    let wanted =
-        [&pod["spec"], &account].into_iter().find_map(|one| one["automountServiceAccountToken"].as_bool());
+    let wanted = pod["spec"]["automountServiceAccountToken"].as_bool().or(account.mounts_token);
     if wanted.unwrap_or(true) {
         mount(pod);
     }
-    if items(pod, "spec.imagePullSecrets").is_empty() && !items(&account, "imagePullSecrets").is_empty() {
-        pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
+    if let Some(secrets) = account.pull_secrets
+        && items(pod, "spec.imagePullSecrets").is_empty()
+    {
+        let secrets: Vec<Value> = serde_json::from_str(secrets.get()).map_err(ApiError::internal)?;
+        if !secrets.is_empty() {
+            pod["spec"]["imagePullSecrets"] = Value::Array(secrets);
+        }
     }
     Ok(())
+}
+
+/// How many bytes of its account a new pod brings along: they are read, and some are copied into the pod.
+pub(super) fn weight(request: &Request<'_>, pod: &Value) -> usize {
+    if !request.creates_pod() {
+        return 0;
+    }
+    let account = request.ctx.caches.get(&SERVICE_ACCOUNT, request.ctx.namespace, account_of(pod));
+    account.map_or(0, |account| account.stored_bytes().len())
+}
+
+fn account_of(pod: &Value) -> &str {
+    match text(pod, "spec.serviceAccountName") {
+        "" => "default",
+        named => named,
+    }
 }
 
 /// The mirror of a manifest on a node runs without an account.

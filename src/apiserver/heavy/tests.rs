@@ -129,6 +129,42 @@ async fn what_is_converted_to_be_read_takes_turns() {
 }
 
 #[tokio::test]
+async fn a_pod_of_a_large_account_takes_its_turn() {
+    use api::CreateOptions;
+    use api::kinds::{POD, SERVICE_ACCOUNT};
+    use serde_json::json;
+    let h = crate::testing::Harness::start().await;
+    let here = Some("default");
+    let turns = h.server.registry.turns.clone();
+    let account = |name: &str, secrets: usize| {
+        let secrets: Vec<_> = (0..secrets).map(|n| json!({ "name": format!("secret-{n}") })).collect();
+        json!({ "metadata": { "name": name }, "imagePullSecrets": secrets })
+    };
+    for (name, secrets) in [("default", 2), ("large", 4000)] {
+        h.api
+            .create(&SERVICE_ACCOUNT, here, account(name, secrets), &CreateOptions::default())
+            .await
+            .unwrap();
+    }
+    let pod = |name: &str, account: &str| {
+        let mut pod = crate::testing::pod(name);
+        pod["spec"]["serviceAccountName"] = json!(account);
+        pod
+    };
+    let places = u32::try_from(turns.places.available_permits()).unwrap();
+    let held = turns.places.clone().acquire_many_owned(places).await.unwrap();
+    let options = CreateOptions::default();
+    let small = h.api.create(&POD, here, pod("small", "default"), &options).await.unwrap();
+    assert_eq!(small.tree().unwrap()["spec"]["imagePullSecrets"].as_array().unwrap().len(), 2);
+    let mut large = h.api.create(&POD, here, pod("large", "large"), &options);
+    assert!(futures::poll!(&mut large).is_pending(), "it waits for its turn");
+    drop(held);
+    let large = large.await.unwrap().tree().unwrap();
+    assert_eq!(large["spec"]["imagePullSecrets"].as_array().unwrap().len(), 4000);
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn large_writes_of_components_take_turns_too() {
     use api::kinds::CONFIG_MAP;
     use api::{CreateOptions, UpdateOptions};

@@ -1,5 +1,6 @@
 //! Create.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::{ApiError, CreateOptions, DryRun, FieldError, Object};
@@ -51,8 +52,7 @@ impl Registry {
             return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
         }
         let given = meta_str(&tree, "name").to_string();
-        let prefix = meta_str(&tree, "generateName").to_string();
-        if given.is_empty() && prefix.is_empty() {
+        if given.is_empty() && meta_str(&tree, "generateName").is_empty() {
             let fault = FieldError::required("metadata.name", "name or generateName is required");
             return Err(ApiError::invalid(call.row(), "", vec![fault]));
         }
@@ -65,7 +65,22 @@ impl Registry {
             None => self.owners(call, &ctx, manager, None, &mut tree).await?,
         };
         let request = Request { ctx: &ctx, operation: Operation::Create, name: &given, old: None };
-        self.admit(call, &request, None, Some(&mut tree)).await?;
+        let weight = self.admission.weight(&request, &tree);
+        let work = pin!(self.admit_created(call, &request, tree, &owners));
+        self.turns.run(&call.user.name, weight, work).await
+    }
+
+    /// Everything after the body has been looked at.
+    async fn admit_created(
+        &self,
+        call: &Call<'_>,
+        request: &Request<'_>,
+        mut tree: Value,
+        owners: &Owners,
+    ) -> Result<Arc<Object>, ApiError> {
+        let given = request.name;
+        let prefix = meta_str(&tree, "generateName").to_string();
+        self.admit(call, request, None, Some(&mut tree)).await?;
         for attempt in 1.. {
             // Names are generated after mutating admission, as upstream does: plugins see `generateName`.
             let mut tree = if given.is_empty() { tree.clone() } else { std::mem::take(&mut tree) };
@@ -73,7 +88,7 @@ impl Registry {
             if let Some(name) = &generated {
                 tree["metadata"]["name"] = json!(name);
             }
-            match self.create_named(call, tree, &owners).await {
+            match self.create_named(call, tree, owners).await {
                 Err(error) if error.is_already_exists() && generated.is_some() && attempt < NAME_ATTEMPTS => {
                 }
                 done => return done,

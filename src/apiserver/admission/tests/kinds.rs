@@ -1,10 +1,10 @@
-//! The plugins that look at limit ranges, classes, volumes and tolerations.
+//! The plugins that look at accounts, limit ranges, classes, volumes and tolerations.
 
-use api::UpdateOptions;
 use api::kinds::{
     INGRESS, INGRESS_CLASS, LIMIT_RANGE, PERSISTENT_VOLUME_CLAIM, POD, PRIORITY_CLASS, RUNTIME_CLASS,
     SERVICE_ACCOUNT, STORAGE_CLASS,
 };
+use api::{CreateOptions, UpdateOptions};
 use client::ObjectRef;
 use serde_json::{Value, json};
 
@@ -194,5 +194,22 @@ async fn an_update_keeps_the_tolerations_that_were_filled_in() {
     expected.extend(filled);
     assert_eq!(updated["spec"]["tolerations"], json!(expected));
     assert_eq!(updated["metadata"]["generation"], 2);
+    h.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_its_account_makes_too_large_is_refused() {
+    let h = Harness::start().await;
+    let secrets: Vec<Value> = (0..2600).map(|n| json!({"name": format!("{n}{}", "s".repeat(500))})).collect();
+    let account = json!({"metadata": {"name": "default"}, "imagePullSecrets": secrets});
+    h.create(&SERVICE_ACCOUNT, HERE, account).await;
+    let mut body = pod("p");
+    body["metadata"]["annotations"] = json!({"k": "x".repeat(250_000)});
+    let own = json!([{"name": "own"}]);
+    let error = h.api.create(&POD, HERE, body.clone(), &CreateOptions::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.reason()), (413, "RequestEntityTooLarge"));
+    assert!(error.message().ends_with("is larger than the limit of 1572864"), "{error}");
+    body["spec"]["imagePullSecrets"] = own.clone();
+    assert_eq!(h.create(&POD, HERE, body).await.tree().unwrap()["spec"]["imagePullSecrets"], own);
     h.stop().await;
 }
