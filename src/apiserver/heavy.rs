@@ -143,7 +143,7 @@ impl Turns {
         Self::with_places((processors / 2).max(1))
     }
 
-    fn with_places(places: usize) -> Self {
+    pub(crate) fn with_places(places: usize) -> Self {
         Turns { places: Arc::new(Semaphore::new(places)), users: Mutex::default(), shares: Mutex::default() }
     }
 

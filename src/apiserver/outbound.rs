@@ -3,21 +3,26 @@
 //! A server is named by a URL or by a service. A service is looked up in the caches and reached at one of its
 //! endpoints, without DNS and without the service proxy, which this machine may not have; its certificate
 //! must be for `NAME.NAMESPACE.svc`. Connections are HTTP/1.1, are kept and shared by all who trust the same
-//! authorities with the same identity. Every request has a deadline.
+//! authorities with the same identity. Every request has a deadline, which is also that of reading the
+//! answer; a large one is read in a turn of heavy work ([`crate::heavy`]), and only what is wanted of it is
+//! kept ([`select`]).
 //!
 //! Absent: HTTP/2, proxies from the environment.
 
 mod connect;
 mod resolve;
+mod select;
 mod tls;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::ApiError;
 use api::json::text;
 use axum::body::Body;
 use base64::Engine;
@@ -33,8 +38,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::cache::Caches;
+use crate::heavy::Turns;
 use connect::Connector;
 pub(crate) use resolve::{Unresolved, addresses};
+pub(crate) use select::{Wanted, select};
 pub(crate) use tls::{ClientIdentity, Trust};
 
 /// How long a connection that nobody uses is kept.
@@ -101,19 +108,23 @@ pub(crate) enum OutboundError {
     Refused { message: String },
     #[error("couldn't get version/kind; json parse error: {0}")]
     NotJson(serde_json::Error),
+    #[error("{0}")]
+    Undecodable(ApiError),
 }
 
 /// All connections to such servers.
 pub(crate) struct Outbound {
     caches: Arc<Caches>,
+    /// For reading large answers. Those of one URL are read one after the other.
+    turns: Arc<Turns>,
     clients: Clients<Full<Bytes>>,
     /// For requests that are handed on with their bodies as they come.
     proxies: Clients<Body>,
 }
 
 impl Outbound {
-    pub(crate) fn new(caches: Arc<Caches>) -> Arc<Self> {
-        Arc::new(Outbound { caches, clients: Mutex::default(), proxies: Mutex::default() })
+    pub(crate) fn new(caches: Arc<Caches>, turns: Arc<Turns>) -> Arc<Self> {
+        Arc::new(Outbound { caches, turns, clients: Mutex::default(), proxies: Mutex::default() })
     }
 
     /// The client for servers that are trusted in this way.
@@ -149,42 +160,36 @@ impl Outbound {
         client.request(request).await.map_err(|error| unreached("Proxy", &url, &error))
     }
 
-    /// Reads a document of a server.
-    pub(crate) async fn get(
+    /// Asks for a document of a server. `read` makes of its bytes what is wanted.
+    pub(crate) async fn get<T, E: From<OutboundError>>(
         &self,
         trust: &Trust,
         request: http::request::Builder,
         limit: Duration,
-    ) -> Result<Bytes, OutboundError> {
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
         let request = request.method("GET").body(Full::default());
         let request = request.map_err(|error| OutboundError::Setup(error.to_string()))?;
         let url = request.uri().to_string();
-        let client = self.client(&self.clients, trust)?;
-        let answer = async {
-            let response = client.request(request).await.map_err(|error| unreached("Get", &url, &error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER).collect().await;
-            let body =
-                body.map_err(|source| OutboundError::Unreached { verb: "Get", url: url.clone(), source })?;
+        let read = |status: StatusCode, body: &[u8]| {
             if !status.is_success() {
                 let message = format!("bad status from {url}: {}", status.as_u16());
-                return Err(OutboundError::Refused { message });
+                return Err(OutboundError::Refused { message }.into());
             }
-            Ok(body.to_bytes())
+            read(body)
         };
-        let timeout = || OutboundError::Timeout { verb: "Get", url: url.clone() };
-        tokio::time::timeout(limit, answer).await.map_err(|_| timeout())?
+        self.exchange("Get", trust, request, (limit, ANSWER), read).await
     }
 
-    /// Posts JSON and reads the JSON of the answer, within a time that the server is told.
-    pub(crate) async fn post(
+    /// Posts JSON, and has the answer read within a time that the server is told.
+    pub(crate) async fn post<T, E: From<OutboundError>>(
         &self,
         target: &Target,
         trust: &Trust,
         body: Vec<u8>,
         limit: Duration,
-    ) -> Result<Value, OutboundError> {
-        let client = self.client(&self.clients, trust)?;
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
         let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
         let url = target.url();
         let separator = if url.contains('?') { '&' } else { '?' };
@@ -197,20 +202,33 @@ impl Outbound {
             .header(USER_AGENT, "kube-apiserver-admission")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| OutboundError::Setup(error.to_string()))?;
+        let read = |status: StatusCode, body: &[u8]| {
+            if status.is_success() { read(body) } else { Err(refused(status, body).into()) }
+        };
+        self.exchange("Post", trust, request, (limit, most), read).await
+    }
+
+    /// One request and what is read of an answer of at most so many bytes, all within the time.
+    async fn exchange<T, E: From<OutboundError>>(
+        &self,
+        verb: &'static str,
+        trust: &Trust,
+        request: Request<Full<Bytes>>,
+        (limit, most): (Duration, usize),
+        read: impl FnOnce(StatusCode, &[u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let client = self.client(&self.clients, trust)?;
+        let url = request.uri().to_string();
         let answer = async {
-            let response = client.request(request).await.map_err(|error| unreached("Post", &url, &error))?;
+            let response = client.request(request).await.map_err(|error| unreached(verb, &url, &error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), most).collect().await;
-            let body =
-                body.map_err(|source| OutboundError::Unreached { verb: "Post", url: url.clone(), source })?;
-            Ok((status, body.to_bytes()))
+            let body = body.map_err(|source| OutboundError::Unreached { verb, url: url.clone(), source })?;
+            let body = body.to_bytes();
+            self.turns.run(&url, body.len(), pin!(async { read(status, &body) })).await
         };
-        let timeout = || OutboundError::Timeout { verb: "Post", url: url.clone() };
-        let (status, body) = tokio::time::timeout(limit, answer).await.map_err(|_| timeout())??;
-        if !status.is_success() {
-            return Err(refused(status, &body));
-        }
-        serde_json::from_slice(&body).map_err(OutboundError::NotJson)
+        let timeout = || OutboundError::Timeout { verb, url: url.clone() };
+        tokio::time::timeout(limit, answer).await.map_err(|_| timeout())?
     }
 }
 
@@ -228,7 +246,8 @@ fn unreached(verb: &'static str, url: &str, error: &hyper_util::client::legacy::
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> OutboundError {
-    let told = serde_json::from_slice::<Value>(body).ok().filter(|body| body["kind"] == "Status");
+    let wanted = Wanted::Members(&[("kind", Wanted::Whole), ("message", Wanted::Whole)]);
+    let told = select(body, wanted).ok().filter(|body| body["kind"] == "Status");
     let told = told.map(|body| text(&body, "message").to_string()).filter(|message| !message.is_empty());
     let message = told.unwrap_or_else(|| match status.as_u16() {
         404 => "the server could not find the requested resource".to_string(),

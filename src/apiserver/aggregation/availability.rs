@@ -19,7 +19,8 @@ use tokio::time::sleep;
 use super::{Described, Remote, set_caller};
 use crate::bootstrap::identity;
 use crate::cache::{Filter, Start, Watcher};
-use crate::outbound::{OutboundError, Unresolved, addresses};
+use crate::outbound::Wanted::{Members, Whole};
+use crate::outbound::{OutboundError, Unresolved, Wanted, addresses, select};
 use crate::registry::time;
 use crate::server::ApiServer;
 
@@ -125,15 +126,16 @@ async fn describe(server: &ApiServer, remote: &Remote) -> Result<Described, Outb
     let aggregation = &server.registry.aggregation;
     let trust = aggregation.trust(remote);
     let caller = Identity::user("system:kube-aggregator", [api::identity::GROUP_MASTERS]);
-    let ask = async |path: &str| {
+    let ask = async |path: &str, wanted: Wanted<'_>| -> Result<Value, OutboundError> {
         let request = http::Request::builder().uri(remote.url(path)).header("accept", "application/json");
-        let body = aggregation.outbound.get(&trust, set_caller(request, &caller), LIMIT).await;
-        serde_json::from_slice::<Value>(&body?).map_err(OutboundError::NotJson)
+        let read = |body: &[u8]| select(body, wanted);
+        aggregation.outbound.get(&trust, set_caller(request, &caller), LIMIT, read).await
     };
     let own = format!("apis/{}/{}", remote.group, remote.version);
-    let resources = ask(&format!("/{own}")).await?;
+    let resources = ask(&format!("/{own}"), Members(&[("resources", Whole)])).await?;
     // A server need not have these documents.
-    let index = ask("/openapi/v3").await.unwrap_or_default();
+    let entry = [(&*own, Members(&[("serverRelativeURL", Whole)]))];
+    let index = ask("/openapi/v3", Members(&[("paths", Members(&entry))])).await.unwrap_or_default();
     let url = index["paths"][&own]["serverRelativeURL"].as_str().unwrap_or_default();
     let hash = url.split_once("hash=").map(|(_, hash)| hash.to_string());
     Ok(Described { resources, openapi: hash.filter(|_| !url.is_empty()) })

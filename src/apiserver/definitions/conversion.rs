@@ -13,7 +13,8 @@ use api::json::{items, text};
 use client::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::outbound::{Outbound, Target, Trust, bundle};
+use crate::outbound::Wanted::{Members, Whole};
+use crate::outbound::{Outbound, OutboundError, Target, Trust, Wanted, bundle, select};
 use crate::registry::Conversion;
 use crate::schemas::Schemas;
 
@@ -25,6 +26,13 @@ const BATCH: usize = 500;
 const BATCH_BYTES: usize = 256 * 1024;
 
 const GROUP: &str = "apiextensions.k8s.io";
+
+/// What counts of an answer.
+const ANSWER: Wanted<'_> =
+    Members(&[("kind", Whole), ("apiVersion", Whole), ("response", Members(RESPONSE))]);
+const RESPONSE: &[(&str, Wanted<'_>)] =
+    &[("uid", Whole), ("result", Members(RESULT)), ("convertedObjects", Whole)];
+const RESULT: &[(&str, Wanted<'_>)] = &[("status", Whole), ("message", Whole)];
 
 /// The conversion that a definition asks for.
 pub(super) fn of(
@@ -117,8 +125,9 @@ impl Webhook {
             "request": { "uid": uid, "desiredAPIVersion": version, "objects": objects },
         });
         let body = serde_json::to_vec(&question).map_err(ApiError::internal)?;
-        let answer = self.outbound.post(&self.target, &self.trust, body, LIMIT).await;
-        let answer = answer.map_err(|error| failed(&error))?;
+        let read = |answer: &[u8]| select(answer, ANSWER);
+        let answer = self.outbound.post(&self.target, &self.trust, body, LIMIT, read).await;
+        let answer = answer.map_err(|error: OutboundError| failed(&error))?;
         let converted = converted(answer, review, &uid).map_err(|why| failed(&why))?;
         if converted.len() != objects.len() {
             let why = format!("returned {} objects, expected {}", converted.len(), objects.len());

@@ -126,13 +126,17 @@ async fn answer(
 }
 
 fn outbound() -> Arc<Outbound> {
-    Outbound::new(Caches::new())
+    Outbound::new(Caches::new(), Arc::new(Turns::new()))
 }
 
 const SOON: Duration = Duration::from_secs(20);
 
+fn whole(answer: &[u8]) -> Result<Value, OutboundError> {
+    select(answer, Wanted::Whole)
+}
+
 async fn ask(server: &Scripted, trust: &Trust) -> Result<Value, OutboundError> {
-    outbound().post(&Target::Url(server.url("/x")), trust, b"{}".to_vec(), SOON).await
+    outbound().post(&Target::Url(server.url("/x")), trust, b"{}".to_vec(), SOON, whole).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +145,7 @@ async fn connections_are_kept() {
     let outbound = outbound();
     let (target, trust) = (Target::Url(server.url("/x")), server.trust());
     for at in 0..20 {
-        let answer = outbound.post(&target, &trust, json!(at).to_string().into(), SOON).await.unwrap();
+        let answer = outbound.post(&target, &trust, json!(at).to_string().into(), SOON, whole).await.unwrap();
         assert_eq!(answer, json!({ "path": "/x", "body": at }));
     }
     // A task of its own puts a connection back after the answer: the next request may be quicker.
@@ -180,7 +184,7 @@ async fn what_goes_wrong_is_told_in_upstreams_words() {
     let (outbound, trust) = (outbound(), server.trust());
     let ask = async |path: &str, limit| {
         let target = Target::Url(server.url(path));
-        outbound.post(&target, &trust, b"{}".to_vec(), limit).await.unwrap_err().to_string()
+        outbound.post(&target, &trust, b"{}".to_vec(), limit, whole).await.unwrap_err().to_string()
     };
     let address = server.address;
     let silent = ask("/silent", Duration::from_millis(300)).await;
@@ -192,7 +196,7 @@ async fn what_goes_wrong_is_told_in_upstreams_words() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::Url(format!("https://{}/", closed.local_addr().unwrap()));
     drop(closed);
-    let refused = outbound.post(&target, &trust, b"{}".to_vec(), SOON).await.unwrap_err().to_string();
+    let refused = outbound.post(&target, &trust, b"{}".to_vec(), SOON, whole).await.unwrap_err().to_string();
     assert!(refused.ends_with("connect: connection refused"), "{refused}");
 }
 
@@ -226,4 +230,58 @@ async fn a_service_leads_to_its_ready_endpoints() {
     h.create(&SERVICE, Some("default"), outside).await;
     assert_eq!(find("outside", 443), Ok(Addresses::External("example.org".into(), 443)));
     h.stop().await;
+}
+
+#[test]
+fn only_what_is_wanted_is_kept() {
+    use Wanted::{Members, Whole};
+    let wanted = Members(&[("a", Whole), ("b", Members(&[("c", Whole), ("d", Whole)]))]);
+    // As a whole it would take more than a body may.
+    let waste = vec!["[{\"x\":1}]"; 200_000].join(",");
+    let made = |json: &str| select(json.as_bytes(), wanted);
+    let answer = format!(r#"{{"z":[{waste}],"a":[1,2],"b":{{"y":[{waste}],"c":"1","\u0063":"2"}}}}"#);
+    assert!(
+        matches!(select(answer.as_bytes(), Whole), Err(OutboundError::Undecodable(error)) if error.code() == 413)
+    );
+    assert_eq!(made(&answer).unwrap(), json!({ "a": [1, 2], "b": { "c": "2" } }));
+    // What is kept is counted.
+    let refused = made(&format!(r#"{{"a":[{waste}]}}"#)).unwrap_err();
+    assert!(refused.to_string().starts_with("Request entity too large: decoded it would take more than"));
+    assert_eq!(made(r#" {"b": [1]}"#).unwrap(), json!({ "b": null }));
+    assert_eq!(made("[{}]").unwrap(), Value::Null);
+    for broken in ["", "{", "[", r#"{"z":[}"#, "{} {}", r#"{"a":1"#] {
+        let refused = made(broken).unwrap_err().to_string();
+        assert!(refused.starts_with("couldn't get version/kind; json parse error: "), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_is_read_in_a_turn_and_within_the_time() {
+    let server = Scripted::start(|path, _| {
+        let size = if path == "/large" { crate::heavy::HEAVY } else { 1 };
+        Some((200, json!("x".repeat(size))))
+    })
+    .await;
+    let turns = Arc::new(Turns::with_places(1));
+    let outbound = Outbound::new(Caches::new(), turns.clone());
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (started, begun) = tokio::sync::oneshot::channel();
+    let holder = tokio::spawn(async move {
+        let work = pin!(async move {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        turns.run("somebody", crate::heavy::HEAVY, work).await;
+    });
+    begun.await.unwrap();
+    let ask = async |path: &str, limit| {
+        let target = Target::Url(server.url(path));
+        outbound.post(&target, &server.trust(), b"{}".to_vec(), limit, whole).await
+    };
+    ask("/small", SOON).await.unwrap();
+    let late = ask("/large", Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(late, OutboundError::Timeout { .. }), "{late}");
+    release.send(()).unwrap();
+    holder.await.unwrap();
+    ask("/large", SOON).await.unwrap();
 }

@@ -48,12 +48,13 @@ impl Registry {
         let resources = ResourceSet::new(Resources::built_in(&caches));
         caches.fill(store.as_ref())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
-        let outbound = Outbound::new(caches.clone());
+        let turns = Arc::new(Turns::new());
+        let outbound = Outbound::new(caches.clone(), turns.clone());
         Ok(Registry {
             authenticator: Authenticator::new(&config, caches.clone())?,
             admission: Admission::new(authorizer.clone(), config.admission.clone()),
             authorizer,
-            turns: Arc::new(Turns::new()),
+            turns,
             aggregation: Aggregation::new(&caches, outbound.clone(), config.front_proxy.clone()),
             policies: Policies::new(&caches),
             webhooks: Webhooks::new(&caches, outbound.clone()),

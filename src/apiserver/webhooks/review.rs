@@ -8,9 +8,22 @@ use serde_json::{Value, json};
 
 use super::attributes::{Attributes, Gvk, Gvr};
 use super::hook::Hook;
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::Wanted::{Members, Whole};
+use crate::outbound::{Outbound, OutboundError, Wanted, select};
 
 const GROUP: &str = "admission.k8s.io";
+
+/// What counts of an answer.
+const ANSWER: Wanted<'_> =
+    Members(&[("kind", Whole), ("apiVersion", Whole), ("response", Members(RESPONSE))]);
+const RESPONSE: &[(&str, Wanted<'_>)] = &[
+    ("uid", Whole),
+    ("allowed", Whole),
+    ("status", Whole),
+    ("patch", Whole),
+    ("patchType", Whole),
+    ("warnings", Whole),
+];
 
 /// What a webhook is asked.
 pub(crate) struct Question<'a> {
@@ -54,6 +67,12 @@ pub(crate) enum Broken {
     Patch(String),
 }
 
+impl From<OutboundError> for Failure {
+    fn from(error: OutboundError) -> Self {
+        Failure::Calling(Broken::Call(error))
+    }
+}
+
 impl Question<'_> {
     /// Asks.
     pub(crate) async fn put(
@@ -69,9 +88,8 @@ impl Question<'_> {
         let Some(version) = hook.review else { return Err(Failure::Calling(Broken::NoVersion)) };
         let uid = uuid::Uuid::new_v4().to_string();
         let body = self.body(&uid, version);
-        let answer = outbound.post(&hook.target, &hook.trust, body, hook.limit).await;
-        let answer = answer.map_err(|error| Failure::Calling(Broken::Call(error)))?;
-        read(answer, (&uid, version), mutating, &hook.name)
+        let read = |answer: &[u8]| read(select(answer, ANSWER)?, (&uid, version), mutating, &hook.name);
+        outbound.post(&hook.target, &hook.trust, body, hook.limit, read).await
     }
 
     /// The objects are written as they are, without being copied into the tree of the question.
@@ -124,7 +142,7 @@ pub(super) fn read(
     }
     let undecodable = |why: String| Failure::Calling(Broken::Patch(why));
     let bytes = STANDARD.decode(patch).map_err(|error| undecodable(error.to_string()))?;
-    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| undecodable(error.to_string()))?;
+    let patch = select(&bytes, Whole).map_err(|error| undecodable(error.to_string()))?;
     let is_empty = patch.as_array().is_some_and(Vec::is_empty) || patch.is_null();
     Ok(Answer { patch: (!is_empty).then_some(patch), warnings })
 }
