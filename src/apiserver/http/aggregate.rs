@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, Response};
 
-use super::connect::tunnel;
+use super::connect::{final_status, headers, tunnel};
 use super::head::Head;
 use super::query::percent_decoded;
 use super::reply::Unhurried;
@@ -138,6 +138,7 @@ pub(super) async fn serve(
         .uri(remote.url(&format!("{}{query}", head.parts.uri.path())));
     let mut request = set_caller(builder, &head.user).body(body).map_err(ApiError::internal)?;
     pass_headers(&head.parts.headers, request.headers_mut());
+    headers::strip_token(request.headers_mut());
     if wanted.is_some()
         && let Some(protocol) = head.parts.headers.get(UPGRADE)
     {
@@ -149,6 +150,11 @@ pub(super) async fn serve(
         ApiError::unavailable(format!("error trying to reach service: {}", cause(&error)))
     })?;
     if let (Some(wanted), 101) = (wanted, answer.status().as_u16()) {
+        if !wanted.offers(answer.headers()) {
+            let message =
+                "error trying to reach service: backend tried to switch to a protocol that was not requested";
+            return Err(ApiError::new(502, "InternalError", message));
+        }
         let mut headers = HeaderMap::new();
         pass_headers(answer.headers(), &mut headers);
         return Ok(tunnel::joined(server, head, wanted, answer, headers, ()));
@@ -159,16 +165,18 @@ pub(super) async fn serve(
         return Err(ApiError::new(502, "InternalError", message));
     }
     let mut response = Response::new(Body::new(body));
-    *response.status_mut() = parts.status;
+    *response.status_mut() = final_status(parts.status)?;
     pass_headers(&parts.headers, response.headers_mut());
     response.extensions_mut().insert(Unhurried);
     Ok(response)
 }
 
-/// All headers but those of one connection, and those by which the caller could pass for another.
+/// All headers but those of one connection, and those by which the caller could pass for another. Some servers
+/// read `_` in a name as `-`.
 fn pass_headers(given: &HeaderMap, to: &mut HeaderMap) {
     let kept = |name: &HeaderName| {
-        let name = name.as_str();
+        let read = name.as_str().replace('_', "-");
+        let name = &*read;
         !HOP.contains(&name)
             && name != HOST.as_str()
             && name != AUTHORIZATION.as_str()

@@ -2,7 +2,7 @@
 //! that stop being HTTP.
 
 mod backend;
-mod headers;
+pub(super) mod headers;
 mod links;
 pub(super) mod page;
 mod proxy;

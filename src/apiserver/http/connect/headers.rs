@@ -75,16 +75,22 @@ pub(super) fn of_request(given: &HeaderMap) -> HeaderMap {
 /// Headers of a client's upgrade that a node gets.
 pub(super) fn of_upgrade(given: &HeaderMap) -> HeaderMap {
     let mut headers = only(given, &UPGRADE_REQUEST);
-    let offered: Vec<&str> = client::streams::websocket::offered(given)
+    strip_token(&mut headers);
+    headers
+}
+
+/// Takes the client's token out of the protocols that it offers.
+pub(in super::super) fn strip_token(headers: &mut HeaderMap) {
+    let offered: Vec<&str> = client::streams::websocket::offered(headers)
         .filter(|protocol| !protocol.to_ascii_lowercase().starts_with(TOKEN_PROTOCOL))
         .collect();
+    let offered = offered.join(", ");
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
     if !offered.is_empty()
-        && let Ok(value) = HeaderValue::from_str(&offered.join(", "))
+        && let Ok(value) = HeaderValue::from_str(&offered)
     {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
     }
-    headers
 }
 
 /// Headers of a node's answer that the client gets. A page of a node's must not act as one of the API

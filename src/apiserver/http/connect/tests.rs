@@ -472,3 +472,16 @@ async fn a_tunnel_ends_with_its_clients_certificate() {
     assert_eq!(end.expect("the tunnel is over").unwrap(), 0);
     h.stop().await;
 }
+
+#[test]
+fn a_switch_is_to_what_was_asked_for() {
+    let mut request = http::Request::new(());
+    let wanted = super::tunnel::Wanted::of("websocket, SPDY/3.1", hyper::upgrade::on(&mut request));
+    let switch = |protocol: &'static str| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::UPGRADE, http::HeaderValue::from_static(protocol));
+        wanted.offers(&headers)
+    };
+    assert!(switch("WebSocket") && switch("spdy/3.1"));
+    assert!(!switch("h2c") && !switch("web"));
+}

@@ -40,6 +40,20 @@ pub(in super::super) struct Wanted {
     pub(super) client: OnUpgrade,
 }
 
+impl Wanted {
+    #[cfg(test)]
+    pub(super) fn of(protocol: &'static str, client: OnUpgrade) -> Self {
+        Wanted { protocol: HeaderValue::from_static(protocol), client }
+    }
+
+    /// Whether what the other end switches to is among what the client asks for.
+    pub(in super::super) fn offers(&self, switch: &HeaderMap) -> bool {
+        let Some(chosen) = switch.get(UPGRADE) else { return true };
+        let offered = self.protocol.as_bytes().split(|byte| *byte == b',');
+        offered.into_iter().any(|one| one.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))
+    }
+}
+
 /// The upgrade that a request asks for.
 pub(in super::super) fn wanted(head: &Head<'_>) -> Option<Wanted> {
     let protocol = head.parts.headers.get(UPGRADE)?.clone();
