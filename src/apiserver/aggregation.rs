@@ -9,13 +9,14 @@
 //! Absent: the documents of other servers in `/openapi/v2`.
 
 pub(crate) mod availability;
+pub(crate) mod described;
 pub(crate) mod trust;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock, Weak};
 
 use api::json::{items, number, text};
 use api::kinds::API_SERVICE;
@@ -29,6 +30,8 @@ use tokio::sync::watch;
 use crate::cache::{Caches, KindCache};
 use crate::config::FrontProxy;
 use crate::outbound::{ClientIdentity, Outbound, Trust, bundle};
+use crate::registry::{Answer, Resources};
+use described::Described;
 
 /// A group and version that another server serves.
 pub(crate) struct Remote {
@@ -46,13 +49,22 @@ pub(crate) struct Remote {
     priority: (i64, i64),
 }
 
-/// What a server that answers says of itself.
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct Described {
-    /// Its `APIResourceList`.
-    pub(crate) resources: Value,
-    /// The hash of its OpenAPI document.
-    pub(crate) openapi: Option<String>,
+/// The answers of the aggregated discovery, in both versions of its form, for as long as what they are made
+/// of is the same.
+pub(crate) struct Merged {
+    own: Weak<Resources>,
+    remotes: Arc<[Remote]>,
+    /// How often a description had changed.
+    changes: u64,
+    pub(crate) answers: [OnceLock<Answer>; 2],
+}
+
+/// What servers have said of themselves.
+#[derive(Default)]
+struct Descriptions {
+    /// By name of the APIService.
+    by_name: HashMap<String, Arc<Described>>,
+    changes: u64,
 }
 
 /// All that are there.
@@ -61,8 +73,8 @@ pub(crate) struct Aggregation {
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) front_proxy: watch::Receiver<Option<FrontProxy>>,
     loaded: Mutex<(Option<u64>, Arc<[Remote]>)>,
-    /// By name of the APIService.
-    described: Mutex<HashMap<String, Described>>,
+    described: Mutex<Descriptions>,
+    merged: Mutex<Option<Arc<Merged>>>,
 }
 
 impl Remote {
@@ -105,6 +117,7 @@ impl Aggregation {
             front_proxy,
             loaded: Mutex::new((None, Arc::new([]))),
             described: Mutex::default(),
+            merged: Mutex::default(),
         }
     }
 
@@ -133,16 +146,45 @@ impl Aggregation {
     }
 
     /// What a server that is available has said of itself.
-    pub(crate) fn described(&self, remote: &Remote) -> Option<Described> {
-        self.described.lock().get(&remote.name).filter(|_| remote.is_available).cloned()
+    pub(crate) fn described(&self, remote: &Remote) -> Option<Arc<Described>> {
+        self.described.lock().by_name.get(&remote.name).filter(|_| remote.is_available).cloned()
     }
 
-    fn describe(&self, name: &str, described: Described) {
-        self.described.lock().insert(name.to_string(), described);
+    /// Answers that have been made of what there is now, or that are to be made.
+    pub(crate) fn merged(&self, own: &Arc<Resources>) -> Arc<Merged> {
+        let remotes = self.remotes();
+        // Before anybody reads the descriptions: what changes later makes another answer.
+        let changes = self.described.lock().changes;
+        let mut merged = self.merged.lock();
+        if let Some(merged) = &*merged
+            && merged.own.as_ptr() == Arc::as_ptr(own)
+            && Arc::ptr_eq(&merged.remotes, &remotes)
+            && merged.changes == changes
+        {
+            return merged.clone();
+        }
+        let own = Arc::downgrade(own);
+        let new = Arc::new(Merged { own, remotes, changes, answers: Default::default() });
+        *merged = Some(new.clone());
+        new
+    }
+
+    /// Notes what a server says of itself, if that can be told on.
+    fn describe(&self, name: &str, new: Option<Described>) {
+        let mut described = self.described.lock();
+        if described.by_name.get(name).map(|old| &**old) == new.as_ref() {
+            return;
+        }
+        described.changes += 1;
+        match new {
+            Some(new) => drop(described.by_name.insert(name.to_string(), Arc::new(new))),
+            None => drop(described.by_name.remove(name)),
+        }
     }
 
     fn forget_others(&self, remotes: &[Remote]) {
-        self.described.lock().retain(|name, _| remotes.iter().any(|remote| remote.name == *name));
+        let names: HashSet<&str> = remotes.iter().map(|remote| &*remote.name).collect();
+        self.described.lock().by_name.retain(|name, _| names.contains(&**name));
     }
 }
 

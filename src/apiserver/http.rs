@@ -139,7 +139,7 @@ async fn dispatch(
     }
     match first {
         "" => Ok(answer::json(200, &json!({ "paths": root_paths(server) }), &head)),
-        "api" | "apis" => discovery::answer(server, &head, trimmed),
+        "api" | "apis" => discovery::answer(server, &head, trimmed).await,
         "openapi" => openapi::answer(server, &head, trimmed).await,
         "version" if trimmed == first => Ok(answer::json(200, &version(server), &head)),
         "metrics" if trimmed == first => Ok(answer::text(200, server.metrics.render(server))),

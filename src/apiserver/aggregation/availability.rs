@@ -13,14 +13,15 @@ use api::{ApiError, Identity, UpdateOptions};
 use client::{ApiFor, ObjectApi, ObjectRef};
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
-use super::{Described, Remote, set_caller};
+use super::described::{self, Described, TooLarge};
+use super::{Remote, set_caller};
 use crate::bootstrap::identity;
 use crate::cache::{Filter, Start, Watcher};
 use crate::outbound::Wanted::{Members, Whole};
-use crate::outbound::{OutboundError, Unresolved, Wanted, addresses, select};
+use crate::outbound::{OutboundError, Unresolved, addresses, select};
 use crate::registry::time;
 use crate::server::ApiServer;
 
@@ -112,8 +113,14 @@ async fn look(server: &ApiServer, remote: &Remote) -> Found {
     }
     match describe(server, remote).await {
         Ok(described) => {
-            server.registry.aggregation.describe(&remote.name, described);
-            Found { available: true, reason: "Passed", message: "all checks passed".to_string() }
+            let mut message = "all checks passed".to_string();
+            // It can be used, by those who know what it has.
+            if let Err(why) = &described {
+                tracing::warn!(service = remote.name, "not part of discovery: {why}");
+                message = format!("{message}, but it is not part of discovery: {why}");
+            }
+            server.registry.aggregation.describe(&remote.name, described.ok());
+            Found { available: true, reason: "Passed", message }
         }
         Err(why) => {
             let url = remote.url(&format!("/apis/{}/{}", remote.group, remote.version));
@@ -122,23 +129,28 @@ async fn look(server: &ApiServer, remote: &Remote) -> Found {
     }
 }
 
-async fn describe(server: &ApiServer, remote: &Remote) -> Result<Described, OutboundError> {
+async fn describe(server: &ApiServer, remote: &Remote) -> Result<Result<Described, TooLarge>, OutboundError> {
     let aggregation = &server.registry.aggregation;
     let trust = aggregation.trust(remote);
     let caller = Identity::user("system:kube-aggregator", [api::identity::GROUP_MASTERS]);
-    let ask = async |path: &str, wanted: Wanted<'_>| -> Result<Value, OutboundError> {
+    let ask = |path: &str| {
         let request = http::Request::builder().uri(remote.url(path)).header("accept", "application/json");
-        let read = |body: &[u8]| select(body, wanted);
-        aggregation.outbound.get(&trust, set_caller(request, &caller), LIMIT, read).await
+        set_caller(request, &caller)
     };
     let own = format!("apis/{}/{}", remote.group, remote.version);
-    let resources = ask(&format!("/{own}"), Members(&[("resources", Whole)])).await?;
+    let read = |body: &[u8]| -> Result<_, OutboundError> {
+        let list = select(body, Members(&[("resources", Whole)]))?;
+        Ok(described::version(&remote.group, &remote.version, &list))
+    };
+    let version = aggregation.outbound.get(&trust, ask(&format!("/{own}")), LIMIT, read).await?;
     // A server need not have these documents.
     let entry = [(&*own, Members(&[("serverRelativeURL", Whole)]))];
-    let index = ask("/openapi/v3", Members(&[("paths", Members(&entry))])).await.unwrap_or_default();
+    let read =
+        |body: &[u8]| -> Result<_, OutboundError> { select(body, Members(&[("paths", Members(&entry))])) };
+    let index = aggregation.outbound.get(&trust, ask("/openapi/v3"), LIMIT, read).await.unwrap_or_default();
     let url = index["paths"][&own]["serverRelativeURL"].as_str().unwrap_or_default();
     let hash = url.split_once("hash=").map(|(_, hash)| hash.to_string());
-    Ok(Described { resources, openapi: hash.filter(|_| !url.is_empty()) })
+    Ok(version.map(|version| Described { version, openapi: hash.filter(|_| !url.is_empty()) }))
 }
 
 async fn tell(api: &Arc<dyn ObjectApi>, remote: &Remote, found: &Found) -> Result<(), ApiError> {

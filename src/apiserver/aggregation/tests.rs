@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::outbound::tests::Scripted;
 use crate::testing::{Harness, master};
 
 fn service(name: &str, group: &str) -> Value {
@@ -109,4 +110,96 @@ fn callers_are_named_in_headers() {
     assert_eq!((all("x-remote-user"), all("x-remote-uid")), (vec!["jane"], vec!["7"]));
     assert_eq!(all("x-remote-group"), ["dev", "system:authenticated"]);
     assert_eq!(all("x-remote-extra-example.com%2fscope"), ["a", "b"]);
+}
+
+async fn discovery(h: &Harness) -> bytes::Bytes {
+    let form = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let request = http::Request::get("/apis").header("accept", form).body(Body::empty()).unwrap();
+    let answer = h.server.answer(master(), request).await;
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.unwrap().to_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_servers_say_of_themselves_is_made_into_an_answer_once() {
+    let server = Scripted::start(|path, _| match path {
+        "/apis/far.example.com/v1" => {
+            Some((200, json!({ "resources": [{ "name": "flunders", "kind": "Flunder" }] })))
+        }
+        "/apis/large.example.com/v1" => {
+            Some((200, json!({ "resources": vec![json!({ "name": "a" }); 10_001] })))
+        }
+        _ => Some((404, json!({}))),
+    })
+    .await;
+    let h = Harness::start().await;
+    aggregate(&h, &server, "far.example.com").await;
+    let first = discovery(&h).await;
+    assert!(String::from_utf8_lossy(&first).contains("Flunder"));
+    let again = discovery(&h).await;
+    assert_eq!((first.as_ptr(), first.len()), (again.as_ptr(), again.len()), "the same bytes");
+    // One that would burden everybody is left out, and says so.
+    aggregate(&h, &server, "large.example.com").await;
+    let told = condition(&h, "v1.large.example.com", "Passed").await;
+    let why = "all checks passed, but it is not part of discovery: its list of resources has more than 10000 entries";
+    assert_eq!((&told["status"], &told["message"]), (&json!("True"), &json!(why)));
+    let now = String::from_utf8_lossy(&discovery(&h).await).into_owned();
+    assert!(now.contains("far.example.com") && !now.contains("large.example.com"));
+    h.stop().await;
+}
+
+#[test]
+fn parts_stand_with_what_they_are_parts_of() {
+    let list = json!({ "resources": [
+        { "name": "a/status", "kind": "A", "verbs": ["get"] },
+        { "name": "a", "singularName": "one", "namespaced": true, "kind": "A", "verbs": ["list"], "shortNames": ["x"] },
+        { "name": "a", "kind": "A" },
+        { "name": "b", "kind": "B", "group": "other" }, { "name": "a/scale", "kind": "Scale" },
+        { "name": "lost/status" },
+    ] });
+    let made: Value = serde_json::from_str(&described::version("g", "v1", &list).unwrap()).unwrap();
+    assert_eq!((&made["version"], &made["freshness"]), (&json!("v1"), &json!("Current")));
+    let resources = made["resources"].as_array().unwrap();
+    let kind = |kind: &str| json!({ "group": "g", "version": "v1", "kind": kind });
+    assert_eq!(
+        resources[0],
+        json!({
+            "resource": "a", "responseKind": kind("A"), "scope": "Namespaced", "singularResource": "one",
+            "verbs": ["list"], "shortNames": ["x"], "subresources": [
+                { "subresource": "status", "responseKind": kind("A"), "verbs": ["get"] },
+                { "subresource": "scale", "responseKind": kind("Scale"), "verbs": null },
+            ],
+        })
+    );
+    // Told twice they would be as many as both numbers together.
+    assert_eq!((resources.len(), resources[1].get("subresources")), (3, None));
+    assert_eq!(resources[2]["responseKind"]["group"], "other");
+    let long = json!({ "resources": [{ "name": "x".repeat(5 << 20) }] });
+    assert_eq!(described::version("g", "v1", &long), Err(described::TooLarge::Bytes));
+}
+
+/// An APIService of a server that is found by the name of this machine.
+async fn aggregate(h: &Harness, server: &Scripted, group: &str) {
+    let outside = json!({
+        "metadata": { "name": "outside" }, "spec": { "type": "ExternalName", "externalName": "localhost" },
+    });
+    let _ = h.try_create(&SERVICE, Some("default"), outside).await;
+    let mut service = service("outside", group);
+    service["spec"]["service"]["port"] = json!(server.address.port());
+    h.create(&API_SERVICE, None, service).await;
+    condition(h, &format!("v1.{group}"), "Passed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_nobody_asked_for_is_no_answer() {
+    let server = Scripted::start(|path, _| match path {
+        "/apis/far.example.com/v1/switches" => Some((101, json!({}))),
+        _ => Some((200, json!({ "resources": [] }))),
+    })
+    .await;
+    let h = Harness::start().await;
+    aggregate(&h, &server, "far.example.com").await;
+    let (code, status) = ask(&h, master(), "/apis/far.example.com/v1/switches").await;
+    assert_eq!(code, 502, "{status}");
+    h.stop().await;
 }

@@ -171,8 +171,8 @@ pub(super) async fn serve(
     Ok(response)
 }
 
-/// All headers but those of one connection, and those by which the caller could pass for another. Some servers
-/// read `_` in a name as `-`.
+/// All headers but those of one connection, and those by which the caller could pass for another. Some
+/// servers read `_` in a name as `-`.
 fn pass_headers(given: &HeaderMap, to: &mut HeaderMap) {
     let kept = |name: &HeaderName| {
         let read = name.as_str().replace('_', "-");

@@ -1,6 +1,7 @@
 //! Discovery: the groups, versions and resources that are served, in the old form and in the aggregated one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 
 use api::{ApiError, KindRow, Scope};
@@ -12,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::head::Head;
 use super::{answer, negotiate, route};
+use crate::aggregation::described::Described;
+use crate::heavy::HEAVY;
 use crate::registry::{self, Group, Resource, Resources};
 use crate::server::ApiServer;
 
@@ -21,7 +24,7 @@ const AGGREGATED: [(&str, &str); 2] = [
 ];
 
 /// Answers `/api`, `/apis` and what is below them and no resource.
-pub(super) fn answer(
+pub(super) async fn answer(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
     path: &str,
@@ -34,7 +37,7 @@ pub(super) fn answer(
             if let Some(form) = aggregated_wanted(head) {
                 return Ok(match &remote[..] {
                     [] => aggregated(&resources, head, root == "api", form),
-                    remote => with_remote(&resources, head, form, remote),
+                    remote => with_remote(server, &resources, head, form, remote).await,
                 });
             }
             if root == "api" { api_versions(server) } else { group_list(&resources, &remote) }
@@ -119,10 +122,10 @@ fn group_tree(group: &Group) -> Value {
     json!({ "name": name, "versions": versions, "preferredVersion": versions.first() })
 }
 
-/// A group of which other servers have versions, the preferred first, with their resources.
+/// A group of which other servers have versions, the preferred first, with what those say of themselves.
 struct Remotes {
     name: String,
-    versions: Vec<(String, Value)>,
+    versions: Vec<(String, Arc<Described>)>,
 }
 
 impl Remotes {
@@ -146,9 +149,9 @@ impl Remotes {
     }
 
     /// The versions in the aggregated form.
-    fn aggregated(&self) -> Vec<Value> {
-        let version = |(version, list): &(String, Value)| json!({ "version": version, "resources": remote_resources(&self.name, version, list), "freshness": "Current" });
-        self.versions.iter().map(version).collect()
+    fn aggregated(&self) -> String {
+        let versions: Vec<&str> = self.versions.iter().map(|(_, described)| &*described.version).collect();
+        versions.join(",")
     }
 }
 
@@ -162,7 +165,7 @@ fn remote_groups(server: &ApiServer, resources: &Resources) -> Vec<Remotes> {
             continue;
         }
         let Some(described) = aggregation.described(remote) else { continue };
-        let version = (remote.version.clone(), described.resources);
+        let version = (remote.version.clone(), described);
         match groups.iter_mut().find(|group| group.name == remote.group) {
             Some(group) => group.versions.push(version),
             None => groups.push(Remotes { name: remote.group.clone(), versions: vec![version] }),
@@ -171,59 +174,49 @@ fn remote_groups(server: &ApiServer, resources: &Resources) -> Vec<Remotes> {
     groups
 }
 
-/// An `APIResourceList` in the aggregated form.
-fn remote_resources(group: &str, version: &str, list: &Value) -> Vec<Value> {
-    let kind = |entry: &Value| {
-        let part = |name: &str, other: &str| {
-            entry[name].as_str().filter(|text| !text.is_empty()).unwrap_or(other).to_string()
-        };
-        kind_of(&part("group", group), &part("version", version), entry["kind"].as_str().unwrap_or(""))
-    };
-    let entries = list["resources"].as_array().map_or(&[][..], Vec::as_slice);
-    let name = |entry: &Value| entry["name"].as_str().unwrap_or("").to_string();
-    let resource = |entry: &Value| {
-        let own = name(entry);
-        let scope = if entry["namespaced"] == true { "Namespaced" } else { "Cluster" };
-        let mut resource = json!({
-            "resource": own, "responseKind": kind(entry), "scope": scope,
-            "singularResource": entry["singularName"], "verbs": entry["verbs"],
-        });
-        for member in ["shortNames", "categories"] {
-            if entry[member].is_array() {
-                resource[member] = entry[member].clone();
-            }
-        }
-        let parts: Vec<Value> = entries
-            .iter()
-            .filter_map(|part| {
-                let sub = name(part).strip_prefix(&format!("{own}/"))?.to_string();
-                Some(json!({ "subresource": sub, "responseKind": kind(part), "verbs": part["verbs"] }))
-            })
-            .collect();
-        if !parts.is_empty() {
-            resource["subresources"] = json!(parts);
-        }
-        resource
-    };
-    entries.iter().filter(|entry| !name(entry).contains('/')).map(resource).collect()
+/// The aggregated form with what other servers have, made once for each state of all of them.
+async fn with_remote(
+    server: &ApiServer,
+    resources: &Arc<Resources>,
+    head: &Head<'_>,
+    form: usize,
+    remote: &[Remotes],
+) -> Response<Body> {
+    let merged = server.registry.aggregation.merged(resources);
+    let (version, media) = AGGREGATED[form];
+    let answer = &merged.answers[form];
+    let weight = if answer.get().is_none() { HEAVY } else { 0 };
+    let work = pin!(async {
+        kept(answer.get_or_init(|| registry::Answer::new(merge(resources, version, remote))), head, media)
+    });
+    server.registry.turns.run(&head.user.name, weight, work).await
 }
 
-/// The aggregated form with what other servers have, made for each request.
-fn with_remote(resources: &Resources, head: &Head<'_>, form: usize, remote: &[Remotes]) -> Response<Body> {
-    let (version, media) = AGGREGATED[form];
-    let mut items: Vec<Value> = named(resources).map(aggregated_group).collect();
-    for other in remote {
-        let found = items.iter_mut().find(|group| group["metadata"]["name"] == other.name);
-        match found.and_then(|group| group["versions"].as_array_mut()) {
-            Some(versions) => versions.extend(other.aggregated()),
-            None => items.push(json!({ "metadata": { "name": other.name }, "versions": other.aggregated() })),
+fn merge(resources: &Resources, version: &str, remote: &[Remotes]) -> String {
+    let mut others: HashMap<&str, &Remotes> = remote.iter().map(|other| (&*other.name, other)).collect();
+    let own = named(resources).map(|group| {
+        let entry = group.discovery(|group| aggregated_group(group).to_string());
+        match (others.remove(&*group.name), entry.strip_suffix("]}")) {
+            (Some(other), Some(open)) => {
+                let comma = if open.ends_with('[') { "" } else { "," };
+                format!("{open}{comma}{}]}}", other.aggregated())
+            }
+            _ => entry.to_string(),
         }
-    }
-    let list = json!({
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"), "items": items,
-        "kind": "APIGroupDiscoveryList", "metadata": {},
     });
-    kept(&registry::Answer::new(list.to_string()), head, media)
+    let mut items: Vec<String> = own.collect();
+    let new = remote.iter().filter(|other| others.contains_key(&*other.name));
+    items.extend(new.map(|other| {
+        format!(r#"{{"metadata":{{"name":{}}},"versions":[{}]}}"#, json!(other.name), other.aggregated())
+    }));
+    list_of(version, &items.join(","))
+}
+
+/// The whole in the aggregated form.
+fn list_of(version: &str, items: &str) -> String {
+    format!(
+        "{{\"apiVersion\":\"apidiscovery.k8s.io/{version}\",\"items\":[{items}],\"kind\":\"APIGroupDiscoveryList\",\"metadata\":{{}}}}\n"
+    )
 }
 
 fn resource_list(resources: &Resources, group: &str, version: &str) -> Result<Value, ApiError> {
@@ -286,13 +279,9 @@ fn aggregated(resources: &Resources, head: &Head<'_>, core: bool, form: usize) -
     let (version, media) = AGGREGATED[form];
     let answer = resources.derived.discovery[usize::from(core)][form].get_or_init(|| {
         let groups = resources.groups().iter().filter(|group| group.name.is_empty() == core);
-        let entries: Vec<&str> = groups
-            .map(|group| group.discovery(|group| aggregated_group(group).to_string()))
-            .collect();
-        registry::Answer::new(format!(
-            "{{\"apiVersion\":\"apidiscovery.k8s.io/{version}\",\"items\":[{}],\"kind\":\"APIGroupDiscoveryList\",\"metadata\":{{}}}}\n",
-            entries.join(",")
-        ))
+        let entries: Vec<&str> =
+            groups.map(|group| group.discovery(|group| aggregated_group(group).to_string())).collect();
+        registry::Answer::new(list_of(version, &entries.join(",")))
     });
     kept(answer, head, media)
 }

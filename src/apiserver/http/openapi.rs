@@ -37,7 +37,7 @@ pub(super) async fn answer(
     let aggregation = &server.registry.aggregation;
     let remotes = aggregation.remotes();
     let others = remotes.iter().filter_map(|remote| {
-        let hash = aggregation.described(remote)?.openapi?;
+        let hash = aggregation.described(remote)?.openapi.clone()?;
         Some((remote.group.clone(), remote.version.clone(), hash))
     });
     let others: Vec<Other> = others.collect();
