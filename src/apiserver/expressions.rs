@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::Identity;
 use api::json::text;
-use cel::{Activation, Budget, Check, ParseError, Program, Value as CelValue};
+use cel::{Activation, Budget, Check, Library, ParseError, Program, Value as CelValue};
 use serde_json::Value;
 
 use crate::authz::{Attributes, Authorizer, Decision};
@@ -104,10 +104,10 @@ pub(crate) enum Met {
 
 impl Condition {
     /// The `matchConditions` of a webhook or a policy.
-    pub(crate) fn list(given: &[Value], names: &[&str]) -> Vec<Condition> {
+    pub(crate) fn list(given: &[Value], names: &[&str], library: &Library) -> Vec<Condition> {
         let condition = |one: &Value| Condition {
             name: text(one, "name").to_string(),
-            program: Program::compile(text(one, "expression").trim(), names),
+            program: Program::compile_with(text(one, "expression").trim(), names, library),
         };
         given.iter().map(condition).collect()
     }

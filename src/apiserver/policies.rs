@@ -2,8 +2,8 @@
 //! change their objects (`MutatingAdmissionPolicy`), where a binding puts them to use. When they are asked is
 //! the registry's matter (`registry::policies`).
 //!
-//! Policies and bindings are read again when one of them has changed. An expression that cannot be read fails
-//! as its policy says when it is needed.
+//! When policies or bindings have changed, those policies are read whose specs have. An expression that
+//! cannot be read fails as its policy says when it is needed.
 //!
 //! Absent: audit annotations (there is no audit).
 
@@ -16,16 +16,19 @@ mod verdict;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::KindRow;
+use api::json::text;
 use api::kinds::{
     MUTATING_ADMISSION_POLICY, MUTATING_ADMISSION_POLICY_BINDING, VALIDATING_ADMISSION_POLICY,
     VALIDATING_ADMISSION_POLICY_BINDING,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::cache::{Caches, KindCache};
+use crate::heavy;
 pub(crate) use error::PolicyError;
 pub(crate) use mutate::mutate;
 pub(crate) use policy::{Binding, NAMES, ParamRef, Policy};
@@ -65,46 +68,72 @@ impl Policies {
     }
 }
 
-/// The changes that were seen, and what was read then.
-type Loaded = (Option<(u64, u64)>, Arc<[Bound]>);
+/// What was read.
+#[derive(Default)]
+struct Loaded {
+    /// The changes that were seen.
+    change: Option<(u64, u64)>,
+    bound: Arc<[Bound]>,
+    /// By uid, with their generation: a spec that has not changed is not read again.
+    known: HashMap<String, (i64, Arc<Policy>)>,
+}
 
 struct KeptPolicies {
     policies: Option<Arc<KindCache>>,
     bindings: Option<Arc<KindCache>>,
     /// As of the last changes of both kinds.
-    loaded: Mutex<Loaded>,
+    loaded: RwLock<Arc<Loaded>>,
+    /// Whoever reads: expressions may take long, and one is enough.
+    reading: Mutex<()>,
 }
 
 impl KeptPolicies {
     fn new(caches: &Caches, policies: &KindRow, bindings: &KindRow) -> Self {
         let (policies, bindings) = (caches.kind(policies), caches.kind(bindings));
-        KeptPolicies { policies, bindings, loaded: Mutex::new((None, Arc::new([]))) }
+        KeptPolicies { policies, bindings, loaded: RwLock::default(), reading: Mutex::default() }
     }
 
     fn bound(&self) -> Arc<[Bound]> {
         let (Some(policies), Some(bindings)) = (&self.policies, &self.bindings) else {
             return Arc::new([]);
         };
-        let change = Some((policies.last_change(), bindings.last_change()));
-        let mut loaded = self.loaded.lock();
-        if loaded.0 != change {
-            *loaded = (change, read(policies, bindings));
+        let change = || Some((policies.last_change(), bindings.last_change()));
+        let loaded = self.loaded.read().clone();
+        if loaded.change == change() {
+            return loaded.bound.clone();
         }
-        loaded.1.clone()
+        // Others take over what this thread had to do, also while it waits for who reads already.
+        heavy::blocking(|| {
+            let _reading = self.reading.lock();
+            let (loaded, change) = (self.loaded.read().clone(), change());
+            if loaded.change == change {
+                return loaded.bound.clone();
+            }
+            let new = Arc::new(read(policies, bindings, change, &loaded));
+            *self.loaded.write() = new.clone();
+            new.bound.clone()
+        })
     }
 }
 
 /// By names of policies, then of bindings.
-fn read(policies: &KindCache, bindings: &KindCache) -> Arc<[Bound]> {
+fn read(policies: &KindCache, bindings: &KindCache, change: Option<(u64, u64)>, before: &Loaded) -> Loaded {
     let trees = |cache: &KindCache| -> Vec<serde_json::Value> {
         cache.list(&cache.prefix(None)).iter().filter_map(|entry| entry.object.tree().ok()).collect()
     };
     let bindings: Vec<Binding> = trees(bindings).iter().map(Binding::new).collect();
-    let mut bound = Vec::new();
+    let (mut bound, mut known) = (Vec::new(), HashMap::new());
     for policy in trees(policies) {
-        let policy = Arc::new(Policy::new(&policy));
+        let uid = text(&policy, "metadata.uid").to_string();
+        let generation = policy["metadata"]["generation"].as_i64().unwrap_or(0);
+        let same = before.known.get(&uid).filter(|(own, _)| *own == generation);
+        let policy = match same {
+            Some((_, policy)) => policy.clone(),
+            None => Arc::new(Policy::new(&policy)),
+        };
+        known.insert(uid, (generation, policy.clone()));
         let own = bindings.iter().filter(|binding| binding.policy == policy.name);
         bound.extend(own.map(|binding| (policy.clone(), binding.clone())));
     }
-    bound.into()
+    Loaded { change, bound: bound.into(), known }
 }

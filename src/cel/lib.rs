@@ -36,6 +36,7 @@ pub use authorizer::{Authorizer, Check, Decision};
 pub use budget::Budget;
 pub use checker::Checked;
 pub use error::{EvalError, ParseError};
+pub use patterns::Library;
 pub use program::{Activation, Program};
 pub use shared::Shared;
 pub use typing::{Fields, Type};

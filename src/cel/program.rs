@@ -10,7 +10,7 @@ use crate::error::{EvalError, ParseError};
 use crate::eval::Evaluation;
 use crate::functions;
 use crate::parser::parse;
-use crate::patterns::Constants;
+use crate::patterns::{Constants, Library};
 use crate::types;
 use crate::value::Value;
 
@@ -92,6 +92,11 @@ impl PartialEq for Program {
 impl Program {
     /// Reads an expression that may use these names; an error tells of the first thing that is wrong.
     pub fn compile(source: &str, names: &[&str]) -> Result<Program, ParseError> {
+        Program::compile_with(source, names, &Library::default())
+    }
+
+    /// The same of one among others, which share the room for their patterns.
+    pub fn compile_with(source: &str, names: &[&str], library: &Library) -> Result<Program, ParseError> {
         let expression = parse(source)?;
         let checked = check(&expression, &mut names.to_vec());
         checked.map_err(|undeclared| {
@@ -99,7 +104,7 @@ impl Program {
             ParseError::at(source, at, undeclared.to_string())
         })?;
         let mut patterns = Constants::default();
-        constants(&expression, &mut patterns).map_err(|(text, error)| {
+        constants(&expression, library, &mut patterns).map_err(|(text, error)| {
             let at = source.find(text).unwrap_or(0);
             ParseError::at(source, at, error.to_string())
         })?;
@@ -154,18 +159,22 @@ fn parts(expression: &Expr) -> Vec<&Expr> {
 }
 
 /// Reads the patterns that stand in an expression.
-fn constants<'e>(expression: &'e Expr, found: &mut Constants) -> Result<(), (&'e str, EvalError)> {
+fn constants<'e>(
+    expression: &'e Expr,
+    library: &Library,
+    found: &mut Constants,
+) -> Result<(), (&'e str, EvalError)> {
     if let Expr::Call { target, name, arguments } = expression
         && matches!(name.as_str(), "matches" | "find" | "findAll")
         && let Some(Expr::String(text)) = arguments.get(usize::from(target.is_none()))
     {
-        found.add(text).map_err(|error| (text.as_str(), error))?;
+        found.add(text, library).map_err(|error| (text.as_str(), error))?;
     }
     if let Expr::Macro(inner) = expression {
         let all = [Some(&inner.over), inner.filter.as_ref(), Some(&inner.body)];
-        return all.into_iter().flatten().try_for_each(|part| constants(part, found));
+        return all.into_iter().flatten().try_for_each(|part| constants(part, library, found));
     }
-    parts(expression).into_iter().try_for_each(|part| constants(part, found))
+    parts(expression).into_iter().try_for_each(|part| constants(part, library, found))
 }
 
 /// A name that nobody knows.

@@ -11,6 +11,7 @@ use api::json::{items, text};
 use api::jsonpath::{JsonPath, text_of};
 use api::schema::structural::{CustomSchema, Structural};
 use api::{ApiError, KindRow, Scope};
+use cel::Library;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -42,18 +43,19 @@ pub(super) fn resources(
     };
     let conversion = (versions.len() > 1).then(|| super::conversion::of(definition, schemas, outbound));
     let served = versions.iter().filter(|version| version["served"] == true);
+    let library = Library::default();
     let all = served.map(|version| {
         let schema = schemas.of(text(version, "name"));
         let schema =
             schema.ok_or_else(|| ApiError::internal("a version without a schema that can be read"))?;
-        resource(definition, version, schema, (storage, conversion.clone()), cache_of)
+        resource(definition, (version, &library), schema, (storage, conversion.clone()), cache_of)
     });
     all.collect()
 }
 
 fn resource(
     definition: &Value,
-    version: &Value,
+    (version, library): (&Value, &Library),
     root: Arc<Structural>,
     (storage, conversion): (&str, Option<Arc<dyn Conversion>>),
     cache_of: CacheOf<'_>,
@@ -85,7 +87,7 @@ fn resource(
         schema: Arc::new(CustomSchema::new(&row.version, &row.kind, root)),
         conversion,
         completes,
-        rules: RuleTree::of(schema),
+        rules: RuleTree::of(schema, library),
         fields: fields.collect(),
         version: row.api_version(),
         stored_version: format!("{}/{storage}", row.group),

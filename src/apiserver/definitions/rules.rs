@@ -17,7 +17,7 @@ use std::sync::Arc;
 use api::FieldError;
 use api::json::{items, text};
 use api::validation::{Faults, Path};
-use cel::{Activation, Budget, EvalError, Program, Type, Value as CelValue};
+use cel::{Activation, Budget, EvalError, Library, Program, Type, Value as CelValue};
 use serde_json::Value;
 
 use super::types;
@@ -85,16 +85,16 @@ pub(crate) struct Judged {
 impl RuleTree {
     /// None if there are no rules. Those that cannot be read are left out: what is stored may be older than
     /// their check.
-    pub(crate) fn of(schema: &Value) -> Option<Arc<RuleTree>> {
+    pub(crate) fn of(schema: &Value, library: &Library) -> Option<Arc<RuleTree>> {
         let mut faults = Faults::new();
-        let root = node(schema, &Path::new(""), &mut faults);
+        let root = node(schema, &Path::new(""), library, &mut faults);
         root.has_rules.then(|| Arc::new(RuleTree(root)))
     }
 
     /// What is wrong with the rules of a schema.
-    pub(crate) fn check(schema: &Value, path: &Path<'_>) -> Faults {
+    pub(crate) fn check(schema: &Value, path: &Path<'_>, library: &Library) -> Faults {
         let mut faults = Faults::new();
-        let root = node(schema, path, &mut faults);
+        let root = node(schema, path, library, &mut faults);
         check_types(&root, schema, path, true, &mut faults);
         faults
     }
@@ -117,7 +117,7 @@ impl RuleTree {
     }
 }
 
-fn node(schema: &Value, path: &Path<'_>, faults: &mut Faults) -> Node {
+fn node(schema: &Value, path: &Path<'_>, library: &Library, faults: &mut Faults) -> Node {
     let mut node = Node {
         kind: text(schema, "type").to_string(),
         format: match (text(schema, "type"), text(schema, "format")) {
@@ -135,15 +135,15 @@ fn node(schema: &Value, path: &Path<'_>, faults: &mut Faults) -> Node {
     };
     let list = path.child(MEMBER);
     for (at, given) in schema[MEMBER].as_array().into_iter().flatten().enumerate() {
-        node.rules.extend(rule(given, &list.index(at), faults));
+        node.rules.extend(rule(given, &list.index(at), library, faults));
     }
     let below = path.child("properties");
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        node.properties.insert(name.clone(), self::node(child, &below.key(name), faults));
+        node.properties.insert(name.clone(), self::node(child, &below.key(name), library, faults));
     }
     for (member, slot) in [("items", &mut node.items), ("additionalProperties", &mut node.additional)] {
         if schema[member].is_object() {
-            *slot = Some(Box::new(self::node(&schema[member], &path.child(member), faults)));
+            *slot = Some(Box::new(self::node(&schema[member], &path.child(member), library, faults)));
         }
     }
     let below = [node.items.as_deref(), node.additional.as_deref()];
@@ -159,13 +159,13 @@ fn node(schema: &Value, path: &Path<'_>, faults: &mut Faults) -> Node {
     node
 }
 
-fn rule(given: &Value, path: &Path<'_>, faults: &mut Faults) -> Option<Rule> {
+fn rule(given: &Value, path: &Path<'_>, library: &Library, faults: &mut Faults) -> Option<Rule> {
     let source = text(given, "rule");
     // That there is one is the schema's to check.
     if source.trim().is_empty() {
         return None;
     }
-    let mut read = |source: &str, field: &str| match Program::compile(source, &NAMES) {
+    let mut read = |source: &str, field: &str| match Program::compile_with(source, &NAMES, library) {
         Ok(program) => Some(program),
         Err(error) => {
             let why = match field {

@@ -2,7 +2,7 @@
 
 use api::LabelSelector;
 use api::json::{items, text};
-use cel::{ParseError, Program};
+use cel::{Library, ParseError, Program};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use serde_json::Value;
 
@@ -16,8 +16,8 @@ pub(crate) const NAMES: [&str; 7] =
 /// An expression; what was stored before it was checked may be none.
 pub(crate) type Read = Result<Program, ParseError>;
 
-fn read(source: &str) -> Read {
-    Program::compile(source.trim(), &NAMES)
+fn read(source: &str, library: &Library) -> Read {
+    Program::compile_with(source.trim(), &NAMES, library)
 }
 
 /// What a validation demands, and what is said when it does not hold.
@@ -55,7 +55,8 @@ impl Policy {
     pub(super) fn new(policy: &Value) -> Self {
         let spec = &policy["spec"];
         let kind = &spec["paramKind"];
-        let variable = |one: &Value| (text(one, "name").to_string(), read(text(one, "expression")));
+        let library = &Library::default();
+        let variable = |one: &Value| (text(one, "name").to_string(), read(text(one, "expression"), library));
         Policy {
             name: text(policy, "metadata.name").to_string(),
             fails_open: text(spec, "failurePolicy") == "Ignore",
@@ -63,33 +64,33 @@ impl Policy {
                 .is_object()
                 .then(|| (text(kind, "apiVersion").to_string(), text(kind, "kind").to_string())),
             constraints: Match::new(&spec["matchConstraints"]),
-            conditions: Condition::list(items(spec, "matchConditions"), &NAMES),
+            conditions: Condition::list(items(spec, "matchConditions"), &NAMES, library),
             variables: items(spec, "variables").iter().map(variable).collect(),
-            validations: items(spec, "validations").iter().map(Validation::new).collect(),
-            mutations: items(spec, "mutations").iter().map(Mutation::new).collect(),
+            validations: items(spec, "validations").iter().map(|one| Validation::new(one, library)).collect(),
+            mutations: items(spec, "mutations").iter().map(|one| Mutation::new(one, library)).collect(),
             reinvoked: text(spec, "reinvocationPolicy") == "IfNeeded",
         }
     }
 }
 
 impl Validation {
-    fn new(one: &Value) -> Self {
+    fn new(one: &Value, library: &Library) -> Self {
         let message = text(one, "messageExpression");
         Validation {
-            expression: read(text(one, "expression")),
+            expression: read(text(one, "expression"), library),
             source: text(one, "expression").trim().to_string(),
             message: text(one, "message").trim().to_string(),
-            message_expression: (!message.is_empty()).then(|| read(message)),
+            message_expression: (!message.is_empty()).then(|| read(message, library)),
             reason: text(one, "reason").to_string(),
         }
     }
 }
 
 impl Mutation {
-    fn new(one: &Value) -> Self {
+    fn new(one: &Value, library: &Library) -> Self {
         match text(one, "patchType") {
-            "JSONPatch" => Mutation::Patch(read(text(one, "jsonPatch.expression"))),
-            _ => Mutation::Apply(read(text(one, "applyConfiguration.expression"))),
+            "JSONPatch" => Mutation::Patch(read(text(one, "jsonPatch.expression"), library)),
+            _ => Mutation::Apply(read(text(one, "applyConfiguration.expression"), library)),
         }
     }
 }

@@ -290,3 +290,25 @@ async fn large_parameters_are_heavy_work() {
         h.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_are_read_again_when_their_specs_have_changed() {
+    let h = Harness::start().await;
+    let spec = json!({ "validations": [{ "expression": "object.metadata.name.matches('^m$')" }] });
+    bind(&h, policy("ValidatingAdmissionPolicy", &["configmaps"], spec), deny()).await;
+    let read = || h.server.registry.policies.validating()[0].clone();
+    let before = read();
+    let at = || client::ObjectRef::new(None, "p");
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    h.try_patch(&VALIDATING_ADMISSION_POLICY, at(), label).await.unwrap();
+    let warn = json!({ "spec": { "validationActions": ["Warn"] } });
+    let binding = client::ObjectRef::new(None, "b");
+    h.try_patch(&VALIDATING_ADMISSION_POLICY_BINDING, binding, warn).await.unwrap();
+    let after = read();
+    assert!(after.1.warns, "bindings are those that are there");
+    assert!(std::sync::Arc::ptr_eq(&before.0, &after.0), "the spec is the same");
+    let open = json!({ "spec": { "failurePolicy": "Ignore" } });
+    h.try_patch(&VALIDATING_ADMISSION_POLICY, at(), open).await.unwrap();
+    assert!(read().0.fails_open);
+    h.stop().await;
+}

@@ -37,7 +37,7 @@ pub(crate) struct Registry {
     pub(crate) aggregation: Aggregation,
     pub(super) admission: Admission,
     pub(super) webhooks: Webhooks,
-    pub(super) policies: Policies,
+    pub(crate) policies: Policies,
     pub(super) event_leases: EventLeases,
     pub(super) summaries: Summaries,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::json::{items, text};
 use api::kinds::NAMESPACE;
 use api::{ApiError, LabelSelector};
+use cel::Library;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use serde_json::Value;
 
@@ -57,7 +58,7 @@ impl Hook {
             target: Target::of(config),
             trust: Trust::in_authorities(bundle(config)),
             review: versions.into_iter().find_map(known),
-            conditions: Condition::list(items(webhook, "matchConditions"), &NAMES),
+            conditions: Condition::list(items(webhook, "matchConditions"), &NAMES, &Library::default()),
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn judge(schema: Value, object: Value, old: Option<Value>) -> (Vec<String>, Vec<String>) {
-    let tree = RuleTree::of(&schema).unwrap();
+    let tree = RuleTree::of(&schema, &Library::default()).unwrap();
     let judged = tree.judge(&object, old.as_ref());
     let faults = judged.faults.iter().map(ToString::to_string).collect();
     (faults, judged.warnings)
@@ -63,7 +63,7 @@ fn the_budget_of_an_object_holds_over_all_its_rules() {
     let half = "self.all(x, self.all(y, x + y >= 0))";
     assert_eq!(faults(rules(20, half), object.clone(), None), [over]);
     assert!(faults(rules(2, half), object.clone(), None).is_empty());
-    let tree = RuleTree::of(&rules(1, half)).unwrap();
+    let tree = RuleTree::of(&rules(1, half), &Library::default()).unwrap();
     assert!(tree.judge_shortly(&object, None).is_none(), "long work is left to others");
     assert!(tree.judge_shortly(&json!({ "list": [1, 2] }), None).is_some());
     let third = "self.all(x, self.all(y, self.all(z, x + y + z >= 0)))";
@@ -125,8 +125,10 @@ fn formats_and_numbers_have_the_types_of_the_language() {
 #[test]
 fn rules_that_are_none_are_told_and_costs_are_bounded() {
     let schema = spec(json!([{ "rule": "self.least <" }, { "rule": "other == 1" }]));
-    let found: Vec<String> =
-        RuleTree::check(&schema, &Path::new("s")).iter().map(ToString::to_string).collect();
+    let found: Vec<String> = RuleTree::check(&schema, &Path::new("s"), &Library::default())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(found.len(), 2);
     assert!(found[0].starts_with("s.properties[spec].x-kubernetes-validations[0].rule: Invalid value"));
     assert!(found[1].contains("undeclared reference to 'other'"), "{found:?}");
@@ -144,7 +146,7 @@ fn rules_that_ask_for_what_the_schema_has_not_are_refused() {
         if !message.is_empty() {
             rule["messageExpression"] = json!(message);
         }
-        let faults = RuleTree::check(&spec(json!([rule])), &Path::new("schema"));
+        let faults = RuleTree::check(&spec(json!([rule])), &Path::new("schema"), &Library::default());
         faults.iter().map(ToString::to_string).collect()
     };
     assert!(
@@ -161,5 +163,28 @@ fn rules_that_ask_for_what_the_schema_has_not_are_refused() {
         "type": "object", "properties": { "any": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
         MEMBER: [{ "rule": "self.metadata.name == self.kind && self.any.x.y == 1" }],
     });
-    assert!(RuleTree::check(&whole, &Path::new("")).is_empty());
+    assert!(RuleTree::check(&whole, &Path::new(""), &Library::default()).is_empty());
+}
+
+#[test]
+fn patterns_of_a_definition_share_a_budget() {
+    // Each takes a mebibyte, by what it counts.
+    let rule = |at: usize| json!({ "rule": format!("self.a.matches('(\\\\pL{{20}}){at}')") });
+    let schema = |from: usize, count: usize| {
+        let rules: Vec<Value> = (from..from + count).map(rule).collect();
+        spec(json!(rules))
+    };
+    let library = Library::default();
+    let first = RuleTree::check(&schema(0, 4), &Path::new("s"), &library);
+    assert!(first.is_empty(), "{first:?}");
+    let used = library.size();
+    assert!(used >= 4 << 17, "{used}");
+    assert!(RuleTree::check(&schema(0, 4), &Path::new("s"), &library).is_empty());
+    assert_eq!(library.size(), used, "the same patterns are there once");
+    let each = used / 4;
+    let fitting = (8 << 20) / each - 4;
+    assert!(RuleTree::check(&schema(10, fitting), &Path::new("s"), &library).is_empty());
+    let faults = RuleTree::check(&schema(1000, 1), &Path::new("s"), &library);
+    let why = "the regular expressions of a definition or policy may take at most 8388608 bytes";
+    assert!(faults.len() == 1 && faults[0].to_string().contains(why), "{faults:?}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use api::FieldError;
 use api::json::{items, text};
 use api::validation::{Faults, Path, invalid_each, qualified_name};
-use cel::Program;
+use cel::{Library, Program};
 use serde_json::Value;
 
 use super::{MATCHES, POLICIES, one_of, required, selector, validate_rule};
@@ -25,8 +25,11 @@ const MAX_EXPRESSIONS: usize = 256;
 /// Bytes that the variables, conditions, validations, mutations and annotations of a policy take together.
 const MAX_TEXT: usize = 256 << 10;
 
+/// Names that an expression may use, and the patterns of those around it.
+type Scope<'a> = (&'a [&'a str], &'a Library);
+
 /// Conditions under which a webhook or a policy is asked.
-pub(super) fn match_conditions(list: &[Value], at: &Path<'_>, names: &[&str], faults: &mut Faults) {
+pub(super) fn match_conditions(list: &[Value], at: &Path<'_>, scope: Scope<'_>, faults: &mut Faults) {
     if list.len() > MAX_CONDITIONS {
         faults.push(FieldError::too_many(at, list.len(), 64));
         return;
@@ -35,7 +38,7 @@ pub(super) fn match_conditions(list: &[Value], at: &Path<'_>, names: &[&str], fa
     for (index, condition) in list.iter().enumerate() {
         let at = at.index(index);
         let name = text(condition, "name");
-        expression(condition, "expression", &at, names, faults);
+        expression(condition, "expression", &at, scope, faults);
         let field = at.child("name");
         if name.is_empty() {
             faults.push(FieldError::required(field, ""));
@@ -51,16 +54,21 @@ pub(super) fn match_conditions(list: &[Value], at: &Path<'_>, names: &[&str], fa
 /// The same of a webhook.
 pub(super) fn webhook_conditions(webhook: &Value, at: &Path<'_>, faults: &mut Faults) {
     let at = at.child("matchConditions");
-    match_conditions(items(webhook, "matchConditions"), &at, &expressions::NAMES, faults);
+    match_conditions(
+        items(webhook, "matchConditions"),
+        &at,
+        (&expressions::NAMES, &Library::default()),
+        faults,
+    );
 }
 
 /// An expression that must be there and must be one.
-fn expression(of: &Value, field: &str, at: &Path<'_>, names: &[&str], faults: &mut Faults) {
+fn expression(of: &Value, field: &str, at: &Path<'_>, scope: Scope<'_>, faults: &mut Faults) {
     let (source, at) = (text(of, field).trim(), at.child(field));
     if source.is_empty() {
         return faults.push(FieldError::required(at, ""));
     }
-    if let Err(error) = Program::compile(source, names) {
+    if let Err(error) = Program::compile_with(source, scope.0, scope.1) {
         faults.push(FieldError::invalid(at, source, format!("compilation failed: {error}")));
     }
 }
@@ -71,7 +79,8 @@ pub(super) fn validate(tree: &Value, kind: &str) -> Faults {
     if !is_bounded(spec, &at, &mut faults) {
         return faults;
     }
-    let names = names_of(spec);
+    let (names, library) = (names_of(spec), Library::default());
+    let scope = (&names[..], &library);
     if let Some(policy) = spec["failurePolicy"].as_str() {
         one_of(&mut faults, &at.child("failurePolicy"), policy, &POLICIES);
     }
@@ -86,7 +95,7 @@ pub(super) fn validate(tree: &Value, kind: &str) -> Faults {
         faults.push(FieldError::required(constraints, ""));
     }
     let conditions = at.child("matchConditions");
-    match_conditions(items(spec, "matchConditions"), &conditions, &names, &mut faults);
+    match_conditions(items(spec, "matchConditions"), &conditions, scope, &mut faults);
     let list = at.child("variables");
     for (index, variable) in items(spec, "variables").iter().enumerate() {
         let at = list.index(index);
@@ -96,11 +105,11 @@ pub(super) fn validate(tree: &Value, kind: &str) -> Faults {
         } else if !is_identifier(name) {
             faults.push(FieldError::invalid(at.child("name"), name, "must be a valid CEL identifier"));
         }
-        expression(variable, "expression", &at, &names, &mut faults);
+        expression(variable, "expression", &at, scope, &mut faults);
     }
     match kind {
-        "mutations" => mutations(spec, &at, &names, &mut faults),
-        _ => validations(spec, &at, &names, &mut faults),
+        "mutations" => mutations(spec, &at, scope, &mut faults),
+        _ => validations(spec, &at, scope, &mut faults),
     }
     faults
 }
@@ -175,7 +184,7 @@ pub(super) fn match_resources(given: &Value, at: &Path<'_>, faults: &mut Faults)
     }
 }
 
-fn validations(spec: &Value, at: &Path<'_>, names: &[&str], faults: &mut Faults) {
+fn validations(spec: &Value, at: &Path<'_>, scope: Scope<'_>, faults: &mut Faults) {
     let (list, annotations) = (items(spec, "validations"), items(spec, "auditAnnotations"));
     if list.is_empty() && annotations.is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -185,10 +194,10 @@ fn validations(spec: &Value, at: &Path<'_>, names: &[&str], faults: &mut Faults)
     let path = at.child("validations");
     for (index, validation) in list.iter().enumerate() {
         let at = path.index(index);
-        expression(validation, "expression", &at, names, faults);
+        expression(validation, "expression", &at, scope, faults);
         if !text(validation, "messageExpression").is_empty() {
-            let names: Vec<&str> = names.iter().copied().filter(|name| *name != "authorizer").collect();
-            expression(validation, "messageExpression", &at, &names, faults);
+            let names: Vec<&str> = scope.0.iter().copied().filter(|name| *name != "authorizer").collect();
+            expression(validation, "messageExpression", &at, (&names, scope.1), faults);
         }
         if text(validation, "message").trim().contains('\n') {
             let message = text(validation, "message");
@@ -206,11 +215,11 @@ fn validations(spec: &Value, at: &Path<'_>, names: &[&str], faults: &mut Faults)
     for (index, annotation) in annotations.iter().enumerate() {
         let at = path.index(index);
         required(faults, &at.child("key"), text(annotation, "key"));
-        expression(annotation, "valueExpression", &at, names, faults);
+        expression(annotation, "valueExpression", &at, scope, faults);
     }
 }
 
-fn mutations(spec: &Value, at: &Path<'_>, names: &[&str], faults: &mut Faults) {
+fn mutations(spec: &Value, at: &Path<'_>, scope: Scope<'_>, faults: &mut Faults) {
     let list = items(spec, "mutations");
     if list.is_empty() {
         faults.push(FieldError::required(at.child("mutations"), "mutations must contain at least one item"));
@@ -232,7 +241,7 @@ fn mutations(spec: &Value, at: &Path<'_>, names: &[&str], faults: &mut Faults) {
             }
         };
         if mutation[field].is_object() {
-            expression(&mutation[field], "expression", &at.child(field), names, faults);
+            expression(&mutation[field], "expression", &at.child(field), scope, faults);
         } else {
             let why = format!("must be specified when patchType is {kind}");
             faults.push(FieldError::required(at.child(field), why));

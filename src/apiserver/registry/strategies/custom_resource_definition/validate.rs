@@ -9,6 +9,7 @@
 use api::FieldError;
 use api::json::{items, text};
 use api::validation::{Faults, Path, dns1035_label, dns1123_subdomain};
+use cel::Library;
 use serde_json::Value;
 
 use crate::definitions::rules::RuleTree;
@@ -161,16 +162,27 @@ fn rules(versions: &[Value], are_same: bool, old: Option<&Value>) -> Faults {
     let (validation, list) = (spec.child("validation"), spec.child("versions"));
     let mut faults = Faults::new();
     let checked = if are_same { versions.get(..1).unwrap_or_default() } else { versions };
+    let is_known = |version: &&Value| {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        before.iter().any(|one| one["schema"]["openAPIV3Schema"] == *schema)
+    };
+    let library = Library::default();
+    if !checked.iter().all(|version| is_known(&version)) {
+        // Their patterns count.
+        for known in checked.iter().filter(is_known) {
+            RuleTree::of(&known["schema"]["openAPIV3Schema"], &library);
+        }
+    }
     for (at, version) in checked.iter().enumerate() {
         let schema = &version["schema"]["openAPIV3Schema"];
-        if before.iter().any(|one| one["schema"]["openAPIV3Schema"] == *schema) {
+        if is_known(&version) {
             continue;
         }
         let own = list.index(at);
         let path = if are_same { validation.child("openAPIV3Schema") } else { own.child("schema") };
         faults.extend(match are_same {
-            true => RuleTree::check(schema, &path),
-            false => RuleTree::check(schema, &path.child("openAPIV3Schema")),
+            true => RuleTree::check(schema, &path, &library),
+            false => RuleTree::check(schema, &path.child("openAPIV3Schema"), &library),
         });
     }
     faults
