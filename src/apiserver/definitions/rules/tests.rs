@@ -168,8 +168,8 @@ fn rules_that_ask_for_what_the_schema_has_not_are_refused() {
 
 #[test]
 fn patterns_of_a_definition_share_a_budget() {
-    // Each takes a mebibyte, by what it counts.
-    let rule = |at: usize| json!({ "rule": format!("self.a.matches('(\\\\pL{{20}}){at}')") });
+    // Each counts as a mebibyte.
+    let rule = |at: usize| json!({ "rule": format!("'a'.matches('(\\\\pL{{20}}){at}')") });
     let schema = |from: usize, count: usize| {
         let rules: Vec<Value> = (from..from + count).map(rule).collect();
         spec(json!(rules))
