@@ -124,7 +124,7 @@ async fn dispatch(
     let resources = server.registry.resources.load();
     if let Some((remotes, at)) = aggregate::of_path(&server.registry.aggregation, &resources, trimmed) {
         let length = http_body::Body::size_hint(&body).exact();
-        *seat = Some(seat_for_remote(server, &head, length).await?);
+        *seat = Some(seat_for_path(server, &head, kind_of_remote(&head, length)).await?);
         return aggregate::serve(server, &head, &remotes[at], trimmed, body).await;
     }
     if let Some(target) = route::parse(&resources, path)? {
@@ -132,7 +132,7 @@ async fn dispatch(
         *seat = Some(resource::seat(server, &head, &target, length).await?);
         return resource::serve(server, &head, target, body).await;
     }
-    *seat = Some(seat_for_path(server, &head).await?);
+    *seat = Some(seat_for_path(server, &head, fairness::Kind::Reads).await?);
     server.registry.authorizer.check_path(&head.user, head.parts.method.as_str(), head.path)?;
     if !head.reads() {
         return Err(route::unknown());
@@ -175,28 +175,8 @@ fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Arc<Id
     Ok(Arc::new(identity))
 }
 
-/// The turn of a path that is no resource.
-async fn seat_for_path(server: &ApiServer, head: &Head<'_>) -> Result<Seat, ApiError> {
-    let request = fairness::Request {
-        user: &head.user,
-        verb: head.parts.method.as_str(),
-        group: "",
-        resource: "",
-        subresource: None,
-        namespace: None,
-    };
-    server.fairness.admit(&request, fairness::Kind::Reads).await
-}
-
-/// The turn of a request that is handed on to another server.
-async fn seat_for_remote(server: &ApiServer, head: &Head<'_>, body: Option<u64>) -> Result<Seat, ApiError> {
-    let kind = match head.reads() {
-        true if head.query.flag("watch") || head.parts.headers.contains_key(http::header::UPGRADE) => {
-            fairness::Kind::Endless
-        }
-        true => fairness::Kind::Reads,
-        false => fairness::Kind::Writes { body },
-    };
+/// The turn of a request that is about no resource of this server.
+async fn seat_for_path(server: &ApiServer, head: &Head<'_>, kind: fairness::Kind) -> Result<Seat, ApiError> {
     let request = fairness::Request {
         user: &head.user,
         verb: head.parts.method.as_str(),
@@ -206,6 +186,17 @@ async fn seat_for_remote(server: &ApiServer, head: &Head<'_>, body: Option<u64>)
         namespace: None,
     };
     server.fairness.admit(&request, kind).await
+}
+
+/// What a request that is handed on to another server is to fairness.
+fn kind_of_remote(head: &Head<'_>, body: Option<u64>) -> fairness::Kind {
+    match head.reads() {
+        true if head.query.flag("watch") || head.parts.headers.contains_key(http::header::UPGRADE) => {
+            fairness::Kind::Endless
+        }
+        true => fairness::Kind::Reads,
+        false => fairness::Kind::Writes { body },
+    }
 }
 
 fn root_paths(server: &ApiServer) -> Vec<String> {
