@@ -222,6 +222,7 @@ async fn transactions_are_whole(store: Shared) {
         success: vec![put("a", value), put("b", value)],
         failure: vec![Op::Range(RangeRequest { key: "a".into(), ..Default::default() })],
         durability: Durability::Synced,
+        may_use_reserve: false,
     };
     let first = store.txn(create("1")).await.expect("created");
     assert_eq!((first.succeeded, first.revision), (true, 2));

@@ -109,6 +109,9 @@ pub struct Txn {
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
     pub durability: Durability,
+    /// It may let small values grow in place within the eighth that lies above the quota: for what keeps the
+    /// cluster going and for what frees room. The outermost transaction's counts.
+    pub may_use_reserve: bool,
 }
 
 impl Txn {

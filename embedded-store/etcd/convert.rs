@@ -237,6 +237,7 @@ fn within(request: &pb::TxnRequest, most: usize) -> Result<Txn, Status> {
         success: ops(&request.success)?,
         failure: ops(&request.failure)?,
         durability: Durability::Synced,
+        may_use_reserve: false,
     })
 }
 

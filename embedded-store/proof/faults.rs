@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::log::disk::Disk;
 use crate::log::disk::fake::{FakeDisk, Faults};
 use crate::log::record::{Record, Request};
-use crate::types::{Op, StoreError};
+use crate::types::{Op, StoreError, Txn};
 use crate::{Config, EmbeddedStore, OpenError};
 
 fn open(dir: &Path, disk: &FakeDisk) -> super::Shared {
@@ -117,8 +117,15 @@ fn a_used_up_quota_refuses_what_is_new_and_lets_the_rest_be_changed_and_deleted(
         let both = vec![put("lease", vec![2; 30]), put("new", "1")];
         assert!(is_full(run(&store, both).await), "a new key beside one that is there");
         run(&store, vec![put("lease", vec![2; 30])]).await.unwrap();
-        run(&store, vec![put("lease", vec![2; 140])]).await.unwrap();
-        assert!(is_full(run(&store, vec![put("lease", vec![3; 141])]).await), "the reserve is used up");
+        let growing = vec![put("lease", vec![2; 31])];
+        assert!(is_full(run(&store, growing).await), "growth of who has no right to the reserve");
+        let reserve = |size: usize| Txn {
+            success: vec![put("lease", vec![2; size])],
+            may_use_reserve: true,
+            ..Txn::default()
+        };
+        store.txn(reserve(140)).await.unwrap();
+        assert!(is_full(store.txn(reserve(141)).await), "the reserve is used up");
         run(&store, vec![put("lease", vec![4; 140])]).await.unwrap();
         run(&store, vec![Op::Delete { key: "big".into(), range_end: None }]).await.unwrap();
         run(&store, vec![put("new", "1")]).await.unwrap();

@@ -1,8 +1,9 @@
 //! Whether there is room for a request: on the disk, and within the quota of what the store may hold.
 //!
 //! Everything that is stored is also in memory, so the quota bounds both. Past it nothing new is accepted, as
-//! with etcd's; unlike there, what exists can still be changed in place until an eighth more is used, so that
-//! leases are renewed, statuses are told and objects are marked for deletion while somebody makes room.
+//! with etcd's. Unlike there, what does not grow is still written, and transactions that may use the reserve let
+//! small values grow in place until an eighth more is used: leases are renewed, statuses are told and objects
+//! are marked for deletion while somebody makes room.
 
 use crate::check;
 use crate::log::record::Request;
@@ -30,9 +31,9 @@ pub(crate) struct Room {
 enum Need {
     /// It frees room, or takes none.
     Nothing,
-    /// It changes what is there.
+    /// It grows a little what is there, and may use the reserve.
     Little,
-    /// It brings something new.
+    /// It brings something new, or grows what is there without a right to the reserve.
     Much,
 }
 
@@ -75,22 +76,22 @@ fn needs_disk(request: &Request, free: u64, min_free: u64) -> bool {
 
 fn need(request: &Request, state: &State) -> Need {
     match request {
-        Request::Txn(txn) => need_of(txn, state),
+        Request::Txn(txn) => need_of(txn, txn.may_use_reserve, state),
         Request::LeaseGrant { .. } => Need::Little,
         _ => Need::Nothing,
     }
 }
 
-fn need_of(txn: &Txn, state: &State) -> Need {
+fn need_of(txn: &Txn, may_use_reserve: bool, state: &State) -> Need {
     let of_value = |key: &bytes::Bytes, value: &bytes::Bytes| match state.keys.get(key) {
         Some(old) if value.len() <= old.value.len() => Need::Nothing,
-        Some(old) if value.len() <= old.value.len() + SMALL_GROWTH => Need::Little,
+        Some(old) if may_use_reserve && value.len() <= old.value.len() + SMALL_GROWTH => Need::Little,
         _ => Need::Much,
     };
     let of_op = |op: &Op| match op {
         Op::Put { key, value, .. } | Op::Update { key, value: Some(value), .. } => of_value(key, value),
         Op::Update { value: None, .. } | Op::Delete { .. } | Op::Range(_) => Need::Nothing,
-        Op::Txn(inner) => need_of(inner, state),
+        Op::Txn(inner) => need_of(inner, may_use_reserve, state),
     };
     txn.success.iter().chain(&txn.failure).map(of_op).max().unwrap_or(Need::Nothing)
 }

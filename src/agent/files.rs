@@ -27,11 +27,21 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()
     written
 }
 
-/// As [`write_atomically`], as a [`Problem`] that names the file.
+/// As [`write_atomically`], as a [`Problem`] that names the file. A file that is so already is left alone: a
+/// start needs no free space on the disk.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Problem> {
+    if is_written(path, content, mode) {
+        return Ok(());
+    }
     write_atomically(path, content, mode).map_err(|error| {
         Problem::new(format!("write {}", path.display()), error, "check permissions and space of the disk")
     })
+}
+
+fn is_written(path: &Path, content: &[u8], mode: u32) -> bool {
+    let is_ours = fs::symlink_metadata(path)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o7777 == mode);
+    is_ours && fs::read(path).is_ok_and(|present| present == content)
 }
 
 /// The file's text, or none if there is no such file.
@@ -55,3 +65,6 @@ pub fn private_directory(path: &Path) -> Result<(), Problem> {
         Problem::new(format!("create {}", path.display()), error, "choose a writable place with --data-dir")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,3 +29,35 @@ fn a_full_disk_stops_writes_and_nothing_else() {
     cluster.kubectl(&["get", "configmap", "dropped"]).failed();
     cluster.kubectl(&["create", "configmap", "more", "--from-literal=a=b"]).ok();
 }
+
+/// Keys and values of the server itself take a part of it.
+const QUOTA: usize = 6 << 20;
+
+#[test]
+fn past_the_quota_tenants_free_room_and_administrators_keep_the_rest_going() {
+    let flags = vec![format!("--quota-backend-bytes={QUOTA}")];
+    let cluster = Cluster::start_with(Options { node: false, flags });
+    let kubectl = |arguments: &[&str]| cluster.kubectl(arguments);
+    kubectl(&["create", "rolebinding", "tenant", "--clusterrole=admin", "--user=tenant"]).ok();
+    let tenant = |arguments: &[&str]| cluster.kubectl(&[arguments, &["--as=tenant"]].concat());
+    tenant(&["create", "configmap", "small", "--from-literal=a=b"]).ok();
+    tenant(&["create", "configmap", "held", "--from-literal=a=b"]).ok();
+    kubectl(&["patch", "configmap", "held", "-p", r#"{"metadata":{"finalizers":["example.com/held"]}}"#])
+        .ok();
+    let large = cluster.folder().join("large");
+    std::fs::write(&large, vec![b'x'; 900 << 10]).expect("a large file");
+    let from = format!("--from-file={}", large.display());
+    let refused = (0..QUOTA / (900 << 10) + 1)
+        .map(|number| tenant(&["create", "configmap", &format!("large-{number}"), &from]))
+        .find(|outcome| !outcome.success)
+        .expect("the quota ends");
+    assert!(refused.failed().contains("database space exceeded"));
+
+    let grown = tenant(&["annotate", "configmap", "small", "a=1"]).failed();
+    assert!(grown.contains("database space exceeded"), "{grown}");
+    kubectl(&["annotate", "configmap", "small", "a=1"]).ok();
+    tenant(&["delete", "configmap", "held", "--wait=false"]).ok();
+    assert!(cluster.get("configmap", "held")["metadata"]["deletionTimestamp"].is_string());
+    tenant(&["delete", "configmap", "large-0"]).ok();
+    tenant(&["annotate", "configmap", "small", "b=1"]).ok();
+}

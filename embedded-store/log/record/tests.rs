@@ -59,7 +59,7 @@ fn txn_of(op: BoxedStrategy<Op>) -> BoxedStrategy<Txn> {
     (prop::collection::vec(compare(), 0..3), ops(), ops(), any::<bool>())
         .prop_map(|(compares, success, failure, lazy)| {
             let durability = if lazy { Durability::Lazy } else { Durability::Synced };
-            Txn { compares, success, failure, durability }
+            Txn { compares, success, failure, durability, may_use_reserve: !lazy }
         })
         .boxed()
 }

@@ -4,7 +4,7 @@ use super::{DecodeError, Input, put_bytes, put_optional, put_u64};
 use crate::types::{Compare, CompareOp, CompareTarget, Durability, Op, RangeRequest, Txn};
 
 pub(super) fn encode_txn(out: &mut Vec<u8>, txn: &Txn) {
-    out.push(u8::from(txn.durability == Durability::Lazy));
+    out.push(u8::from(txn.durability == Durability::Lazy) | u8::from(txn.may_use_reserve) << 1);
     for count in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
         out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
     }
@@ -70,10 +70,11 @@ fn encode_op(out: &mut Vec<u8>, op: &Op) {
 
 pub(super) fn decode_txn(input: &mut Input<'_>, depth: usize) -> Result<Txn, DecodeError> {
     let depth = depth.checked_sub(1).ok_or(DecodeError("transactions lie too deep in one another"))?;
-    let durability = if input.u8()? == 0 { Durability::Synced } else { Durability::Lazy };
+    let flags = input.u8()?;
+    let durability = if flags & 1 == 0 { Durability::Synced } else { Durability::Lazy };
     let (compares, success, failure) = (input.u32()?, input.u32()?, input.u32()?);
     // No `collect` with a size hint: a count is believed only as far as there is input for it.
-    let mut txn = Txn { durability, ..Txn::default() };
+    let mut txn = Txn { durability, may_use_reserve: flags & 2 != 0, ..Txn::default() };
     for _ in 0..compares {
         txn.compares.push(decode_compare(input)?);
     }

@@ -2,6 +2,7 @@
 //! object. Off by default. Dry runs count as well, unlike upstream.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use api::ApiError;
@@ -78,10 +79,11 @@ pub(super) struct EventRateLimit {
     limits: Vec<(Limit, Mutex<Buckets>)>,
 }
 
-/// Buckets by key, with when each was last used.
+/// Buckets by the hash of their key, with when each was last used: a key can be as long as an event.
 #[derive(Default)]
 struct Buckets {
-    by_key: HashMap<String, Bucket>,
+    by_key: HashMap<u64, Bucket>,
+    hasher: RandomState,
     uses: u64,
 }
 
@@ -144,12 +146,11 @@ impl Buckets {
     fn take(&mut self, limit: &Limit, key: &str, now: Instant) -> bool {
         let burst = f64::from(limit.burst);
         self.uses += 1;
-        if !self.by_key.contains_key(key) {
+        let key = self.hasher.hash_one(key);
+        if !self.by_key.contains_key(&key) {
             self.make_room(limit);
-            let fresh = Bucket { tokens: burst, at: now, used: 0 };
-            self.by_key.insert(key.to_string(), fresh);
         }
-        let Some(bucket) = self.by_key.get_mut(key) else { return true };
+        let bucket = self.by_key.entry(key).or_insert(Bucket { tokens: burst, at: now, used: 0 });
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * f64::from(limit.qps)).min(burst);
         (bucket.at, bucket.used) = (now, self.uses);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use api::identity::GROUP_MASTERS;
 use api::{ApiError, DryRun, Identity, KindRow};
 use client::leader::Fence;
 use parking_lot::Mutex;
@@ -102,6 +103,12 @@ impl<'a> Call<'a> {
     pub(crate) fn fenced(mut self, fence: Option<&'a Fence>) -> Self {
         self.fence = fence;
         self
+    }
+
+    /// Whether the caller's writes must come about for the cluster to go on, even past the store's quota:
+    /// administrators, nodes and the components that lead.
+    pub(super) fn keeps_cluster_going(&self) -> bool {
+        self.fence.is_some() || self.user.in_group(GROUP_MASTERS) || self.user.node_name().is_some()
     }
 
     pub(crate) fn row(&self) -> &KindRow {

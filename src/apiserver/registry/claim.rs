@@ -22,7 +22,25 @@ pub(super) struct Write<'a> {
     pub(super) version: u64,
     pub(super) op: Op,
     pub(super) claims: &'a Claims,
+    pub(super) terms: WriteTerms,
+}
+
+/// How a write is stored.
+#[derive(Clone, Copy)]
+pub(super) struct WriteTerms {
     pub(super) durability: Durability,
+    /// It keeps the cluster going or frees room, whoever asks for it.
+    pub(super) may_use_reserve: bool,
+}
+
+impl WriteTerms {
+    /// On disk when it is acknowledged, within the quota.
+    pub(super) const ORDINARY: WriteTerms =
+        WriteTerms { durability: Durability::Synced, may_use_reserve: false };
+
+    /// On disk when it is acknowledged; past the quota, too, if it grows little.
+    pub(super) const RESERVE: WriteTerms =
+        WriteTerms { durability: Durability::Synced, may_use_reserve: true };
 }
 
 /// What a write came to.
@@ -129,7 +147,8 @@ impl Registry {
             compares: vec![Compare::mod_revision(write.key.clone(), write.version)],
             success: vec![write.op],
             failure: Vec::new(),
-            durability: write.durability,
+            durability: write.terms.durability,
+            may_use_reserve: write.terms.may_use_reserve || call.keeps_cluster_going(),
         };
         if !write.claims.is_empty() {
             txn.compares.extend_from_slice(write.claims.conditions());

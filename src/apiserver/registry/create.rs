@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use api::{ApiError, CreateOptions, DryRun, FieldError, Object};
 use bytes::Bytes;
-use embedded_store::{Durability, Op, StoreError};
+use embedded_store::{Op, StoreError};
 use serde_json::{Value, json};
 
-use super::claim::{self, Found, Known, Write, Written};
+use super::claim::{self, Found, Known, Write, WriteTerms, Written};
 use super::fence::Refused;
 use super::managed::{self, Owners};
 use super::request_options::RequestOptions;
@@ -187,7 +187,7 @@ impl Registry {
                 return call.resource.outward(Arc::new(object)).await.map(Ok);
             }
             let stored = (&mut bytes, owners.may_go());
-            match self.store_managed(call, &key, 0, stored, &claims, Durability::Synced).await? {
+            match self.store_managed(call, &key, 0, stored, &claims, WriteTerms::ORDINARY).await? {
                 Written::At(revision) => return self.written(call, &key, bytes, revision).await.map(Ok),
                 Written::Raced => return Err(ApiError::already_exists(row, &name)),
                 Written::Contended(found) => match &mut limits {
@@ -207,13 +207,13 @@ impl Registry {
         version: u64,
         (bytes, may_go): (&mut Bytes, bool),
         claims: &Claims,
-        durability: Durability,
+        terms: WriteTerms,
     ) -> Result<Written, ApiError> {
-        let stored = self.store_object(call, key, version, bytes.clone(), claims, durability).await;
+        let stored = self.store_object(call, key, version, bytes.clone(), claims, terms).await;
         let smaller = if may_go { managed::if_too_large(&stored, bytes) } else { None };
         let Some(smaller) = smaller else { return stored };
         *bytes = smaller;
-        self.store_object(call, key, version, bytes.clone(), claims, durability).await
+        self.store_object(call, key, version, bytes.clone(), claims, terms).await
     }
 
     /// Stores an object over the version that is expected there (0: none), with what it claims.
@@ -224,13 +224,13 @@ impl Registry {
         version: u64,
         bytes: Bytes,
         claims: &Claims,
-        durability: Durability,
+        terms: WriteTerms,
     ) -> Result<Written, ApiError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         for last in [false, true] {
             let lease = self.event_leases.lease_for(&call.resource, self.store.as_ref()).await?;
             let op = Op::Put { key: key.clone(), value: bytes.clone(), lease };
-            let write = Write { key: key.clone(), version, op, claims, durability };
+            let write = Write { key: key.clone(), version, op, claims, terms };
             match self.carry_out(call, write).await {
                 // The lease may have ended since it was looked up: once more with a new one.
                 Err(Refused::Store(StoreError::LeaseNotFound)) if !last => self.event_leases.forget().await,

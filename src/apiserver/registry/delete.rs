@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use api::{ApiError, DeleteOptions, DryRun, ListOptions, Object, PropagationPolicy};
 use bytes::Bytes;
-use embedded_store::{Durability, Op};
+use embedded_store::Op;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::claim::{self, Write, Written};
+use super::claim::{self, Write, WriteTerms, Written};
 use super::create::encode;
 use super::request_options::RequestOptions;
 use super::{Call, Registry, meta, metadata};
@@ -97,7 +97,7 @@ impl Registry {
             let object = Object::from_stored(bytes, old.resource_version()).map_err(ApiError::internal)?;
             return Ok(Some(Arc::new(object)));
         }
-        self.put(call, name, old.resource_version(), &mut bytes, Durability::Synced).await
+        self.put(call, name, old.resource_version(), &mut bytes).await
     }
 
     /// Takes an object out of the store with what it had claimed; its last state at the revision of that, or
@@ -118,8 +118,8 @@ impl Registry {
             let claims = old.as_ref().map(|old| strategy.release(&ctx, &records, old)).unwrap_or_default();
             let op = Op::Delete { key: key.clone(), range_end: None };
             let version = object.resource_version();
-            let durability = Durability::Synced;
-            let write = Write { key: key.clone(), version, op, claims: &claims, durability };
+            let terms = WriteTerms::ORDINARY;
+            let write = Write { key: key.clone(), version, op, claims: &claims, terms };
             match self.carry_out(call, write).await? {
                 Written::At(revision) => {
                     return object

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use embedded_store::Durability;
 use serde_json::{Map, Value, json};
 
-use super::claim::{self, Found, Known, Written};
+use super::claim::{self, Found, Known, WriteTerms, Written};
 use super::managed::{self, Owners};
 use super::request_options::RequestOptions;
 use super::subresource::Part;
@@ -131,7 +131,7 @@ impl Registry {
                 let object = Object::from_stored(bytes, version).map_err(ApiError::internal)?;
                 return call.resource.outward(Arc::new(object)).await;
             }
-            if let Some(object) = self.put(call, name, version, &mut bytes, Durability::Synced).await? {
+            if let Some(object) = self.put(call, name, version, &mut bytes).await? {
                 return Ok(object);
             }
         }
@@ -321,10 +321,11 @@ impl Registry {
             return Ok(Attempt::Done(call.resource.outward(Arc::new(object)).await?));
         }
         let durability = if lazy { Durability::Lazy } else { Durability::Synced };
+        let terms = WriteTerms { durability, ..WriteTerms::ORDINARY };
         let key = call.key(name)?;
         let version = object.resource_version();
         let stored = (&mut bytes, owners.may_go());
-        match self.store_managed(call, &key, version, stored, &claims, durability).await? {
+        match self.store_managed(call, &key, version, stored, &claims, terms).await? {
             Written::At(revision) => self.written(call, &key, bytes, revision).await.map(Attempt::Done),
             Written::Raced => Ok(Attempt::Raced),
             Written::Contended(found) => Ok(Attempt::Contended(found)),
@@ -356,18 +357,18 @@ impl Registry {
     }
 
     /// Stores bytes that claim nothing over a known version; none if that version is no longer the current
-    /// one.
+    /// one. For marks of deletion and for actions: what they add is little and frees room or starts pods.
     pub(super) async fn put(
         &self,
         call: &Call<'_>,
         name: &str,
         version: u64,
         bytes: &mut Bytes,
-        durability: Durability,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let key = call.key(name)?;
         let stored = (&mut *bytes, true);
-        match self.store_managed(call, &key, version, stored, &Claims::default(), durability).await? {
+        let (claims, terms) = (Claims::default(), WriteTerms::RESERVE);
+        match self.store_managed(call, &key, version, stored, &claims, terms).await? {
             Written::At(revision) => self.written(call, &key, bytes.clone(), revision).await.map(Some),
             Written::Raced | Written::Contended(_) => Ok(None),
         }

@@ -107,6 +107,7 @@ impl<'a> RepairPass<'a> {
                 success: step.claims.writes().to_vec(),
                 failure: Vec::new(),
                 durability: Durability::Synced,
+                may_use_reserve: true,
             };
             if !self.registry.store.txn(txn).await?.succeeded {
                 return Ok(());
