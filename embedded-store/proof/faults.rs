@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::log::disk::Disk;
 use crate::log::disk::fake::{FakeDisk, Faults};
 use crate::log::record::{Record, Request};
-use crate::types::{Op, StoreError, Txn};
+use crate::types::{Op, Store, StoreError, Txn};
 use crate::{Config, EmbeddedStore, OpenError};
 
 fn open(dir: &Path, disk: &FakeDisk) -> super::Shared {

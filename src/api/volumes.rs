@@ -66,7 +66,7 @@ pub fn class_of_volume(volume: &PersistentVolume) -> &str {
     annotation(&volume.metadata.annotations, BETA_CLASS).or(spec).unwrap_or("")
 }
 
-pub fn is_default_class(class: &StorageClass) -> bool {
+fn is_default_class(class: &StorageClass) -> bool {
     DEFAULT_MARKS.iter().any(|mark| annotation(&class.metadata.annotations, mark) == Some("true"))
 }
 

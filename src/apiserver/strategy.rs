@@ -10,6 +10,7 @@
 //! custom resource's is made at run time, so nothing here is `'static`.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use api::{ApiError, DeleteOptions, Identity, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::Config;
 use crate::claims::{Claims, Records};
 use crate::schemas::SchemaMemo;
 
@@ -47,7 +47,15 @@ pub(crate) struct RequestContext<'a> {
     pub now: Timestamp,
     pub caches: &'a dyn CachedObjects,
     pub(crate) schemas: &'a SchemaMemo,
-    pub config: &'a Config,
+    pub services: ServiceRanges<'a>,
+}
+
+/// What services get their addresses and ports from.
+#[derive(Clone, Copy)]
+pub(crate) struct ServiceRanges<'a> {
+    /// The range that the cluster began with, as `ADDRESS/BITS`.
+    pub cidr: &'a str,
+    pub node_ports: &'a RangeInclusive<u16>,
 }
 
 /// A column of a server-side table, as `meta/v1`'s TableColumnDefinition.

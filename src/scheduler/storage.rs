@@ -87,7 +87,7 @@ impl Storage {
     }
 
     /// Volumes of a class, by name.
-    pub fn volumes_of(&self, class: &str) -> Vec<Arc<PersistentVolume>> {
+    pub(crate) fn volumes_of(&self, class: &str) -> Vec<Arc<PersistentVolume>> {
         let state = self.state.read();
         let of_class = state.by_class.range((class.to_string(), String::new())..);
         let of_class = of_class.take_while(|(own, _)| own == class);

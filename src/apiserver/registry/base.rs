@@ -20,7 +20,7 @@ use crate::heavy::{HEAVY, Turns};
 use crate::outbound::Outbound;
 use crate::policies::Policies;
 use crate::schemas::SchemaMemo;
-use crate::strategy::RequestContext;
+use crate::strategy::{RequestContext, ServiceRanges};
 use crate::webhooks::Webhooks;
 
 /// Everything that verbs need.
@@ -78,7 +78,7 @@ impl Registry {
             now: Timestamp::now(),
             caches: &*self.caches,
             schemas: &self.schemas,
-            config: &self.config,
+            services: ServiceRanges { cidr: &self.config.service_cidr, node_ports: &self.config.node_ports },
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a status says is not believed.
 
-use embedded_store::{Durability, Op, Store, Txn};
+use embedded_store::{Op, Store, Txn};
 
 use super::*;
 
@@ -76,8 +76,7 @@ async fn of_two_that_claim_the_same_one_is_served_after_a_restart() {
     let store = h.store.clone();
     h.stop().await;
     let put = Op::Put { key: key.into(), value: api::object::encode(tree).unwrap(), lease: 0 };
-    let txn =
-        Txn { compares: Vec::new(), success: vec![put], failure: Vec::new(), durability: Durability::Synced };
+    let txn = Txn { success: vec![put], ..Txn::default() };
     store.txn(txn).await.unwrap();
     let supervisor = supervisor::Supervisor::new();
     let stage = supervisor.stage("second");

@@ -127,7 +127,7 @@ fn asked(service: &Value) -> Vec<String> {
 }
 
 fn is_configured(ctx: &RequestContext<'_>, family: &str) -> bool {
-    let range = ctx.config.service_cidr.parse::<Cidr>();
+    let range = ctx.services.cidr.parse::<Cidr>();
     range.is_ok_and(|range| ip_address::family(range.address()) == family)
 }
 

@@ -118,7 +118,7 @@ pub(super) fn claim(
         return Ok(());
     }
     let own = old.map(ports_of).unwrap_or_default();
-    let mut ports = Ports { range: &ctx.config.node_ports, records, own, chosen: BTreeSet::new() };
+    let mut ports = Ports { range: ctx.services.node_ports, records, own, chosen: BTreeSet::new() };
     match old {
         None => for_new(new, &mut ports)?,
         Some(_) => for_changed(new, &mut ports)?,
