@@ -1,9 +1,9 @@
 //! Whether there is room for a request: on the disk, and within the quota of what the store may hold.
 //!
 //! Everything that is stored is also in memory, so the quota bounds both. Past it nothing new is accepted, as
-//! with etcd's. Unlike there, what does not grow is still written, and transactions that may use the reserve let
-//! small values grow in place until an eighth more is used: leases are renewed, statuses are told and objects
-//! are marked for deletion while somebody makes room.
+//! with etcd's. Unlike there, what does not grow is still written, and transactions that may use the reserve
+//! let small values grow in place until an eighth more is used: leases are renewed, statuses are told and
+//! objects are marked for deletion while somebody makes room.
 
 use crate::check;
 use crate::log::record::Request;
