@@ -64,9 +64,12 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
     let matches = command.try_get_matches_from_mut(args.clone());
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = parsed.map_err(|error| stop(&mut command, &args, &error))?;
-    if let Verb::Create(create) = &cli.verb
-        && create.has_subjects()
-    {
+    let has_subjects = match &cli.verb {
+        Verb::Create(create) => create.has_subjects(),
+        Verb::Set(set) => set.has_subjects(),
+        _ => false,
+    };
+    if has_subjects {
         // There --user names whom to bind, not the kubeconfig's user.
         cli.global.user = None;
     }
@@ -136,7 +139,8 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
             format!("error: {first}\n{help}")
         }
     };
-    Stop { text, code: 1 }
+    // The exit code of a comparison says what it found.
+    Stop { text, code: if path == "kubectl diff" { 2 } else { 1 } }
 }
 
 fn unknown_argument(flag: &str, help: &str) -> String {

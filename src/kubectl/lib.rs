@@ -2,7 +2,7 @@
 //!
 //! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge
 //! and the other arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody
-//! compiled in work like any other. Absent: plugins, kustomize, diff.
+//! compiled in work like any other. Absent: kustomize.
 
 mod age;
 mod change;
@@ -30,14 +30,18 @@ use cli::Cli;
 use env::Env;
 use error::{Error, Result};
 use verbs::{
-    Verb, annotate, api_resources, apply, attach, auth, certificate, cluster_info, completion, config,
-    cordon, cp, create, debug, delete, describe, drain, edit, events, exec, explain, expose, get, label,
-    logs, patch, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, top, unsupported,
-    version, wait,
+    Verb, annotate, api_resources, apply, attach, auth, autoscale, certificate, cluster_info, completion,
+    config, cordon, cp, create, debug, delete, describe, diff, drain, edit, events, exec, explain, expose,
+    get, label, logs, patch, plugin, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, top,
+    unsupported, version, wait,
 };
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
+    if let Some(error) = plugin::become_named(&args, &cli::command()) {
+        env::tell(&error.to_string());
+        return error.exit_code();
+    }
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err(stop) if stop.code == 0 => {
@@ -75,6 +79,9 @@ pub fn run(args: Vec<OsString>) -> i32 {
 async fn command(cli: Cli) -> Result<()> {
     if let Verb::Completion(args) = &cli.verb {
         return completion::run(args, &mut cli::command());
+    }
+    if let Verb::Plugin(args) = &cli.verb {
+        return plugin::run(args, &cli::command());
     }
     if let Verb::Config(args) = cli.verb {
         return config::run(cli.global, args);
@@ -132,8 +139,9 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Cp(args) => cp::run(env, args).await,
         Verb::Top(args) => top::run(env, args).await,
         Verb::Debug(args) => debug::run(env, *args).await,
-        Verb::Diff(_) => unsupported::run("diff"),
-        Verb::Autoscale(_) => unsupported::run("autoscale"),
+        Verb::Diff(args) => diff::run(env, args).await,
+        Verb::Autoscale(args) => autoscale::run(env, args).await,
+        Verb::Plugin(args) => plugin::run(&args, &cli::command()),
         Verb::Kustomize(_) => unsupported::run("kustomize"),
     }
 }

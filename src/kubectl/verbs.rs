@@ -7,6 +7,7 @@ pub(crate) mod api_resources;
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod auth;
+pub(crate) mod autoscale;
 pub(crate) mod certificate;
 pub(crate) mod cluster_info;
 pub(crate) mod completion;
@@ -17,6 +18,7 @@ pub(crate) mod create;
 pub(crate) mod debug;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod diff;
 pub(crate) mod drain;
 pub(crate) mod edit;
 pub(crate) mod events;
@@ -27,6 +29,7 @@ pub(crate) mod get;
 pub(crate) mod label;
 pub(crate) mod logs;
 pub(crate) mod patch;
+pub(crate) mod plugin;
 pub(crate) mod port_forward;
 pub(crate) mod proxy;
 pub(crate) mod replace;
@@ -86,10 +89,9 @@ pub(crate) enum Verb {
     Cp(cp::CpArgs),
     Top(top::TopArgs),
     Debug(Box<debug::DebugArgs>),
-    /// Diff the live version against a would-be applied version (not offered yet)
-    Diff(unsupported::AnyArgs),
-    /// Auto-scale a deployment (not offered yet)
-    Autoscale(unsupported::AnyArgs),
+    Diff(diff::DiffArgs),
+    Autoscale(autoscale::AutoscaleArgs),
+    Plugin(plugin::PluginArgs),
     /// Build a kustomization target (not offered yet)
     Kustomize(unsupported::AnyArgs),
 }

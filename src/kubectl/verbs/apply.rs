@@ -2,6 +2,8 @@
 //! server's apply.
 
 pub(crate) mod last_applied;
+pub(crate) mod prune;
+mod remembered;
 mod server_side;
 pub(crate) mod three_way;
 
@@ -14,7 +16,7 @@ use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::output::json;
 use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
-use crate::selection::{SelectorArgs, Target};
+use crate::selection::Target;
 
 /// Apply a configuration to a resource by file name or stdin
 #[derive(Args)]
@@ -33,9 +35,11 @@ pub(crate) struct ApplyArgs {
     /// Apply on the server, which keeps who owns which field
     #[arg(long)]
     server_side: bool,
-    /// Delete objects that are no longer given (not offered)
+    #[command(flatten)]
+    prune: prune::PruneArgs,
+    /// Prune among all objects, not those with some labels
     #[arg(long)]
-    prune: bool,
+    all: bool,
     /// Delete and create again what cannot be patched
     #[arg(long)]
     force: bool,
@@ -52,53 +56,75 @@ pub(crate) struct ApplyArgs {
     cascade: String,
 }
 
+impl ApplyArgs {
+    /// `--cascade` as the server calls it.
+    fn propagation(&self) -> &'static str {
+        match self.cascade.as_str() {
+            "orphan" => "Orphan",
+            "foreground" => "Foreground",
+            _ => "Background",
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum ApplyCommand {
     /// View the latest last-applied-configuration annotations of an object
     #[command(name = "view-last-applied")]
-    View(ViewArgs),
+    View(remembered::ViewArgs),
+    /// Set the last-applied-configuration annotation on a live object to match the contents of a file
+    #[command(name = "set-last-applied")]
+    Set(remembered::SetArgs),
+    /// Edit latest last-applied-configuration annotations of a resource/object
+    #[command(name = "edit-last-applied")]
+    Edit(remembered::EditArgs),
 }
 
-#[derive(Args)]
-struct ViewArgs {
-    resources: Vec<String>,
-    #[command(flatten)]
-    files: FileArgs,
-    /// yaml or json
-    #[arg(short = 'o', long, default_value = "yaml")]
-    output: String,
-}
-
-const MANAGER: &str = "kubectl-client-side-apply";
+pub(crate) const MANAGER: &str = "kubectl-client-side-apply";
 /// Attempts when someone else changes the object between reading and patching it.
 const ATTEMPTS: usize = 5;
 
-pub(crate) async fn run(env: &Env, args: ApplyArgs) -> Result<()> {
-    if let Some(ApplyCommand::View(view)) = args.command {
-        return view_last_applied(env, view).await;
+pub(crate) async fn run(env: &Env, mut args: ApplyArgs) -> Result<()> {
+    match args.command.take() {
+        Some(ApplyCommand::View(view)) => return remembered::view(env, view).await,
+        Some(ApplyCommand::Set(set)) => return remembered::set(env, set).await,
+        Some(ApplyCommand::Edit(edit)) => return remembered::edit(env, edit).await,
+        None => {}
     }
     server_side::check(&args)?;
-    if args.prune {
-        return Err(Error::message("--prune is not offered by this kubectl"));
-    }
+    prune::check(&args)?;
     if !args.files.given() {
         return Err(Error::message("must specify one of -f and -k"));
     }
     let mut errors = Vec::new();
+    let mut visited = prune::Visited::default();
     let mut targets = env.objects_of(&args.files).await?;
-    if let Some(selector) = &args.selector {
-        let selector =
-            api::LabelSelector::parse(selector).map_err(|error| Error::message(error.to_string()))?;
-        targets.retain(|target| selector.matches(&labels_of(target)));
-    }
+    keep_selected(&mut targets, args.selector.as_deref())?;
     for target in targets {
         let applied = match args.server_side {
             true => server_side::apply(env, &target, &args).await,
             false => apply_one(env, &target, &args).await,
         };
-        errors.extend(applied.err());
+        match applied {
+            Ok(object) => visited.note(&target, &object),
+            Err(error) => errors.push(error),
+        }
     }
-    collect(errors)
+    collect(errors)?;
+    if args.prune.prune {
+        prune::prune(env, &args, &visited).await?;
+    }
+    Ok(())
+}
+
+/// Drops the objects without the labels that are asked for.
+pub(crate) fn keep_selected(targets: &mut Vec<Target>, selector: Option<&str>) -> Result<()> {
+    if let Some(selector) = selector {
+        let selector =
+            api::LabelSelector::parse(selector).map_err(|error| Error::message(error.to_string()))?;
+        targets.retain(|target| selector.matches(&labels_of(target)));
+    }
+    Ok(())
 }
 
 fn labels_of(target: &Target) -> std::collections::BTreeMap<String, String> {
@@ -106,8 +132,9 @@ fn labels_of(target: &Target) -> std::collections::BTreeMap<String, String> {
     labels.and_then(|labels| serde_json::from_value(labels.clone()).ok()).unwrap_or_default()
 }
 
-async fn apply_one(env: &Env, target: &Target, args: &ApplyArgs) -> Result<()> {
-    let Some(manifest) = &target.manifest else { return Ok(()) };
+/// The object as it is then; as it is now where nothing is sent.
+async fn apply_one(env: &Env, target: &Target, args: &ApplyArgs) -> Result<Value> {
+    let Some(manifest) = &target.manifest else { return Ok(Value::Null) };
     if target.name.is_empty() {
         return Err(Error::message(format!(
             "error when retrieving current configuration of:\n{}\nfrom server for: {:?}: resource name may not be empty",
@@ -153,33 +180,45 @@ fn about(target: &Target) -> String {
     )
 }
 
-async fn create(env: &Env, target: &Target, args: &ApplyArgs, object: &Value, source: &str) -> Result<()> {
+async fn create(env: &Env, target: &Target, args: &ApplyArgs, object: &Value, source: &str) -> Result<Value> {
     if args.change.mode()? == DryRun::Client {
-        return args.change.report(object, "created");
+        args.change.report(object, "created")?;
+        return Ok(object.clone());
     }
     let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
     let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;
     let created = created.map_err(|error| error.doing(format!("error when creating {source:?}")))?;
-    args.change.report(&created, "created")
+    args.change.report(&created, "created")?;
+    Ok(created)
 }
 
-async fn patch(env: &Env, target: &Target, args: &ApplyArgs, modified: &Value, current: Value) -> Result<()> {
-    let mut current = current;
+async fn patch(
+    env: &Env,
+    target: &Target,
+    args: &ApplyArgs,
+    modified: &Value,
+    mut current: Value,
+) -> Result<Value> {
     for attempt in 1.. {
         let original = last_applied::read(&current).unwrap_or(Value::Null);
         let ty = api::schema::for_kind(&target.row);
         let patch = three_way::patch(ty, &original, modified, &current);
         if patch.as_object().is_none_or(serde_json::Map::is_empty) {
-            return args.change.report(&current, "unchanged");
+            args.change.report(&current, "unchanged")?;
+            return Ok(current);
         }
         if args.change.mode()? == DryRun::Client {
-            return args.change.report(modified, "configured");
+            args.change.report(modified, "configured")?;
+            return Ok(current);
         }
         let media_type = if ty.is_some() { STRATEGIC_PATCH } else { MERGE_PATCH };
         let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
         let rest = env.rest().await?;
         match rest.patch(&format!("{}{query}", target.path()), media_type, &patch).await {
-            Ok(changed) => return args.change.report(&changed, "configured"),
+            Ok(changed) => {
+                args.change.report(&changed, "configured")?;
+                return Ok(changed);
+            }
             Err(error) if error.api().is_some_and(api::ApiError::is_conflict) && attempt < ATTEMPTS => {
                 current = rest.get(&target.path()).await?;
             }
@@ -197,11 +236,11 @@ async fn patch(env: &Env, target: &Target, args: &ApplyArgs, modified: &Value, c
             }
         }
     }
-    Ok(())
+    Ok(current)
 }
 
 /// `--force`: what cannot be patched is deleted and made anew.
-async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) -> Result<()> {
+async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) -> Result<Value> {
     let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
     env.rest().await?.delete(&target.path(), &options).await?;
     crate::verbs::wait::until_gone(env, target, None, None).await?;
@@ -209,28 +248,6 @@ async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) 
     let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
     let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;
     let created = created.map_err(|error| error.doing(format!("error when creating {source:?}")))?;
-    args.change.report(&created, "configured")
-}
-
-async fn view_last_applied(env: &Env, args: ViewArgs) -> Result<()> {
-    for target in env.targets(&args.resources, &args.files, &SelectorArgs::default(), false).await? {
-        let current = env.rest().await?.get(&target.path()).await?;
-        let Some(applied) = last_applied::read(&current) else {
-            return Err(Error::message(format!(
-                "no last-applied-configuration annotation found on resource: {}",
-                target.name
-            )));
-        };
-        let text = match args.output.as_str() {
-            "json" => crate::output::json::pretty(&applied),
-            "yaml" => crate::output::yaml::to_yaml(&applied),
-            other => {
-                return Err(Error::message(format!(
-                    "Unexpected -o output mode: {other}, the flag 'output' must be one of yaml|json"
-                )));
-            }
-        };
-        crate::env::print(&text)?;
-    }
-    Ok(())
+    args.change.report(&created, "configured")?;
+    Ok(created)
 }

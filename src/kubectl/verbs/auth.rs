@@ -1,7 +1,13 @@
-//! `kubectl auth can-i | whoami`: what the server thinks of us.
+//! `kubectl auth can-i | whoami | reconcile`: what the server thinks of us, and roles from files.
+
+mod reconcile;
+mod rules;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+
+use api::json::{as_items, as_text};
+use rules::bracketed;
 
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
@@ -19,6 +25,7 @@ enum AuthCommand {
     #[command(name = "can-i")]
     CanI(CanIArgs),
     Whoami(WhoamiArgs),
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// Check whether an action is allowed
@@ -32,8 +39,12 @@ struct CanIArgs {
     quiet: bool,
     #[arg(long)]
     subresource: Option<String>,
+    /// What is allowed in the namespace
     #[arg(long)]
     list: bool,
+    /// With --list: no line of headers
+    #[arg(long)]
+    no_headers: bool,
 }
 
 /// Experimental: check self subject attributes
@@ -47,12 +58,13 @@ pub(crate) async fn run(env: &Env, args: AuthArgs) -> Result<()> {
     match args.command {
         AuthCommand::CanI(args) => can_i(env, args).await,
         AuthCommand::Whoami(args) => whoami(env, args).await,
+        AuthCommand::Reconcile(args) => reconcile::run(env, args).await,
     }
 }
 
 async fn can_i(env: &Env, args: CanIArgs) -> Result<()> {
     if args.list {
-        return Err(Error::message("auth can-i --list is not offered by this kubectl"));
+        return list(env, &args).await;
     }
     let (verb, subject, name) = match &args.arguments[..] {
         [verb, subject] => match subject.split_once('/').filter(|_| !subject.starts_with('/')) {
@@ -107,6 +119,64 @@ async fn can_i(env: &Env, args: CanIArgs) -> Result<()> {
         print(&format!("{text}\n"))?;
     }
     if allowed { Ok(()) } else { Err(Error::Exit(1)) }
+}
+
+/// What the server says of all that is allowed, one line a resource or path.
+async fn list(env: &Env, args: &CanIArgs) -> Result<()> {
+    if !args.arguments.is_empty() {
+        return Err(Error::message("list option must be specified with no arguments"));
+    }
+    if args.all_namespaces {
+        return Err(Error::message("list option can't be used with all-namespaces option"));
+    }
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": env.namespace},
+    });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let answer = env.rest().await?.post(path, &review).await?;
+    let status = &answer["status"];
+    if status["incomplete"] == true {
+        let why = status["evaluationError"].as_str().unwrap_or_default();
+        tell(&format!("Warning: the list may be incomplete: {why}"));
+    }
+    let listed = ["resourceRules", "nonResourceRules"].map(|field| as_items(&status[field]));
+    let permissions = listed.into_iter().flatten().flat_map(rules::permissions).collect();
+    let mut rules: Vec<(String, Vec<String>)> =
+        rules::compact(permissions).iter().map(|rule| (order(rule), row(rule))).collect();
+    rules.sort_by(|one, other| one.0.cmp(&other.0));
+    let headers = ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"].map(String::from).to_vec();
+    let head = if args.no_headers { None } else { Some(headers) };
+    let lines: Vec<Vec<String>> = head.into_iter().chain(rules.into_iter().map(|(_, row)| row)).collect();
+    print(&text_table::format(&lines))
+}
+
+/// Upstream sorts by the text that Go's protobuf makes of a rule.
+fn order(rule: &Value) -> String {
+    let list = |field: &str| bracketed(&rule[field]);
+    format!(
+        "Verbs:{},APIGroups:{},Resources:{},ResourceNames:{},NonResourceURLs:{}",
+        list("verbs"),
+        list("apiGroups"),
+        list("resources"),
+        list("resourceNames"),
+        list("nonResourceURLs")
+    )
+}
+
+fn row(rule: &Value) -> Vec<String> {
+    let first = |field: &str| as_items(&rule[field]).first().map(as_text).unwrap_or_default();
+    let group = match first("apiGroups") {
+        "" => String::new(),
+        group => format!(".{group}"),
+    };
+    let resource = match first("resources").split_once('/') {
+        Some((resource, sub)) => format!("{resource}{group}/{sub}"),
+        None if first("resources").is_empty() => String::new(),
+        None => format!("{}{group}", first("resources")),
+    };
+    let rest = ["nonResourceURLs", "resourceNames", "verbs"].map(|field| bracketed(&rule[field]));
+    [resource].into_iter().chain(rest).collect()
 }
 
 async fn whoami(env: &Env, args: WhoamiArgs) -> Result<()> {

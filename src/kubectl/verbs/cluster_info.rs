@@ -1,23 +1,30 @@
-//! `kubectl cluster-info`.
+//! `kubectl cluster-info [dump]`.
+
+mod dump;
 
 use std::io::IsTerminal;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::env::{Env, print};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::selection::SelectorArgs;
 
 /// Display addresses of the control plane and services with label kubernetes.io/cluster-service=true
 #[derive(Args)]
 pub(crate) struct ClusterInfoArgs {
-    /// dump is not offered
-    what: Option<String>,
+    #[command(subcommand)]
+    command: Option<ClusterInfoCommand>,
+}
+
+#[derive(Subcommand)]
+enum ClusterInfoCommand {
+    Dump(dump::DumpArgs),
 }
 
 pub(crate) async fn run(env: &Env, args: ClusterInfoArgs) -> Result<()> {
-    if let Some(what) = args.what {
-        return Err(Error::message(format!("cluster-info {what} is not offered by this kubectl")));
+    if let Some(ClusterInfoCommand::Dump(args)) = args.command {
+        return dump::run(env, args).await;
     }
     let server = env.server()?;
     let row = env.resource("services").await?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod config;
+mod ingress;
 mod simple;
 pub(crate) use simple::int_or_text;
 mod token;
@@ -78,6 +79,8 @@ enum CreateCommand {
     RoleBinding(access::RoleBindingArgs),
     #[command(name = "clusterrolebinding")]
     ClusterRoleBinding(access::ClusterRoleBindingArgs),
+    #[command(alias = "ing")]
+    Ingress(ingress::IngressArgs),
     Token(token::TokenArgs),
 }
 
@@ -112,6 +115,7 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
         Some(CreateCommand::Quota(args)) => simple::quota(args)?,
         Some(CreateCommand::PriorityClass(args)) => simple::priority_class(args),
         Some(CreateCommand::PodDisruptionBudget(args)) => simple::budget(args)?,
+        Some(CreateCommand::Ingress(args)) => ingress::ingress(args)?,
         Some(CreateCommand::Role(args)) => access::role(env, args).await?,
         Some(CreateCommand::ClusterRole(args)) => access::cluster_role(env, args).await?,
         Some(CreateCommand::RoleBinding(args)) => access::role_binding(args)?,

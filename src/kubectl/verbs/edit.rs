@@ -1,7 +1,6 @@
 //! `kubectl edit`: the object as YAML in an editor; what was changed is sent as a patch.
 
-use std::io::Write;
-use std::process::Command;
+pub(crate) mod editor;
 
 use clap::Args;
 use serde_json::Value;
@@ -14,6 +13,8 @@ use crate::output::yaml;
 use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::{SelectorArgs, Target};
 use crate::verbs::apply::three_way;
+
+use editor::Edited;
 
 /// Edit a resource on the server
 #[derive(Args)]
@@ -30,35 +31,11 @@ pub(crate) struct EditArgs {
     change: ChangeArgs,
 }
 
-const HEAD: &str = "# Please edit the object below. Lines beginning with a '#' will be ignored,\n# and an empty file will abort the edit. If an error occurs while saving this file will be\n# reopened with the relevant failures.\n#\n";
-
 pub(crate) async fn run(env: &Env, args: EditArgs) -> Result<()> {
     for target in env.targets(&args.resources, &args.files, &args.selector, false).await? {
         edit(env, &target, &args).await?;
     }
     Ok(())
-}
-
-fn editor() -> String {
-    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    of("KUBE_EDITOR").or_else(|| of("EDITOR")).unwrap_or_else(|| "vi".to_string())
-}
-
-/// Lets the user change a text; the file stays if it is to be kept.
-fn in_editor(path: &std::path::Path, text: &str) -> Result<String> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    let editor = editor();
-    // As kubectl, so that an editor with arguments works.
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
-    match status {
-        Ok(status) if status.success() => Ok(std::fs::read_to_string(path)?),
-        Ok(status) => {
-            Err(Error::message(format!("there was a problem with the editor {editor:?}: {status}")))
-        }
-        Err(error) => Err(Error::message(format!("there was a problem with the editor {editor:?}: {error}"))),
-    }
 }
 
 async fn edit(env: &Env, target: &Target, args: &EditArgs) -> Result<()> {
@@ -71,34 +48,27 @@ async fn edit(env: &Env, target: &Target, args: &EditArgs) -> Result<()> {
     if let Some(metadata) = original.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    let name = format!("kubectl-edit-{}.yaml", std::process::id());
-    let file = std::env::temp_dir().join(name);
-    let shown = yaml::to_yaml(&original);
-    let mut text = format!("{HEAD}{shown}");
-    let mut last = String::new();
+    let mut shown = yaml::to_yaml(&original);
+    let mut reasons = String::new();
     loop {
-        let edited = in_editor(&file, &text)?;
-        let body: String =
-            edited.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-        if body.trim().is_empty() || body == shown {
-            let _ = std::fs::remove_file(&file);
-            tell("Edit cancelled, no changes made.");
-            return Ok(());
-        }
-        if body == last {
-            tell(&format!("A copy of your changes has been stored to {:?}", file.display().to_string()));
+        let body = match editor::edit(&shown, &reasons)? {
+            Edited::Changed(body) => body,
+            Edited::Same => {
+                tell("Edit cancelled, no changes made.");
+                return Ok(());
+            }
+        };
+        if !reasons.is_empty() && body == shown {
+            let kept = editor::keep(&body)?;
+            tell(&format!("A copy of your changes has been stored to {:?}", kept.display().to_string()));
             return Err(Error::message("Edit cancelled, no valid changes were saved."));
         }
         match send(env, target, args, &path, &original, &body).await {
-            Ok(()) => {
-                let _ = std::fs::remove_file(&file);
-                return Ok(());
-            }
+            Ok(()) => return Ok(()),
             Err(error) => {
-                tell(&error.to_string());
-                let reasons: String = error.to_string().lines().map(|line| format!("# {line}\n")).collect();
-                text = format!("{HEAD}{reasons}#\n{body}");
-                last = body;
+                reasons = error.to_string();
+                tell(&reasons);
+                shown = body;
             }
         }
     }

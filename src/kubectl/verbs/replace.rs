@@ -37,7 +37,21 @@ pub(crate) struct ReplaceArgs {
     raw: Option<String>,
 }
 
+/// Flags that do not go together.
+fn check(args: &ReplaceArgs) -> Result<()> {
+    let refuse = |why: &str| Err(Error::message(why));
+    if args.grace_period >= 0 && !args.force {
+        return refuse("--grace-period must have --force specified");
+    }
+    // The object would really be deleted before the server is asked what would come of it.
+    if args.force && args.change.mode()? != DryRun::No {
+        return refuse("--dry-run can not be used when --force is set");
+    }
+    Ok(())
+}
+
 pub(crate) async fn run(env: &Env, args: ReplaceArgs) -> Result<()> {
+    check(&args)?;
     if let Some(path) = &args.raw {
         let [manifest] = &args.files.read()?[..] else {
             return Err(Error::message("--raw can only use a single local file or stdin"));
@@ -100,3 +114,6 @@ async fn delete_first(env: &Env, target: &Target, grace: i64) -> Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
-//! `kubectl set image | env | resources | serviceaccount`: changes of pod templates.
+//! `kubectl set image | env | resources | serviceaccount`: changes of pod templates; `subject` and `selector`
+//! are in `subject`.
+
+mod subject;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -28,6 +31,15 @@ enum SetCommand {
     /// Update the service account of a pod template
     #[command(name = "serviceaccount", alias = "sa")]
     ServiceAccount(OnArgs),
+    Subject(subject::SubjectArgs),
+    Selector(subject::SetSelectorArgs),
+}
+
+impl SetArgs {
+    /// Changes a binding, whose flags name users.
+    pub(crate) fn has_subjects(&self) -> bool {
+        matches!(self.command, SetCommand::Subject(_))
+    }
 }
 
 #[derive(Args)]
@@ -62,6 +74,8 @@ enum Change {
 
 pub(crate) async fn run(env: &Env, args: SetArgs) -> Result<()> {
     let (args, change, resources, done) = match args.command {
+        SetCommand::Subject(args) => return subject::subject(env, args).await,
+        SetCommand::Selector(args) => return subject::selector(env, args).await,
         SetCommand::Image(args) => {
             let (resources, pairs) = split(&args.arguments)?;
             let image = |(name, image): (String, Option<String>)| {

@@ -46,11 +46,18 @@ pub(super) fn check(args: &ApplyArgs) -> Result<()> {
             "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
         );
     }
+    // What cannot be patched would really be deleted.
+    if args.force && args.change.mode()? == DryRun::Server {
+        return refuse("--dry-run=server cannot be used with --force");
+    }
+    if args.all && args.selector.as_deref().is_some_and(|selector| !selector.is_empty()) {
+        return refuse("cannot set --all and --selector at the same time");
+    }
     Ok(())
 }
 
-pub(super) async fn apply(env: &Env, target: &Target, args: &ApplyArgs) -> Result<()> {
-    let Some(manifest) = &target.manifest else { return Ok(()) };
+pub(super) async fn apply(env: &Env, target: &Target, args: &ApplyArgs) -> Result<Value> {
+    let Some(manifest) = &target.manifest else { return Ok(Value::Null) };
     if target.name.is_empty() {
         return Err(Error::message("metadata.name: Required value: name is required"));
     }
@@ -75,7 +82,8 @@ pub(super) async fn apply(env: &Env, target: &Target, args: &ApplyArgs) -> Resul
             )),
         }
     }
-    args.change.report(&applied, "serverside-applied")
+    args.change.report(&applied, "serverside-applied")?;
+    Ok(applied)
 }
 
 /// Makes what kubectl has applied itself part of what `manager` applies; whether there was anything.

@@ -1,0 +1,76 @@
+//! The user's editor on a text, with a head that explains and is left out of the outcome.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Error, Result};
+
+const HEAD: &str = "# Please edit the object below. Lines beginning with a '#' will be ignored,\n# and an empty file will abort the edit. If an error occurs while saving this file will be\n# reopened with the relevant failures.\n#\n";
+
+/// What the user made of a text.
+pub(crate) enum Edited {
+    Changed(String),
+    /// Nothing, or the file is empty: the edit is called off.
+    Same,
+}
+
+fn editor() -> String {
+    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    of("KUBE_EDITOR").or_else(|| of("EDITOR")).unwrap_or_else(|| "vi".to_string())
+}
+
+/// Lets the user change a text; `reasons` say what was wrong with the last attempt.
+pub(crate) fn edit(shown: &str, reasons: &str) -> Result<Edited> {
+    let mut text = HEAD.to_string();
+    if !reasons.is_empty() {
+        text.extend(reasons.lines().map(|line| format!("# {line}\n")));
+        text.push_str("#\n");
+    }
+    text.push_str(shown);
+    let (path, file) = fresh_file()?;
+    let edited = in_editor(&path, file, &text);
+    let _ = std::fs::remove_file(&path);
+    let body: String =
+        edited?.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let is_same = body.trim().is_empty() || body == shown && reasons.is_empty();
+    Ok(if is_same { Edited::Same } else { Edited::Changed(body) })
+}
+
+/// Keeps what the user wrote, as it could not be saved on the server.
+pub(crate) fn keep(body: &str) -> Result<PathBuf> {
+    let (path, mut file) = fresh_file()?;
+    file.write_all(body.as_bytes())?;
+    Ok(path)
+}
+
+/// A file that nobody else has made or can read: secrets are edited, too.
+fn fresh_file() -> Result<(PathBuf, File)> {
+    for number in 0.. {
+        let name = format!("kubectl-edit-{}-{number}.yaml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::message("unreachable"))
+}
+
+fn in_editor(path: &Path, mut file: File, text: &str) -> Result<String> {
+    file.write_all(text.as_bytes())?;
+    drop(file);
+    let editor = editor();
+    // As kubectl, so that an editor with arguments works.
+    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
+    match status {
+        Ok(status) if status.success() => Ok(std::fs::read_to_string(path)?),
+        Ok(status) => {
+            Err(Error::message(format!("there was a problem with the editor {editor:?}: {status}")))
+        }
+        Err(error) => Err(Error::message(format!("there was a problem with the editor {editor:?}: {error}"))),
+    }
+}
