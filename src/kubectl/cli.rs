@@ -97,7 +97,10 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         _ => String::new(),
     };
     let path = path_of(command, args);
-    let help = format!("See '{path} --help' for usage.");
+    let help = match &*path {
+        "kubectl diff" => format!("See '{path} -h' for help and examples"),
+        _ => format!("See '{path} --help' for usage."),
+    };
     let flag_name =
         || value(ContextKind::InvalidArg).split([' ', '=']).next().unwrap_or_default().to_string();
     let text = match error.kind() {
@@ -109,6 +112,15 @@ fn stop(command: &mut Command, args: &[OsString], error: &clap::Error) -> Stop {
         ErrorKind::UnknownArgument => unknown_argument(&flag_name(), &help),
         ErrorKind::InvalidSubcommand => {
             let name = value(ContextKind::InvalidSubcommand);
+            if path == "kubectl create" {
+                let words = args.iter().skip(2).map(|word| word.to_string_lossy());
+                let words: Vec<_> = words.take_while(|word| !word.starts_with('-')).collect();
+                let text = format!(
+                    "error: Unexpected args: [{}]\nSee '{path} -h' for help and examples",
+                    words.join(" ")
+                );
+                return Stop { text, code: 1 };
+            }
             if path != "kubectl" {
                 return Stop {
                     text: format!("error: unknown command {name:?}\nSee '{path} -h' for help and examples"),

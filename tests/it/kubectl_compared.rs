@@ -156,6 +156,20 @@ const COMMANDS: &[&str] = &[
     "create|configmap|settings|--from-literal=a=b",
     "create|role|r|--verb=get|--resource=pods/log|--dry-run=server|-o|name",
     "run|web|--image=x|--dry-run=client|-o|name",
+    "auth|can-i|--list",
+    "auth|can-i|--list|--as=nobody",
+    "auth|can-i|--list|pods",
+    "create|ingress|simple|--rule=foo.com/bar=svc1:8080,tls=my-cert|--rule=a.com/*=s:http|--class=x|--annotation|a=b|--dry-run=client|-o|yaml",
+    "create|ingress|simple",
+    "create|ingress|simple|--rule=a=b",
+    "create|foo|x",
+    "set|selector|svc|web|a=b|--dry-run=client|-o|yaml",
+    "set|selector|svc|web",
+    "set|subject|rolebinding|reader|--user=x|--group=y|--dry-run=server|-o|name",
+    "set|subject|rolebinding|reader",
+    "plugin|list",
+    "diff",
+    "diff|-f|/nope",
 ];
 
 /// Durations differ between one call and the next, and with them the widths of columns.

@@ -123,6 +123,8 @@ async fn autoscale(env: &Env, target: &Target, args: &AutoscaleArgs, metrics: &[
             "scaleTargetRef": {"apiVersion": row.api_version(), "kind": row.kind, "name": target.name},
             "maxReplicas": args.max,
         },
+        // As Go writes the type.
+        "status": {"currentMetrics": null, "desiredReplicas": 0},
     });
     if args.min > 0 {
         scaler["spec"]["minReplicas"] = json!(args.min);

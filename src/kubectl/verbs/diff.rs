@@ -93,16 +93,14 @@ async fn diff(env: &Env, args: &DiffArgs) -> Result<()> {
             masked::mask(from.as_mut(), &mut to);
         }
         let name = file_name(target);
-        if let Some(from) = &from {
-            live.write(&name, from)?;
-        }
-        merged.write(&name, &to)?;
+        live.write(&name, from.as_ref())?;
+        merged.write(&name, Some(&to))?;
     }
     if args.prune.prune {
         for (target, object) in
             prune::candidates(env, &args.prune, args.selector.as_deref(), &visited).await?
         {
-            live.write(&file_name(&target), &object)?;
+            live.write(&file_name(&target), Some(&object))?;
         }
     }
     compare(&live, &merged)
@@ -124,8 +122,9 @@ async fn versions(env: &Env, args: &DiffArgs, target: &Target) -> Result<(Option
             let path = format!("{}{query}&force={}", target.path(), args.force_conflicts);
             rest.patch(&path, APPLY_PATCH, &manifest.object).await
         } else if let Some(live) = &live {
+            // Without the annotation that an apply would add: it would repeat every difference.
             let mut modified = manifest.object.clone();
-            last_applied::annotate(&mut modified)?;
+            last_applied::forget(&mut modified);
             let original = last_applied::read(live).unwrap_or(Value::Null);
             let ty = api::schema::for_kind(&target.row);
             let mut patch = three_way::patch(ty, &original, &modified, live);
@@ -192,10 +191,12 @@ impl Folder {
         Err(Error::message("unreachable"))
     }
 
-    fn write(&self, name: &str, object: &Value) -> Result<()> {
+    /// A file; an empty one for what is not there.
+    fn write(&self, name: &str, object: Option<&Value>) -> Result<()> {
         let path = self.0.join(name);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(path)?;
-        Ok(file.write_all(yaml::to_yaml(object).as_bytes())?)
+        let text = object.map(yaml::to_yaml).unwrap_or_default();
+        Ok(file.write_all(text.as_bytes())?)
     }
 }
 

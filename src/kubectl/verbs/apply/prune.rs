@@ -114,7 +114,7 @@ pub(crate) async fn candidates(
     selector: Option<&str>,
     visited: &Visited,
 ) -> Result<Vec<(Target, Value)>> {
-    if args.prune_allowlist.is_empty() && env.namespace_is_explicit() {
+    if args.prune_allowlist.is_empty() {
         tell(
             "Warning: Deprecated: kubectl apply will no longer prune non-namespaced resources by default when used with the --namespace flag in a future release. To preserve the current behaviour, list the resources you want to target explicitly in the --prune-allowlist flag.",
         );

@@ -264,10 +264,7 @@ fn shown_rule(rule: &Value) -> String {
 
 fn shown_subject(subject: &Value) -> String {
     let kind = as_text(&subject["kind"]);
-    let group = match (as_text(&subject["apiGroup"]), kind) {
-        ("", "User" | "Group") => GROUP,
-        (group, _) => group,
-    };
+    let group = as_text(&subject["apiGroup"]);
     let (name, namespace) = (as_text(&subject["name"]), as_text(&subject["namespace"]));
     format!("{{Kind:{kind} APIGroup:{group} Name:{name} Namespace:{namespace}}}")
 }

@@ -107,8 +107,10 @@ pub(super) fn ingress(args: IngressArgs) -> Result<(Value, GeneratorArgs)> {
     if !args.annotation.is_empty() {
         metadata["annotations"] = Value::Object(annotations(&args.annotation)?);
     }
-    let object =
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec});
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec,
+        "status": {"loadBalancer": {}},
+    });
     Ok((object, args.generator))
 }
 

@@ -102,18 +102,17 @@ async fn bind(env: &Env, target: &Target, args: &SubjectArgs, added: &[Value]) -
 }
 
 pub(super) async fn selector(env: &Env, args: SetSelectorArgs) -> Result<()> {
-    let Some((expressions, resources)) = args.arguments.split_last().filter(|(last, _)| last.contains('='))
-    else {
+    let Some((expressions, resources)) = args.arguments.split_last() else {
         return Err(Error::message("one selector is required"));
     };
-    let wanted = labels(expressions)?;
     for target in env.targets(resources, &args.files, &SelectorArgs::default(), false).await? {
+        let wanted = labels(expressions)?;
         if target.row.kind != "Service" || !target.row.group.is_empty() {
             return Err(Error::message("setting a selector is only supported for Services"));
         }
         let object = env.rest().await?.get(&target.path()).await?;
         // A merge patch keeps keys that it does not name.
-        let mut replaced = wanted.clone();
+        let mut replaced = wanted;
         for key in object["spec"]["selector"].as_object().into_iter().flat_map(Map::keys) {
             replaced.entry(key.clone()).or_insert(Value::Null);
         }
