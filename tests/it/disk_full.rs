@@ -47,7 +47,7 @@ fn past_the_quota_tenants_free_room_and_administrators_keep_the_rest_going() {
     let large = cluster.folder().join("large");
     std::fs::write(&large, vec![b'x'; 900 << 10]).expect("a large file");
     let from = format!("--from-file={}", large.display());
-    let refused = (0..QUOTA / (900 << 10) + 1)
+    let refused = (0..QUOTA / (900 << 10) + 4)
         .map(|number| tenant(&["create", "configmap", &format!("large-{number}"), &from]))
         .find(|outcome| !outcome.success)
         .expect("the quota ends");
