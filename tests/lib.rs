@@ -3,6 +3,8 @@
 //! Every cluster has a temporary data directory and a network namespace of its own, so tests neither meet
 //! each other nor change the machine's network. Tests wait on predicates with generous limits, never on time.
 
+#[path = "harness/agent.rs"]
+mod agent;
 #[path = "harness/cluster.rs"]
 mod cluster;
 #[path = "harness/disk.rs"]
@@ -30,7 +32,8 @@ mod traces;
 #[path = "harness/vm.rs"]
 mod vm;
 
-pub use cluster::{Agent, Cluster, Options, binary};
+pub use agent::Agent;
+pub use cluster::{Cluster, Options, binary};
 pub use disk::SmallDisk;
 pub use extension::{Extension, ExtensionRequest};
 pub use image::{BUSYBOX, write_busybox_image};

@@ -22,6 +22,7 @@ use crate::join::{self, ClusterSettings};
 use crate::keys;
 use crate::node::{self, NodeConfig};
 use crate::notify::notify;
+use crate::servers::KnownServers;
 use crate::status::collect::{NodeSource, ProcessSource, settle};
 use crate::status::report::{Api, Finding, Report, Request};
 use crate::{Instance, Problem, addresses, admin, files, logging, machine, token};
@@ -203,8 +204,9 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
         began: Instant::now(),
         supervisor: supervisor.clone(),
     };
-    let known = Known { process, server: server.clone(), node: Arc::default() };
     files::private_directory(&instance.agent_dir())?;
+    let servers = KnownServers::open(&instance.agent_dir(), &server)?;
+    let known = Known { process, servers: servers.clone(), node: Arc::default() };
     admin::serve(&instance.agent_dir(), &supervisor.stage("admin"), {
         let known = known.clone();
         move |Request::Status| known.clone().report()
@@ -212,9 +214,10 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let stage = supervisor.stage("membership");
     let failing = supervisor.clone();
     let membership = tokio::select! {
-        membership = join::join(&instance, &server, token.as_deref(), &plan.node_name, &stage) => membership?,
+        membership = join::join(&instance, &server, &servers, token.as_deref(), &plan.node_name, &stage) => membership?,
         stopped = serve_until_stopped(&failing) => return stopped,
     };
+    servers.follow(membership.network_api.clone(), &membership.server_ca_pem, &stage);
     if let Some(token) = &token {
         forget_token(token, common.config.as_deref());
     }
@@ -260,7 +263,7 @@ fn forget_token(token: &str, config: Option<&Path>) {
 #[derive(Clone)]
 struct Known {
     process: ProcessSource,
-    server: String,
+    servers: Arc<KnownServers>,
     /// Set once the node has been started.
     node: Arc<OnceLock<NodeSource>>,
 }
@@ -268,7 +271,7 @@ struct Known {
 impl Known {
     async fn report(self) -> Result<Report, Problem> {
         let mut report = self.process.report();
-        let mut api = Api { url: self.server.clone(), ..Api::default() };
+        let mut api = Api { url: self.servers.url(), ..Api::default() };
         match self.node.get() {
             Some(source) => {
                 let (node, answered) = source.report(&mut report.problems).await;
@@ -277,7 +280,7 @@ impl Known {
             }
             None => report.problems.push(Finding::new(
                 "this machine has not joined its cluster yet",
-                format!("it is waiting for {}", self.server),
+                format!("it is waiting for {}", self.servers.url()),
                 "see the log for what it waits for",
             )),
         }

@@ -3,20 +3,22 @@
 //! lets no machine become a node that is there: one whose certificate has ended shows the old one with a
 //! signature by its key.
 //!
-//! What was learned is kept, so a node starts without its server being there.
+//! What was learned is kept, so a node starts without its server being there. Once it has joined, any of the
+//! cluster's servers will do ([`crate::servers`]).
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::ObjectApi;
-use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Token as Bearer, user_agent};
+use client::https::{ClientCertificate, HttpsApi, HttpsConfig, Servers, Token as Bearer, user_agent};
 use http_body_util::BodyExt;
 use supervisor::{Clock, OnExit, Stage};
 
 use crate::keys::{self, Ask, Pair, PairFiles, RequestError};
 use crate::node::until_due;
 use crate::problem::chain;
+use crate::servers::KnownServers;
 use crate::token::{Token, hash_of};
 use crate::{Instance, Problem, files};
 
@@ -35,6 +37,8 @@ pub struct Membership {
     /// The API as one who may read all nodes.
     pub network_api: Arc<dyn ObjectApi>,
     pub settings: ClusterSettings,
+    /// What servers' certificates lead to.
+    pub server_ca_pem: String,
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -43,9 +47,10 @@ const SIGNING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Joins, or finds what an earlier start left. Waits for a server that is not there yet; gives up only on
 /// what waiting cannot mend.
-pub async fn join(
+pub(crate) async fn join(
     instance: &Instance,
     server: &str,
+    servers: &Arc<KnownServers>,
     token: Option<&str>,
     node_name: &str,
     stage: &Stage,
@@ -54,7 +59,13 @@ pub async fn join(
     files::private_directory(&folder)?;
     let token = token.map(Token::parse).transpose()?;
     let ca_pem = trusted_ca(&folder, server, token.as_ref()).await?;
-    let site = JoinTarget { server: server.to_string(), ca_pem, token, node_name: node_name.to_string() };
+    let site = JoinTarget {
+        server: server.to_string(),
+        servers: servers.list(),
+        ca_pem: ca_pem.clone(),
+        token,
+        node_name: node_name.to_string(),
+    };
 
     let node_files = PairFiles::in_directory(&folder, "kubelet-client");
     let node_pair = site.pair(&node_files, NodeUser::Node, None).await?;
@@ -64,7 +75,7 @@ pub async fn join(
     let network_pair = site.pair(&network_files, NodeUser::Network, Some(&node_api)).await?;
     let network_api = site.api(NodeUser::Network, Some(&network_pair), None)?;
 
-    let site = Arc::new(site);
+    let (site, server_ca_pem) = (Arc::new(site), ca_pem);
     for (who, place, pair, api) in [
         (NodeUser::Node, node_files, node_pair, node_api.clone()),
         (NodeUser::Network, network_files, network_pair, network_api.clone()),
@@ -72,7 +83,8 @@ pub async fn join(
         let renewal = renew(site.clone(), who, place, pair, node_api.clone(), api, stage.clock());
         stage.spawn_cancellable("renewal of a client certificate", OnExit::Stop, renewal);
     }
-    Ok(Membership { node_api: Arc::new(node_api), network_api: Arc::new(network_api), settings })
+    let (node_api, network_api) = (Arc::new(node_api), Arc::new(network_api));
+    Ok(Membership { node_api, network_api, settings, server_ca_pem })
 }
 
 /// Repeats a call until it succeeds or fails for a reason that time will not change.
@@ -179,6 +191,7 @@ impl NodeUser {
 
 struct JoinTarget {
     server: String,
+    servers: Arc<Servers>,
     ca_pem: String,
     token: Option<Token>,
     node_name: String,
@@ -187,6 +200,7 @@ struct JoinTarget {
 impl JoinTarget {
     fn config(&self, who: NodeUser, pair: Option<&Pair>, bearer: Option<&str>) -> HttpsConfig {
         HttpsConfig {
+            servers: Some(self.servers.clone()),
             ca_pem: Some(self.ca_pem.clone().into_bytes()),
             certificate: pair.map(client_certificate),
             token: bearer.map_or(Bearer::None, |secret| Bearer::Static(secret.to_string())),
@@ -335,6 +349,7 @@ mod tests {
     fn each_part_of_a_node_has_the_name_of_upstreams_program() {
         let site = JoinTarget {
             server: "https://127.0.0.1:1".into(),
+            servers: Servers::new([]),
             ca_pem: String::new(),
             token: None,
             node_name: "n".into(),

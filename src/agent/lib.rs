@@ -21,6 +21,7 @@ pub mod node;
 pub mod notify;
 pub mod problem;
 mod process;
+mod servers;
 pub mod simulate;
 pub mod status;
 pub mod token;

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::command::{finish, run_to_end, serve_until_stopped};
 use crate::flags::{self, Stop};
 use crate::problem::chain;
+use crate::servers::KnownServers;
 use crate::{Instance, Problem, VERSION, join, logging, machine};
 
 /// Marks simulated nodes.
@@ -140,7 +141,8 @@ impl Access {
                 let instance = Instance::of(&data_dir.join(name))?;
                 crate::files::private_directory(data_dir)?;
                 crate::files::private_directory(instance.data_dir())?;
-                let membership = join::join(&instance, server, Some(token), name, stage).await?;
+                let servers = KnownServers::open(&instance.agent_dir(), server)?;
+                let membership = join::join(&instance, server, &servers, Some(token), name, stage).await?;
                 Ok(membership.node_api)
             }
         }

@@ -5,6 +5,7 @@
 //! travel on separate connections ("lanes"), so that many watches can never exhaust the stream limit that
 //! calls need. HTTP/2 pings notice a server that vanished without a word. The client certificate can be
 //! replaced while running: connections made from then on use it, streams that are open end by themselves.
+//! A client that knows several servers of a cluster uses them instead of each other ([`Servers`]).
 //!
 //! Absent: HTTP proxies, exec credential plugins.
 
@@ -12,6 +13,7 @@ mod calls;
 mod decode;
 mod node;
 mod query;
+mod servers;
 mod tls;
 mod transport;
 
@@ -30,6 +32,7 @@ pub use decode::error_from_response;
 pub(crate) use decode::is_connection_error;
 pub use node::TlsNodeDialer;
 pub use query::{encode_component, path_of};
+pub use servers::Servers;
 pub use tls::{ClientCertificate, TlsError, system_authorities};
 pub use transport::{RequestError, ResponseBody, Switch};
 
@@ -51,6 +54,8 @@ pub enum Token {
 pub struct HttpsConfig {
     /// `https://host:port`, optionally with a path prefix; `http://` for a local `kubectl proxy`.
     pub server: String,
+    /// Servers that connections are made to instead: any of them will do.
+    pub servers: Option<Arc<Servers>>,
     /// Certificates the server's must lead to. Without them the system's bundle is used.
     pub ca_pem: Option<Vec<u8>>,
     pub certificate: Option<ClientCertificate>,
@@ -71,6 +76,7 @@ impl HttpsConfig {
     pub fn new(server: impl Into<String>) -> Self {
         HttpsConfig {
             server: server.into(),
+            servers: None,
             ca_pem: None,
             certificate: None,
             token: Token::None,
@@ -134,8 +140,8 @@ impl HttpsApi {
         let (scheme, authority, prefix) = split_server(&config.server)?;
         let certificate = Arc::new(CertificateSlot::new(config.certificate.as_ref())?);
         let tls = tls::client_config(&config, certificate.clone())?;
-        let transport =
-            Transport::new(Arc::new(tls), config.tls_server_name.as_deref(), config.connect_timeout)?;
+        let name = config.tls_server_name.as_deref();
+        let transport = Transport::new(Arc::new(tls), name, config.servers, config.connect_timeout)?;
         let mut headers = parsed_headers(&config.headers)?;
         headers.extend(parsed_headers(&[(USER_AGENT.as_str().to_string(), config.user_agent.clone())])?);
         let inner = Inner {
@@ -259,6 +265,11 @@ fn bearer_header(token: &str) -> Result<HeaderValue, RequestError> {
         .map_err(|source| RequestError::Invalid { source: source.into() })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// `HOST:PORT` of a server's URL.
+pub fn authority_of(server: &str) -> Result<String, ConfigError> {
+    split_server(server).map(|(_, authority, _)| authority.to_string())
 }
 
 /// Scheme, authority with an explicit port, and path prefix. A bare `host:port` means https, as in client-go.

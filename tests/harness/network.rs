@@ -1,4 +1,4 @@
-//! Network namespaces of the tests' own, with an address and a default route, linked in pairs.
+//! Network namespaces of the tests' own, with an address and a default route, linked in pairs or as a star.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,9 +12,9 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::run;
 
-/// Two namespaces on one wire: `192.168.N.1` in the first, `192.168.N.2` in the second. Gone on drop.
+/// Namespaces on one wire: `192.168.77.1` in the first, `192.168.77.2` in the second and so on. Gone on drop.
 pub struct Network {
-    names: [String; 2],
+    names: Vec<String>,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -26,14 +26,8 @@ fn ip(arguments: &[&str]) {
 impl Network {
     #[expect(clippy::new_without_default, reason = "it changes the machine")]
     pub fn new() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = |end: &str| format!("mk8s-test-{}-{number}{end}", std::process::id());
-        let names = [name("a"), name("b")];
-        for name in &names {
-            ip(&["netns", "add", name]);
-        }
-        let network = Network { names };
-        let [a, b] = &network.names;
+        let network = Self::of(2);
+        let (a, b) = (&network.names[0], &network.names[1]);
         ip(&["-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b]);
         for (index, name) in [a, b].into_iter().enumerate() {
             ip(&["-n", name, "link", "set", "lo", "up"]);
@@ -54,7 +48,58 @@ impl Network {
         network
     }
 
-    /// Address in the first (0) or second (1) namespace.
+    /// So many namespaces around a first one, which has a bridge and sees everything.
+    pub fn star(ends: usize) -> Self {
+        let network = Self::of(ends + 1);
+        let hub = &network.names[0];
+        ip(&["-n", hub, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", hub, "link", "set", "lo", "up"]);
+        ip(&["-n", hub, "address", "add", &format!("{}/24", network.address(0)), "dev", "br0"]);
+        ip(&["-n", hub, "link", "set", "br0", "up"]);
+        for (end, name) in network.names.iter().enumerate().skip(1) {
+            let port = format!("port{end}");
+            ip(&["-n", hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", name]);
+            ip(&["-n", hub, "link", "set", &port, "master", "br0", "up"]);
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+            ip(&["-n", name, "address", "add", &format!("{}/24", network.address(end)), "dev", "eth0"]);
+            ip(&["-n", name, "link", "set", "eth0", "up"]);
+            ip(&["-n", name, "route", "add", "default", "via", &network.address(0), "dev", "eth0"]);
+        }
+        network
+    }
+
+    fn of(count: usize) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let letters = ('a'..='z').take(count);
+        let names: Vec<String> =
+            letters.map(|end| format!("mk8s-test-{}-{number}{end}", std::process::id())).collect();
+        for name in &names {
+            ip(&["netns", "add", name]);
+        }
+        Network { names }
+    }
+
+    /// Has a namespace hear nothing of these addresses from now on, nor of others that it did not hear.
+    pub fn deafen(&self, end: usize, to: &[String]) {
+        let mut rules = "add table inet cut\nadd chain inet cut input \
+                         { type filter hook input priority -300; }\n"
+            .to_string();
+        for address in to {
+            rules.push_str(&format!("add rule inet cut input ip saddr {address} drop\n"));
+        }
+        run(self.command(end, "nft".as_ref()).args(["-f", "-"]), &rules).ok();
+    }
+
+    /// Has it hear everybody again.
+    pub fn heal(&self, end: usize) {
+        run(
+            self.command(end, "nft".as_ref()).args(["-f", "-"]),
+            "add table inet cut\ndelete table inet cut\n",
+        )
+        .ok();
+    }
+
+    /// Address in the first (0) namespace, the second (1) and so on.
     pub fn address(&self, end: usize) -> String {
         format!("192.168.77.{}", end + 1)
     }

@@ -1,176 +1,19 @@
 //! Several servers of one cluster: they join, replace each other, come back, and refuse who does not belong.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::fs;
+use std::path::Path;
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use minik8s_tests::{CommandOutcome, Network, binary, eventually, run};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
-use tempfile::TempDir;
+use minik8s_tests::{Network, binary, eventually, run};
+use nix::sys::signal::Signal;
 
-const LIMIT: Duration = Duration::from_secs(90);
+mod agents;
+mod machines;
 
-/// Servers without nodes, each with an address of its own in one namespace.
-struct Servers {
-    servers: Vec<Server>,
-    network: Arc<Network>,
-}
-
-struct Server {
-    process: Option<Child>,
-    folder: TempDir,
-    network: Arc<Network>,
-    name: String,
-    address: String,
-    flags: Vec<String>,
-}
-
-impl Server {
-    fn new(network: &Arc<Network>, number: usize) -> Server {
-        let address = match number {
-            0 => network.address(0),
-            _ => format!("192.168.77.{}", 10 + number),
-        };
-        if number > 0 {
-            network.ip(0, &["address", "add", &format!("{address}/24"), "dev", "eth0"]);
-        }
-        let folder = tempfile::Builder::new().prefix("mk8s-servers-").tempdir().expect("a directory");
-        Server {
-            process: None,
-            folder,
-            network: network.clone(),
-            name: format!("server-{number}"),
-            address,
-            flags: Vec::new(),
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("https://{}:6443", self.address)
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    fn token(&self) -> String {
-        fs::read_to_string(self.data_dir().join("server/token")).expect("a token").trim().to_string()
-    }
-
-    fn command(&self) -> std::process::Command {
-        let mut command = self.network.command(0, &binary());
-        command.args(["server", "--disable-agent", "--etcd-listen", "off", "--node-name", &self.name]);
-        command.args(["--bind-address", &self.address, "--snapshot-schedule-cron", "off", "--data-dir"]);
-        command.arg(self.data_dir()).args(&self.flags);
-        command
-    }
-
-    /// Starts it; returns at once.
-    fn spawn(&mut self) {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
-        let log = log.expect("a log");
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        self.process = Some(command.spawn().expect("the server"));
-    }
-
-    fn wait(&mut self) {
-        eventually(&format!("{} is ready", self.name), LIMIT, || {
-            if let Ok(Some(status)) = self.process.as_mut().expect("a process").try_wait() {
-                panic!("{} ended with {status}:\n{}", self.name, self.log());
-            }
-            let outcome = self.kubectl(&["get", "--raw", "/readyz"], "");
-            if outcome.success { Ok(()) } else { Err(format!("{outcome}\n{}", self.log())) }
-        });
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        let Some(mut process) = self.process.take() else { return };
-        let pid = Pid::from_raw(i32::try_from(process.id()).expect("a pid"));
-        let _ = kill(pid, signal);
-        let _ = process.wait();
-    }
-
-    fn kubectl(&self, arguments: &[&str], input: &str) -> CommandOutcome {
-        let mut command = self.network.limited_command(0, &binary());
-        let config = self.data_dir().join("server/kubeconfig.yaml");
-        command.arg("kubectl").args(arguments).env("HOME", self.folder.path()).env("KUBECONFIG", config);
-        run(&mut command, input)
-    }
-
-    fn minik8s(&self, arguments: &[&str]) -> CommandOutcome {
-        let mut command = self.network.limited_command(0, &binary());
-        run(command.args(arguments).arg("--data-dir").arg(self.data_dir()), "")
-    }
-
-    fn members(&self) -> Vec<Value> {
-        let listed = self.minik8s(&["server", "list", "--json"]).json();
-        listed.as_array().expect("a list").clone()
-    }
-
-    fn create(&self, name: &str) -> CommandOutcome {
-        self.kubectl(&["create", "configmap", name], "")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
-        // Before its data directory, by which everything of it is found.
-        let _ = self.minik8s(&["uninstall"]);
-    }
-}
-
-impl Servers {
-    /// One server that is ready.
-    fn one() -> Servers {
-        let network = Arc::new(Network::new());
-        let mut first = Server::new(&network, 0);
-        first.spawn();
-        first.wait();
-        Servers { servers: vec![first], network }
-    }
-
-    /// A further one, which joins the first with this token; not started.
-    fn prepare(&self, token: &str) -> Server {
-        let mut server = Server::new(&self.network, self.servers.len());
-        server.flags = ["--server", &self.servers[0].url(), "--token", token].map(str::to_string).to_vec();
-        server
-    }
-
-    fn join(&mut self) {
-        let mut server = self.prepare(&self.servers[0].token());
-        server.spawn();
-        server.wait();
-        self.servers.push(server);
-    }
-
-    fn three() -> Servers {
-        let mut servers = Self::one();
-        servers.join();
-        servers.join();
-        servers
-    }
-
-    /// The server that leads, as one that runs says.
-    fn leader(&self, asked: usize) -> usize {
-        eventually("somebody leads", LIMIT, || {
-            let members = self.servers[asked].members();
-            let leader = members.iter().find(|member| member["role"] == "leader");
-            let name = leader.and_then(|leader| leader["name"].as_str()).unwrap_or_default();
-            self.servers.iter().position(|server| server.name == name).ok_or_else(|| format!("{members:?}"))
-        })
-    }
-}
+use machines::{LIMIT, Server, Servers};
 
 fn names(outcome: &str) -> usize {
     outcome.split_whitespace().filter(|name| name.starts_with("written-")).count()

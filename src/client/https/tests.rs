@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::decode::Frames;
-use super::{ClientCertificate, HttpsApi, HttpsConfig, Token, is_connection_error};
+use super::{ClientCertificate, HttpsApi, HttpsConfig, Servers, Token, is_connection_error};
 use crate::{NodeDialer, ObjectApi, ObjectRef, TlsNodeDialer};
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -289,6 +289,38 @@ async fn no_server_and_no_trust_are_told_apart_from_answers() {
     config.ca_pem = None;
     config.insecure_skip_tls_verify = true;
     HttpsApi::new(config).unwrap().get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn any_of_several_servers_will_do() {
+    let answer = |name: &'static str| {
+        move |seen: Seen| {
+            if seen.line.contains("watch=true") {
+                let first =
+                    format!(r#"{{"type":"ADDED","object":{{"kind":"Pod","metadata":{{"name":"{name}"}}}}}}"#);
+                let first = Bytes::from(first + "\n");
+                let open = stream::iter([Ok(Frame::data(first))]).chain(stream::pending());
+                return Response::new(BodyExt::boxed(StreamBody::new(open.boxed_sync())));
+            }
+            whole(200, &ONE.replace("\"a\"", &format!("{name:?}")))
+        }
+    };
+    let (first, second) =
+        (Fixture::start(&["h2"], answer("first")).await, Fixture::start(&["h2"], answer("second")).await);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let servers = Servers::new([closed, first.address, second.address].map(|address| address.to_string()));
+    let mut config = HttpsConfig::new(format!("https://{closed}"));
+    (config.servers, config.insecure_skip_tls_verify) = (Some(servers.clone()), true);
+    let api = HttpsApi::new(config).unwrap();
+    let at = ObjectRef::new(Some("n"), "a");
+    assert_eq!(api.get(&CONFIG_MAP, at).await.unwrap().name(), "first");
+    let mut watch = api.watch(&POD, None, &WatchOptions::default()).await.unwrap();
+    assert_eq!(told(&watch.next().await.unwrap()), "+first@0");
+    servers.give_up(&first.address.to_string());
+    assert!(watch.next().await.is_none());
+    let mut watch = api.watch(&POD, None, &WatchOptions::default()).await.unwrap();
+    assert_eq!(told(&watch.next().await.unwrap()), "+second@0");
+    assert_eq!(api.get(&CONFIG_MAP, at).await.unwrap().name(), "second");
 }
 
 /// The text of a watch with every kind of frame.

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::io::ErrorKind::{InvalidInput, NotFound};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::servers::{Servers, Severable};
 use super::tls::{TlsError, server_name};
 use crate::{BoxFuture, ByteStream};
 
@@ -68,6 +70,15 @@ enum DialError {
 }
 
 impl DialError {
+    /// Names the one of several servers.
+    fn at(self, address: &str) -> DialError {
+        match self {
+            DialError::Connect(kind, text) => DialError::Connect(kind, format!("{address}: {text}")),
+            DialError::Tls(text) => DialError::Tls(format!("{address}: {text}")),
+            late @ DialError::Timeout(_) => late,
+        }
+    }
+
     fn of(self, server: String) -> RequestError {
         match self {
             DialError::Connect(kind, text) => {
@@ -113,10 +124,11 @@ impl Transport {
     pub(super) fn new(
         tls: Arc<ClientConfig>,
         verify_name: Option<&str>,
+        servers: Option<Arc<Servers>>,
         connect_timeout: Duration,
     ) -> Result<Self, TlsError> {
         let verify_name = verify_name.map(server_name).transpose()?;
-        let connector = Connector { tls, verify_name, timeout: connect_timeout };
+        let connector = Connector { tls, verify_name, servers, timeout: connect_timeout };
         let lanes = Mutex::new(Lanes { calls: http_client(&connector), streams: Vec::new() });
         Ok(Transport { connector, lanes })
     }
@@ -261,11 +273,35 @@ impl Body for ResponseBody {
 struct Connector {
     tls: Arc<ClientConfig>,
     verify_name: Option<ServerName<'static>>,
+    /// Which of them a connection is made to; without a list, to the one that the request names.
+    servers: Option<Arc<Servers>>,
     timeout: Duration,
 }
 
 impl Connector {
     async fn dial(self, uri: Uri) -> Result<Dialled, DialError> {
+        let Some(servers) = self.servers.clone() else { return self.dial_one(uri).await };
+        let dialled = servers.connect(|address| {
+            let (connector, scheme) = (self.clone(), uri.scheme_str().unwrap_or("https").to_string());
+            async move {
+                let one = Uri::builder().scheme(scheme.as_str()).authority(address.as_str());
+                let one = one.path_and_query("/").build();
+                let one = one.map_err(|error| DialError::Connect(InvalidInput, error.to_string()))?;
+                connector.dial_one(one).await.map_err(|error| error.at(&address))
+            }
+        });
+        match dialled.await {
+            Ok((Dialled { io, http2 }, connections)) => {
+                let io = Severable::new(io.into_inner(), connections);
+                Ok(Dialled { io: TokioIo::new(Box::new(io)), http2 })
+            }
+            Err(error) => {
+                Err(error.unwrap_or(DialError::Connect(NotFound, "no server is known".to_string())))
+            }
+        }
+    }
+
+    async fn dial_one(self, uri: Uri) -> Result<Dialled, DialError> {
         let limit = self.timeout;
         tokio::time::timeout(limit, self.dial_unlimited(uri)).await.unwrap_or(Err(DialError::Timeout(limit)))
     }
