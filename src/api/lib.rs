@@ -13,6 +13,7 @@ pub mod decode;
 pub mod duration;
 pub mod error;
 pub mod identity;
+pub mod ingress;
 pub mod json;
 pub mod jsonpath;
 pub mod kinds;

@@ -2,16 +2,16 @@
 //! marked as the default, of several the newest.
 
 use api::KindRow;
+use api::ingress::{CLASS_ANNOTATION, IS_DEFAULT};
 use api::json::text;
 use api::kinds::{INGRESS_CLASS, STORAGE_CLASS};
 use serde_json::{Value, json};
 
 use super::request::{Operation, Request};
-use crate::registry::strategies::ingress::CLASS_ANNOTATION;
 
 const STORAGE_MARKS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-const INGRESS_MARKS: [&str; 1] = ["ingressclass.kubernetes.io/is-default-class"];
+const INGRESS_MARKS: [&str; 1] = [IS_DEFAULT];
 const BETA_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// A claim with an empty class wants none; only one without any gets the default.

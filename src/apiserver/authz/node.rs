@@ -5,6 +5,7 @@
 //! a hundred pods and asks rarely, so upstream's standing graph of all references would cost more than it
 //! saves. What a kubelet may do regardless of relations is the bootstrap role `system:node`.
 
+mod ingresses;
 mod volumes;
 
 use api::kinds::POD;
@@ -45,6 +46,7 @@ pub(super) fn authorize(
         ("", "secrets") => read(attributes).and_then(|()| {
             relation(Referent::Secret)
                 .or_else(|why| found(volumes::uses_secret(caches, node, namespace, name), why))
+                .or_else(|why| found(ingresses::show_secret(caches, namespace, name), why))
         }),
         ("", "configmaps") => read(attributes).and_then(|()| relation(Referent::ConfigMap)),
         ("", "persistentvolumeclaims") => match (attributes.subresource, attributes.verb) {

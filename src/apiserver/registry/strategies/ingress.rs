@@ -6,6 +6,7 @@ mod class;
 mod tests;
 
 use api::FieldError;
+use api::ingress::CLASS_ANNOTATION;
 use api::json::{items, number, text};
 use api::validation::{
     Faults, Path, dns1123_label, dns1123_subdomain, invalid_each, path_segment, port_name, port_number,
@@ -20,8 +21,6 @@ use crate::strategy::{Cell, Column, RequestContext, Strategy};
 
 pub(super) use class::IngressClasses;
 
-/// How classes were named before they had a field.
-pub(crate) const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
 const NOT_IN_PATHS: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 const NOT_AT_ENDS: [&str; 2] = ["/..", "/."];
