@@ -11,6 +11,7 @@ use network::NodePortAddresses;
 use supervisor::ConnectionLimits;
 
 use crate::instance::DEFAULT_DATA_DIR;
+use crate::node::IngressPorts;
 use crate::{Problem, machine};
 
 /// Flags of every command that runs something for long.
@@ -64,6 +65,12 @@ pub struct NodeArgs {
         value_delimiter = ','
     )]
     pub node_port_addresses: Vec<String>,
+    /// Port for plain HTTP of ingresses; 0 for none
+    #[arg(long, env = "MINIK8S_INGRESS_HTTP_PORT", value_name = "PORT", default_value_t = 80)]
+    pub ingress_http_port: u16,
+    /// Port for HTTPS of ingresses; 0 for none
+    #[arg(long, env = "MINIK8S_INGRESS_HTTPS_PORT", value_name = "PORT", default_value_t = 443)]
+    pub ingress_https_port: u16,
     #[command(flatten)]
     pub connections: ConnectionArgs,
 }
@@ -200,6 +207,10 @@ impl NodeArgs {
             })
         };
         given.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Within)
+    }
+
+    pub fn ingress_ports(&self) -> IngressPorts {
+        IngressPorts { http: self.ingress_http_port, https: self.ingress_https_port }
     }
 
     pub fn runtime_endpoint(&self) -> Option<PathBuf> {

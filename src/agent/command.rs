@@ -114,6 +114,10 @@ pub async fn serve_until_stopped(supervisor: &Supervisor) -> Result<(), Problem>
     outcome
 }
 
+/// Ports whose connections are bounded: the kubelet's, and two of ingresses, whose connections take a second
+/// descriptor each.
+pub const NODE_PORTS: usize = 5;
+
 /// What the flags say, checked before anything is touched.
 struct AgentPlan {
     arguments: AgentArgs,
@@ -145,7 +149,7 @@ impl AgentPlan {
             labels: node.labels()?,
             taints: node.taints()?,
             sysctls: node.sysctls()?,
-            connections: node.connections.limits(1)?,
+            connections: node.connections.limits(NODE_PORTS)?,
             node_ports: node.node_ports()?,
             arguments,
         })
@@ -172,6 +176,7 @@ impl AgentPlan {
             runs_proxy: settings.runs("proxy"),
             runs_policy: settings.runs("policy"),
             runs_dns: settings.runs("dns"),
+            ingress: settings.runs("ingress").then(|| node.ingress_ports()),
             container_runtime_endpoint: node.runtime_endpoint(),
             seccomp_default: node.seccomp_default,
             client_ca,

@@ -14,6 +14,8 @@ const COMPONENTS: &[(&str, &str)] = &[
     ("apiserver", "apiserver"),
     ("client", "client"),
     ("controllers", "controllers"),
+    ("ingress", "ingress"),
+    ("ingress-access", "ingress::access"),
     ("kubelet", "kubelet"),
     ("network", "network"),
     ("scheduler", "scheduler"),

@@ -53,6 +53,8 @@ pub struct NodeConfig {
     pub runs_dns: bool,
     /// Network policies are kept by this process.
     pub runs_policy: bool,
+    /// Ports for ingresses (0: none), if this process serves them.
+    pub ingress: Option<IngressPorts>,
     /// A runtime that somebody else runs.
     pub container_runtime_endpoint: Option<PathBuf>,
     /// Sysctls that pods may set.
@@ -63,6 +65,13 @@ pub struct NodeConfig {
     pub client_ca: CertificateDer<'static>,
     /// CA that the kubelet's own certificate must be of; none if the server does not say.
     pub serving_ca: Option<CertificateDer<'static>>,
+}
+
+/// Where ingresses are served; 0 for not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IngressPorts {
+    pub http: u16,
+    pub https: u16,
 }
 
 /// A node that was started.
@@ -99,14 +108,20 @@ pub async fn start(
         None => own_containerd(&config, &supervisor.stage("containerd")).await?,
     };
     let network_stage = supervisor.stage("network");
+    let network_informers = Informers::new(network_api, network_stage.clone());
     let gate = network::start(
         network_config(&config),
         proxy_config(&config).as_ref(),
         dns_config(&config).as_ref(),
         config.runs_policy,
-        &Informers::new(network_api, network_stage.clone()),
+        &network_informers,
         &network_stage,
     );
+    let more_metrics = ingress_config(&config).map(|ingress| {
+        let stage = supervisor.stage("ingress");
+        let secrets = Informers::new(api.clone(), stage.clone());
+        ingress::start(&ingress, &network_informers, &secrets, &stage)
+    });
 
     let stage = supervisor.stage("kubelet");
     let slot = Arc::new(CertificateSlot::default());
@@ -117,6 +132,7 @@ pub async fn start(
     keep_serving_certificate(&config, api.clone(), slot, &stage)?;
     let settings = kubelet::Config {
         network_gate: gate.map(|gate| Arc::new(Gate(gate)) as Arc<dyn NetworkGate>),
+        more_metrics,
         ..kubelet_config(&config, cri_socket.clone(), Arc::new(tls))
     };
     let kubelet = kubelet::start(settings, api.clone(), &stage).await.map_err(|error| {
@@ -168,6 +184,16 @@ fn proxy_config(config: &NodeConfig) -> Option<ProxyConfig> {
         node_ports: config.node_ports.clone(),
         health_address: Some(SocketAddr::new(config.bind_address, PROXY_HEALTH)),
         metrics_address: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PROXY_METRICS)),
+    })
+}
+
+fn ingress_config(config: &NodeConfig) -> Option<ingress::Config> {
+    config.ingress.map(|ports| ingress::Config {
+        node_name: config.node_name.clone(),
+        bind_address: config.bind_address,
+        http_port: ports.http,
+        https_port: ports.https,
+        connections: config.connections,
     })
 }
 
@@ -264,6 +290,7 @@ fn kubelet_config(
         seccomp_default: config.seccomp_default,
         sandbox_image: SANDBOX_IMAGE.to_string(),
         network_gate: None,
+        more_metrics: None,
         endpoint: Some(kubelet::Endpoint {
             tls,
             bind_address: config.bind_address,

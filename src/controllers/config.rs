@@ -26,6 +26,8 @@ pub struct Config {
     pub runs_load_balancer: bool,
     /// Ports (TCP) that such services do not get on any node.
     pub load_balancer_reserved_ports: Vec<u16>,
+    /// Ports that nodes serve ingresses on, if they do.
+    pub ingress_ports: Option<[u16; 2]>,
 }
 
 /// Why a request is not signed: a sentence for its status.

@@ -25,6 +25,7 @@ mod ephemeral_volume;
 mod expectations;
 mod garbage;
 mod history;
+mod ingress;
 mod job;
 mod load_balancer;
 mod local_path;
@@ -78,6 +79,9 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     service_cidr::start(&context);
     if context.config.runs_load_balancer {
         load_balancer::start(&context);
+    }
+    if let Some(ports) = context.config.ingress_ports {
+        ingress::start(&context, ports);
     }
     resource_quota::start(&context);
     storage_protection::start(&context);

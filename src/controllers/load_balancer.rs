@@ -25,12 +25,16 @@ use k8s_openapi::api::core::v1::{
     LoadBalancerIngress, LoadBalancerStatus, Node, Pod, Service, ServiceStatus,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of};
+use crate::ingress;
 use crate::service_slices::SERVICE_NAME;
 use crate::status_write;
-use plan::{Given, HostPort, NodeFacts, host_ports, is_balanced, is_ours};
+use plan::{Given, HostPort, host_ports, is_ours};
+pub(crate) use plan::{NodeFacts, is_balanced, served_nodes};
 
 mod plan;
 
@@ -48,6 +52,14 @@ struct Controller {
     /// Addresses of pods and services, which are no node's.
     ranges: [Cidr; 2],
     reserved_ports: Vec<u16>,
+    /// What nodes serve ingresses of, and where, if they do.
+    ingresses: Option<Ingresses>,
+}
+
+struct Ingresses {
+    ingresses: Informer<Ingress>,
+    classes: Informer<IngressClass>,
+    ports: [u16; 2],
 }
 
 pub(crate) fn start(context: &ControllerContext) {
@@ -63,7 +75,18 @@ pub(crate) fn start(context: &ControllerContext) {
         told: Mutex::default(),
         ranges: [context.config.cluster_cidr, context.config.service_cidr],
         reserved_ports: context.config.load_balancer_reserved_ports.clone(),
+        ingresses: context.config.ingress_ports.map(|ports| Ingresses {
+            ingresses: context.informers.of(),
+            classes: context.informers.of(),
+            ports,
+        }),
     });
+    if let Some(own) = &controller.ingresses {
+        let wake = queue.clone();
+        own.ingresses.on_object_change(move |_| wake.add(()));
+        let wake = queue.clone();
+        own.classes.on_object_change(move |_| wake.add(()));
+    }
     let wake = queue.clone();
     controller.services.on_change(move |change| {
         let concerns = |service: &Arc<Service>| is_balanced(service) || has_addresses(service);
@@ -97,6 +120,10 @@ pub(crate) fn start(context: &ControllerContext) {
         synced.nodes.synced().await;
         synced.pods.synced().await;
         synced.slices.synced().await;
+        if let Some(own) = &synced.ingresses {
+            own.ingresses.synced().await;
+            own.classes.synced().await;
+        }
     };
     context.run(&queue, 1, ready, move |()| {
         let controller = controller.clone();
@@ -108,12 +135,12 @@ fn differs<K, F: PartialEq>(change: &Change<K>, facts: impl Fn(&K) -> F) -> bool
     change.old.as_deref().map(&facts) != change.new.as_deref().map(&facts)
 }
 
-fn has_addresses(service: &Service) -> bool {
+pub(crate) fn has_addresses(service: &Service) -> bool {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     balancer.is_some_and(|balancer| balancer.ingress.as_ref().is_some_and(|all| !all.is_empty()))
 }
 
-fn cluster_ips(services: &[Arc<Service>]) -> HashSet<IpAddr> {
+pub(crate) fn cluster_ips(services: &[Arc<Service>]) -> HashSet<IpAddr> {
     let of = |service: &Arc<Service>| -> Vec<IpAddr> {
         let all = service.spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten());
         all.filter_map(|address| address.parse().ok()).collect()
@@ -136,7 +163,8 @@ impl Controller {
         taken.extend(self.api_servers(&nodes));
         taken.extend(self.reserved(&nodes));
         let with_endpoint = |service: &Service| self.nodes_with_endpoints(service);
-        let planned = plan::plan(&ours, &services, &nodes, &taken, with_endpoint);
+        let later = if ours.is_empty() { Vec::new() } else { self.ports_of_ingresses(&nodes) };
+        let planned = plan::plan(&ours, &services, &nodes, &taken, &later, with_endpoint);
         let mut first_error = None;
         self.told
             .lock()
@@ -190,6 +218,23 @@ impl Controller {
             }
         }
         found
+    }
+
+    /// What ingresses take on every node since the first of them was made.
+    fn ports_of_ingresses(&self, nodes: &[NodeFacts]) -> Vec<(Timestamp, HostPort)> {
+        let Some(own) = &self.ingresses else { return Vec::new() };
+        let Some(since) = ingress::oldest(&own.ingresses.list(None), &own.classes.list(None)) else {
+            return Vec::new();
+        };
+        let of_node = |node: &NodeFacts| {
+            let node = node.name.clone();
+            own.ports.into_iter().filter(|port| *port != 0).map(move |port| {
+                let port = ("TCP".to_string(), port);
+                let holder = "ingresses (--disable ingress, --ingress-http-port)".to_string();
+                (since, HostPort { node: node.clone(), port, address: None, holder })
+            })
+        };
+        nodes.iter().flat_map(of_node).collect()
     }
 
     /// Ports that are kept free on every node.

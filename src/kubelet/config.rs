@@ -57,6 +57,8 @@ pub struct Config {
     pub sandbox_image: String,
     /// Asked before a pod's containers start; none if nothing is to be waited for.
     pub network_gate: Option<Arc<dyn NetworkGate>>,
+    /// Metrics of what else runs on the node, for the page `/metrics`.
+    pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Where the kubelet's own HTTPS endpoint is; a hollow node has none.
     pub endpoint: Option<Endpoint>,
     /// `kubeletVersion`, such as `v1.36.2+minik8s1`.

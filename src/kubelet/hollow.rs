@@ -98,6 +98,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         seccomp_default: false,
         sandbox_image: "minik8s.local/pause:1".to_string(),
         network_gate: None,
+        more_metrics: None,
         endpoint: None,
         version: config.version,
     }

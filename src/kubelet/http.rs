@@ -57,6 +57,7 @@ pub(crate) struct Service {
     pub(crate) access: Access,
     /// What `/configz` shows.
     pub(crate) configuration: Arc<Value>,
+    pub(crate) more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// Who is at the other end of a connection.

@@ -256,6 +256,7 @@ fn service_of(agent: &NodeAgent, deps: &WorkerDeps, pods: NodePods) -> http::Ser
         stats,
         access: Access::new(api.clone(), &config.node_name),
         configuration: Arc::new(http::measured::configuration(config)),
+        more_metrics: config.more_metrics.clone(),
     }
 }
 

@@ -93,6 +93,7 @@ fn config() -> Config {
         seccomp_default: false,
         sandbox_image: "pause".to_string(),
         network_gate: None,
+        more_metrics: None,
         endpoint: None,
         version: "v0".to_string(),
     }

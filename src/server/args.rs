@@ -82,8 +82,8 @@ pub(crate) struct ServerArgs {
     /// Run no node here: control plane only
     #[arg(long, env = "MINIK8S_DISABLE_AGENT")]
     pub(crate) disable_agent: bool,
-    /// Leave out a component (scheduler, controllers, proxy, dns, policy, servicelb, local-storage); may be
-    /// repeated
+    /// Leave out a component (scheduler, controllers, proxy, dns, policy, servicelb, ingress, local-storage);
+    /// may be repeated
     #[arg(long, env = "MINIK8S_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub(crate) disable: Vec<String>,
     /// Ports that services of the type LoadBalancer do not get on any node
@@ -181,8 +181,8 @@ pub(crate) struct ClusterNetwork {
 
 /// What can be left out. The second list is what nodes are told of.
 const COMPONENTS: &[&str] =
-    &["scheduler", "controllers", "proxy", "dns", "policy", "servicelb", "local-storage"];
-const NODE_COMPONENTS: &[&str] = &["proxy", "dns", "policy"];
+    &["scheduler", "controllers", "proxy", "dns", "policy", "servicelb", "ingress", "local-storage"];
+const NODE_COMPONENTS: &[&str] = &["proxy", "dns", "policy", "ingress"];
 
 /// The component's own name, where others know it by another.
 fn canonical(name: &str) -> &str {
@@ -190,6 +190,7 @@ fn canonical(name: &str) -> &str {
         "kube-proxy" => "proxy",
         "coredns" => "dns",
         "network-policy" => "policy",
+        "traefik" => "ingress",
         name => name,
     }
 }

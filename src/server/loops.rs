@@ -37,7 +37,18 @@ pub(crate) fn start(
         let election = election(server, CONTROLLERS, USER_CONTROLLER_MANAGER, CONTROLLERS, &identity, &stage);
         let server = server.clone();
         leader::run(election, &stage, move |term| {
-            controllers::start(config.clone(), server.fenced(term.fence.clone()), &term.stage);
+            let api = server.fenced(term.fence.clone());
+            if config.ingress_ports.is_some() {
+                // Events are the controller's; what it looks at is read as all controllers read.
+                let informers = Informers::new(
+                    api.as_user(Identity::user(USER_CONTROLLER_MANAGER, [])),
+                    term.stage.clone(),
+                );
+                let account = api.as_user(Identity::service_account(NAMESPACE, "ingress-controller"));
+                let recorder = Recorder::new(account, &term.stage, ingress::COMPONENT, None);
+                ingress::tell(&informers, recorder, &term.stage);
+            }
+            controllers::start(config.clone(), api, &term.stage);
         });
     }
     if plan.arguments.runs("scheduler") {
@@ -72,6 +83,10 @@ fn controllers_config(plan: &ServerPlan, pki: &Arc<Pki>) -> controllers::Config 
         local_storage: plan.arguments.runs("local-storage"),
         runs_load_balancer: plan.arguments.runs("servicelb"),
         load_balancer_reserved_ports: plan.arguments.servicelb_reserved_ports.clone(),
+        ingress_ports: plan.arguments.runs("ingress").then(|| {
+            let ports = plan.arguments.node.ingress_ports();
+            [ports.http, ports.https]
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use agent::addresses::Addresses;
+use agent::command::NODE_PORTS;
 use agent::instance::InstanceLock;
 use agent::{Instance, Problem, files, machine};
 use supervisor::{ConnectionLimits, Stage};
@@ -33,8 +34,8 @@ pub(crate) struct ServerPlan {
     pub(crate) admission: apiserver::Plugins,
 }
 
-/// Those that a server opens: the API's, the kubelet's and the one of etcd's API.
-const PORTS: usize = 3;
+/// Those that a server opens: the API's, the one of etcd's API, and its node's.
+const PORTS: usize = 2 + NODE_PORTS;
 
 /// A system-wide place for the default instance, a place of its own for any other.
 fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {

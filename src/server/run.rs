@@ -379,6 +379,7 @@ async fn start_node(
         runs_policy: settings.runs("policy"),
         node_ports: node.node_ports()?,
         runs_dns: settings.runs("dns"),
+        ingress: settings.runs("ingress").then(|| node.ingress_ports()),
         container_runtime_endpoint: node.runtime_endpoint(),
         sysctls: node.sysctls()?,
         seccomp_default: node.seccomp_default,

@@ -19,6 +19,7 @@ mod custom_resources;
 mod disk_full;
 mod etcd;
 mod extension;
+mod ingress;
 mod install;
 mod kubectl_compared;
 mod kubectl_versions;

@@ -20,13 +20,14 @@ fn root() -> PathBuf {
 /// all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("minik8s", &["kubectl", "server", "agent"]),
-    ("server", &["apiserver", "scheduler", "controllers", "agent", "embedded-store", "client"]),
-    ("agent", &["kubelet", "network", "client"]),
+    ("server", &["apiserver", "scheduler", "controllers", "agent", "ingress", "embedded-store", "client"]),
+    ("agent", &["kubelet", "network", "ingress", "client"]),
     ("apiserver", &["cel", "client", "embedded-store"]),
     ("scheduler", &["client"]),
     ("controllers", &["client"]),
     ("kubelet", &["client"]),
     ("network", &["client"]),
+    ("ingress", &["client"]),
     ("kubectl", &["client"]),
     ("cel", &[]),
     ("client", &[]),

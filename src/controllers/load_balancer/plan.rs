@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use api::Cidr;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
 
@@ -31,7 +32,7 @@ pub(super) struct HostPort {
 
 /// What counts of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct NodeFacts {
+pub(crate) struct NodeFacts {
     pub(super) name: String,
     pub(super) serves: bool,
     /// Where it serves.
@@ -45,7 +46,7 @@ pub(super) struct NodeFacts {
 }
 
 impl NodeFacts {
-    pub(super) fn of(node: &Node) -> Self {
+    pub(crate) fn of(node: &Node) -> Self {
         let labels = node.metadata.labels.as_ref();
         let label = |name: &str| labels.and_then(|labels| labels.get(name));
         let status = node.status.as_ref();
@@ -92,6 +93,19 @@ pub(super) fn trust(nodes: &mut [NodeFacts], is_ours: impl Fn(IpAddr) -> bool) {
     }
 }
 
+/// The addresses of each node that serves what comes from outside.
+pub(crate) fn served_nodes(
+    nodes: &[Arc<Node>],
+    ranges: &[Cidr],
+    cluster_ips: &HashSet<IpAddr>,
+) -> Vec<Vec<IpAddr>> {
+    let mut facts: Vec<NodeFacts> = nodes.iter().map(|node| NodeFacts::of(node)).collect();
+    trust(&mut facts, |it| ranges.iter().any(|range| range.contains(it)) || cluster_ips.contains(&it));
+    let picked = facts.iter().any(|node| node.enabled == Some(true));
+    let serving = facts.into_iter().filter(|node| node.serves && (!picked || node.enabled == Some(true)));
+    serving.map(|node| node.addresses).collect()
+}
+
 /// Not one that means something to the machine alone, or to its provider.
 fn is_on_a_network(address: IpAddr) -> bool {
     let is_link_local = match address {
@@ -128,7 +142,7 @@ pub(super) fn host_ports(pod: &Pod) -> Vec<HostPort> {
     taken.collect()
 }
 
-pub(super) fn is_balanced(service: &Service) -> bool {
+pub(crate) fn is_balanced(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer")
 }
 
@@ -155,12 +169,14 @@ pub(super) struct Given {
 /// What keeps node ports, with who holds them.
 type Taken = HashMap<(String, Port), String>;
 
-/// Gives addresses to services, the oldest first. `all` are all services, for their node ports.
+/// Gives addresses to services, the oldest first. `all` are all services, for their node ports; `later` are
+/// ports that are taken from a time on, so that older services keep them.
 pub(super) fn plan(
     ours: &[Arc<Service>],
     all: &[Arc<Service>],
     nodes: &[NodeFacts],
     host_ports: &[HostPort],
+    later: &[(Timestamp, HostPort)],
     nodes_with_endpoints: impl Fn(&Service) -> Vec<String>,
 ) -> Vec<(Arc<Service>, Given)> {
     let mut ordered: Vec<Arc<Service>> = ours.to_vec();
@@ -178,7 +194,13 @@ pub(super) fn plan(
             taken.insert((port.node.clone(), port.port.clone()), port.holder.clone());
         }
     }
+    let mut later = later.to_vec();
     let give = |service: Arc<Service>| {
+        let created = service.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let is_due = |(since, _): &mut (Timestamp, HostPort)| created.is_none_or(|created| *since <= created);
+        for (_, port) in later.extract_if(.., is_due) {
+            taken.entry((port.node, port.port)).or_insert(port.holder);
+        }
         let given = give(&service, nodes, &node_ports, &mut taken, &nodes_with_endpoints);
         (service, given)
     };

@@ -69,6 +69,7 @@ async fn own(service: &Service) -> Response<Body> {
             measured.pods.len()
         );
     }
+    out.extend(service.more_metrics.as_ref().map(|more| more()));
     typed(out, PROMETHEUS)
 }
 

@@ -51,9 +51,9 @@ fn what_nobody_reaches_is_not_advertised() {
 #[test]
 fn only_components_can_be_disabled() {
     assert!(!args(&["--disable", "scheduler"]).runs("scheduler"));
-    let others = args(&["--disable", "kube-proxy,scheduler,coredns,network-policy"]);
+    let others = args(&["--disable", "kube-proxy,scheduler,coredns,network-policy,traefik"]);
     assert!(others.check_disabled().is_ok());
-    assert_eq!(others.disabled_on_nodes(), ["proxy", "dns", "policy"]);
+    assert_eq!(others.disabled_on_nodes(), ["proxy", "dns", "policy", "ingress"]);
     let refused = args(&["--disable", "schduler"]).check_disabled().unwrap_err().to_string();
     assert!(refused.contains("did you mean scheduler?"), "{refused}");
 }

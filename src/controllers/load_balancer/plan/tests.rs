@@ -31,7 +31,7 @@ fn two() -> Vec<NodeFacts> {
 /// What each service gets, by name: its addresses, or why it has none.
 fn given(services: &[Arc<Service>], nodes: &[NodeFacts], ports: &[HostPort]) -> Vec<String> {
     let ours: Vec<Arc<Service>> = services.iter().filter(|it| is_ours(it)).cloned().collect();
-    let planned = plan(&ours, services, nodes, ports, |_| vec!["b".to_string()]);
+    let planned = plan(&ours, services, nodes, ports, &[], |_| vec!["b".to_string()]);
     let shown = planned.into_iter().map(|(service, given)| {
         let name = text(&service.metadata.name);
         format!("{name}: {}", given.why_none.unwrap_or_else(|| given.addresses.join(" ")))
@@ -145,4 +145,35 @@ fn a_node_does_not_serve_what_is_another_ones_or_the_clusters() {
         nodes.iter().flat_map(|it| it.addresses.iter().map(move |at| format!("{} {at}", it.name))).collect();
     assert_eq!(served, ["old 203.0.113.1", "a-thief 203.0.113.9"]);
     assert!(nodes[0].claims.contains(&"192.0.2.1".parse().unwrap()), "the internal one counts as well");
+}
+
+#[test]
+fn ingresses_take_their_ports_from_younger_services_only() {
+    let services = [
+        service("old", 1, json!({})),
+        service("new", 3, json!({})),
+        service("dns", 4, json!({"ports": [{"port": 53}]})),
+    ];
+    let port = |node: &str| {
+        let port = HostPort {
+            node: node.to_string(),
+            port: ("TCP".to_string(), 80),
+            address: None,
+            holder: "ingresses".to_string(),
+        };
+        ("2026-01-01T00:00:02Z".parse().unwrap(), port)
+    };
+    let given = |services: &[Arc<Service>]| {
+        let planned = plan(services, services, &two(), &[], &[port("a"), port("b")], |_| Vec::new());
+        planned
+            .into_iter()
+            .map(|(_, given)| given.why_none.unwrap_or(given.addresses.join(" ")))
+            .collect::<Vec<_>>()
+    };
+    let all = "192.0.2.1 192.0.2.2";
+    let by = |who: &str| {
+        format!("port 80/TCP of node a is taken by {who}, port 80/TCP of node b is taken by {who}")
+    };
+    assert_eq!(given(&services), [all.to_string(), by("Service ns/old"), all.to_string()]);
+    assert_eq!(given(&services[1..]), [by("ingresses"), all.to_string()]);
 }

@@ -1,0 +1,166 @@
+//! Certificates of secrets, chosen by the name that a client asks for.
+//!
+//! A secret that cannot be used leaves its last good certificate in use. Which ingress a host's certificate
+//! is taken from is decided as for routes: the oldest that names the host, and then only ingresses of its
+//! namespace. Clients that ask for none of the names get a certificate that is made at the start and that
+//! nobody trusts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use k8s_openapi::api::core::v1::Secret;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::facts::{IngressFacts, Name};
+use crate::table::{Fault, domain};
+
+/// The type of secrets that hold a certificate.
+pub(crate) const SECRET_TYPE: &str = "kubernetes.io/tls";
+
+/// Why a secret holds no certificate that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretError {
+    #[error("it is not of the type {SECRET_TYPE}")]
+    Type,
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    #[error("its {0} is not PEM that can be used")]
+    Pem(&'static str, #[source] rustls_pki_types::pem::Error),
+    #[error("its key does not fit its certificate, or is of an unknown kind")]
+    Key(#[source] rustls::Error),
+}
+
+/// The certificate of a secret.
+pub(crate) fn certified(secret: &Secret) -> Result<Arc<CertifiedKey>, SecretError> {
+    if secret.type_.as_deref() != Some(SECRET_TYPE) {
+        return Err(SecretError::Type);
+    }
+    let bytes = |name: &'static str| {
+        secret.data.as_ref().and_then(|data| data.get(name)).ok_or(SecretError::Missing(name))
+    };
+    let chain = CertificateDer::pem_slice_iter(&bytes("tls.crt")?.0)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| SecretError::Pem("tls.crt", error))?;
+    if chain.is_empty() {
+        return Err(SecretError::Missing("tls.crt"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&bytes("tls.key")?.0)
+        .map_err(|error| SecretError::Pem("tls.key", error))?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map(Arc::new).map_err(SecretError::Key)
+}
+
+/// A certificate for clients whose name nobody has one for.
+pub(crate) fn self_made() -> Result<Arc<CertifiedKey>, SelfMadeError> {
+    let mut parameters = rcgen::CertificateParams::new(vec!["ingress.local".to_string()])?;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "minik8s ingress default certificate");
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = parameters.self_signed(&key)?;
+    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(SelfMadeError::Der)?;
+    let chain = vec![certificate.der().clone()];
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, &ring::default_provider())?))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SelfMadeError {
+    #[error("cannot make a key or certificate")]
+    Make(#[from] rcgen::Error),
+    #[error("cannot use the key that was made: {0}")]
+    Der(&'static str),
+    #[error("cannot use the certificate that was made")]
+    Use(#[from] rustls::Error),
+}
+
+/// Secrets in the order in which they are asked for a host's certificate; hosts may be wildcards, the empty
+/// one stands for all.
+pub(crate) type Wanted = BTreeMap<String, Vec<Name>>;
+
+/// Which secrets the ingresses, in the order of age, want for which hosts.
+pub(crate) fn wanted(ingresses: &[IngressFacts]) -> (Wanted, Vec<Fault>) {
+    // Who was first to name a host, in a rule or for TLS.
+    let mut owners: HashMap<&str, usize> = HashMap::new();
+    let (mut wanted, mut faults) = (Wanted::new(), Vec::new());
+    for (number, ingress) in ingresses.iter().enumerate() {
+        let named = ingress.rules.iter().map(|rule| rule.host.as_str());
+        for host in named.chain(ingress.tls.iter().flat_map(|tls| ingress.hosts_of(tls))) {
+            owners.entry(host).or_insert(number);
+        }
+    }
+    for ingress in ingresses {
+        for tls in &ingress.tls {
+            let Some(secret) = &tls.secret else { continue };
+            for host in ingress.hosts_of(tls) {
+                let owner = owner(&owners, host).map(|number| &ingresses[number]);
+                if let Some(owner) = owner.filter(|it| it.namespace != ingress.namespace) {
+                    let (namespace, name) = (&owner.namespace, &owner.name);
+                    let message =
+                        format!("TLS of host {host:?} is left out: Ingress {namespace}/{name} has the host");
+                    faults.push(Fault { ingress: ingress.key(), reason: "HostConflict", message });
+                    continue;
+                }
+                let secrets = wanted.entry(host.to_string()).or_default();
+                let secret = (ingress.namespace.clone(), secret.clone());
+                if !secrets.contains(&secret) {
+                    secrets.push(secret);
+                }
+            }
+        }
+    }
+    (wanted, faults)
+}
+
+/// The older one of who has a host and who has the wildcard above it. Nobody has what is for all hosts.
+fn owner(owners: &HashMap<&str, usize>, host: &str) -> Option<usize> {
+    if host.is_empty() {
+        return None;
+    }
+    let wildcard = domain(host).filter(|_| !host.starts_with('*')).map(|domain| format!("*{domain}"));
+    let above = wildcard.and_then(|wildcard| owners.get(wildcard.as_str()).copied());
+    owners.get(host).copied().into_iter().chain(above).min()
+}
+
+/// What is shown to whom.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    by_host: HashMap<String, Arc<CertifiedKey>>,
+    otherwise: Arc<CertifiedKey>,
+}
+
+impl Shown {
+    pub(crate) fn new(
+        wanted: &Wanted,
+        certificate: impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
+        self_made: &Arc<CertifiedKey>,
+    ) -> Self {
+        let first = |secrets: &[Name]| secrets.iter().find_map(&certificate);
+        let by_host = wanted.iter().filter_map(|(host, all)| Some((host.clone(), first(all)?)));
+        let mut by_host: HashMap<_, _> = by_host.collect();
+        let otherwise = by_host.remove("").unwrap_or_else(|| self_made.clone());
+        Shown { by_host, otherwise }
+    }
+
+    fn of(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+        let Some(name) = name else { return &self.otherwise };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let above = || domain(&name).and_then(|domain| self.by_host.get(&format!("*{domain}")));
+        self.by_host.get(&name).or_else(above).unwrap_or(&self.otherwise)
+    }
+}
+
+/// Chooses certificates; what it chooses from can be replaced at any time.
+#[derive(Debug)]
+pub(crate) struct Resolver(pub(crate) ArcSwap<Shown>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load().of(hello.server_name()).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;
