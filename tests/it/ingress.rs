@@ -102,9 +102,8 @@ fn exchange(
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let text = String::from_utf8_lossy(&answer);
-        // The pods' answers are chunked, and our own have a length.
-        if !close && (text.ends_with("\r\n0\r\n\r\n") || text.contains("404 page not found")) {
+        // The pods' answers come in chunks.
+        if !close && answer.ends_with(b"\r\n0\r\n\r\n") {
             break;
         }
         match stream.read(&mut buffer) {

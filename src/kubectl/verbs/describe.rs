@@ -2,6 +2,7 @@
 
 mod cluster;
 mod generic;
+mod ingress;
 mod node;
 mod pod;
 mod rbac;
@@ -123,6 +124,7 @@ async fn describe(env: &Env, target: &Target, show_events: bool) -> Result<Strin
         ("", "Endpoints") => cluster::endpoints_object(&mut sheet, &object),
         ("", "PersistentVolume") => storage::volume(&mut sheet, &object),
         ("", "PersistentVolumeClaim") => storage::claim(env, &mut sheet, &object).await?,
+        ("networking.k8s.io", "Ingress") => ingress::describe(env, &mut sheet, &object).await?,
         ("storage.k8s.io", "StorageClass") => storage::class(&mut sheet, &object),
         ("apps", "Deployment") => workload::deployment(env, &mut sheet, &object).await?,
         ("apps", "ReplicaSet") => workload::replica_set(env, &mut sheet, &object).await?,

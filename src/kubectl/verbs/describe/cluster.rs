@@ -21,7 +21,7 @@ fn head(sheet: &mut Sheet, object: &Value) {
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
 }
 
-fn joined(values: &Value) -> String {
+pub(super) fn joined(values: &Value) -> String {
     as_items(values).iter().map(as_text).collect::<Vec<_>>().join(",")
 }
 
@@ -90,14 +90,14 @@ pub(super) async fn service(env: &Env, sheet: &mut Sheet, object: &Value) -> Res
     Ok(())
 }
 
-async fn endpoint_slices(env: &Env, namespace: &str, service: &str) -> Result<Vec<Value>> {
+pub(super) async fn endpoint_slices(env: &Env, namespace: &str, service: &str) -> Result<Vec<Value>> {
     let row = env.resource("endpointslices.discovery.k8s.io").await?;
     let query =
         format!("labelSelector={}&", encode_component(&format!("kubernetes.io/service-name={service}")));
     env.list(&row, Some(namespace), &query, 500).await
 }
 
-fn endpoints(slices: &[Value], port_name: &str) -> String {
+pub(super) fn endpoints(slices: &[Value], port_name: &str) -> String {
     let mut found = Vec::new();
     for slice in slices {
         for port in as_items(&slice["ports"]).iter().filter(|port| as_text(&port["name"]) == port_name) {
