@@ -29,7 +29,7 @@ bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
 flags=${INSTALL_MINIK8S_EXEC:-}
 
 # Processor time that building takes from nothing, in minutes (docs/BENCHMARKS.md).
-build_minutes=16
+build_minutes=20
 
 say() { echo "minik8s: $*"; }
 die() { echo "install.sh: $*" >&2; exit 1; }
@@ -261,7 +261,6 @@ download() {
   [ -n "${INSTALL_MINIK8S_BASE_URL:-}" ] ||
     die "set INSTALL_MINIK8S_BASE_URL to where releases are, or run this from a clone"
   need_fetch
-  install_packages run
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   name=minik8s-linux-$arch
@@ -274,6 +273,7 @@ download() {
   [ "$wanted" = "$found" ] ||
     die "the download's sha256 is $found but should be $wanted; nothing is installed"
   binary=$work/minik8s
+  install_packages run
 }
 
 install_program() {
@@ -343,7 +343,8 @@ SCRIPT
 running() {
   [ -e "$data_dir/lock" ] || return 1
   pid=$(cat "$data_dir/lock")
-  [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "minik8s $command"
+  [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] &&
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "minik8s $command"
 }
 
 start() {
@@ -408,6 +409,27 @@ agent_is_ready() {
     get node "$node_name" | grep -q ' Ready[ ,]'
 }
 
+# Links the kubeconfig to where every kubectl looks for it: the server renews it there.
+link_kubeconfig() {
+  own=$HOME/.kube/config
+  secrets='/client-certificate-data:/d; /client-key-data:/d'
+  if [ -f "$own" ] && [ ! -L "$own" ] && grep -qxF "$own" "$note" &&
+    [ "$(sed "$secrets" "$own")" = "$(sed "$secrets" "$kubeconfig")" ]; then
+    # A copy of an earlier version of this script.
+    rm "$own"
+  fi
+  if [ ! -e "$own" ]; then
+    [ -d "$HOME/.kube" ] || remember "$HOME/.kube/"
+    mkdir -p "$HOME/.kube"
+    ln -sf "$kubeconfig" "$own"
+    remember "$own"
+    say "$own leads to $kubeconfig, which the server keeps current"
+  elif ! [ "$own" -ef "$kubeconfig" ]; then
+    say "$own is there and is not this cluster's; kubectl reads it first. For this cluster:"
+    echo "  export KUBECONFIG=$kubeconfig"
+  fi
+}
+
 wait_until_ready() {
   if [ "$command" = agent ]; then
     wait_for "joining $MINIK8S_URL" agent_is_ready
@@ -426,16 +448,8 @@ wait_until_ready() {
     wait_for "the API" "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get --raw /readyz
   fi
   say "the cluster is ready"
-  if [ ! -e "$HOME/.kube/config" ]; then
-    [ -d "$HOME/.kube" ] || remember "$HOME/.kube/"
-    mkdir -p "$HOME/.kube"
-    cp "$kubeconfig" "$HOME/.kube/config"
-    chmod 600 "$HOME/.kube/config"
-    remember "$HOME/.kube/config"
-  elif ! cmp -s "$kubeconfig" "$HOME/.kube/config"; then
-    echo
-    echo "  export KUBECONFIG=$kubeconfig"
-  fi
+  link_kubeconfig
+  [ -z "$had_run" ] || return 0
   place=
   [ "$data_dir" = /var/lib/minik8s ] || place=" --data-dir $data_dir"
   cat <<TEXT
@@ -479,6 +493,9 @@ main() {
   install_program
   write_environment
   [ "${INSTALL_MINIK8S_SKIP_START:-false}" = true ] && { say "installed; not started"; return 0; }
+  # The text of a first session is for the first time.
+  had_run=
+  [ ! -e "$data_dir/server/tls" ] || had_run=yes
   had_seal_key=
   [ ! -e "$data_dir/server/seal-key" ] || had_seal_key=yes
   start

@@ -98,6 +98,8 @@ fn a_download_installs_upgrades_and_is_taken_back() {
     fs::write(release.join(format!("{name}.sha256")), format!("{sum}  {name}\n")).unwrap();
     let said = site.shell(install, &variables).ok();
     assert!(said.contains("the cluster is ready") && said.contains("minik8s uninstall --data-dir"), "{said}");
+    let config = site.cluster.data_dir().join("server/kubeconfig.yaml").display().to_string();
+    assert_eq!(fs::read_link(site.path("home/.kube/config")).unwrap(), Path::new(&config), "{said}");
     let kubectl = |arguments: &str| site.shell(&format!("minik8s kubectl {arguments}"), &[]);
     assert!(kubectl("get nodes").ok().contains(" Ready "));
     kubectl("run stays --image=busybox:test").ok();
@@ -109,8 +111,8 @@ fn a_download_installs_upgrades_and_is_taken_back() {
     // Again: the program and the process are new, the pod is the same.
     let said = site.shell(install, &variables).ok();
     assert!(said.contains("the cluster is ready"), "{said}");
+    assert!(!said.contains("minik8s uninstall"), "the first session is over: {said}");
     assert_ne!(fs::read_to_string(site.cluster.data_dir().join("lock")).unwrap(), first);
-    let config = site.cluster.data_dir().join("server/kubeconfig.yaml").display().to_string();
     let after = site.shell(&format!("minik8s kubectl --kubeconfig {config} {id}"), &[]).ok();
     assert_eq!(after, before);
 
