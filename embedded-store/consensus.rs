@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 
 use crate::consensus::ids::{LogId, Membership};
 use crate::consensus::storage::LogStorage;
-use crate::types::StoreError;
+use crate::types::{LeaseId, StoreError};
 use crate::writer::batch::Batch;
 
 pub(crate) mod ids;
@@ -70,13 +70,16 @@ pub(crate) trait Consensus: Send {
 /// The log of a group of one that has ended; itself and the reason if that is not possible.
 pub(crate) type Retired = Result<Box<dyn LogStorage>, (Box<dyn Consensus>, io::Error)>;
 
-/// Finds the read index of current reads.
+/// What a member asks the leader beside writes: the read index of current reads, and the time of leases.
 pub(crate) trait ReadIndex: Send + Sync {
     /// Resolves once this member has applied everything that any member acknowledged before the call.
     fn read_index(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Whether the last of these calls has failed, and not long ago.
     fn fails(&self) -> bool;
+
+    /// The seconds that a lease has left, which the leader knows; with `renew` it has its whole time again.
+    fn lease_time(&self, id: LeaseId, renew: bool) -> BoxFuture<'_, Result<i64, StoreError>>;
 }
 
 /// What has been written to disk.

@@ -32,12 +32,13 @@ use crate::state::core::Core;
 use crate::state::frozen::Frozen;
 use crate::state::watch::{Cursor, Notifier};
 use crate::state::{ApplyOutcome, State};
-use crate::types::{LeaseId, RangeRequest, Store, StoreError, Txn, TxnResult, WatchRequest};
+use crate::types::{LeaseId, Leases, RangeRequest, Store, StoreError, Txn, TxnResult, WatchRequest};
 use crate::writer::queue::{Alarms, Answer, Proposal, QUEUE_CAPACITY, Shared};
 use crate::writer::submission::{Reply, SubmissionQueue};
 use crate::writer::{Limits, Writer, WriterSlot, run, try_commit_inline};
 
 mod config;
+mod detach;
 mod error;
 mod lock;
 mod member;
@@ -45,6 +46,7 @@ mod open;
 mod store;
 
 pub use config::Config;
+pub use detach::{DetachError, detach};
 pub use error::OpenError;
 pub(crate) use lock::DirectoryLock;
 pub use open::Recovery;
@@ -198,6 +200,16 @@ impl EmbeddedStore {
         }
         self.shared.core.stop();
         *self.lock.lock() = None;
+    }
+
+    /// The seconds that a lease has left, whichever member of the group counts them; with `renew` it has its
+    /// whole time again.
+    pub(crate) async fn lease_time(&self, id: LeaseId, renew: bool) -> Result<i64, StoreError> {
+        match (self.group_reads(), renew) {
+            (Some(reads), _) => reads.lease_time(id, renew).await,
+            (None, true) => self.keep_alive(id),
+            (None, false) => self.lease(id).map(|lease| lease.remaining_ttl).ok_or(StoreError::LeaseNotFound),
+        }
     }
 
     pub fn status(&self) -> Status {

@@ -3,7 +3,7 @@
 //! A translation, nothing more: every promise is the store's. Error codes and messages are etcd's, because
 //! clients match on them. `/metrics`, `/health` and `/version` are on the same port. Writing under protected
 //! prefixes is refused unless allowed: it would bypass the owner of those keys. Absent: authentication by
-//! user and role, member changes, learners; they answer `Unimplemented`.
+//! user and role, and adding members, who come by themselves; they answer `Unimplemented`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ mod unary;
 mod watch;
 
 pub(crate) use convert::{range, range_response, transaction, txn_response};
-pub use front::{Gate, Options, Place, ServeError};
+pub use front::{Gate, ListedMember, Members, MembersError, Options, Place, ServeError};
 pub(crate) use transport::fuzz_connection;
 
 use front::{Front, LARGEST_MESSAGE};

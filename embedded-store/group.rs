@@ -7,7 +7,7 @@
 //! are who may join and how members know each other.
 //!
 //! Members are known by the identity of their store. Absent: a snapshot that is not held in memory while it
-//! is sent or received, and keeping leases alive through a member that does not lead.
+//! is sent or received.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,14 +19,13 @@ use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::{BasicNode, ChangeMembers, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::clock::Stamps;
 use crate::consensus::ids::LogId;
 use crate::consensus::storage::{LogStorage, StateMachine};
 use crate::state::core::Core;
-use crate::types::StoreError;
 use crate::writer::batch::Batch;
 use crate::writer::queue::Shared;
 
@@ -50,7 +49,7 @@ use machine::{Machine, ReadSnapshot};
 pub use marker::{Identity, identity};
 use network::Peers;
 pub use network::{CallError, Transport};
-use reads::Reads;
+use reads::{Asked, Reads};
 use storage::{SharedLog, Storage};
 use wire::{Message, Reply};
 
@@ -130,6 +129,8 @@ pub enum GroupError {
     Lagging(u64),
     #[error("the group cannot be without its last voting server")]
     LastVoter,
+    #[error("the server {0:016x} has no vote and cannot lead")]
+    NoVoter(u64),
     #[error("the store is a member of a group already")]
     Member,
     #[error("the store cannot be written: {0}")]
@@ -162,6 +163,16 @@ pub struct View {
     pub quorum_ago: Option<Duration>,
 }
 
+/// Where a member stands in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub cluster: u64,
+    pub member: u64,
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub voter: bool,
+}
+
 /// A running member of a group.
 pub struct Group {
     identity: Identity,
@@ -179,7 +190,7 @@ pub(crate) struct Prepared {
     machine: Machine,
     covered: Arc<Notify>,
     proposals: mpsc::UnboundedReceiver<Vec<Batch>>,
-    asked: mpsc::UnboundedReceiver<oneshot::Sender<Result<u64, StoreError>>>,
+    asked: Asked,
 }
 
 /// Prepares a member on its log and state: what the writer holds of it, and what the engine will need.
@@ -407,20 +418,50 @@ impl Group {
         let best =
             view.members.iter().filter(|info| info.voter && !info.leads).max_by_key(|info| info.matched);
         let Some(best) = best else { return false };
+        let own = self.identity.member;
+        self.ask_to_lead(best.id).await.is_some_and(|leader| leader != own)
+    }
+
+    /// Has another member lead instead of this one.
+    pub async fn move_leader(&self, to: u64) -> Result<(), GroupError> {
+        self.check_leader()?;
+        let view = self.view();
+        match view.members.iter().find(|info| info.id == to) {
+            None => Err(GroupError::Unknown(to)),
+            Some(info) if !info.voter => Err(GroupError::NoVoter(to)),
+            Some(info) if info.leads => Ok(()),
+            Some(_) => match self.ask_to_lead(to).await {
+                Some(leader) if leader == to => Ok(()),
+                _ => Err(GroupError::Lagging(to)),
+            },
+        }
+    }
+
+    /// Asks another member to lead. Returns who leads then; none if that has not changed.
+    async fn ask_to_lead(&self, member: u64) -> Option<u64> {
         // It is given the votes only if nobody hears this leader any more.
         self.engine.raft.runtime_config().heartbeat(false);
-        let asked = self.engine.call(best.id, Message::Lead.encode().into()).await;
+        let asked = self.engine.call(member, Message::Lead.encode().into()).await;
         if !matches!(asked, Ok(Reply::Taken)) {
             self.engine.raft.runtime_config().heartbeat(true);
-            return false;
+            return None;
         }
         let own = self.identity.member;
         let wait = self.engine.raft.wait(Some(Duration::from_secs(3)));
         let moved = wait
             .metrics(|now| now.current_leader.is_some_and(|leader| leader != own), "another member leads");
-        let moved = moved.await.is_ok();
+        let moved = moved.await.ok();
         self.engine.raft.runtime_config().heartbeat(true);
-        moved
+        moved?.current_leader
+    }
+
+    /// Where this member stands; cheap.
+    pub fn position(&self) -> Position {
+        let metrics = self.engine.raft.metrics();
+        let now = metrics.borrow();
+        let Identity { cluster, member } = self.identity;
+        let voter = now.membership_config.membership().voter_ids().any(|id| id == member);
+        Position { cluster, member, leader: now.current_leader, term: now.current_term, voter }
     }
 
     /// Stops the engine: from then on this member neither answers nor asks. The store is closed afterwards.

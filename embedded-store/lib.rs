@@ -35,7 +35,7 @@ mod proof;
 pub mod fuzzing;
 
 pub use clock::Clock;
-pub use embedded::{Config, EmbeddedStore, OpenError, Recovery, Status};
+pub use embedded::{Config, DetachError, EmbeddedStore, OpenError, Recovery, Status, detach};
 pub use memory::MemoryStore;
 pub use state::history::HistoryLimits;
 pub use types::{

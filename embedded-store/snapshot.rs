@@ -25,8 +25,8 @@ mod seal;
 
 #[cfg(test)]
 use restore::REVISION_BUMP;
-pub(crate) use restore::contents;
 pub use restore::restore;
+pub(crate) use restore::{contents, found};
 pub use seal::{SealError, seal, unseal};
 
 use bolt::{Bucket, Database};

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::check::MAX_REQUEST_BYTES;
 use crate::embedded::EmbeddedStore;
+use crate::group::Position;
 use crate::wire::etcdserverpb as pb;
 
 /// Decides which connections are taken. The caller brings it, because it has flags and other ports.
@@ -21,6 +22,42 @@ pub trait Place: Send + Sync {
     fn identified(&self) -> bool;
     /// Completes when a connection that is not identified is to give way to another.
     fn cut(&self) -> BoxFuture<'static, ()>;
+}
+
+/// A member of a group, for the list of members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedMember {
+    pub id: u64,
+    pub name: String,
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it from elsewhere.
+    pub client_urls: Vec<String>,
+    pub learner: bool,
+}
+
+/// Why the members are not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersError {
+    NotFound,
+    /// Only a learner can be promoted.
+    NotLearner,
+    /// Only the leader hands over.
+    NotLeader,
+    /// A member without a vote cannot lead.
+    NoVoter,
+    /// It cannot be done now, in words.
+    Failed(String),
+}
+
+/// The group of servers that the store may be of, as its caller runs it. Members have the identities of their
+/// stores.
+pub trait Members: Send + Sync {
+    /// Where this store stands in its group; `None` while it is alone.
+    fn position(&self) -> Option<Position>;
+    fn list(&self) -> BoxFuture<'_, Vec<ListedMember>>;
+    fn remove(&self, member: u64) -> BoxFuture<'_, Result<(), MembersError>>;
+    fn promote(&self, member: u64) -> BoxFuture<'_, Result<(), MembersError>>;
+    fn move_leader(&self, to: u64) -> BoxFuture<'_, Result<(), MembersError>>;
 }
 
 #[derive(Clone)]
@@ -37,6 +74,8 @@ pub struct Options {
     pub version: String,
     /// None takes every connection.
     pub gate: Option<Gate>,
+    /// None for a store that is always alone.
+    pub members: Option<Arc<dyn Members>>,
 }
 
 impl Default for Options {
@@ -48,6 +87,7 @@ impl Default for Options {
             progress_interval: Duration::from_secs(600),
             version: "3.6.0".to_string(),
             gate: None,
+            members: None,
         }
     }
 }
@@ -66,18 +106,25 @@ pub(crate) struct Front {
 }
 
 impl Front {
+    /// Where the store stands in its group; `None` while it is alone.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.options.members.as_ref()?.position()
+    }
+
     pub(crate) fn member(&self) -> u64 {
-        // Any number but the cluster's that stays the same over restarts.
-        self.store.identity().rotate_left(32) | 1
+        self.store.identity()
     }
 
     /// The header of an answer at a revision.
     pub(crate) fn header(&self, revision: u64) -> Option<pb::ResponseHeader> {
+        let position = self.position();
+        let cluster = position.map_or(self.store.identity(), |position| position.cluster);
         Some(pb::ResponseHeader {
-            cluster_id: self.store.identity(),
+            // Any number but the first member's that stays the same over restarts.
+            cluster_id: cluster.rotate_left(32) | 1,
             member_id: self.member(),
             revision: revision.cast_signed(),
-            raft_term: 1,
+            raft_term: position.map_or(1, |position| position.term),
         })
     }
 }

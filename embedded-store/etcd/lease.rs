@@ -55,15 +55,18 @@ impl pb::lease_server::Lease for Lease {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let front = Arc::clone(&self.0);
-        let answers = request.into_inner().map(move |request| {
-            let id = request?.id;
-            let ttl = match front.store.keep_alive(id) {
-                Ok(ttl) => ttl,
-                // Not an error of the stream: a time to live of 0 says that the lease is gone.
-                Err(StoreError::LeaseNotFound) => 0,
-                Err(e) => return Err(status(e)),
-            };
-            Ok(pb::LeaseKeepAliveResponse { header: front.header(front.store.revision()), id, ttl })
+        let answers = request.into_inner().then(move |request| {
+            let front = Arc::clone(&front);
+            async move {
+                let id = request?.id;
+                let ttl = match front.store.lease_time(id, true).await {
+                    Ok(ttl) => ttl,
+                    // Not an error of the stream: a time to live of 0 says that the lease is gone.
+                    Err(StoreError::LeaseNotFound) => 0,
+                    Err(e) => return Err(status(e)),
+                };
+                Ok(pb::LeaseKeepAliveResponse { header: front.header(front.store.revision()), id, ttl })
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -73,16 +76,28 @@ impl pb::lease_server::Lease for Lease {
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
+        let ttl = match self.0.store.lease_time(request.id, false).await {
+            Err(StoreError::LeaseNotFound) => -1,
+            time => time.map_err(status)?,
+        };
         let header = self.header();
+        // A lease that the leader knows may not have come here yet: then its keys have not, either.
         Ok(Response::new(match self.0.store.lease(request.id) {
+            _ if ttl < 0 => pb::LeaseTimeToLiveResponse { header, id: request.id, ttl, ..Default::default() },
             Some(lease) => pb::LeaseTimeToLiveResponse {
                 header,
                 id: lease.id,
-                ttl: lease.remaining_ttl,
+                ttl,
                 granted_ttl: lease.granted_ttl,
                 keys: if request.keys { lease.keys } else { Vec::new() },
             },
-            None => pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() },
+            None => pb::LeaseTimeToLiveResponse {
+                header,
+                id: request.id,
+                ttl,
+                granted_ttl: ttl,
+                ..Default::default()
+            },
         }))
     }
 

@@ -8,7 +8,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status};
 
 use super::convert::{status, unsigned};
-use super::front::Front;
+use super::front::{Front, ListedMember, Members, MembersError};
 use super::pb;
 use crate::types::Store;
 
@@ -25,48 +25,88 @@ impl Front {
     }
 }
 
+impl Front {
+    /// The group that is to be changed; a store that is alone has none.
+    fn members(&self) -> Result<&Arc<dyn Members>, Status> {
+        let members = self.options.members.as_ref().filter(|members| members.position().is_some());
+        members.ok_or_else(|| Status::unimplemented(ONE_SERVER))
+    }
+
+    async fn listed(&self) -> Vec<pb::Member> {
+        let own = self.member();
+        let mut listed = match self.members() {
+            Ok(members) => members.list().await,
+            Err(_) => vec![ListedMember { id: own, name: self.options.name.clone(), ..Default::default() }],
+        };
+        let known = listed.iter_mut().filter(|member| member.id == own);
+        known.for_each(|member| member.client_urls.clone_from(&self.options.client_urls));
+        let member = |member: ListedMember| pb::Member {
+            id: member.id,
+            name: member.name,
+            peer_ur_ls: member.peer_urls,
+            client_ur_ls: member.client_urls,
+            is_learner: member.learner,
+        };
+        listed.into_iter().map(member).collect()
+    }
+}
+
+/// etcd's words for it.
+fn refused(error: MembersError) -> Status {
+    match error {
+        MembersError::NotFound => Status::not_found("etcdserver: member not found"),
+        MembersError::NotLearner => {
+            Status::failed_precondition("etcdserver: can only promote a learner member")
+        }
+        MembersError::NotLeader => Status::failed_precondition("etcdserver: not leader"),
+        MembersError::NoVoter => Status::failed_precondition("etcdserver: bad leader transferee"),
+        MembersError::Failed(why) => Status::unavailable(format!("etcdserver: {why}")),
+    }
+}
+
 #[tonic::async_trait]
 impl pb::cluster_server::Cluster for Cluster {
     async fn member_add(
         &self,
         _request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(Status::unimplemented(ONE_SERVER))
+        Err(Status::unimplemented("servers join by themselves: 'minik8s server --server URL --token TOKEN'"))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(Status::unimplemented(ONE_SERVER))
+        self.0.members()?.remove(request.into_inner().id).await.map_err(refused)?;
+        let members = self.0.listed().await;
+        Ok(Response::new(pb::MemberRemoveResponse { header: self.0.here(), members }))
     }
 
     async fn member_update(
         &self,
         _request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(Status::unimplemented(ONE_SERVER))
+        Err(Status::unimplemented("a server that starts at another address tells the others itself"))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(Status::unimplemented(ONE_SERVER))
+        self.0.members()?.promote(request.into_inner().id).await.map_err(refused)?;
+        let members = self.0.listed().await;
+        Ok(Response::new(pb::MemberPromoteResponse { header: self.0.here(), members }))
     }
 
     async fn member_list(
         &self,
-        _request: Request<pb::MemberListRequest>,
+        request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        let member = pb::Member {
-            id: self.0.member(),
-            name: self.0.options.name.clone(),
-            peer_ur_ls: Vec::new(),
-            client_ur_ls: self.0.options.client_urls.clone(),
-            is_learner: false,
-        };
-        Ok(Response::new(pb::MemberListResponse { header: self.0.here(), members: vec![member] }))
+        if request.into_inner().linearizable {
+            self.0.store.read_barrier().await.map_err(status)?;
+        }
+        let members = self.0.listed().await;
+        Ok(Response::new(pb::MemberListResponse { header: self.0.here(), members }))
     }
 }
 
@@ -90,8 +130,10 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.0.store.status();
-        let alarms = status.alarms;
+        let (alarms, position) = (status.alarms, self.0.position());
+        let unled = position.is_some_and(|position| position.leader.is_none());
         let errors = [
+            unled.then(|| "etcdserver: no leader".to_string()),
             alarms.no_space.map(|why| format!("memberID:{} alarm:NOSPACE {why}", self.0.member())),
             alarms.unwritable.map(|why| format!("the log cannot be written: {why}")),
             alarms.checkpoint.map(|why| format!("the applied state cannot be written: {why}")),
@@ -100,13 +142,13 @@ impl pb::maintenance_server::Maintenance for Maintenance {
             header: self.0.header(status.revision),
             version: self.0.options.version.clone(),
             db_size: status.size_on_disk.cast_signed(),
-            leader: self.0.member(),
+            leader: position.map_or(self.0.member(), |position| position.leader.unwrap_or_default()),
             raft_index: status.index,
-            raft_term: status.term.max(1),
+            raft_term: position.map_or(status.term.max(1), |position| position.term),
             raft_applied_index: status.index,
             errors: errors.into_iter().flatten().collect(),
             db_size_in_use: status.size_in_use.cast_signed(),
-            is_learner: false,
+            is_learner: position.is_some_and(|position| !position.voter),
         }))
     }
 
@@ -173,8 +215,9 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     async fn move_leader(
         &self,
-        _request: Request<pb::MoveLeaderRequest>,
+        request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(Status::unimplemented(ONE_SERVER))
+        self.0.members()?.move_leader(request.into_inner().target_id).await.map_err(refused)?;
+        Ok(Response::new(pb::MoveLeaderResponse { header: self.0.here() }))
     }
 }

@@ -15,7 +15,7 @@ use crate::group::entry::{MemberId, Proposal, Raft, our_vote, their_vote};
 use crate::group::forward::Forwards;
 use crate::group::machine::Body;
 use crate::group::network::{CallError, Transport};
-use crate::group::reads::own_index;
+use crate::group::reads::{own_index, own_time};
 use crate::group::wire::{LONGEST, Message, Piece, Reply};
 use crate::writer::queue::Shared;
 
@@ -120,6 +120,7 @@ impl Engine {
             },
             Message::Piece(piece) => self.receive(from, piece).await,
             Message::ReadIndex => own_index(self).await,
+            Message::Lease { id, renew } => own_time(self, id, renew).await,
             Message::Forward(record) => {
                 let leader = self.raft.metrics().borrow().current_leader;
                 if !self.leads() {

@@ -8,6 +8,7 @@ use crate::consensus::ids::{LogId, Membership, Vote};
 use crate::group::entry::{Entry, MemberId, Types, our_id, our_vote, ours, their_id, their_vote, theirs};
 use crate::group::machine::Meta;
 use crate::log::record::{DecodeError, Input, Record, put_bytes, put_u64};
+use crate::types::LeaseId;
 
 const VERSION: u8 = 1;
 
@@ -22,6 +23,11 @@ pub(super) enum Message {
     Forward(Record),
     /// The sender leaves: its reader, if it is as far as it can be, is to lead.
     Lead,
+    /// The time that a lease has left; it is renewed before.
+    Lease {
+        id: LeaseId,
+        renew: bool,
+    },
 }
 
 /// A part of a snapshot.
@@ -43,6 +49,8 @@ pub(super) enum Reply {
     NotLeader(Option<MemberId>),
     NoQuorum,
     Failed(String),
+    /// Seconds; none if there is no such lease.
+    Lease(Option<i64>),
 }
 
 /// The largest message, so that nobody is made to reserve more.
@@ -139,6 +147,12 @@ impl Message {
                 out
             }
             Message::Lead => vec![VERSION, 5],
+            Message::Lease { id, renew } => {
+                let mut out = vec![VERSION, 6];
+                put_u64(&mut out, id.cast_unsigned());
+                out.push(u8::from(*renew));
+                out
+            }
         }
     }
 
@@ -151,6 +165,7 @@ impl Message {
             3 => Message::ReadIndex,
             4 => Message::Forward(record(&mut input)?),
             5 => Message::Lead,
+            6 => Message::Lease { id: input.u64()?.cast_signed(), renew: input.u8()? != 0 },
             _ => return Err(DecodeError("unknown kind of message")),
         };
         finished(&input, message)
@@ -221,6 +236,11 @@ impl Reply {
                 out.push(11);
                 put_bytes(&mut out, why.as_bytes());
             }
+            Reply::Lease(time) => {
+                out.push(12);
+                out.push(u8::from(time.is_some()));
+                put_u64(&mut out, time.unwrap_or_default().cast_unsigned());
+            }
         }
         out
     }
@@ -244,6 +264,10 @@ impl Reply {
             9 => Reply::NotLeader(Some(input.u64()?).filter(|leader| *leader > 0)),
             10 => Reply::NoQuorum,
             11 => Reply::Failed(String::from_utf8_lossy(&input.bytes()?).into_owned()),
+            12 => {
+                let (found, time) = (input.u8()? != 0, input.u64()?.cast_signed());
+                Reply::Lease(found.then_some(time))
+            }
             _ => return Err(DecodeError("unknown kind of reply")),
         };
         finished(&input, reply)

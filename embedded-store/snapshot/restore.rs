@@ -13,6 +13,8 @@ use prost::Message;
 
 use super::{OURS, SnapshotError, StoredLease, bolt, read};
 use crate::checkpoint::{CheckpointError, Checkpoints, Job};
+use crate::consensus::ids::LogId;
+use crate::consensus::storage::LogStorage;
 use crate::log::Log;
 use crate::log::disk::RealDisk;
 use crate::log::record::{DecodeError, Group};
@@ -28,7 +30,12 @@ pub(super) const REVISION_BUMP: u64 = 1_000_000_000;
 /// the revision it begins at.
 pub fn restore(path: &Path, dir: &Path) -> Result<u64, SnapshotError> {
     let bytes = read(path, false)?;
-    let mut state = contents(path, &bytes)?;
+    found(contents(path, &bytes)?, dir)
+}
+
+/// Makes a new store in `dir` (which must not hold one) that begins with what is current in a state. Returns
+/// the revision it begins at.
+pub(crate) fn found(mut state: State, dir: &Path) -> Result<u64, SnapshotError> {
     let io = |source| SnapshotError::Io { path: dir.to_path_buf(), source };
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(SnapshotError::NotEmpty { path: dir.to_path_buf() });
@@ -67,7 +74,10 @@ fn build(dir: &Path, state: &mut State) -> Result<(), SnapshotError> {
     checkpoints.write(Job::take(state, identity, true)).map_err(failed)?;
     drop(checkpoints);
     let disk = RealDisk::new(&dir.join("log")).map_err(|e| store(e.to_string()))?;
-    Log::create(Arc::new(disk), 1 << 20, identity, state.index + 1).map_err(|e| store(e.to_string()))?;
+    let log = Log::create(Arc::new(disk), 1 << 20, identity, 1);
+    // The log knows what its first record comes after, as an engine wants to when the store founds a group.
+    let begun = LogId { term: state.term, index: state.index };
+    log.map_err(|e| store(e.to_string()))?.purge(begun).map_err(|e| store(e.to_string()))?;
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(|source| SnapshotError::Io { path: dir.to_path_buf(), source })

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
 use crate::Problem;
 
 /// Writes a file beside its place, syncs it and renames it over the old one.
@@ -55,6 +57,25 @@ pub fn read(path: &Path) -> Result<Option<String>, Problem> {
             "restore the file from a backup, or move it away to have it made anew",
         )),
     }
+}
+
+/// Gives a file or directory another name in the same directory. It is so on disk afterwards.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Problem> {
+    renamed(from, to, RenameFlags::RENAME_NOREPLACE)
+}
+
+/// Has two files or directories in the same directory change places, in one step.
+pub fn exchange(one: &Path, other: &Path) -> Result<(), Problem> {
+    renamed(one, other, RenameFlags::RENAME_EXCHANGE)
+}
+
+fn renamed(from: &Path, to: &Path, how: RenameFlags) -> Result<(), Problem> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let moved = renameat2(AT_FDCWD, from, AT_FDCWD, to, how).map_err(io::Error::from);
+    moved.and_then(|()| fs::File::open(folder)?.sync_all()).map_err(|error| {
+        let what = format!("move {} to {}", from.display(), to.display());
+        Problem::new(what, error, "check that the second is not there, and the disk")
+    })
 }
 
 /// Creates a directory (and its parents) that only root may enter.

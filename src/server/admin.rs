@@ -57,10 +57,6 @@ async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
     match request {
         Request::Status => served.source.report().await.map(|report| Done::Status(Box::new(report))),
         Request::SaveSnapshot(request) => served.source.saver.save(*request).await.map(Done::Saved),
-        Request::Token(tokens::TokenRequest::Rotate) if served.servers.group().is_some() => {
-            let why = "the other servers of the group would not learn of it";
-            Err(Problem::new("rotate the agents' token", why, "give all servers another --agent-token"))
-        }
         Request::Token(request) => served.tokens.carry_out(request).await.map(Done::Token),
         Request::Kubeconfig(request) => served.kubeconfigs.make(&request).map(Done::Kubeconfig),
         Request::Servers(request) => served.servers.carry_out_command(request).await.map(Done::Servers),

@@ -40,6 +40,11 @@ pub(crate) struct ServerArgs {
     /// the others by themselves
     #[arg(long, short = 's', env = "MINIK8S_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Take the place of the server of this name, whose disk or cluster is lost: what this machine has of
+    /// another group of servers is set aside. A server that belongs to the group of --server stays what it
+    /// is
+    #[arg(long, env = "MINIK8S_REJOIN", requires = "server")]
+    pub(crate) rejoin: bool,
     /// Secret of servers [default: a random one, kept in DATA/server/token]
     #[arg(long, short = 't', env = "MINIK8S_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,

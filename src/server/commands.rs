@@ -1,6 +1,7 @@
 //! The commands that work beside a server, on its machine: most ask the running one over its admin socket.
 
 pub mod kubeconfig;
+mod reset;
 pub(crate) mod servers;
 pub mod snapshot;
 pub mod token;

@@ -12,7 +12,7 @@ use agent::keys::{CertificateSlot, Pair};
 use agent::problem::chain;
 use agent::{Problem, files};
 use embedded_store::EmbeddedStore;
-use embedded_store::etcd::{Options, Place, serve};
+use embedded_store::etcd::{Members, Options, Place, serve};
 use futures::future::{BoxFuture, FutureExt};
 use rcgen::SanType;
 use supervisor::{Admission, ConnectionLimiter, ConnectionLimits, OnExit, Stage, Standing};
@@ -144,16 +144,24 @@ impl Place for Connection {
     }
 }
 
+/// What is served, and how.
+pub(crate) struct Served<'a> {
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) members: Arc<dyn Members>,
+    pub(crate) name: &'a str,
+    /// Clients may write the cluster's own keys.
+    pub(crate) write_registry: bool,
+    pub(crate) connections: ConnectionLimits,
+}
+
 /// Serves the API until the stage stops. Returns its URL.
 pub(crate) fn start(
-    store: Arc<EmbeddedStore>,
+    served: Served<'_>,
     listener: TcpListener,
     pki: &EtcdPki,
-    name: &str,
-    write_registry: bool,
-    connections: ConnectionLimits,
     stage: &Stage,
 ) -> Result<String, Problem> {
+    let Served { store, members, name, write_registry, connections } = served;
     let failed = |why: &dyn std::fmt::Display| {
         Problem::new(
             "serve etcd's API",
@@ -172,6 +180,7 @@ pub(crate) fn start(
         })),
         name: name.to_string(),
         client_urls: vec![format!("https://{address}")],
+        members: Some(members),
         ..Options::default()
     };
     if write_registry {

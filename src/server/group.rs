@@ -4,6 +4,7 @@
 //! has a certificate of the servers' authority for this purpose is a server; who has only the server's token
 //! may ask for the cluster's keys, sealed by the token. The agreement itself is `embedded_store::group`.
 
+mod etcd;
 pub(crate) mod frames;
 mod join;
 mod members;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use agent::Problem;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use join::join;
+pub(crate) use join::{Coming, NotJoined, join, own_secret};
 pub(crate) use members::Servers;
 pub(crate) use peers::Peers;
 pub(crate) use port::Port;
@@ -47,6 +48,8 @@ pub(crate) enum Request {
     },
     /// Whether it is there.
     Ping,
+    /// Where clients reach its etcd API.
+    EtcdUrl,
 }
 
 /// The answer to it.
@@ -59,6 +62,7 @@ pub(crate) enum Answer {
         leader: Option<(String, String)>,
     },
     Refused(String),
+    EtcdUrl(Option<String>),
 }
 
 /// What is asked about several servers. A server is named by its identity or its name.

@@ -19,6 +19,7 @@ mod publish;
 mod role;
 mod run;
 mod secrets;
+mod shared_token;
 mod snapshot;
 mod status;
 mod tokens;

@@ -43,6 +43,7 @@ use crate::group::{Port, Servers};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
+use crate::shared_token::SharedToken;
 use crate::snapshot::{Client, Past, Saver};
 use crate::tokens::Tokens;
 use crate::{admin, loops, name_service, publish, role, snapshot, status, upkeep};
@@ -122,7 +123,7 @@ async fn start(
     *opened = Some((kept.store.clone(), kept.servers.clone()));
     kept.servers.start();
 
-    let (etcd_pki, etcd) = start_etcd(plan, kept.store.clone(), etcd_port, supervisor)?;
+    let (etcd_pki, etcd) = start_etcd(plan, &kept, etcd_port, supervisor)?;
     let dialer = node_dialer(&kept.pki, &kept.clients)?;
     let api_stage = supervisor.stage("apiserver");
     let advertised = plan.advertised(&addresses, &api_stage);
@@ -166,9 +167,12 @@ async fn start(
     let settings = settings(plan, &pki);
     let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
     let ca_pem = pki.server_ca.certificate_pem.clone();
+    let agents =
+        SharedToken { api: own_api.clone(), agents: Arc::new(agents), instance: plan.instance.clone() };
+    agents.follow(&upkeep_stage);
     let served = admin::Served {
         source,
-        tokens: Tokens { api: own_api.clone(), agents: Arc::new(agents), ca_pem },
+        tokens: Tokens { api: own_api.clone(), agents, ca_pem },
         kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
         servers: servers.clone(),
     };
@@ -290,7 +294,7 @@ fn saver(
 /// etcd's API goes last when the server stops: its stage is the oldest but that of the addresses.
 fn start_etcd(
     plan: &ServerPlan,
-    store: Arc<EmbeddedStore>,
+    kept: &Kept,
     bound: Bound,
     supervisor: &Supervisor,
 ) -> Result<(Option<Arc<EtcdPki>>, Etcd), Problem> {
@@ -302,8 +306,15 @@ fn start_etcd(
     let address = listener.local_addr().map_or(plan.node_ip, |address| address.ip());
     let pki = EtcdPki::open(&tls_dir(plan), address, &plan.node_name, keys::now())?;
     let stage = supervisor.stage("etcd's API");
-    let writes = plan.arguments.etcd_write_registry;
-    let url = etcd::start(store, listener, &pki, &plan.node_name, writes, plan.connections, &stage)?;
+    let served = etcd::Served {
+        store: kept.store.clone(),
+        members: kept.servers.clone(),
+        name: &plan.node_name,
+        write_registry: plan.arguments.etcd_write_registry,
+        connections: plan.connections,
+    };
+    let url = etcd::start(served, listener, &pki, &stage)?;
+    kept.servers.set_etcd_url(&url);
     Ok((Some(Arc::new(pki)), Etcd { url: Some(url), off: None }))
 }
 

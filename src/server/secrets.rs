@@ -66,15 +66,25 @@ impl AgentToken {
         self.secret.subscribe()
     }
 
-    /// Puts a new one in its place, and answers with it as it is handed out. From then on the old one is
-    /// refused.
-    pub(crate) fn rotate(&self) -> Result<String, Problem> {
+    /// A flag or the configuration says what it is.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
+    }
+
+    /// A new one, which is nobody's yet.
+    pub(crate) fn another(&self) -> Result<String, Problem> {
         if self.is_given {
             let why = "a flag or the configuration says what it is";
             let advice = "give another --agent-token and restart the server";
             return Err(Problem::new("rotate the agents' token", why, advice));
         }
-        let token = Token { ca_hash: None, secret: fresh() };
+        Ok(fresh())
+    }
+
+    /// Puts another one in its place, and answers with it as it is handed out. From then on the old one is
+    /// refused.
+    pub(crate) fn replace(&self, secret: String) -> Result<String, Problem> {
+        let token = Token { ca_hash: None, secret };
         keep(&self.path, &token, &self.ca_pem, "node")?;
         let full = token.full(&self.ca_pem, "node");
         self.secret.send_replace(token.secret);

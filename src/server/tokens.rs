@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-use crate::secrets::AgentToken;
+use crate::shared_token::SharedToken;
 
 const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -62,7 +62,7 @@ pub(crate) enum Done {
 #[derive(Clone)]
 pub(crate) struct Tokens {
     pub(crate) api: Arc<dyn ObjectApi>,
-    pub(crate) agents: Arc<AgentToken>,
+    pub(crate) agents: SharedToken,
     pub(crate) ca_pem: String,
 }
 
@@ -90,7 +90,7 @@ impl Tokens {
                 }
                 Ok(Done::Deleted(ids))
             }
-            TokenRequest::Rotate => self.agents.rotate().map(Done::Token),
+            TokenRequest::Rotate => self.agents.rotate().await.map(Done::Token),
         }
     }
 

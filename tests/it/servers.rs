@@ -11,6 +11,10 @@ use minik8s_tests::{Network, binary, eventually, run};
 use nix::sys::signal::Signal;
 
 mod agents;
+mod checker;
+mod etcd;
+mod faults;
+mod lost;
 mod machines;
 
 use machines::{LIMIT, Server, Servers};

@@ -89,6 +89,7 @@ fn every_member_takes_writes_and_reads_its_own() {
         assert_eq!(follower.keep_alive(5), Err(refusal));
         assert_eq!(follower.lease(5).unwrap().remaining_ttl, 60, "how much is left, the leader knows");
         assert_eq!(cluster.store(leader).keep_alive(5), Ok(60));
+        assert_eq!(follower.lease_time(5, true).await, Ok(60), "it is asked, whoever is asked");
         // A lease that is granted here is counted down by the leader.
         follower.grant(6, 2).await.unwrap();
         let leased = Op::Put { key: "leased".into(), value: "x".into(), lease: 6 };

@@ -1,4 +1,5 @@
-//! `minik8s server list | remove | promote`: asks a running server of a group, on its machine.
+//! `minik8s server list | remove | promote`: asks a running server of a group, on its machine; and
+//! `minik8s server reset`, for one that is stopped.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use agent::status::report::Server;
 use agent::{Instance, Problem};
 use clap::{Args, Command, FromArgMatches, Subcommand};
 
+use super::reset::reset;
+use super::snapshot::Given;
 use crate::admin::{Request, ask_server};
 use crate::group::ServersRequest;
 
@@ -43,11 +46,25 @@ enum Verb {
         #[arg(value_name = "SERVER")]
         server: String,
     },
+    /// Make this server, which is stopped, a cluster of its own, because too few of the others are left
+    Reset {
+        /// Begin with this snapshot instead of what the server has
+        #[arg(long, value_name = "FILE")]
+        snapshot: Option<PathBuf>,
+        /// Seal key of the server that saved it [default: those in the data directory]
+        #[arg(long, env = "MINIK8S_SEAL_KEY", value_name = "KEY", hide_env_values = true)]
+        seal_key: Option<String>,
+        /// File whose first line is the passphrase it was sealed with
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 /// Whether `minik8s server` is followed by a verb of these.
 pub(crate) fn is_verb(first: Option<&OsString>) -> bool {
-    first.and_then(|first| first.to_str()).is_some_and(|first| ["list", "remove", "promote"].contains(&first))
+    first
+        .and_then(|first| first.to_str())
+        .is_some_and(|first| ["list", "remove", "promote", "reset"].contains(&first))
 }
 
 /// Runs one of the verbs.
@@ -68,6 +85,10 @@ async fn run(arguments: ServersArgs) -> Result<(), Problem> {
         Verb::List { json } => (ServersRequest::List, json),
         Verb::Remove { server } => (ServersRequest::Remove(server), false),
         Verb::Promote { server } => (ServersRequest::Promote(server), false),
+        Verb::Reset { snapshot, seal_key, passphrase_file } => {
+            let given = Given { seal_key, passphrase_file, ..Given::default() };
+            return reset(&instance, snapshot.as_deref(), &given);
+        }
     };
     let servers: Vec<Server> = ask_server(&instance, &Request::Servers(request)).await?;
     if json {

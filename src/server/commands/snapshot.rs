@@ -27,7 +27,8 @@ use crate::snapshot::{
 
 mod restore;
 
-use restore::{Given, restore};
+use restore::restore;
+pub(super) use restore::{Given, sealed_keys};
 
 #[derive(Args, Clone, Debug)]
 struct SnapshotArgs {

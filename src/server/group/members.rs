@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use super::join;
 use super::peers::Peers;
-use super::watching::Answering;
+use super::watching::{Answering, PING_TIMEOUT};
 use super::{Answer, Flags, Place, Request, identity_text, parse_identity, tls};
 use crate::pki::Pki;
 
@@ -41,6 +41,8 @@ pub(crate) struct Servers {
     pub(super) others: watch::Sender<OtherServers>,
     /// The members that answer, while this server leads.
     pub(super) answering: Mutex<Answering>,
+    /// Where etcd's API is served.
+    pub(super) etcd_url: OnceLock<String>,
 }
 
 /// A leader that is not known yet, or has just gone, is asked again.
@@ -71,6 +73,7 @@ impl Servers {
             stage,
             others: watch::Sender::new(OtherServers::KeptHere(Vec::new())),
             answering: Mutex::default(),
+            etcd_url: OnceLock::new(),
         }))
     }
 
@@ -106,6 +109,40 @@ impl Servers {
     pub(super) fn is_known(&self, name: &str) -> bool {
         let members = self.group().map(|group| group.view().members).unwrap_or_default();
         self.place.name == name || members.iter().any(|info| Place::parse(&info.address).name == name)
+    }
+
+    /// Whether it is a member of this group.
+    pub(super) fn has_member(&self, cluster: &str, member: &str) -> bool {
+        let Some(view) = self.group().map(|group| group.view()) else { return false };
+        let is_it = |id: u64| identity_text(id) == member;
+        identity_text(view.cluster) == cluster && view.members.iter().any(|info| is_it(info.id))
+    }
+
+    /// Takes the members of this name out of the group, so that another one can have it. One that answers
+    /// stays.
+    pub(super) async fn make_room(&self, name: &str) -> Result<(), Problem> {
+        let taken =
+            |why: &str, advice: &str| Problem::new(format!("replace the server {name:?}"), why, advice);
+        if self.place.name == name {
+            return Err(taken("it is the one that was asked", "give --node-name, or another --server"));
+        }
+        let Some(running) = self.running.get() else { return Ok(()) };
+        for info in running.group.view().members {
+            if Place::parse(&info.address).name != name {
+                continue;
+            }
+            let asked = running.peers.ask(info.id, &info.address, &Request::Ping);
+            if tokio::time::timeout(PING_TIMEOUT, asked).await.is_ok_and(|answer| answer.is_ok()) {
+                return Err(taken("it runs", "stop it first, or give --node-name"));
+            }
+            tracing::warn!(
+                server = identity_text(info.id),
+                name,
+                "a server is replaced by another of its name"
+            );
+            self.change(Request::Remove { member: identity_text(info.id) }).await?;
+        }
+        Ok(())
     }
 
     /// Makes this server, which is alone, the first of a group.
@@ -146,6 +183,7 @@ impl Servers {
             match answer {
                 Answer::Done => return Ok(()),
                 Answer::Refused(why) => return Err(Problem::plain(why)),
+                Answer::EtcdUrl(_) => return Err(Problem::plain("another server's answer makes no sense")),
                 Answer::NotLeader { .. } => tokio::time::sleep(RETRY).await,
             }
         }
@@ -156,6 +194,7 @@ impl Servers {
     pub(super) async fn carry_out(&self, request: &Request) -> Answer {
         let outcome = match request {
             Request::Ping => Ok(Answer::Done),
+            Request::EtcdUrl => Ok(Answer::EtcdUrl(self.etcd_url.get().cloned())),
             Request::Join { member, address } => self.add(member, address).await,
             Request::Remove { member } => {
                 self.with(member, async |group, member| group.remove(member).await).await
@@ -222,6 +261,13 @@ impl Servers {
                     (id, at) = (parse_identity(&leader)?, address);
                 }
                 Answer::NotLeader { leader: None } => tokio::time::sleep(RETRY).await,
+                Answer::EtcdUrl(_) => {
+                    return Err(Problem::new(
+                        format!("join {server}"),
+                        "its answer makes no sense",
+                        "upgrade that server",
+                    ));
+                }
             }
         }
         Err(Problem::new(format!("join {server}"), "no server leads the group", "start more of its servers"))

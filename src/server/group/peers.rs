@@ -73,6 +73,8 @@ struct Inner {
     own: AtomicU64,
     slots: Mutex<HashMap<(u64, String), Slot>>,
     numbers: AtomicU64,
+    /// What the last server said that would not talk to this one.
+    refused: Mutex<Option<String>>,
 }
 
 /// The way to the other servers.
@@ -82,7 +84,13 @@ pub(crate) struct Peers(Arc<Inner>);
 impl Peers {
     pub(crate) fn new(pki: Arc<Pki>, cluster: u64) -> Self {
         let (slots, numbers, own) = (Mutex::default(), AtomicU64::new(1), AtomicU64::new(0));
-        Peers(Arc::new(Inner { pki, cluster, own, slots, numbers }))
+        let refused = Mutex::default();
+        Peers(Arc::new(Inner { pki, cluster, own, slots, numbers, refused }))
+    }
+
+    /// Why another server does not talk to this one, if one has said so.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.0.refused.lock().clone()
     }
 
     /// Who this server is, before it calls anybody.
@@ -141,7 +149,10 @@ impl Inner {
         let welcome = welcome.ok_or(io::ErrorKind::UnexpectedEof)?;
         match serde_json::from_slice(&welcome.content).map_err(io::Error::other)? {
             Welcome::Member(_) => Ok(Connection::start(stream)),
-            Welcome::Refused(why) => Err(io::Error::other(why)),
+            Welcome::Refused(why) => {
+                *self.refused.lock() = Some(format!("{place}: {why}"));
+                Err(io::Error::other(why))
+            }
         }
     }
 

@@ -149,10 +149,16 @@ impl Servers {
             let why = format!("--{flag} is {own} there and {other} here");
             return Ok(Given::Refused(why));
         }
-        let taken = self.is_known(&asked.name);
-        if taken {
+        if let Some((cluster, member)) = &asked.before
+            && self.has_member(cluster, member)
+        {
+            return Ok(Given::Member);
+        }
+        if asked.again {
+            self.make_room(&asked.name).await?;
+        } else if self.is_known(&asked.name) {
             return Ok(Given::Refused(format!(
-                "a server called {:?} is there already: give --node-name",
+                "a server called {:?} is there already: give --node-name, or --rejoin if that one is lost",
                 asked.name
             )));
         }

@@ -20,7 +20,7 @@ use super::{Place, Request, ServersRequest, identity_text};
 
 /// How often the leader asks the others whether they are there.
 const PING: Duration = Duration::from_secs(3);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the log says that the group has no leader.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// A leader that no majority has answered for so long does not lead.
@@ -175,7 +175,8 @@ impl Servers {
                 Err(error) => {
                     if said.elapsed() > SAY_AGAIN {
                         said = Instant::now();
-                        tracing::warn!(%error, "this server waits for the others of its group");
+                        let refused = self.running().and_then(|running| running.peers.refused());
+                        tracing::warn!(%error, refused, "this server waits for the others of its group");
                     }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use agent::addresses::Addresses;
 use agent::problem::chain;
-use agent::{Instance, Problem, keys};
+use agent::{Instance, Problem, files, keys};
 use embedded_store::group::Settings;
 use embedded_store::{EmbeddedStore, OpenError, Recovery};
 use supervisor::Stage;
 
-use crate::group::{self, Peers, Servers};
+use crate::group::{self, Coming, NotJoined, Peers, Servers};
 use crate::pki::{ClientPairs, Pki};
 use crate::plan::ServerPlan;
 use crate::secrets::{self, AgentToken};
@@ -50,17 +50,29 @@ async fn cluster(plan: &ServerPlan) -> Result<Option<u64>, Problem> {
     let known = known.map_err(|error| {
         Problem::new(format!("read {}", dir.display()), error, "restore it, or join with another --data-dir")
     })?;
-    if let Some(known) = known {
-        return Ok(Some(known.cluster));
+    let Some(server) = &plan.arguments.server else { return Ok(known.map(|known| known.cluster)) };
+    let coming = match (known, plan.arguments.rejoin) {
+        (Some(known), false) => return Ok(Some(known.cluster)),
+        (None, _) if dir.exists() => {
+            let what = format!("join {server} with {}", plan.instance.data_dir().display());
+            let advice = "start it without --server, choose another --data-dir, or remove that one";
+            return Err(Problem::new(what, "it holds a cluster of its own", advice));
+        }
+        (None, false) => Coming::New,
+        (known, true) => Coming::Again(known),
+    };
+    let kept = files::read(&plan.instance.server_dir().join("token"))?;
+    let token = plan.arguments.token.as_deref().or(kept.as_deref());
+    let joined =
+        group::join(&plan.instance, server, token, &plan.node_name, &plan.group_flags(), coming).await;
+    match (joined, known) {
+        (Ok(cluster), _) => Ok(Some(cluster)),
+        (Err(NotJoined::Unreached(problem)), Some(known)) => {
+            tracing::warn!(%problem, "this server stays the member that it was");
+            Ok(Some(known.cluster))
+        }
+        (Err(why), _) => Err(why.into()),
     }
-    let Some(server) = &plan.arguments.server else { return Ok(None) };
-    if dir.exists() {
-        let what = format!("join {server} with {}", plan.instance.data_dir().display());
-        let why = "it holds a cluster of its own";
-        return Err(Problem::new(what, why, "choose another --data-dir, or remove that one"));
-    }
-    let (token, name) = (plan.arguments.token.as_deref(), &plan.node_name);
-    group::join(&plan.instance, server, token, name, &plan.group_flags()).await.map(Some)
 }
 
 async fn open_alone(

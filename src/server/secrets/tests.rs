@@ -24,7 +24,7 @@ fn agents_have_a_token_of_their_own_that_can_be_rotated() {
     assert_eq!(*agents.subscribe().borrow(), Token::parse(&first).unwrap().secret);
 
     let counts = agents.subscribe();
-    let second = agents.rotate().unwrap();
+    let second = agents.replace(agents.another().unwrap()).unwrap();
     assert_ne!(second, first.trim());
     assert_eq!(*counts.borrow(), Token::parse(&second).unwrap().secret, "whoever checks knows at once");
     assert_eq!(read("token"), server, "the server's stays");
@@ -32,7 +32,7 @@ fn agents_have_a_token_of_their_own_that_can_be_rotated() {
     assert_eq!(*again.subscribe().borrow(), Token::parse(&second).unwrap().secret);
     let given = AgentToken::open(&instance, Some("mine"), "CA").unwrap();
     assert_eq!(*given.subscribe().borrow(), "mine");
-    assert!(given.rotate().unwrap_err().to_string().contains("--agent-token"));
+    assert!(given.another().unwrap_err().to_string().contains("--agent-token"));
     let mode = fs::metadata(instance.server_dir().join("agent-token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use agent::{Instance, Problem, files};
 
+use crate::secrets;
+
 /// Below `DATA/server`.
 const FILES: &[&str] = &[
     "tls/server-ca.crt",
@@ -57,6 +59,30 @@ pub(crate) fn check_absent(instance: &Instance, contents: &BTreeMap<String, Stri
                 "another cluster's is there",
                 "move the data directory away, or give another --data-dir",
             ));
+        }
+    }
+    Ok(())
+}
+
+/// A machine that comes back to its cluster has the same authorities, if it has any.
+pub(crate) fn check_authorities(
+    instance: &Instance,
+    contents: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    let authorities = contents.iter().filter(|(name, _)| name.starts_with("tls/"));
+    let authorities = authorities.map(|(name, text)| (name.clone(), text.clone())).collect();
+    check_absent(instance, &authorities)
+}
+
+/// Adds the seal keys that only this machine has, for the snapshots that it has saved.
+pub(crate) fn keep_seal_keys(
+    instance: &Instance,
+    contents: &mut BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    let Some(text) = contents.get_mut("seal-key") else { return Ok(()) };
+    for own in secrets::seal_keys(instance)? {
+        if !text.lines().any(|line| line.trim() == own) {
+            text.push_str(&format!("{own}\n"));
         }
     }
     Ok(())

@@ -52,6 +52,13 @@ impl Server {
         }
     }
 
+    /// One in a namespace of its own.
+    pub(super) fn at(network: &Arc<Network>, end: usize) -> Server {
+        let folder = tempfile::Builder::new().prefix("mk8s-servers-").tempdir().expect("a directory");
+        let (name, address) = (format!("server-{end}"), network.address(end));
+        Server { process: None, folder, network: network.clone(), name, address, flags: Vec::new(), end }
+    }
+
     pub(super) fn url(&self) -> String {
         format!("https://{}:6443", self.address)
     }

@@ -1,5 +1,6 @@
 //! `minik8s snapshot restore`: opens the sealed keys with what is given, and makes the data directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,11 @@ use crate::secrets;
 use crate::snapshot::{KEYS, keys};
 
 /// Secrets that a user gives for opening the sealed keys.
-pub(super) struct Given {
-    pub(super) seal_key: Option<String>,
-    pub(super) token: Option<String>,
-    pub(super) passphrase_file: Option<PathBuf>,
+#[derive(Default)]
+pub(crate) struct Given {
+    pub(crate) seal_key: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 impl Given {
@@ -57,18 +59,23 @@ impl Given {
     }
 }
 
-pub(super) fn restore(instance: &Instance, path: &Path, given: &Given) -> Result<(), Problem> {
-    let _lock = instance.lock()?;
+/// The cluster's keys in a snapshot, opened; none in one of etcd's.
+pub(crate) fn sealed_keys(
+    instance: &Instance,
+    path: &Path,
+    given: &Given,
+) -> Result<Option<BTreeMap<String, String>>, Problem> {
     let extras = file::extras(path).map_err(|error| unusable(path, &error))?;
     let sealed = extras.iter().find(|(name, _)| name == KEYS).map(|(_, content)| content);
-    let keys = match sealed {
-        Some(sealed) => {
-            let keys = keys::parse(&given.open(instance, path, sealed)?)?;
-            keys::check_absent(instance, &keys)?;
-            Some(keys)
-        }
-        None => None,
-    };
+    sealed.map(|sealed| keys::parse(&given.open(instance, path, sealed)?)).transpose()
+}
+
+pub(super) fn restore(instance: &Instance, path: &Path, given: &Given) -> Result<(), Problem> {
+    let _lock = instance.lock()?;
+    let keys = sealed_keys(instance, path, given)?;
+    if let Some(keys) = &keys {
+        keys::check_absent(instance, keys)?;
+    }
     let store = instance.server_dir().join("store");
     if fs::read_dir(&store).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Problem::new(
