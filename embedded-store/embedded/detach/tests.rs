@@ -1,6 +1,7 @@
 //! A member's store becomes one of its own.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
