@@ -10,6 +10,8 @@
 
 pub(crate) mod availability;
 pub(crate) mod described;
+pub(crate) mod paths;
+pub(crate) mod reader;
 pub(crate) mod trust;
 
 #[cfg(test)]

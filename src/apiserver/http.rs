@@ -49,10 +49,12 @@ pub(crate) use connection::serve;
 pub(crate) use health::readiness;
 pub(crate) use metrics::Metrics;
 pub(crate) use peer::Peer;
+pub(crate) use query::percent_decoded;
 pub(crate) use reply::Reply;
 
 use head::{Head, Preferences};
 
+use crate::aggregation::paths::of_path;
 use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
 
@@ -122,7 +124,7 @@ async fn dispatch(
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
     let head = Head { parts: &parts, path, query, user, peer, preferences };
     let resources = server.registry.resources.load();
-    if let Some((remotes, at)) = aggregate::of_path(&server.registry.aggregation, &resources, trimmed) {
+    if let Some((remotes, at)) = of_path(&server.registry.aggregation, &resources, trimmed) {
         let length = http_body::Body::size_hint(&body).exact();
         *seat = Some(seat_for_path(server, &head, kind_of_remote(&head, length)).await?);
         return aggregate::serve(server, &head, &remotes[at], trimmed, body).await;

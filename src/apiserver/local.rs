@@ -13,9 +13,10 @@ use api::{
     WatchOptions,
 };
 use client::leader::Fence;
-use client::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef, ServedKinds};
+use client::{ApiFor, BoxFuture, EventStream, ExtensionApi, ObjectApi, ObjectList, ObjectRef, ServedKinds};
 use serde_json::Value;
 
+use crate::aggregation::reader::ExtensionReader;
 use crate::fairness::{self, Fairness, Seat};
 use crate::heavy::HEAVY;
 use crate::registry::{Call, Registry, Resource, Source, Watch};
@@ -44,6 +45,10 @@ impl ApiFor for Fenced {
 
     fn served(&self) -> ServedKinds {
         self.registry.resources.served()
+    }
+
+    fn extensions(&self, identity: Identity) -> Arc<dyn ExtensionApi> {
+        Arc::new(ExtensionReader::new(self.registry.clone(), identity))
     }
 }
 

@@ -168,9 +168,7 @@ impl Outbound {
         limit: Duration,
         read: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<T, E> {
-        let request = request.method("GET").body(Full::default());
-        let request = request.map_err(|error| OutboundError::Setup(error.to_string()))?;
-        let url = request.uri().to_string();
+        let url = request.uri_ref().map(ToString::to_string).unwrap_or_default();
         let read = |status: StatusCode, body: &[u8]| {
             if !status.is_success() {
                 let message = format!("bad status from {url}: {}", status.as_u16());
@@ -178,6 +176,19 @@ impl Outbound {
             }
             read(body)
         };
+        self.read(trust, request, limit, read).await
+    }
+
+    /// The same of an answer with any status.
+    pub(crate) async fn read<T, E: From<OutboundError>>(
+        &self,
+        trust: &Trust,
+        request: http::request::Builder,
+        limit: Duration,
+        read: impl FnOnce(StatusCode, &[u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let request = request.method("GET").body(Full::default());
+        let request = request.map_err(|error| OutboundError::Setup(error.to_string()))?;
         self.exchange("Get", trust, request, (limit, ANSWER), read).await
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use api::Identity;
 use client::leader::Fence;
-use client::{ApiFor, ObjectApi, ServedKinds};
+use client::{ApiFor, ExtensionApi, ObjectApi, ServedKinds};
 use supervisor::{Latch, Stage};
 
+use crate::aggregation::reader::ExtensionReader;
 use crate::fairness::Fairness;
 use crate::http::Metrics;
 use crate::local::{Fenced, Local};
@@ -37,5 +38,9 @@ impl ApiFor for ApiServer {
 
     fn served(&self) -> ServedKinds {
         self.registry.resources.served()
+    }
+
+    fn extensions(&self, identity: Identity) -> Arc<dyn ExtensionApi> {
+        Arc::new(ExtensionReader::new(self.registry.clone(), identity))
     }
 }

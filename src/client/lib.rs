@@ -20,7 +20,7 @@ mod typed;
 pub use dialer::{ByteStream, NodeDialer};
 pub use https::{HttpsApi, HttpsConfig, TlsNodeDialer};
 pub use informer::{Change, Informer, Informers, Subscription};
-pub use object_api::{ApiFor, BoxFuture, EventStream, ObjectApi, ObjectList, ObjectRef};
+pub use object_api::{ApiFor, BoxFuture, EventStream, ExtensionApi, ObjectApi, ObjectList, ObjectRef};
 pub use queue::{QueueConfig, WorkQueue};
 pub use served::{Served, ServedKinds};
 pub use typed::{Api, ApiStatus};

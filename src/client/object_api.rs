@@ -137,4 +137,17 @@ pub trait ApiFor: Send + Sync {
 
     /// The kinds that are served, as they come and go.
     fn served(&self) -> ServedKinds;
+
+    /// What other API servers serve behind this one, as this user sees it.
+    fn extensions(&self, identity: Identity) -> Arc<dyn ExtensionApi>;
+}
+
+/// Groups of other API servers, which an `APIService` names. They are read by path: kinds that this server
+/// does not have are not described here.
+pub trait ExtensionApi: Send + Sync {
+    /// The versions of a group that can be had now, the preferred one first.
+    fn versions(&self, group: &str) -> Vec<String>;
+
+    /// The document at a path with its query, such as `/apis/external.metrics.k8s.io/v1beta1/…`.
+    fn read<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Value, ApiError>>;
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use api::{ApiError, Identity, KindRow, Object};
 use client::events::Recorder;
 use client::{
-    ApiFor, BoxFuture, Change, Informer, Informers, ObjectApi, Served, ServedKinds, Subscription, WorkQueue,
+    ApiFor, BoxFuture, Change, ExtensionApi, Informer, Informers, ObjectApi, Served, ServedKinds,
+    Subscription, WorkQueue,
 };
 use k8s_openapi::api::core::v1::Pod;
 use supervisor::{OnExit, Stage};
@@ -42,6 +43,11 @@ impl ControllerContext {
     /// The API as the service account of a controller sees it.
     pub(crate) fn act_as(&self, account: &str) -> Arc<dyn ObjectApi> {
         self.api.as_user(Identity::service_account("kube-system", account))
+    }
+
+    /// What other API servers serve, as the service account of a controller sees it.
+    pub(crate) fn extensions_as(&self, account: &str) -> Arc<dyn ExtensionApi> {
+        self.api.extensions(Identity::service_account("kube-system", account))
     }
 
     pub(crate) fn recorder(&self, account: &str, component: &str) -> Recorder {

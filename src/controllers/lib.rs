@@ -25,6 +25,7 @@ mod ephemeral_volume;
 mod expectations;
 mod garbage;
 mod history;
+mod horizontal_pod_autoscaler;
 mod ingress;
 mod job;
 mod load_balancer;
@@ -71,6 +72,7 @@ pub fn start(config: Config, api: Arc<dyn ApiFor>, stage: &Stage) {
     job::start(&context);
     cron_job::start(&context);
     ttl_after_finished::start(&context);
+    horizontal_pod_autoscaler::start(&context);
     disruption::start(&context);
     garbage::start(&context);
     endpoints::start(&context);

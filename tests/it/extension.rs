@@ -9,7 +9,7 @@ use minik8s_tests::{Cluster, Extension, ExtensionRequest, eventually};
 use serde_json::{Value, json};
 
 /// A service `name` whose endpoint is the extension.
-fn expose(cluster: &Cluster, name: &str, extension: &Extension) {
+pub(crate) fn expose(cluster: &Cluster, name: &str, extension: &Extension) {
     let text = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 443}}]}}\n---\n\
          apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}-1\n  labels: \
@@ -28,7 +28,7 @@ fn client_config(name: &str, path: &str, extension: &Extension) -> Value {
     })
 }
 
-fn apply(cluster: &Cluster, object: &Value) {
+pub(crate) fn apply(cluster: &Cluster, object: &Value) {
     cluster.kubectl_with(&["apply", "-f", "-"], &object.to_string()).ok();
 }
 

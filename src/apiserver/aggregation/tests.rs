@@ -203,3 +203,34 @@ async fn a_switch_that_nobody_asked_for_is_no_answer() {
     assert_eq!(code, 502, "{status}");
     h.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_read_what_others_serve_as_themselves() {
+    let server = Scripted::start(|path, _| match path {
+        "/apis/far.example.com/v1" => Some((200, json!({ "resources": [] }))),
+        "/apis/far.example.com/v1/namespaces/ns/flunders/f" => Some((200, json!({ "size": 3 }))),
+        _ => {
+            let message = "no such flunder";
+            Some((404, json!({ "kind": "Status", "code": 404, "reason": "NotFound", "message": message })))
+        }
+    })
+    .await;
+    let h = Harness::start().await;
+    aggregate(&h, &server, "far.example.com").await;
+    let reader = client::ApiFor::extensions(&*h.server, master());
+    assert_eq!(reader.versions("far.example.com"), ["v1"]);
+    assert!(reader.versions("near.example.com").is_empty());
+    let found = reader.read("/apis/far.example.com/v1/namespaces/ns/flunders/f?pretty=true").await;
+    assert_eq!(found.unwrap()["size"], 3);
+    let error = reader.read("/apis/far.example.com/v1/namespaces/ns/flunders/g").await.unwrap_err();
+    assert!(error.is_not_found() && error.message() == "no such flunder", "{error}");
+    let error = reader.read("/apis/near.example.com/v1/flunders").await.unwrap_err();
+    assert_eq!(error.message(), "the server could not find the requested resource");
+    // What a name says leads nowhere else.
+    let error = reader.read("/apis/far.example.com/v1/namespaces/ns/flunders/..").await.unwrap_err();
+    assert_eq!(error.code(), 404);
+    let eve = client::ApiFor::extensions(&*h.server, Identity::user("eve", []));
+    let error = eve.read("/apis/far.example.com/v1/namespaces/ns/flunders/f").await.unwrap_err();
+    assert_eq!(error.code(), 403);
+    h.stop().await;
+}
