@@ -1,9 +1,9 @@
 //! `minik8s simulate`: many nodes in one process, for clusters larger than the machine.
 //!
 //! The nodes are hollow ([`kubelet::hollow`]): the real kubelet over the real API, without containers. With a
-//! kubeconfig they share its connections and act through it as themselves (impersonation), so that thousands
-//! fit; with a token each joins as an agent does, with certificates and connections of its own. They are not
-//! removed from the API when the command ends, as no node is: `kubectl delete node -l
+//! kubeconfig they share a few connections and act through it as themselves (impersonation), so that
+//! thousands fit; with a token each joins as an agent does, with certificates and connections of its own.
+//! They are not removed from the API when the command ends, as no node is: `kubectl delete node -l
 //! minik8s.io/simulated=true`.
 
 use std::ffi::OsString;
@@ -31,6 +31,9 @@ use crate::{Instance, Problem, VERSION, join, logging, machine};
 const LABEL: &str = "minik8s.io/simulated";
 /// Nodes that are started at a time; the next ones wait until one of these is Ready.
 const AT_A_TIME: usize = 32;
+/// Nodes that share a connection: few enough for what they send at once to fit into what a server lets a
+/// connection have unread.
+const NODES_PER_CONNECTION: u32 = 25;
 
 #[derive(Args, Clone, Debug)]
 pub struct SimulateArgs {
@@ -101,8 +104,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 
 /// How nodes reach the API.
 enum Access {
-    /// All through these connections, each as itself.
-    Shared(HttpsApi),
+    /// Some through each of these connections, each as itself.
+    Shared(Vec<HttpsApi>),
     /// Each with what the token gets it.
     Own { server: String, token: String },
 }
@@ -122,13 +125,22 @@ impl Access {
             return Err(Problem::new("reach the cluster", "there is no kubeconfig", advice));
         }
         let config = loaded.merged.https_config(&Overrides::default()).map_err(|error| failed(&error))?;
-        HttpsApi::new(config).map(Access::Shared).map_err(|error| failed(&error))
+        let connections = arguments.nodes.div_ceil(NODES_PER_CONNECTION).max(1);
+        let connections = (0..connections).map(|_| HttpsApi::new(config.clone()));
+        connections.collect::<Result<_, _>>().map(Access::Shared).map_err(|error| failed(&error))
     }
 
     /// The API as a node.
-    async fn node(&self, name: &str, data_dir: &Path, stage: &Stage) -> Result<Arc<dyn ObjectApi>, Problem> {
+    async fn node(
+        &self,
+        name: &str,
+        number: u32,
+        data_dir: &Path,
+        stage: &Stage,
+    ) -> Result<Arc<dyn ObjectApi>, Problem> {
         match self {
-            Access::Shared(api) => {
+            Access::Shared(connections) => {
+                let api = &connections[number as usize % connections.len()];
                 let headers = [
                     ("Impersonate-User".to_string(), format!("system:node:{name}")),
                     ("Impersonate-Group".to_string(), "system:nodes".to_string()),
@@ -211,7 +223,7 @@ impl Simulation {
     async fn start_one(&self, number: u32, stage: &Stage) -> Result<(), Problem> {
         let arguments = &self.arguments;
         let name = format!("{}{number}", arguments.name_prefix);
-        let api = self.access.node(&name, &arguments.data_dir, stage).await?;
+        let api = self.access.node(&name, number, &arguments.data_dir, stage).await?;
         let config = HollowConfig {
             node_name: name,
             number,

@@ -27,13 +27,17 @@ struct Expected {
     since: Instant,
 }
 
+impl Expected {
+    fn is_over(&self) -> bool {
+        self.creations <= 0 && self.deletions.is_empty()
+    }
+}
+
 impl Expectations {
     /// Nothing is awaited for this owner, or it has been awaited for too long.
     pub(crate) fn satisfied(&self, owner: &Key) -> bool {
         let by_owner = self.by_owner.lock();
-        by_owner.get(owner).is_none_or(|expected| {
-            (expected.creations <= 0 && expected.deletions.is_empty()) || expected.since.elapsed() > RUN_OUT
-        })
+        by_owner.get(owner).is_none_or(|expected| expected.is_over() || expected.since.elapsed() > RUN_OUT)
     }
 
     /// Awaits both; what was expected before is given up.
@@ -51,18 +55,24 @@ impl Expectations {
         self.expect(owner, 0, deletions);
     }
 
-    /// A creation was seen, or will not happen.
-    pub(crate) fn creation_observed(&self, owner: &Key) {
-        if let Some(expected) = self.by_owner.lock().get_mut(owner) {
-            expected.creations -= 1;
-        }
+    /// A creation was seen, or will not happen. Whether it was the last thing that was awaited.
+    pub(crate) fn creation_observed(&self, owner: &Key) -> bool {
+        self.observed(owner, |expected| expected.creations -= 1)
     }
 
-    /// A deletion was seen, or will not happen.
-    pub(crate) fn deletion_observed(&self, owner: &Key, object: &Key) {
-        if let Some(expected) = self.by_owner.lock().get_mut(owner) {
+    /// A deletion was seen, or will not happen. Whether it was the last thing that was awaited.
+    pub(crate) fn deletion_observed(&self, owner: &Key, object: &Key) -> bool {
+        self.observed(owner, |expected| {
             expected.deletions.remove(object);
-        }
+        })
+    }
+
+    fn observed(&self, owner: &Key, change: impl FnOnce(&mut Expected)) -> bool {
+        let mut by_owner = self.by_owner.lock();
+        let Some(expected) = by_owner.get_mut(owner) else { return false };
+        let awaited = !expected.is_over();
+        change(expected);
+        awaited && expected.is_over()
     }
 
     /// The owner is gone.

@@ -15,12 +15,14 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::adoption::{claim_all_with, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
 use crate::pod_control::PodControl;
+use crate::rests::Rests;
 use crate::selecting::{adopting, object_key, with_selector};
 use backoff::Backoff;
 use plan::JobView;
@@ -38,6 +40,8 @@ const ACCOUNT: &str = "job-controller";
 const WORKERS: usize = 5;
 /// Changes of pods are looked at together: of a large job many pods end at about the same time.
 const BATCH: Duration = Duration::from_millis(20);
+/// How many times as long as finding the pods a whole look takes, about, without its calls.
+const LOOK: u32 = 3;
 
 struct Controller {
     pods: PodControl,
@@ -46,6 +50,7 @@ struct Controller {
     pod_informer: Informer<Pod>,
     pods_by_owner: Owned<Pod>,
     expectations: Expectations,
+    rests: Rests,
     memory: Mutex<HashMap<Key, Memory>>,
     queue: WorkQueue<Key>,
     orphans: WorkQueue<Key>,
@@ -74,6 +79,7 @@ pub(crate) fn start(context: &ControllerContext) {
         pods_by_owner: context.pods_by_owner.clone(),
         pod_informer: context.informers.of(),
         expectations: Expectations::default(),
+        rests: Rests::default(),
         memory: Mutex::default(),
         queue: queue.clone(),
         orphans: orphans.clone(),
@@ -122,7 +128,20 @@ impl Controller {
                 }
             }
         }
-        self.queue.add(key);
+        let is_own_status = change.old.as_ref().is_some_and(|old| {
+            let (old, new) = (&old.metadata, &job.metadata);
+            old.uid == new.uid
+                && old.generation == new.generation
+                && old.deletion_timestamp == new.deletion_timestamp
+                && old.labels == new.labels
+        });
+        if is_own_status && !is_gone { self.look_soon(key) } else { self.queue.add(key) }
+    }
+
+    /// Looks at a job for what has become of one of its pods, together with the others.
+    fn look_soon(&self, key: Key) {
+        let rest = self.rests.of(&key).max(BATCH);
+        self.queue.add_after(key, rest);
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {
@@ -140,7 +159,7 @@ impl Controller {
             if change.old.is_none() {
                 self.expectations.creation_observed(&key);
             }
-            self.queue.add_after(key, BATCH);
+            self.look_soon(key);
         }
         if change.new.is_none() {
             return;
@@ -170,16 +189,14 @@ impl Controller {
 
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some((job, selector)) = with_selector(&self.jobs, key) else {
-            self.expectations.forget(key);
-            self.memory.lock().remove(key);
+            self.forget(key);
             return Ok(None);
         };
         if facts::is_external(&job) {
             return Ok(None);
         }
         if facts::is_finished(&job) {
-            self.expectations.forget(key);
-            self.memory.lock().remove(key);
+            self.forget(key);
             return Ok(None);
         }
         let Some(spec) = &job.spec else { return Ok(None) };
@@ -196,7 +213,9 @@ impl Controller {
         }
         // Asked before pods are looked at: what is seen in between can only be more.
         let satisfied = self.expectations.satisfied(key);
+        let begun = Instant::now();
         let pods = self.claim(&job, &selector).await?;
+        self.rests.took(key, begun.elapsed() * LOOK);
         let view = JobView {
             job: &job,
             spec,
@@ -207,6 +226,12 @@ impl Controller {
             now: Timestamp::now(),
         };
         self.carry_out(key, &view).await
+    }
+
+    fn forget(&self, key: &Key) {
+        self.expectations.forget(key);
+        self.rests.forget(key);
+        self.memory.lock().remove(key);
     }
 
     async fn claim(&self, job: &Job, selector: &LabelMatcher) -> Result<Vec<Arc<Pod>>, ApiError> {

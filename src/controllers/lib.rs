@@ -41,6 +41,7 @@ mod pod_gc;
 mod ranking;
 mod replica_set;
 mod resource_quota;
+mod rests;
 mod root_ca;
 mod selecting;
 mod service_account;

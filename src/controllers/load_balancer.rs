@@ -102,7 +102,7 @@ pub(crate) fn start(context: &ControllerContext) {
     });
     let wake = queue.clone();
     controller.pods.on_change(move |change| {
-        if differs(change, host_ports) {
+        if takes_ports(change) {
             wake.add(());
         }
     });
@@ -135,6 +135,12 @@ fn differs<K, F: PartialEq>(change: &Change<K>, facts: impl Fn(&K) -> F) -> bool
     change.old.as_deref().map(&facts) != change.new.as_deref().map(&facts)
 }
 
+/// Whether ports of nodes have been taken or given back. Pods that have none come and go without notice.
+fn takes_ports(change: &Change<Pod>) -> bool {
+    let ports = |pod: &Option<Arc<Pod>>| pod.as_deref().map(host_ports).unwrap_or_default();
+    ports(&change.old) != ports(&change.new)
+}
+
 pub(crate) fn has_addresses(service: &Service) -> bool {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     balancer.is_some_and(|balancer| balancer.ingress.as_ref().is_some_and(|all| !all.is_empty()))
@@ -152,13 +158,18 @@ impl Controller {
     async fn reconcile(&self) -> ReconcileResult {
         let services = self.services.list(None);
         let ours: Vec<Arc<Service>> = services.iter().filter(|service| is_ours(service)).cloned().collect();
+        let lost = |service: &&Arc<Service>| !is_balanced(service) && has_addresses(service);
+        if ours.is_empty() && !services.iter().any(|service| lost(&service)) {
+            self.told.lock().clear();
+            return Ok(None);
+        }
         let mut nodes: Vec<NodeFacts> =
             self.nodes.list(None).iter().map(|node| NodeFacts::of(node)).collect();
         let cluster_ips = cluster_ips(&services);
         plan::trust(&mut nodes, |address| {
             self.ranges.iter().any(|range| range.contains(address)) || cluster_ips.contains(&address)
         });
-        let pods = if ours.is_empty() { Vec::new() } else { self.pods.list(None) };
+        let pods = self.pods.list(None);
         let mut taken: Vec<HostPort> = pods.iter().flat_map(|pod| host_ports(pod)).collect();
         taken.extend(self.api_servers(&nodes));
         taken.extend(self.reserved(&nodes));
@@ -174,7 +185,7 @@ impl Controller {
             self.tell(&service, &given);
         }
         // What was of the type once has no address any more.
-        for service in services.iter().filter(|service| !is_balanced(service) && has_addresses(service)) {
+        for service in services.iter().filter(lost) {
             first_error = first_error.or(self.write(service, &[]).await.err());
         }
         first_error.map_or(Ok(None), Err)
@@ -294,3 +305,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,21 @@
 //!
 //! Pods go first (KEP-5080), so that a network policy or a secret never disappears under a running pod; then
 //! every other namespaced kind, by `deletecollection`. What remains is told in the namespace's conditions.
-//! The namespace is looked at again whenever one of its objects has gone; a delay from the pods' grace
-//! periods is only the fallback.
+//! The namespace is looked at again when its objects have gone; a delay from the pods' grace periods is only
+//! the fallback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, DeleteOptions, KindRow, Kinded, ListOptions, PropagationPolicy, UpdateOptions};
+use api::{ApiError, DeleteOptions, KindRow, Kinded, ListOptions, Object, PropagationPolicy, UpdateOptions};
 use client::{Api, Informer, ObjectApi, ObjectRef, ServedKinds, WorkQueue};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
-use crate::context::{ControllerContext, ReconcileResult, text, unless_gone};
+use crate::context::{ControllerContext, Key, ReconcileResult, text, unless_gone};
+use crate::rests::Rests;
 use plan::{Remains, conditions};
 
 mod plan;
@@ -25,6 +27,7 @@ struct Controller {
     api: Arc<dyn ObjectApi>,
     namespaces: Informer<Namespace>,
     served: ServedKinds,
+    rests: Rests,
 }
 
 pub(crate) fn start(context: &ControllerContext) {
@@ -33,6 +36,7 @@ pub(crate) fn start(context: &ControllerContext) {
         api: context.act_as("namespace-controller"),
         namespaces: context.informers.of(),
         served: context.served(),
+        rests: Rests::default(),
     });
     let keys = queue.clone();
     controller.namespaces.on_object_change(move |change| {
@@ -40,13 +44,13 @@ pub(crate) fn start(context: &ControllerContext) {
             keys.add(namespace.name().to_string());
         }
     });
-    let (keys, namespaces) = (queue.clone(), controller.namespaces.clone());
+    let (keys, this) = (queue.clone(), controller.clone());
     // Whether all kinds are known does not matter here: what is in a namespace is read from the API.
     drop(context.follow_kinds("namespace controller", is_content, move |_, change| {
         let gone = change.new.is_none();
         let Some(name) = change.latest().namespace().filter(|_| gone) else { return };
-        if namespaces.object(None, name).is_some_and(|namespace| namespace.is_terminating()) {
-            keys.add(name.to_string());
+        if this.namespaces.object(None, name).is_some_and(|namespace| namespace.is_terminating()) {
+            keys.add_after(name.to_string(), this.rests.of(&key_of(name)));
         }
     }));
     let synced = controller.namespaces.clone();
@@ -55,6 +59,10 @@ pub(crate) fn start(context: &ControllerContext) {
         let controller = controller.clone();
         async move { controller.reconcile(&key).await }
     });
+}
+
+fn key_of(name: &str) -> Key {
+    (String::new(), name.to_string())
 }
 
 /// Whether a namespace can hold objects of a kind: each kind in one version.
@@ -67,7 +75,10 @@ fn is_content(row: &KindRow) -> bool {
 impl Controller {
     async fn reconcile(&self, name: &str) -> ReconcileResult {
         let api = Api::<Namespace>::all(self.api.clone());
-        let Some(namespace) = api.find(name).await? else { return Ok(None) };
+        let Some(namespace) = api.find(name).await? else {
+            self.rests.forget(&key_of(name));
+            return Ok(None);
+        };
         if namespace.metadata.deletion_timestamp.is_none() {
             return Ok(None);
         }
@@ -84,7 +95,12 @@ impl Controller {
             // Ours is gone; what is left is for others, who finalize it themselves.
             return Ok(None);
         }
+        let begun = Instant::now();
         let remains = self.delete_content(name).await;
+        // A look that only counts what is left takes no longer than that.
+        if !remains.told {
+            self.rests.took(&key_of(name), begun.elapsed());
+        }
         let namespace = self.tell(&api, namespace, &remains).await?;
         if let Some(error) = remains.failure {
             return Err(error);
@@ -128,21 +144,18 @@ impl Controller {
         remains: &mut Remains,
     ) -> Result<(), ApiError> {
         let all = ListOptions::default();
-        if self.api.list(row, Some(namespace), &all).await?.items.is_empty() {
+        let found = self.api.list(row, Some(namespace), &all).await?.items;
+        if found.is_empty() {
             return Ok(());
         }
-        let options = DeleteOptions {
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteOptions::default()
-        };
-        if row.allows("deletecollection") {
-            self.api.delete_collection(row, Some(namespace), &all, &options).await?;
-        } else {
-            for object in self.api.list(row, Some(namespace), &all).await?.items {
-                unless_gone(self.api.delete(row, ObjectRef::of(&object), &options).await)?;
+        // What has been told to go needs not be told again.
+        let left = match found.iter().all(|object| object.is_terminating()) {
+            true => found,
+            false => {
+                remains.told = true;
+                self.delete_all(row, namespace, found).await?
             }
-        }
-        let left = self.api.list(row, Some(namespace), &all).await?.items;
+        };
         let mut grace = 0;
         let mut finalizers = BTreeMap::new();
         for object in &left {
@@ -156,6 +169,28 @@ impl Controller {
         }
         remains.add(row, left.len(), grace, finalizers);
         Ok(())
+    }
+
+    /// Tells all objects of a kind to go; returns those that are left.
+    async fn delete_all(
+        &self,
+        row: &KindRow,
+        namespace: &str,
+        found: Vec<Arc<Object>>,
+    ) -> Result<Vec<Arc<Object>>, ApiError> {
+        let all = ListOptions::default();
+        let options = DeleteOptions {
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteOptions::default()
+        };
+        if row.allows("deletecollection") {
+            self.api.delete_collection(row, Some(namespace), &all, &options).await?;
+        } else {
+            for object in found {
+                unless_gone(self.api.delete(row, ObjectRef::of(&object), &options).await)?;
+            }
+        }
+        Ok(self.api.list(row, Some(namespace), &all).await?.items)
     }
 
     /// Writes the conditions, if they say anything new.

@@ -14,12 +14,14 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector as Selector, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::adoption::{claim_all, may_adopt};
 use crate::context::{ControllerContext, Key, ReconcileResult, key_of, text};
 use crate::expectations::Expectations;
 use crate::owned::Owned;
 use crate::pod_control::{PodControl, pod_of, reference, slow_start, together};
+use crate::rests::Rests;
 use crate::selecting::{adopting, object_key, with_selector};
 use crate::status_write;
 use plan::{ReplicaSetStep, failure_condition, plan, status};
@@ -122,6 +124,7 @@ struct Controller<K> {
     sets_by_owner: Owned<K>,
     pods_by_owner: Owned<Pod>,
     expectations: Expectations,
+    rests: Rests,
     queue: WorkQueue<Key>,
 }
 
@@ -142,6 +145,7 @@ fn start_for<K: Replicated + 'static>(context: &ControllerContext, name: &str) {
         sets,
         pod_informer: context.informers.of(),
         expectations: Expectations::default(),
+        rests: Rests::default(),
         queue: queue.clone(),
     });
     controller.watch();
@@ -156,6 +160,16 @@ fn start_for<K: Replicated + 'static>(context: &ControllerContext, name: &str) {
     });
 }
 
+/// Whether nothing but what this controller writes itself has changed.
+fn is_own_status<K: Replicated>(change: &Change<K>) -> bool {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else { return false };
+    let (old, new) = (old.metadata(), new.metadata());
+    old.uid == new.uid
+        && old.generation == new.generation
+        && old.deletion_timestamp == new.deletion_timestamp
+        && old.labels == new.labels
+}
+
 fn min_ready_seconds(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
 }
@@ -163,7 +177,10 @@ fn min_ready_seconds(set: &ReplicaSet) -> i32 {
 impl<K: Replicated + 'static> Controller<K> {
     fn watch(self: &Arc<Self>) {
         let this = self.clone();
-        self.sets.on_change(move |change| this.queue.add(key_of(change.latest().metadata())));
+        self.sets.on_change(move |change| {
+            let key = key_of(change.latest().metadata());
+            if is_own_status(change) { this.look_soon(key) } else { this.queue.add(key) }
+        });
         let this = self.clone();
         self.pod_informer.on_change(move |change| this.pod_changed(change));
     }
@@ -187,14 +204,14 @@ impl<K: Replicated + 'static> Controller<K> {
         match owner {
             Some(owner) => {
                 let key = key_of(owner.metadata());
-                if change.old.is_none() {
-                    self.expectations.creation_observed(&key);
+                if change.old.is_none() && self.expectations.creation_observed(&key) {
+                    self.queue.add(key.clone());
                 }
                 let became_ready = change
                     .old
                     .as_ref()
                     .is_some_and(|old| !api::pod::is_ready(old) && api::pod::is_ready(pod));
-                self.queue.add(key.clone());
+                self.look_soon(key.clone());
                 let delay = min_ready_seconds(&owner.as_set());
                 if became_ready && delay > 0 {
                     self.queue.add_after(key, Duration::from_secs(u64::from(delay.unsigned_abs()) + 1));
@@ -208,9 +225,18 @@ impl<K: Replicated + 'static> Controller<K> {
     fn pod_deleted(&self, pod: &Pod, owner: Option<Arc<K>>) {
         if let Some(owner) = owner {
             let key = key_of(owner.metadata());
-            self.expectations.deletion_observed(&key, &key_of(&pod.metadata));
-            self.queue.add(key);
+            if self.expectations.deletion_observed(&key, &key_of(&pod.metadata)) {
+                self.queue.add(key);
+            } else {
+                self.look_soon(key);
+            }
         }
+    }
+
+    /// Looks at a set for what has become of one of its pods, together with the others.
+    fn look_soon(&self, key: Key) {
+        let rest = self.rests.of(&key);
+        self.queue.add_after(key, rest);
     }
 
     /// A pod without controller: every set that would have it looks at it.
@@ -236,8 +262,10 @@ impl<K: Replicated + 'static> Controller<K> {
     async fn reconcile(&self, key: &Key) -> ReconcileResult {
         let Some((set, selector)) = with_selector(&self.sets, key) else {
             self.expectations.forget(key);
+            self.rests.forget(key);
             return Ok(None);
         };
+        let begun = Instant::now();
         let satisfied = self.expectations.satisfied(key);
         let uid = text(&set.metadata().uid);
         let mut candidates = self.pods_by_owner.by(uid);
@@ -245,6 +273,7 @@ impl<K: Replicated + 'static> Controller<K> {
         candidates.retain(|pod| !api::pod::is_terminal(pod));
         let ours = self.claim(&set, &selector, candidates).await?;
         let active: Vec<Arc<Pod>> = ours.iter().filter(|pod| api::pod::is_active(pod)).cloned().collect();
+        self.rests.took(key, begun.elapsed());
         let mut failure = None;
         if satisfied && set.metadata().deletion_timestamp.is_none() {
             failure = self.manage(key, &set, &active).await.err();

@@ -3,6 +3,7 @@
 use api::ApiError;
 use api::json::text;
 use api::kinds::PRIORITY_CLASS;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
 use super::request::{Operation, Request};
@@ -47,22 +48,23 @@ pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiEr
 type Class = (i64, String, String);
 
 fn class_of(request: &Request<'_>, name: &str) -> Option<Class> {
-    values(&request.ctx.caches.get(&PRIORITY_CLASS, None, name)?.tree().ok()?)
+    let class = request.ctx.caches.get(&PRIORITY_CLASS, None, name)?.typed::<PriorityClass>().ok()?;
+    Some(values(&class))
 }
 
-fn values(class: &Value) -> Option<Class> {
-    let policy = text(class, "preemptionPolicy");
-    let policy = if policy.is_empty() { DEFAULT_POLICY } else { policy };
+fn values(class: &PriorityClass) -> Class {
+    let policy = class.preemption_policy.as_deref().filter(|policy| !policy.is_empty());
+    let name = class.metadata.name.clone().unwrap_or_default();
     // The value 0 may be left out.
-    let value = class["value"].as_i64().unwrap_or(0);
-    Some((value, policy.to_string(), text(class, "metadata.name").to_string()))
+    (i64::from(class.value.unwrap_or(0)), policy.unwrap_or(DEFAULT_POLICY).to_string(), name)
 }
 
 /// The class for pods that name none: of several the one with the lowest value.
 fn default_class(request: &Request<'_>) -> Option<Class> {
     let classes = request.ctx.caches.list(&PRIORITY_CLASS, None);
-    let trees = classes.iter().filter_map(|object| object.tree().ok());
-    trees.filter(|class| class["globalDefault"] == true).filter_map(|class| values(&class)).min()
+    // Every new pod asks: the decoded form is shared.
+    let typed = classes.iter().filter_map(|object| object.typed::<PriorityClass>().ok());
+    typed.filter(|class| class.global_default == Some(true)).map(|class| values(&class)).min()
 }
 
 /// Only one class is the default.

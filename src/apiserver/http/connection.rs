@@ -40,6 +40,9 @@ const STREAMS_RESERVED: u32 = 1000;
 /// What a client may send before it is read: a stream's share, and the connection's as a whole.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Where many streams are let in, the bodies that wait on all of them fit: a client whose window is used up
+/// sends in pieces of a few bytes, and too many of those end the connection.
+const CONNECTION_WINDOW_RESERVED: u32 = 4 << 20;
 /// What a stream may have waiting to be sent.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What a client of HTTP/2 sends first.
@@ -198,13 +201,16 @@ async fn http_2(
     let timeouts = server.registry.config.limits.timeouts;
     let stream = Gathered::new(stream);
     let known = peer.certificate.as_ref().map(|certificate| standing(&certificate.identity));
-    let streams = if known == Some(Standing::Reserved) { STREAMS_RESERVED } else { STREAMS };
+    let (streams, window) = match known {
+        Some(Standing::Reserved) => (STREAMS_RESERVED, CONNECTION_WINDOW_RESERVED),
+        _ => (STREAMS, CONNECTION_WINDOW),
+    };
     let service = service_of(server, peer.clone());
     let connection = hyper::server::conn::http2::Builder::new(Streams { stage, timeouts })
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING_ANSWER)
         .max_send_buf_size(SEND_BUFFER)

@@ -17,6 +17,8 @@ pub(super) struct Remains {
     /// The first failure: the reason to try again soon.
     pub(super) failure: Option<ApiError>,
     pub(super) grace_seconds: i64,
+    /// Objects were told to go, and not only looked at.
+    pub(super) told: bool,
 }
 
 impl Remains {

@@ -110,6 +110,24 @@ async fn both_transports_show_the_same_api() {
 }
 
 #[tokio::test]
+async fn hundreds_of_requests_at_once_share_a_connection() {
+    let served = Served::start(&["h2"]).await;
+    let api = served.with_certificate("admin", "system:masters");
+    // More than a small window takes: what does not fit is sent in pieces as small as what has been read.
+    let create = |number: usize| {
+        let data = json!({ "k": "v".repeat(1100 + number % 7 * 100) });
+        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": { "name": format!("m-{number}") } });
+        let api = &api;
+        async move { api.create(&CONFIG_MAP, HERE, body, &CreateOptions::default()).await }
+    };
+    let outcomes = futures::future::join_all((0..900).map(create)).await;
+    let refused = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+    assert!(refused.is_none(), "{refused:?}");
+    served.harness.stop().await;
+}
+
+#[tokio::test]
 async fn certificates_and_tokens_say_who_calls() {
     let served = Served::start(&["h2"]).await;
     let eve = served.with_certificate("eve", "nobody");
