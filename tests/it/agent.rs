@@ -84,3 +84,22 @@ fn a_machine_joins_runs_pods_and_survives_a_restart() {
     let left = filter();
     assert!(left.contains(":FORWARD DROP") && !left.contains("minik8s"), "{left}");
 }
+
+#[test]
+fn a_node_whose_object_is_gone_registers_again() {
+    let cluster = Cluster::with_node();
+    let uid = || cluster.kubectl(&["get", "node", "one", "-o", "jsonpath={.metadata.uid}"]).stdout;
+    let before = uid();
+    // As after the restore of a snapshot from before the node has joined.
+    cluster.kubectl(&["delete", "node", "one", "--wait=false"]).ok();
+    eventually("the node is there again", Duration::from_secs(20), || {
+        let now = uid();
+        if !now.is_empty() && now != before { Ok(()) } else { Err(now) }
+    });
+    cluster.wait_until_ready();
+    eventually("its lease is owned by the new object", Duration::from_secs(60), || {
+        let path = "jsonpath={.metadata.ownerReferences[0].uid}";
+        let owner = cluster.kubectl(&["get", "lease", "one", "-n", "kube-node-lease", "-o", path]).stdout;
+        if owner == uid() { Ok(()) } else { Err(owner) }
+    });
+}

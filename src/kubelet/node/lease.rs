@@ -10,19 +10,21 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use serde_json::json;
+use tokio::sync::watch;
 
 const NAMESPACE: &str = "kube-node-lease";
 const DURATION: i32 = 40;
 pub(crate) const RENEW: Duration = Duration::from_secs(10);
 
-/// Renews for ever; what fails is tried again sooner.
-pub(crate) async fn run(api: Arc<dyn ObjectApi>, node: Arc<Node>) {
-    let name = node.metadata.name.clone().unwrap_or_default();
+/// Renews for ever; what fails is tried again sooner. `node` is the object that owns the lease: another one
+/// once the node had to register again.
+pub(crate) async fn run(api: Arc<dyn ObjectApi>, name: String, node: watch::Receiver<Option<Arc<Node>>>) {
     let leases: Api<Lease> = Api::namespaced(api, NAMESPACE);
     let mut known = false;
     let mut delay = Duration::from_millis(200);
     loop {
-        let done = if known { renew(&name, &leases).await } else { acquire(&name, &leases, &node).await };
+        let owner = node.borrow().as_ref().and_then(|node| node.metadata.uid.clone()).unwrap_or_default();
+        let done = if known { renew(&name, &leases).await } else { acquire(&name, &leases, owner).await };
         match done {
             Ok(()) => {
                 known = true;
@@ -44,12 +46,12 @@ async fn renew(name: &str, leases: &Api<Lease>) -> Result<(), ApiError> {
     leases.patch(name, Patch::merge(body)).await.map(|_| ())
 }
 
-async fn acquire(name: &str, leases: &Api<Lease>, node: &Node) -> Result<(), ApiError> {
+async fn acquire(name: &str, leases: &Api<Lease>, uid: String) -> Result<(), ApiError> {
     let owner = OwnerReference {
         api_version: "v1".to_string(),
         kind: "Node".to_string(),
         name: name.to_string(),
-        uid: node.metadata.uid.clone().unwrap_or_default(),
+        uid,
         ..OwnerReference::default()
     };
     let spec = LeaseSpec {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 use supervisor::{Latch, OnExit, Stage};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::machine::Machine;
 use super::{lease, register};
@@ -65,8 +65,10 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
     agent.node.send_replace(Some(node.clone()));
     reporter.last = node.status.clone().unwrap_or_default();
     tell_reboot(&agent, &reporter.last);
-    follow_node(&agent);
-    agent.stage.spawn_cancellable("node lease", OnExit::Stop, lease::run(agent.api.clone(), node));
+    let gone = follow_node(&agent);
+    let lease =
+        lease::run(agent.api.clone(), node.metadata.name.clone().unwrap_or_default(), agent.node.subscribe());
+    agent.stage.spawn_cancellable("node lease", OnExit::Stop, lease);
     let mut health = agent.health.subscribe();
     let mut address = agent.config.node_ip.clone();
     let mut pressure = agent.pressure.subscribe();
@@ -92,6 +94,10 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
                 // Pods on the host's network have its address in their status.
                 agent.wakers.wake_all(WakeReason::Address);
             }
+            () = gone.notified() => {
+                tracing::warn!(node = %agent.config.node_name, "the node's object is gone: it registers again");
+                reporter.register_again().await;
+            }
             () = tokio::time::sleep(lease::RENEW) => {}
         }
     }
@@ -108,17 +114,22 @@ fn tell_reboot(agent: &NodeAgent, known: &NodeStatus) {
     }
 }
 
-/// Keeps the node's own object current.
-fn follow_node(agent: &NodeAgent) {
+/// Keeps the node's own object current, and tells when it is gone: somebody has deleted it, or the cluster was
+/// restored from a time when it was not there yet.
+fn follow_node(agent: &NodeAgent) -> Arc<Notify> {
     let fields = api::FieldSelector::equals("metadata.name", &agent.config.node_name);
     let informers = client::Informers::new(agent.api.clone(), agent.stage.clone());
     let nodes = informers.selected::<Node>(None, api::LabelSelector::everything(), fields);
     let known = agent.node.clone();
-    nodes.on_change(move |change| {
-        if let Some(node) = &change.new {
+    let gone = Arc::new(Notify::new());
+    let tell = gone.clone();
+    nodes.on_change(move |change| match &change.new {
+        Some(node) => {
             known.send_replace(Some(node.clone()));
         }
+        None => tell.notify_one(),
     });
+    gone
 }
 
 /// Asks the runtime how it is: first at once, then every lease period, quickly while it is not ready.
@@ -196,13 +207,19 @@ impl Reporter {
                 Ok(())
             }
             Err(error) if error.is_not_found() => {
-                // Someone deleted the node while it runs: it comes back, as upstream's does after a restart.
-                let node = register::register(&self.agent.api, &self.agent.config, &status).await;
-                self.last = node.status.clone().unwrap_or_default();
+                self.register_again().await;
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The node comes back while it runs, as upstream's does after a restart.
+    async fn register_again(&mut self) {
+        let status = self.status().await;
+        let node = register::register(&self.agent.api, &self.agent.config, &status).await;
+        self.last = node.status.clone().unwrap_or_default();
+        self.agent.node.send_replace(Some(node));
     }
 
     /// Events for conditions that changed.
