@@ -29,6 +29,9 @@ pub(crate) use past::Past;
 pub(crate) use s3::{Client, S3Args, Target};
 pub(crate) use schedule::{Schedule, start};
 
+/// What to do where a cluster is already. Pods and their data outlive it.
+pub(crate) const MAKE_ROOM: &str = "move DATA/server away and leave DATA/agent and DATA/storage, which belong to the pods; or give another --data-dir";
+
 /// Name of the extra that holds the sealed keys.
 pub(crate) const KEYS: &str = "keys";
 

@@ -148,6 +148,11 @@ fn unopened(error: &OpenError) -> Problem {
             let what = format!("open the store in {}", path.display());
             Problem::new(what, source, "free some space on its disk and start again: nothing is lost")
         }
+        OpenError::Damaged { path, what } => {
+            let advice = "move DATA/server away (DATA/agent and DATA/storage stay: they belong to the pods) and restore \
+                          a snapshot with the key in its seal-key: 'minik8s snapshot restore FILE --seal-key KEY'";
+            Problem::new("open the store", format!("it is damaged: {}: {what}", path.display()), advice)
+        }
         _ => Problem::plain(format!("cannot open the store: {}", chain(error))),
     }
 }
@@ -174,4 +179,17 @@ fn kept_secrets(plan: &ServerPlan, ca_pem: &str) -> Result<AgentToken, Problem> 
 
 pub(super) fn tls_dir(plan: &ServerPlan) -> PathBuf {
     plan.instance.server_dir().join("tls")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_store_is_told_with_what_stays() {
+        let error = OpenError::Damaged { path: "/d/server/store/log/1".into(), what: "a frame".to_string() };
+        let said = unopened(&error).to_string();
+        assert!(said.contains("it is damaged: /d/server/store/log/1: a frame"), "{said}");
+        assert!(said.contains("DATA/agent and DATA/storage stay") && said.contains("--seal-key"), "{said}");
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) fn check_absent(instance: &Instance, contents: &BTreeMap<String, Stri
             return Err(Problem::new(
                 format!("restore {}", path.display()),
                 "another cluster's is there",
-                "move the data directory away, or give another --data-dir",
+                crate::snapshot::MAKE_ROOM,
             ));
         }
     }

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use agent::status::collect::second;
-use agent::{Instance, Problem};
+use agent::{Instance, Problem, VERSION, files};
 use croner::Cron;
 use jiff::Zoned;
 use supervisor::{Clock, OnExit, Stage};
 
-use super::{SaveRequest, Saver, default_folder, prune};
+use super::{SaveRequest, Saver, default_folder, list, prune};
 
 /// What the flags say.
 #[derive(Clone, Debug)]
@@ -53,10 +54,50 @@ impl Schedule {
     }
 }
 
+/// A new server has objects worth keeping after this time.
+const FIRST_AFTER: Duration = Duration::from_secs(300);
+
+/// How long after the start there is to be a snapshot whatever the schedule says: at once if another version ran
+/// before, for a way back from this one; soon if there is none at all. `noted` is the version that ran last.
+fn first_after(noted: Option<&str>, has_any: bool) -> Option<Duration> {
+    match noted {
+        Some(before) if before != VERSION => Some(Duration::ZERO),
+        _ => (!has_any).then_some(FIRST_AFTER),
+    }
+}
+
+/// Saves what [`first_after`] asks for, and notes the version.
+async fn save_first(schedule: &Schedule, saver: &Saver) {
+    let note = saver.instance.server_dir().join("version");
+    let noted = files::read(&note).ok().flatten();
+    let noted = noted.as_deref().map(str::trim);
+    let has_any = list(&schedule.folder).is_ok_and(|all| !all.is_empty());
+    let after = first_after(noted, has_any);
+    if let Some(after) = after {
+        tokio::time::sleep(after).await;
+        match save_and_prune(schedule, saver).await {
+            Ok(_) => {
+                tracing::info!(before = noted, now = VERSION, "the first snapshot of this version is saved")
+            }
+            // The next start tries again.
+            Err(problem) => return tracing::debug!(%problem, "first snapshot"),
+        }
+    }
+    if noted != Some(VERSION)
+        && let Err(problem) = files::write(&note, VERSION.as_bytes(), 0o600)
+    {
+        tracing::warn!(%problem, "the version is not noted: the next start saves a snapshot");
+    }
+}
+
 /// Saves and prunes as the schedule says, until the stage stops.
 pub(crate) fn start(schedule: Schedule, saver: Saver, stage: &Stage) {
     let Some(cron) = schedule.cron.clone() else { return };
     let mut clock = stage.clock();
+    let (first_schedule, first_saver) = (schedule.clone(), saver.clone());
+    stage.spawn_cancellable("first snapshot", OnExit::Done, async move {
+        save_first(&first_schedule, &first_saver).await;
+    });
     stage.spawn_cancellable("snapshots", OnExit::Done, async move {
         while wait_for_turn(&cron, &mut clock).await {
             match save_and_prune(&schedule, &saver).await {

@@ -81,7 +81,7 @@ pub(super) fn restore(instance: &Instance, path: &Path, given: &Given) -> Result
         return Err(Problem::new(
             format!("restore into {}", store.display()),
             "a store is there",
-            "move the data directory away, or give another --data-dir",
+            crate::snapshot::MAKE_ROOM,
         ));
     }
     // Keys first: a store without them would come up as a cluster that nobody knows.
