@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{CommonArgs, NodeArgs};
+use crate::claim::NodeClaim;
 use crate::flags::{self, Stop};
 use crate::join::{self, ClusterSettings};
 use crate::keys;
@@ -179,6 +180,7 @@ impl AgentPlan {
             ingress: settings.runs("ingress").then(|| node.ingress_ports()),
             container_runtime_endpoint: node.runtime_endpoint(),
             seccomp_default: node.seccomp_default,
+            server_ports: Vec::new(),
             client_ca,
             serving_ca: settings.kubelet_ca_pem.as_deref().and_then(|pem| keys::first_certificate(pem).ok()),
             node_name: self.node_name,
@@ -196,6 +198,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let common = plan.arguments.common.clone();
     let instance = Instance::of(&common.data_dir)?;
     let _lock = instance.lock()?;
+    let _claim = NodeClaim::take(&instance)?;
     let (server, token) = (plan.server.clone(), plan.arguments.token.clone());
     tracing::info!(
         node = %plan.node_name, address = %plan.node_ip, %server, data = %instance.data_dir().display(), "joining"

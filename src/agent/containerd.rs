@@ -7,6 +7,7 @@
 //! replaced.
 
 mod config;
+pub(crate) mod shims;
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -41,8 +42,14 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// A log larger than this is set aside at the next start.
 const LOG_LIMIT: u64 = 10 << 20;
 
-/// Starts or adopts it, in tasks of `stage`. `program` is containerd.
-pub fn start(program: PathBuf, settings: Settings, stage: &Stage) -> Result<Handle, Problem> {
+/// Starts or adopts it, in tasks of `stage`, and ends pods that it does not know; these have had addresses of
+/// `network`. `program` is containerd.
+pub fn start(
+    program: PathBuf,
+    settings: Settings,
+    network: network::Config,
+    stage: &Stage,
+) -> Result<Handle, Problem> {
     for folder in [&settings.root, &settings.state, &settings.cni_conf_dir, &settings.registries] {
         files::private_directory(folder)?;
     }
@@ -52,7 +59,8 @@ pub fn start(program: PathBuf, settings: Settings, stage: &Stage) -> Result<Hand
     files::write(&config, text.as_bytes(), 0o600)?;
     remove_other_configs(&settings.config_dir, &config);
     let handle = Handle { socket: settings.socket.clone(), ready: Latch::new("containerd") };
-    let keeper = Keeper { program, config, settings, ready: handle.ready.clone(), stage: stage.clone() };
+    let ready = handle.ready.clone();
+    let keeper = Keeper { program, config, settings, network, ready, stage: stage.clone() };
     stage.spawn("containerd", OnExit::Stop, keeper.run());
     Ok(handle)
 }
@@ -71,7 +79,7 @@ fn remove_other_configs(folder: &Path, current: &Path) {
 /// The containerds that were started with a configuration of this directory.
 pub(crate) fn processes_of(config_dir: &Path) -> Vec<i32> {
     let prefix = config_dir.join(CONFIG_PREFIX).display().to_string();
-    process::find(|arguments| {
+    process::find(config_dir, |arguments| {
         let is_containerd = arguments.first().is_some_and(|program| program.ends_with("containerd"));
         is_containerd && arguments.iter().any(|argument| argument.starts_with(&prefix))
     })
@@ -81,6 +89,7 @@ struct Keeper {
     program: PathBuf,
     config: PathBuf,
     settings: Settings,
+    network: network::Config,
     ready: Latch,
     stage: Stage,
 }
@@ -137,9 +146,10 @@ impl Keeper {
         }
     }
 
-    /// Opens the latch once it answers.
+    /// Opens the latch once it answers, and nothing runs that it does not know.
     fn announce(&self, running: &Running) {
         let (socket, ready, pid) = (self.settings.socket.clone(), self.ready.clone(), running.process.pid);
+        let (run_dir, network) = (self.settings.run_dir.clone(), self.network.clone());
         self.stage.spawn_cancellable("containerd's first answer", OnExit::Done, async move {
             // Its socket has no other sign of life than accepting a connection.
             while UnixStream::connect(&socket).await.is_err() {
@@ -148,6 +158,7 @@ impl Keeper {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            shims::end_unknown(&run_dir, &socket, &network).await;
             ready.open();
         });
     }
@@ -156,12 +167,14 @@ impl Keeper {
         let wanted = self.config.display().to_string();
         for pid in processes_of(&self.settings.config_dir) {
             let Some(process) = Process::open(pid) else { continue };
-            let same = process::arguments(pid).contains(&wanted);
+            // One whose records were moved away works on with those, wherever they are.
+            let records = self.settings.root.join("io.containerd.metadata.v1.bolt/meta.db");
+            let same = process::arguments(pid).contains(&wanted) && process::has_open(pid, &records);
             if same && UnixStream::connect(&self.settings.socket).await.is_ok() {
                 tracing::info!(pid, "containerd is running already and is adopted");
                 return Some(Running { process, child: None });
             }
-            tracing::info!(pid, "containerd with another configuration is replaced");
+            tracing::info!(pid, "containerd with another configuration or another's records is replaced");
             process.stop(STOP_GRACE).await;
         }
         match self.spawn() {

@@ -140,11 +140,11 @@ impl Instance {
     pub(crate) fn running_process(&self) -> Option<u32> {
         let path = self.lock_file();
         let pid: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == path).then_some(pid)
+        crate::process::has_open(i32::try_from(pid).ok()?, &path).then_some(pid)
     }
 
-    /// The process that holds the data directory, if one does.
+    /// The process that holds the data directory, if one does. One of another machine that has the same
+    /// directory mounted is none: its number says nothing here.
     pub fn holder(&self) -> Option<i32> {
         let file = File::options().read(true).open(self.lock_file()).ok()?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -153,7 +153,8 @@ impl Instance {
                 let mut text = String::new();
                 file.rewind().ok()?;
                 file.read_to_string(&mut text).ok()?;
-                text.trim().parse().ok()
+                let pid = text.trim().parse().ok()?;
+                crate::process::has_open(pid, &self.lock_file()).then_some(pid)
             }
         }
     }

@@ -8,6 +8,7 @@
 pub mod addresses;
 pub mod admin;
 pub mod args;
+pub mod claim;
 pub mod command;
 pub mod containerd;
 pub mod files;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use client::{BoxFuture, Informers, ObjectApi};
 use k8s_openapi::api::core::v1::{Pod, Taint};
-pub use kubelet::KubeletHandle as Kubelet;
+pub use kubelet::{KubeletHandle as Kubelet, NodePort};
 use kubelet::{NetworkGate, NetworkPending, SysctlAllowlist};
 use network::{DnsConfig, NodePortAddresses, PluginDirectory, PolicyGate, ProxyConfig};
 use rcgen::SanType;
@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub sysctls: SysctlAllowlist,
     /// Containers without a seccomp profile get the runtime's default one.
     pub seccomp_default: bool,
+    /// Ports of this machine's server, which are none for pods.
+    pub server_ports: Vec<NodePort>,
     /// CA of the API server's client certificate.
     pub client_ca: CertificateDer<'static>,
     /// CA that the kubelet's own certificate must be of; none if the server does not say.
@@ -203,6 +205,21 @@ fn dns_config(config: &NodeConfig) -> Option<DnsConfig> {
         .then(|| DnsConfig { addresses: config.cluster_dns.clone(), domain: config.cluster_domain.clone() })
 }
 
+/// What this process answers on, beside the kubelet: no pod may take it.
+fn node_ports(config: &NodeConfig) -> Vec<NodePort> {
+    const DNS: u16 = 53;
+    let mut ports = config.server_ports.clone();
+    if let Some(proxy) = proxy_config(config) {
+        let answered = [proxy.health_address, proxy.metrics_address].into_iter().flatten();
+        ports.extend(answered.map(|address| NodePort { protocol: "TCP", address, owner: "service proxy" }));
+    }
+    for dns in dns_config(config).into_iter().flat_map(|dns| dns.addresses) {
+        let address = SocketAddr::new(dns, DNS);
+        ports.extend(["TCP", "UDP"].map(|protocol| NodePort { protocol, address, owner: "cluster DNS" }));
+    }
+    ports
+}
+
 /// Names and places of the pod network.
 pub(crate) fn network_config(config: &NodeConfig) -> network::Config {
     let instance = &config.instance;
@@ -244,6 +261,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
     let settings = containerd::Settings {
         root: folder.join("root"),
         state: run_dir.join("containerd"),
+        run_dir,
         socket: config.instance.containerd_socket(),
         log: containerd_log(&config.instance),
         cni_conf_dir: network_names(&config.instance).cni_conf_dir,
@@ -255,7 +273,7 @@ async fn own_containerd(config: &NodeConfig, stage: &Stage) -> Result<PathBuf, P
         restrict_oom_score_adj: !machine::may_lower_oom_score(),
         config_dir: folder,
     };
-    let handle = containerd::start(program, settings, stage)?;
+    let handle = containerd::start(program, settings, network_config(config), stage)?;
     if tokio::time::timeout(CONTAINERD_TIMEOUT, handle.ready.wait()).await.is_err() {
         let log = containerd_log(&config.instance);
         tracing::warn!(log = %log.display(), "containerd does not answer yet; the node will not be Ready until it does");
@@ -284,6 +302,7 @@ fn kubelet_config(
         cri_socket,
         cgroup_parent: config.instance.pods_cgroup(),
         max_pods: 110,
+        node_ports: node_ports(config),
         cluster_dns: config.cluster_dns.clone(),
         cluster_domain: config.cluster_domain.clone(),
         sysctls: config.sysctls.clone(),

@@ -4,7 +4,7 @@
 //! Everything is found by the instance's name or places; nothing of others is touched. Distribution packages
 //! stay and are listed.
 
-mod kernel;
+pub(crate) mod kernel;
 mod service;
 
 use std::ffi::OsString;
@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
 
+use crate::claim::NodeClaim;
 use crate::command::{finish, run_to_end};
+use crate::containerd::{self, shims};
 use crate::flags::{self, Stop};
 use crate::instance::DEFAULT_DATA_DIR;
 use crate::node::{containerd_config_dir, network_names};
-use crate::process::{self, Process};
-use crate::{Instance, Problem, containerd, machine};
+use crate::process::Process;
+use crate::{Instance, Problem, machine};
 
 #[derive(Args, Clone, Debug)]
 pub struct UninstallArgs {
@@ -87,8 +89,12 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
     service::run("systemctl", &["stop", &slice]).await;
     left.extend(kernel::unmount_below(&[instance.data_dir().to_path_buf(), instance.run_dir()]));
     let network = network_names(instance);
-    left.extend(network::clean_up(&network).await);
-    network::restore_forwarding(&network);
+    // Another node here has taken over what all nodes of a namespace use.
+    let claim = NodeClaim::try_take(instance);
+    left.extend(network::clean_up(&network, claim.is_ok()).await);
+    if claim.is_ok() {
+        network::restore_forwarding(&network);
+    }
     left.extend(kernel::remove_cgroup(&instance.pods_cgroup()));
     left.extend(remove_kubeconfig(instance));
     for socket in sockets {
@@ -105,15 +111,9 @@ async fn uninstall(instance: &Instance) -> Vec<String> {
     left
 }
 
-/// containerd's shims know the socket of the containerd that started them.
 async fn kill_shims(instance: &Instance) {
-    let socket = instance.containerd_socket().display().to_string();
-    let is_ours = |arguments: &[String]| {
-        let is_shim = arguments.first().is_some_and(|program| program.contains("containerd-shim"));
-        is_shim && arguments.contains(&socket)
-    };
-    for pid in process::find(is_ours) {
-        if let Some(process) = Process::open(pid) {
+    for shim in shims::of(&instance.run_dir(), &instance.containerd_socket()) {
+        if let Some(process) = Process::open(shim.pid) {
             process.kill().await;
         }
     }

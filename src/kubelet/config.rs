@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Taint};
 use supervisor::ConnectionLimits;
 use tokio::sync::watch;
 
-use crate::SysctlAllowlist;
+use crate::{NodePort, SysctlAllowlist};
 
 /// Settings of one node's kubelet.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ pub struct Config {
     /// parent exists.
     pub cgroup_parent: String,
     pub max_pods: u32,
+    /// Ports of the node that are none for pods, beside the kubelet's.
+    pub node_ports: Vec<NodePort>,
     /// Name servers of pods with `dnsPolicy: ClusterFirst`; empty means such pods get the node's.
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,

@@ -92,6 +92,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         cri_socket: nowhere.join("containerd.sock"),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: config.max_pods,
+        node_ports: Vec::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_string(),
         sysctls: SysctlAllowlist::default(),

@@ -31,6 +31,7 @@ mod testing;
 mod volumes;
 mod wake;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use client::events::Recorder;
@@ -68,7 +69,9 @@ use wake::{Owners, Wakers};
 
 pub use config::{Config, Endpoint, NetworkGate, NetworkPending};
 pub use error::StartError;
+pub use pods::admit::NodePort;
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
+pub use runtime::known::{NoRecords, known_containers};
 
 /// A running kubelet.
 #[derive(Clone)]
@@ -316,6 +319,7 @@ fn worker_deps(
         allocatable,
         sysctls: config.sysctls.clone(),
         apparmor,
+        node_ports: node_ports(config),
         pressure: agent.pressure.subscribe(),
         wakers: wakers.clone(),
     };
@@ -340,6 +344,16 @@ fn worker_deps(
         launcher,
         turns: pods::turns::Turns::of_this_machine(),
     }
+}
+
+/// The node's own ports, the kubelet's among them unless the kernel is to pick it.
+fn node_ports(config: &Config) -> Vec<NodePort> {
+    let own = config.endpoint.as_ref().filter(|endpoint| endpoint.port != 0).map(|endpoint| NodePort {
+        protocol: "TCP",
+        address: SocketAddr::new(endpoint.bind_address, endpoint.port),
+        owner: "kubelet",
+    });
+    config.node_ports.iter().cloned().chain(own).collect()
 }
 
 /// The sandbox image first, for nothing runs without it; then the archives.

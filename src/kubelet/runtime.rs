@@ -6,6 +6,7 @@
 
 mod cri;
 pub(crate) mod events;
+pub(crate) mod known;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub(crate) mod state;

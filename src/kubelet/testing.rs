@@ -87,6 +87,7 @@ fn config() -> Config {
         cri_socket: "/socket".into(),
         cgroup_parent: "/kubepods".to_string(),
         max_pods: 110,
+        node_ports: Vec::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_string(),
         sysctls: SysctlAllowlist::default(),

@@ -78,18 +78,27 @@ pub(crate) fn write(config: &Config, pod_cidr: &str) -> Result<(), NetworkError>
     fs::rename(&fresh, &path).map_err(failed(&path))
 }
 
-/// Lines that take this network's port mappings out of a dump of the `nat` table (`iptables-save -t nat`),
-/// and the plugin's common chains if no other network uses them.
-fn without_port_mappings(dump: &str, network: &str) -> String {
-    let mark = format!("name: \\\"{network}\\\"");
+/// How the plugin marks the rules of a network.
+fn mark_of_network(network: &str) -> String {
+    format!("name: \\\"{network}\\\"")
+}
+
+/// How the plugin marks the rules of a sandbox.
+fn mark_of_sandbox(id: &str) -> String {
+    format!("id: \\\"{id}\\\"")
+}
+
+/// Lines that take the port mappings with this mark out of a dump of the `nat` table (`iptables-save -t
+/// nat`), and the plugin's common chains if nobody else uses them.
+fn without_port_mappings(dump: &str, mark: &str) -> String {
     let chain_of = |line: &str, flag: &str| {
         line.split_whitespace().skip_while(|word| *word != flag).nth(1).map(str::to_string)
     };
     let rules: Vec<&str> = dump.lines().filter(|line| line.starts_with("-A ")).collect();
     let ours: Vec<String> =
-        rules.iter().filter(|rule| rule.contains(&mark)).filter_map(|rule| chain_of(rule, "-j")).collect();
+        rules.iter().filter(|rule| rule.contains(mark)).filter_map(|rule| chain_of(rule, "-j")).collect();
     let others_left =
-        rules.iter().any(|rule| rule.starts_with("-A CNI-HOSTPORT-DNAT ") && !rule.contains(&mark));
+        rules.iter().any(|rule| rule.starts_with("-A CNI-HOSTPORT-DNAT ") && !rule.contains(mark));
     let common = ["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"];
     let has = |chain: &str| dump.lines().any(|line| line.starts_with(&format!(":{chain} ")));
     let mut chains: Vec<String> = ours;
@@ -103,7 +112,7 @@ fn without_port_mappings(dump: &str, network: &str) -> String {
         let target = chain_of(rule, "-j").unwrap_or_default();
         let leads_in =
             chains.contains(&target) && !chains.contains(&chain_of(rule, "-A").unwrap_or_default());
-        if leads_in || rule.contains(&mark) {
+        if leads_in || rule.contains(mark) {
             script.push_str(&rule.replacen("-A ", "-D ", 1));
             script.push('\n');
         }
@@ -119,15 +128,45 @@ fn without_port_mappings(dump: &str, network: &str) -> String {
 
 /// Port mappings of pods that were never torn down. A machine without iptables has none.
 pub(crate) async fn remove_port_mappings(host: &dyn Host, network: &str) -> Result<(), NetworkError> {
+    remove_marked(host, &mark_of_network(network)).await
+}
+
+/// Those of one sandbox.
+pub(crate) async fn remove_port_mappings_of(host: &dyn Host, id: &str) -> Result<(), NetworkError> {
+    remove_marked(host, &mark_of_sandbox(id)).await
+}
+
+async fn remove_marked(host: &dyn Host, mark: &str) -> Result<(), NetworkError> {
     let dump = match host.run("iptables-save", &["-t", "nat"], "").await {
         Ok(dump) => dump,
         Err(_) => return Ok(()),
     };
-    let script = without_port_mappings(&dump, network);
+    let script = without_port_mappings(&dump, mark);
     if script.is_empty() {
         return Ok(());
     }
     host.run("iptables-restore", &["--noflush"], &script).await.map(|_| ())
+}
+
+/// Gives the addresses of a sandbox back, and removes the cached results of it.
+pub(crate) fn forget_sandbox(config: &Config, id: &str) -> Result<(), NetworkError> {
+    let held = addresses(&config.state_dir).join(&config.network_name);
+    let is_held = |path: &PathBuf| {
+        fs::read_to_string(path).is_ok_and(|text| text.lines().next().is_some_and(|line| line.trim() == id))
+    };
+    let is_cached = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.split('-').any(|part| part == id)
+    };
+    let in_folder = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let addresses = in_folder(&held).into_iter().filter(is_held);
+    let results = in_folder(Path::new(CACHE)).into_iter().filter(is_cached);
+    for path in addresses.chain(results).collect::<Vec<_>>() {
+        fs::remove_file(&path).map_err(|source| NetworkError::File { path, source })?;
+    }
+    Ok(())
 }
 
 /// What the CNI library caches of every attachment; its place is fixed.

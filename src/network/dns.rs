@@ -25,14 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use client::events::{EventType, Recorder};
 use client::{Change, Informers};
 use http::StatusCode;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::RwLock;
 use supervisor::{OnExit, Stage};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 
+use crate::address_changes;
 use crate::config::Config;
 use crate::error::{NetworkError, chain};
 use crate::host::Host;
@@ -55,6 +58,8 @@ const PORT: u16 = 53;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// The addresses are looked at this often, should the kernel's word of a change be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 fn service_facts(service: &Service) -> Option<ServiceFacts> {
     let spec = service.spec.as_ref()?;
@@ -164,14 +169,28 @@ pub(crate) fn start(
         slices.synced().await;
         ready.is_ready.store(true, Relaxed);
     });
+    let recorder = Recorder::new(informers.api().clone(), stage, "minik8s", Some(&config.node_name));
+    let changes = address_changes(stage).inspect_err(|error| {
+        tracing::warn!(error = chain(error), "changes of the machine's addresses are seen late");
+    });
+    let changes = changes.unwrap_or_else(|_| watch::channel(0).1);
     for address in dns.addresses.clone() {
         let (host, server, state_dir) = (host.clone(), server.clone(), config.state_dir.clone());
-        let inner = stage.clone();
+        let (inner, changes) = (stage.clone(), changes.clone());
+        let (recorder, node) = (recorder.clone(), node_reference(&config.node_name));
         stage.spawn_cancellable("network: cluster DNS", OnExit::Stop, async move {
             let (udp, tcp) = open(&*host, &state_dir, address).await;
             tracing::info!(%address, "the cluster's DNS answers");
             serve_health(address, &server, &inner);
-            tokio::join!(server.clone().serve_udp(udp, inner.clone()), server.serve_tcp(tcp, inner));
+            let tell = |message: String| {
+                tracing::warn!("{message}");
+                recorder.event(&node, EventType::Warning, "ClusterDNSAddressRestored", message);
+            };
+            tokio::join!(
+                server.clone().serve_udp(udp, inner.clone()),
+                server.serve_tcp(tcp, inner),
+                keep_address(&*host, address, changes, tell),
+            );
         });
     }
 }
@@ -227,6 +246,65 @@ async fn try_open(
     Ok((UdpSocket::bind(place).await.map_err(failed)?, TcpListener::bind(place).await.map_err(failed)?))
 }
 
+/// What events of a node are about.
+fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_string()),
+        kind: Some("Node".to_string()),
+        name: Some(name.to_string()),
+        uid: Some(name.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Puts the address back whenever it is gone. The sockets on it live on without it, and answer again with it.
+async fn keep_address(
+    host: &dyn Host,
+    address: IpAddr,
+    mut changes: watch::Receiver<u64>,
+    tell: impl Fn(String),
+) {
+    loop {
+        match restored(host, address).await {
+            Ok(false) => {}
+            Ok(true) => tell(format!(
+                "the address {address} of the cluster's DNS was removed from this machine and is put back"
+            )),
+            Err(error) => {
+                tracing::warn!(%address, error = chain(&error), "the address of the cluster's DNS is not kept");
+            }
+        }
+        let changed = async {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
+    }
+}
+
+/// Whether the address was gone and had to be set again.
+async fn restored(host: &dyn Host, address: IpAddr) -> Result<bool, NetworkError> {
+    if host.addresses().await?.contains(&address) {
+        return Ok(false);
+    }
+    host.add_local_address(address).await?;
+    Ok(true)
+}
+
+/// Of the addresses that were noted, those that a process answers on now. To be asked when this instance's
+/// own does not run.
+pub(crate) async fn served_by_others(state_dir: &Path) -> Vec<IpAddr> {
+    let mut served = Vec::new();
+    for address in noted(state_dir) {
+        let bound = UdpSocket::bind(SocketAddr::new(address, PORT)).await;
+        if bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
+            served.push(address);
+        }
+    }
+    served
+}
+
 fn note_file(state_dir: &Path) -> PathBuf {
     state_dir.join("dns-addresses")
 }
@@ -264,3 +342,6 @@ pub(crate) async fn remove(host: &dyn Host, state_dir: &Path, keep: &[IpAddr]) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,12 +134,14 @@ fn keep_part(part: impl NetworkPart, nodes: &Informer<Node>, stage: &Stage) {
 }
 
 /// Removes what [`start`] left in the kernel, and nothing that does not carry the instance's name. Answers
-/// with a sentence for each thing that could not be removed.
-pub async fn clean_up(config: &Config) -> Vec<String> {
+/// with a sentence for each thing that could not be removed. Beside another node (unless `alone`), an address
+/// stays that somebody answers about names on: the other's DNS has the same.
+pub async fn clean_up(config: &Config, alone: bool) -> Vec<String> {
     let host = &Linux::default();
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
-    left.extend(said(dns::remove(host, &config.state_dir, &[]).await));
+    let kept = if alone { Vec::new() } else { dns::served_by_others(&config.state_dir).await };
+    left.extend(said(dns::remove(host, &config.state_dir, &kept).await));
     left.extend(said(policy::remove(host, &config.table).await));
     left.extend(said(proxy::remove(host, &config.table).await));
     left.extend(said(masquerade::remove(host, &config.table).await));
@@ -148,6 +150,16 @@ pub async fn clean_up(config: &Config) -> Vec<String> {
     left.extend(said(masquerade::remove_empty_nat(host, &config.state_dir).await));
     left.extend(said(cni::remove_cached_results(&config.network_name, &config.state_dir)));
     left.extend(said(host.remove_link(&config.bridge).await));
+    left
+}
+
+/// Forgets a sandbox that ended without being torn down: its address, the ports that lead to it, and what the
+/// plugins remember of it. Answers with a sentence for each thing that could not be removed.
+pub async fn forget_sandbox(config: &Config, id: &str) -> Vec<String> {
+    let host = &Linux::default();
+    let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
+    let mut left: Vec<String> = said(cni::remove_port_mappings_of(host, id).await).into_iter().collect();
+    left.extend(said(cni::forget_sandbox(config, id)));
     left
 }
 

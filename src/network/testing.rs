@@ -18,6 +18,8 @@ pub(crate) struct RecordingHost {
     /// How many of the next calls that begin so fail.
     failures: Mutex<HashMap<&'static str, usize>>,
     forwards: Mutex<bool>,
+    /// Those that were set and not removed.
+    addresses: Mutex<Vec<IpAddr>>,
     /// The machine's `filter` table.
     filter: String,
     /// What `nft` was told, and what went over netlink as `nft` would be told it.
@@ -50,6 +52,11 @@ impl RecordingHost {
 
     pub(crate) fn journal(&self) -> Vec<String> {
         std::mem::take(&mut self.journal.lock())
+    }
+
+    /// Somebody else removes it.
+    pub(crate) fn forget_address(&self, address: IpAddr) {
+        self.addresses.lock().retain(|one| *one != address);
     }
 
     pub(crate) fn scripts(&self) -> Vec<String> {
@@ -98,14 +105,15 @@ impl Host for RecordingHost {
     }
 
     fn addresses(&self) -> HostCall<'_, Vec<IpAddr>> {
-        now(self.call("addresses".to_string()).map(|()| Vec::new()))
+        now(self.call("addresses".to_string()).map(|()| self.addresses.lock().clone()))
     }
 
     fn add_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
-        now(self.call(format!("address {address}")))
+        now(self.call(format!("address {address}")).map(|()| self.addresses.lock().push(address)))
     }
 
     fn remove_local_address(&self, address: IpAddr) -> HostCall<'_, ()> {
+        self.forget_address(address);
         now(self.call(format!("no address {address}")))
     }
 

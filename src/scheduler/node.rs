@@ -1,6 +1,7 @@
 //! A node and what its pods, bound or about to be, take of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::resources::amounts;
@@ -22,7 +23,10 @@ pub struct NodeInfo {
     pub(crate) requested: Resources,
     /// CPU and memory with defaults for pods that request nothing.
     pub(crate) nonzero: (i64, i64),
+    /// Host ports of its pods.
     pub(crate) ports: Vec<HostPort>,
+    /// Ports that the node itself answers on: none for pods.
+    pub(crate) own_ports: Vec<HostPort>,
     pub(crate) pods: HashMap<Key, Arc<PodInfo>>,
     /// Sizes of images by each of their names.
     pub(crate) images: BTreeMap<String, i64>,
@@ -43,6 +47,7 @@ impl NodeInfo {
             requested: Resources::default(),
             nonzero: (0, 0),
             ports: Vec::new(),
+            own_ports: Vec::new(),
             pods: HashMap::new(),
             images: BTreeMap::new(),
             version: 0,
@@ -63,6 +68,7 @@ impl NodeInfo {
                 images.insert(name.clone(), image.size_bytes.unwrap_or(0));
             }
         }
+        let own_ports = own_ports(&node);
         let change = NodeChange {
             new: self.node.is_none(),
             labels: self.labels != labels,
@@ -70,9 +76,10 @@ impl NodeInfo {
             allocatable: self.allocatable != allocatable,
             images: self.images != images,
         };
-        if change.labels || change.taints || change.images || change.new {
+        if change.labels || change.taints || change.images || change.new || self.own_ports != own_ports {
             self.version += 1;
         }
+        self.own_ports = own_ports;
         (self.labels, self.taints, self.unschedulable) = (labels, taints, unschedulable);
         (self.allocatable, self.images, self.node) = (allocatable, images, Some(node));
         change
@@ -98,6 +105,21 @@ impl NodeInfo {
         }
         Some(pod)
     }
+}
+
+/// On a node: the ports it answers on itself, as `PROTOCOL/ADDRESS:PORT` with commas between. The kubelet
+/// writes it, and refuses pods that want one of them all the same.
+const OWN_PORTS: &str = "node.minik8s.io/ports";
+
+fn own_ports(node: &Node) -> Vec<HostPort> {
+    let text = node.metadata.annotations.as_ref().and_then(|all| all.get(OWN_PORTS));
+    let port = |word: &str| {
+        let (protocol, address) = word.split_once('/')?;
+        let address: SocketAddr = address.parse().ok()?;
+        let ip = if address.ip().is_unspecified() { "0.0.0.0".to_string() } else { address.ip().to_string() };
+        Some(HostPort { ip, protocol: protocol.to_string(), port: i32::from(address.port()) })
+    };
+    text.iter().flat_map(|text| text.split(',')).filter_map(port).collect()
 }
 
 /// What changed of a node.

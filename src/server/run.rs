@@ -12,11 +12,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use agent::addresses::Addresses;
+use agent::claim::NodeClaim;
 use agent::command::{DEFAULT_CONFIG, finish, run_to_end, serve_until_stopped};
 use agent::flags::{self, Stop};
 use agent::join::{ClusterSettings, NETWORK_USER};
 use agent::keys::{self, server_with_optional_client};
-use agent::node::NodeConfig;
+use agent::node::{NodeConfig, NodePort};
 use agent::notify::notify;
 use agent::problem::chain;
 use agent::status::collect::{NodeSource, ProcessSource};
@@ -88,6 +89,8 @@ pub(crate) fn client_certificate(pair: &keys::Pair) -> ClientCertificate {
 async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let began = Instant::now();
     let plan = Arc::new(ServerPlan::new(arguments)?);
+    let runs_node = !plan.arguments.disable_agent;
+    let _claim = runs_node.then(|| NodeClaim::take(&plan.instance)).transpose()?;
     tracing::info!(version = VERSION, data = %plan.instance.data_dir().display(), "starting");
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
@@ -117,6 +120,7 @@ async fn start(
 ) -> Result<(), Problem> {
     let (listener, port) = bind(&plan.arguments)?;
     let etcd_port = etcd::bind(Listen::parse(plan.arguments.etcd_listen.as_deref())?)?;
+    let server_ports = server_ports(SocketAddr::new(plan.arguments.bind_address, port), &etcd_port);
     let addresses = plan.follow_addresses(&supervisor.stage("addresses"));
     let machine = addresses.borrow().clone();
     let kept = open_kept(plan, &machine, port, &supervisor.stage("other servers")).await?;
@@ -182,12 +186,26 @@ async fn start(
     publish::start(own_api, settings.clone(), pki.kubelet_roots(keys::now()), &upkeep_stage);
     loops::start(plan, &server, &pki, supervisor)?;
     if !plan.arguments.disable_agent {
-        let source = start_node(plan, &server, &pki, &settings, addresses, dialer, supervisor, began).await?;
-        let _ = node.set(source);
+        let starting =
+            start_node(plan, &server, &pki, &settings, addresses, dialer, server_ports, supervisor, began);
+        let _ = node.set(starting.await?);
     }
     servers.hand_over_at_stop(&supervisor.stage("leadership"));
     notify("READY=1");
     Ok(())
+}
+
+/// What pods on this machine may not take.
+fn server_ports(api: SocketAddr, etcd: &Bound) -> Vec<NodePort> {
+    let etcd = match etcd {
+        Bound::Listening(listener) => listener.local_addr().ok(),
+        Bound::Off | Bound::Taken(_) => None,
+    };
+    let port = |address, owner| NodePort { protocol: "TCP", address, owner };
+    [Some(port(api, "API server")), etcd.map(|address| port(address, "etcd API"))]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The API server, which does not listen yet.
@@ -370,6 +388,7 @@ async fn start_node(
     settings: &ClusterSettings,
     addresses: watch::Receiver<Addresses>,
     dialer: Arc<Dialer>,
+    server_ports: Vec<NodePort>,
     supervisor: &Supervisor,
     began: Instant,
 ) -> Result<NodeSource, Problem> {
@@ -394,6 +413,7 @@ async fn start_node(
         container_runtime_endpoint: node.runtime_endpoint(),
         sysctls: node.sysctls()?,
         seccomp_default: node.seccomp_default,
+        server_ports,
         client_ca: pki.client_ca.certificate_der.clone(),
         serving_ca: Some(pki.kubelet_ca.certificate_der.clone()),
     };

@@ -278,3 +278,39 @@ fn the_kubelets_port_lets_in_tokens_of_those_who_may() {
     });
     assert_eq!(ask("/pods", token.trim()), "403");
 }
+
+#[test]
+fn host_ports_that_are_the_nodes_own_are_refused() {
+    let cluster = Cluster::with_node();
+    let kubeconfig = fs::read_to_string(cluster.kubeconfig()).unwrap();
+    let api =
+        kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: https://127.0.0.1:")).unwrap();
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: thief}}\nspec:\n  containers:\n  - name: a\n    \
+         image: busybox:test\n    ports: [{{containerPort: 80, hostPort: {api}}}]\n"
+    );
+    // The scheduler knows the ports: what makes pods for ever is not led to make them in vain.
+    let waits = pod.replace("thief", "waits");
+    cluster.kubectl_with(&["apply", "-f", "-"], &waits).ok();
+    cluster.wait_for(
+        "pod",
+        "waits",
+        "{.status.conditions[?(@.type=='PodScheduled')].reason}",
+        "Unschedulable",
+    );
+    // A pod can name its node itself.
+    let pod = pod.replace("spec:\n", "spec:\n  nodeName: one\n");
+    cluster.kubectl_with(&["apply", "-f", "-"], &pod).ok();
+    cluster.wait_for("pod", "thief", "{.status.reason}", "NodePorts");
+    cluster.wait_for("pod", "thief", "{.status.phase}", "Failed");
+    let said = cluster.kubectl(&["get", "pod", "thief", "-o", "jsonpath={.status.message}"]).ok();
+    assert!(said.contains(&format!("TCP port {api} is that of the node's API server")), "{said}");
+    eventually("an event tells", LIMIT, || {
+        let events = cluster.kubectl(&["get", "events"]);
+        if events.stdout.contains("NodePorts") { Ok(()) } else { Err(events.to_string()) }
+    });
+    // From elsewhere, where a mapped port would lead into the pod.
+    let url = format!("https://{}:{api}/readyz", cluster.network.address(0));
+    let answer = run(cluster.network.command(1, "curl".as_ref()).args(["-sSk", "-m", "5", &url]), "").ok();
+    assert_eq!(answer, "ok");
+}

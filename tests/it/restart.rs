@@ -168,3 +168,54 @@ fn a_server_leads_at_once_and_takes_its_own_leases_back_after_a_kill() {
     assert_eq!(holders(&cluster, 1), first, "it had let go of them");
     assert!(cluster.log().contains("the lease is released"), "{}", cluster.log());
 }
+
+/// The shims of a cluster's first node.
+fn shims(cluster: &Cluster) -> Vec<String> {
+    let pattern = format!("containerd-shim.*-address /run/minik8s-{}/", cluster.instance_suffix());
+    let found = run(std::process::Command::new("pgrep").args(["-f", &pattern]), "").stdout;
+    found.lines().map(str::to_string).collect()
+}
+
+/// Pods outlive the records of them: they must not keep their addresses when these are given out anew.
+fn pods_end_whose_records_are_gone(end: impl Fn(&mut Cluster)) {
+    let mut cluster = Cluster::with_node();
+    let exposed = "apiVersion: v1\nkind: Pod\nmetadata: {name: old}\nspec:\n  containers:\n  - name: a\n    \
+                   image: busybox:test\n    ports: [{containerPort: 80, hostPort: 8097}]\n";
+    cluster.kubectl_with(&["apply", "-f", "-"], exposed).ok();
+    cluster.wait_for_pod("old");
+    let old = shims(&cluster);
+    assert_eq!(old.len(), 1, "{old:?}");
+    end(&mut cluster);
+    assert_eq!(shims(&cluster), old, "the pod does not end with the server");
+
+    let data = cluster.data_dir();
+    let moved = data.with_extension("moved");
+    std::fs::rename(&data, &moved).unwrap();
+    std::fs::create_dir_all(data.join("agent")).unwrap();
+    run(
+        std::process::Command::new("cp").arg("-a").arg(moved.join("agent/images")).arg(data.join("agent")),
+        "",
+    )
+    .ok();
+    cluster.start();
+    cluster.wait_until_ready();
+    assert_eq!(shims(&cluster), Vec::<String>::new(), "{}", cluster.log());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(moved.to_str().unwrap()), "{mounts}");
+    let rules = run(cluster.network.command(0, "iptables-save".as_ref()).args(["-t", "nat"]), "").ok();
+    assert!(!rules.contains("8097"), "{rules}");
+
+    cluster.kubectl(&["run", "new", "--image=busybox:test"]).ok();
+    cluster.wait_for_pod("new");
+    assert_eq!(shims(&cluster).len(), 1);
+}
+
+#[test]
+fn pods_of_a_data_directory_that_was_moved_away_end() {
+    pods_end_whose_records_are_gone(Cluster::stop);
+}
+
+#[test]
+fn pods_of_a_data_directory_that_was_moved_away_under_a_living_containerd_end() {
+    pods_end_whose_records_are_gone(Cluster::kill);
+}

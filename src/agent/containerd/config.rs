@@ -11,7 +11,9 @@ pub struct Settings {
     pub config_dir: PathBuf,
     /// Images, snapshots and metadata; kept over a reboot.
     pub root: PathBuf,
-    /// State of running containers; cleared by a reboot.
+    /// The instance's directory for what a reboot clears.
+    pub run_dir: PathBuf,
+    /// State of running containers; in that directory.
     pub state: PathBuf,
     pub socket: PathBuf,
     pub log: PathBuf,

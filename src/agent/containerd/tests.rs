@@ -9,6 +9,7 @@ fn the_configuration_keeps_everything_in_places_of_the_instance() {
     let settings = Settings {
         config_dir: "/d/agent/containerd".into(),
         root: "/d/agent/containerd/root".into(),
+        run_dir: "/run/x".into(),
         state: "/run/x/containerd".into(),
         socket: "/run/x/containerd.sock".into(),
         log: "/d/agent/containerd.log".into(),

@@ -19,7 +19,22 @@ fn mounts_below(table: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape)
+    mounts(table).map(|mount| mount.point)
+}
+
+/// A line of the mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// What of its file system is mounted; of a namespace its name, such as `net:[4026531840]`.
+    pub(crate) root: String,
+    pub(crate) point: PathBuf,
+}
+
+fn mounts(table: &str) -> impl Iterator<Item = Mount> {
+    table.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(3);
+        Some(Mount { root: words.next()?.to_string(), point: unescape(words.next()?) })
+    })
 }
 
 /// mountinfo writes blanks and backslashes as octal numbers.
@@ -67,14 +82,26 @@ pub(super) fn unmount_below(folders: &[PathBuf]) -> Vec<String> {
         Ok(table) => table,
         Err(error) => return vec![error.to_string()],
     };
-    let unmount = |point: PathBuf| {
-        match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // What is not mounted any more went with the one around it.
-            Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => None,
-            Err(error) => Some(format!("{} stays mounted: {error}", point.display())),
-        }
+    mounts_below(&table, folders).into_iter().filter_map(unmount_point).collect()
+}
+
+/// Unmounts what is told, innermost first; a sentence for each failure.
+pub(crate) fn unmount(is_told: impl Fn(&Mount) -> bool) -> Vec<String> {
+    let table = match mount_table() {
+        Ok(table) => table,
+        Err(error) => return vec![error.to_string()],
     };
-    mounts_below(&table, folders).into_iter().filter_map(unmount).collect()
+    let mut told: Vec<Mount> = mounts(&table).filter(is_told).collect();
+    told.reverse();
+    told.into_iter().filter_map(|mount| unmount_point(mount.point)).collect()
+}
+
+fn unmount_point(point: PathBuf) -> Option<String> {
+    match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        // What is not mounted any more went with the one around it.
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => None,
+        Err(error) => Some(format!("{} stays mounted: {error}", point.display())),
+    }
 }
 
 /// Removes a folder with everything in it, unless something is mounted in it still: that is somebody's data.

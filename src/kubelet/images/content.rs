@@ -15,7 +15,7 @@ use crate::files;
 use crate::runtime::{Cri, RuntimeError};
 
 /// The CRI's namespace in containerd.
-const NAMESPACE: &str = "k8s.io";
+pub(crate) const NAMESPACE: &str = "k8s.io";
 const CHUNK: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]

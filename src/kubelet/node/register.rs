@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::machine::Machine;
-use crate::Config;
+use crate::{Config, NodePort};
 
 fn labels(config: &Config) -> BTreeMap<String, String> {
     let mut labels = config.labels.clone();
@@ -25,13 +25,26 @@ fn labels(config: &Config) -> BTreeMap<String, String> {
     labels
 }
 
+/// On a node: the ports it answers on itself. The scheduler reads it and sends no pod here that wants one: a
+/// pod that only the kubelet refuses is replaced at once by the next one.
+const OWN_PORTS: &str = "node.minik8s.io/ports";
+
+/// `PROTOCOL/ADDRESS:PORT` with commas between.
+fn ports(ports: &[NodePort]) -> String {
+    let one = |port: &NodePort| format!("{}/{}", port.protocol, port.address);
+    ports.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
 fn annotations(config: &Config) -> BTreeMap<String, String> {
     let storage = config.storage_dir.to_string_lossy().into_owned();
+    let ports = ports(&crate::node_ports(config));
     let annotations = [
         ("volumes.kubernetes.io/controller-managed-attach-detach", "true"),
         (LOCAL_PATH_DIRECTORY, &storage),
+        (OWN_PORTS, &ports),
     ];
-    annotations.map(|(name, value)| (name.to_string(), value.to_string())).into()
+    let known = annotations.into_iter().filter(|(_, value)| !value.is_empty());
+    known.map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 /// What is missing, or another, in `have`.

@@ -114,8 +114,8 @@ fn tell_reboot(agent: &NodeAgent, known: &NodeStatus) {
     }
 }
 
-/// Keeps the node's own object current, and tells when it is gone: somebody has deleted it, or the cluster was
-/// restored from a time when it was not there yet.
+/// Keeps the node's own object current, and tells when it is gone: somebody has deleted it, or the cluster
+/// was restored from a time when it was not there yet.
 fn follow_node(agent: &NodeAgent) -> Arc<Notify> {
     let fields = api::FieldSelector::equals("metadata.name", &agent.config.node_name);
     let informers = client::Informers::new(agent.api.clone(), agent.stage.clone());

@@ -6,6 +6,7 @@ pub(crate) mod apparmor;
 pub(crate) mod pressure;
 pub(crate) mod sysctls;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::affinity::RequiredNodes;
@@ -29,6 +30,8 @@ pub(crate) struct Admission {
     pub(crate) allocatable: Resources,
     pub(crate) sysctls: SysctlAllowlist,
     pub(crate) apparmor: bool,
+    /// Ports that the node itself answers on.
+    pub(crate) node_ports: Vec<NodePort>,
     /// What the node is short of.
     pub(crate) pressure: watch::Receiver<Pressure>,
     /// Those who are in.
@@ -44,7 +47,12 @@ impl Admission {
         let Some(node) = self.node.borrow().clone() else { return Ok(()) };
         let mails = self.mails();
         let others = others(&mails, pod, |other| came_before(other, pod));
-        let rules = Rules { allocatable: &self.allocatable, sysctls: &self.sysctls, apparmor: self.apparmor };
+        let rules = Rules {
+            allocatable: &self.allocatable,
+            sysctls: &self.sysctls,
+            apparmor: self.apparmor,
+            node_ports: &self.node_ports,
+        };
         admit(pod, &node, &rules, &others)
     }
 }
@@ -86,12 +94,15 @@ pub(crate) struct Rules<'a> {
     pub(crate) sysctls: &'a SysctlAllowlist,
     /// The kernel enforces AppArmor profiles.
     pub(crate) apparmor: bool,
+    /// Ports that the node itself answers on.
+    pub(crate) node_ports: &'a [NodePort],
 }
 
 /// `others` are the pods that run here already, without this one.
 pub(crate) fn admit(pod: &Pod, node: &Node, rules: &Rules<'_>, others: &[&Pod]) -> Result<(), Refusal> {
     rules.sysctls.admit(pod)?;
     fits(pod, node, rules.allocatable, others)?;
+    leaves_node_ports(pod, rules.node_ports)?;
     apparmor::admit(pod, rules.apparmor)
 }
 
@@ -120,11 +131,52 @@ fn fits(pod: &Pod, node: &Node, allocatable: &Resources, others: &[&Pod]) -> Res
     }
     let taken: Vec<HostPort<'_>> = others.iter().flat_map(|other| host_ports(other)).collect();
     if host_ports(pod).iter().any(|port| taken.iter().any(|other| port.collides(other))) {
-        let message =
-            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-        return Err(("NodePorts".to_string(), message.to_string()));
+        return Err(("NodePorts".to_string(), NO_FREE_PORTS.to_string()));
     }
     Ok(())
+}
+
+const NO_FREE_PORTS: &str =
+    "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+
+/// What comes to a pod's host port is led into the pod before anything on the node sees it: the node's own
+/// ports are none for pods. Pods on the host's network take no port from anybody: they get it, or do not.
+fn leaves_node_ports(pod: &Pod, node_ports: &[NodePort]) -> Result<(), Refusal> {
+    if pod.spec_ref().host_network == Some(true) {
+        return Ok(());
+    }
+    for port in host_ports(pod) {
+        if let Some(own) = node_ports.iter().find(|own| own.is_taken_by(&port)) {
+            let NodePort { owner, protocol, .. } = own;
+            let message =
+                format!("{NO_FREE_PORTS}: {protocol} port {} is that of the node's {owner}", port.port);
+            return Err(("NodePorts".to_string(), message));
+        }
+    }
+    Ok(())
+}
+
+/// A port that the node itself answers on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePort {
+    /// `TCP` or `UDP`.
+    pub protocol: &'static str,
+    /// Where it is answered; an unspecified address is all of them.
+    pub address: SocketAddr,
+    /// Who answers, for messages.
+    pub owner: &'static str,
+}
+
+impl NodePort {
+    fn is_taken_by(&self, port: &HostPort<'_>) -> bool {
+        let own = self.address.ip();
+        // What comes to loopback from elsewhere goes nowhere, but the node's own clients are led astray.
+        let overlap = port
+            .address
+            .and_then(|address| address.parse::<IpAddr>().ok())
+            .is_none_or(|address| own.is_unspecified() || address == own);
+        overlap && i32::from(self.address.port()) == port.port && self.protocol == port.protocol
+    }
 }
 
 /// A port of the node that a pod takes.

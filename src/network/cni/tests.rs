@@ -38,7 +38,7 @@ const OTHER: &str = "-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment \"dnat nam
 
 #[test]
 fn all_of_port_mapping_goes_with_its_last_user() {
-    let script = without_port_mappings(DUMP, "minik8s-abc");
+    let script = without_port_mappings(DUMP, &mark_of_network("minik8s-abc"));
     assert!(script.contains("-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT\n"), "{script}");
     for chain in ["CNI-DN-aaa", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ"] {
         assert!(script.contains(&format!("-X {chain}\n")), "{chain}: {script}");
@@ -47,7 +47,7 @@ fn all_of_port_mapping_goes_with_its_last_user() {
 
 #[test]
 fn another_networks_port_mappings_stay() {
-    let script = without_port_mappings(&format!("{DUMP}{OTHER}"), "minik8s-abc");
+    let script = without_port_mappings(&format!("{DUMP}{OTHER}"), &mark_of_network("minik8s-abc"));
     assert!(script.contains("-X CNI-DN-aaa\n"), "{script}");
     assert!(!script.contains("CNI-DN-bbb") && !script.contains("-X CNI-HOSTPORT-DNAT"), "{script}");
     assert!(!script.contains("-D PREROUTING"), "{script}");
@@ -55,5 +55,8 @@ fn another_networks_port_mappings_stay() {
 
 #[test]
 fn nothing_is_done_where_nothing_is_ours() {
-    assert_eq!(without_port_mappings("*nat\n:PREROUTING ACCEPT [0:0]\n", "minik8s-abc"), "");
+    assert_eq!(
+        without_port_mappings("*nat\n:PREROUTING ACCEPT [0:0]\n", &mark_of_network("minik8s-abc")),
+        ""
+    );
 }

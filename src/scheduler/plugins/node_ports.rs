@@ -41,7 +41,10 @@ impl PreFilterPlugin for NodePorts {
 
 impl FilterPlugin for NodePorts {
     fn filter(&self, cycle: &Cycle<'_>, node: &NodeInfo) -> Status {
-        match conflict(&cycle.pod.ports, &node.ports) {
+        // A pod on the host's network asks the kernel for the port like any process.
+        let is_mapped = cycle.pod.pod.spec.as_ref().is_none_or(|spec| spec.host_network != Some(true));
+        let meets_node = is_mapped && conflict(&cycle.pod.ports, &node.own_ports);
+        match meets_node || conflict(&cycle.pod.ports, &node.ports) {
             true => Status::unschedulable("node(s) didn't have free ports for the requested pod ports"),
             false => Status::success(),
         }

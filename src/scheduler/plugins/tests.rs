@@ -20,6 +20,18 @@ fn host_ports_conflict_on_the_same_or_the_wildcard_address() {
 }
 
 #[test]
+fn a_nodes_own_ports_are_read_from_its_annotation() {
+    let annotations = serde_json::json!({
+        "node.minik8s.io/ports": "TCP/0.0.0.0:6443,TCP/[::]:10250,UDP/10.43.0.10:53,nonsense,TCP/x:1"
+    });
+    let node = serde_json::json!({"metadata": {"name": "n", "annotations": annotations}});
+    let mut info = crate::node::NodeInfo::new("n");
+    info.set_node(std::sync::Arc::new(serde_json::from_value(node).unwrap()));
+    let wanted = [port("0.0.0.0", "TCP", 6443), port("0.0.0.0", "TCP", 10250), port("10.43.0.10", "UDP", 53)];
+    assert_eq!(info.own_ports, wanted);
+}
+
+#[test]
 fn everything_that_is_short_is_told() {
     let all = Resources { milli_cpu: 1000, memory: 100, pods: 1, ..Resources::default() };
     let used = Resources { milli_cpu: 900, memory: 10, pods: 1, ..Resources::default() };

@@ -57,8 +57,9 @@ impl Schedule {
 /// A new server has objects worth keeping after this time.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
 
-/// How long after the start there is to be a snapshot whatever the schedule says: at once if another version ran
-/// before, for a way back from this one; soon if there is none at all. `noted` is the version that ran last.
+/// How long after the start there is to be a snapshot whatever the schedule says: at once if another version
+/// ran before, for a way back from this one; soon if there is none at all. `noted` is the version that ran
+/// last.
 fn first_after(noted: Option<&str>, has_any: bool) -> Option<Duration> {
     match noted {
         Some(before) if before != VERSION => Some(Duration::ZERO),

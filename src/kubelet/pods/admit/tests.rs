@@ -71,6 +71,44 @@ fn a_port_of_the_node_is_taken_once() {
     assert_eq!(refused(json!([{"containerPort": 80}]), json!([{"containerPort": 80}])), None);
 }
 
+#[test]
+fn the_nodes_own_ports_are_none_for_pods() {
+    let own =
+        |protocol, address: &str, owner| NodePort { protocol, address: address.parse().unwrap(), owner };
+    let node_ports = [
+        own("TCP", "0.0.0.0:6443", "API server"),
+        own("TCP", "127.0.0.1:10249", "service proxy"),
+        own("UDP", "10.43.0.10:53", "cluster DNS"),
+    ];
+    let (list, room) = (sysctls(&[]).unwrap(), room());
+    let rules = Rules { allocatable: &room, sysctls: &list, apparmor: true, node_ports: &node_ports };
+    let refused = |port: serde_json::Value, host_network: bool| {
+        let spec = json!({"hostNetwork": host_network, "containers": [{"name": "c", "ports": [port]}]});
+        admit(&pod("p", spec), &node(), &rules, &[]).err()
+    };
+    let (reason, message) = refused(json!({"containerPort": 80, "hostPort": 6443}), false).unwrap();
+    assert_eq!(reason, "NodePorts");
+    assert_eq!(
+        message,
+        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: TCP port 6443 is \
+         that of the node's API server"
+    );
+    for (port, is_refused) in [
+        (json!({"containerPort": 80, "hostPort": 6443, "hostIP": "192.0.2.1"}), true),
+        (json!({"containerPort": 80, "hostPort": 6443, "protocol": "UDP"}), false),
+        (json!({"containerPort": 6443}), false),
+        (json!({"containerPort": 80, "hostPort": 10249}), true),
+        (json!({"containerPort": 80, "hostPort": 10249, "hostIP": "192.0.2.1"}), false),
+        (json!({"containerPort": 53, "hostPort": 53, "protocol": "UDP"}), true),
+        (json!({"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "192.0.2.1"}), false),
+        (json!({"containerPort": 53, "hostPort": 53}), false),
+    ] {
+        assert_eq!(refused(port.clone(), false).is_some(), is_refused, "{port}");
+        // It asks the kernel for the port like any process.
+        assert_eq!(refused(port.clone(), true), None, "{port}");
+    }
+}
+
 fn sysctls(patterns: &[&str]) -> Result<SysctlAllowlist, SysctlPatternError> {
     let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
     SysctlAllowlist::new(&patterns, "6.1.0-18-amd64")
@@ -81,7 +119,7 @@ fn refused(list: &SysctlAllowlist, name: &str, more: serde_json::Value) -> Optio
     let mut spec = json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let room = room();
-    let rules = Rules { allocatable: &room, sysctls: list, apparmor: true };
+    let rules = Rules { allocatable: &room, sysctls: list, apparmor: true, node_ports: &[] };
     let (reason, message) = admit(&pod("p", spec), &node(), &rules, &[]).err()?;
     assert_eq!(reason, "SysctlForbidden");
     Some(message)
@@ -129,7 +167,7 @@ fn patterns_of_sysctls_are_checked() {
 fn apparmor_must_be_there_if_a_profile_is_demanded() {
     let judge = |spec: serde_json::Value, apparmor: bool| {
         let (list, room) = (sysctls(&[]).unwrap(), room());
-        let rules = Rules { allocatable: &room, sysctls: &list, apparmor };
+        let rules = Rules { allocatable: &room, sysctls: &list, apparmor, node_ports: &[] };
         admit(&pod("p", spec), &node(), &rules, &[]).err()
     };
     let of_pod = |profile: serde_json::Value| json!({"containers": [{"name": "c"}], "securityContext": {"appArmorProfile": profile}});
