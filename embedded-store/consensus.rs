@@ -48,8 +48,8 @@ pub(crate) trait Consensus: Send {
     /// What was written to the log since the last call.
     fn take_written(&mut self) -> Written;
 
-    /// Begins a new segment of the log if the present one is full.
-    fn roll(&mut self) -> io::Result<()>;
+    /// Begins a new segment of the log if the present one is full, or holds anything and it is to be `now`.
+    fn roll(&mut self, now: bool) -> io::Result<()>;
 
     /// A durable checkpoint covers the records up to this one, so the log may forget them.
     fn purge(&mut self, up_to: LogId) -> io::Result<()>;

@@ -275,7 +275,7 @@ impl EmbeddedStore {
     }
 
     /// Writes the applied state into a new file, which releases the unused space of the old one. There must
-    /// be room for both.
+    /// be room for both. The log before it goes, too.
     pub(crate) async fn defragment(&self) -> Result<(), CheckpointFailure> {
         let live = live(&self.shared.core.state.read());
         let (free, needed) = (self.disk.free().unwrap_or(u64::MAX), needed(live, self.min_free));
@@ -287,6 +287,12 @@ impl EmbeddedStore {
             true => Err(CheckpointFailure::NotReplaced),
             false => Ok(()),
         }
+    }
+
+    /// Takes values that are no more out of the files on disk: the applied state is written into a new file,
+    /// and the log before it goes. In a group the log stays as long as other members may want it.
+    pub async fn forget_old_values(&self) -> io::Result<()> {
+        self.defragment().await.map_err(io::Error::other)
     }
 
     async fn checkpointed(&self, rewrite: bool) -> Result<(), CheckpointFailure> {

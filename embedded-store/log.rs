@@ -289,8 +289,10 @@ impl LogStorage for Log {
         self.disk.sync_directory()
     }
 
-    fn roll(&mut self) -> io::Result<()> {
-        let full = self.segments.back().is_some_and(|segment| segment.length >= self.segment_bytes);
+    fn roll(&mut self, now: bool) -> io::Result<()> {
+        // One that holds nothing gives way to none.
+        let enough = if now { SEGMENT_HEADER as u64 + 1 } else { self.segment_bytes };
+        let full = self.segments.back().is_some_and(|segment| segment.length >= enough);
         if !full || !self.buffer.is_empty() {
             return Ok(());
         }

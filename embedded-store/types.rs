@@ -248,6 +248,10 @@ pub enum StoreError {
     Unwritable(String),
     #[error("the store is stopped")]
     Stopped,
+    /// A layer above a store that changes values on their way (and encrypts them, say) cannot do so with this
+    /// one. A store itself never says this.
+    #[error("unable to transform key {key:?}: {why}")]
+    Transform { key: String, why: String },
     /// Only the leader of the group takes writes and knows what is current. Nothing was done.
     #[error("this server does not lead the group{}", known(*leader))]
     NotLeader { leader: Option<u64> },

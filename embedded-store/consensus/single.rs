@@ -184,8 +184,8 @@ impl Consensus for Single {
         std::mem::take(&mut self.written)
     }
 
-    fn roll(&mut self) -> io::Result<()> {
-        self.log.roll()
+    fn roll(&mut self, now: bool) -> io::Result<()> {
+        self.log.roll(now)
     }
 
     fn purge(&mut self, up_to: LogId) -> io::Result<()> {

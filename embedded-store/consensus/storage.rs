@@ -49,8 +49,9 @@ pub(crate) trait LogStorage: Send {
     /// Forgets the records up to this one, which a durable state covers. It may be beyond the newest record.
     fn purge(&mut self, up_to: LogId) -> io::Result<()>;
 
-    /// Begins a new file if the present one is full. Failing to is no harm.
-    fn roll(&mut self) -> io::Result<()>;
+    /// Begins a new file if the present one is full, or holds anything and it is to be `now`. Failing to is
+    /// no harm.
+    fn roll(&mut self, now: bool) -> io::Result<()>;
 
     /// Bytes appended and not written.
     fn buffered(&self) -> usize;

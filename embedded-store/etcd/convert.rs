@@ -35,6 +35,7 @@ pub(crate) fn status(e: StoreError) -> Status {
         StoreError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
         StoreError::NotLeader { .. } => (Code::FailedPrecondition, "etcdserver: not leader"),
         StoreError::NoQuorum => (Code::Unavailable, "etcdserver: request timed out, no quorum"),
+        StoreError::Transform { .. } => (Code::Internal, "etcdserver: a value cannot be transformed"),
         StoreError::Unwritable(why) => {
             return Status::unavailable(format!("etcdserver: the log cannot be written: {why}"));
         }

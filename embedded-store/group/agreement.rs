@@ -108,7 +108,7 @@ impl Consensus for Agreement {
     }
 
     /// The engine's storage does it.
-    fn roll(&mut self) -> io::Result<()> {
+    fn roll(&mut self, _: bool) -> io::Result<()> {
         Ok(())
     }
 

@@ -133,7 +133,7 @@ impl SharedLog {
         let bytes = log.buffered() as u64;
         log.sync()?;
         // Failing to is no harm.
-        let _ = log.roll();
+        let _ = log.roll(false);
         self.note_sizes(&**log);
         let mut written = self.written.lock();
         *written = Written { bytes: written.bytes + bytes, sync: Some(began.elapsed()) };

@@ -19,7 +19,7 @@ fn fill(log: &mut Log, term: u64, until: u64) {
         log.append(&record(term, log.next));
         if log.next.is_multiple_of(3) || log.next > until {
             log.sync().unwrap();
-            log.roll().unwrap();
+            log.roll(false).unwrap();
         }
     }
 }

@@ -102,8 +102,8 @@ impl LogStorage for Roomy {
         self.0.purge(up_to)
     }
 
-    fn roll(&mut self) -> io::Result<()> {
-        self.0.roll()
+    fn roll(&mut self, now: bool) -> io::Result<()> {
+        self.0.roll(now)
     }
 
     fn buffered(&self) -> usize {

@@ -57,7 +57,7 @@ impl Writer {
             }
             return;
         }
-        if let Err(e) = self.consensus.roll() {
+        if let Err(e) = self.consensus.roll(false) {
             tracing::warn!("cannot begin a new segment of the log, the old one grows: {e}");
         }
         if self.checkpointing {
@@ -83,6 +83,10 @@ impl Writer {
         }
         let asked = std::mem::take(&mut self.shared.queue.lock().rewrite);
         let full_due = self.shared.full_due.load(Ordering::Relaxed);
+        if asked && let Err(e) = self.consensus.roll(true) {
+            // The checkpoint is as good, but the segment stays that has what was before it.
+            tracing::warn!("cannot begin a new segment of the log: {e}");
+        }
         let rewrite = (asked || self.oversized() || (full_due && self.would_oversize())) && self.has_room();
         if rewrite {
             self.last_rewrite = Some(Instant::now());
