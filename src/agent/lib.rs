@@ -13,6 +13,7 @@ pub mod command;
 pub mod containerd;
 pub mod files;
 pub mod flags;
+pub mod follow;
 pub mod instance;
 pub mod join;
 pub mod keys;
