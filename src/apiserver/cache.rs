@@ -2,8 +2,8 @@
 //!
 //! A kind's cache holds the present objects and a bounded ring of changes. A watcher is a cursor into a ring,
 //! never a queue of its own: it costs nothing while it is idle, and one that falls behind the ring is cut
-//! off. Reads never touch the disk; only lists at an older revision go to the store, which has them in
-//! memory.
+//! off. Values are decrypted when they are taken in. Reads never touch the disk; only lists at an older
+//! revision go to the store, which has them in memory.
 
 mod entry;
 mod fields;
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::{KindRow, Object};
+use bytes::Bytes;
 use embedded_store::{Event, RangeRequest, Store, StoreError};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -36,6 +37,7 @@ use topic::Topic;
 
 use selectable::Selectable;
 
+use crate::encryption::Encryption;
 use crate::strategy::{CachedObjects, Strategy};
 
 /// Everything the API server stores lives below this.
@@ -47,6 +49,7 @@ pub(crate) struct Caches {
     kinds: RwLock<HashMap<Box<str>, Arc<KindCache>>>,
     revision: Arc<Progress>,
     announcer: Arc<Announcer>,
+    encryption: Arc<Encryption>,
     /// Revisions that arrived while the caches were being filled; none once they are. The caches follow the
     /// store before they read it, because a change between reading and following would be lost; what comes
     /// meanwhile waits here until what was read is in.
@@ -131,11 +134,18 @@ impl Progress {
 }
 
 impl Caches {
+    /// Of a store in which nothing is encrypted.
+    #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
+        Self::over(Arc::default())
+    }
+
+    pub(crate) fn over(encryption: Arc<Encryption>) -> Arc<Self> {
         Arc::new(Caches {
             kinds: RwLock::default(),
             revision: Arc::default(),
             announcer: Arc::default(),
+            encryption,
             early: Mutex::new(Some(Vec::new())),
         })
     }
@@ -151,7 +161,9 @@ impl Caches {
     fn make(&self, row: &KindRow, strategy: Arc<dyn Strategy>) -> Option<Arc<KindCache>> {
         let selectable = Selectable::of(strategy);
         let (progress, announcer) = (self.revision.clone(), self.announcer.clone());
-        Some(Arc::new(KindCache::new(row, row.storage_prefix(None)?, selectable, progress, announcer)))
+        let prefix = row.storage_prefix(None)?;
+        let encryption = self.encryption.clone();
+        Some(Arc::new(KindCache::new(row, prefix, selectable, progress, announcer, encryption)))
     }
 
     /// The cache of a kind that comes while the server runs, if it is not there already (a kind's versions
@@ -247,6 +259,11 @@ impl Caches {
     /// The cache of a row's objects.
     pub(crate) fn kind(&self, row: &KindRow) -> Option<Arc<KindCache>> {
         self.kinds.read().get(row.storage.as_deref()?).cloned()
+    }
+
+    /// Keys of all values that cannot be decrypted.
+    pub(crate) fn unreadable(&self) -> Vec<Bytes> {
+        self.kinds.read().values().flat_map(|kind| kind.unreadable_keys()).collect()
     }
 
     /// How many kinds are cached.

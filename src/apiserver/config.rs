@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::Limits;
 use crate::admission::Plugins;
+use crate::encryption::Encryption;
 use crate::protocols::OtherProtocols;
 
 /// The certificate that speaks for callers, as PEM, and its authority.
@@ -53,6 +54,8 @@ pub struct Config {
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,
     pub limits: Limits,
+    /// What is encrypted in the store, and how.
+    pub encryption: Arc<Encryption>,
     /// The admission plugins that run.
     pub admission: Plugins,
     /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.

@@ -5,6 +5,8 @@
 pub enum StartError {
     #[error("reading the store")]
     Store(#[from] embedded_store::StoreError),
+    #[error("encryption at rest")]
+    Encryption(#[from] crate::encryption::ChangeError),
     #[error("configuration: {0}")]
     Config(String),
     /// What every cluster has could not be created.

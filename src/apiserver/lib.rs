@@ -19,6 +19,7 @@ mod cache;
 mod claims;
 mod config;
 mod definitions;
+mod encryption;
 mod error;
 mod expressions;
 mod fairness;
@@ -44,6 +45,7 @@ mod webhooks;
 
 pub use admission::{ConfigurationError, ConfigurationFault, PluginError, Plugins};
 pub use config::{Config, FrontProxy, OtherServers, ServiceAccountKeys, VersionInfo};
+pub use encryption::{ChangeError, Encryption, EncryptionError, EncryptionStatus, Origin};
 pub use error::StartError;
 pub use limits::{Limits, Timeouts};
 pub use protocols::{OtherProtocols, OtherStream};

@@ -41,6 +41,7 @@ mod scale;
 mod scale_paths;
 pub(crate) mod strategies;
 mod subresource;
+pub(crate) mod unreadable;
 mod update;
 mod watch;
 

@@ -8,6 +8,7 @@ use client::{ApiFor, ExtensionApi, ObjectApi, ServedKinds};
 use supervisor::{Latch, Stage};
 
 use crate::aggregation::reader::ExtensionReader;
+use crate::encryption::{ChangeError, EncryptionStatus, Origin};
 use crate::fairness::Fairness;
 use crate::http::Metrics;
 use crate::local::{Fenced, Local};
@@ -28,6 +29,36 @@ impl ApiServer {
     pub fn fenced(&self, fence: Arc<Fence>) -> Arc<dyn ApiFor> {
         let (registry, fairness) = (self.registry.clone(), self.fairness.clone());
         Arc::new(Fenced { registry, fairness, fence })
+    }
+
+    /// How encryption at rest stands. Looks at every stored value: not for a reactor's thread.
+    pub fn encryption_status(&self) -> EncryptionStatus {
+        self.registry.store.survey()
+    }
+
+    /// Who says what is encrypted.
+    pub fn encryption_origin(&self) -> Origin {
+        self.registry.store.origin()
+    }
+
+    /// From now on Secrets are written encrypted, with a key that the cluster keeps.
+    pub async fn enable_encryption(&self) -> Result<(), ChangeError> {
+        self.registry.store.enable().await
+    }
+
+    /// From now on Secrets are written with a new key.
+    pub async fn rotate_encryption_key(&self) -> Result<(), ChangeError> {
+        self.registry.store.rotate().await
+    }
+
+    /// From now on Secrets are written in plain text.
+    pub async fn disable_encryption(&self) -> Result<(), ChangeError> {
+        self.registry.store.disable().await
+    }
+
+    /// Writes every value anew that would be written otherwise now, and tells how many there were.
+    pub async fn reencrypt(&self) -> Result<usize, ChangeError> {
+        self.registry.store.reencrypt().await
     }
 }
 

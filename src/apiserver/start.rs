@@ -13,7 +13,7 @@ use supervisor::{Latch, OnExit, Stage};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fairness::Fairness;
-use crate::registry::{Registry, repair};
+use crate::registry::{Registry, repair, unreadable};
 use crate::server::ApiServer;
 use crate::{aggregation, bootstrap, definitions, http, policies};
 
@@ -90,6 +90,11 @@ impl ApiServer {
             "types of admission policies",
             OnExit::Done,
             policies::checking::follow(server.clone()),
+        );
+        stage.spawn_cancellable(
+            "values that could not be decrypted",
+            OnExit::Stop,
+            unreadable::try_again(server.registry.clone()),
         );
         let (registry, api) = (server.registry.clone(), server.as_user(bootstrap::identity()));
         stage.spawn_cancellable("repair of claims", OnExit::Stop, repair::run(registry, api, stage.clone()));

@@ -18,6 +18,7 @@ use super::entry::{Change, Entry, Filter};
 use super::selectable::Selectable;
 use super::topic::{Topic, TopicKey};
 use super::{Announcer, Progress, ROOT};
+use crate::encryption::{self, Encryption};
 
 mod watch;
 
@@ -34,6 +35,7 @@ pub(crate) struct KindCache {
     confined: Mutex<HashMap<TopicKey, Weak<Topic>>>,
     progress: Arc<Progress>,
     announcer: Arc<Announcer>,
+    encryption: Arc<Encryption>,
     /// Changes that arrive while the objects of a kind that has just come are read; none otherwise.
     early: Mutex<Option<Vec<Event>>>,
     follower: OnceLock<Box<Follower>>,
@@ -62,6 +64,9 @@ struct State {
     objects: BTreeMap<Bytes, Arc<Entry>>,
     /// By position of the indexed field and value; no empty maps.
     index: HashMap<(usize, Box<str>), BTreeMap<Bytes, Arc<Entry>>>,
+    /// Values that cannot be decrypted, and why. Of an object that could be read before, the version from
+    /// then stays among the objects: it is not gone, and nobody is to be told that it is.
+    unreadable: BTreeMap<Bytes, Arc<str>>,
     /// Revision of the newest change.
     revision: u64,
 }
@@ -85,6 +90,7 @@ impl KindCache {
         selectable: Selectable,
         progress: Arc<Progress>,
         announcer: Arc<Announcer>,
+        encryption: Arc<Encryption>,
     ) -> Self {
         KindCache {
             prefix,
@@ -95,6 +101,7 @@ impl KindCache {
             confined: Mutex::default(),
             progress,
             announcer,
+            encryption,
             early: Mutex::new(None),
             follower: OnceLock::new(),
         }
@@ -143,7 +150,14 @@ impl KindCache {
 
     /// Takes an object in while the caches are filled.
     pub(super) fn load(&self, kv: KeyValue) {
-        let Some(entry) = decode(&kv) else { return };
+        let entry = match self.decode(&kv) {
+            Decoded::Object(entry) => entry,
+            Decoded::Unreadable(why) => {
+                self.state.write().unreadable.insert(kv.key, why);
+                return;
+            }
+            Decoded::Nothing => return,
+        };
         let mut state = self.state.write();
         self.index(&mut state, &kv.key, None, Some(&entry));
         state.revision = state.revision.max(kv.mod_revision);
@@ -165,10 +179,21 @@ impl KindCache {
     }
 
     fn take(&self, event: &Event) {
-        let new = event.new.as_ref().and_then(decode);
+        let decoded = event.new.as_ref().map(|kv| self.decode(kv));
         let mut state = self.state.write();
         if event.revision <= state.loaded {
             return;
+        }
+        let new = match decoded {
+            Some(Decoded::Object(entry)) => Some(entry),
+            Some(Decoded::Unreadable(why)) => {
+                state.unreadable.insert(event.key.clone(), why);
+                return;
+            }
+            Some(Decoded::Nothing) | None => None,
+        };
+        if !state.unreadable.is_empty() {
+            state.unreadable.remove(&event.key);
         }
         let old = match &new {
             Some(entry) => state.objects.insert(event.key.clone(), entry.clone()),
@@ -287,6 +312,25 @@ impl KindCache {
             .unwrap_or_default()
     }
 
+    /// Why a value cannot be read, below a prefix or at a key; none if all can.
+    pub(crate) fn unreadable(&self, prefix: &str) -> Option<Arc<str>> {
+        let state = self.state.read();
+        if state.unreadable.is_empty() {
+            return None;
+        }
+        let (key, why) = state
+            .unreadable
+            .range::<[u8], _>((Bound::Included(prefix.as_bytes()), Bound::Unbounded))
+            .next()?;
+        let is_it =
+            if prefix.ends_with('/') { key.starts_with(prefix.as_bytes()) } else { key == prefix.as_bytes() };
+        is_it.then(|| why.clone())
+    }
+
+    pub(super) fn unreadable_keys(&self) -> Vec<Bytes> {
+        self.state.read().unreadable.keys().cloned().collect()
+    }
+
     /// Revision of the newest change.
     pub(crate) fn last_change(&self) -> u64 {
         self.state.read().revision
@@ -370,13 +414,32 @@ fn below<'a>(
     within.then(|| objects.range::<[u8], _>((from, Bound::Excluded(end.as_bytes())))).into_iter().flatten()
 }
 
-fn decode(kv: &KeyValue) -> Option<Arc<Entry>> {
-    match Object::from_stored(kv.value.clone(), kv.mod_revision) {
-        Ok(object) => Some(Arc::new(Entry::new(Arc::new(object)))),
-        Err(error) => {
-            let key = String::from_utf8_lossy(&kv.key);
-            tracing::error!(%key, %error, "a value below {ROOT} is not an object; it is not served");
-            None
+/// What a stored value is.
+enum Decoded {
+    Object(Arc<Entry>),
+    /// It is encrypted and does not open, for this reason.
+    Unreadable(Arc<str>),
+    /// No object, whatever it is.
+    Nothing,
+}
+
+impl KindCache {
+    fn decode(&self, kv: &KeyValue) -> Decoded {
+        let value = match self.encryption.read(&kv.key, &kv.value) {
+            Ok(value) => value,
+            Err(why) => {
+                let why = encryption::unreadable(&kv.key, &why);
+                tracing::error!("{why}");
+                return Decoded::Unreadable(why.into());
+            }
+        };
+        match Object::from_stored(value, kv.mod_revision) {
+            Ok(object) => Decoded::Object(Arc::new(Entry::new(Arc::new(object)))),
+            Err(error) => {
+                let key = String::from_utf8_lossy(&kv.key);
+                tracing::error!(%key, %error, "a value below {ROOT} is not an object; it is not served");
+                Decoded::Nothing
+            }
         }
     }
 }

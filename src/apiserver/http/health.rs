@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use embedded_store::Store;
 use http::Response;
 
 use super::answer;
@@ -20,6 +21,9 @@ fn checks(server: &ApiServer, endpoint: &str) -> Vec<Check> {
         // Only readiness: a server that waits for others is not helped by a restart.
         && (endpoint != "readyz" || server.registry.store.is_led() != Some(false));
     let mut checks = vec![Check { name: "ping", ok: true }, Check { name: "etcd", ok: store }];
+    if let Some(ok) = server.registry.config.encryption.plugins_are_well() {
+        checks.push(Check { name: "kms-providers", ok });
+    }
     if endpoint == "readyz" {
         let caught_up = server.registry.caches.revision() > 0;
         checks.push(Check { name: "informer-sync", ok: caught_up });

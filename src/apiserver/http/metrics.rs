@@ -120,6 +120,7 @@ impl Metrics {
                 cache.len()
             );
         }
+        server.registry.config.encryption.render_metrics(&mut text);
         if let Some(more) = &server.registry.config.more_metrics {
             text.push_str(&more());
         }

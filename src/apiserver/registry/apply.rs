@@ -33,7 +33,7 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         for _ in 0..ATTEMPTS {
             call.note_options(RequestOptions::Patch(options.clone()));
-            let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
+            let Some(entry) = self.present(call, name)? else {
                 match self.apply_to_nothing(call, name, patch, options).await {
                     Err(error) if error.is_already_exists() => continue,
                     done => return done,

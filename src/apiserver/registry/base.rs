@@ -16,6 +16,7 @@ use crate::aggregation::Aggregation;
 use crate::authn::Authenticator;
 use crate::authz::{Authorizer, OnResource};
 use crate::cache::{Caches, Entry};
+use crate::encryption::EncryptedStore;
 use crate::heavy::{HEAVY, Turns};
 use crate::outbound::Outbound;
 use crate::policies::Policies;
@@ -26,7 +27,7 @@ use crate::webhooks::Webhooks;
 /// Everything that verbs need.
 pub(crate) struct Registry {
     pub(crate) config: Config,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<EncryptedStore>,
     pub(crate) caches: Arc<Caches>,
     pub(crate) resources: ResourceSet,
     pub(crate) schemas: SchemaMemo,
@@ -44,7 +45,9 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, crate::error::StartError> {
-        let caches = Caches::new();
+        let store = Arc::new(EncryptedStore::new(store, config.encryption.clone()));
+        store.follow_kept()?;
+        let caches = Caches::over(config.encryption.clone());
         let resources = ResourceSet::new(Resources::built_in(&caches));
         caches.fill(store.as_ref())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
@@ -98,10 +101,18 @@ impl Registry {
         call.resource.schema.weight(bytes).max(by_rules)
     }
 
+    /// The stored object, if there is one. One that cannot be decrypted is there, and is an error.
+    pub(super) fn present(&self, call: &Call<'_>, name: &str) -> Result<Option<Arc<Entry>>, ApiError> {
+        let (cache, key) = (call.resource.cache()?, call.key(name)?);
+        match cache.unreadable(&key) {
+            Some(why) => Err(ApiError::internal(why)),
+            None => Ok(cache.get(&key)),
+        }
+    }
+
     /// The stored object, or 404.
     pub(super) fn find(&self, call: &Call<'_>, name: &str) -> Result<Arc<Entry>, ApiError> {
-        let found = call.resource.cache()?.get(&call.key(name)?);
-        found.ok_or_else(|| ApiError::not_found(call.row(), name))
+        self.present(call, name)?.ok_or_else(|| ApiError::not_found(call.row(), name))
     }
 
     /// The object that a write of ours left in the cache; built from its bytes if another write has changed

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use api::kinds::LEASE;
 use api::{ApiError, ListOptions, Object};
 use client::ObjectList;
+use embedded_store::Store;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@
 use api::{ApiError, Kinded, Object};
 use bytes::Bytes;
 use client::leader::Fence;
-use embedded_store::{Compare, Op, OpResult, RangeRequest, StoreError, Txn, TxnResult};
+use embedded_store::{Compare, Op, OpResult, RangeRequest, Store, StoreError, Txn, TxnResult};
 use k8s_openapi::api::coordination::v1::Lease;
 
 use super::{Call, Registry, store_error};

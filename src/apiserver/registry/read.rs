@@ -8,7 +8,7 @@ use api::{ApiError, FieldSelector, ListOptions, Object, ResourceVersionMatch};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::ObjectList;
-use embedded_store::{RangeRequest, StoreError};
+use embedded_store::{RangeRequest, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::{Backing, Call, Registry, store_error};
@@ -154,8 +154,15 @@ impl Registry {
         if exact && version != 0 {
             return self.list_at(call, &filter, version, None, options.limit).await;
         }
+        self.check_readable(call)?;
         let selection = call.resource.cache()?.select(&filter, None, options.limit);
         listed(call, &filter, selection, None)
+    }
+
+    /// A list that is not complete would be taken for one that is.
+    pub(super) fn check_readable(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        let cache = call.resource.cache()?;
+        cache.unreadable(&cache.prefix(call.namespace)).map_or(Ok(()), |why| Err(ApiError::internal(why)))
     }
 
     /// The next page of a list.
@@ -167,6 +174,7 @@ impl Registry {
         limit: usize,
     ) -> Result<ObjectList, ApiError> {
         let token = read_token(token)?;
+        self.check_readable(call)?;
         let prefix = call.resource.cache()?.prefix(call.namespace);
         let start = token.start.trim_end_matches('\0');
         let after = format!("{prefix}{start}");

@@ -75,7 +75,7 @@ impl Registry {
         });
         let mut insists = false;
         for _ in 0..ATTEMPTS {
-            let Some(entry) = call.resource.cache()?.get(&call.key(name)?) else {
+            let Some(entry) = self.present(call, name)? else {
                 return self.update_of_nothing(call, name, source, options).await;
             };
             // A patch of managed fields is applied to a tree that has them.
@@ -313,7 +313,8 @@ impl Registry {
         // What changes nothing but times of managed fields is no change.
         let same = owners.stay() && !current.pruned && new == *old;
         let mut bytes = owners.encode(call.resource.inward(new).await?)?;
-        if same || bytes == object.stored_bytes() {
+        let same = same || bytes == object.stored_bytes();
+        if same && !self.store.is_stale(&call.key(name)?) {
             return Ok(Attempt::Done(call.resource.outward(object.clone()).await?));
         }
         if call.dry_run == DryRun::All {

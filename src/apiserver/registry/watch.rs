@@ -29,6 +29,9 @@ impl Registry {
             (version, _) => Start::After(version),
         };
         let resumed = matches!(start, Start::After(_));
+        if matches!(start, Start::Present) {
+            self.check_readable(call)?;
+        }
         let state = match call.resource.cache()?.watch(filter, start) {
             Ok(watcher) => State::Initial(watcher),
             Err(floor) => {

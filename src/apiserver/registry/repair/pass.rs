@@ -11,7 +11,7 @@ use std::sync::Arc;
 use api::kinds::SERVICE;
 use api::{Cidr, KindRow, Object};
 use client::events::{EventType, Recorder};
-use embedded_store::{Compare, Durability, StoreError, Txn};
+use embedded_store::{Compare, Durability, Store, StoreError, Txn};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::claims::Claims;
