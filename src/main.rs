@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Some("agent") => agent::command::main(&rest),
         Some("snapshot") => server::commands::snapshot::main(&rest),
         Some("token") => server::commands::token::main(&rest),
+        Some("secrets-encrypt") => server::commands::secrets_encrypt::main(&rest),
         Some("kubeconfig") => server::commands::kubeconfig::main(&rest),
         Some("status") => agent::status::main(&rest),
         Some("simulate") => agent::simulate::main(&rest),
@@ -57,6 +58,7 @@ fn command() -> Command {
         .subcommand(Command::new("kubectl").about("A kubectl-compatible command"))
         .subcommand(server::commands::snapshot::clap_command("snapshot"))
         .subcommand(server::commands::token::clap_command("token"))
+        .subcommand(server::commands::secrets_encrypt::clap_command("secrets-encrypt"))
         .subcommand(server::commands::kubeconfig::clap_command("kubeconfig"))
         .subcommand(agent::status::clap_command("status"))
         .subcommand(agent::simulate::clap_command("simulate"))

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use supervisor::Stage;
 
+use crate::encryption::{self, EncryptionRequest, Secrets};
 use crate::group::{Servers, ServersRequest};
 use crate::kubeconfig::{self, Kubeconfigs};
 use crate::snapshot::{SaveRequest, Saved};
@@ -25,6 +26,7 @@ pub(crate) enum Request {
     Token(tokens::TokenRequest),
     Kubeconfig(kubeconfig::KubeconfigRequest),
     Servers(ServersRequest),
+    Encryption(EncryptionRequest),
 }
 
 /// What was asked for, as the asker knows it.
@@ -36,6 +38,7 @@ enum Done {
     Token(tokens::Done),
     Kubeconfig(String),
     Servers(Vec<Server>),
+    Encryption(encryption::Done),
 }
 
 /// The parts of the server that requests are about.
@@ -45,6 +48,7 @@ pub(crate) struct Served {
     pub(crate) tokens: Tokens,
     pub(crate) kubeconfigs: Kubeconfigs,
     pub(crate) servers: Arc<Servers>,
+    pub(crate) encryption: Secrets,
 }
 
 /// Serves the socket until the stage stops.
@@ -59,6 +63,7 @@ async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
         Request::SaveSnapshot(request) => served.source.saver.save(*request).await.map(Done::Saved),
         Request::Token(request) => served.tokens.carry_out(request).await.map(Done::Token),
         Request::Kubeconfig(request) => served.kubeconfigs.make(&request).map(Done::Kubeconfig),
+        Request::Encryption(request) => served.encryption.carry_out(request).await.map(Done::Encryption),
         Request::Servers(request) => served.servers.carry_out_command(request).await.map(Done::Servers),
     }
 }

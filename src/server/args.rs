@@ -111,6 +111,18 @@ pub(crate) struct ServerArgs {
     /// Let clients of etcd's API write the cluster's own keys, past every check of the API server
     #[arg(long, env = "MINIK8S_ETCD_WRITE_REGISTRY")]
     pub(crate) etcd_write_registry: bool,
+    /// Encrypt Secrets in the store, with a key that the cluster keeps; see 'minik8s secrets-encrypt'
+    #[arg(long, env = "MINIK8S_SECRETS_ENCRYPTION")]
+    pub(crate) secrets_encryption: bool,
+    /// What is encrypted in the store, and how: a file with an EncryptionConfiguration; it is read again when
+    /// it changes
+    #[arg(
+        long,
+        env = "MINIK8S_ENCRYPTION_PROVIDER_CONFIG",
+        value_name = "FILE",
+        conflicts_with = "secrets_encryption"
+    )]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
     /// When snapshots are saved: five fields of cron in the machine's time zone, or `off`
     #[arg(
         long,

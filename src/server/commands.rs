@@ -2,6 +2,7 @@
 
 pub mod kubeconfig;
 mod reset;
+pub mod secrets_encrypt;
 pub(crate) mod servers;
 pub mod snapshot;
 pub mod token;

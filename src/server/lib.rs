@@ -7,6 +7,7 @@ mod admin;
 mod args;
 pub mod commands;
 mod dialer;
+mod encryption;
 mod etcd;
 mod group;
 mod kubeconfig;

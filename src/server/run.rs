@@ -25,7 +25,7 @@ use agent::status::report::Etcd;
 use agent::{Problem, VERSION, logging};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER};
-use apiserver::{ApiServer, Limits, OtherServers, ServiceAccountKeys, VersionInfo};
+use apiserver::{ApiServer, Encryption, Limits, OtherServers, ServiceAccountKeys, VersionInfo};
 use clap::FromArgMatches;
 use client::ApiFor;
 use client::events::Recorder;
@@ -39,6 +39,7 @@ use tokio::sync::watch;
 use crate::args::{ServerArgs, clap_command};
 use crate::commands::servers;
 use crate::dialer::Dialer;
+use crate::encryption::{self, Secrets};
 use crate::etcd::{self, Bound, EtcdPki, Listen};
 use crate::group::{Port, Servers};
 use crate::kubeconfig::{self, Kubeconfigs};
@@ -127,13 +128,14 @@ async fn start(
     *opened = Some((kept.store.clone(), kept.servers.clone()));
     kept.servers.start();
 
+    let encryption = encryption::open(plan).await?;
     let (etcd_pki, etcd) = start_etcd(plan, &kept, etcd_port, supervisor)?;
     let dialer = node_dialer(&kept.pki, &kept.clients)?;
     let api_stage = supervisor.stage("apiserver");
     let advertised = plan.advertised(&addresses, &api_stage);
     let starting = async {
         kept.servers.take_part(plan.arguments.server.as_deref()).await?;
-        start_api(plan, &kept, advertised.clone(), port, dialer.clone(), &api_stage).await
+        start_api(plan, &kept, advertised.clone(), port, dialer.clone(), encryption.clone(), &api_stage).await
     };
     // The group needs its members before it has a leader, and the API needs one.
     let server = kept.servers.serve_while(&listener, starting).await?;
@@ -148,6 +150,7 @@ async fn start(
     let saver = saver(plan, store.clone(), &server, &upkeep_stage)?;
     snapshot::start(plan.snapshots.clone(), saver.clone(), &upkeep_stage);
     let node = Arc::new(OnceLock::new());
+    let secrets = Secrets { server: server.clone(), store: store.clone() };
     let source = status::Source {
         process: ProcessSource {
             role: "server",
@@ -179,6 +182,7 @@ async fn start(
         tokens: Tokens { api: own_api.clone(), agents, ca_pem },
         kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
         servers: servers.clone(),
+        encryption: secrets,
     };
     admin::start(served, &upkeep_stage)?;
     let dns = plan.arguments.runs("dns").then_some(plan.network.cluster_dns);
@@ -215,6 +219,7 @@ async fn start_api(
     advertised: watch::Receiver<IpAddr>,
     port: u16,
     dialer: Arc<Dialer>,
+    encryption: Arc<Encryption>,
     stage: &Stage,
 ) -> Result<Arc<ApiServer>, Problem> {
     let mut config = apiserver_config(plan, advertised, port, &kept.pki, kept.agents.subscribe(), dialer);
@@ -222,9 +227,18 @@ async fn start_api(
     config.other_protocols = Some(Arc::new(Port(kept.servers.clone())));
     let measured = kept.store.clone();
     config.more_metrics = Some(Arc::new(move || measured.render_metrics()));
-    ApiServer::start(config, kept.store.clone(), stage)
+    config.encryption = encryption.clone();
+    let server = ApiServer::start(config, kept.store.clone(), stage)
         .await
-        .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))
+        .map_err(|error| Problem::plain(format!("cannot start the API server: {}", chain(&error))))?;
+    if let Some(path) = &plan.arguments.encryption_provider_config {
+        encryption::follow(path.clone(), encryption, stage);
+    }
+    let secrets = Secrets { server: server.clone(), store: kept.store.clone() };
+    if plan.arguments.secrets_encryption {
+        secrets.enable_at_start().await?;
+    }
+    Ok(server)
 }
 
 /// Renews certificates and what is made of them.
@@ -366,6 +380,7 @@ fn apiserver_config(
         anonymous_auth: plan.arguments.anonymous_auth,
         node_dialer: dialer,
         version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
+        encryption: Arc::default(),
         limits: Limits {
             connections: plan.connections,
             requests: plan.arguments.max_requests_inflight,

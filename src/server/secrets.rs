@@ -1,5 +1,6 @@
 //! Secrets that lie in files below `DATA/server`, each for one purpose: the server's token, the agents'
-//! token, and the keys that seal snapshots. Each can be replaced without the others.
+//! token, the keys that seal snapshots, and the one that seals the keys of encryption at rest. Each can be
+//! replaced without the others.
 //!
 //! The agents' token lets machines become nodes and is handed out; the server's is kept for servers that
 //! join, and opens snapshots of earlier versions, which it used to seal. Seal keys are one a line: the first
@@ -116,6 +117,34 @@ pub(crate) fn ensure_seal_key(instance: &Instance) -> Result<(), Problem> {
         eprintln!("  {key}");
     }
     Ok(())
+}
+
+/// The key that the cluster's encryption configuration is sealed with in the store, made at the first start.
+/// All servers of a cluster have the same.
+pub(crate) fn encryption_key(instance: &Instance) -> Result<[u8; 32], Problem> {
+    let path = instance.server_dir().join("encryption-key");
+    if let Some(text) = files::read(&path)? {
+        return parse_key(text.trim()).ok_or_else(|| {
+            let why = "it is not 64 hexadecimal digits";
+            Problem::new(format!("read {}", path.display()), why, "restore it from a backup")
+        });
+    }
+    let mut key = [0; 32];
+    rand::rng().fill_bytes(&mut key);
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    files::write(&path, format!("{text}\n").as_bytes(), 0o600)?;
+    Ok(key)
+}
+
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if text.len() != 2 * key.len() || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(key)
 }
 
 /// Puts a new key before the others, and answers with it.

@@ -18,6 +18,7 @@ mod control_loops;
 mod control_plane;
 mod custom_resources;
 mod disk_full;
+mod encryption;
 mod etcd;
 mod extension;
 mod ingress;

@@ -49,3 +49,15 @@ fn the_newest_seal_key_comes_first_and_none_is_forgotten() {
     let second = rotate_seal_key(&instance).unwrap();
     assert_eq!(seal_keys(&instance).unwrap(), [second, first[0].clone()]);
 }
+
+#[test]
+fn the_key_of_encryption_is_made_once_and_refused_when_it_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = instance(&folder);
+    let key = encryption_key(&instance).unwrap();
+    assert_eq!(encryption_key(&instance).unwrap(), key);
+    let path = instance.server_dir().join("encryption-key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, "not a key\n").unwrap();
+    assert!(encryption_key(&instance).unwrap_err().to_string().contains("64 hexadecimal digits"));
+}

@@ -25,6 +25,7 @@ const FILES: &[&str] = &[
     "token",
     "agent-token",
     "seal-key",
+    "encryption-key",
 ];
 
 /// The files' contents by name, as JSON. A file that does not exist is left out.
