@@ -230,7 +230,7 @@ impl Definitions {
             let (faults, first) = (schemas.faults.len(), schemas.faults[0].to_string());
             tracing::warn!(definition = name, faults, first, "a stored definition would be refused now");
         }
-        let (caches, store) = (&self.registry.caches, self.registry.store.as_ref());
+        let (caches, store) = (&self.registry.caches, self.registry.store.stored());
         let outbound = &self.registry.outbound;
         let resources = kind::resources(definition, &schemas, outbound, &|row, strategy| {
             let cache = caches.add(row, strategy, store).map_err(crate::registry::store_error)?;

@@ -29,6 +29,11 @@ impl EncryptedStore {
         EncryptedStore { stored, encryption }
     }
 
+    /// The store below, with its values as they are: what feeds the caches, which decrypt by themselves.
+    pub(crate) fn stored(&self) -> &dyn Store {
+        self.stored.as_ref()
+    }
+
     /// Whether a write of the same content would be stored otherwise: encrypted, with another key, or no
     /// more.
     pub(crate) fn is_stale(&self, key: &str) -> bool {

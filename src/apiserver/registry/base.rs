@@ -49,7 +49,7 @@ impl Registry {
         store.follow_kept()?;
         let caches = Caches::over(config.encryption.clone());
         let resources = ResourceSet::new(Resources::built_in(&caches));
-        caches.fill(store.as_ref())?;
+        caches.fill(store.stored())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
         let turns = Arc::new(Turns::new());
         let outbound = Outbound::new(caches.clone(), turns.clone());

@@ -44,7 +44,7 @@ fn what_is_wrong_is_said_in_upstreams_words() {
     let identity = "{identity: {}}";
     for (text, expected) in [
         (String::new(), "the encryption configuration is empty"),
-        (configuration("[]"), "resources: Required value: at least one resources is required"),
+        (configuration("  []\n"), "resources: Required value: at least one resources is required"),
         ("kind: Pod\napiVersion: v1\n".into(), "no kind \"Pod\" is registered for version \"v1\""),
         (rule("secrets", "{identity: {}, what: {}}"), "unknown field `what`"),
         (rule("secrets", ""), "resources[0].providers: Required value: at least one resources[0].providers"),
