@@ -2,7 +2,7 @@
 //!
 //! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge
 //! and the other arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody
-//! compiled in work like any other. Absent: kustomize.
+//! compiled in work like any other.
 
 mod age;
 mod change;
@@ -11,6 +11,7 @@ mod discovery;
 mod env;
 mod error;
 mod global;
+mod kustomize;
 mod manifest;
 mod metadata_change;
 mod output;
@@ -33,7 +34,7 @@ use verbs::{
     Verb, annotate, api_resources, apply, attach, auth, autoscale, certificate, cluster_info, completion,
     config, cordon, cp, create, debug, delete, describe, diff, drain, edit, events, exec, explain, expose,
     get, label, logs, patch, plugin, port_forward, proxy, replace, rollout, run_pod, scale, set, taint, top,
-    unsupported, version, wait,
+    version, wait,
 };
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
@@ -82,6 +83,9 @@ async fn command(cli: Cli) -> Result<()> {
     }
     if let Verb::Plugin(args) = &cli.verb {
         return plugin::run(args, &cli::command());
+    }
+    if let Verb::Kustomize(args) = &cli.verb {
+        return verbs::kustomize::run(args);
     }
     if let Verb::Config(args) = cli.verb {
         return config::run(cli.global, args);
@@ -142,6 +146,6 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Diff(args) => diff::run(env, args).await,
         Verb::Autoscale(args) => autoscale::run(env, args).await,
         Verb::Plugin(args) => plugin::run(&args, &cli::command()),
-        Verb::Kustomize(_) => unsupported::run("kustomize"),
+        Verb::Kustomize(args) => verbs::kustomize::run(&args),
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::kustomize;
 
 /// The flags that name files.
 #[derive(Args, Clone, Debug, Default)]
@@ -14,7 +15,7 @@ pub(crate) struct FileArgs {
     /// File, directory or - for standard input, may be repeated
     #[arg(short = 'f', long = "filename", value_delimiter = ',')]
     pub(crate) files: Vec<String>,
-    /// Process a kustomization directory (not offered)
+    /// Process a kustomization directory; cannot be used together with -f or -R
     #[arg(short = 'k', long)]
     pub(crate) kustomize: Option<String>,
     /// Go down into directories of -f
@@ -38,10 +39,19 @@ impl FileArgs {
 
     /// All objects, in the order of files and of documents in them; lists are taken apart.
     pub(crate) fn read(&self) -> Result<Vec<Manifest>> {
-        if self.kustomize.is_some() {
-            return Err(Error::message("kustomize (-k) is not offered by this kubectl"));
-        }
         let mut manifests = Vec::new();
+        if let Some(directory) = &self.kustomize {
+            if !self.files.is_empty() {
+                return Err(Error::message("only one of -f or -k can be specified"));
+            }
+            if self.recursive {
+                return Err(Error::message("the -k flag can't be used with -f or -R"));
+            }
+            let options = kustomize::Options { reorder: Some(true), ..kustomize::Options::default() };
+            for object in kustomize::build(directory, &options, crate::env::tell)? {
+                push(directory, object.tree, &mut manifests)?;
+            }
+        }
         for name in &self.files {
             if name == "-" {
                 let mut text = String::new();

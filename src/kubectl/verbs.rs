@@ -26,6 +26,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod expose;
 pub(crate) mod get;
+pub(crate) mod kustomize;
 pub(crate) mod label;
 pub(crate) mod logs;
 pub(crate) mod patch;
@@ -39,7 +40,6 @@ pub(crate) mod scale;
 pub(crate) mod set;
 pub(crate) mod taint;
 pub(crate) mod top;
-pub(crate) mod unsupported;
 pub(crate) mod version;
 pub(crate) mod wait;
 
@@ -92,6 +92,5 @@ pub(crate) enum Verb {
     Diff(diff::DiffArgs),
     Autoscale(autoscale::AutoscaleArgs),
     Plugin(plugin::PluginArgs),
-    /// Build a kustomization target (not offered yet)
-    Kustomize(unsupported::AnyArgs),
+    Kustomize(kustomize::KustomizeArgs),
 }

@@ -1,6 +1,8 @@
 //! Writes YAML the way `kubectl -o yaml` does: sorted keys, lists not indented, quotes only where a plain
 //! word would mean something else, blocks for text of several lines. Pure.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 /// One document, with a line end, without `---`.
@@ -22,7 +24,9 @@ fn indent(depth: usize, out: &mut String) {
 }
 
 fn mapping(map: &serde_json::Map<String, Value>, depth: usize, out: &mut String) {
-    for (index, (key, value)) in map.iter().enumerate() {
+    let mut members: Vec<(&String, &Value)> = map.iter().collect();
+    members.sort_by(|one, other| key_order(one.0, other.0));
+    for (index, (key, value)) in members.into_iter().enumerate() {
         // The first key of a list item stands behind its dash.
         if index > 0 || !out.ends_with("- ") {
             indent(depth, out);
@@ -69,8 +73,54 @@ fn scalar(value: &Value, depth: usize, out: &mut String) {
         Value::Object(_) => out.push_str("{}"),
         Value::Array(_) => out.push_str("[]"),
         Value::String(string) => text(string, depth, false, out),
+        Value::Number(number) if number.is_f64() => out.push_str(&float(number.as_f64().unwrap_or_default())),
         other => out.push_str(&other.to_string()),
     }
+}
+
+/// A text as a scalar, in the column of its map.
+pub(crate) fn string(string: &str, depth: usize) -> String {
+    let mut out = String::new();
+    text(string, depth, false, &mut out);
+    out
+}
+
+/// A float in the shortest form that is read back as the same one, as Go's `%g` has it.
+pub(crate) fn float(number: f64) -> String {
+    /// From this power of ten on the exponent is written.
+    const LIMIT: i32 = 6;
+    let shortest = format!("{number:e}");
+    let Some((mantissa, exponent)) = shortest.split_once('e') else { return shortest };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..LIMIT).contains(&exponent) {
+        return number.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+/// The order of keys: letters by their place, numbers in them by their value.
+fn key_order(one: &str, other: &str) -> Ordering {
+    let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let Some(at) = a.iter().zip(&b).position(|(one, other)| one != other) else {
+        return a.len().cmp(&b.len());
+    };
+    match (a[at].is_alphabetic(), b[at].is_alphabetic()) {
+        (true, true) => return a[at].cmp(&b[at]),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    // Zeros count as digits of a number that has begun.
+    let has_begun = a[..at].iter().rev().take_while(|one| one.is_ascii_digit()).any(|one| *one != '0');
+    let start = i64::from(has_begun && (a[at] == '0' || b[at] == '0'));
+    let number = |letters: &[char]| {
+        let digits = letters[at..].iter().map_while(|one| one.to_digit(10));
+        digits.fold((start, 0_usize), |(value, length), digit| {
+            (value.wrapping_mul(10).wrapping_add(i64::from(digit)), length + 1)
+        })
+    };
+    number(&a).cmp(&number(&b)).then(a[at].cmp(&b[at]))
 }
 
 fn text(string: &str, depth: usize, is_key: bool, out: &mut String) {
