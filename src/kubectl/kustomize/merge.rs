@@ -255,9 +255,9 @@ fn merge_elements(
         valid_keys = used_keys;
         let own_used = used(std::slice::from_ref(&used_values), valid_keys.len());
         let (match_keys, match_values) = valid(&own_used, &used_values, &valid_keys);
-        let dest = find_element(&own, &match_keys, &match_values);
-        let origin = find_element(patch, &match_keys, &match_values);
-        let left = walk(dest.cloned(), origin.cloned(), schema)?.node;
+        let place = find_element(&own, &match_keys, &match_values);
+        let origin = find_element(patch, &match_keys, &match_values).map(|at| &patch[at]);
+        let left = walk(place.map(|at| own[at].clone()), origin.cloned(), schema)?.node;
         let Some(mut left) = left.filter(|node| !node.is_null() && *node != Kind::Map.empty()) else {
             set_element(&mut own, None, &valid_keys, &used_values)?;
             continue;
@@ -266,6 +266,12 @@ fn merge_elements(
             if !key.is_empty() && left.get(key).is_none() && !value.is_empty() {
                 left.set(key, Node::open(value))?;
             }
+        }
+        // Upstream merges into the object's own element, which is put over the merged one at the end. So an
+        // element with `$patch: replace` is not replaced.
+        let replaces = origin.and_then(|one| one.get("$patch")).is_some_and(|one| one.text() == "replace");
+        if let Some(at) = place.filter(|_| !replaces) {
+            own[at].clone_from(&left);
         }
         set_element(&mut added, Some(&left), &valid_keys, &used_values)?;
     }
@@ -297,15 +303,15 @@ fn append(list: &mut Vec<Node>, own: &[Node], keys: &[&str]) -> Built<()> {
     Ok(())
 }
 
-fn find_element<'a>(list: &'a [Node], keys: &[&str], values: &[String]) -> Option<&'a Node> {
+fn find_element(list: &[Node], keys: &[&str], values: &[String]) -> Option<usize> {
     if keys.first().is_none_or(|key| key.is_empty()) {
         let wanted = values.first().map_or("", String::as_str);
-        return list.iter().find(|one| one.text() == wanted);
+        return list.iter().position(|one| one.text() == wanted);
     }
     if keys.len() != values.len() {
         return None;
     }
-    list.iter().find(|one| {
+    list.iter().position(|one| {
         keys.iter().zip(values).all(|(key, value)| one.get(key).is_some_and(|found| found.text() == value))
     })
 }

@@ -3,7 +3,7 @@
 //! An alias stands for a copy of what it names. So that a few lines cannot stand for more than the machine
 //! has, the values of a text are counted with their copies.
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use super::error::{BuildError, Built};
 use super::node::{Kind, Node, Scalar, Tag};
@@ -50,7 +50,11 @@ fn split(text: &str) -> Built<Vec<&str>> {
 /// The first document of a text; nothing if there is none.
 pub(crate) fn document(text: &str) -> Built<Option<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { events: Parser::new_from_str(text), anchors: Vec::new(), values: 0 };
+    // Another crate may switch the feature on that makes comments events.
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let events = Parser::new_from_str_with_options(text, options);
+    let mut reader = Reader { events, anchors: Vec::new(), values: 0 };
     loop {
         match reader.next()? {
             Event::StreamEnd => return Ok(None),
@@ -78,7 +82,9 @@ impl<'a> Reader<'a> {
             Some(Ok((event, _))) => Ok(event),
             Some(Err(error)) => {
                 let line = error.marker().line();
-                Err(BuildError::Malformed(format!("line {line}: {}", error.info())))
+                let told = error.info();
+                let problem = told.find("did not find").map_or(&*told, |at| &told[at..]);
+                Err(BuildError::Malformed(format!("line {line}: {problem}")))
             }
             None => Ok(Event::StreamEnd),
         }

@@ -3,16 +3,16 @@
 //! Others run programs or containers; kubectl has that switched off, and so it is refused here in upstream's
 //! words.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::decode::Place;
 use super::error::{BuildError, Built};
 use super::generate::{Made, generate};
-use super::kustomization::{GeneratorArgs, Image, Patch, Replica, SortOptions};
+use super::kustomization::{GeneratorArgs, Image, Patch, Replica};
 use super::loader::Loader;
 use super::names::Affix;
 use super::namespace::Subjects;
-use super::order::Sorting;
+use super::node::Node;
 use super::patches::{JsonPatch, PatchChange, strategic_merges};
 use super::resource::Resource;
 use super::selector::Selector;
@@ -46,7 +46,7 @@ fn built_in(resource: &Resource) -> Built<Value> {
 }
 
 fn unknown(resource: &Resource, role: &str) -> BuildError {
-    const KNOWN: [&str; 19] = [
+    const KNOWN: [&str; 18] = [
         "AnnotationsTransformer",
         "ConfigMapGenerator",
         "HashTransformer",
@@ -63,7 +63,6 @@ fn unknown(resource: &Resource, role: &str) -> BuildError {
         "ReplacementTransformer",
         "ReplicaCountTransformer",
         "SecretGenerator",
-        "SortOrderTransformer",
         "SuffixTransformer",
         "ValueAddTransformer",
     ];
@@ -85,13 +84,31 @@ pub(crate) fn generated(resource: &Resource, loader: &Loader) -> Built<Resource>
         "HelmChartInflationGenerator" => {
             return configured(resource, || Err(BuildError::told("must specify --enable-helm")));
         }
-        "IAMPolicyGenerator" => {
-            return Err(BuildError::told("the generator IAMPolicyGenerator is not offered by this kubectl"));
-        }
+        "IAMPolicyGenerator" => return service_account(&config),
         _ => return Err(unknown(resource, "generator")),
     };
     let args = configured(resource, || GeneratorArgs::decode(&config, lenient(structure)))?;
     generate(made, &args, loader)
+}
+
+/// A ServiceAccount for an account of a cloud provider.
+fn service_account(config: &Value) -> Built<Resource> {
+    let cloud = text(config, "cloud");
+    if cloud != "gke" {
+        return Err(BuildError::told(format!("cloud provider {cloud} not supported yet")));
+    }
+    let (service, account) = (&config["kubernetesService"], &config["serviceAccount"]);
+    let email = format!("{}@{}.iam.gserviceaccount.com", text(account, "name"), text(account, "projectId"));
+    let mut metadata = json!({
+        "annotations": {"iam.gke.io/gcp-service-account": email},
+        "name": text(service, "name"),
+    });
+    let namespace = text(service, "namespace");
+    if !namespace.is_empty() {
+        metadata["namespace"] = namespace.into();
+    }
+    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+    Ok(Resource::new(Node::from_json(&object)))
 }
 
 pub(crate) fn transformer(resource: &Resource, loader: &Loader) -> Built<Transformer> {
@@ -120,6 +137,10 @@ fn read(kind: &str, config: &Value, loader: &Loader) -> Built<Option<Transformer
         }
         "PrefixTransformer" => affix(Affix::Prefix, "prefix", config)?,
         "SuffixTransformer" => affix(Affix::Suffix, "suffix", config)?,
+        "PrefixSuffixTransformer" => Transformer::All(vec![
+            affix(Affix::Prefix, "prefix", config)?,
+            affix(Affix::Suffix, "suffix", config)?,
+        ]),
         "NamespaceTransformer" => Transformer::Namespace {
             namespace: text(&config["metadata"], "namespace"),
             specs: field_specs(config)?,
@@ -147,10 +168,6 @@ fn read(kind: &str, config: &Value, loader: &Loader) -> Built<Option<Transformer
             Transformer::Replacements(replacements::of_value(&config["replacements"], loader)?)
         }
         "HashTransformer" => Transformer::Hash,
-        "SortOrderTransformer" => {
-            let options = SortOptions::decode(&config["sortOptions"], lenient("SortOptions"))?;
-            Transformer::Sort(Sorting::of(&options)?)
-        }
         "ValueAddTransformer" => Transformer::ValueAdd(value_to_add(config, loader)?),
         _ => return Ok(None),
     }))

@@ -8,7 +8,6 @@ use super::kustomization::{Image, Replacement, Replica};
 use super::names::{self, Affix};
 use super::namespace::{self, Subjects};
 use super::node::{Kind, Node, Scalar, Tag};
-use super::order::Sorting;
 use super::origin::Origin;
 use super::patches::{JsonPatch, PatchChange};
 use super::replacement;
@@ -20,15 +19,37 @@ pub(crate) enum Transformer {
     StrategicMerge(Vec<Resource>),
     Patch(PatchChange),
     Json6902(JsonPatch),
-    Namespace { namespace: String, specs: Vec<FieldSpec>, unset_only: bool, subjects: Subjects },
-    Affix { affix: Affix, text: String, specs: Vec<FieldSpec> },
-    Labels { pairs: BTreeMap<String, String>, specs: Vec<FieldSpec> },
-    Annotations { pairs: BTreeMap<String, String>, specs: Vec<FieldSpec> },
-    Replicas { replica: Replica, specs: Vec<FieldSpec> },
-    Images { image: Image, specs: Vec<FieldSpec> },
+    Namespace {
+        namespace: String,
+        specs: Vec<FieldSpec>,
+        unset_only: bool,
+        subjects: Subjects,
+    },
+    Affix {
+        affix: Affix,
+        text: String,
+        specs: Vec<FieldSpec>,
+    },
+    Labels {
+        pairs: BTreeMap<String, String>,
+        specs: Vec<FieldSpec>,
+    },
+    Annotations {
+        pairs: BTreeMap<String, String>,
+        specs: Vec<FieldSpec>,
+    },
+    Replicas {
+        replica: Replica,
+        specs: Vec<FieldSpec>,
+    },
+    Images {
+        image: Image,
+        specs: Vec<FieldSpec>,
+    },
     Replacements(Vec<Replacement>),
     Hash,
-    Sort(Sorting),
+    /// One after the other.
+    All(Vec<Transformer>),
     ValueAdd(value_add::ValueAdd),
 }
 
@@ -78,7 +99,7 @@ impl Transformer {
             Transformer::Images { image, specs } => images::run(image, specs, resources),
             Transformer::Replacements(replacements) => replacement::run(replacements, resources),
             Transformer::Hash => add_hashes(resources),
-            Transformer::Sort(sorting) => sorting.run(resources),
+            Transformer::All(list) => list.iter().try_for_each(|one| one.run(resources)),
             Transformer::ValueAdd(add) => add.run(resources),
         }
     }

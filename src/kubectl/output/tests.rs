@@ -115,6 +115,23 @@ fn json_names_columns_and_paths() {
 }
 
 #[test]
+fn texts_of_lines_are_blocks_where_libyaml_makes_them_so() {
+    for (text, expected) in [
+        ("\n a", "|2-\n\n     a"),
+        ("  a\nb", "|2-\n      a\n    b"),
+        ("\n", "|2+\n"),
+        ("\n\na", "|2-\n\n\n    a"),
+        ("a\n b", "|-\n    a\n     b"),
+        ("a \nb", r#""a \nb""#),
+        ("a\n\tb", r#""a\n\tb""#),
+        (" \n", r#"" \n""#),
+    ] {
+        let printed = yaml::to_yaml(&json!({"d": {"t": text}}));
+        assert_eq!(printed, format!("d:\n  t: {expected}\n"), "{text:?}");
+    }
+}
+
+#[test]
 fn long_text_is_folded_at_spaces_as_libyaml_does() {
     let words = "word ".repeat(30);
     let object = json!({"a": {"plain": words.trim(), "quoted": format!("{}: x", words.trim()), "list": [words.trim()], "one": "x".repeat(200)}});

@@ -168,18 +168,21 @@ fn fold(scalar: &str, depth: Option<usize>, escapes: bool, out: &mut String) {
     }
 }
 
-/// Blocks cannot begin with a space or hold characters that need escapes.
+/// Blocks cannot have spaces at the end of a line, nor hold characters that need escapes; tabs do.
 fn block_allowed(string: &str) -> bool {
-    let printable = string.chars().all(|c| c == '\n' || c == '\t' || (!c.is_control() && c != '\u{feff}'));
-    let spaced_end = string.lines().any(|line| line.ends_with([' ', '\t']));
-    printable && !string.starts_with([' ', '\n', '\t']) && !spaced_end
+    let printable = string.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{feff}'));
+    printable && !string.split('\n').any(|line| line.ends_with(' '))
 }
 
 fn block(string: &str, depth: usize, out: &mut String) {
     out.push('|');
+    if string.starts_with([' ', '\n']) {
+        // The first line does not show how far the others are indented.
+        out.push('2');
+    }
     let chomp = if !string.ends_with('\n') {
         "-"
-    } else if string.ends_with("\n\n") {
+    } else if string == "\n" || string.ends_with("\n\n") {
         "+"
     } else {
         ""
