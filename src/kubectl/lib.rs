@@ -1,8 +1,8 @@
 //! The kubectl-compatible command: `minik8s kubectl …`, and the binary under the name `kubectl`.
 //!
-//! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `jsonpath`, the three-way merge
-//! and the other arithmetic are pure. Objects are JSON trees here, as in kubectl, so that kinds nobody
-//! compiled in work like any other.
+//! One file a verb, in `verbs`; printers in `output`, `table` and `describe`; `kustomize` builds what `-k`
+//! names; `jsonpath`, the three-way merge and the other arithmetic are pure. Objects
+//! are JSON trees here, as in kubectl, so that kinds nobody compiled in work like any other.
 
 mod age;
 mod change;

@@ -33,8 +33,7 @@ fn leaf(node: &Node, depth: usize) -> String {
 }
 
 fn scalar_text(one: &Scalar, depth: usize) -> String {
-    let is_other =
-        one.plain && !one.is_text() || one.plain && scalar::resolve(&one.text) != scalar::Resolved::Text;
+    let is_other = one.plain && (!one.is_text() || scalar::resolve(&one.text) != scalar::Resolved::Text);
     if is_other && one.tag != super::node::Tag::Text {
         return one.text.clone();
     }

@@ -1,7 +1,7 @@
 //! Which fields of which kinds a change touches: upstream's tables, and what `configurations` adds to them.
 //!
-//! The built-in tables are facts of kustomize (Apache-2.0), one field a line in `field_specs.txt`: whether the
-//! field is made where it is absent, group, version, kind, path.
+//! The built-in tables are facts of kustomize (Apache-2.0), one field a line in `field_specs.txt`: whether
+//! the field is made where it is absent, group, version, kind, path.
 
 use super::error::{BuildError, Built};
 use super::ids::{Gvk, ResId, split_api_version};
