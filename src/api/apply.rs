@@ -188,8 +188,11 @@ async fn plan(
     merge::merge(root, &mut merged, patch);
     let mut fields = fields::of(root, patch);
     change.reset.filter(&mut fields);
+    // Names and the like are nobody's afterwards, but here they hold the metadata that they are in.
+    let mut held = fields.clone();
+    held.unite(managed::of_server());
+    let merged = prune::prune(versions, change, merged, &held, entries).await?;
     managed::strip(&mut fields);
-    let merged = prune::prune(versions, change, merged, &fields, entries).await?;
     let mut deltas = BTreeMap::new();
     let delta = managed::compare(root, Some(live), &merged).without(change.reset);
     deltas.insert(own.to_string(), delta);

@@ -24,7 +24,7 @@ pub use entry::{Entry, EntryError, Operation, accept, are_reset, decode, encode,
 pub use manager::{manager_faults, manager_of_agent, manager_of_identity};
 pub use reset::Reset;
 pub use set::Fields;
-pub(crate) use set::{SELF, field, go_json, is_member, node, strip};
+pub(crate) use set::{SELF, field, go_json, is_member, node, of_server, strip};
 
 /// Entries of updates that an object keeps; the oldest are merged beyond that.
 const MOST_UPDATERS: usize = 10;

@@ -20,7 +20,7 @@ mod tests;
 mod weight;
 
 pub use check::{check, check_kind};
-pub use complete::complete;
+pub use complete::{complete, empty_status};
 pub(crate) use decode::decode_inner;
 pub use decode::{decode_applied, decode_json, decode_yaml};
 pub use defaults::apply_defaults;

@@ -95,6 +95,20 @@ fn what_is_applied_is_owned_and_what_is_left_out_goes() {
 }
 
 #[test]
+fn the_last_field_of_metadata_goes_and_the_name_stays() {
+    for row in [&kinds::CONFIG_MAP, &kinds::DEPLOYMENT] {
+        let mut state = State::new(row);
+        let metadata = json!({ "name": "a", "namespace": "here", "annotations": { "a": "b" } });
+        state.apply("one", false, json!({ "metadata": metadata })).unwrap();
+        // The server's own part of the object.
+        state.live["metadata"]["uid"] = json!("1");
+        state.apply("one", false, json!({ "metadata": { "name": "a", "namespace": "here" } })).unwrap();
+        let kept = json!({ "name": "a", "namespace": "here", "uid": "1" });
+        assert_eq!(state.live["metadata"], kept, "{}", row.kind);
+    }
+}
+
+#[test]
 fn conflicts_name_their_owners_and_fields() {
     let mut state = State::new(&kinds::CONFIG_MAP);
     state.update("kubectl", data(json!({ "key": "1", "l": "1" })));

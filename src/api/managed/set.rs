@@ -95,6 +95,15 @@ pub(crate) fn node(own: bool, mut below: Map<String, Value>) -> Option<Value> {
     (own || !below.is_empty()).then_some(Value::Object(below))
 }
 
+/// What nobody owns: names, and what the server keeps.
+pub(crate) fn of_server() -> Fields {
+    let mut all = Fields::default();
+    for path in STRIPPED {
+        all.unite(Fields::of_path(path));
+    }
+    all
+}
+
 /// Drops what nobody owns.
 pub(crate) fn strip(fields: &mut Fields) {
     for path in STRIPPED {

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::table::{Base, FieldType, Shape, TypeRef};
+use super::table::{Base, Field, FieldType, Shape, TypeRef};
 
 /// What Go's zero time is as text.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -24,6 +24,27 @@ pub fn complete(ty: TypeRef, tree: &mut Value) -> bool {
         }
     }
     changed
+}
+
+/// The status of an object that nobody has told one yet, as Go writes the type: numbers that must be there
+/// are 0, plain structures are empty. None if the kind has no status, or not always one.
+pub fn empty_status(ty: TypeRef) -> Option<Value> {
+    let field = ty.field("status").filter(|field| field.embedded)?;
+    field.object().map(empty)
+}
+
+fn empty(ty: TypeRef) -> Value {
+    let zero = |field: &Field| {
+        let is_one = field.ty.shape == Shape::One;
+        match field.ty.base {
+            Base::Object(inner) if is_one && field.embedded => Some(empty(inner)),
+            Base::Int32 | Base::Int64 if is_one && field.required => Some(Value::from(0)),
+            Base::Bool if is_one && field.required => Some(Value::from(false)),
+            _ => None,
+        }
+    };
+    let members = ty.fields().iter().filter_map(|field| Some((field.name.to_string(), zero(field)?)));
+    Value::Object(members.collect())
 }
 
 fn insert_zero(map: &mut Map<String, Value>, name: &str, ty: FieldType) -> bool {

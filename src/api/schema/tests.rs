@@ -1,6 +1,6 @@
 //! The table is complete and consistent; checking, defaulting and decoding do what upstream does.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::kinds;
@@ -459,4 +459,16 @@ fn the_schema_of_a_kind_checks_defaults_and_is_walked() {
     unknown.default(&mut tree).unwrap();
     assert_eq!(tree, json!({ "anything": 1 }));
     assert!(matches!(unknown.root(), Place::Unknown));
+}
+
+#[test]
+fn a_status_that_nobody_has_told_is_as_go_writes_it() {
+    let status = |row: &KindRow| for_kind(row).and_then(empty_status).unwrap_or_default();
+    assert_eq!(status(&kinds::DEPLOYMENT), json!({}));
+    assert_eq!(status(&kinds::INGRESS), json!({"loadBalancer": {}}));
+    assert_eq!(status(&kinds::STATEFUL_SET), json!({"replicas": 0}));
+    let budget =
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+    assert_eq!(status(&kinds::POD_DISRUPTION_BUDGET), budget);
+    assert_eq!(status(&kinds::CONFIG_MAP), Value::Null);
 }

@@ -12,7 +12,13 @@ use crate::registry::strategies::priority_class::SYSTEM;
 const DEFAULT_POLICY: &str = "PreemptLowerPriority";
 
 pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if !request.creates_pod() || !pod["spec"].is_object() {
+    if !pod["spec"].is_object() {
+        return Ok(());
+    }
+    if request.operation == Operation::Update && request.is("", "pods", None) {
+        return keep(request, pod);
+    }
+    if !request.creates_pod() {
         return Ok(());
     }
     let named = text(pod, "spec.priorityClassName");
@@ -41,6 +47,19 @@ pub(super) fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiEr
     }
     pod["spec"]["priority"] = json!(priority);
     pod["spec"]["preemptionPolicy"] = json!(policy);
+    Ok(())
+}
+
+/// What was computed when the pod was made stays where an update leaves it out.
+fn keep(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    let Some(old) = request.old else { return Ok(()) };
+    let old = old.tree().map_err(ApiError::internal)?;
+    for field in ["priority", "preemptionPolicy"] {
+        let known = &old["spec"][field];
+        if pod["spec"][field].is_null() && !known.is_null() {
+            pod["spec"][field] = known.clone();
+        }
+    }
     Ok(())
 }
 

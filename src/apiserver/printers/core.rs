@@ -32,11 +32,10 @@ pub(crate) fn secret(object: &Value, now: Timestamp) -> Vec<Cell> {
     vec![name(object), json!(text(object, "type")), json!(keys(&object["data"])), age(object, now)]
 }
 
-pub(crate) const SERVICE_ACCOUNT: &[Column] =
-    &[NAME, column("Secrets", "string", "Number of secrets that pods of this account may mount."), AGE];
+pub(crate) const SERVICE_ACCOUNT: &[Column] = &[NAME, AGE];
 
 pub(crate) fn service_account(object: &Value, now: Timestamp) -> Vec<Cell> {
-    vec![name(object), json!(items(object, "secrets").len()), age(object, now)]
+    vec![name(object), age(object, now)]
 }
 
 pub(crate) const LEASE: &[Column] = &[NAME, column("Holder", "string", "Who holds the lease."), AGE];

@@ -115,6 +115,13 @@ impl Registry {
             members.remove("status");
         }
         strategy.prepare_for_create(&ctx, &mut tree)?;
+        // Client libraries of typed languages rely on it.
+        if row.subresource("status").is_some()
+            && tree["status"].is_null()
+            && let Some(status) = api::schema::for_kind(row).and_then(api::schema::empty_status)
+        {
+            tree["status"] = status;
+        }
         metadata::tidy(&mut tree);
         let limited = self.is_limited(call, &ctx, true);
         if !strategy.has_claims(call.subresource) && !limited {

@@ -68,6 +68,8 @@ fn status(input: &StatusInput<'_>, container: &Container, kind: Kind) -> Contain
         }
         status.state = Some(waiting(reason, Some(message)));
     }
+    // Upstream writes it even if there is nothing to say.
+    status.last_state.get_or_insert_default();
     // Nobody asks whether an ephemeral container is ready.
     if kind != Kind::Ephemeral {
         judge(input, container, kind, latest, &mut status);

@@ -57,9 +57,17 @@ fn open(root: Option<&OwnedFd>, path: &Path, flags: OFlag) -> nix::Result<OwnedF
     }
 }
 
-/// Makes the missing directories of a path, each inside the one that was opened before it.
+/// A descriptor that only names a place cannot be changed itself.
+fn set_mode(place: &OwnedFd, mode: Mode) -> nix::Result<()> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    nix::sys::stat::fchmodat(nix::fcntl::AT_FDCWD, &path, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+}
+
+/// Makes the missing directories of a path, each inside the one that was opened before it, with the volume's
+/// own mode: who may write into the volume may write into its part.
 fn make(root: &OwnedFd, sub: &str) -> nix::Result<()> {
     let mut done = PathBuf::new();
+    let mode = Mode::from_bits_truncate(nix::sys::stat::fstat(root)?.st_mode & 0o7777);
     for part in Path::new(sub).components() {
         let Component::Normal(name) = part else { continue };
         let parent = if done.as_os_str().is_empty() {
@@ -68,11 +76,16 @@ fn make(root: &OwnedFd, sub: &str) -> nix::Result<()> {
             open(Some(root), &done, OFlag::O_DIRECTORY)?
         };
         let name_c = CString::new(name.as_encoded_bytes()).map_err(|_| nix::errno::Errno::EINVAL)?;
-        match nix::sys::stat::mkdirat(&parent, name_c.as_c_str(), Mode::from_bits_truncate(0o750)) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+        match nix::sys::stat::mkdirat(&parent, name_c.as_c_str(), mode) {
+            // The process's mask may have taken bits that were asked for.
+            Ok(()) => set_mode(&open(Some(root), &done.join(name), OFlag::O_DIRECTORY)?, mode)?,
+            Err(nix::errno::Errno::EEXIST) => {}
             Err(error) => return Err(error),
         }
         done.push(name);
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,29 @@ async fn claims_grow_where_their_class_allows_it() {
 }
 
 #[tokio::test]
+async fn an_update_without_the_priority_keeps_it() {
+    let h = start().await;
+    h.create(
+        &PRIORITY_CLASS,
+        None,
+        json!({"metadata": {"name": "usual"}, "value": 7, "globalDefault": true}),
+    )
+    .await;
+    let made = h.try_create(&POD, HERE, pod("p")).await.unwrap();
+    assert_eq!(made["spec"]["priority"], 7);
+    // As a file has it that was there before the class.
+    let mut again = made.clone();
+    let spec = again["spec"].as_object_mut().unwrap();
+    spec.remove("priority");
+    spec.remove("preemptionPolicy");
+    again["metadata"]["labels"] = json!({"new": "label"});
+    let at = ObjectRef::new(HERE, "p");
+    let kept = h.api.update(&POD, at, again, &UpdateOptions::default()).await.unwrap().tree().unwrap();
+    assert_eq!((&kept["spec"], &kept["metadata"]["labels"]["new"]), (&made["spec"], &json!("label")));
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn pods_take_over_their_classes() {
     let h = start().await;
     let priority = json!({"metadata": {"name": "usual"}, "value": 7, "globalDefault": true});

@@ -5,7 +5,7 @@ use api::cron::{Schedule, time_zone};
 use api::validation::{Faults, Path};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJobSpec, JobSpec};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{job, non_negative, pod_template, typed};
 use crate::printers::{self, text};
@@ -111,6 +111,15 @@ fn validate_zone(zone: &str, at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for CronJobs {
+    /// Go writes the metadata of templates even if there is nothing in it; clients rely on it.
+    fn default(&self, _ctx: &RequestContext<'_>, tree: &mut Value) {
+        for template in ["/spec/jobTemplate", "/spec/jobTemplate/spec/template"] {
+            if let Some(template) = tree.pointer_mut(template).and_then(Value::as_object_mut) {
+                template.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+            }
+        }
+    }
+
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree, None);
         let name = text(tree, "metadata.name");
