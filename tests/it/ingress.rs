@@ -59,7 +59,8 @@ metadata: {{name: {name}}}
 spec:
   selector: {{app: {name}}}
   ports: [{{name: web, port: 80, targetPort: 8080}}, {{name: ws, port: 81, targetPort: 8081}}]
----"#
+---
+"#
     )
 }
 
@@ -415,8 +416,8 @@ fn a_rolling_update_fails_no_request() {
             })
         })
         .collect();
-    for _ in 0..2 {
-        setting.cluster.kubectl(&["rollout", "restart", "deployment", "one"]).ok();
+    for round in ["ROUND=1", "ROUND=2"] {
+        setting.cluster.kubectl(&["set", "env", "deployment/one", round]).ok();
         setting.cluster.kubectl(&["rollout", "status", "deployment", "one", "--timeout=90s"]).ok();
     }
     stop.store(true, Ordering::Relaxed);
