@@ -229,9 +229,7 @@ impl<'b> Directory<'b> {
             }
         }
         for plugin in external {
-            let mut resource = plugins::generated(&plugin, &self.loader).map_err(|error| {
-                error.doing("failed to load generator").doing("loading generator plugins")
-            })?;
+            let mut resource = plugins::generated(&plugin, &self.loader)?;
             resource.origin = plugin_origin(&plugin);
             absorb(resource, gathered)?;
         }

@@ -57,6 +57,8 @@ impl BuildError {
 
 impl From<BuildError> for crate::error::Error {
     fn from(error: BuildError) -> Self {
-        crate::error::Error::Message(error.to_string())
+        // Some of upstream's texts end a line; whoever prints it ends it, too.
+        let text = error.to_string();
+        crate::error::Error::Message(text.strip_suffix('\n').unwrap_or(&text).to_string())
     }
 }

@@ -92,6 +92,18 @@ impl Scalar {
             (Tag::Open, _) => true,
             (tag, resolved) => resolved.tag() == tag,
         };
+        if let Resolved::Float(float) = resolved
+            && !float.is_finite()
+        {
+            let name = if float.is_nan() {
+                "NaN"
+            } else if float > 0.0 {
+                "+Inf"
+            } else {
+                "-Inf"
+            };
+            return Err(BuildError::told(format!("json: unsupported value: {name}")));
+        }
         if fits {
             return Ok(resolved.to_json(&self.text));
         }

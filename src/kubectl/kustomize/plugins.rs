@@ -76,7 +76,22 @@ fn configured<T>(resource: &Resource, read: impl FnOnce() -> Built<T>) -> Built<
     read().map_err(|error| error.doing(format!("plugin {} fails configuration", resource.original_id())))
 }
 
+/// What a generator makes. Faults of its configuration are told as such.
 pub(crate) fn generated(resource: &Resource, loader: &Loader) -> Built<Resource> {
+    match generator(resource)
+        .map_err(|error| error.doing("failed to load generator").doing("loading generator plugins"))?
+    {
+        Generator::Data(made, args) => generate(made, &args, loader),
+        Generator::Account(config) => service_account(&config),
+    }
+}
+
+enum Generator {
+    Data(Made, Box<GeneratorArgs>),
+    Account(Value),
+}
+
+fn generator(resource: &Resource) -> Built<Generator> {
     let config = built_in(resource)?;
     let (made, structure) = match resource.kind() {
         "ConfigMapGenerator" => (Made::ConfigMap, "ConfigMapArgs"),
@@ -84,11 +99,11 @@ pub(crate) fn generated(resource: &Resource, loader: &Loader) -> Built<Resource>
         "HelmChartInflationGenerator" => {
             return configured(resource, || Err(BuildError::told("must specify --enable-helm")));
         }
-        "IAMPolicyGenerator" => return service_account(&config),
+        "IAMPolicyGenerator" => return Ok(Generator::Account(config)),
         _ => return Err(unknown(resource, "generator")),
     };
     let args = configured(resource, || GeneratorArgs::decode(&config, lenient(structure)))?;
-    generate(made, &args, loader)
+    Ok(Generator::Data(made, Box::new(args)))
 }
 
 /// A ServiceAccount for an account of a cloud provider.

@@ -78,7 +78,7 @@ fn float_to_json(float: f64) -> Value {
         #[allow(clippy::cast_possible_truncation, reason = "the bound above keeps it exact")]
         return Value::from(float as i64);
     }
-    // JSON has no infinity; null is what is left of it.
+    // JSON has no infinity; whoever reads a node refuses it before.
     Number::from_f64(float).map_or(Value::Null, Value::Number)
 }
 
@@ -119,7 +119,8 @@ pub(crate) fn resolve(text: &str) -> Resolved {
 }
 
 fn float(text: &str) -> Resolved {
-    text.parse().map_or(Resolved::Text, Resolved::Float)
+    // A number that is too large for a float is a text.
+    text.parse().ok().filter(|float: &f64| float.is_finite()).map_or(Resolved::Text, Resolved::Float)
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`

@@ -327,6 +327,19 @@ fn misfits_are_told_in_the_words_of_go() {
 }
 
 #[test]
+fn numbers_that_json_does_not_have_are_refused() {
+    let object = |data: &str| {
+        built(&[
+            ("top/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("top/a.yaml", &format!("{CONFIG_MAP}data: {{a: {data}}}\n")),
+        ])
+    };
+    assert!(object(".inf").unwrap_err().contains("json: unsupported value: +Inf"));
+    assert!(object(".nan").unwrap_err().contains("json: unsupported value: NaN"));
+    assert!(object("-1e400").unwrap().contains("  a: -1e400\n"), "too large for a float: a text");
+}
+
+#[test]
 fn scalars_have_the_types_of_go_yaml() {
     let data = "data: {oct: 0644, o2: 0o644, f: 1.0, f2: 1e3, f3: 6.02e23, big: 12345678901234567890, y: yes, t: True, hex: 0x1F, nl: ~, u: 1_000, b: !!binary aGVsbG8=, d: 2020-01-01, f4: 1234567.5}\n";
     let printed = built(&[

@@ -125,6 +125,10 @@ fn texts_of_lines_are_blocks_where_libyaml_makes_them_so() {
         ("a \nb", r#""a \nb""#),
         ("a\n\tb", r#""a\n\tb""#),
         (" \n", r#"" \n""#),
+        ("\u{1f600}", r#""\U0001F600""#),
+        ("a\nb\u{1f600}", r#""a\nb\U0001F600""#),
+        ("é\u{2028}\t", r#""é\L\t""#),
+        ("1e400", "1e400"),
     ] {
         let printed = yaml::to_yaml(&json!({"d": {"t": text}}));
         assert_eq!(printed, format!("d:\n  t: {expected}\n"), "{text:?}");

@@ -170,7 +170,7 @@ fn fold(scalar: &str, depth: Option<usize>, escapes: bool, out: &mut String) {
 
 /// Blocks cannot have spaces at the end of a line, nor hold characters that need escapes; tabs do.
 fn block_allowed(string: &str) -> bool {
-    let printable = string.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{feff}'));
+    let printable = string.chars().all(|c| c == '\n' || !is_escaped(c));
     printable && !string.split('\n').any(|line| line.ends_with(' '))
 }
 
@@ -199,7 +199,12 @@ fn block(string: &str, depth: usize, out: &mut String) {
 }
 
 fn has_special(string: &str) -> bool {
-    string.chars().any(|c| c.is_control() || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}')
+    string.chars().any(|c| is_escaped(c) || c == '\u{2028}' || c == '\u{2029}')
+}
+
+/// Control characters, and what needs more than 16 bits: upstream's YAML does not count it as printable.
+fn is_escaped(c: char) -> bool {
+    c.is_control() || c == '\u{feff}' || c > '\u{ffff}'
 }
 
 fn double_quoted(string: &str) -> String {
@@ -214,6 +219,12 @@ fn double_quoted(string: &str) -> String {
             '\0' => out.push_str("\\0"),
             '\u{7}' => out.push_str("\\a"),
             '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            '\u{85}' => out.push_str("\\N"),
+            '\u{2028}' => out.push_str("\\L"),
+            '\u{2029}' => out.push_str("\\P"),
+            c if c > '\u{ffff}' => out.push_str(&format!("\\U{:08X}", u32::from(c))),
             '\u{1b}' => out.push_str("\\e"),
             '\u{feff}' => out.push_str("\\uFEFF"),
             c if c.is_control() => out.push_str(&format!("\\x{:02X}", u32::from(c))),
@@ -253,7 +264,7 @@ fn is_number(string: &str) -> bool {
         return true;
     }
     // Rust also reads "infinity" and "nan", which begin with a letter and so never come here.
-    unsigned.parse::<f64>().is_ok()
+    unsigned.parse::<f64>().is_ok_and(f64::is_finite)
         && unsigned.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
         || is_sexagesimal(unsigned)
 }
