@@ -57,6 +57,13 @@ fn flags_behave_as_in_pflag() {
 }
 
 #[test]
+fn a_switch_does_not_take_the_next_word() {
+    let cli = parsed("kubectl kustomize --enable-managedby-label=no some/directory");
+    assert!(cli.is_err(), "a word that is no truth value");
+    assert!(parsed("kubectl kustomize --enable-managedby-label some/directory").is_ok());
+}
+
+#[test]
 fn mistakes_are_told_in_kubectls_words() {
     assert_eq!(
         mistake("kubectl get --foo"),

@@ -39,7 +39,13 @@ pub(crate) struct KustomizeArgs {
     #[arg(long, hide_short_help = true)]
     helm_debug: bool,
     /// Add app.kubernetes.io/managed-by (deprecated: use buildMetadata)
-    #[arg(long, hide_short_help = true)]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_short_help = true
+    )]
     enable_managedby_label: Option<bool>,
     /// Run plugins (not offered)
     #[arg(long, hide_short_help = true)]
