@@ -467,8 +467,5 @@ fn a_status_that_nobody_has_told_is_as_go_writes_it() {
     assert_eq!(status(&kinds::DEPLOYMENT), json!({}));
     assert_eq!(status(&kinds::INGRESS), json!({"loadBalancer": {}}));
     assert_eq!(status(&kinds::STATEFUL_SET), json!({"replicas": 0}));
-    let budget =
-        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
-    assert_eq!(status(&kinds::POD_DISRUPTION_BUDGET), budget);
     assert_eq!(status(&kinds::CONFIG_MAP), Value::Null);
 }
