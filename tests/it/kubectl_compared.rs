@@ -159,7 +159,7 @@ const COMMANDS: &[&str] = &[
     "auth|can-i|--list",
     "auth|can-i|--list|--as=nobody",
     "auth|can-i|--list|pods",
-    "create|ingress|simple|--rule=foo.com/bar=svc1:8080,tls=my-cert|--rule=a.com/*=s:http|--class=x|--annotation|a=b|--dry-run=client|-o|yaml",
+    "create|ingress|simple|--rule=foo.com/bar=svc1:8080,tls=my-cert|--rule=a.com/*=s:http|--class=x|--annotation|a=b|--dry-run=server|-o|name",
     "create|ingress|simple",
     "create|ingress|simple|--rule=a=b",
     "create|foo|x",
