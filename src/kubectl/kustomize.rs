@@ -25,7 +25,6 @@ mod order;
 mod origin;
 mod parse;
 mod patches;
-mod paths;
 mod plugins;
 mod replacement;
 mod replacements;

@@ -15,6 +15,7 @@ mod kustomize;
 mod manifest;
 mod metadata_change;
 mod output;
+mod paths;
 mod pods;
 mod remote;
 mod rest;

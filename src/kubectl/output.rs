@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::output::columns::Columns;
 use crate::output::template::Template;
+use api::json::{as_items, as_text};
 use api::jsonpath::JsonPath;
 
 #[derive(Args, Clone, Debug, Default)]
@@ -166,6 +167,11 @@ pub(crate) fn title(object: &Value) -> String {
         Some((group, _)) => format!("{kind}.{group}/{name}"),
         None => format!("{kind}/{name}"),
     }
+}
+
+/// `[a b]`, as Go prints a list.
+pub(crate) fn bracketed(values: &Value) -> String {
+    format!("[{}]", as_items(values).iter().map(as_text).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::error::{BuildError, Built};
 use super::kustomization::{GeneratorArgs, GeneratorOptions};
 use super::loader::Loader;
 use super::node::{Kind, Node, Scalar, Tag};
-use super::paths;
 use super::resource::{Behavior, Resource};
+use crate::paths;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Made {

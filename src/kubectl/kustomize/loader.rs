@@ -6,7 +6,7 @@ use std::io::Read;
 use std::rc::Rc;
 
 use super::error::{BuildError, Built};
-use super::paths;
+use crate::paths;
 
 /// Bytes that one file may have.
 const MAX_FILE: u64 = 64 << 20;

@@ -1,6 +1,6 @@
 //! Where an object came from and what changed it: the annotations that `buildMetadata` asks for.
 
-use super::paths;
+use crate::paths;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {

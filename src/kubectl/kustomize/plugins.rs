@@ -19,7 +19,8 @@ use super::selector::Selector;
 use super::specs::FieldSpec;
 use super::transform::Transformer;
 use super::value_add::{self, AddTarget, ValueAdd};
-use super::{objects, paths, replacements};
+use super::{objects, replacements};
+use crate::paths;
 
 fn lenient(structure: &'static str) -> Place<'static> {
     Place::root(structure, true)

@@ -7,11 +7,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use api::json::{as_items, as_text};
-use rules::bracketed;
 
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
-use crate::output::{Format, OutputArgs, text_table};
+use crate::output::{Format, OutputArgs, bracketed, text_table};
 
 /// Inspect authorization
 #[derive(Args)]

@@ -15,10 +15,11 @@ use client::https::path_of;
 
 use crate::env::{Env, tell};
 use crate::error::{Error, Result};
+use crate::paths::clean;
 use crate::pods;
 use crate::remote::{self, Output, Session};
 use crate::verbs::exec::{Request, refuse_ended};
-use archive::{Pieces, Sender, base, clean, pack, parent, unpack};
+use archive::{Pieces, Sender, base, pack, parent, unpack};
 
 /// Pieces of an archive that wait for whoever is slower.
 const PIECES: usize = 16;

@@ -112,7 +112,9 @@ async fn versions(env: &Env, args: &DiffArgs, target: &Target) -> Result<(Option
     let rest = env.rest().await?;
     let manager = args.field_manager.as_deref().unwrap_or(if args.server_side { "kubectl" } else { MANAGER });
     let query = format!("?dryRun=All&fieldManager={}", client::https::encode_component(manager));
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let live = match rest.get(&target.path()).await {
             Ok(live) => Some(live),
             Err(error) if error.is_not_found() => None,
@@ -147,7 +149,6 @@ async fn versions(env: &Env, args: &DiffArgs, target: &Target) -> Result<(Option
             Err(error) => return Err(error),
         }
     }
-    Err(Error::message("unreachable"))
 }
 
 fn warn_if_deleting(object: &Value) {
@@ -180,15 +181,16 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(prefix: &str) -> Result<Self> {
-        for number in 0.. {
+        let mut number = 0;
+        loop {
             let path = std::env::temp_dir().join(format!("{prefix}-{}-{number}", std::process::id()));
+            number += 1;
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Folder(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::message("unreachable"))
     }
 
     /// A file; an empty one for what is not there.

@@ -4,11 +4,12 @@ use api::json::{as_items, as_text};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::rules::{self, Permission, bracketed};
+use super::rules::{self, Permission};
 use crate::change::{ChangeArgs, DryRun};
 use crate::env::{Env, tell};
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
+use crate::output::bracketed;
 use crate::selection::Target;
 
 /// Reconciles rules for RBAC role, role binding, cluster role, and cluster role binding objects

@@ -116,8 +116,3 @@ pub(super) fn compact(permissions: Vec<Permission>) -> Vec<Value> {
     }
     rules
 }
-
-/// `[a b]`, as Go prints a list.
-pub(super) fn bracketed(values: &Value) -> String {
-    format!("[{}]", as_items(values).iter().map(as_text).collect::<Vec<_>>().join(" "))
-}

@@ -76,27 +76,6 @@ impl Read for Receiver {
     }
 }
 
-/// A path of a container without detours, as Go's `path.Clean` makes it.
-pub(super) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_string(),
-        (false, false) => parts.join("/"),
-    }
-}
-
 /// The last part of a path.
 pub(super) fn base(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');

@@ -4,16 +4,13 @@ use api::json::{as_items, as_text};
 use serde_json::Value;
 
 use super::sheet::Sheet;
+use crate::output::bracketed;
 
 fn head(sheet: &mut Sheet, object: &Value) {
     let metadata = &object["metadata"];
     sheet.line(0, &format!("Name:\t{}", as_text(&metadata["name"])));
     sheet.labels(0, "Labels", &metadata["labels"]);
     sheet.annotations(0, "Annotations", &metadata["annotations"]);
-}
-
-fn bracketed(values: &Value) -> String {
-    format!("[{}]", as_items(values).iter().map(as_text).collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn role(sheet: &mut Sheet, object: &Value) {

@@ -48,8 +48,10 @@ pub(crate) fn keep(body: &str) -> Result<PathBuf> {
 
 /// A file that nobody else has made or can read: secrets are edited, too.
 fn fresh_file() -> Result<(PathBuf, File)> {
-    for number in 0.. {
+    let mut number = 0;
+    loop {
         let name = format!("kubectl-edit-{}-{number}.yaml", std::process::id());
+        number += 1;
         let path = std::env::temp_dir().join(name);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => return Ok((path, file)),
@@ -57,7 +59,6 @@ fn fresh_file() -> Result<(PathBuf, File)> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::message("unreachable"))
 }
 
 fn in_editor(path: &Path, mut file: File, text: &str) -> Result<String> {
