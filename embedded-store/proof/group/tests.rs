@@ -165,6 +165,12 @@ fn members_leave_and_hand_over() {
         let second = cluster.leader().await;
         let follower = MEMBERS.into_iter().find(|id| *id != second).unwrap();
         let removed = cluster.identity(follower);
+        // A member that has voted hears from the new leader only later who won.
+        let heard = &cluster.members[&follower].group;
+        eventually("the follower hears who leads", || {
+            heard.view().members.iter().any(|info| info.leads).then_some(())
+        })
+        .await;
         let refused = cluster.members[&follower].group.remove(removed).await.unwrap_err();
         assert!(
             matches!(&refused, GroupError::NotLeader { leader: Some((id, at)) }
