@@ -160,6 +160,18 @@ impl Cluster {
         .await
     }
 
+    /// The number of the member that leads, once every member that is up knows. One that has voted hears from
+    /// the new leader only later who won.
+    async fn known_leader(&self) -> u64 {
+        self.eventually("everybody knows who leads", || {
+            let known = |member: &Member| member.group.raft().metrics().borrow().current_leader;
+            let leaders: BTreeSet<_> = self.members.values().map(known).collect();
+            (leaders.len() == 1).then_some(leaders.first().copied().flatten()?)
+        })
+        .await;
+        self.leader().await
+    }
+
     fn identity(&self, id: u64) -> u64 {
         self.members[&id].group.identity().member
     }
