@@ -27,7 +27,7 @@ fn names(outcome: &str) -> usize {
 fn one_server_becomes_three_without_a_restart() {
     let mut servers = Servers::one();
     let pid = servers.servers[0].process.as_ref().map(Child::id);
-    servers.servers[0].create("before").ok();
+    servers.servers[0].created("before");
     assert!(servers.servers[0].members().is_empty());
     servers.join();
     servers.join();
@@ -39,7 +39,7 @@ fn one_server_becomes_three_without_a_restart() {
     // Who writes through one reads it there at once, and through the others as well.
     for (number, server) in servers.servers.iter().enumerate() {
         let name = format!("by-{number}");
-        server.create(&name).ok();
+        server.created(&name);
         for other in &servers.servers {
             other.kubectl(&["get", "configmap", &name], "").ok();
         }
@@ -120,7 +120,7 @@ fn write(network: &Network, folder: &Path, stop: &AtomicBool) -> Vec<String> {
 #[test]
 fn servers_start_again_in_any_order() {
     let mut servers = Servers::three();
-    servers.servers[1].create("kept").ok();
+    servers.servers[1].created("kept");
     for server in &mut servers.servers {
         server.signal(Signal::SIGTERM);
     }
@@ -130,7 +130,7 @@ fn servers_start_again_in_any_order() {
     servers.servers[2].wait();
     servers.servers[1].wait();
     servers.servers[2].kubectl(&["get", "configmap", "kept"], "").ok();
-    servers.servers[2].create("later").ok();
+    servers.servers[2].created("later");
     servers.servers[0].spawn();
     servers.servers[0].wait();
     servers.servers[0].kubectl(&["get", "configmap", "later"], "").ok();
@@ -145,7 +145,7 @@ fn servers_start_again_in_any_order() {
     let outcome = servers.servers[0].minik8s(&["server", "remove", "server-2"]).ok();
     assert!(!outcome.contains("server-2") && outcome.contains("server-1"), "{outcome}");
     servers.servers[2].signal(Signal::SIGKILL);
-    servers.servers[1].create("without").ok();
+    servers.servers[1].created("without");
     let refused = servers.servers[0].minik8s(&["server", "remove", "server-2"]).failed();
     assert!(refused.contains("none of this name"), "{refused}");
     let status = servers.servers[1].minik8s(&["status"]).stdout;
@@ -157,7 +157,7 @@ fn servers_start_again_in_any_order() {
 fn without_a_majority_reads_go_on_and_writes_are_refused() {
     let mut servers = Servers::three();
     let leader = servers.leader(0);
-    servers.servers[leader].create("before").ok();
+    servers.servers[leader].created("before");
     for number in (0..3).filter(|number| *number != leader) {
         servers.servers[number].signal(Signal::SIGKILL);
     }
@@ -182,7 +182,7 @@ fn without_a_majority_reads_go_on_and_writes_are_refused() {
     let other = (leader + 1) % 3;
     servers.servers[other].spawn();
     servers.servers[other].wait();
-    servers.servers[other].create("after").ok();
+    servers.servers[other].created("after");
     servers.servers[leader].kubectl(&["get", "configmap", "after"], "").ok();
     servers.servers[leader].wait();
 }

@@ -25,7 +25,7 @@ fn refused(server: &Server, words: &str) {
 #[test]
 fn the_one_that_is_left_goes_on_and_the_others_rejoin() {
     let mut servers = Servers::three();
-    servers.servers[2].create("kept").ok();
+    servers.servers[2].created("kept");
     let refusal = servers.servers[2].minik8s(&["server", "reset"]).failed();
     assert!(refusal.lines().count() == 1 && refusal.contains("another minik8s runs on it"), "{refusal}");
     for server in &mut servers.servers {
@@ -48,7 +48,7 @@ fn the_one_that_is_left_goes_on_and_the_others_rejoin() {
     servers.servers[2].spawn();
     servers.servers[2].wait();
     servers.servers[2].kubectl(&["get", "configmap", "kept"], "").ok();
-    servers.servers[2].create("after").ok();
+    servers.servers[2].created("after");
     assert!(servers.servers[2].members().is_empty(), "it is alone");
 
     // The others are of the cluster that was: they have a majority there, and it is not this one's.
@@ -56,7 +56,7 @@ fn the_one_that_is_left_goes_on_and_the_others_rejoin() {
     servers.servers[0].spawn();
     servers.servers[1].spawn();
     servers.servers[0].wait();
-    servers.servers[0].create("elsewhere").ok();
+    servers.servers[0].created("elsewhere");
     assert!(servers.servers[2].members().is_empty(), "nobody joins by accident");
     servers.servers[2].kubectl(&["get", "configmap", "elsewhere"], "").failed();
     // They come back by one command, with the token that they have.
@@ -75,14 +75,14 @@ fn the_one_that_is_left_goes_on_and_the_others_rejoin() {
     servers.servers[0].spawn();
     servers.servers[0].wait();
     assert_eq!(kept(&servers.servers[0], "store.before-").len(), 1);
-    servers.servers[0].create("at-last").ok();
+    servers.servers[0].created("at-last");
     servers.servers[1].kubectl(&["get", "configmap", "at-last"], "").ok();
 }
 
 #[test]
 fn one_that_lost_its_disk_rejoins_under_its_name() {
     let mut servers = Servers::three();
-    servers.servers[1].create("before").ok();
+    servers.servers[1].created("before");
     let old = servers.servers[0].members();
     let id = |members: &[serde_json::Value], name: &str| {
         let found = members.iter().find(|member| member["name"] == name).expect("a member");

@@ -141,6 +141,22 @@ impl Server {
     pub(super) fn create(&self, name: &str) -> CommandOutcome {
         self.kubectl(&["create", "configmap", name], "")
     }
+
+    /// Creates it at last. On a machine that is busy enough the group may find no majority in time and says
+    /// so: whether it has been written is then not known, and who wants it asks again.
+    pub(super) fn created(&self, name: &str) {
+        let mut unknown = false;
+        eventually("it is written", LIMIT, || {
+            let outcome = self.create(name);
+            let written = outcome.success || unknown && outcome.stderr.contains("already exists");
+            unknown |= outcome.stderr.contains("no quorum");
+            match (written, unknown) {
+                (true, _) => Ok(()),
+                (false, true) => Err(outcome.stderr),
+                (false, false) => panic!("{outcome}"),
+            }
+        });
+    }
 }
 
 impl Drop for Server {
