@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::Limits;
 use crate::admission::Plugins;
+use crate::audit::Audit;
 use crate::encryption::Encryption;
 use crate::protocols::OtherProtocols;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub node_dialer: Arc<dyn NodeDialer>,
     pub version: VersionInfo,
     pub limits: Limits,
+    /// What is told of requests, and to whom; none if nothing is.
+    pub audit: Option<Arc<Audit>>,
     /// What is encrypted in the store, and how.
     pub encryption: Arc<Encryption>,
     /// The admission plugins that run.

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod answer;
+mod audited;
 mod body;
 mod connect;
 mod connection;
@@ -55,6 +56,7 @@ pub(crate) use reply::Reply;
 use head::{Head, Preferences};
 
 use crate::aggregation::paths::of_path;
+use crate::audit::Trail;
 use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
 
@@ -76,12 +78,16 @@ pub(crate) async fn handle(
     let line =
         tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
     let start = std::time::Instant::now();
-    let mut seat = None;
-    let work = AssertUnwindSafe(dispatch(&server, &peer, &preferences, request, &mut seat)).catch_unwind();
+    let (mut seat, mut trail) = (None, None);
+    let work = dispatch(&server, &peer, &preferences, request, (&mut seat, &mut trail));
+    let work = AssertUnwindSafe(work).catch_unwind();
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &preferences)),
         Ok(Err(_)) => {
             tracing::error!(peer = %peer.address, "a request handler panicked");
+            if let Some(trail) = &trail {
+                trail.panicked("a request handler panicked");
+            }
             let error =
                 ApiError::internal("this request caused apiserver to panic. Look in the logs for details.");
             answer::status(&error, &preferences)
@@ -94,6 +100,9 @@ pub(crate) async fn handle(
     if let Some(line) = line {
         tracing::debug!(peer = %peer.address, code = response.status().as_u16(), took = ?start.elapsed(), "{line}");
     }
+    if let Some(trail) = trail {
+        response = audited::answer(response, trail);
+    }
     reply::SeatKeeper::take_over(&mut response, &mut seat);
     let unhurried = response.extensions().get::<reply::Unhurried>().map(|_| peer.vitals.unhurried.clone());
     response.map(|body| Reply::new(body, (in_flight, seat), unhurried))
@@ -104,9 +113,9 @@ async fn dispatch(
     peer: &Arc<Peer>,
     preferences: &Preferences,
     request: Request<Body>,
-    seat: &mut Option<Seat>,
+    (seat, trail): (&mut Option<Seat>, &mut Option<Arc<Trail>>),
 ) -> Result<Response<Body>, ApiError> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let path = parts.uri.path();
     let trimmed = path.trim_matches('/');
     let first = trimmed.split('/').next().unwrap_or("");
@@ -115,14 +124,35 @@ async fn dispatch(
     match first {
         "cacerts" if trimmed == first => return Ok(answer::text(200, server.registry.config.ca_pem.clone())),
         "healthz" | "livez" | "readyz" => {
+            if let Some(audit) = &server.registry.config.audit {
+                let caller =
+                    authenticate(server, peer, &parts).unwrap_or_else(|_| Identity::anonymous().into());
+                *trail = audited::begin(audit, peer, &parts, &caller)?;
+            }
             return Ok(health::answer(server, trimmed, parts.uri.query().unwrap_or("")));
         }
         _ => {}
     }
-    let caller = authenticate(server, peer, &parts)?;
-    let user = impersonate::identity(&server.registry.authorizer, caller, &parts.headers)?;
+    let caller = match authenticate(server, peer, &parts) {
+        Ok(caller) => caller,
+        Err(error) => {
+            audited::unknown(server.registry.config.audit.as_ref(), peer, &parts);
+            return Err(error);
+        }
+    };
+    if let Some(audit) = &server.registry.config.audit {
+        *trail = audited::begin(audit, peer, &parts, &caller)?;
+    }
+    let user = impersonate::identity(&server.registry.authorizer, caller.clone(), &parts.headers)?;
+    if let Some(trail) = &*trail {
+        if !Arc::ptr_eq(&caller, &user) {
+            trail.impersonates(&user);
+        }
+        body = audited::request(body, trail, &parts.headers);
+    }
     let query = query::Query::parse(parts.uri.query().unwrap_or(""))?;
-    let head = Head { parts: &parts, path, query, user, peer, preferences };
+    let trail = trail.clone();
+    let head = Head { parts: &parts, path, query, user, peer, preferences, trail };
     let resources = server.registry.resources.load();
     if let Some((remotes, at)) = of_path(&server.registry.aggregation, &resources, trimmed) {
         let length = http_body::Body::size_hint(&body).exact();
@@ -135,7 +165,9 @@ async fn dispatch(
         return resource::serve(server, &head, target, body).await;
     }
     *seat = Some(seat_for_path(server, &head, fairness::Kind::Reads).await?);
-    server.registry.authorizer.check_path(&head.user, head.parts.method.as_str(), head.path)?;
+    let decided = server.registry.authorizer.check_path(&head.user, head.parts.method.as_str(), head.path);
+    head.decided(&decided);
+    decided?;
     if !head.reads() {
         return Err(route::unknown());
     }

@@ -12,6 +12,7 @@ extern crate self as apiserver;
 
 mod admission;
 mod aggregation;
+mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -44,6 +45,10 @@ mod testing;
 mod webhooks;
 
 pub use admission::{ConfigurationError, ConfigurationFault, PluginError, Plugins};
+pub use audit::{
+    Audit, AuditError, LogFormat, LogOptions, Mode as AuditMode, PolicyError as AuditPolicyError, Post,
+    SinkOptions, Throttle, Truncation, WebhookOptions,
+};
 pub use config::{Config, FrontProxy, OtherServers, ServiceAccountKeys, VersionInfo};
 pub use encryption::{ChangeError, Encryption, EncryptionError, EncryptionStatus, Origin};
 pub use error::StartError;

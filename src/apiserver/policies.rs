@@ -5,7 +5,7 @@
 //! When policies or bindings have changed, those policies are read whose specs have. An expression that
 //! cannot be read fails as its policy says when it is needed.
 //!
-//! Absent: audit annotations (there is no audit).
+//! What a policy tells the audit log is only made where somebody audits the request.
 
 pub(crate) mod checking;
 mod error;
@@ -32,7 +32,7 @@ use crate::heavy;
 pub(crate) use error::PolicyError;
 pub(crate) use mutate::mutate;
 pub(crate) use policy::{Binding, NAMES, ParamRef, Policy};
-pub(crate) use verdict::{Denial, Outcome, judge};
+pub(crate) use verdict::{Denial, Outcome, annotations, judge};
 
 /// A policy with a binding that puts it to use.
 pub(crate) type Bound = (Arc<Policy>, Binding);

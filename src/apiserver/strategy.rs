@@ -19,6 +19,7 @@ use api::{ApiError, DeleteOptions, Identity, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::audit::Trail;
 use crate::claims::{Claims, Records};
 use crate::schemas::SchemaMemo;
 
@@ -48,6 +49,8 @@ pub(crate) struct RequestContext<'a> {
     pub caches: &'a dyn CachedObjects,
     pub(crate) schemas: &'a SchemaMemo,
     pub services: ServiceRanges<'a>,
+    /// What is told of the request; none if nothing is.
+    pub(crate) trail: Option<&'a Trail>,
 }
 
 /// What services get their addresses and ports from.

@@ -4,7 +4,7 @@
 //! Configurations are read again when one of them has changed; while there are none, a write pays the look at
 //! one number. Webhooks come in the order of their configurations' names, as upstream's do.
 //!
-//! Absent: audit annotations (there is no audit), metrics of single webhooks.
+//! Absent: metrics of single webhooks, and annotations of the audit log that say what each has patched.
 
 mod attributes;
 mod hook;

@@ -12,6 +12,7 @@ use api::Cidr;
 use apiserver::Plugins;
 use clap::Args;
 
+use crate::audit::AuditArgs;
 use crate::snapshot::S3Args;
 
 #[derive(Args, Clone, Debug)]
@@ -123,6 +124,8 @@ pub(crate) struct ServerArgs {
         conflicts_with = "secrets_encryption"
     )]
     pub(crate) encryption_provider_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
     /// When snapshots are saved: five fields of cron in the machine's time zone, or `off`
     #[arg(
         long,

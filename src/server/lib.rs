@@ -5,6 +5,7 @@
 
 mod admin;
 mod args;
+mod audit;
 pub mod commands;
 mod dialer;
 mod encryption;

@@ -32,6 +32,7 @@ pub(crate) struct ServerPlan {
     /// The bounds of each port.
     pub(crate) connections: ConnectionLimits,
     pub(crate) admission: apiserver::Plugins,
+    pub(crate) audit: Option<std::sync::Arc<apiserver::Audit>>,
 }
 
 /// Those that a server opens: the API's, the one of etcd's API, and its node's.
@@ -74,10 +75,12 @@ impl ServerPlan {
             &instance,
         )?;
         let lock = instance.lock()?;
+        let audit = arguments.audit.open()?;
         files::private_directory(&instance.server_dir())?;
         let kubeconfig = kubeconfig_path(&arguments, &instance);
         Ok(ServerPlan {
             admission,
+            audit,
             arguments,
             instance,
             _lock: lock,

@@ -54,6 +54,9 @@ mod kept;
 
 use kept::{Kept, open_kept, tls_dir};
 
+/// How long audit events may take to get out when the server stops.
+const AUDIT_FLUSH: Duration = Duration::from_secs(10);
+
 /// Runs `minik8s server`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     if servers::is_verb(arguments.first()) {
@@ -108,6 +111,9 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
         // What is only in memory goes to the disk now: nothing would be lost without it, but the next start
         // is quicker.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+    if let Some(audit) = plan.audit.clone() {
+        let _ = tokio::task::spawn_blocking(move || audit.flush(AUDIT_FLUSH)).await;
     }
     tracing::info!("stopped");
     outcome
@@ -380,6 +386,7 @@ fn apiserver_config(
         anonymous_auth: plan.arguments.anonymous_auth,
         node_dialer: dialer,
         version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
+        audit: plan.audit.clone(),
         encryption: Arc::default(),
         limits: Limits {
             connections: plan.connections,

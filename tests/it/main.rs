@@ -7,6 +7,7 @@ mod access;
 mod address;
 mod agent;
 mod apply;
+mod audit;
 mod autoscaling;
 mod bad_input;
 mod bare_machine;

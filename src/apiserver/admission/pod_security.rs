@@ -74,7 +74,9 @@ pub(super) fn validate(
         return Ok(());
     };
     let policy = Policy::of(&namespace.tree().map_err(ApiError::internal)?, settings);
-    if policy.enforce.level == Level::Privileged && policy.warn.level == Level::Privileged {
+    let audited = request.ctx.trail.filter(|_| policy.audit.level != Level::Privileged);
+    let demands = [policy.enforce.level, policy.warn.level];
+    if audited.is_none() && demands == [Level::Privileged; 2] {
         return Ok(());
     }
     let pod = template.unwrap_or(object);
@@ -85,11 +87,24 @@ pub(super) fn validate(
         if request.operation == Operation::Update && !is_significant(object, &request.old_tree()) {
             return Ok(());
         }
+        if let Some(trail) = request.ctx.trail {
+            trail.annotate("pod-security.kubernetes.io/enforce-policy", policy.enforce.to_string());
+        }
         let refusals = evaluate(policy.enforce, pod);
         if !refusals.is_empty() {
             let why =
                 format!("violates PodSecurity {:?}: {}", policy.enforce.to_string(), details(&refusals));
             return Err(request.forbidden(&why));
+        }
+    }
+    if let Some(trail) = audited {
+        let refusals = evaluate(policy.audit, pod);
+        if !refusals.is_empty() {
+            let what = format!("would violate PodSecurity {:?}", policy.audit.to_string());
+            trail.annotate(
+                "pod-security.kubernetes.io/audit-violations",
+                format!("{what}: {}", details(&refusals)),
+            );
         }
     }
     let refusals = evaluate(policy.warn, pod);

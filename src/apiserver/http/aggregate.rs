@@ -36,7 +36,9 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let (method, watches) = (&head.parts.method, head.query.flag("watch"));
     let asked = Asked { user: &head.user, method, watches, path, whole_path: head.path };
-    authorize(&server.registry.authorizer, &asked, remote)?;
+    let decided = authorize(&server.registry.authorizer, &asked, remote);
+    head.decided(&decided);
+    decided?;
     check_available(remote)?;
     let aggregation = &server.registry.aggregation;
     let wanted = tunnel::wanted(head);

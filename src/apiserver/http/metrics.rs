@@ -120,6 +120,9 @@ impl Metrics {
                 cache.len()
             );
         }
+        if let Some(audit) = &server.registry.config.audit {
+            audit.render_metrics(&mut text);
+        }
         server.registry.config.encryption.render_metrics(&mut text);
         if let Some(more) = &server.registry.config.more_metrics {
             text.push_str(&more());

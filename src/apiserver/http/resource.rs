@@ -101,12 +101,15 @@ pub(super) async fn serve(
     let call = Call::new(&target.resource, target.namespace.as_deref(), &head.user)
         .sub(target.subresource.as_deref())
         .by_agent(Some(managed::manager_of_agent(head.header(USER_AGENT))))
-        .dry(head.query.dry_run()?);
+        .dry(head.query.dry_run()?)
+        .told_by(head.trail.clone());
     let fields = match verb {
         Verb::List | Verb::Watch | Verb::DeleteCollection => Some(head.query.fields()?),
         _ => None,
     };
-    server.registry.authorize(&call, verb.name(), target.name.as_deref(), fields.as_ref())?;
+    let decided = server.registry.authorize(&call, verb.name(), target.name.as_deref(), fields.as_ref());
+    head.decided(&decided);
+    decided?;
     let timer = server.metrics.start(verb.name(), &target);
     let outcome = paced(server, head, &target, &call, verb, body).await;
     let code = match &outcome {
@@ -179,7 +182,11 @@ fn is_connection(target: &Target, subresource: &str) -> bool {
 }
 
 async fn decoded(head: &Head<'_>, body: Body) -> Result<body::Decoded, ApiError> {
-    body::decode(head, &body::read(body).await?)
+    let decoded = body::decode(head, &body::read(body).await?)?;
+    if let Some(trail) = &head.trail {
+        trail.about(&decoded.0);
+    }
+    Ok(decoded)
 }
 
 /// Verbs on one object, or on a part of it. Writes are boxed here and below: a `get` would carry their room
@@ -301,5 +308,5 @@ async fn deletion(head: &Head<'_>, body: Body) -> Result<DeleteOptions, ApiError
 }
 
 fn dry<'a>(call: &Call<'a>, options: &DeleteOptions) -> Call<'a> {
-    Call::new(&call.resource, call.namespace, call.user).dry(options.dry_run)
+    Call::new(&call.resource, call.namespace, call.user).dry(options.dry_run).told_by(call.trail.clone())
 }

@@ -48,6 +48,8 @@ pub(crate) struct Policy {
     pub(crate) variables: Vec<(String, Read)>,
     pub(crate) validations: Vec<Validation>,
     pub(crate) mutations: Vec<Mutation>,
+    /// Keys and values for the audit log.
+    pub(crate) annotations: Vec<(String, Read)>,
     pub(crate) reinvoked: bool,
 }
 
@@ -68,6 +70,10 @@ impl Policy {
             variables: items(spec, "variables").iter().map(variable).collect(),
             validations: items(spec, "validations").iter().map(|one| Validation::new(one, library)).collect(),
             mutations: items(spec, "mutations").iter().map(|one| Mutation::new(one, library)).collect(),
+            annotations: items(spec, "auditAnnotations")
+                .iter()
+                .map(|one| (text(one, "key").to_string(), read(text(one, "valueExpression"), library)))
+                .collect(),
             reinvoked: text(spec, "reinvocationPolicy") == "IfNeeded",
         }
     }
@@ -136,6 +142,9 @@ pub(crate) struct Binding {
     pub(crate) resources: Option<Match>,
     pub(crate) denies: bool,
     pub(crate) warns: bool,
+    /// Failures are told to the audit log.
+    pub(crate) audits: bool,
+    pub(crate) actions: Vec<String>,
 }
 
 impl Binding {
@@ -157,6 +166,8 @@ impl Binding {
             resources: spec["matchResources"].is_object().then(|| Match::new(&spec["matchResources"])),
             denies: does("Deny"),
             warns: does("Warn"),
+            audits: does("Audit"),
+            actions: actions.iter().filter_map(Value::as_str).map(str::to_string).collect(),
         }
     }
 }

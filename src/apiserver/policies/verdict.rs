@@ -8,6 +8,8 @@ use crate::expressions::{CONDITIONS_BUDGET, Inputs, Met, POLICY_BUDGET, met};
 
 /// A message may be so long.
 const MESSAGE: usize = 5 * 1024;
+/// And the value of an annotation of the audit log.
+const ANNOTATION: usize = 10 * 1024;
 
 /// Why a policy does not let a request pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +61,25 @@ pub(crate) fn judge(policy: &Policy, inputs: &Inputs<'_>) -> Outcome {
         }
     }
     if denials.is_empty() { Outcome::Passes } else { Outcome::Denied(denials) }
+}
+
+/// What a policy tells the audit log of a request that it is about: a null tells nothing.
+pub(crate) fn annotations(policy: &Policy, inputs: &Inputs<'_>) -> Vec<(String, String)> {
+    let is_met = matches!(met(&policy.conditions, inputs, &Budget::of(CONDITIONS_BUDGET)), Met::Yes);
+    let budget = Budget::of(POLICY_BUDGET);
+    let activation = match with_variables(policy, inputs, &budget) {
+        Ok(activation) if is_met => activation,
+        _ => return Vec::new(),
+    };
+    let mut told = Vec::new();
+    for (key, program) in &policy.annotations {
+        if let Ok(program) = program
+            && let Ok(CelValue::String(text)) = program.evaluate(&activation)
+        {
+            told.push((key.clone(), text.trim().chars().take(ANNOTATION).collect()));
+        }
+    }
+    told
 }
 
 /// The names of a policy's expressions, its variables among them.

@@ -276,9 +276,10 @@ impl Registry {
         let (hook, other) = matched;
         let mut object = review.in_version(other, present.as_ref()).await.map_err(refuse)?;
         let old = review.in_version(other, review.old.as_ref()).await.map_err(refuse)?;
-        let Answer { patch, warnings } =
+        let Answer { patch, warnings, annotations } =
             review.put(self, matched, object.as_ref(), old.as_ref(), true).await?;
         review.call.warn(warnings);
+        review.annotate(hook, annotations);
         let Some(patch) = patch else { return Ok(None) };
         let Some(object) = &mut object else {
             let why = format!(
@@ -338,7 +339,10 @@ impl Registry {
         let mut refusal = None;
         for ((hook, _), answer) in matched.iter().zip(answers) {
             match answer {
-                Ok(answer) => warnings.extend(answer.warnings),
+                Ok(answer) => {
+                    warnings.extend(answer.warnings);
+                    review.annotate(hook, answer.annotations);
+                }
                 Err(failure) => {
                     let judged = self.judge(review.call, hook, failure);
                     refusal = refusal.or(judged.err());

@@ -82,6 +82,7 @@ impl Registry {
             caches: &*self.caches,
             schemas: &self.schemas,
             services: ServiceRanges { cidr: &self.config.service_cidr, node_ports: &self.config.node_ports },
+            trail: call.trail.as_deref(),
         }
     }
 

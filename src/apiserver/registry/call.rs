@@ -14,6 +14,7 @@ use super::request_options::RequestOptions;
 use super::resource::Resource;
 use super::scale_paths::ScalePaths;
 use super::subresource::{Part, Subresource};
+use crate::audit::Trail;
 use crate::strategy::Strategy;
 
 /// Warnings of one call that are kept: more never fit into an answer's headers.
@@ -41,6 +42,8 @@ pub(crate) struct Call<'a> {
     pub(crate) warnings: Mutex<Vec<String>>,
     /// Whether an update has created its object.
     created: AtomicBool,
+    /// What is told of it; none if nothing is.
+    pub(crate) trail: Option<Arc<Trail>>,
 }
 
 impl<'a> Call<'a> {
@@ -58,6 +61,7 @@ impl<'a> Call<'a> {
             fence: None,
             warnings: Mutex::default(),
             created: AtomicBool::new(false),
+            trail: None,
         }
     }
 
@@ -73,6 +77,11 @@ impl<'a> Call<'a> {
 
     pub(crate) fn by_agent(mut self, agent: Option<String>) -> Self {
         self.agent = agent;
+        self
+    }
+
+    pub(crate) fn told_by(mut self, trail: Option<Arc<Trail>>) -> Self {
+        self.trail = trail;
         self
     }
 

@@ -14,8 +14,10 @@ use super::resource::Resource;
 use super::{Call, Registry, Resources};
 use crate::expressions::{Asker, Inputs};
 use crate::heavy;
-use crate::policies::{Binding, Bound, Denial, Outcome, ParamRef, Policy, PolicyError, judge, mutate};
-use crate::webhooks::{self, Gvk, Gvr, Rule};
+use crate::policies::{
+    Binding, Bound, Denial, Outcome, ParamRef, Policy, PolicyError, annotations, judge, mutate,
+};
+use crate::webhooks::{self, Gvk, Gvr, Hook, Rule};
 
 /// The objects that a policy is asked with, one after the other: each is a tree only for as long as it is its
 /// turn.
@@ -32,6 +34,16 @@ pub(super) struct Seen {
     pub(super) old: Value,
     pub(super) request: Value,
     pub(super) namespace: Option<Value>,
+}
+
+impl Review<'_> {
+    /// Hands on what a webhook tells the audit log.
+    pub(super) fn annotate(&self, hook: &Hook, annotations: Vec<(String, String)>) {
+        let Some(trail) = &self.call.trail else { return };
+        for (key, value) in annotations {
+            trail.annotate(format!("{}/{key}", hook.name), value);
+        }
+    }
 }
 
 impl Registry {
@@ -51,6 +63,7 @@ impl Registry {
                 Err(_) if policy.fails_open => Vec::new(),
                 Err(why) => vec![Denial { reason: String::new(), message: why.to_string() }],
             };
+            self.tell_of(review, (policy, binding), &seen, &denials);
             for Denial { reason, message } in denials {
                 if binding.warns {
                     warnings.push(format!(
@@ -69,6 +82,36 @@ impl Registry {
                 Err(refusal)
             }
             None => Ok(warnings),
+        }
+    }
+
+    /// What the audit log is told of a policy: its annotations, and what does not hold.
+    fn tell_of(
+        &self,
+        review: &Review<'_>,
+        (policy, binding): (&Policy, &Binding),
+        seen: &Seen,
+        denials: &[Denial],
+    ) {
+        let Some(trail) = &review.call.trail else { return };
+        // Those with parameters would have to be asked for each of them.
+        if !policy.annotations.is_empty() && policy.param_kind.is_none() {
+            let asker = Asker { authorizer: &self.authorizer, user: review.attributes.user };
+            for (key, value) in heavy::blocking(|| annotations(policy, &seen.inputs(None, &asker))) {
+                trail.annotate(format!("{}/{key}", policy.name), value);
+            }
+        }
+        if binding.audits && !denials.is_empty() {
+            let failures: Vec<Value> = denials
+                .iter()
+                .enumerate()
+                .map(|(at, denial)| {
+                    json!({ "message": denial.message, "policy": policy.name, "binding": binding.name,
+                            "expressionIndex": at, "validationActions": binding.actions })
+                })
+                .collect();
+            let key = "validation.policy.admission.k8s.io/validation_failure";
+            trail.annotate(key, Value::from(failures).to_string());
         }
     }
 

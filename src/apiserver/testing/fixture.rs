@@ -42,6 +42,7 @@ pub(crate) fn config() -> Config {
         node_dialer: Arc::new(NoNodes),
         version: VersionInfo::default(),
         limits: Limits::default(),
+        audit: None,
         encryption: Arc::default(),
         admission: Plugins::default(),
         more_metrics: None,

@@ -23,6 +23,7 @@ const RESPONSE: &[(&str, Wanted<'_>)] = &[
     ("patch", Whole),
     ("patchType", Whole),
     ("warnings", Whole),
+    ("auditAnnotations", Whole),
 ];
 
 /// What a webhook is asked.
@@ -41,6 +42,8 @@ pub(crate) struct Answer {
     /// A JSON patch.
     pub(crate) patch: Option<Value>,
     pub(crate) warnings: Vec<String>,
+    /// For the audit log.
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 /// Why a request does not pass.
@@ -133,18 +136,21 @@ pub(super) fn read(
     }
     let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings: Vec<String> = warnings.map(str::to_string).collect();
+    let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
+    let annotations: Vec<(String, String)> =
+        annotations.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_string()))).collect();
     if response["allowed"] != true {
         return Err(Failure::Refused(denied(hook, response["status"].take()), warnings));
     }
     let patch = text(&response, "patch");
     if !mutating || patch.is_empty() {
-        return Ok(Answer { patch: None, warnings });
+        return Ok(Answer { patch: None, warnings, annotations });
     }
     let undecodable = |why: String| Failure::Calling(Broken::Patch(why));
     let bytes = STANDARD.decode(patch).map_err(|error| undecodable(error.to_string()))?;
     let patch = select(&bytes, Whole).map_err(|error| undecodable(error.to_string()))?;
     let is_empty = patch.as_array().is_some_and(Vec::is_empty) || patch.is_null();
-    Ok(Answer { patch: (!is_empty).then_some(patch), warnings })
+    Ok(Answer { patch: (!is_empty).then_some(patch), warnings, annotations })
 }
 
 fn check_patch(response: &Value, mutating: bool) -> Result<(), &'static str> {

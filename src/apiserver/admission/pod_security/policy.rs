@@ -57,11 +57,12 @@ impl std::fmt::Display for Demand {
     }
 }
 
-/// What is refused, and what is warned of. What is told to the audit log comes with that log.
+/// What is refused, what is warned of, and what the audit log is told of.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) enforce: Demand,
     pub(super) warn: Demand,
+    pub(super) audit: Demand,
     pub(super) faults: Vec<FieldError>,
 }
 
@@ -107,7 +108,7 @@ impl Policy {
             (demand, level.is_some(), read.is_some(), version.is_some())
         };
         let (enforce, _, reads, _) = demand("enforce", Level::Restricted, settings.enforce);
-        demand("audit", Level::Privileged, Demand::default());
+        let (audit, ..) = demand("audit", Level::Privileged, settings.audit);
         let (mut warn, has_level, _, has_version) = demand("warn", Level::Privileged, settings.warn);
         if !has_level && reads && enforce.level > warn.level {
             warn.level = enforce.level;
@@ -115,6 +116,6 @@ impl Policy {
                 warn.minor = enforce.minor;
             }
         }
-        Policy { enforce, warn, faults }
+        Policy { enforce, warn, audit, faults }
     }
 }

@@ -16,6 +16,7 @@ use crate::admission::configuration::ConfigurationFault;
 pub(in crate::admission) struct Settings {
     pub(super) enforce: Demand,
     pub(super) warn: Demand,
+    pub(super) audit: Demand,
     users: BTreeSet<String>,
     namespaces: BTreeSet<String>,
     runtime_classes: BTreeSet<String>,
@@ -80,13 +81,14 @@ pub(in crate::admission) fn configured(tree: &Value) -> Result<Settings, Configu
     let defaults = &read.defaults;
     let enforce = demand("enforce", &defaults.enforce, &defaults.enforce_version)?;
     let warn = demand("warn", &defaults.warn, &defaults.warn_version)?;
-    demand("audit", &defaults.audit, &defaults.audit_version)?;
+    let audit = demand("audit", &defaults.audit, &defaults.audit_version)?;
     let is_name = |name: &str| {
         if name.is_empty() { vec!["username must not be empty".to_string()] } else { Vec::new() }
     };
     Ok(Settings {
         enforce,
         warn,
+        audit,
         users: set("usernames", read.exemptions.usernames, is_name)?,
         namespaces: set("namespaces", read.exemptions.namespaces, dns1123_label)?,
         runtime_classes: set("runtimeClasses", read.exemptions.runtime_classes, dns1123_subdomain)?,
