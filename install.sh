@@ -4,8 +4,8 @@
 #   ./install.sh                      from a clone: builds if need be, installs, starts, waits for the node
 #   curl -sfL URL/install.sh | sh -   anywhere else: downloads a release instead of building
 #
-# Running it again upgrades in place, with the variables of the last time where none are given. Pods go on
-# running. `minik8s uninstall` takes everything back.
+# Running it again upgrades in place, with the variables of the last time it succeeded where none are given.
+# Pods go on running. `minik8s uninstall` takes everything back.
 #
 # Variables:
 #   MINIK8S_URL, MINIK8S_TOKEN       join the cluster of that server instead of starting one; the token is
@@ -47,6 +47,7 @@ load_environment() {
 # For the service, and for the next time. Quoted as both shells and systemd read it.
 write_environment() {
   mkdir -p "$etc"
+  [ ! -e "$environment" ] || [ -e "$environment.before" ] || cp -p "$environment" "$environment.before"
   fresh=$environment.new
   (
     umask 077
@@ -58,6 +59,15 @@ write_environment() {
   )
   mv "$fresh" "$environment"
   remember "$environment"
+}
+
+# Nothing of a run that failed counts for the next one.
+forget_environment() {
+  if [ -e "$environment.before" ]; then
+    mv "$environment.before" "$environment"
+  else
+    rm -f "$environment"
+  fi
 }
 
 # An agent takes its token out of the environment's file once it has joined. In the service's own file it
@@ -278,6 +288,8 @@ download() {
 
 install_program() {
   mkdir -p "$bin_dir"
+  old=
+  [ ! -x "$bin_dir/minik8s" ] || old=$("$bin_dir/minik8s" version 2>/dev/null) || old=
   cp "$binary" "$bin_dir/.minik8s.new"
   chmod 755 "$bin_dir/.minik8s.new"
   mv "$bin_dir/.minik8s.new" "$bin_dir/minik8s"
@@ -339,74 +351,42 @@ depend() {
 SCRIPT
 }
 
-# The process that holds the data directory.
-running() {
-  [ -e "$data_dir/lock" ] || return 1
-  pid=$(cat "$data_dir/lock")
-  [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] &&
-    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "minik8s $command"
-}
-
+# Makes the service, and starts or restarts it. What keeps it from becoming ready ends this at once.
 start() {
   if [ -d /run/systemd/system ] && has systemctl; then
     systemd_unit >/etc/systemd/system/minik8s.service
     remember /etc/systemd/system/minik8s.service
     systemctl daemon-reload
     systemctl enable minik8s.service >/dev/null 2>&1
-    systemctl restart minik8s.service 2>/dev/null ||
-      why=$(journalctl -u minik8s.service -t minik8s -n 1 -o cat 2>/dev/null ||
-        echo "see 'journalctl -u minik8s'")
-      die "the service does not start: $why"
   elif has rc-service && [ -d /run/openrc ]; then
     openrc_script >/etc/init.d/minik8s
     chmod 755 /etc/init.d/minik8s
     remember /etc/init.d/minik8s
     remember "$log"
     rc-update add minik8s default >/dev/null
-    rc-service minik8s restart || die "the service does not start; see $log"
   else
     say "there is neither systemd nor openrc: running in the background, until the next reboot"
     remember "$log"
-    if running; then
-      kill "$pid"
-      waited=0
-      while [ -d "/proc/$pid" ]; do
-        waited=$((waited + 1))
-        [ "$waited" -lt 600 ] || die "process $pid does not stop"
-        sleep 0.1
-      done
-    fi
-    # shellcheck disable=SC2086
-    setsid "$bin_dir/minik8s" "$command" $flags >>"$log" 2>&1 </dev/null &
-    started=$!
   fi
+  why=$("$bin_dir/minik8s" restart --data-dir "$data_dir" 2>&1 >/dev/null) ||
+    failed "${why#minik8s restart: }"
 }
 
-# $1: what is waited for; the rest: a command that succeeds when it is there.
-wait_for() {
-  what=$1
-  shift
-  waited=0
-  until "$@" >/dev/null 2>&1; do
-    waited=$((waited + 1))
-    if [ -n "${started:-}" ] && ! [ -d "/proc/$started" ]; then
-      die "$(tail -n 1 "$log")"
+# A node that has not joined is not to go on trying with values that the next run will not have.
+failed() {
+  if [ "$command" = server ] && "$bin_dir/minik8s" status --data-dir "$data_dir" >/dev/null 2>&1; then
+    # It runs, and what it lacks may come.
+    rm -f "$environment.before"
+    die "$1"
+  fi
+  if [ -z "$had_run" ]; then
+    "$bin_dir/minik8s" stop --data-dir "$data_dir" >/dev/null 2>&1 || true
+    if [ -e /etc/systemd/system/minik8s.service ] && has systemctl; then
+      systemctl disable minik8s.service >/dev/null 2>&1 || true
     fi
-    [ "$waited" -lt 600 ] || die "$what: not within two minutes; see $log or 'journalctl -u minik8s'"
-    sleep 0.2
-  done
-}
-
-node_is_ready() {
-  "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get node "$node_name" | grep -q ' Ready[ ,]'
-}
-# A node may see itself.
-agent_is_ready() {
-  agent=$data_dir/agent
-  "$bin_dir/minik8s" kubectl --kubeconfig /dev/null --server "$MINIK8S_URL" \
-    --certificate-authority "$agent/server-ca.crt" \
-    --client-certificate "$agent/kubelet-client.crt" --client-key "$agent/kubelet-client.key" \
-    get node "$node_name" | grep -q ' Ready[ ,]'
+  fi
+  forget_environment
+  die "$1"
 }
 
 # Links the kubeconfig to where every kubectl looks for it: the server renews it there.
@@ -430,23 +410,25 @@ link_kubeconfig() {
   fi
 }
 
-wait_until_ready() {
+tell() {
+  new=$("$bin_dir/minik8s" version)
+  case $old in
+    '') ;;
+    "$new") say "the version is the same as before: $new" ;;
+    *) say "upgraded $old to $new" ;;
+  esac
   if [ "$command" = agent ]; then
-    wait_for "joining $MINIK8S_URL" agent_is_ready
     # The agent removes it too; this is for one that was started by something else.
     unset MINIK8S_TOKEN
     write_environment
+    rm -f "$environment.before"
     say "this machine is a Ready node of $MINIK8S_URL"
     return 0
   fi
+  rm -f "$environment.before"
   default=$etc/minik8s.yaml
   [ "$data_dir" = /var/lib/minik8s ] || default=$data_dir/server/kubeconfig.yaml
   kubeconfig=$(setting write-kubeconfig "$default")
-  if runs_node; then
-    wait_for "the node to be Ready" node_is_ready
-  else
-    wait_for "the API" "$bin_dir/minik8s" kubectl --kubeconfig "$kubeconfig" get --raw /readyz
-  fi
   say "the cluster is ready"
   link_kubeconfig
   [ -z "$had_run" ] || return 0
@@ -458,8 +440,9 @@ wait_until_ready() {
   kubectl create deployment web --image=IMAGE --replicas=3
   kubectl get pods -o wide
 
-Join another machine with a token of 'minik8s token create$place', good for a day:
-  MINIK8S_URL=https://ADDRESS:$(setting https-listen-port 6443) MINIK8S_TOKEN=TOKEN ./install.sh
+An image of this machine: docker save IMAGE | minik8s image import -$place
+Join another machine: minik8s token create$place prints the line to run there, good for a day
+How it is: minik8s status$place
 Remove everything: minik8s uninstall$place
 TEXT
   [ -n "$had_seal_key" ] || cat <<TEXT
@@ -490,16 +473,18 @@ main() {
   esac
   check
   if [ -n "$here" ]; then build; else download; fi
+  had_run=
+  if [ -e "$data_dir/server/tls" ] || [ -e "$data_dir/agent/kubelet-client.crt" ]; then
+    [ ! -e "$environment" ] || had_run=yes
+  fi
   install_program
+  rm -f "$environment.before"
   write_environment
   [ "${INSTALL_MINIK8S_SKIP_START:-false}" = true ] && { say "installed; not started"; return 0; }
-  # The text of a first session is for the first time.
-  had_run=
-  [ ! -e "$data_dir/server/tls" ] || had_run=yes
   had_seal_key=
   [ ! -e "$data_dir/server/seal-key" ] || had_seal_key=yes
   start
-  wait_until_ready
+  tell
 }
 
 # At the very end, so that a download that was cut off does nothing.

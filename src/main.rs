@@ -6,15 +6,16 @@
 mod allocator;
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use agent::service::Verb;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command};
 use clap_complete::Shell;
 
 fn main() -> ExitCode {
+    agent::origin::set(env!("MINIK8S_COMMIT"), env!("MINIK8S_COMMIT_DATE"));
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let program =
         arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_os_string());
@@ -29,12 +30,16 @@ fn main() -> ExitCode {
         Some("token") => server::commands::token::main(&rest),
         Some("secrets-encrypt") => server::commands::secrets_encrypt::main(&rest),
         Some("kubeconfig") => server::commands::kubeconfig::main(&rest),
+        Some("image") => agent::image::main(&rest),
         Some("status") => agent::status::main(&rest),
+        Some("start") => agent::service::main(Verb::Start, &rest),
+        Some("stop") => agent::service::main(Verb::Stop, &rest),
+        Some("restart") => agent::service::main(Verb::Restart, &rest),
         Some("simulate") => agent::simulate::main(&rest),
         Some("uninstall") => agent::uninstall::main(&rest),
         Some("kubectl") => kubectl(rest),
         Some("completion") => completion(&rest),
-        Some("version" | "--version" | "-V") => say(&format!("minik8s {}\n", agent::VERSION)),
+        Some("version" | "--version" | "-V") => say(&format!("minik8s {}\n", agent::origin::version())),
         Some("help" | "--help" | "-h") => say(&command().render_help().to_string()),
         other => {
             let what = match other {
@@ -60,7 +65,9 @@ fn command() -> Command {
         .subcommand(server::commands::token::clap_command("token"))
         .subcommand(server::commands::secrets_encrypt::clap_command("secrets-encrypt"))
         .subcommand(server::commands::kubeconfig::clap_command("kubeconfig"))
+        .subcommand(agent::image::clap_command("image"))
         .subcommand(agent::status::clap_command("status"))
+        .subcommands([Verb::Start, Verb::Stop, Verb::Restart].map(agent::service::clap_command))
         .subcommand(agent::simulate::clap_command("simulate"))
         .subcommand(agent::uninstall::clap_command("uninstall"))
         .subcommand(Command::new("version").about("Print the version"))
@@ -87,11 +94,9 @@ fn completion(arguments: &[OsString]) -> ExitCode {
     say(&String::from_utf8_lossy(&script))
 }
 
-/// A reader that has seen enough closes the pipe; that is no failure.
 fn say(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match agent::command::print(text) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }

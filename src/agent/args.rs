@@ -75,11 +75,13 @@ pub struct NodeArgs {
     pub connections: ConnectionArgs,
 }
 
+const MAX_CONNECTIONS: usize = 8192;
+
 /// What each port (of the API, the kubelet and etcd's API) takes.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
     /// Connections of a port at a time
-    #[arg(long, env = "MINIK8S_MAX_CONNECTIONS", value_name = "N", default_value_t = 8192)]
+    #[arg(long, env = "MINIK8S_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS)]
     pub max_connections: usize,
     /// How many of these are kept for nodes and administrators
     #[arg(long, env = "MINIK8S_RESERVED_CONNECTIONS", value_name = "N", default_value_t = 512)]
@@ -100,7 +102,8 @@ impl ConnectionArgs {
         let wanted = self.wanted()?;
         let Some(files) = machine::descriptor_limit() else { return Ok(wanted) };
         let limits = fitted(wanted, files, ports)?;
-        if limits != wanted {
+        // What nobody has asked for is fitted without a word.
+        if limits != wanted && self.max_connections != MAX_CONNECTIONS {
             let (wanted, taken, reserved) = (wanted.total, limits.total, limits.reserved);
             tracing::warn!(
                 wanted,

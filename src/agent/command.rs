@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
 use kubelet::SysctlAllowlist;
 use network::NodePortAddresses;
+use serde::Serialize;
 use supervisor::{ConnectionLimits, OnExit, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,14 +21,15 @@ use tokio::sync::watch;
 use crate::args::{CommonArgs, NodeArgs};
 use crate::claim::NodeClaim;
 use crate::flags::{self, Stop};
-use crate::join::{self, ClusterSettings};
+use crate::image::{self, ImageAnswer};
+use crate::join::{self, ClusterSettings, Waiting};
 use crate::keys;
 use crate::node::{self, NodeConfig};
 use crate::notify::notify;
 use crate::servers::KnownServers;
 use crate::status::collect::{NodeSource, ProcessSource, settle};
 use crate::status::report::{Api, Finding, Report, Request};
-use crate::{Instance, Problem, addresses, admin, files, logging, machine, token};
+use crate::{Instance, Problem, addresses, admin, failure, files, logging, machine, token};
 
 /// Where flags' file is looked for if no `--config` names one.
 pub const DEFAULT_CONFIG: &str = "/etc/minik8s/config.yaml";
@@ -64,14 +67,30 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     finish("minik8s agent", outcome)
 }
 
+/// Prints a command's result. A reader that has seen enough closes the pipe; that is no failure.
+pub fn print(text: &str) -> Result<(), Problem> {
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Problem::new("print the result", error, "check what standard output leads to"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line of a command's result.
+pub fn print_line(line: &str) -> Result<(), Problem> {
+    print(&format!("{line}\n"))
+}
+
 /// Prints what there is to print, and the exit code.
 pub fn finish(command: &str, outcome: Result<(), Stop>) -> ExitCode {
+    let outcome = match outcome {
+        Err(Stop::Text(text)) => print(&text).map_err(Stop::from),
+        other => other,
+    };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Stop::Text(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(()) | Err(Stop::Text(_)) => ExitCode::SUCCESS,
         Err(Stop::Problem(problem)) => {
             eprintln!("{command}: {problem}");
             ExitCode::FAILURE
@@ -198,7 +217,15 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let common = plan.arguments.common.clone();
     let instance = Instance::of(&common.data_dir)?;
     let _lock = instance.lock()?;
-    let _claim = NodeClaim::take(&instance)?;
+    failure::forget(&instance);
+    let outcome = live(plan, common, &instance).await;
+    failure::note(&instance, &outcome);
+    outcome
+}
+
+/// From joining to the signal that ends it.
+async fn live(plan: AgentPlan, common: CommonArgs, instance: &Instance) -> Result<(), Problem> {
+    let _claim = NodeClaim::take(instance)?;
     let (server, token) = (plan.server.clone(), plan.arguments.token.clone());
     tracing::info!(
         node = %plan.node_name, address = %plan.node_ip, %server, data = %instance.data_dir().display(), "joining"
@@ -214,15 +241,18 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     };
     files::private_directory(&instance.agent_dir())?;
     let servers = KnownServers::open(&instance.agent_dir(), &server)?;
-    let known = Known { process, servers: servers.clone(), node: Arc::default() };
+    let waiting = Waiting::default();
+    let known = Known { process, servers: servers.clone(), node: Arc::default(), waiting: waiting.clone() };
     admin::serve(&instance.agent_dir(), &supervisor.stage("admin"), {
         let known = known.clone();
-        move |Request::Status| known.clone().report()
+        move |request| known.clone().carry_out(request)
     })?;
     let stage = supervisor.stage("membership");
     let failing = supervisor.clone();
+    let name = &plan.node_name;
+    let joining = join::join(instance, &server, &servers, token.as_deref(), name, &waiting, &stage);
     let membership = tokio::select! {
-        membership = join::join(&instance, &server, &servers, token.as_deref(), &plan.node_name, &stage) => membership?,
+        membership = joining => membership?,
         stopped = serve_until_stopped(&failing) => return stopped,
     };
     servers.follow(membership.network_api.clone(), &membership.server_ca_pem, &stage);
@@ -233,7 +263,7 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
     let named = plan.arguments.node.node_ip;
     let addresses = addresses::follow(named, plan.node_ip, &instance.bridge(), &address_stage);
     let node_ip = addresses::node(addresses, &address_stage);
-    let config = plan.node_config(instance, node_ip, &membership.settings)?;
+    let config = plan.node_config(instance.clone(), node_ip, &membership.settings)?;
     let running = match node::start(config, membership.node_api, membership.network_api, &supervisor).await {
         Ok(running) => running,
         Err(problem) => {
@@ -274,9 +304,25 @@ struct Known {
     servers: Arc<KnownServers>,
     /// Set once the node has been started.
     node: Arc<OnceLock<NodeSource>>,
+    waiting: Waiting,
+}
+
+/// What was asked for, as the asker knows it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Done {
+    Status(Box<Report>),
+    Images(ImageAnswer),
 }
 
 impl Known {
+    async fn carry_out(self, request: Request) -> Result<Done, Problem> {
+        match request {
+            Request::Status => self.report().await.map(|report| Done::Status(Box::new(report))),
+            Request::Images(request) => image::carry_out(request, self.node.get()).await.map(Done::Images),
+        }
+    }
+
     async fn report(self) -> Result<Report, Problem> {
         let mut report = self.process.report();
         let mut api = Api { url: self.servers.url(), ..Api::default() };
@@ -286,11 +332,22 @@ impl Known {
                 api.ready = answered.is_ok();
                 report.node = Some(node);
             }
-            None => report.problems.push(Finding::new(
-                "this machine has not joined its cluster yet",
-                format!("it is waiting for {}", self.servers.url()),
-                "see the log for what it waits for",
-            )),
+            None => {
+                report.starting = true;
+                let (url, obstacle) = (self.servers.url(), self.waiting.obstacle());
+                let stays = obstacle.as_ref().is_some_and(|obstacle| obstacle.stays);
+                let why = obstacle.map_or_else(|| format!("it is waiting for {url}"), |one| one.why);
+                let advice = match stays {
+                    true => "it goes on by itself once that is done".to_string(),
+                    false => format!("it tries again by itself; check that {url} can be reached from here"),
+                };
+                report.blocked = stays.then(|| why.clone());
+                report.problems.push(Finding::new(
+                    "this machine has not joined its cluster yet",
+                    why,
+                    advice,
+                ));
+            }
         }
         report.api = Some(api);
         settle(&mut report);

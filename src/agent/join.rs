@@ -7,7 +7,7 @@
 //! cluster's servers will do ([`crate::servers`]).
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::ObjectApi;
@@ -29,6 +29,31 @@ pub use settings::{ClusterSettings, SETTINGS_NAME, SETTINGS_NAMESPACE};
 
 /// User whom the pod network reads all nodes as: upstream's, so that bootstrap RBAC applies.
 pub const NETWORK_USER: &str = "system:kube-proxy";
+
+/// What joining waits for, for whoever asks meanwhile. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting(Arc<Mutex<Option<Obstacle>>>);
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    pub why: String,
+    /// Somebody must do something; time alone will not mend it.
+    pub stays: bool,
+}
+
+impl Waiting {
+    /// The last one; none while nothing has gone wrong.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.0.lock().map_or(None, |obstacle| obstacle.clone())
+    }
+
+    fn note(&self, obstacle: Option<Obstacle>) {
+        if let Ok(mut noted) = self.0.lock() {
+            *noted = obstacle;
+        }
+    }
+}
 
 /// A machine that belongs to a cluster.
 pub struct Membership {
@@ -53,24 +78,26 @@ pub(crate) async fn join(
     servers: &Arc<KnownServers>,
     token: Option<&str>,
     node_name: &str,
+    waiting: &Waiting,
     stage: &Stage,
 ) -> Result<Membership, Problem> {
     let folder = instance.agent_dir();
     files::private_directory(&folder)?;
     let token = token.map(Token::parse).transpose()?;
-    let ca_pem = trusted_ca(&folder, server, token.as_ref()).await?;
+    let ca_pem = trusted_ca(&folder, server, token.as_ref(), waiting).await?;
     let site = JoinTarget {
         server: server.to_string(),
         servers: servers.list(),
         ca_pem: ca_pem.clone(),
         token,
         node_name: node_name.to_string(),
+        waiting: waiting.clone(),
     };
 
     let node_files = PairFiles::in_directory(&folder, "kubelet-client");
     let node_pair = site.pair(&node_files, NodeUser::Node, None).await?;
     let node_api = site.api(NodeUser::Node, Some(&node_pair), None)?;
-    let settings = settings(&folder, &node_api).await?;
+    let settings = settings(&folder, &node_api, waiting).await?;
     let network_files = PairFiles::in_directory(&folder, "network-client");
     let network_pair = site.pair(&network_files, NodeUser::Network, Some(&node_api)).await?;
     let network_api = site.api(NodeUser::Network, Some(&network_pair), None)?;
@@ -90,15 +117,22 @@ pub(crate) async fn join(
 /// Repeats a call until it succeeds or fails for a reason that time will not change.
 async fn patiently<T>(
     what: &str,
+    waiting: &Waiting,
     mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
 ) -> Result<T, Problem> {
     let mut delay = FIRST_RETRY;
     loop {
         match attempt().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                waiting.note(None);
+                return Ok(value);
+            }
             Err(Attempt::Final(problem)) => return Err(problem),
-            Err(Attempt::Again(why)) => {
+            Err(attempt) => {
+                let stays = matches!(attempt, Attempt::Blocked(_));
+                let (Attempt::Again(why) | Attempt::Blocked(why)) = attempt else { continue };
                 tracing::warn!(why, retry = ?delay, "cannot {what} yet");
+                waiting.note(Some(Obstacle { why: format!("it cannot {what}: {why}"), stays }));
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LONGEST_RETRY);
             }
@@ -109,12 +143,19 @@ async fn patiently<T>(
 enum Attempt {
     /// Waiting may mend it.
     Again(String),
+    /// Only somebody else may mend it.
+    Blocked(String),
     Final(Problem),
 }
 
 /// The CA that the server's certificate must lead to: the one kept, or the one that `/cacerts` offers if the
 /// token vouches for it.
-async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Result<String, Problem> {
+async fn trusted_ca(
+    folder: &Path,
+    server: &str,
+    token: Option<&Token>,
+    waiting: &Waiting,
+) -> Result<String, Problem> {
     let path = folder.join("server-ca.crt");
     let pinned = token.and_then(|token| token.ca_hash.as_deref());
     if let Some(kept) = files::read(&path)?
@@ -123,12 +164,12 @@ async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Resul
         if pinned.is_none_or(|hash| hash == hash_of(&kept)) {
             return Ok(kept);
         }
-        let why = "the token belongs to another cluster than the one this node has joined";
-        return Err(Problem::new(
-            format!("join {server}"),
-            why,
-            "use the right token, or another --data-dir",
-        ));
+        // One that an attempt has left which did not get as far as a certificate binds nobody.
+        if folder.join("kubelet-client.crt").exists() {
+            let why = "the token belongs to another cluster than the one this node has joined";
+            let advice = "use the right token, or another --data-dir";
+            return Err(Problem::new(format!("join {server}"), why, advice));
+        }
     }
     if token.is_none() {
         return Err(Problem::new(format!("join {server}"), "no token is given", "give --token"));
@@ -141,7 +182,7 @@ async fn trusted_ca(folder: &Path, server: &str, token: Option<&Token>) -> Resul
     let api = HttpsApi::new(config).map_err(|error| {
         Problem::new(format!("use the server {server}"), chain(&error), "give --server https://HOST:PORT")
     })?;
-    let offered = patiently("reach the server", async || fetch_ca(&api).await).await?;
+    let offered = patiently("reach the server", waiting, async || fetch_ca(&api).await).await?;
     match pinned {
         Some(hash) if hash != hash_of(&offered) => {
             let why = "the server's CA does not have the hash that the token demands";
@@ -195,6 +236,7 @@ struct JoinTarget {
     ca_pem: String,
     token: Option<Token>,
     node_name: String,
+    waiting: Waiting,
 }
 
 impl JoinTarget {
@@ -236,8 +278,8 @@ impl JoinTarget {
                 self.api(NodeUser::Node, None, Some(&token.secret))?
             }
         };
-        let pair =
-            patiently("obtain a certificate", async || self.ask(&api, who, kept.as_ref()).await).await?;
+        let asking = async || self.ask(&api, who, kept.as_ref()).await;
+        let pair = patiently("obtain a certificate", &self.waiting, asking).await?;
         place.store(&pair)?;
         Ok(pair)
     }
@@ -291,9 +333,15 @@ impl JoinTarget {
                 let advice = "copy it from the server's DATA/server/agent-token, or have one made there ('minik8s token create')";
                 Err(Attempt::Final(Problem::new(format!("join {}", self.server), why, advice)))
             }
+            Err(RequestError::Refused(why)) if is_taken(&why, &self.node_name) => Err(Attempt::Blocked(why)),
             Err(error) => Err(again(&error)),
         }
     }
+}
+
+/// Whether a request was denied because there is a node of this name, which the asker is not.
+fn is_taken(why: &str, node: &str) -> bool {
+    why.starts_with(&format!("node {node} exists"))
 }
 
 fn client_certificate(pair: &Pair) -> ClientCertificate {
@@ -317,7 +365,7 @@ async fn renew(
         until_due(&mut clock, &pair).await;
         let fresh = match site.ask(&site.asking_api(&node_api, &pair, who), who, Some(&pair)).await {
             Ok(fresh) => fresh,
-            Err(Attempt::Again(why)) => {
+            Err(Attempt::Again(why) | Attempt::Blocked(why)) => {
                 tracing::warn!(why, ?who, "client certificate is not renewed yet");
                 tokio::time::sleep(LONGEST_RETRY).await;
                 continue;
@@ -345,6 +393,44 @@ async fn renew(
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_joining_waits_for_can_be_asked() {
+        let waiting = Waiting::default();
+        let (mut tries, seen) = (0, waiting.clone());
+        let outcome = patiently("reach the server", &waiting, async || {
+            tries += 1;
+            match tries {
+                1 => Err(Attempt::Again("connection refused".to_string())),
+                _ => Ok(seen.obstacle()),
+            }
+        });
+        let why = "it cannot reach the server: connection refused".to_string();
+        assert_eq!(outcome.await.unwrap(), Some(Obstacle { why, stays: false }));
+        assert_eq!(waiting.obstacle(), None);
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_a_failed_attempt_has_left_binds_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let left =
+            rcgen::CertificateParams::new(vec!["left".into()]).unwrap().self_signed(&key).unwrap().pem();
+        std::fs::write(folder.path().join("server-ca.crt"), left).unwrap();
+        let token = Token { ca_hash: Some("0".repeat(64)), secret: "s".into() };
+        // Nobody is there to ask, and nobody says that this machine belongs elsewhere.
+        let (waiting, server) = (Waiting::default(), "https://127.0.0.1:1");
+        let asking = trusted_ca(folder.path(), server, Some(&token), &waiting);
+        assert!(tokio::time::timeout(Duration::from_millis(500), asking).await.is_err());
+        assert!(waiting.obstacle().unwrap().why.contains("cannot reach the server"), "{waiting:?}");
+    }
+
+    #[test]
+    fn only_a_node_in_the_way_stays_in_the_way() {
+        let denied = "node two exists, and the request is not proved by its key; if this machine";
+        assert!(is_taken(denied, "two") && !is_taken(denied, "tw"));
+        assert!(!is_taken("the administrator does not want it", "two"));
+    }
+
     #[test]
     fn each_part_of_a_node_has_the_name_of_upstreams_program() {
         let site = JoinTarget {
@@ -353,6 +439,7 @@ mod tests {
             ca_pem: String::new(),
             token: None,
             node_name: "n".into(),
+            waiting: Waiting::default(),
         };
         for (who, manager) in [(NodeUser::Node, "kubelet"), (NodeUser::Network, "kube-proxy")] {
             let agent = site.config(who, None, None).user_agent;

@@ -14,11 +14,20 @@ pub fn require_root(command: &str) -> Result<(), Problem> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Problem::new(
-        "run a node",
-        "this is not root",
-        format!("run 'sudo {command}', or a server with --disable-agent"),
-    ))
+    Err(not_root("run a node", format!("run 'sudo {command}', or a server with --disable-agent")))
+}
+
+/// The same for what changes the machine.
+pub(crate) fn require_root_to(what: &str, command: &str) -> Result<(), Problem> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(not_root(what, format!("run 'sudo {command}'")))
+    }
+}
+
+fn not_root(what: &str, advice: String) -> Problem {
+    Problem::new(what, "this is not root", advice)
 }
 
 /// The address that this machine uses towards the rest of the world.

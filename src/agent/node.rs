@@ -151,6 +151,15 @@ pub async fn start(
         kubelet_port: kubelet.port,
         ready: kubelet.ready.clone(),
         socket: cri_socket,
+        images: kubelet.images.clone(),
+        kubelet_dir: kubelet_dir(&config.instance),
+        images_dir: config.instance.agent_dir().join("images"),
+        dns: config
+            .cluster_dns
+            .first()
+            .filter(|_| config.runs_dns)
+            .map(|dns| (*dns, config.cluster_domain.clone())),
+        on_server: config.instance.server_dir().join("tls").is_dir(),
         own_containerd: own
             .then(|| (containerd_config_dir(&config.instance), containerd_log(&config.instance))),
     };
@@ -170,6 +179,11 @@ impl NetworkGate for Gate {
             self.0.ready(pod, addresses).await.map_err(|error| NetworkPending(Box::new(error)))
         })
     }
+}
+
+/// Where the kubelet keeps what it must not forget.
+pub(crate) fn kubelet_dir(instance: &Instance) -> PathBuf {
+    instance.agent_dir().join("kubelet")
 }
 
 fn containerd_log(instance: &Instance) -> PathBuf {
@@ -294,7 +308,7 @@ fn kubelet_config(
         taints: config.taints.clone(),
         provider_id: Some(format!("minik8s://{}", config.node_name)),
         instance: config.instance.suffix().to_string(),
-        data_dir: agent_dir.join("kubelet"),
+        data_dir: kubelet_dir(&config.instance),
         log_dir: agent_dir.join("logs"),
         images_dir: agent_dir.join("images"),
         storage_dir: config.instance.data_dir().join("storage"),

@@ -154,7 +154,9 @@ impl Access {
                 crate::files::private_directory(data_dir)?;
                 crate::files::private_directory(instance.data_dir())?;
                 let servers = KnownServers::open(&instance.agent_dir(), server)?;
-                let membership = join::join(&instance, server, &servers, Some(token), name, stage).await?;
+                let waiting = join::Waiting::default();
+                let membership =
+                    join::join(&instance, server, &servers, Some(token), name, &waiting, stage).await?;
                 Ok(membership.node_api)
             }
         }

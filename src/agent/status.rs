@@ -5,6 +5,8 @@
 //! cannot be told.
 
 pub mod collect;
+mod dns;
+pub mod outlook;
 pub mod report;
 mod text;
 
@@ -12,7 +14,7 @@ pub use text::servers_table;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,10 +22,10 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 
 use crate::admin::{AskError, ask};
-use crate::command::run_to_end;
-use crate::flags::{self, Stop};
+use crate::command::{finish, print, run_to_end};
+use crate::flags;
 use crate::instance::DEFAULT_DATA_DIR;
-use crate::{Instance, Problem, VERSION};
+use crate::{Instance, Problem, VERSION, failure, service};
 use report::{Report, Request, Snapshot, Snapshots, State};
 
 #[derive(Args, Clone, Debug)]
@@ -34,6 +36,9 @@ struct StatusArgs {
     /// text, json or yaml
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text", value_parser = ["text", "json", "yaml"])]
     output: String,
+    /// All that is known: checks, certificates, tasks
+    #[arg(long, short = 'a')]
+    all: bool,
 }
 
 /// The command's description, for parsing, help and completion.
@@ -56,14 +61,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     });
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(Stop::Text(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(Stop::Problem(problem)) => {
-            eprintln!("minik8s status: {problem}");
-            ExitCode::FAILURE
-        }
+        Err(stop) => finish("minik8s status", Err(stop)),
     }
 }
 
@@ -91,9 +89,12 @@ fn run(arguments: &StatusArgs) -> Result<u8, Problem> {
         }
     };
     match (report.state, report.pid) {
-        (State::Stopped, _) => eprintln!(
-            "minik8s status: nothing runs on {place}; start it with 'systemctl start minik8s' or 'minik8s server'"
-        ),
+        (State::Stopped, _) => {
+            let failed = report.last_failure.as_ref();
+            let why =
+                failed.map_or(String::new(), |failure| format!(" since {}: {}", failure.at, failure.why));
+            eprintln!("minik8s status: nothing runs on {place}{why}; {}", service::start_hint(&instance));
+        }
         (State::Unresponsive, Some(pid)) => {
             eprintln!(
                 "minik8s status: process {pid} holds {place} but does not answer: it is starting or stopping; try again"
@@ -101,7 +102,7 @@ fn run(arguments: &StatusArgs) -> Result<u8, Problem> {
         }
         _ => {}
     }
-    print(&report, &arguments.output)?;
+    show(&report, arguments)?;
     Ok(if matches!(report.state, State::Running | State::Degraded) { 0 } else { NOT_RUNNING })
 }
 
@@ -109,24 +110,22 @@ fn run(arguments: &StatusArgs) -> Result<u8, Problem> {
 const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Asks the server of the data directory, else the agent.
-async fn ask_any(instance: &Instance) -> Result<Report, AskError> {
+pub(crate) async fn ask_any(instance: &Instance) -> Result<Report, AskError> {
     match ask(&instance.server_dir(), &Request::Status, STATUS_TIMEOUT).await {
         Err(AskError::NotRunning) => ask(&instance.agent_dir(), &Request::Status, STATUS_TIMEOUT).await,
         other => other,
     }
 }
 
-fn print(report: &Report, format: &str) -> Result<(), Problem> {
+fn show(report: &Report, arguments: &StatusArgs) -> Result<(), Problem> {
     let failed = |error: &dyn std::fmt::Display| Problem::new("print the status", error, "try -o text");
-    let text = match format {
+    let text = match arguments.output.as_str() {
         "json" => serde_json::to_string_pretty(report).map_err(|error| failed(&error))? + "\n",
         "yaml" => serde_yaml::to_string(report).map_err(|error| failed(&error))?,
-        _ => text::render(report),
+        _ if arguments.all => text::all(report),
+        _ => text::brief(report),
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(&error)),
-        _ => Ok(()),
-    }
+    print(&text)
 }
 
 /// What can be said of an instance that does not answer.
@@ -139,13 +138,24 @@ fn from_disk(instance: &Instance) -> Report {
         role: role("server").or_else(|| role("agent")),
         data_dir: instance.data_dir().to_path_buf(),
         pid: holder,
+        last_failure: failure::last(instance),
         certificates: collect::certificates(instance),
         snapshots: snapshots(&instance.server_dir().join("snapshots")),
         ..Report::default()
     }
 }
 
-/// The usual folder; another one is known to the server only.
+/// The agent that runs on the data directory, by the server that it belongs to: for commands that need a
+/// server.
+pub async fn agent_of(instance: &Instance) -> Option<String> {
+    let asked = ask::<_, Report>(&instance.agent_dir(), &Request::Status, STATUS_TIMEOUT).await;
+    asked
+        .ok()
+        .filter(|report| report.role.as_deref() == Some("agent"))
+        .and_then(|report| Some(report.api?.url))
+}
+
+/// The usual folder; another one, and the schedule, are known to the server only.
 fn snapshots(folder: &Path) -> Option<Snapshots> {
     let mut found: Vec<(std::time::SystemTime, Snapshot)> = Vec::new();
     for entry in fs::read_dir(folder).ok()?.flatten() {
@@ -158,6 +168,5 @@ fn snapshots(folder: &Path) -> Option<Snapshots> {
     found.sort_by_key(|(at, _)| *at);
     let count = found.len();
     let last = found.pop().map(|(_, snapshot)| snapshot);
-    let schedule = "known to the running server".to_string();
-    Some(Snapshots { schedule, folder: folder.to_path_buf(), count, last, ..Snapshots::default() })
+    Some(Snapshots { folder: folder.to_path_buf(), count, last, ..Snapshots::default() })
 }

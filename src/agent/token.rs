@@ -89,7 +89,7 @@ pub fn forget(file: &Path, token: &str) -> Result<bool, Problem> {
 }
 
 /// A value as the installer has quoted it.
-fn unquoted(value: &str) -> String {
+pub(crate) fn unquoted(value: &str) -> String {
     let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
     let mut plain = String::new();
     let mut letters = value.chars();

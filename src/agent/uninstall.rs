@@ -5,7 +5,7 @@
 //! stay and are listed.
 
 pub(crate) mod kernel;
-mod service;
+pub(crate) mod service;
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{Args, FromArgMatches};
 
 use crate::claim::NodeClaim;
-use crate::command::{finish, run_to_end};
+use crate::command::{finish, print, run_to_end};
 use crate::containerd::{self, shims};
 use crate::flags::{self, Stop};
 use crate::instance::DEFAULT_DATA_DIR;
@@ -44,7 +44,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     let outcome = flags::parse(command, arguments, Path::new("/nonexistent")).and_then(|matches| {
         let arguments =
             UninstallArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        machine::require_root("minik8s uninstall")?;
+        machine::require_root_to("uninstall", "minik8s uninstall")?;
         let instance = Instance::of(&arguments.data_dir)?;
         check(&instance)?;
         run_to_end(async {
@@ -167,10 +167,10 @@ fn report(instance: &Instance, left: &[String]) -> Result<(), Problem> {
             "remove the rest by hand, or run this again",
         ));
     }
-    println!("{} is removed.", instance.data_dir().display());
+    let mut text = format!("{} is removed.\n", instance.data_dir().display());
     let packages = service::distribution_packages();
     if !packages.is_empty() {
-        println!("These distribution packages stay: {}", packages.join(" "));
+        text.push_str(&format!("These distribution packages stay: {}\n", packages.join(" ")));
     }
-    Ok(())
+    print(&text)
 }

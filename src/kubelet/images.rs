@@ -1,5 +1,5 @@
-//! Images: pulled for containers ([`pull`]), imported from archives ([`import`]), made by us ([`pause`]), and
-//! removed when the disk is full and nothing uses them ([`collect`]).
+//! Images: pulled for containers ([`pull`]), imported from archives ([`import`]), made by us ([`pause`]),
+//! shown to commands ([`own`]), and removed when the disk is full and nothing uses them ([`collect`]).
 
 pub(crate) mod archive;
 pub(crate) mod collect;
@@ -7,6 +7,7 @@ pub(crate) mod content;
 pub(crate) mod credentials;
 pub(crate) mod import;
 pub(crate) mod name;
+pub(crate) mod own;
 mod pause;
 mod pull;
 mod settle;

@@ -69,6 +69,8 @@ use wake::{Owners, Wakers};
 
 pub use config::{Config, Endpoint, NetworkGate, NetworkPending};
 pub use error::StartError;
+pub use images::import::ImportFailure;
+pub use images::own::{ImageError, Images, OwnImage};
 pub use pods::admit::NodePort;
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
 pub use runtime::known::{NoRecords, known_containers};
@@ -80,6 +82,8 @@ pub struct KubeletHandle {
     pub port: u16,
     /// Opens when the node's status has been Ready once.
     pub ready: Latch,
+    /// The node's images, for commands on its machine.
+    pub images: Images,
     service: http::Service,
 }
 
@@ -228,7 +232,7 @@ async fn start_on(
     run("removal of local volumes", boxed(volumes::local_path::run(remover)));
     run("node status", boxed(node::run(agent, port, ready.clone())));
     run("pods", boxed(pods::manager::run(manager)));
-    let handle = KubeletHandle { port: port.unwrap_or(0), ready, service };
+    let handle = KubeletHandle { port: port.unwrap_or(0), ready, images: Images(importer.clone()), service };
     Ok((handle, RealNode { config, importer, collector, evictor, sandbox_image }))
 }
 
@@ -361,6 +365,12 @@ async fn bring_images(importer: images::import::Importer, name: String, there: L
     images::import::sandbox_image(&*importer.runtime, &name).await;
     there.open();
     images::import::run(importer).await;
+}
+
+/// Image archives of a node that could not be imported, with the reasons; the directories are those of its
+/// [`Config`].
+pub fn failed_imports(data_dir: &std::path::Path, images_dir: &std::path::Path) -> Vec<(String, String)> {
+    images::import::failed(data_dir, images_dir)
 }
 
 /// Removes a directory with everything in it. What is still mounted in it is left, and is an error.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::admin::{AskError, ask};
-use agent::status::report::{Report, Server};
+use agent::image::{self, ImageAnswer};
+use agent::status::report::{ImageRequest, Report, Server};
 use agent::{Instance, Problem, admin};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub(crate) enum Request {
     Kubeconfig(kubeconfig::KubeconfigRequest),
     Servers(ServersRequest),
     Encryption(EncryptionRequest),
+    Images(ImageRequest),
 }
 
 /// What was asked for, as the asker knows it.
@@ -39,6 +41,7 @@ enum Done {
     Kubeconfig(String),
     Servers(Vec<Server>),
     Encryption(encryption::Done),
+    Images(ImageAnswer),
 }
 
 /// The parts of the server that requests are about.
@@ -64,6 +67,9 @@ async fn carry_out(request: Request, served: Served) -> Result<Done, Problem> {
         Request::Token(request) => served.tokens.carry_out(request).await.map(Done::Token),
         Request::Kubeconfig(request) => served.kubeconfigs.make(&request).map(Done::Kubeconfig),
         Request::Encryption(request) => served.encryption.carry_out(request).await.map(Done::Encryption),
+        Request::Images(request) => {
+            image::carry_out(request, served.source.node.get()).await.map(Done::Images)
+        }
         Request::Servers(request) => served.servers.carry_out_command(request).await.map(Done::Servers),
     }
 }
@@ -75,16 +81,30 @@ pub(crate) async fn ask_server<A: DeserializeOwned>(
     instance: &Instance,
     request: &Request,
 ) -> Result<A, Problem> {
-    ask(&instance.server_dir(), request, REQUEST_TIMEOUT).await.map_err(|error| unreached(instance, error))
+    match ask(&instance.server_dir(), request, REQUEST_TIMEOUT).await {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(unreached(instance, error).await),
+    }
 }
 
 /// Why there is no answer, for the command's user.
-pub(crate) fn unreached(instance: &Instance, error: AskError) -> Problem {
+pub(crate) async fn unreached(instance: &Instance, error: AskError) -> Problem {
+    if matches!(error, AskError::NotRunning)
+        && let Some(url) = agent::status::agent_of(instance).await
+    {
+        let why = format!("this machine is an agent of {url}");
+        return Problem::new("do that here", why, "run it on a server");
+    }
     match error {
         AskError::Failed(why) => Problem::plain(why),
         error => {
             let what = format!("reach the server of {}", instance.data_dir().display());
-            Problem::new(what, error, "start it, run this as the user it runs as, or give its --data-dir")
+            let start = agent::service::start_hint(instance);
+            Problem::new(
+                what,
+                error,
+                format!("{start}, run this as the user it runs as, or give its --data-dir"),
+            )
         }
     }
 }

@@ -22,7 +22,7 @@ use agent::notify::notify;
 use agent::problem::chain;
 use agent::status::collect::{NodeSource, ProcessSource};
 use agent::status::report::Etcd;
-use agent::{Problem, VERSION, logging};
+use agent::{Problem, VERSION, failure, logging, origin};
 use api::Identity;
 use api::identity::{GROUP_MASTERS, USER_APISERVER};
 use apiserver::{ApiServer, Encryption, Limits, OtherServers, ServiceAccountKeys, VersionInfo};
@@ -99,6 +99,7 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     let supervisor = Supervisor::new();
     supervisor.watch_clock();
     let mut opened = None;
+    failure::forget(&plan.instance);
     let outcome = match start(&plan, &supervisor, &mut opened, began).await {
         Ok(()) => serve_until_stopped(&supervisor).await,
         Err(problem) => {
@@ -115,6 +116,7 @@ async fn run(arguments: ServerArgs) -> Result<(), Problem> {
     if let Some(audit) = plan.audit.clone() {
         let _ = tokio::task::spawn_blocking(move || audit.flush(AUDIT_FLUSH)).await;
     }
+    failure::note(&plan.instance, &outcome);
     tracing::info!("stopped");
     outcome
 }
@@ -157,6 +159,8 @@ async fn start(
     snapshot::start(plan.snapshots.clone(), saver.clone(), &upkeep_stage);
     let node = Arc::new(OnceLock::new());
     let secrets = Secrets { server: server.clone(), store: store.clone() };
+    let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
+    let ca_pem = pki.server_ca.certificate_pem.clone();
     let source = status::Source {
         process: ProcessSource {
             role: "server",
@@ -166,8 +170,9 @@ async fn start(
         },
         server: server.clone(),
         url: url.clone(),
-        advertised,
+        advertised: advertised.clone(),
         port,
+        listens_on_loopback: plan.arguments.bind_address.is_loopback(),
         kubeconfig: plan.kubeconfig.clone(),
         store,
         recovery,
@@ -176,16 +181,17 @@ async fn start(
         schedule: plan.snapshots.clone(),
         saver,
         node: node.clone(),
+        runs_node: !plan.arguments.disable_agent,
+        api: own_api.clone(),
+        ca_pem: ca_pem.clone(),
     };
     let settings = settings(plan, &pki);
-    let own_api = server.as_user(Identity::user(USER_APISERVER, [GROUP_MASTERS]));
-    let ca_pem = pki.server_ca.certificate_pem.clone();
     let agents =
         SharedToken { api: own_api.clone(), agents: Arc::new(agents), instance: plan.instance.clone() };
     agents.follow(&upkeep_stage);
     let served = admin::Served {
         source,
-        tokens: Tokens { api: own_api.clone(), agents, ca_pem },
+        tokens: Tokens { api: own_api.clone(), agents, ca_pem, advertised, port },
         kubeconfigs: Kubeconfigs { pki: pki.clone(), url },
         servers: servers.clone(),
         encryption: secrets,
@@ -385,7 +391,11 @@ fn apiserver_config(
         join_token: Some(agents),
         anonymous_auth: plan.arguments.anonymous_auth,
         node_dialer: dialer,
-        version: VersionInfo { git_version: VERSION.to_string(), ..VersionInfo::default() },
+        version: VersionInfo {
+            git_version: VERSION.to_string(),
+            git_commit: origin::commit().to_string(),
+            build_date: origin::date().to_string(),
+        },
         audit: plan.audit.clone(),
         encryption: Arc::default(),
         limits: Limits {

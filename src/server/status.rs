@@ -1,12 +1,18 @@
 //! What a server tells of itself on its admin socket, for `minik8s status`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use agent::Problem;
+use agent::problem::chain;
 use agent::status::collect::{NodeSource, ProcessSource, second, settle};
-use agent::status::report::{Api, Etcd, Finding, Recovery, Report, Snapshot, Snapshots, Store};
+use agent::status::outlook;
+use agent::status::report::{Api, Cluster, Etcd, Finding, Recovery, Report, Snapshot, Snapshots, Store};
 use apiserver::ApiServer;
+use client::ObjectApi;
+use client::https::{HttpsApi, HttpsConfig};
 use embedded_store::{EmbeddedStore, Recovery as Found};
 use jiff::Timestamp;
 
@@ -21,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) url: String,
     pub(crate) advertised: tokio::sync::watch::Receiver<std::net::IpAddr>,
     pub(crate) port: u16,
+    /// Then nobody but this machine is meant to reach it.
+    pub(crate) listens_on_loopback: bool,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) recovery: Found,
@@ -30,13 +38,23 @@ pub(crate) struct Source {
     pub(crate) saver: Saver,
     /// Set once the node has been started; there is none with `--disable-agent`.
     pub(crate) node: Arc<OnceLock<NodeSource>>,
+    pub(crate) runs_node: bool,
+    /// The API as one who may read everything.
+    pub(crate) api: Arc<dyn ObjectApi>,
+    pub(crate) ca_pem: String,
 }
+
+/// The own port answers at once; a connection that goes astray must not keep the rest from being shown.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Source {
     pub(crate) async fn report(self) -> Result<Report, Problem> {
         let mut report = self.process.report();
         let problems = &mut report.problems;
+        report.starting = self.runs_node && self.node.get().is_none();
         report.api = Some(self.api(problems));
+        problems.extend(self.unreachable().await);
         report.store = Some(self.store(problems));
         if let Some(why) = &self.etcd.off
             && self.etcd.url.is_none()
@@ -53,6 +71,7 @@ impl Source {
         if let Some(node) = self.node.get() {
             report.node = Some(node.report(problems).await.0);
         }
+        report.cluster = self.cluster(problems).await;
         settle(&mut report);
         Ok(report)
     }
@@ -65,7 +84,7 @@ impl Source {
                 problems.push(Finding::new(format!("the API is not ready: {name}"), why, "see the log"));
             }
         }
-        let advertised = std::net::SocketAddr::new(*self.advertised.borrow(), self.port);
+        let advertised = SocketAddr::new(*self.advertised.borrow(), self.port);
         Api {
             url: self.url.clone(),
             advertised: Some(advertised.to_string()),
@@ -73,6 +92,44 @@ impl Source {
             checks: checks.into_iter().map(|(name, ok)| (name.to_string(), ok)).collect(),
             kubeconfig: Some(self.kubeconfig.clone()),
         }
+    }
+
+    /// Where nodes and pods reach the API somebody else may answer: a pod with that host port, a rule of a
+    /// firewall. The certificate tells.
+    async fn unreachable(&self) -> Option<Finding> {
+        if self.listens_on_loopback {
+            return None;
+        }
+        let address = SocketAddr::new(*self.advertised.borrow(), self.port);
+        let config = HttpsConfig {
+            ca_pem: Some(self.ca_pem.clone().into_bytes()),
+            connect_timeout: PROBE_TIMEOUT,
+            ..HttpsConfig::new(format!("https://{address}"))
+        };
+        let probe = async {
+            let api = HttpsApi::new(config).map_err(|error| chain(&error))?;
+            let request = http::Request::get("/livez").body(Default::default());
+            let request = request.map_err(|error| chain(&error))?;
+            api.request(request).await.map(drop).map_err(|error| chain(&error))
+        };
+        let late = || Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs()));
+        let why = tokio::time::timeout(PROBE_TIMEOUT, probe).await.unwrap_or_else(|_| late()).err()?;
+        let what = format!("the API is not reached at {address}, where nodes and pods look for it");
+        let advice =
+            "check for a pod with that host port and for firewalls, or give another --advertise-address";
+        Some(Finding::new(what, why, advice))
+    }
+
+    async fn cluster(&self, problems: &mut Vec<Finding>) -> Option<Cluster> {
+        let own = self.node.get().map(|node| node.name().to_string());
+        let looking = outlook::look(self.api.clone(), own.as_deref(), problems);
+        let why = match tokio::time::timeout(LOOK_TIMEOUT, looking).await {
+            Ok(Ok(cluster)) => return Some(cluster),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {} s", LOOK_TIMEOUT.as_secs()),
+        };
+        problems.push(Finding::new("the state of nodes and pods is not known", why, "see the log"));
+        None
     }
 
     fn store(&self, problems: &mut Vec<Finding>) -> Store {

@@ -3,6 +3,7 @@
 //! which can be rotated.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent::Problem;
@@ -53,7 +54,11 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Done {
-    /// As it is handed out.
+    /// As it is handed out, and the server to show it to.
+    Created {
+        token: String,
+        url: String,
+    },
     Token(String),
     List(Vec<Entry>),
     Deleted(Vec<String>),
@@ -64,6 +69,9 @@ pub(crate) struct Tokens {
     pub(crate) api: Arc<dyn ObjectApi>,
     pub(crate) agents: SharedToken,
     pub(crate) ca_pem: String,
+    /// Where machines that join find the API.
+    pub(crate) advertised: tokio::sync::watch::Receiver<std::net::IpAddr>,
+    pub(crate) port: u16,
 }
 
 impl Tokens {
@@ -75,7 +83,11 @@ impl Tokens {
                 self.secrets().create(&secret).await.map_err(|error| {
                     Problem::new("create the token", error, "give another token, or none to have one made")
                 })?;
-                Ok(Done::Token(Token::full_bootstrap(&self.ca_pem, &token)))
+                let url = SocketAddr::new(*self.advertised.borrow(), self.port);
+                Ok(Done::Created {
+                    token: Token::full_bootstrap(&self.ca_pem, &token),
+                    url: format!("https://{url}"),
+                })
             }
             TokenRequest::List => self.list().await.map(Done::List),
             TokenRequest::Delete(ids) => {

@@ -96,10 +96,19 @@ fn a_download_installs_upgrades_and_is_taken_back() {
     assert!(!site.path("bin/minik8s").exists());
 
     fs::write(release.join(format!("{name}.sha256")), format!("{sum}  {name}\n")).unwrap();
+    // What could not start is told at once, and nothing of it counts for the next run.
+    let wrong = format!("{flags} --cluster-cidr nonsense");
+    let wrong =
+        [("INSTALL_MINIK8S_BASE_URL", "http://127.0.0.1:8000"), ("INSTALL_MINIK8S_EXEC", wrong.as_str())];
+    let refused = site.shell(install, &wrong).failed();
+    let last = refused.lines().last().unwrap_or_default();
+    assert!(last.starts_with("install.sh: ") && last.contains("correct --cluster-cidr"), "{refused}");
+    assert!(!site.path("etc/minik8s.env").exists());
+
     let said = site.shell(install, &variables).ok();
     assert!(said.contains("the cluster is ready") && said.contains("minik8s uninstall --data-dir"), "{said}");
-    let config = site.cluster.data_dir().join("server/kubeconfig.yaml").display().to_string();
-    assert_eq!(fs::read_link(site.path("home/.kube/config")).unwrap(), Path::new(&config), "{said}");
+    let config = site.cluster.data_dir().join("server/kubeconfig.yaml");
+    assert_eq!(fs::read_link(site.path("home/.kube/config")).unwrap(), config);
     let kubectl = |arguments: &str| site.shell(&format!("minik8s kubectl {arguments}"), &[]);
     assert!(kubectl("get nodes").ok().contains(" Ready "));
     kubectl("run stays --image=busybox:test").ok();
@@ -110,13 +119,25 @@ fn a_download_installs_upgrades_and_is_taken_back() {
 
     // Again: the program and the process are new, the pod is the same.
     let said = site.shell(install, &variables).ok();
-    assert!(said.contains("the cluster is ready"), "{said}");
+    assert!(said.contains("the cluster is ready") && said.contains("the same as before"), "{said}");
     assert!(!said.contains("minik8s uninstall"), "the first session is over: {said}");
     assert_ne!(fs::read_to_string(site.cluster.data_dir().join("lock")).unwrap(), first);
-    let after = site.shell(&format!("minik8s kubectl --kubeconfig {config} {id}"), &[]).ok();
-    assert_eq!(after, before);
+    let after = || site.shell(&format!("minik8s kubectl --kubeconfig {} {id}", config.display()), &[]);
+    assert_eq!(after().ok(), before);
 
+    // The commands know what is installed: where, with which flags, by whom it is kept.
     let data = site.cluster.data_dir().display().to_string();
+    site.shell("minik8s stop", &[]).ok();
+    let stopped = site.shell(&format!("minik8s status --data-dir {data}"), &[]).failed();
+    assert!(stopped.contains("start it with 'minik8s start'"), "{stopped}");
+    after().failed();
+    site.shell("minik8s start", &[]).ok();
+    assert_eq!(after().ok(), before);
+    let again = site.shell("minik8s start", &[]).ok();
+    assert!(again.contains("it runs already"), "{again}");
+    site.shell("minik8s restart", &[]).ok();
+    assert_eq!(after().ok(), before);
+
     let said = site.shell(&format!("minik8s uninstall --data-dir {data}"), &[]).ok();
     assert!(said.contains("is removed"), "{said}");
     for gone in ["bin/minik8s", "etc/installed-files", "home/.kube/config", "log/minik8s.log"] {

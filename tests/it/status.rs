@@ -51,8 +51,12 @@ fn a_server_with_its_node_tells_how_it_is() {
     for stage in ["apiserver", "controllers", "scheduler", "containerd", "network", "kubelet"] {
         assert!(stages.contains(&stage), "{stages:?}");
     }
-    let text = status(&cluster, &cluster.data_dir(), &[]).ok();
+    assert_eq!(report["cluster"]["nodesReady"], 1, "{report:#}");
+    assert_eq!(report["node"]["dns"]["answers"], true, "{report:#}");
+    let text = status(&cluster, &cluster.data_dir(), &["--all"]).ok();
     assert!(text.starts_with("minik8s server: running\n") && text.contains("Ready=True"), "{text}");
+    let text = status(&cluster, &cluster.data_dir(), &[]).ok();
+    assert!(text.starts_with("minik8s server: running\n") && text.lines().count() == 10, "{text}");
     assert!(status(&cluster, &cluster.data_dir(), &["-o", "yaml"]).ok().contains("role: server\n"));
 
     // A runtime that is gone shows until it is back.
@@ -114,13 +118,23 @@ fn without_a_server_one_line_says_so() {
     assert!(nothing.stderr.contains("there is no instance at"), "{nothing}");
     cluster.start();
     cluster.kill();
-    let stopped = status(&cluster, &cluster.data_dir(), &[]);
+    let stopped = status(&cluster, &cluster.data_dir(), &["--all"]);
     assert_eq!(stopped.code, Some(3), "{stopped}");
     assert!(stopped.stderr.contains("nothing runs on") && stopped.stderr.lines().count() == 1, "{stopped}");
     assert!(stopped.stdout.contains("serving-kube-apiserver.crt"), "{stopped}");
     let report: Value =
         serde_json::from_str(&status(&cluster, &cluster.data_dir(), &["-o", "json"]).stdout).unwrap();
     assert_eq!(report["state"], "stopped");
+    assert!(stopped.stderr.contains("start it with") && !stopped.stderr.contains("systemctl"), "{stopped}");
+
+    // One that could not go on is remembered with its reason.
+    std::fs::write(cluster.data_dir().join("server/tls/server-ca.crt"), "no certificate").unwrap();
+    let mut server =
+        cluster.minik8s(&["server", "--disable-agent", "--https-listen-port", "0", "--data-dir"]);
+    let failed = run(server.arg(cluster.data_dir()), "").failed();
+    let why = failed.lines().last().unwrap().trim_start_matches("minik8s server: ");
+    let stopped = status(&cluster, &cluster.data_dir(), &[]);
+    assert!(stopped.stderr.contains(why), "{why}: {stopped}");
     let wrong = status(&cluster, &cluster.data_dir(), &["-o", "xml"]).failed();
     assert!(wrong.contains("xml") && wrong.lines().count() == 1, "{wrong}");
 }
@@ -147,6 +161,82 @@ fn silent_clients_of_the_admin_socket_keep_nobody_waiting() {
     let socket = cluster.data_dir().join("server/admin.sock");
     let _silent: Vec<UnixStream> = (0..5).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     assert_eq!(json(&cluster)["api"]["ready"], true);
+}
+
+#[test]
+fn what_is_wrong_in_the_cluster_comes_first() {
+    let cluster = Cluster::with_node();
+    let large = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"large"},"spec":{"containers":[
+        {"name":"a","image":"busybox:test","resources":{"requests":{"cpu":"5000"}}}]}}"#;
+    cluster.kubectl_with(&["apply", "-f", "-"], large).ok();
+    cluster.kubectl(&["run", "nowhere", "--image=registry.invalid/none:1"]).ok();
+    std::fs::write(cluster.data_dir().join("agent/images/broken.tar"), "no archive").unwrap();
+    std::fs::write(cluster.data_dir().join("agent/images/other.zip"), "no archive").unwrap();
+    let corefile =
+        ["create", "configmap", "coredns", "-n", "kube-system", "--from-literal=Corefile=.:53 { frob }"];
+    cluster.kubectl(&corefile).ok();
+    let wanted = [
+        "1 of 2 pods find no node: default/large: ",
+        "1 of 2 pods do not get their image: default/nowhere: image registry.invalid/none:1",
+        "the image archive \"broken.tar\" is not imported",
+        "ConfigMap kube-system/coredns is not in use: ",
+    ];
+    eventually("everything is told", Duration::from_secs(60), || {
+        let text = status(&cluster, &cluster.data_dir(), &[]).ok();
+        let told = text.lines().skip(1).take_while(|line| line.starts_with("  - ")).collect::<String>();
+        if wanted.iter().all(|wanted| told.contains(wanted)) { Ok(()) } else { Err(text) }
+    });
+    assert!(cluster.log().contains("other.zip"), "{}", cluster.log());
+
+    cluster.kubectl(&["delete", "pod", "large", "nowhere", "--now"]).ok();
+    cluster.kubectl(&["delete", "configmap", "coredns", "-n", "kube-system"]).ok();
+    std::fs::remove_file(cluster.data_dir().join("agent/images/broken.tar")).unwrap();
+    eventually("it is well again", Duration::from_secs(60), || match json(&cluster) {
+        report if report["state"] == "running" => Ok(()),
+        report => Err(problems(&report)),
+    });
+}
+
+#[test]
+fn images_are_imported_listed_and_removed_by_command() {
+    let cluster = Cluster::with_node();
+    let image = |arguments: &[&str], input: &str| {
+        let mut command = cluster.minik8s(&["image"]);
+        run(command.args(arguments).arg("--data-dir").arg(cluster.data_dir()), input)
+    };
+    let archive = cluster.data_dir().join("agent/images/busybox.tar");
+    let packed = cluster.folder().join("packed.tgz");
+    let packing = format!("gzip -c {} >{}", archive.display(), packed.display());
+    run(std::process::Command::new("sh").args(["-c", &packing]), "").ok();
+    assert!(image(&["list"], "").ok().contains("docker.io/library/busybox:test"));
+    assert!(image(&["rm", "busybox:test"], "").ok().contains("removed busybox:test"));
+    assert!(!image(&["list"], "").ok().contains("busybox:test"));
+    assert!(image(&["rm", "busybox:test"], "").failed().contains("no such image"));
+    let said = image(&["import", packed.to_str().unwrap()], "").ok();
+    assert!(said.contains("imported docker.io/library/busybox:test"), "{said}");
+    cluster.kubectl(&["run", "from-it", "--image=busybox:test", "--image-pull-policy=Never"]).ok();
+    cluster.wait_for_pod("from-it");
+    let refused = image(&["import", "-"], "no archive").failed();
+    assert!(refused.contains("cannot import") && refused.lines().count() == 1, "{refused}");
+    let left = std::fs::read_dir(cluster.data_dir().join("agent/kubelet")).unwrap().flatten();
+    let left: Vec<String> = left.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert!(!left.iter().any(|name| name.starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn a_machine_whose_name_is_taken_says_so() {
+    let cluster = Cluster::with_node();
+    let agent = Agent::start(&cluster, "one");
+    eventually("the reason is told", Duration::from_secs(60), || {
+        let outcome = status(&cluster, &agent.data_dir(), &["-o", "json"]);
+        let blocked = serde_json::from_str::<Value>(&outcome.stdout).unwrap()["blocked"].to_string();
+        if blocked.contains("node one exists") { Ok(()) } else { Err(format!("{outcome}{}", agent.log())) }
+    });
+    // What only a server can do is not done here.
+    let mut command = cluster.minik8s(&["token", "create", "--data-dir"]);
+    let refused = run(command.arg(agent.data_dir()), "").failed();
+    assert!(refused.contains("this machine is an agent of https://"), "{refused}");
+    agent.remove(&cluster);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use client::https::HttpsApi;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, patiently};
+use super::{Attempt, Waiting, patiently};
 use crate::{Problem, files};
 
 /// Namespace and name of the ConfigMap with which a server tells its nodes about the cluster.
@@ -79,26 +79,31 @@ pub(super) fn settings_file(folder: &Path) -> PathBuf {
 }
 
 /// What the server says of the cluster, or what it said last if it cannot be reached now.
-pub(super) async fn settings(folder: &Path, api: &HttpsApi) -> Result<ClusterSettings, Problem> {
+pub(super) async fn settings(
+    folder: &Path,
+    api: &HttpsApi,
+    waiting: &Waiting,
+) -> Result<ClusterSettings, Problem> {
     let path = settings_file(folder);
     let kept: Option<ClusterSettings> = files::read(&path)?.and_then(|text| serde_json::from_str(&text).ok());
     let maps: Api<ConfigMap> = Api::namespaced(Arc::new(api.clone()), SETTINGS_NAMESPACE);
-    let fresh = patiently("read the cluster's settings", async || match maps.get(SETTINGS_NAME).await {
-        Ok(map) => match ClusterSettings::from_data(&map) {
-            Some(settings) => Ok(settings),
-            None => {
-                Err(Attempt::Again(format!("ConfigMap {SETTINGS_NAMESPACE}/{SETTINGS_NAME} is incomplete")))
-            }
-        },
-        Err(error) => match &kept {
-            Some(kept) => {
-                tracing::warn!(%error, "the server does not answer: the node starts with what it knew");
-                Ok(kept.clone())
-            }
-            None => Err(Attempt::Again(error.to_string())),
-        },
-    })
-    .await?;
+    let fresh =
+        patiently("read the cluster's settings", waiting, async || match maps.get(SETTINGS_NAME).await {
+            Ok(map) => match ClusterSettings::from_data(&map) {
+                Some(settings) => Ok(settings),
+                None => Err(Attempt::Again(format!(
+                    "ConfigMap {SETTINGS_NAMESPACE}/{SETTINGS_NAME} is incomplete"
+                ))),
+            },
+            Err(error) => match &kept {
+                Some(kept) => {
+                    tracing::warn!(%error, "the server does not answer: the node starts with what it knew");
+                    Ok(kept.clone())
+                }
+                None => Err(Attempt::Again(error.to_string())),
+            },
+        })
+        .await?;
     if kept.as_ref() != Some(&fresh) {
         files::write(&path, &serde_json::to_vec_pretty(&fresh).unwrap_or_default(), 0o600)?;
     }

@@ -1,6 +1,7 @@
 //! Looks at what servers and agents have in common: the process, its tasks, its certificates, its node.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use k8s_openapi::api::core::v1 as core;
 use supervisor::{Latch, Supervisor};
 use tokio::net::UnixStream;
 
-use super::report::{Certificate, Component, Finding, Node, Report, Runtime, State};
+use super::dns;
+use super::report::{Certificate, Component, Dns, Finding, Node, Report, Runtime, State};
 use crate::{Instance, VERSION, containerd, keys};
 
 /// The process that is asked, and its tasks.
@@ -128,6 +130,14 @@ pub struct NodeSource {
     pub(crate) kubelet_port: u16,
     pub(crate) ready: Latch,
     pub(crate) socket: PathBuf,
+    pub(crate) images: kubelet::Images,
+    /// Where the kubelet keeps what it knows of image archives, and where those are.
+    pub(crate) kubelet_dir: PathBuf,
+    pub(crate) images_dir: PathBuf,
+    /// The cluster's DNS and its domain; none if somebody else answers names.
+    pub(crate) dns: Option<(IpAddr, String)>,
+    /// Nodes are looked at on servers.
+    pub(crate) on_server: bool,
     /// Where the configuration and the log of our own containerd are.
     pub(crate) own_containerd: Option<(PathBuf, PathBuf)>,
 }
@@ -146,6 +156,14 @@ pub enum NoAnswer {
 }
 
 impl NodeSource {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn images(&self) -> &kubelet::Images {
+        &self.images
+    }
+
     /// The node, and whether the API answered.
     pub async fn report(&self, problems: &mut Vec<Finding>) -> (Node, Result<(), NoAnswer>) {
         let answers = tokio::time::timeout(SOCKET_TIMEOUT, UnixStream::connect(&self.socket)).await;
@@ -167,6 +185,11 @@ impl NodeSource {
                 format!("see {place}"),
             ));
         }
+        node.dns = self.dns(problems).await;
+        for (file, why) in kubelet::failed_imports(&self.kubelet_dir, &self.images_dir) {
+            let advice = "save it again ('docker save NAME', 'skopeo copy'), or remove it";
+            problems.push(Finding::new(format!("the image archive {file:?} is not imported"), why, advice));
+        }
         let told = tokio::time::timeout(API_TIMEOUT, self.ask(&mut node)).await;
         let told = told.unwrap_or(Err(NoAnswer::Late));
         match told {
@@ -185,11 +208,21 @@ impl NodeSource {
         }
     }
 
+    async fn dns(&self, problems: &mut Vec<Finding>) -> Option<Dns> {
+        let (address, domain) = self.dns.as_ref()?;
+        let asked = dns::ask(*address, domain).await;
+        if let Err(why) = &asked {
+            let advice = "see the log's messages about DNS; 'minik8s restart' sets it up again";
+            problems.push(Finding::new("DNS does not work for pods of this node", why.to_string(), advice));
+        }
+        Some(Dns { address: *address, answers: asked.is_ok() })
+    }
+
     async fn ask(&self, node: &mut Node) -> Result<Option<Finding>, NoAnswer> {
         let nodes: Api<core::Node> = Api::all(self.api.clone());
         let object = match nodes.find(&self.name).await? {
             Some(object) => object,
-            None if self.ready.is_open() => return Ok(Some(self.not_ready("its Node object is gone"))),
+            None if self.ready.is_open() => return Ok(Some(self.gone())),
             None => return Ok(Some(self.not_ready("it has not registered yet"))),
         };
         let status = object.status.clone().unwrap_or_default();
@@ -204,7 +237,8 @@ impl NodeSource {
                 finding =
                     Some(self.not_ready(&format!("{}={}: {message}", condition.type_, condition.status)));
             }
-            node.ready |= condition.type_ == "Ready" && condition.status == "True";
+            // What an earlier process said of itself does not count.
+            node.ready |= condition.type_ == "Ready" && condition.status == "True" && self.ready.is_open();
             node.conditions.insert(condition.type_, condition.status);
         }
         let fields = FieldSelector::equals("spec.nodeName", &self.name);
@@ -219,6 +253,13 @@ impl NodeSource {
 
     fn not_ready(&self, why: &str) -> Finding {
         let what = format!("node {} is not well", self.name);
-        Finding::new(what, why, format!("see 'kubectl describe node {}'", self.name))
+        let place = if self.on_server { "" } else { " where kubectl has a kubeconfig" };
+        Finding::new(what, why, format!("see 'kubectl describe node {}'{place}", self.name))
+    }
+
+    fn gone(&self) -> Finding {
+        let what = format!("node {} is not in the cluster any more", self.name);
+        let advice = "it registers again by itself; if it does not, 'minik8s restart'";
+        Finding::new(what, "its Node object is gone (deleted, or an older snapshot was restored)", advice)
     }
 }

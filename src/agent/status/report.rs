@@ -3,15 +3,27 @@
 //! Times are RFC 3339 in UTC, sizes are bytes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 /// What a minik8s process may be asked through its admin socket, beside what is a server's own.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Request {
     Status,
+    Images(ImageRequest),
+}
+
+/// What is asked about the images of its node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ImageRequest {
+    /// An absolute path.
+    Import(PathBuf),
+    List,
+    Remove(String),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +71,22 @@ pub struct Report {
     pub started_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<u64>,
+    /// The process answers, and its node is not there yet.
+    #[serde(default)]
+    pub starting: bool,
+    /// Why that does not come by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Finding>,
+    /// With what the last process on the data directory ended, if it could not go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<Api>,
+    /// Nodes and pods, as a server sees them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
     /// The members of a group of several servers.
@@ -95,6 +119,16 @@ pub struct Api {
     pub checks: BTreeMap<String, bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// The whole cluster in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    pub nodes: usize,
+    pub nodes_ready: usize,
+    /// Phase to number.
+    pub pods: BTreeMap<String, usize>,
 }
 
 /// One of several servers, as the one knows it that was asked.
@@ -197,7 +231,7 @@ pub struct Snapshot {
     pub size: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub at: String,
     pub why: String,
@@ -219,6 +253,16 @@ pub struct Node {
     #[serde(default)]
     pub pods: BTreeMap<String, usize>,
     pub runtime: Runtime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+}
+
+/// The cluster's DNS, as this machine reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dns {
+    pub address: IpAddr,
+    pub answers: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

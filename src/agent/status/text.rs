@@ -1,19 +1,83 @@
-//! A report as text for people: what wants attention first, then part by part.
+//! A report as text for people: what wants attention first, then either a line for each part or all that is
+//! known of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::report::{Api, Component, Etcd, Failure, Node, Report, Server, Snapshot, Snapshots, State, Store};
 
+/// What one wants to know at a glance: ten lines if nothing is wrong.
+pub(super) fn brief(report: &Report) -> String {
+    let mut page = Page(String::new());
+    page.state(report);
+    page.attention(report);
+    let rows = brief_rows(report);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, text) in rows {
+        page.line(&format!("{name:<width$}  {text}"));
+    }
+    page.servers(&report.servers);
+    page.0
+}
+
+fn brief_rows(report: &Report) -> Vec<(&'static str, String)> {
+    let running = match (report.pid, report.uptime_seconds) {
+        (Some(pid), Some(seconds)) => format!(", process {pid} for {}", duration(seconds)),
+        _ => String::new(),
+    };
+    let mut rows = vec![("version", format!("{}{running}", report.version))];
+    if let Some(api) = &report.api {
+        let place =
+            api.advertised.as_ref().map_or_else(|| api.url.clone(), |place| format!("https://{place}"));
+        let config =
+            api.kubeconfig.as_ref().map_or(String::new(), |path| format!(", kubeconfig {}", path.display()));
+        rows.push(("API", format!("{}{place}{config}", if api.ready { "" } else { "NOT READY: " })));
+    }
+    if let Some(cluster) = &report.cluster {
+        rows.push(("nodes", format!("{} of {} Ready", cluster.nodes_ready, cluster.nodes)));
+        rows.push(("pods", phases(&cluster.pods)));
+    }
+    if let Some(node) = &report.node {
+        let ready = if node.ready { "Ready" } else { "NOT READY" };
+        let pods =
+            if report.cluster.is_some() { String::new() } else { format!(", pods: {}", phases(&node.pods)) };
+        rows.push((
+            "node",
+            format!("{} ({}), {ready}, {}{pods}", node.name, addresses(node), node.runtime.version),
+        ));
+        if let Some(dns) = &node.dns {
+            let answers = if dns.answers { "answers" } else { "DOES NOT ANSWER" };
+            rows.push(("DNS", format!("{} {answers}", dns.address)));
+        }
+    }
+    if let Some(store) = &report.store {
+        let (used, quota, free) = (size(store.size_in_use), size(store.quota), size(store.free_on_disk));
+        rows.push(("store", format!("{} keys, {used} of {quota}; {free} free on its disk", store.keys)));
+    }
+    if let Some(snapshots) = &report.snapshots {
+        let last =
+            snapshots.last.as_ref().map_or("none yet".to_string(), |last| format!("the last of {}", last.at));
+        let next = snapshots.next.as_ref().map_or(String::new(), |next| format!(", the next at {next}"));
+        rows.push((
+            "snapshots",
+            format!("{} in {}, {last}{next}", snapshots.count, snapshots.folder.display()),
+        ));
+    }
+    if report.api.is_none() || report.store.is_none() {
+        rows.push(("data", report.data_dir.display().to_string()));
+    }
+    rows.push(("more", "minik8s status --all".to_string()));
+    rows
+}
+
 /// The whole page.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn all(report: &Report) -> String {
     let mut page = Page(String::new());
     page.head(report);
     if !report.problems.is_empty() {
         page.title("Attention");
-        for finding in &report.problems {
-            page.line(&format!("- {}: {}; {}", finding.what, finding.why, finding.advice));
-        }
     }
+    page.attention(report);
     report.api.iter().for_each(|api| page.api(api));
     report.store.iter().for_each(|store| page.store(store));
     page.servers(&report.servers);
@@ -40,15 +104,26 @@ impl Page {
         let _ = writeln!(self.0, "  {name:<14}{text}");
     }
 
-    fn head(&mut self, report: &Report) {
+    fn attention(&mut self, report: &Report) {
+        for finding in &report.problems {
+            self.line(&format!("- {}: {}; {}", finding.what, finding.why, finding.advice));
+        }
+    }
+
+    fn state(&mut self, report: &Report) {
         let role = report.role.as_deref().unwrap_or("minik8s");
         let state = match report.state {
+            State::Running if report.starting => "starting".to_string(),
             State::Running => "running".to_string(),
             State::Degraded => format!("running, {} to attend to", count(report.problems.len(), "thing")),
             State::Unresponsive => "does not answer".to_string(),
             State::Stopped => "not running".to_string(),
         };
         let _ = writeln!(self.0, "minik8s {role}: {state}");
+    }
+
+    fn head(&mut self, report: &Report) {
+        self.state(report);
         self.row("version", &report.version);
         self.row("data", report.data_dir.display());
         if let Some(pid) = report.pid {
@@ -126,7 +201,9 @@ impl Page {
 
     fn snapshots(&mut self, snapshots: &Snapshots) {
         self.title("Snapshots");
-        self.row("schedule", format!("{}, {} kept", snapshots.schedule, snapshots.retention));
+        if !snapshots.schedule.is_empty() {
+            self.row("schedule", format!("{}, {} kept", snapshots.schedule, snapshots.retention));
+        }
         self.row("folder", format!("{} ({} there)", snapshots.folder.display(), snapshots.count));
         self.row("last", snapshot(snapshots.last.as_ref()));
         self.row("next", snapshots.next.as_deref().unwrap_or("none"));
@@ -146,9 +223,7 @@ impl Page {
 
     fn node(&mut self, node: &Node) {
         self.title("Node");
-        let addresses =
-            if node.addresses.is_empty() { "address unknown".to_string() } else { node.addresses.join(", ") };
-        self.row("name", format!("{} ({addresses})", node.name));
+        self.row("name", format!("{} ({})", node.name, addresses(node)));
         self.row("ready", yes(node.ready));
         let conditions: Vec<String> =
             node.conditions.iter().map(|(kind, status)| format!("{kind}={status}")).collect();
@@ -156,8 +231,10 @@ impl Page {
             self.row("conditions", conditions.join(" "));
         }
         self.row("kubelet", format!("port {}", node.kubelet_port));
-        let pods: Vec<String> = node.pods.iter().map(|(phase, number)| format!("{number} {phase}")).collect();
-        self.row("pods", if pods.is_empty() { "none".to_string() } else { pods.join(", ") });
+        self.row("pods", phases(&node.pods));
+        if let Some(dns) = &node.dns {
+            self.row("DNS", format!("{}, answers: {}", dns.address, yes(dns.answers)));
+        }
         let runtime = &node.runtime;
         let version = if runtime.version.is_empty() { "version unknown" } else { &runtime.version };
         let state = if runtime.answers { "running" } else { "does not answer" };
@@ -184,13 +261,23 @@ impl Page {
             return;
         }
         self.title("Components");
+        let width = components.iter().map(|one| one.name.len()).max().unwrap_or(0);
         for component in components {
             let running: usize = component.tasks.values().sum();
             let panicked: usize = component.panicked.values().sum();
             let broken = if panicked > 0 { format!(", {panicked} panicked") } else { String::new() };
-            self.row(&component.name, format!("{}{broken}", count(running, "task")));
+            self.line(&format!("{:<width$}  {}{broken}", component.name, count(running, "task")));
         }
     }
+}
+
+fn phases(pods: &BTreeMap<String, usize>) -> String {
+    let all: Vec<String> = pods.iter().map(|(phase, number)| format!("{number} {phase}")).collect();
+    if all.is_empty() { "none".to_string() } else { all.join(", ") }
+}
+
+fn addresses(node: &Node) -> String {
+    if node.addresses.is_empty() { "address unknown".to_string() } else { node.addresses.join(", ") }
 }
 
 /// Servers as lines of a table.

@@ -31,9 +31,18 @@ const PACKAGES: &[&str] = &[
     "libprotobuf-dev",
 ];
 
-fn noted(instance: &Instance) -> Vec<PathBuf> {
+/// The data directory that the installer was told of; none if it has not run.
+pub(crate) fn installed_data_dir() -> Option<PathBuf> {
+    fs::read_to_string(NOTE).ok().map(|text| PathBuf::from(data_dir_in(&text)))
+}
+
+fn data_dir_in(note: &str) -> &str {
+    note.lines().find_map(|line| line.strip_prefix("# data-dir ")).unwrap_or(DEFAULT_DATA_DIR)
+}
+
+pub(crate) fn noted(instance: &Instance) -> Vec<PathBuf> {
     let text = fs::read_to_string(NOTE).unwrap_or_default();
-    let of = text.lines().find_map(|line| line.strip_prefix("# data-dir ")).unwrap_or(DEFAULT_DATA_DIR);
+    let of = data_dir_in(&text);
     if !Instance::of(Path::new(of)).is_ok_and(|noted| noted == *instance) {
         return Vec::new();
     }

@@ -1,12 +1,12 @@
 //! Image archives as `docker save`, `skopeo` and `umoci` write them: which images are in a file, and where
 //! their parts lie in it.
 //!
-//! Nothing is unpacked: layers are sent to the runtime straight from the archive. An archive that has both
+//! Layers are sent to the runtime straight from the archive. An archive that has both
 //! forms (docker since 25) is read by its `manifest.json`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -164,17 +164,50 @@ struct Archive {
     links: HashMap<String, String>,
 }
 
-/// The images of an archive. Blocks.
-pub(crate) fn read(path: &Path) -> Result<Vec<Bundle>, ArchiveError> {
-    let archive = Archive::open(path)?;
+/// Endings of the names of archives. How a file is packed is seen by its content.
+const ENDINGS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.zst"];
+
+/// The name of an archive without its ending; none if it is not called as one.
+pub(crate) fn stem(name: &str) -> Option<&str> {
+    // The longest first: `a.tar.gz` is `a`.
+    ENDINGS.iter().rev().find_map(|ending| name.strip_suffix(ending)).filter(|stem| !stem.is_empty())
+}
+
+/// The images of an archive. One that is packed as a whole is unpacked into a nameless file in `scratch`.
+/// Blocks.
+pub(crate) fn read(path: &Path, scratch: &Path) -> Result<Vec<Bundle>, ArchiveError> {
+    let archive = Archive::open(path, scratch)?;
     if archive.find("manifest.json").is_some() {
         return archive.docker();
     }
     if archive.find("index.json").is_none() {
         return Err(ArchiveError::NoIndex);
     }
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image").to_lowercase();
-    archive.oci(&stem)
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    archive.oci(stem(&name).unwrap_or("image"))
+}
+
+/// The file itself, or what is packed in it: layers are sent from where they lie in the archive.
+fn unpacked(file: File, scratch: &Path) -> io::Result<File> {
+    let mut head = [0; 4];
+    let length = file.read_at(&mut head, 0)?;
+    let packed: Box<dyn io::Read + '_> = match &head[..length] {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(&file))),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(&file)?),
+        _ => return Ok(file),
+    };
+    let mut plain = nameless(scratch)?;
+    io::copy(&mut { packed }, &mut plain)?;
+    plain.rewind()?;
+    Ok(plain)
+}
+
+/// A file that goes with its descriptor.
+fn nameless(folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!(".unpacked-{}", uuid::Uuid::new_v4()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 fn clean(path: &str) -> String {
@@ -192,8 +225,8 @@ fn clean(path: &str) -> String {
 }
 
 impl Archive {
-    fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = files::open(path, files::Links::Follow)?;
+    fn open(path: &Path, scratch: &Path) -> Result<Self, ArchiveError> {
+        let file = unpacked(files::open(path, files::Links::Follow)?, scratch)?;
         let length = file.metadata()?.len();
         let (mut entries, mut links) = (HashMap::new(), HashMap::new());
         let mut tar = tar::Archive::new(io::BufReader::new(&file));

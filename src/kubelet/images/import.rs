@@ -2,7 +2,7 @@
 //! are complete (closed after writing, or moved in). A bad one is named in an event on the node and in the
 //! log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,9 @@ struct Stamp {
     size: u64,
     modified: u64,
     names: Vec<String>,
+    /// Why it could not be imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 type Stamps = BTreeMap<String, Stamp>;
@@ -77,6 +80,7 @@ async fn await_visible(runtime: &dyn Runtime, names: &[String]) {
 }
 
 /// What archives are imported with.
+#[derive(Clone)]
 pub(crate) struct Importer {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) images: ImageManager,
@@ -90,7 +94,7 @@ pub(crate) struct Importer {
 /// Imports what is there, then what comes, for ever.
 pub(crate) async fn run(importer: Importer) {
     let directory = importer.images_dir.clone();
-    let stamps = importer.data_dir.join("imported-images.json");
+    let stamps = stamps_file(&importer.data_dir);
     if let Err(error) = std::fs::create_dir_all(&directory) {
         tracing::warn!(directory = %directory.display(), %error, "the images directory cannot be made");
         return std::future::pending().await;
@@ -100,6 +104,8 @@ pub(crate) async fn run(importer: Importer) {
     if let Err(error) = &watch {
         tracing::warn!(%error, "new image archives will not be noticed until the next start");
     }
+    let mut ignored = BTreeSet::new();
+    name_ignored(&directory, &mut ignored).await;
     import_all(&importer, &directory, &stamps).await;
     let Ok(watch) = watch else { return std::future::pending().await };
     loop {
@@ -107,8 +113,33 @@ pub(crate) async fn run(importer: Importer) {
             tracing::warn!(%error, "the watch of the images directory failed");
             return std::future::pending().await;
         }
+        name_ignored(&directory, &mut ignored).await;
         import_all(&importer, &directory, &stamps).await;
     }
+}
+
+/// Says once of each file that it is ignored.
+async fn name_ignored(directory: &Path, told: &mut BTreeSet<String>) {
+    let place = directory.to_path_buf();
+    let now = files::blocking(move || others(&place)).await;
+    for file in now.difference(told) {
+        tracing::warn!(
+            file,
+            "not an image archive by its name (.tar, .tar.gz, .tgz, .tar.zst): it is ignored"
+        );
+    }
+    *told = now;
+}
+
+fn stamps_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("imported-images.json")
+}
+
+/// Archives that are there and could not be imported, with the reasons.
+pub(crate) fn failed(data_dir: &Path, images_dir: &Path) -> Vec<(String, String)> {
+    let stamps = read_stamps(&stamps_file(data_dir)).into_iter();
+    let failed = stamps.filter_map(|(name, stamp)| Some((name, stamp.why?)));
+    failed.filter(|(name, _)| images_dir.join(name).exists()).collect()
 }
 
 async fn import_all(importer: &Importer, directory: &Path, stamps_file: &Path) {
@@ -124,8 +155,11 @@ async fn import_all(importer: &Importer, directory: &Path, stamps_file: &Path) {
         {
             continue;
         }
-        let names = import_one(importer, &file).await;
-        stamps.insert(file_name(&file), Stamp { names, ..stamp });
+        let stamp = match import_one(importer, &file).await {
+            Ok(names) => Stamp { names, ..stamp },
+            Err(error) => Stamp { why: Some(error.to_string()), ..stamp },
+        };
+        stamps.insert(file_name(&file), stamp);
     }
     if stamps != before
         && let Ok(bytes) = serde_json::to_vec(&stamps)
@@ -146,11 +180,18 @@ fn archives(directory: &Path) -> Vec<(PathBuf, Stamp)> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut found: Vec<(PathBuf, Stamp)> = entries
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "tar") && path.is_file())
+        .filter(|path| archive::stem(&file_name(path)).is_some() && path.is_file())
         .filter_map(|path| stamp_of(&path).map(|stamp| (path, stamp)))
         .collect();
     found.sort_by(|one, other| one.0.cmp(&other.0));
     found
+}
+
+/// Files that are not called as archives are, but for hidden ones: somebody may still be writing them.
+fn others(directory: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.path().is_file()).map(|entry| file_name(&entry.path()));
+    files.filter(|name| !name.starts_with('.') && archive::stem(name).is_none()).collect()
 }
 
 fn file_name(path: &Path) -> String {
@@ -163,7 +204,7 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
     Some(Stamp {
         size: metadata.len(),
         modified: u64::try_from(modified.as_nanos()).ok()?,
-        names: Vec::new(),
+        ..Stamp::default()
     })
 }
 
@@ -176,26 +217,46 @@ async fn all_present(runtime: &dyn Runtime, names: &[String]) -> bool {
     true
 }
 
-/// The names that were imported; none from a bad file, which is reported.
-async fn import_one(importer: &Importer, file: &Path) -> Vec<String> {
-    let path = file.to_path_buf();
-    let read = files::blocking(move || archive::read(&path)).await;
-    let why = match read {
-        Ok(bundles) => match store_all(&*importer.runtime, &bundles).await {
-            Ok(names) => {
-                tracing::info!(file = %file_name(file), images = %names.join(", "), "image archive imported");
-                // Containers may be waiting for one of these.
-                importer.images.forget_failures();
-                importer.wakers.wake_all(WakeReason::Images);
-                return names;
-            }
-            Err(error) => error.to_string(),
-        },
-        Err(error) => match std::error::Error::source(&error) {
+/// Why an archive is not imported.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ImportFailure(Box<str>);
+
+impl From<archive::ArchiveError> for ImportFailure {
+    fn from(error: archive::ArchiveError) -> Self {
+        let text = match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
-        },
+        };
+        ImportFailure(text.into())
+    }
+}
+
+impl From<content::ImportError> for ImportFailure {
+    fn from(error: content::ImportError) -> Self {
+        ImportFailure(error.to_string().into())
+    }
+}
+
+/// Imports an archive from anywhere; answers with the names of its images.
+pub(crate) async fn import(importer: &Importer, file: &Path) -> Result<Vec<String>, ImportFailure> {
+    let (path, scratch) = (file.to_path_buf(), importer.data_dir.clone());
+    let bundles = files::blocking(move || archive::read(&path, &scratch)).await?;
+    let names = store_all(&*importer.runtime, &bundles).await?;
+    tracing::info!(file = %file_name(file), images = %names.join(", "), "image archive imported");
+    // Containers may be waiting for one of these.
+    importer.images.forget_failures();
+    importer.wakers.wake_all(WakeReason::Images);
+    Ok(names)
+}
+
+/// An archive of the images directory; why it is not imported is reported.
+async fn import_one(importer: &Importer, file: &Path) -> Result<Vec<String>, ImportFailure> {
+    let error = match import(importer, file).await {
+        Ok(names) => return Ok(names),
+        Err(error) => error,
     };
+    let why = error.to_string();
     tracing::warn!(file = %file_name(file), %why, "image archive cannot be imported");
     let message = format!("Failed to import image archive {:?}: {why}", file_name(file));
     importer.recorder.event(
@@ -204,7 +265,7 @@ async fn import_one(importer: &Importer, file: &Path) -> Vec<String> {
         "ImageImportFailed",
         message,
     );
-    Vec::new()
+    Err(error)
 }
 
 async fn store_all(runtime: &dyn Runtime, bundles: &[Bundle]) -> Result<Vec<String>, content::ImportError> {
@@ -225,5 +286,30 @@ pub(crate) fn node_reference(name: &str) -> ObjectReference {
         name: Some(name.to_string()),
         uid: Some(name.to_string()),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_others_and_failures_of_a_directory_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.tar.gz", "a.tar", "note.txt", ".a.tar.part", "c.zip"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let names: Vec<String> = archives(folder.path()).iter().map(|(path, _)| file_name(path)).collect();
+        assert_eq!(names, ["a.tar", "b.tar.gz"]);
+        assert_eq!(others(folder.path()), ["c.zip".to_string(), "note.txt".to_string()].into());
+
+        let stamps = r#"{"a.tar": {"size": 1, "modified": 2, "names": ["a:1"]},
+                         "b.tar.gz": {"size": 1, "modified": 2, "names": [], "why": "it is cut short"},
+                         "gone.tar": {"size": 1, "modified": 2, "names": [], "why": "it is cut short"}}"#;
+        std::fs::write(stamps_file(folder.path()), stamps).unwrap();
+        assert_eq!(
+            failed(folder.path(), folder.path()),
+            [("b.tar.gz".to_string(), "it is cut short".to_string())]
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::command::{DEFAULT_CONFIG, finish, print, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem, files};
@@ -26,7 +26,7 @@ struct KubeconfigArgs {
     #[arg(long, short = 's', value_name = "URL")]
     server: Option<String>,
     /// How long it is good for, at most 90 days
-    #[arg(long, value_name = "DURATION", default_value = "2160h")]
+    #[arg(long, value_name = "DURATION", default_value = "90d")]
     ttl: String,
     /// Where to write it (mode 600) instead of printing it
     #[arg(long, short = 'o', value_name = "FILE")]
@@ -60,9 +60,6 @@ async fn run(arguments: KubeconfigArgs) -> Result<(), Problem> {
     let text: String = ask_server(&instance, &Request::Kubeconfig(request)).await?;
     match arguments.output {
         Some(path) => files::write(&path, text.as_bytes(), 0o600),
-        None => {
-            print!("{text}");
-            Ok(())
-        }
+        None => print(&text),
     }
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use agent::command::print_line;
 use agent::problem::chain;
 use agent::{Instance, Problem, files};
 use embedded_store::{detach, group, snapshot};
@@ -59,11 +60,17 @@ pub(super) fn reset(instance: &Instance, from: Option<&Path>, given: &Given) -> 
     };
     let kept = folder.join(kept);
     files::rename(&places.fresh, &kept)?;
-    println!("{} is a cluster of its own, at revision {revision}.", instance.data_dir().display());
-    println!("The store that it had is kept in {}: remove it once nobody misses anything.", kept.display());
-    println!("Start the server, without --server. The others come back by");
-    println!("  minik8s server --server https://THIS-SERVER:6443 --rejoin");
-    Ok(())
+    print_line(&format!(
+        "{} is a cluster of its own, at revision {revision}.
+\
+         The store that it had is kept in {}: remove it once nobody misses anything.
+\
+         Start the server, without --server. The others come back by
+  \
+         minik8s server --server https://THIS-SERVER:6443 --rejoin",
+        instance.data_dir().display(),
+        kept.display()
+    ))
 }
 
 impl Places {

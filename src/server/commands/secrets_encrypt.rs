@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::admin::ask;
-use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::command::{DEFAULT_CONFIG, finish, print, print_line, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem};
@@ -70,14 +70,14 @@ async fn run(arguments: EncryptArgs) -> Result<(), Problem> {
         Verb::Reencrypt => EncryptionRequest::Reencrypt,
         Verb::Disable => EncryptionRequest::Disable,
     };
-    let done: Done = ask(&instance.server_dir(), &Request::Encryption(request), TIMEOUT)
-        .await
-        .map_err(|error| unreached(&instance, error))?;
+    let done: Done = match ask(&instance.server_dir(), &Request::Encryption(request), TIMEOUT).await {
+        Ok(done) => done,
+        Err(error) => return Err(unreached(&instance, error).await),
+    };
     if request != EncryptionRequest::Status {
-        println!("{} values were written anew", done.rewritten);
+        print_line(&format!("{} values were written anew", done.rewritten))?;
     }
-    print!("{}", text(&done.status));
-    Ok(())
+    print(&text(&done.status))
 }
 
 fn text(status: &EncryptionStatus) -> String {

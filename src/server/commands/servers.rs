@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::command::{DEFAULT_CONFIG, finish, print_line, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::status::report::Server;
@@ -93,11 +93,10 @@ async fn run(arguments: ServersArgs) -> Result<(), Problem> {
     let servers: Vec<Server> = ask_server(&instance, &Request::Servers(request)).await?;
     if json {
         let text = serde_json::to_string(&servers);
-        println!("{}", text.map_err(|error| Problem::new("print the servers", error, "try again"))?);
+        print_line(&text.map_err(|error| Problem::new("print the servers", error, "try again"))?)
     } else if servers.is_empty() {
-        println!("this server is the only one");
+        print_line("this server is the only one")
     } else {
-        agent::status::servers_table(&servers).iter().for_each(|line| println!("{line}"));
+        agent::status::servers_table(&servers).iter().try_for_each(|line| print_line(line))
     }
-    Ok(())
 }

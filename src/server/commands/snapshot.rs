@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::admin::ask;
-use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::command::{DEFAULT_CONFIG, finish, print_line, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::problem::chain;
@@ -129,8 +129,7 @@ fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
         Verb::Status { file, write_out } => print_status(&file, &write_out),
         Verb::RotateKey => {
             let _ = seal_key(&instance)?;
-            println!("{}", secrets::rotate_seal_key(&instance)?);
-            Ok(())
+            print_line(&secrets::rotate_seal_key(&instance)?)
         }
         Verb::Restore { file, seal_key, token, passphrase_file } => {
             let mut file = file;
@@ -144,11 +143,11 @@ fn run(arguments: SnapshotArgs) -> Result<(), Problem> {
         Verb::Delete { names } => run_to_end(delete(&folder, &names, &s3)),
         Verb::Prune { keep } => run_to_end(async {
             for name in prune(&folder, keep)? {
-                println!("deleted {name}");
+                print_line(&format!("deleted {name}"))?;
             }
             if let Some(client) = client(&s3)? {
                 for name in client.prune(keep).await? {
-                    println!("deleted {}/{name}", client.target());
+                    print_line(&format!("deleted {}/{name}", client.target()))?;
                 }
             }
             Ok(())
@@ -168,14 +167,14 @@ async fn delete(folder: &Path, names: &[String], s3: &S3Args) -> Result<(), Prob
         let is_here = folder.join(name).exists();
         if is_here || client.is_none() {
             remove(folder, name)?;
-            println!("deleted {name}");
+            print_line(&format!("deleted {name}"))?;
         }
         let Some(client) = &client else { continue };
         if is_here && !client.list().await?.iter().any(|object| object.name == *name) {
             continue;
         }
         client.delete(name).await?;
-        println!("deleted {}/{name}", client.target());
+        print_line(&format!("deleted {}/{name}", client.target()))?;
     }
     Ok(())
 }
@@ -191,7 +190,7 @@ async fn fetched(instance: &Instance, file: &Path, s3: &S3Args) -> Result<PathBu
     agent::files::private_directory(&folder)?;
     let path = folder.join(&name);
     client.download(&name, &path).await?;
-    println!("downloaded {}/{name} to {}", client.target(), path.display());
+    print_line(&format!("downloaded {}/{name} to {}", client.target(), path.display()))?;
     Ok(path)
 }
 
@@ -230,41 +229,42 @@ async fn save(
     // Mistakes are told before anything is written.
     let s3 = s3.target()?.is_some().then_some(s3);
     let request = Request::SaveSnapshot(Box::new(SaveRequest { path, passphrase, s3 }));
-    let saved: Saved = ask(&instance.server_dir(), &request, SAVE_TIMEOUT)
-        .await
-        .map_err(|error| unreached(instance, error))?;
-    println!("{}", saved.path.display());
+    let saved: Saved = match ask(&instance.server_dir(), &request, SAVE_TIMEOUT).await {
+        Ok(saved) => saved,
+        Err(error) => return Err(unreached(instance, error).await),
+    };
+    print_line(&saved.path.display().to_string())?;
     if let Some(place) = &saved.uploaded {
-        println!("{place}");
+        print_line(place)?;
     }
-    println!("hash {:x}, revision {}, {} keys, {} bytes", saved.hash, saved.revision, saved.keys, saved.size);
+    let Saved { hash, revision, keys, size, .. } = saved;
+    print_line(&format!("hash {hash:x}, revision {revision}, {keys} keys, {size} bytes"))?;
     match saved.secret {
-        Secret::SealKey => println!(
+        Secret::SealKey => print_line(&format!(
             "The cluster's keys in it are sealed: keep {} too, restoring needs it.",
             secrets::seal_key_file(instance).display()
-        ),
+        )),
         Secret::Passphrase => {
-            println!("The cluster's keys in it are sealed with your passphrase: restoring needs it.");
+            print_line("The cluster's keys in it are sealed with your passphrase: restoring needs it.")
         }
     }
-    Ok(())
 }
 
 async fn print_list(folder: &Path, s3: &S3Args) -> Result<(), Problem> {
     let row = |name: &str, size: u64, created: &str, place: &str| {
-        println!("{name:<40} {size:>12}  {created:<20}  {place}");
+        print_line(&format!("{name:<40} {size:>12}  {created:<20}  {place}"))
     };
-    println!("{:<40} {:>12}  {:<20}  LOCATION", "NAME", "SIZE", "CREATED");
+    print_line(&format!("{:<40} {:>12}  {:<20}  LOCATION", "NAME", "SIZE", "CREATED"))?;
     for entry in list(folder)? {
         let created = jiff::Timestamp::try_from(entry.modified).unwrap_or_default();
         let place = format!("file://{}", folder.join(&entry.name).display());
-        row(&entry.name, entry.size, &agent::status::collect::second(created), &place);
+        row(&entry.name, entry.size, &agent::status::collect::second(created), &place)?;
     }
     if let Some(client) = client(s3)? {
         for object in client.list().await? {
             let created = object.modified.parse().map(agent::status::collect::second);
             let created = created.unwrap_or(object.modified);
-            row(&object.name, object.size, &created, &format!("{}/{}", client.target(), object.name));
+            row(&object.name, object.size, &created, &format!("{}/{}", client.target(), object.name))?;
         }
     }
     Ok(())
@@ -278,11 +278,11 @@ fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
     let status = file::status(path).map_err(|error| unusable(path, &error))?;
     let (hash, size) = (format!("{:x}", status.hash), human_size(status.total_size));
     match format {
-        "json" => println!(
-            "{}",
-            serde_json::json!({"hash": status.hash, "revision": status.revision,
-                "totalKey": status.total_keys, "totalSize": status.total_size})
-        ),
+        "json" => {
+            let status = serde_json::json!({"hash": status.hash, "revision": status.revision,
+                "totalKey": status.total_keys, "totalSize": status.total_size});
+            print_line(&status.to_string())
+        }
         "table" => {
             let (revision, keys) = (status.revision.to_string(), status.total_keys.to_string());
             let head = ["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"];
@@ -293,11 +293,10 @@ fn print_status(path: &Path, format: &str) -> Result<(), Problem> {
                 head.iter().zip(&widths).map(|(cell, width)| format!("| {cell:^width$} ")).collect();
             let cells: String =
                 cells.iter().zip(&widths).map(|(cell, width)| format!("| {cell:>width$} ")).collect();
-            println!("{rule}+\n{head}|\n{rule}+\n{cells}|\n{rule}+");
+            print_line(&format!("{rule}+\n{head}|\n{rule}+\n{cells}|\n{rule}+"))
         }
-        _ => println!("{hash}, {}, {}, {size}", status.revision, status.total_keys),
+        _ => print_line(&format!("{hash}, {}, {}, {size}", status.revision, status.total_keys)),
     }
-    Ok(())
 }
 
 /// As etcdctl prints sizes: in decimal units, rounded to one digit after the point and then, from 10 on, to

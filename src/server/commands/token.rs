@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, run_to_end};
+use agent::command::{DEFAULT_CONFIG, finish, print, print_line, run_to_end};
 use agent::flags::{self, Stop};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem};
@@ -68,7 +68,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     finish("minik8s token", outcome)
 }
 
-/// A length of time such as `24h` or `1h30m`; none for `0`.
+/// A length of time such as `24h`, `1h30m` or `7d`; none for `0`.
 pub(crate) fn seconds(text: &str) -> Result<Option<i64>, Problem> {
     if text == "0" || text == "0s" {
         return Ok(None);
@@ -76,7 +76,9 @@ pub(crate) fn seconds(text: &str) -> Result<Option<i64>, Problem> {
     let wrong = |why: &dyn std::fmt::Display| {
         Problem::new(format!("use {text:?} as a length of time"), why, "correct --ttl, such as 24h")
     };
-    let length: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| wrong(&error))?;
+    let malformed = |_: jiff::Error| wrong(&"it is not of the form 30m, 24h or 7d");
+    let span: jiff::Span = text.parse().map_err(malformed)?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(malformed)?;
     match length.as_secs() {
         1.. => Ok(Some(length.as_secs())),
         _ => Err(wrong(&"it is less than a second")),
@@ -94,23 +96,27 @@ async fn run(arguments: TokenArgs) -> Result<(), Problem> {
         Verb::Rotate => TokenRequest::Rotate,
     };
     match ask_server(&instance, &Request::Token(request)).await? {
-        Done::Token(token) => println!("{token}"),
-        Done::Deleted(ids) => ids.iter().for_each(|id| println!("deleted {id}")),
-        Done::List(entries) => print_list(&entries),
+        Done::Created { token, url } => {
+            print_line(&token)?;
+            // Beside the token itself, which scripts read.
+            eprintln!("On the new machine, as root: MINIK8S_URL={url} MINIK8S_TOKEN={token} ./install.sh");
+            Ok(())
+        }
+        Done::Token(token) => print_line(&token),
+        Done::Deleted(ids) => ids.iter().try_for_each(|id| print_line(&format!("deleted {id}"))),
+        Done::List(entries) => print(&list(&entries)),
     }
-    Ok(())
 }
 
-fn print_list(entries: &[Entry]) {
-    println!("{:<8} {:<21} {:<8} {:<40} DESCRIPTION", "ID", "EXPIRES", "VALID", "GROUPS");
+fn list(entries: &[Entry]) -> String {
+    let mut text = format!("{:<8} {:<21} {:<8} {:<40} DESCRIPTION\n", "ID", "EXPIRES", "VALID", "GROUPS");
     for Entry { id, expires, description, groups } in entries {
         let over = |end: &String| !end.parse::<Timestamp>().is_ok_and(|end| Timestamp::now() < end);
         let valid = if expires.as_ref().is_some_and(over) { "no" } else { "yes" };
-        println!(
-            "{id:<8} {:<21} {valid:<8} {groups:<40} {description}",
-            expires.as_deref().unwrap_or("never")
-        );
+        let expires = expires.as_deref().unwrap_or("never");
+        text.push_str(&format!("{id:<8} {expires:<21} {valid:<8} {groups:<40} {description}\n"));
     }
+    text
 }
 
 #[cfg(test)]

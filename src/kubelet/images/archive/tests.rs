@@ -56,7 +56,7 @@ fn docker_archives_are_read_with_packed_layers() {
         ("b/layer.tar", zstd),
     ]);
     let (_keep, path) = on_disk(&bytes);
-    let bundles = read(&path).unwrap();
+    let bundles = read(&path, path.parent().unwrap()).unwrap();
     assert_eq!(bundles[0].names, ["docker.io/library/busybox:1", "r.example/b:latest"]);
     assert_eq!(bundles[0].layers[0].digest, digest(&plain));
     assert!(bundles[0].layers[1].media_type.ends_with("+zstd"));
@@ -67,7 +67,7 @@ fn docker_archives_are_read_with_packed_layers() {
 fn oci_layouts_are_read_and_named() {
     for (tag, want) in [("busybox:2", "docker.io/library/busybox:2"), ("v1", "docker.io/library/my-app:v1")] {
         let (_keep, path) = on_disk(&oci(tag));
-        let bundles = read(&path).unwrap();
+        let bundles = read(&path, path.parent().unwrap()).unwrap();
         assert_eq!((bundles.len(), bundles[0].names.as_slice()), (1, [want.to_string()].as_slice()));
     }
 }
@@ -76,14 +76,43 @@ fn oci_layouts_are_read_and_named() {
 fn broken_archives_say_why() {
     let (_keep, path) =
         on_disk(b"this is not a tar file at all, but it is long enough to have a header if it were one");
-    assert!(read(&path).is_err());
+    assert!(read(&path, path.parent().unwrap()).is_err());
     let (_keep, path) = on_disk(&tar_of(&[("x", b"1".to_vec())]));
-    assert!(matches!(read(&path), Err(ArchiveError::NoIndex)));
+    assert!(matches!(read(&path, path.parent().unwrap()), Err(ArchiveError::NoIndex)));
     let nameless = serde_json::json!([{"Config": "c.json", "RepoTags": null, "Layers": []}]);
     let files = [("manifest.json", nameless.to_string().into_bytes()), ("c.json", b"{}".to_vec())];
     let (_keep, path) = on_disk(&tar_of(&files));
-    assert!(read(&path).unwrap_err().to_string().contains("has no name"));
+    assert!(read(&path, path.parent().unwrap()).unwrap_err().to_string().contains("has no name"));
     let whole = oci("a:b");
     let (_keep, path) = on_disk(&whole[..whole.len() - 4096]);
-    assert!(read(&path).is_err());
+    assert!(read(&path, path.parent().unwrap()).is_err());
+}
+
+#[test]
+fn archives_that_are_packed_as_a_whole_are_read() {
+    let bytes = oci("2");
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packer, &bytes).unwrap();
+    for packed in [packer.finish().unwrap(), zstd::encode_all(bytes.as_slice(), 1).unwrap()] {
+        // What it is called says nothing about how it is packed.
+        let (keep, path) = on_disk(&packed);
+        let bundles = read(&path, keep.path()).unwrap();
+        assert_eq!(bundles[0].names, ["docker.io/library/my-app:2"]);
+        assert_eq!(bundles[0].layers[0].read(0, 1).unwrap(), b"x");
+        assert_eq!(std::fs::read_dir(keep.path()).unwrap().count(), 1, "nothing is left beside it");
+        std::fs::write(&path, &packed[..packed.len() / 2]).unwrap();
+        assert!(read(&path, keep.path()).is_err(), "it is cut short");
+    }
+}
+
+#[test]
+fn archives_are_known_by_their_names() {
+    for (name, wanted) in
+        [("a.tar", Some("a")), ("a.b.tar.gz", Some("a.b")), ("a.tgz", Some("a")), ("a.tar.zst", Some("a"))]
+    {
+        assert_eq!(stem(name), wanted, "{name}");
+    }
+    for name in ["a.zip", "a.gz", ".tar", "tar", "a.tar.part"] {
+        assert_eq!(stem(name), None, "{name}");
+    }
 }

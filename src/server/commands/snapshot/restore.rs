@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use agent::command::print_line;
 use agent::token::Token;
 use agent::{Instance, Problem};
 use embedded_store::snapshot as file;
@@ -87,12 +88,11 @@ pub(super) fn restore(instance: &Instance, path: &Path, given: &Given) -> Result
     // Keys first: a store without them would come up as a cluster that nobody knows.
     keys::write(instance, keys.as_ref().unwrap_or(&Default::default()))?;
     let revision = file::restore(path, &store).map_err(|error| unusable(path, &error))?;
-    println!("restored into {} at revision {revision}", instance.data_dir().display());
-    match keys {
-        Some(_) => println!("Start the server: it is a new cluster with the old one's objects and keys."),
-        None => println!("It holds no keys of a cluster: the server makes new ones when it starts."),
-    }
-    Ok(())
+    print_line(&format!("restored into {} at revision {revision}", instance.data_dir().display()))?;
+    print_line(match keys {
+        Some(_) => "Start the server: it is a new cluster with the old one's objects and keys.",
+        None => "It holds no keys of a cluster: the server makes new ones when it starts.",
+    })
 }
 
 #[cfg(test)]
