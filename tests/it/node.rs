@@ -24,10 +24,15 @@ fn pods_live_as_their_restart_policy_says() {
         );
         cluster.kubectl_with(&["apply", "-f", "-"], &pod(name, &spec)).ok();
     }
+    // A container's own rule goes before its pod's policy.
+    let ruled = "  restartPolicy: Never\n  containers:\n  - name: a\n    image: busybox:test\n    \
+                 command: [sh, -c, 'exit 42']\n    restartPolicy: Never\n    restartPolicyRules:\n    \
+                 - {action: Restart, exitCodes: {operator: In, values: [42]}}\n";
+    cluster.kubectl_with(&["apply", "-f", "-"], &pod("ruled", ruled)).ok();
     cluster.wait_for("pod", "done", "{.status.phase}", "Succeeded");
     cluster.wait_for("pod", "broken", "{.status.phase}", "Failed");
     cluster.wait_for("pod", "broken", "{.status.containerStatuses[0].state.terminated.exitCode}", "3");
-    for name in ["again", "always"] {
+    for name in ["again", "always", "ruled"] {
         eventually(&format!("{name} is restarted"), Duration::from_secs(60), || {
             let path = "jsonpath={.status.containerStatuses[0].restartCount}";
             let outcome = cluster.kubectl(&["get", "pod", name, "-o", path]);
@@ -44,7 +49,7 @@ fn pods_live_as_their_restart_policy_says() {
             "CrashLoopBackOff",
         );
     }
-    cluster.kubectl(&["delete", "pod", "done", "broken", "again", "always", "--timeout=60s"]).ok();
+    cluster.kubectl(&["delete", "pod", "done", "broken", "again", "always", "ruled", "--timeout=60s"]).ok();
 }
 
 #[test]

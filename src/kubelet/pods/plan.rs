@@ -80,19 +80,20 @@ pub(crate) fn resets(pod: &Pod, runtime: &PodRuntime) -> Option<Slot> {
     found.map(|(slot, _)| slot)
 }
 
-fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
+/// Whether a container that ended so is started again: its own rules, then its own policy, then its pod's.
+pub(crate) fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
     if matches!(rule(container, exit_code), Some("Restart" | "RestartAllContainers")) {
         return true;
     }
-    match container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) {
+    match policy(pod, container) {
         "Never" => false,
         "OnFailure" => exit_code != 0,
         _ => true,
     }
 }
 
-fn may_restart(pod: &Pod, container: &Container) -> bool {
-    container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy()) != "Never"
+fn policy<'a>(pod: &'a Pod, container: &'a Container) -> &'a str {
+    container.restart_policy.as_deref().unwrap_or_else(|| pod.restart_policy())
 }
 
 pub(crate) fn plan(pod: &Pod, runtime: &PodRuntime, probes: &dyn ProbeView) -> PodActions {
@@ -125,7 +126,7 @@ fn fresh_sandbox(pod: &Pod, runtime: &PodRuntime, attempt: u32) -> PodActions {
         .containers()
         .iter()
         .enumerate()
-        .filter(|(_, one)| !(pod.restart_policy() == "OnFailure" && succeeded(one)))
+        .filter(|(_, one)| !(policy(pod, one) == "OnFailure" && succeeded(one)))
         .map(|(index, _)| Slot::Main(index))
         .collect();
     if again.is_empty() {
@@ -164,7 +165,7 @@ fn in_sandbox(pod: &Pod, runtime: &PodRuntime, sandbox: &str, probes: &dyn Probe
                     plan.resize.extend(resize_of(one, record));
                 }
                 Some(fault) => {
-                    let restart = fault.probe().is_none() || may_restart(pod, one);
+                    let restart = fault.probe().is_none() || policy(pod, one) != "Never";
                     plan.kill.push(killing(record, fault, restart));
                     if restart {
                         plan.start.push(Slot::Main(index));

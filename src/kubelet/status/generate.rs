@@ -2,12 +2,15 @@
 //! class.
 
 use api::resources::{pod_limits, pod_requests};
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::Kind;
 use super::input::StatusInput;
 use super::{conditions, containers};
+use crate::pods::plan::restarts;
 use crate::spec::amount;
 use crate::spec::resources::class_of;
 use crate::spec::{self, PodExt, is_sidecar};
@@ -117,6 +120,8 @@ struct Counts {
     waiting: usize,
     running: usize,
     stopped: usize,
+    /// Those of the stopped that are not started again.
+    stopped_for_good: usize,
     succeeded: usize,
     unknown: usize,
 }
@@ -130,64 +135,53 @@ fn phase(pod: &Pod, init: &[ContainerStatus], main: &[ContainerStatus], ended: b
             continue;
         }
         let state = status.state.as_ref();
-        match state.and_then(|state| state.terminated.as_ref()) {
-            Some(end) => failed |= end.exit_code != 0,
-            None => {
-                let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-                let waiting = state.is_some_and(|state| state.waiting.is_some());
-                match last {
-                    Some(end) if waiting && end.exit_code != 0 => failed = true,
-                    _ => {}
-                }
-                pending = true;
+        let end = state.and_then(|state| state.terminated.as_ref());
+        let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let last = last.filter(|_| state.is_some_and(|state| state.waiting.is_some()));
+        pending |= end.is_none();
+        if let Some(end) = end.or(last).filter(|end| end.exit_code != 0) {
+            if !restarts(pod, container, end.exit_code) {
+                return "Failed";
             }
+            failed = true;
         }
     }
     let mut counts = Counts::default();
-    for status in main {
-        count(status, &mut counts);
+    for (container, status) in pod.containers().iter().zip(main) {
+        count(pod, container, status, &mut counts);
     }
     // Sidecars that were told to stop do not make a pod pending again whose containers ran.
     let all_stopped = counts.stopped > 0 && counts.waiting + counts.running + counts.unknown == 0;
-    if failed && pod.restart_policy() == "Never" {
-        return "Failed";
-    }
     match counts {
         _ if (pending || failed) && !all_stopped && counts.running == 0 => "Pending",
         Counts { waiting: 1.., .. } => "Pending",
         Counts { running: 1.., unknown: 0, .. } => "Running",
         Counts { running: 0, stopped: 1.., unknown: 0, .. } => {
-            let success = counts.stopped == counts.succeeded;
-            match pod.restart_policy() {
-                _ if ended => {
-                    if success {
-                        "Succeeded"
-                    } else {
-                        "Failed"
-                    }
-                }
-                "Always" => "Running",
-                _ if success => "Succeeded",
-                "Never" => "Failed",
-                _ => "Running",
+            if !ended && counts.stopped != counts.stopped_for_good {
+                "Running"
+            } else if counts.stopped == counts.succeeded {
+                "Succeeded"
+            } else {
+                "Failed"
             }
         }
         _ => "Pending",
     }
 }
 
-fn count(status: &ContainerStatus, counts: &mut Counts) {
+fn count(pod: &Pod, container: &Container, status: &ContainerStatus, counts: &mut Counts) {
     let Some(state) = &status.state else {
         counts.unknown += 1;
         return;
     };
+    let last = status.last_state.as_ref().and_then(|last| last.terminated.as_ref());
     if state.running.is_some() {
         counts.running += 1;
-    } else if let Some(end) = &state.terminated {
+    } else if let Some(end) = state.terminated.as_ref().or(last) {
         counts.stopped += 1;
-        counts.succeeded += usize::from(end.exit_code == 0);
-    } else if status.last_state.as_ref().is_some_and(|last| last.terminated.is_some()) {
-        counts.stopped += 1;
+        counts.stopped_for_good += usize::from(!restarts(pod, container, end.exit_code));
+        // One that waits to be started again has not succeeded, however it ended.
+        counts.succeeded += usize::from(state.terminated.is_some() && end.exit_code == 0);
     } else {
         counts.waiting += 1;
     }

@@ -151,6 +151,40 @@ fn finished_pods_have_final_phases() {
 }
 
 #[test]
+fn a_containers_own_policy_and_rules_decide_what_its_end_means() {
+    let rules = |action: &str, operator: &str, codes: &[i32]| json!([{"action": action, "exitCodes": {"operator": operator, "values": codes}}]);
+    let none = || json!(null);
+    for (of_pod, own, rules, code, want) in [
+        ("Never", "Always", none(), 0, "Running"),
+        ("Never", "OnFailure", none(), 1, "Running"),
+        ("Never", "OnFailure", none(), 0, "Succeeded"),
+        ("Always", "Never", none(), 0, "Succeeded"),
+        ("Always", "Never", none(), 3, "Failed"),
+        ("OnFailure", "Never", none(), 3, "Failed"),
+        ("Never", "Never", rules("Restart", "In", &[3, 42]), 42, "Running"),
+        ("Never", "Never", rules("Restart", "In", &[3, 42]), 1, "Failed"),
+        ("Never", "Never", rules("Restart", "NotIn", &[1]), 0, "Running"),
+        ("Never", "Never", rules("Restart", "NotIn", &[1]), 1, "Failed"),
+        ("Never", "Never", rules("RestartAllContainers", "In", &[1]), 1, "Running"),
+    ] {
+        let container = json!({"name": "a", "restartPolicy": own, "restartPolicyRules": rules});
+        let ended = |spec: serde_json::Value, name: &str| {
+            let state = runtime(vec![record(name, ContainerPhase::Exited, code, 0)]);
+            let status = made(&pod(spec), &state, &Reasons::new(), &PodStatus::default(), false);
+            status.phase.unwrap()
+        };
+        let spec = json!({"restartPolicy": of_pod, "containers": [container]});
+        assert_eq!(ended(spec, "a"), want, "{of_pod} {container} {code}");
+        let is_sidecar = own == "Always";
+        if code != 0 && !is_sidecar {
+            let spec = json!({"restartPolicy": of_pod, "initContainers": [container], "containers": [{"name": "b"}]});
+            let want = if want == "Running" { "Pending" } else { want };
+            assert_eq!(ended(spec, "a"), want, "init container: {of_pod} {container} {code}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_init_container_keeps_the_pod_pending_or_fails_it() {
     for (policy, want) in [("Always", "Pending"), ("Never", "Failed")] {
         let pod = pod(
