@@ -5,11 +5,12 @@ mod api;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use client::Informers;
 use client::events::{EventType, Recorder};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use client::{BoxFuture, Informers};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Probe};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use supervisor::Supervisor;
@@ -17,13 +18,13 @@ use tokio::sync::watch;
 
 pub(crate) use self::api::PodApi;
 use crate::events::{EventSink, PodEvents};
-use crate::hollow::runtime::HollowProber;
 use crate::host::recorder::RecordingHost;
 use crate::node::NodeAgent;
 use crate::node::machine::Machine;
 use crate::pods::admit::pressure::Pressure;
 use crate::pods::statics::{NodePods, Statics};
 use crate::pods::worker::{Worker, WorkerDeps};
+use crate::probes::prober::{Finding, Prober, Target};
 use crate::runtime::RuntimeHealth;
 use crate::runtime::scripted::ScriptedRuntime;
 use crate::spec::PodExt;
@@ -59,7 +60,19 @@ impl EventSink for Journal {
     }
 }
 
+/// Finds of every container what the test has set.
+pub(crate) struct SwitchedProber(Arc<AtomicBool>);
+
+impl Prober for SwitchedProber {
+    fn probe<'a>(&'a self, _: &'a Probe, _: &'a Target, _: Duration) -> BoxFuture<'a, Finding> {
+        let well = self.0.load(Ordering::Relaxed);
+        Box::pin(async move { if well { Finding::Success } else { Finding::Failure("unwell".to_string()) } })
+    }
+}
+
 pub(crate) struct TestNode {
+    /// Whether probes succeed, as they do at first.
+    pub(crate) well: Arc<AtomicBool>,
     pub(crate) journal: Journal,
     pub(crate) runtime: Arc<ScriptedRuntime>,
     pub(crate) host: Arc<RecordingHost>,
@@ -127,8 +140,10 @@ impl TestNode {
         let informers = Informers::new(api.clone(), stage);
         let events = PodEvents::new(journal.clone());
         let pods = NodePods { informer: informers.of(), statics: Statics::default() };
-        let deps = crate::worker_deps(&agent, Arc::new(HollowProber), false, &informers, events, pods);
-        TestNode { journal, runtime, host, api, agent, deps: Arc::new(deps), supervisor }
+        let well = Arc::new(AtomicBool::new(true));
+        let prober = Arc::new(SwitchedProber(well.clone()));
+        let deps = crate::worker_deps(&agent, prober, false, &informers, events, pods);
+        TestNode { well, journal, runtime, host, api, agent, deps: Arc::new(deps), supervisor }
     }
 
     /// Its HTTP service.

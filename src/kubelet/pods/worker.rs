@@ -1,7 +1,8 @@
-//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left. What comes once its
-//! containers have ended is in [`giving_back`].
+//! One pod's worker: serial, woken by changes, ends when nothing of the pod is left. How its containers are
+//! stopped is in [`stopping`], what comes after that in [`giving_back`].
 
 mod giving_back;
+mod stopping;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use std::time::Duration;
 use client::ObjectApi;
 use client::events::EventType;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::admit::Admission;
 use super::execute::{Done, Execution, Launcher};
+use super::plan;
 use super::resize::{self, Grant, Phase, Progress};
 use super::turns::Turns;
-use super::{kill, plan};
 use crate::events::PodEvents;
 use crate::host::Host;
 use crate::probes::ProbeManager;
@@ -256,7 +257,7 @@ impl Worker {
     async fn act(
         &mut self,
         pod: &Pod,
-        status: &k8s_openapi::api::core::v1::PodStatus,
+        status: &PodStatus,
         runtime: &PodRuntime,
         now: Timestamp,
     ) -> (Done, Option<Timestamp>) {
@@ -298,7 +299,7 @@ impl Worker {
     async fn execute(
         &mut self,
         pod: &Pod,
-        status: &k8s_openapi::api::core::v1::PodStatus,
+        status: &PodStatus,
         runtime: &PodRuntime,
         mounted: &Mounted,
         plan: plan::PodActions,
@@ -407,7 +408,7 @@ impl Worker {
         Some(began + SignedDuration::from_secs(seconds))
     }
 
-    fn status(&self, pod: &Pod, runtime: &PodRuntime, ended: bool) -> k8s_openapi::api::core::v1::PodStatus {
+    fn status(&self, pod: &Pod, runtime: &PodRuntime, ended: bool) -> PodStatus {
         let old = self.deps.status.latest(pod);
         let ending = self.mailbox.read().ending;
         generate(&StatusInput {
@@ -423,73 +424,6 @@ impl Worker {
             failed: self.failed.as_ref(),
             disruption: ending.as_ref().filter(|one| one.is_disruption).map(|one| one.message.as_str()),
         })
-    }
-
-    async fn terminate(&mut self, mail: &Mail) -> Next {
-        let pod = mail.pod.as_deref();
-        self.deps.probes.stop(&self.uid);
-        let runtime = match self.look(mail).await {
-            Ok(runtime) => runtime,
-            Err(error) => return self.runtime_failed(&error),
-        };
-        // How it ended is told before its network is taken down; a final phase only once nothing runs.
-        if let Some(pod) = pod.filter(|_| !mail.gone && runtime.running().next().is_none()) {
-            let status = self.status(pod, &runtime, false);
-            if let Err(error) = self.deps.status.send(pod, &status).await {
-                tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
-                return Next::Retry;
-            }
-        }
-        let grace = kill::grace_of(pod, runtime.containers.first());
-        let grace = mail.ending.as_ref().map_or(grace, |ending| ending.grace.min(grace));
-        let stop = async {
-            let killer = &self.deps.launcher.killer;
-            killer.containers(pod, &runtime, grace).await?;
-            killer.sandboxes(&runtime).await
-        };
-        let stopped = tokio::select! {
-            stopped = stop => stopped,
-            // Another deletion allows less time than the first: begin again with that.
-            () = self.shorter(grace) => return Next::Now,
-        };
-        if let Err(error) = stopped {
-            return self.runtime_failed(&error);
-        }
-        let addresses = runtime.sandboxes.first().map(|one| one.ips.clone()).unwrap_or_default();
-        let mut runtime = match PodRuntime::read(&*self.deps.runtime, &self.uid).await {
-            Ok(runtime) => runtime,
-            Err(error) => return self.runtime_failed(&error),
-        };
-        if runtime.running().next().is_some() {
-            return Next::Retry;
-        }
-        if let Some(sandbox) = runtime.sandboxes.first_mut().filter(|one| one.ips.is_empty()) {
-            sandbox.ips = addresses;
-        }
-        if let Some(pod) = pod.filter(|_| !mail.gone) {
-            let status = self.status(pod, &runtime, true);
-            if let Err(error) = self.deps.status.send(pod, &status).await {
-                tracing::debug!(pod = %pod.described(), %error, "status was not sent, will retry");
-                return Next::Retry;
-            }
-        }
-        self.state = State::Terminated;
-        Next::Now
-    }
-
-    /// Returns when the pod's grace becomes shorter than this.
-    async fn shorter(&self, grace: Duration) {
-        loop {
-            self.mailbox.changed().await;
-            let mail = self.mailbox.read();
-            if mail
-                .pod
-                .as_deref()
-                .is_some_and(|pod| pod.is_deleted() && kill::grace_of(Some(pod), None) < grace)
-            {
-                return;
-            }
-        }
     }
 }
 

@@ -41,6 +41,8 @@ type Counts = BTreeMap<String, u64>;
 
 struct Running {
     stop: CancellationToken,
+    /// Ends liveness and startup probes only.
+    stop_health: CancellationToken,
     started: Arc<Notify>,
 }
 
@@ -93,9 +95,16 @@ impl ProbeManager {
         }
     }
 
-    /// Ends the probes of a pod. Readiness probes of one that is being stopped are upstream's to go on; ours
-    /// end with it.
-    pub(crate) fn stop(&self, uid: &str) {
+    /// Ends the probes for which a pod's containers are killed: it is being stopped already. Readiness goes
+    /// on being probed, so that endpoints tell which of the pods that end still serve.
+    pub(crate) fn stop_health(&self, uid: &str) {
+        for running in self.inner.running.lock().get(uid).into_iter().flat_map(HashMap::values) {
+            running.stop_health.cancel();
+        }
+    }
+
+    /// Ends all probes of a pod, whose containers run no more.
+    pub(crate) fn remove(&self, uid: &str) {
         self.inner.counts.lock().remove(uid);
         for (id, running) in self.inner.running.lock().remove(uid).unwrap_or_default() {
             running.stop.cancel();
@@ -115,7 +124,9 @@ impl ProbeManager {
         let lists = [&known.container_statuses, &known.init_container_statuses];
         let mut before = lists.into_iter().flat_map(|list| list.iter().flatten());
         let was = before.find(|one| one.container_id.as_ref() == Some(&id));
-        let running = Running { stop: CancellationToken::new(), started: Arc::new(Notify::new()) };
+        let stop = CancellationToken::new();
+        let stop_health = stop.child_token();
+        let running = Running { stop, stop_health, started: Arc::new(Notify::new()) };
         let ip = match runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first()) {
             Some(ip) if !pod.host_network() => ip.parse().ok(),
             _ => None,
@@ -147,7 +158,10 @@ impl ProbeManager {
                 waits_for_startup: container.startup_probe.is_some() && kind != ProbeKind::Startup,
                 started: running.started.clone(),
             };
-            let stop = running.stop.clone();
+            let stop = match kind {
+                ProbeKind::Readiness => running.stop.clone(),
+                ProbeKind::Startup | ProbeKind::Liveness => running.stop_health.clone(),
+            };
             self.inner.stage.spawn_cancellable("probe", OnExit::Done, async move {
                 tokio::select! {
                     () = stop.cancelled() => {}

@@ -227,6 +227,53 @@ async fn less_grace_than_at_first_is_heeded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_is_stopped_tells_whether_it_is_ready() {
+    let node = TestNode::new();
+    let probe = json!({"exec": {"command": ["ready"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let hook = json!({"preStop": {"sleep": {"seconds": 3600}}});
+    let container = json!({"name": "a", "image": "image:1", "lifecycle": hook, "readinessProbe": probe});
+    let pod = pod(json!({"containers": [container]}));
+    let mailbox = node.run(&pod);
+    node.until("status Running, ready").await;
+    node.delete(&pod, &mailbox, 3600);
+    node.until("event Killing").await;
+    let told = |ready: bool| {
+        let status = node.api.status("p");
+        status["phase"] == "Running" && status["containerStatuses"][0]["ready"] == ready
+    };
+    assert!(told(true), "{}", node.api.status("p"));
+    for ready in [false, true, false] {
+        node.well.store(ready, std::sync::atomic::Ordering::Relaxed);
+        crate::testing::until("readiness", || told(ready), || node.api.status("p").to_string()).await;
+    }
+    let conditions = node.api.status("p")["conditions"].clone();
+    let ready = conditions.as_array().unwrap().iter().find(|one| one["type"] == "Ready").unwrap();
+    assert_eq!(ready["status"], "False", "{conditions}");
+    node.delete(&pod, &mailbox, 2);
+    node.until_gone("u").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_restarts_a_container_of_a_pod_that_never_restarts() {
+    let node = TestNode::new();
+    let mut spec = json!({"restartPolicy": "Never", "containers": containers(&["a"])});
+    spec["containers"][0]["restartPolicy"] = json!("Never");
+    spec["containers"][0]["restartPolicyRules"] =
+        json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let mailbox = node.run(&pod(spec));
+    node.until("status Running, ready").await;
+    node.runtime.exit("a", 42);
+    mailbox.wake(WakeReason::ContainerEnded);
+    let count = || node.api.status("p")["containerStatuses"][0]["restartCount"].as_i64();
+    let again = || count() == Some(1) && node.api.status("p")["containerStatuses"][0]["ready"] == true;
+    crate::testing::until("it runs again", again, || node.api.status("p").to_string()).await;
+    node.runtime.exit("a", 1);
+    mailbox.wake(WakeReason::ContainerEnded);
+    node.until("status Failed").await;
+    assert_eq!(count(), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn pods_on_one_node_claim_its_room_in_order() {
     let node = TestNode::new();
     let asking = |name: &str| {

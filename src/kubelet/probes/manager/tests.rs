@@ -193,9 +193,31 @@ async fn probes_wait_their_delay_and_end_with_their_pod() {
     assert!(!bench.journal.has("probe ready"));
     bench.second(5).await;
     assert!(bench.journal.has("probe ready"));
-    bench.manager.stop("u");
+    bench.manager.remove("u");
     let asked = bench.journal.count("probe ready");
     bench.second(10).await;
     assert_eq!(bench.journal.count("probe ready"), asked);
     assert_eq!(bench.manager.outcome(ProbeKind::Readiness, "c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_probed_until_the_containers_of_a_pod_have_ended() {
+    let bench = bench(&[("ready", "++++-"), ("alive", "+++-"), ("started", "+")]);
+    let mut ready = every_second("ready");
+    ready["failureThreshold"] = json!(1);
+    let probes = json!({
+        "readinessProbe": ready, "livenessProbe": every_second("alive"), "startupProbe": every_second("started"),
+    });
+    bench.manager.update(&probed(probes), &running("c"), &PodStatus::default());
+    bench.second(1).await;
+    bench.manager.stop_health("u");
+    let alive = bench.journal.count("probe alive");
+    bench.second(7).await;
+    assert_eq!(bench.journal.count("probe alive"), alive);
+    let found = |kind| bench.manager.outcome(kind, "c");
+    assert_eq!(found(ProbeKind::Readiness), Some(ProbeOutcome::Failure));
+    assert_eq!(found(ProbeKind::Liveness), Some(ProbeOutcome::Success));
+    assert_eq!(found(ProbeKind::Startup), Some(ProbeOutcome::Success), "it is still one that has started");
+    bench.manager.remove("u");
+    assert_eq!(found(ProbeKind::Readiness), None);
 }
