@@ -1,6 +1,7 @@
 //! Startup, liveness and readiness probes: one task per probe of a running container instance; findings by
 //! container id.
 
+pub(crate) mod http;
 mod manager;
 mod outcome;
 pub(crate) mod prober;

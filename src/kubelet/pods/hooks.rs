@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 
-use crate::probes::RequestError;
-use crate::probes::prober::{self, Target};
+use crate::probes::prober::Target;
+use crate::probes::{RequestError, http};
 use crate::runtime::{Runtime, RuntimeError};
 
 /// How a hook failed; the text ends in upstream's event.
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     if let Some(get) = &handler.http_get {
         let target = Target { container: container.clone(), id: id.to_string(), ip };
         // The request is the hook: as upstream, nobody looks at how it is answered.
-        prober::http_get(get, &target, "kube-lifecycle", limit.unwrap_or(Duration::MAX)).await?;
+        http::get(get, &target, "kube-lifecycle", limit.unwrap_or(Duration::MAX)).await?;
         return Ok(());
     }
     if let Some(sleep) = &handler.sleep {

@@ -1,23 +1,20 @@
-//! Making one probe: a command in the container, an HTTP request, a TCP connection or a gRPC health check.
-//! Output and wording are Go's, because that is what people search for.
+//! Making one probe: a command in the container, an HTTP request ([`http`]), a TCP connection or a gRPC
+//! health check. Output and wording are Go's, because that is what people search for.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use client::BoxFuture;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use k8s_openapi::api::core::v1::{
-    Container, ExecAction, GRPCAction, HTTPGetAction, HTTPHeader, Probe, TCPSocketAction,
-};
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::{Container, ExecAction, GRPCAction, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::http;
 use crate::runtime::Runtime;
+use crate::spec::env;
 
 /// What is probed.
 #[derive(Clone)]
@@ -40,7 +37,7 @@ pub(crate) enum Finding {
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Bytes of output that are kept.
-const MOST_OUTPUT: usize = 10 * 1024;
+pub(super) const MOST_OUTPUT: usize = 10 * 1024;
 
 /// Who makes probes: the node, or a script.
 pub(crate) trait Prober: Send + Sync {
@@ -67,12 +64,15 @@ async fn make(runtime: &dyn Runtime, probe: &Probe, target: &Target, timeout: Du
         return exec(runtime, action, target, timeout).await;
     }
     if let Some(action) = &probe.http_get {
-        return match http_get(action, target, "kube-probe", timeout).await {
+        return match http::get(action, target, "kube-probe", timeout).await {
             Ok((status, _)) if (200..300).contains(&status) => Finding::Success,
             Ok((status, body)) if (300..400).contains(&status) => {
                 Finding::Warning(format!("Probe terminated redirects, Response body: {body}"))
             }
             Ok((status, _)) => Finding::Failure(format!("HTTP probe failed with statuscode: {status}")),
+            Err(error @ (RequestError::NoPort(_) | RequestError::Port(_))) => {
+                Finding::Unknown(error.to_string())
+            }
             Err(error) => Finding::Failure(error.to_string()),
         };
     }
@@ -86,7 +86,11 @@ async fn make(runtime: &dyn Runtime, probe: &Probe, target: &Target, timeout: Du
 }
 
 async fn exec(runtime: &dyn Runtime, action: &ExecAction, target: &Target, timeout: Duration) -> Finding {
-    let command = action.command.clone().unwrap_or_default();
+    // Only what the specification says itself: what comes from elsewhere is not looked up again.
+    let env = target.container.env.iter().flatten();
+    let env = env.map(|one| (one.name.clone(), one.value.clone().unwrap_or_default())).collect();
+    let command: Vec<String> =
+        action.command.iter().flatten().map(|word| env::expand(word, &[&env])).collect();
     match runtime.exec(&target.id, &command, timeout).await {
         Ok(reply) if reply.exit_code == 0 => Finding::Success,
         Ok(reply) => {
@@ -117,8 +121,14 @@ pub(crate) enum RequestError {
     Get { url: String, source: Box<RequestError> },
     #[error("Get {0:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
     GetTimeout(String),
+    #[error("failed to parse Location header {location:?}: {source}")]
+    Location { location: String, source: url::ParseError },
+    #[error("stopped after 10 redirects")]
+    TooManyRedirects,
+    #[error("unsupported protocol scheme {0:?}")]
+    Scheme(String),
     #[error(transparent)]
-    Request(#[from] http::Error),
+    Request(#[from] ::http::Error),
     #[error(transparent)]
     ServerName(#[from] rustls::pki_types::InvalidDnsNameError),
     #[error(transparent)]
@@ -147,7 +157,7 @@ pub(crate) fn port_number(port: &IntOrString, container: &Container) -> Result<u
     u16::try_from(number).ok().filter(|port| *port > 0).ok_or(RequestError::Port(number))
 }
 
-async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, RequestError> {
+pub(super) async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, RequestError> {
     let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -165,109 +175,10 @@ fn connect_error(error: &io::Error) -> String {
     }
 }
 
-fn host_of(host: Option<&str>, target: &Target) -> String {
+pub(super) fn host_of(host: Option<&str>, target: &Target) -> String {
     match host.filter(|host| !host.is_empty()) {
         Some(host) => host.to_string(),
         None => target.ip.unwrap_or(LOOPBACK).to_string(),
-    }
-}
-
-/// Status and the beginning of the body; what went wrong, as Go's client says it. `agent` is who asks.
-pub(crate) async fn http_get(
-    action: &HTTPGetAction,
-    target: &Target,
-    agent: &str,
-    timeout: Duration,
-) -> Result<(u16, String), RequestError> {
-    let port = port_number(&action.port, &target.container)?;
-    let host = host_of(action.host.as_deref(), target);
-    let https = action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-    let path = action.path.as_deref().unwrap_or("");
-    let path = if path.starts_with('/') { path.to_string() } else { format!("/{path}") };
-    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let url = format!("{}://{shown}{path}", if https { "https" } else { "http" });
-    let asked = async {
-        let headers = action.http_headers.as_deref().unwrap_or_default();
-        let request = request(&path, &shown, agent, headers)?;
-        ask(&host, port, https, request, timeout).await
-    };
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(RequestError::Get { url, source: Box::new(error) }),
-        Err(_) => Err(RequestError::GetTimeout(url)),
-    }
-}
-
-/// A GET with the headers of its action, and with what it does not give.
-fn request(
-    path: &str,
-    authority: &str,
-    agent: &str,
-    headers: &[HTTPHeader],
-) -> Result<http::Request<Empty<Bytes>>, RequestError> {
-    let mut request = http::Request::get(path);
-    let given = |name: &str| headers.iter().any(|one| one.name.eq_ignore_ascii_case(name));
-    if !given("host") {
-        request = request.header("Host", authority);
-    }
-    if !given("user-agent") {
-        request = request.header("User-Agent", format!("{agent}/1.36"));
-    }
-    if !given("accept") {
-        request = request.header("Accept", "*/*");
-    }
-    for header in headers {
-        request = request.header(&header.name, &header.value);
-    }
-    Ok(request.header("Connection", "close").body(Empty::<Bytes>::new())?)
-}
-
-async fn ask(
-    host: &str,
-    port: u16,
-    https: bool,
-    request: http::Request<Empty<Bytes>>,
-    timeout: Duration,
-) -> Result<(u16, String), RequestError> {
-    let stream = connect(host, port, timeout).await?;
-    if https {
-        let name = rustls::pki_types::ServerName::try_from(host.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(trusting());
-        let stream = connector.connect(name, stream).await?;
-        send(stream, request).await
-    } else {
-        send(stream, request).await
-    }
-}
-
-async fn send<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<(u16, String), RequestError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let mut body = response.into_body();
-        let mut text = Vec::new();
-        while text.len() < MOST_OUTPUT {
-            match body.frame().await {
-                Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                _ => break,
-            }
-        }
-        text.truncate(MOST_OUTPUT);
-        Ok::<_, RequestError>((status, String::from_utf8_lossy(&text).into_owned()))
-    };
-    tokio::pin!(exchange);
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        ended = &mut connection => match ended {
-            // The connection may end just after the answer has arrived.
-            Ok(()) => exchange.await,
-            Err(error) => Err(error.into()),
-        },
     }
 }
 
@@ -334,73 +245,10 @@ async fn check_health(address: SocketAddr, service: String, timeout: Duration) -
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(failed)?;
     let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
-    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let path = ::http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let reply = client.unary(tonic::Request::new(HealthCheckRequest { service }), path, codec).await;
     match reply {
         Ok(reply) => Ok(reply.into_inner().status),
         Err(status) => Err(RequestError::Rpc(Box::new(status))),
-    }
-}
-
-/// Probes take any certificate, as upstream's do: they ask whether the server answers, not who it is.
-fn trusting() -> Arc<rustls::ClientConfig> {
-    static CONFIG: std::sync::OnceLock<Arc<rustls::ClientConfig>> = std::sync::OnceLock::new();
-    CONFIG
-        .get_or_init(|| {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-                .with_safe_default_protocol_versions()
-                .expect("ring supports the default versions");
-            let verifier = Arc::new(AnyCertificate(provider));
-            Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-        })
-        .clone()
-}
-
-#[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
