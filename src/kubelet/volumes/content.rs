@@ -263,7 +263,7 @@ pub(crate) async fn projected(
         if let Some(one) = &part.service_account_token {
             let token = needs.tokens.get(needs.pod, one, needs.now).await?;
             *refresh = Some(refresh.map_or(token.refresh, |other: Timestamp| other.min(token.refresh)));
-            let (mode, owner) = token_access(needs, default);
+            let (mode, owner) = token_access(needs.pod, needs.group, default);
             files.insert(one.path.clone(), File { data: token.text.into_bytes(), mode, owner });
         }
         if part.cluster_trust_bundle.is_some() || part.pod_certificate.is_some() {
@@ -273,22 +273,15 @@ pub(crate) async fn projected(
     Ok(files)
 }
 
-/// A token may be read by its pod alone: through the group if there is one, else by the one user that all
-/// containers run as.
-fn token_access(needs: &Needs<'_>, default: i32) -> (u32, Option<u32>) {
-    if needs.group.is_some() {
-        return (0o600, None);
-    }
-    let spec = needs.pod.spec_ref();
-    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let mut users = needs
-        .pod
-        .containers()
-        .iter()
-        .chain(needs.pod.init_containers())
+/// Mode and owner of a token: its pod alone may read it, through its group if it has one (which gets its bit
+/// when it is given the volume) and as the one user that all containers run as.
+pub(super) fn token_access(pod: &Pod, group: Option<u32>, default: i32) -> (u32, Option<u32>) {
+    let of_pod = pod.spec_ref().security_context.as_ref().and_then(|context| context.run_as_user);
+    let containers = pod.containers().iter().chain(pod.init_containers());
+    let mut users = containers
         .map(|one| one.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod));
-    match users.next().flatten() {
-        Some(first) if users.all(|user| user == Some(first)) => (0o600, u32::try_from(first).ok()),
-        _ => (mode(default), None),
-    }
+    let first = users.next().flatten().filter(|first| users.all(|user| user == Some(*first)));
+    let owner = first.and_then(|user| u32::try_from(user).ok());
+    let mode = if owner.is_some() || group.is_some() { 0o600 } else { mode(default) };
+    (mode, owner)
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
+use serde_json::json;
 
 use super::atomic::{File, Files, write};
 use super::*;
@@ -377,4 +378,24 @@ async fn real_plugins_make_their_volumes_in_order() {
     assert_eq!(gone.iter().filter(|line| line.starts_with("remove_tree")).count(), 4, "{gone:#?}");
     assert_eq!(gone.last().unwrap(), "remove_tree /data/pods/u");
     assert!(!gone.iter().any(|line| line.contains("/etc")), "a path of the machine stays: {gone:#?}");
+}
+
+#[test]
+fn a_token_belongs_to_the_user_that_all_containers_run_as() {
+    let user = |user: Option<i64>| json!({"name": "a", "securityContext": {"runAsUser": user}});
+    let of = |context: serde_json::Value, init: Option<i64>, main: Option<i64>, group: Option<u32>| {
+        let spec = json!({
+            "securityContext": context, "initContainers": [user(init)], "containers": [user(main)],
+        });
+        content::token_access(&crate::testing::pod(spec), group, 0o644)
+    };
+    let none = || json!({});
+    assert_eq!(of(none(), None, None, None), (0o644, None));
+    assert_eq!(of(none(), None, Some(1000), None), (0o644, None));
+    assert_eq!(of(none(), Some(1000), Some(1000), None), (0o600, Some(1000)));
+    assert_eq!(of(none(), Some(1000), Some(2000), None), (0o644, None));
+    assert_eq!(of(json!({"runAsUser": 1000}), None, Some(1000), None), (0o600, Some(1000)));
+    // A group gets its bit later; the owner is the user all the same.
+    assert_eq!(of(json!({"runAsUser": 1000}), None, None, Some(7)), (0o600, Some(1000)));
+    assert_eq!(of(none(), None, Some(1000), Some(7)), (0o600, None));
 }
