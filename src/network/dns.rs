@@ -16,13 +16,13 @@ mod message;
 mod metrics;
 mod plan;
 mod server;
+mod silence;
 mod upstream;
 mod zone;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use client::events::{EventType, Recorder};
@@ -43,7 +43,7 @@ use crate::proxy::health::{Answer, plain, serve};
 use corefile::Maps;
 use metrics::Metrics;
 use plan::Plan;
-use server::Server;
+use server::{Completeness, Server};
 use zone::{ServiceFacts, ServiceName, SliceFacts, Zone};
 
 /// What the cluster's DNS is told.
@@ -156,7 +156,7 @@ pub(crate) fn start(
         zone: RwLock::new(zone),
         plan: RwLock::new(plan),
         metrics: Metrics::default(),
-        is_ready: AtomicBool::new(false),
+        completeness: Completeness::from_now(),
     });
     config::follow(&server, &config.node_name, dns.addresses.clone(), informers, stage);
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
@@ -167,13 +167,20 @@ pub(crate) fn start(
     stage.spawn_cancellable("network: names of the cluster", OnExit::Done, async move {
         services.synced().await;
         slices.synced().await;
-        ready.is_ready.store(true, Relaxed);
+        ready.completeness.complete();
     });
     let recorder = Recorder::new(informers.api().clone(), stage, "minik8s", Some(&config.node_name));
     let changes = address_changes(stage).inspect_err(|error| {
         tracing::warn!(error = chain(error), "changes of the machine's addresses are seen late");
     });
     let changes = changes.unwrap_or_else(|_| watch::channel(0).1);
+    let (kernel, table, addresses) = (host.clone(), config.table.clone(), dns.addresses.clone());
+    stage.spawn_cancellable("network: silence of DNS", OnExit::Done, async move {
+        if let Err(error) = silence::keep(&*kernel, &table, &addresses).await {
+            let error = chain(&error);
+            tracing::warn!(error, "questions about names fail at once while this process restarts");
+        }
+    });
     for address in dns.addresses.clone() {
         let (host, server, state_dir) = (host.clone(), server.clone(), config.state_dir.clone());
         let (inner, changes) = (stage.clone(), changes.clone());
@@ -208,7 +215,7 @@ fn serve_health(address: IpAddr, server: &Arc<Server>, stage: &Stage) {
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     });
     let ready = server.clone();
-    let ready: Answer = Arc::new(move |path| match (path, ready.is_ready.load(Relaxed)) {
+    let ready: Answer = Arc::new(move |path| match (path, ready.completeness.is_complete()) {
         ("/ready", true) => plain(StatusCode::OK, "OK"),
         ("/health", _) => plain(StatusCode::OK, "OK"),
         ("/ready", false) => plain(StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
@@ -330,8 +337,17 @@ fn note(state_dir: &Path, address: IpAddr) -> Result<(), NetworkError> {
     written.map_err(|source| NetworkError::File { path, source })
 }
 
-/// Takes the addresses away that were set by this instance, but those that are to stay.
-pub(crate) async fn remove(host: &dyn Host, state_dir: &Path, keep: &[IpAddr]) -> Result<(), NetworkError> {
+/// Takes the addresses away that were set by this instance, but those that are to stay; if none is, also what
+/// keeps them silent.
+pub(crate) async fn remove(
+    host: &dyn Host,
+    table: &str,
+    state_dir: &Path,
+    keep: &[IpAddr],
+) -> Result<(), NetworkError> {
+    if keep.is_empty() {
+        silence::remove(host, table).await?;
+    }
     let all = noted(state_dir);
     for address in all.iter().filter(|address| !keep.contains(address)) {
         host.remove_local_address(*address).await?;

@@ -80,9 +80,10 @@ pub fn start(
     if let Some(dns) = dns {
         dns::start(&host, &config, dns, informers, stage);
     }
-    let (cleaner, state_dir, kept) = (host.clone(), config.state_dir.clone(), names.clone());
+    let (cleaner, table) = (host.clone(), config.table.clone());
+    let (state_dir, kept) = (config.state_dir.clone(), names.clone());
     stage.spawn_cancellable("network: addresses of earlier DNS", OnExit::Done, async move {
-        if let Err(error) = dns::remove(&*cleaner, &state_dir, &kept).await {
+        if let Err(error) = dns::remove(&*cleaner, &table, &state_dir, &kept).await {
             tracing::warn!(
                 error = chain(&error),
                 "an address of the cluster's DNS stays that is not used any more"
@@ -141,7 +142,7 @@ pub async fn clean_up(config: &Config, alone: bool) -> Vec<String> {
     let said = |outcome: Result<(), NetworkError>| outcome.err().map(|error| chain(&error));
     let mut left = routes::remove_recorded(host, &config.state_dir).await;
     let kept = if alone { Vec::new() } else { dns::served_by_others(&config.state_dir).await };
-    left.extend(said(dns::remove(host, &config.state_dir, &kept).await));
+    left.extend(said(dns::remove(host, &config.table, &config.state_dir, &kept).await));
     left.extend(said(policy::remove(host, &config.table).await));
     left.extend(said(proxy::remove(host, &config.table).await));
     left.extend(said(masquerade::remove(host, &config.table).await));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use minik8s_tests::{Cluster, eventually, fetch, run};
+use minik8s_tests::{Cluster, eventually, fetch, in_namespace, run};
 
 /// A pod that says who it is and whom it sees.
 fn pod(name: &str) -> String {
@@ -209,6 +210,56 @@ fn nslookup(cluster: &Cluster, pod: &str, arguments: &str) -> String {
     cluster.kubectl_with(&["apply", "-f", "-"], &spec).ok();
     cluster.wait_for("pod", pod, "{.status.phase}", "Succeeded");
     cluster.kubectl(&["logs", pod]).ok()
+}
+
+/// Asks for the address of `kubernetes.default.svc.cluster.local`, once; the answer's code.
+fn ask_for_a_name(patience: Duration) -> std::io::Result<u8> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect("10.43.0.10:53")?;
+    socket.set_read_timeout(Some(patience))?;
+    let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in ["kubernetes", "default", "svc", "cluster", "local", ""] {
+        question.push(u8::try_from(label.len()).unwrap());
+        question.extend(label.bytes());
+    }
+    question.extend([0, 1, 0, 1]);
+    socket.send(&question)?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer)?;
+    assert!(length > 12 && answer[..2] == [0, 7], "{:?}", &answer[..length]);
+    Ok(answer[3] & 15)
+}
+
+#[test]
+fn lookups_outlast_a_restart() {
+    let mut cluster = Cluster::with_node();
+    let host = cluster.network.path(0);
+    let ask = |patience: u64| in_namespace(&host, move || ask_for_a_name(Duration::from_millis(patience)));
+    eventually("the name is found", Duration::from_secs(20), || match ask(2000) {
+        Ok(0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // While nobody is there clients are left to wait, and are not sent away.
+    cluster.stop();
+    assert_eq!(ask(300).unwrap_err().kind(), ErrorKind::WouldBlock);
+    // Whoever asks while the next process begins is answered with what is true.
+    let place = host.clone();
+    let asking = std::thread::spawn(move || {
+        in_namespace(&place, || {
+            let began = Instant::now();
+            loop {
+                match ask_for_a_name(Duration::from_millis(2500)) {
+                    Ok(code) => return code,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                        assert!(began.elapsed() < Duration::from_secs(120), "nobody answers");
+                    }
+                }
+            }
+        })
+    });
+    cluster.start();
+    assert_eq!(asking.join().unwrap(), 0);
 }
 
 #[test]

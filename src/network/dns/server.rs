@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use hickory_proto::op::{Query, ResponseCode};
@@ -13,7 +12,8 @@ use parking_lot::RwLock;
 use supervisor::{OnExit, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::message::{self, Content, Received, ValidQuery};
 use super::metrics::{Metrics, Protocol};
@@ -33,8 +33,37 @@ pub(crate) struct Server {
     pub(crate) zone: RwLock<Zone>,
     pub(crate) plan: RwLock<Arc<Plan>>,
     pub(crate) metrics: Metrics,
-    /// Everything that the API server knows is in the zone.
-    pub(crate) is_ready: AtomicBool,
+    pub(crate) completeness: Completeness,
+}
+
+/// Questions that come before the zone is complete wait so long after the start, for whoever asks through a
+/// restart. Shorter than clients wait.
+const FIRST_WAIT: Duration = Duration::from_secs(4);
+
+/// Whether everything that the API server knows is in the zone.
+pub(crate) struct Completeness {
+    is_complete: watch::Sender<bool>,
+    waits_until: Instant,
+}
+
+impl Completeness {
+    pub(crate) fn from_now() -> Self {
+        Completeness { is_complete: watch::Sender::new(false), waits_until: Instant::now() + FIRST_WAIT }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        *self.is_complete.borrow()
+    }
+
+    pub(crate) fn complete(&self) {
+        self.is_complete.send_replace(true);
+    }
+
+    /// Returns once it is, or too much time has passed.
+    async fn wait(&self) {
+        let mut is_complete = self.is_complete.subscribe();
+        let _ = tokio::time::timeout_at(self.waits_until, is_complete.wait_for(|is| *is)).await;
+    }
 }
 
 /// How far a question was answered at once.
@@ -42,6 +71,8 @@ enum LookedUp {
     Done(Content),
     /// The rest is to be asked elsewhere; these records come first.
     Ask(Vec<Record>, Name, Arc<Upstreams>),
+    /// The zone is not complete yet.
+    TooEarly,
 }
 
 impl Server {
@@ -64,8 +95,8 @@ impl Server {
                 let asks = block.forward(&name).and_then(|at| upstreams.get(at));
                 return asks.map_or_else(failed, |asks| LookedUp::Ask(before, name, asks.clone()));
             }
-            if !is_listed && !self.is_ready.load(Relaxed) {
-                return failed();
+            if !is_listed && !self.completeness.is_complete() {
+                return LookedUp::TooEarly;
             }
             let authority = || zone.authority().filter(|_| !is_listed);
             let mut content = Content { authoritative: true, ..Content::default() };
@@ -115,9 +146,22 @@ impl Server {
 
     /// The whole answer.
     pub(crate) async fn answer(&self, asked: &ValidQuery) -> Content {
-        match self.look_up(asked) {
+        self.complete_answer(asked, self.look_up(asked)).await
+    }
+
+    /// The whole answer, of which so much is known.
+    async fn complete_answer(&self, asked: &ValidQuery, looked_up: LookedUp) -> Content {
+        let looked_up = match looked_up {
+            LookedUp::TooEarly => {
+                self.completeness.wait().await;
+                self.look_up(asked)
+            }
+            looked_up => looked_up,
+        };
+        match looked_up {
             LookedUp::Done(content) => content,
             LookedUp::Ask(before, name, upstreams) => self.ask(asked, before, name, &upstreams).await,
+            LookedUp::TooEarly => Content::of_code(ResponseCode::ServFail),
         }
     }
 
@@ -139,11 +183,11 @@ impl Server {
             let began = self.metrics.asked(&asked, Protocol::Udp, client.ip());
             let content = match self.look_up(&asked) {
                 LookedUp::Done(content) => content,
-                LookedUp::Ask(before, name, upstreams) => {
+                looked_up => {
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         let (server, socket) = (self.clone(), socket.clone());
                         stage.spawn_cancellable("question of DNS", OnExit::Done, async move {
-                            let content = server.ask(&asked, before, name, &upstreams).await;
+                            let content = server.complete_answer(&asked, looked_up).await;
                             server.metrics.answered(began, content.code);
                             send(&socket, &asked, content, client).await;
                             drop(place);
