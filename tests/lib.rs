@@ -23,6 +23,8 @@ mod machine;
 mod network;
 #[path = "harness/outcome.rs"]
 mod outcome;
+#[path = "harness/registry.rs"]
+mod registry;
 #[path = "harness/s3.rs"]
 mod s3;
 #[path = "harness/tools.rs"]
@@ -41,6 +43,7 @@ pub use kubectl_proxy::KubectlProxy;
 pub use machine::{Distribution, Machine};
 pub use network::{Network, fetch, in_namespace};
 pub use outcome::{CommandOutcome, eventually, run};
+pub use registry::{REGISTRY_PASSWORD, REGISTRY_USER, Registry};
 pub use s3::{ACCESS_KEY, S3Store, SECRET_KEY};
 pub use tools::{helm, kubectls};
 pub use traces::Traces;

@@ -154,6 +154,7 @@ pub async fn start(
         images: kubelet.images.clone(),
         kubelet_dir: kubelet_dir(&config.instance),
         images_dir: config.instance.agent_dir().join("images"),
+        registries_dir: config.instance.agent_dir().join("registries"),
         dns: config
             .cluster_dns
             .first()
@@ -311,6 +312,7 @@ fn kubelet_config(
         data_dir: kubelet_dir(&config.instance),
         log_dir: agent_dir.join("logs"),
         images_dir: agent_dir.join("images"),
+        registries_dir: agent_dir.join("registries"),
         storage_dir: config.instance.data_dir().join("storage"),
         static_pods_dir: Some(agent_dir.join("pod-manifests")),
         cri_socket,

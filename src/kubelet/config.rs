@@ -36,6 +36,8 @@ pub struct Config {
     pub log_dir: PathBuf,
     /// Image archives in this directory are imported; it need not exist.
     pub images_dir: PathBuf,
+    /// Where the runtime finds `HOST/hosts.toml` for mirrors and private registries.
+    pub registries_dir: PathBuf,
     /// Where volumes of the built-in provisioner are made; the node says so in an annotation.
     pub storage_dir: PathBuf,
     /// Manifests in this directory are run as static pods; none for a hollow node.

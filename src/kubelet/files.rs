@@ -11,9 +11,9 @@ pub(crate) mod tree;
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -38,6 +38,22 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+/// Brings a file of the node's own, in a directory that only the node writes to, to this content for good.
+/// The directories above it are made.
+pub(crate) fn replace(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::create_dir_all(parent)?;
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    file.write_all(data)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    File::open(parent)?.sync_all()
 }
 
 /// A handle on whatever a name stands for, without opening it.

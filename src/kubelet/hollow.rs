@@ -87,6 +87,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         data_dir: nowhere.join("kubelet"),
         log_dir: nowhere.join("logs"),
         images_dir: nowhere.join("images"),
+        registries_dir: nowhere.join("registries"),
         storage_dir: nowhere.join("storage"),
         static_pods_dir: None,
         cri_socket: nowhere.join("containerd.sock"),

@@ -38,6 +38,8 @@ pub(crate) trait Host: Send + Sync {
     fn read_text(&self, path: &str) -> String;
     /// Writes a file of our own, and makes the directories above it.
     fn write_file(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()>;
+    /// Brings a file of our own to this content for good: after a power cut it is there as before or whole.
+    fn replace_file(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a tree across no mount; no error if there is none.
     fn remove_tree(&self, path: &Path) -> io::Result<()>;

@@ -48,7 +48,7 @@ use events::PodEvents;
 use eviction::{Evictor, LastSeen};
 use host::{Host, Linux};
 use http::access::Access;
-use images::ImageManager;
+use images::{ImageManager, PullRecords};
 use node::NodeAgent;
 use pods::admit::Admission;
 use pods::admit::pressure::Pressure;
@@ -309,7 +309,14 @@ fn worker_deps(
         host: host.clone(),
         events: events.clone(),
         killer: Killer::new(runtime.clone(), events.clone()),
-        images: ImageManager::new(runtime.clone(), stage.clone(), events.clone(), sources.clone()),
+        images: ImageManager::new(
+            runtime.clone(),
+            stage.clone(),
+            events.clone(),
+            sources.clone(),
+            PullRecords::new(runtime.clone(), host.clone(), &config.data_dir),
+            config.registries_dir.clone(),
+        ),
         cgroups: Arc::new(Cgroups::new(host.clone(), &config.cgroup_parent)),
         inputs,
         restarts: Mutex::default(),
@@ -371,6 +378,13 @@ async fn bring_images(importer: images::import::Importer, name: String, there: L
 /// [`Config`].
 pub fn failed_imports(data_dir: &std::path::Path, images_dir: &std::path::Path) -> Vec<(String, String)> {
     images::import::failed(data_dir, images_dir)
+}
+
+/// Files about registries of a node that cannot be used, with what is wrong and where; the directory is that
+/// of its [`Config`].
+pub fn registry_faults(registries_dir: &std::path::Path) -> Vec<(std::path::PathBuf, String)> {
+    let faults = images::registries::faults(registries_dir);
+    faults.into_iter().map(|fault| (fault.path, fault.why)).collect()
 }
 
 /// Removes a directory with everything in it. What is still mounted in it is left, and is an error.

@@ -95,6 +95,7 @@ fn config() -> Config {
         data_dir: "/data".into(),
         log_dir: "/logs".into(),
         images_dir: "/images".into(),
+        registries_dir: "/registries".into(),
         storage_dir: "/storage".into(),
         static_pods_dir: None,
         cri_socket: "/socket".into(),

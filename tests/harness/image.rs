@@ -57,12 +57,12 @@ fn layer() -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes the image as a `docker save` archive; its default command serves `/www` on port 80.
-pub fn write_busybox_image(path: &Path) -> io::Result<()> {
+/// The image's only layer and its configuration.
+pub(crate) fn parts() -> io::Result<(Vec<u8>, String)> {
     let layer = layer()?;
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let config = json!({
@@ -76,8 +76,13 @@ pub fn write_busybox_image(path: &Path) -> io::Result<()> {
         },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))] },
         "history": [{ "created": "2024-01-01T00:00:00Z", "created_by": "test" }],
-    })
-    .to_string();
+    });
+    Ok((layer, config.to_string()))
+}
+
+/// Writes the image as a `docker save` archive; its default command serves `/www` on port 80.
+pub fn write_busybox_image(path: &Path) -> io::Result<()> {
+    let (layer, config) = parts()?;
     let config_name = format!("{}.json", hex(config.as_bytes()));
     let layer_name = format!("{}/layer.tar", hex(&layer));
     let manifest =

@@ -134,6 +134,7 @@ pub struct NodeSource {
     /// Where the kubelet keeps what it knows of image archives, and where those are.
     pub(crate) kubelet_dir: PathBuf,
     pub(crate) images_dir: PathBuf,
+    pub(crate) registries_dir: PathBuf,
     /// The cluster's DNS and its domain; none if somebody else answers names.
     pub(crate) dns: Option<(IpAddr, String)>,
     /// Nodes are looked at on servers.
@@ -189,6 +190,10 @@ impl NodeSource {
         for (file, why) in kubelet::failed_imports(&self.kubelet_dir, &self.images_dir) {
             let advice = "save it again ('docker save NAME', 'skopeo copy'), or remove it";
             problems.push(Finding::new(format!("the image archive {file:?} is not imported"), why, advice));
+        }
+        for (file, why) in kubelet::registry_faults(&self.registries_dir) {
+            let what = format!("images of the registry cannot be pulled: {} cannot be used", file.display());
+            problems.push(Finding::new(what, why, "correct the file; it is read at each pull"));
         }
         let told = tokio::time::timeout(API_TIMEOUT, self.ask(&mut node)).await;
         let told = told.unwrap_or(Err(NoAnswer::Late));

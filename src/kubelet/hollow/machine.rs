@@ -56,6 +56,10 @@ impl Host for HollowMachine {
         Ok(())
     }
 
+    fn replace_file(&self, _path: &Path, _data: &[u8], _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove_file(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -70,6 +70,10 @@ impl Host for Linux {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
     }
 
+    fn replace_file(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+        files::replace(path, data, mode)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
     }

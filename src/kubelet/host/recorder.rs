@@ -94,6 +94,10 @@ impl Host for RecordingHost {
         Ok(())
     }
 
+    fn replace_file(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+        self.write_file(path, data, mode)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.call("remove_file", path.display())?;
         self.present.lock().remove(path);

@@ -75,6 +75,8 @@ async fn sweep(
             *seen = now;
         }
     }
+    let present = images.iter().map(|image| image.id.as_str()).collect();
+    collector.images.prune_records(&present, now).await;
     last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
     let percent = |disk: machine::Disk| (disk.usable - disk.available) * 100 / disk.usable.max(1);
     let (host, place) = (collector.host.clone(), collector.data_dir.clone());

@@ -4,9 +4,12 @@ use base64::Engine;
 use k8s_cri::v1::AuthConfig;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::name::ImageName;
+use super::records::PullSecret;
 
 #[derive(Deserialize)]
 struct DockerConfig {
@@ -24,19 +27,42 @@ struct Entry {
     registrytoken: String,
 }
 
+/// What one secret has for an image's registry.
+#[derive(Clone, Debug)]
+pub(crate) struct Credential {
+    pub(crate) auth: AuthConfig,
+    pub(crate) secret: PullSecret,
+}
+
 /// Credentials of a pod's secrets for an image, most specific first; those that cannot be read are passed
 /// over.
-pub(crate) fn matching(secrets: &[&Secret], image: &ImageName) -> Vec<AuthConfig> {
-    let mut found: Vec<(String, AuthConfig)> = Vec::new();
+pub(crate) fn matching(secrets: &[&Secret], image: &ImageName) -> Vec<Credential> {
+    let mut found: Vec<(String, Credential)> = Vec::new();
     for secret in secrets {
         for (server, entry) in entries(secret) {
             if let Some(server) = matches(&server, image).then_some(server) {
-                found.push((server, auth(&entry)));
+                found.push((server, credential(secret, auth(&entry))));
             }
         }
     }
     found.sort_by_key(|(server, _)| std::cmp::Reverse(server.len()));
-    found.into_iter().map(|(_, auth)| auth).collect()
+    found.into_iter().map(|(_, credential)| credential).collect()
+}
+
+fn credential(secret: &Secret, auth: AuthConfig) -> Credential {
+    let mut hash = Sha256::new();
+    for part in [&auth.username, &auth.password, &auth.auth, &auth.identity_token, &auth.registry_token] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut credential_hash = String::new();
+    for byte in hash.finalize() {
+        let _ = write!(credential_hash, "{byte:02x}");
+    }
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let metadata = &secret.metadata;
+    let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+    Credential { auth, secret: PullSecret { namespace, name, uid, credential_hash } }
 }
 
 fn entries(secret: &Secret) -> BTreeMap<String, Entry> {

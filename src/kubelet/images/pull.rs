@@ -1,5 +1,7 @@
 //! Brings a container's image, by its pull policy, with back-off; says in upstream's words what happens.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::events::EventType;
@@ -7,12 +9,15 @@ use jiff::Timestamp;
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use parking_lot::Mutex;
-use supervisor::Stage;
+use supervisor::{OnExit, Stage};
 
-use super::credentials;
+use super::credentials::{self, Credential};
 use super::name::ImageName;
+use super::records::{Access, PullRecords, PullSecret};
+use super::registries::{self, RegistryFault};
 use super::settle::Settled;
 use crate::events::PodEvents;
+use crate::files;
 use crate::pods::backoff::Backoff;
 use crate::pods::turns::Turn;
 use crate::runtime::{Runtime, RuntimeError};
@@ -28,6 +33,8 @@ pub(crate) struct ImageManager {
     events: PodEvents,
     sources: Sources,
     state: Arc<Mutex<State>>,
+    records: PullRecords,
+    registries_dir: PathBuf,
     settled: Settled,
 }
 
@@ -44,6 +51,14 @@ pub(crate) struct PulledImage {
     /// The runtime's own name for it.
     pub(crate) reference: String,
     pub(crate) user: ImageUser,
+}
+
+/// What is known before a pull.
+struct There {
+    /// The image that has the name.
+    before: Option<String>,
+    /// The pod's credentials for its registry, if they were looked up.
+    credentials: Option<Vec<Credential>>,
 }
 
 /// Why a container waits: reason, message, and when to try again.
@@ -68,9 +83,21 @@ fn found(image: cri::Image) -> PulledImage {
 }
 
 impl ImageManager {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, stage: Stage, events: PodEvents, sources: Sources) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        stage: Stage,
+        events: PodEvents,
+        sources: Sources,
+        records: PullRecords,
+        registries_dir: PathBuf,
+    ) -> Self {
         let (state, settled) = (Arc::default(), Settled::default());
-        ImageManager { runtime, stage, events, sources, state, settled }
+        ImageManager { runtime, stage, events, sources, state, records, registries_dir, settled }
+    }
+
+    /// Forgets who has pulled images that are gone: all but these, which were there at that time.
+    pub(crate) async fn prune_records(&self, present: &HashSet<&str>, since: Timestamp) {
+        self.records.prune(present, since).await;
     }
 
     /// Pulls that failed may be tried at once, as after an import.
@@ -111,37 +138,62 @@ impl ImageManager {
             NotPulled { reason: "ImageInspectError", message, retry }
         })?;
         let policy = policy(container, &name);
-        match present {
-            Some(image_found) if policy != "Always" => {
-                let message = format!(
-                    "Container image {image:?} already present on machine and can be accessed by the pod"
-                );
-                event(EventType::Normal, "Pulled", message);
-                return Ok(found(image_found));
-            }
-            None if policy == "Never" => {
-                let message = format!("Container image {image:?} is not present with pull policy of Never");
-                event(EventType::Warning, "ErrImageNeverPull", message.clone());
-                let retry = Some(Timestamp::now() + jiff::SignedDuration::from_secs(10));
-                return Err(NotPulled { reason: "ErrImageNeverPull", message, retry });
-            }
-            _ => {}
+        let before = present.as_ref().map(|one| one.id.clone());
+        let mut there = There { before, credentials: None };
+        if let Some(image_found) = present.filter(|_| policy != "Always")
+            && self.may_use(pod, image, &name, &image_found.id, &mut there).await
+        {
+            let message = format!(
+                "Container image {image:?} already present on machine and can be accessed by the pod"
+            );
+            event(EventType::Normal, "Pulled", message);
+            return Ok(found(image_found));
+        }
+        if policy == "Never" {
+            // Nobody is told that it is there for others.
+            let message = format!("Container image {image:?} is not present with pull policy of Never");
+            event(EventType::Warning, "ErrImageNeverPull", message.clone());
+            let retry = Some(Timestamp::now() + jiff::SignedDuration::from_secs(10));
+            return Err(NotPulled { reason: "ErrImageNeverPull", message, retry });
         }
         // Pulling waits for others' machines.
         if let Some(turn) = turn {
             turn.give_up();
         }
-        self.pull(pod, container, image, &name, sandbox).await
+        self.pull(pod, container, &name, there, sandbox).await
+    }
+
+    /// Whether a pod may have an image that is there without asking the registry. Credentials that were
+    /// looked up for it are left for the pull.
+    async fn may_use(
+        &self,
+        pod: &Pod,
+        image: &str,
+        name: &ImageName,
+        reference: &str,
+        there: &mut There,
+    ) -> bool {
+        match self.records.access(image, name, reference).await {
+            Access::Everybody => true,
+            Access::Nobody => false,
+            Access::Holders => {
+                let found = self.credentials(pod, name).await;
+                let admitted = self.records.admits(name, reference, &found).await;
+                there.credentials = Some(found);
+                admitted
+            }
+        }
     }
 
     async fn pull(
         &self,
         pod: &Pod,
         container: &Container,
-        image: &str,
         name: &ImageName,
+        there: There,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<PulledImage, NotPulled> {
+        let image = container.image.as_deref().unwrap_or("");
         let event = |kind, reason: &str, message: String| {
             self.events.container(pod, &container.name, kind, reason, message);
         };
@@ -160,7 +212,11 @@ impl ImageManager {
         }
         event(EventType::Normal, "Pulling", format!("Pulling image {image:?}"));
         let began = std::time::Instant::now();
-        match self.pull_with_credentials(pod, image, name, sandbox).await {
+        let credentials = match there.credentials {
+            Some(credentials) => credentials,
+            None => self.credentials(pod, name).await,
+        };
+        match self.pull_recorded(image, name, there.before, credentials, sandbox).await {
             Ok(reference) => {
                 self.succeeded(&key);
                 let pulled = self.runtime.image(image).await.ok().flatten();
@@ -200,14 +256,8 @@ impl ImageManager {
         state.failures.remove(key);
     }
 
-    /// Tries each credential that fits, then none; the last failure counts.
-    async fn pull_with_credentials(
-        &self,
-        pod: &Pod,
-        image: &str,
-        name: &ImageName,
-        sandbox: &cri::PodSandboxConfig,
-    ) -> Result<String, RuntimeError> {
+    /// What a pod's secrets have for an image's registry.
+    async fn credentials(&self, pod: &Pod, name: &ImageName) -> Vec<Credential> {
         let mut secrets = Vec::new();
         for reference in pod.spec_ref().image_pull_secrets.iter().flatten() {
             match self.sources.get::<Secret>(pod.uid(), pod.namespace(), &reference.name).await {
@@ -222,19 +272,95 @@ impl ImageManager {
             }
         }
         let secrets: Vec<&Secret> = secrets.iter().map(AsRef::as_ref).collect();
-        let mut credentials: Vec<Option<cri::AuthConfig>> =
-            credentials::matching(&secrets, name).into_iter().map(Some).collect();
-        if credentials.is_empty() {
-            credentials.push(None);
+        credentials::matching(&secrets, name)
+    }
+
+    /// Pulls, and keeps a record of who has.
+    async fn pull_recorded(
+        &self,
+        image: &str,
+        name: &ImageName,
+        before: Option<String>,
+        credentials: Vec<Credential>,
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<String, PullError> {
+        self.records.begin(image).await.map_err(PullError::Intent)?;
+        let begun =
+            Begun { records: &self.records, stage: &self.stage, image: Some(image.to_string()), before };
+        let pulled = self.pull_with_credentials(image, credentials, sandbox).await;
+        let image = begun.over();
+        match pulled {
+            Ok((reference, secret)) => {
+                self.records.pulled(&image, name, &reference, secret).await;
+                Ok(reference)
+            }
+            Err(error) => {
+                self.records.failed(&image).await;
+                let (directory, registry) = (self.registries_dir.clone(), name.domain.clone());
+                match files::blocking(move || registries::fault(&directory, &registry)).await {
+                    Some(fault) => Err(PullError::Registry { error, fault }),
+                    None => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Tries each credential that fits, or none if there is none; the last failure counts.
+    async fn pull_with_credentials(
+        &self,
+        image: &str,
+        credentials: Vec<Credential>,
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<(String, Option<PullSecret>), RuntimeError> {
+        let mut all: Vec<_> = credentials.into_iter().map(|one| (Some(one.auth), Some(one.secret))).collect();
+        if all.is_empty() {
+            all.push((None, None));
         }
         let mut outcome = Err(RuntimeError::from(tonic::Status::internal("no pull was tried")));
-        for auth in credentials {
-            outcome = self.runtime.pull_image(image, auth, Some(sandbox.clone())).await;
+        for (auth, secret) in all {
+            let pulled = self.runtime.pull_image(image, auth, Some(sandbox.clone())).await;
+            outcome = pulled.map(|reference| (reference, secret));
             if outcome.is_ok() {
                 break;
             }
         }
         outcome
+    }
+}
+
+/// Why an image was not pulled.
+#[derive(Debug, thiserror::Error)]
+enum PullError {
+    #[error("failed to record image pull intent: {0}")]
+    Intent(std::io::Error),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("{error}; {fault}")]
+    Registry { error: RuntimeError, fault: RegistryFault },
+}
+
+/// A pull under way, which may be given up at any time: the pod ends.
+struct Begun<'a> {
+    records: &'a PullRecords,
+    stage: &'a Stage,
+    image: Option<String>,
+    /// The image that had the name before.
+    before: Option<String>,
+}
+
+impl Begun<'_> {
+    fn over(mut self) -> String {
+        self.image.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(image) = self.image.take() {
+            let (records, before) = (self.records.clone(), self.before.take());
+            let ending = async move { records.abandoned(&image, before.as_deref()).await };
+            self.stage.spawn_cancellable("end of a pull", OnExit::Done, ending);
+        }
     }
 }
 

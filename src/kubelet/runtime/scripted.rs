@@ -25,6 +25,8 @@ pub(crate) struct ScriptedRuntime {
     failures: Mutex<HashMap<&'static str, VecDeque<Status>>>,
     /// Images that are not there, and are not pulled by being asked for.
     absent: Mutex<HashSet<String>>,
+    /// All images that it has, as far as somebody asks for all.
+    listed: Mutex<Vec<cri::Image>>,
     /// Names of containers and sandboxes by id.
     names: Mutex<HashMap<String, String>>,
     /// Where streams are served.
@@ -42,6 +44,7 @@ impl ScriptedRuntime {
             journal,
             failures,
             absent,
+            listed: Mutex::default(),
             names,
             streaming: Mutex::default(),
             used: Mutex::default(),
@@ -60,6 +63,10 @@ impl ScriptedRuntime {
 
     pub(crate) fn without_image(&self, name: &str) {
         self.absent.lock().insert(name.to_string());
+    }
+
+    pub(crate) fn list_images(&self, images: Vec<cri::Image>) {
+        *self.listed.lock() = images;
     }
 
     /// Ends a container as if it had ended by itself.
@@ -259,7 +266,8 @@ impl Runtime for ScriptedRuntime {
     }
 
     fn images(&self) -> RuntimeCall<'_, Vec<cri::Image>> {
-        self.look("images", || self.kept.images())
+        let listed = self.listed.lock().clone();
+        self.look("images", || Box::pin(async move { Ok(listed) }))
     }
 
     fn image<'a>(&'a self, name: &'a str) -> RuntimeCall<'a, Option<cri::Image>> {

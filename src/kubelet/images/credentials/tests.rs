@@ -23,7 +23,7 @@ fn keys_match_registries() {
     }));
     let users = |image: &str| -> Vec<String> {
         let name = ImageName::parse(image).unwrap();
-        matching(&[&secret], &name).into_iter().map(|auth| auth.username).collect()
+        matching(&[&secret], &name).into_iter().map(|one| one.auth.username).collect()
     };
     assert_eq!(users("busybox"), ["bob"]);
     assert_eq!(users("127.0.0.1:5000/x"), ["u"]);
@@ -31,5 +31,5 @@ fn keys_match_registries() {
     assert_eq!(users("a.example.com/x"), ["w"]);
     assert!(users("127.0.0.1:5001/x").is_empty() && users("a.b.example.com/x").is_empty());
     let name = ImageName::parse("busybox").unwrap();
-    assert_eq!(matching(&[&secret], &name)[0].password, "pa:ss");
+    assert_eq!(matching(&[&secret], &name)[0].auth.password, "pa:ss");
 }
