@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Taint;
-use kubelet::SysctlAllowlist;
+use kubelet::{KubeletTuning, LogLimits, ShutdownGrace, SysctlAllowlist};
 use network::NodePortAddresses;
 use supervisor::ConnectionLimits;
 
@@ -55,6 +56,26 @@ pub struct NodeArgs {
     /// Give containers without a seccomp profile the runtime's default one
     #[arg(long, env = "MINIK8S_SECCOMP_DEFAULT")]
     pub seccomp_default: bool,
+    /// Pods that the node runs at most
+    #[arg(long, env = "MINIK8S_MAX_PODS", value_name = "NUMBER", default_value_t = 110)]
+    pub max_pods: u32,
+    /// Size from which a container's log is rotated
+    #[arg(long, env = "MINIK8S_CONTAINER_LOG_MAX_SIZE", value_name = "QUANTITY", default_value = "10Mi")]
+    pub container_log_max_size: String,
+    /// Files that are kept of a container's log, at least 2
+    #[arg(long, env = "MINIK8S_CONTAINER_LOG_MAX_FILES", value_name = "NUMBER", default_value_t = 5)]
+    pub container_log_max_files: usize,
+    /// How long a shutdown of the machine waits for its pods to end, through logind; 0s: not at all
+    #[arg(long, env = "MINIK8S_SHUTDOWN_GRACE_PERIOD", value_name = "DURATION", default_value = "0s")]
+    pub shutdown_grace_period: String,
+    /// The part of it that is kept for critical pods, which end last
+    #[arg(
+        long,
+        env = "MINIK8S_SHUTDOWN_GRACE_PERIOD_CRITICAL_PODS",
+        value_name = "DURATION",
+        default_value = "0s"
+    )]
+    pub shutdown_grace_period_critical_pods: String,
     /// Addresses that node ports are served on: `primary` (that of the node), or ranges of the machine's; may
     /// be repeated
     #[arg(
@@ -194,6 +215,41 @@ impl NodeArgs {
             .map_err(|error| Problem::new("allow unsafe sysctls", error, "correct --allowed-unsafe-sysctls"))
     }
 
+    /// What upstream's kubelet is told in its configuration file.
+    pub fn tuning(&self) -> Result<KubeletTuning, Problem> {
+        let total = duration(&self.shutdown_grace_period, "--shutdown-grace-period")?;
+        let flag = "--shutdown-grace-period-critical-pods";
+        let critical = duration(&self.shutdown_grace_period_critical_pods, flag)?;
+        if critical > total {
+            let why = "it is longer than --shutdown-grace-period, which it is a part of";
+            return Err(Problem::new(
+                format!("keep {critical:?} for critical pods"),
+                why,
+                format!("correct {flag}"),
+            ));
+        }
+        let (size, files) = (&self.container_log_max_size, self.container_log_max_files);
+        let largest = size.parse::<api::quantity::Quantity>().ok();
+        let largest = largest.and_then(|size| u64::try_from(size.value()).ok());
+        let largest = largest.filter(|bytes| *bytes > 0).ok_or_else(|| {
+            let why = "it is no positive quantity of bytes such as 10Mi";
+            Problem::new(format!("rotate logs at {size:?}"), why, "correct --container-log-max-size")
+        })?;
+        if files < 2 {
+            let why = "there are at least the present one and the one before";
+            return Err(Problem::new(
+                format!("keep {files} files of a log"),
+                why,
+                "correct --container-log-max-files",
+            ));
+        }
+        Ok(KubeletTuning {
+            max_pods: self.max_pods,
+            logs: LogLimits { largest, files },
+            shutdown: ShutdownGrace { total, critical },
+        })
+    }
+
     /// Where node ports are served.
     pub fn node_ports(&self) -> Result<NodePortAddresses, Problem> {
         let given = &self.node_port_addresses;
@@ -220,6 +276,15 @@ impl NodeArgs {
         let given = self.container_runtime_endpoint.as_deref()?;
         Some(PathBuf::from(given.strip_prefix("unix://").unwrap_or(given)))
     }
+}
+
+/// A length of time as Go writes it, such as `1m30s`.
+fn duration(text: &str, flag: &str) -> Result<Duration, Problem> {
+    let parsed = api::duration::parse(text).ok().and_then(|length| Duration::try_from(length).ok());
+    parsed.ok_or_else(|| {
+        let why = "it is not of the form 30s, 1m30s or 1h";
+        Problem::new(format!("use {text:?} as a length of time"), why, format!("correct {flag}"))
+    })
 }
 
 fn parse_taint(text: &str) -> Result<Taint, Problem> {

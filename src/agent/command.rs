@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, FromArgMatches};
 use k8s_openapi::api::core::v1::Taint;
-use kubelet::SysctlAllowlist;
+use kubelet::{KubeletTuning, SysctlAllowlist};
 use network::NodePortAddresses;
 use serde::Serialize;
 use supervisor::{ConnectionLimits, OnExit, Supervisor};
@@ -147,6 +147,7 @@ struct AgentPlan {
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     sysctls: SysctlAllowlist,
+    tuning: KubeletTuning,
     connections: ConnectionLimits,
     node_ports: NodePortAddresses,
 }
@@ -169,6 +170,7 @@ impl AgentPlan {
             labels: node.labels()?,
             taints: node.taints()?,
             sysctls: node.sysctls()?,
+            tuning: node.tuning()?,
             connections: node.connections.limits(NODE_PORTS)?,
             node_ports: node.node_ports()?,
             arguments,
@@ -206,6 +208,7 @@ impl AgentPlan {
             labels: self.labels,
             taints: self.taints,
             sysctls: self.sysctls,
+            tuning: self.tuning,
             connections: self.connections,
             node_ports: self.node_ports,
         })

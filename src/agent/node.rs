@@ -12,7 +12,7 @@ use std::time::Duration;
 use client::{BoxFuture, Informers, ObjectApi};
 use k8s_openapi::api::core::v1::{Pod, Taint};
 pub use kubelet::{KubeletHandle as Kubelet, NodePort};
-use kubelet::{NetworkGate, NetworkPending, SysctlAllowlist};
+use kubelet::{KubeletTuning, NetworkGate, NetworkPending, SysctlAllowlist};
 use network::{DnsConfig, NodePortAddresses, PluginDirectory, PolicyGate, ProxyConfig};
 use rcgen::SanType;
 use rustls_pki_types::CertificateDer;
@@ -61,6 +61,7 @@ pub struct NodeConfig {
     pub sysctls: SysctlAllowlist,
     /// Containers without a seccomp profile get the runtime's default one.
     pub seccomp_default: bool,
+    pub tuning: KubeletTuning,
     /// Ports of this machine's server, which are none for pods.
     pub server_ports: Vec<NodePort>,
     /// CA of the API server's client certificate.
@@ -317,7 +318,7 @@ fn kubelet_config(
         static_pods_dir: Some(agent_dir.join("pod-manifests")),
         cri_socket,
         cgroup_parent: config.instance.pods_cgroup(),
-        max_pods: 110,
+        tuning: config.tuning,
         node_ports: node_ports(config),
         cluster_dns: config.cluster_dns.clone(),
         cluster_domain: config.cluster_domain.clone(),

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Taint};
 use supervisor::ConnectionLimits;
 use tokio::sync::watch;
 
-use crate::{NodePort, SysctlAllowlist};
+use crate::{NodePort, ShutdownGrace, SysctlAllowlist};
 
 /// Settings of one node's kubelet.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ pub struct Config {
     /// Cgroup below which the pods' cgroups are made, such as `/kubepods` or `/kubepods-test1`. Its own
     /// parent exists.
     pub cgroup_parent: String,
-    pub max_pods: u32,
+    pub tuning: KubeletTuning,
     /// Ports of the node that are none for pods, beside the kubelet's.
     pub node_ports: Vec<NodePort>,
     /// Name servers of pods with `dnsPolicy: ClusterFirst`; empty means such pods get the node's.
@@ -67,6 +67,36 @@ pub struct Config {
     pub endpoint: Option<Endpoint>,
     /// `kubeletVersion`, such as `v1.36.2+minik8s1`.
     pub version: String,
+}
+
+/// What is often set to fit a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KubeletTuning {
+    pub max_pods: u32,
+    pub logs: LogLimits,
+    /// How long a shutdown of the machine is held back.
+    pub shutdown: ShutdownGrace,
+}
+
+impl Default for KubeletTuning {
+    fn default() -> Self {
+        KubeletTuning { max_pods: 110, logs: LogLimits::default(), shutdown: ShutdownGrace::default() }
+    }
+}
+
+/// What is kept of a container's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes from which a new file is begun.
+    pub largest: u64,
+    /// The present one and older ones.
+    pub files: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        LogLimits { largest: 10 << 20, files: 5 }
+    }
 }
 
 /// Why a pod may not send packets yet.

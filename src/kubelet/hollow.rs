@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::Taint;
 use supervisor::{Latch, Stage};
 use tokio::sync::watch;
 
-use crate::{Config, Ground, StartError, SysctlAllowlist};
+use crate::{Config, Ground, KubeletTuning, StartError, SysctlAllowlist};
 use machine::HollowMachine;
 use runtime::{HollowProber, HollowRuntime};
 
@@ -92,7 +92,7 @@ fn kubelet_config(config: HollowConfig) -> Config {
         static_pods_dir: None,
         cri_socket: nowhere.join("containerd.sock"),
         cgroup_parent: "/kubepods".to_string(),
-        max_pods: config.max_pods,
+        tuning: KubeletTuning { max_pods: config.max_pods, ..KubeletTuning::default() },
         node_ports: Vec::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_string(),

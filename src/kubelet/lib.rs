@@ -22,6 +22,7 @@ mod node;
 mod pods;
 mod probes;
 mod runtime;
+mod shutdown;
 mod sources;
 mod spec;
 mod stats;
@@ -61,19 +62,21 @@ use pods::worker::WorkerDeps;
 use probes::prober::Prober;
 use probes::{NodeProber, ProbeManager};
 use runtime::{Cri, Runtime, RuntimeHealth};
+use shutdown::NodeShutdown;
 use sources::Sources;
 use stats::{Stats, StatsSettings};
 use status::sender::StatusSender;
 use volumes::Volumes;
 use wake::{Owners, Wakers};
 
-pub use config::{Config, Endpoint, NetworkGate, NetworkPending};
+pub use config::{Config, Endpoint, KubeletTuning, LogLimits, NetworkGate, NetworkPending};
 pub use error::StartError;
 pub use images::import::ImportFailure;
 pub use images::own::{ImageError, Images, OwnImage};
 pub use pods::admit::NodePort;
 pub use pods::admit::sysctls::{SysctlAllowlist, SysctlPatternError};
 pub use runtime::known::{NoRecords, known_containers};
+pub use shutdown::ShutdownGrace;
 
 /// A running kubelet.
 #[derive(Clone)]
@@ -121,7 +124,8 @@ pub async fn start(
     run("eviction", boxed(eviction::run(node.evictor)));
     run("image collector", boxed(images::collect::run(node.collector)));
     let (log_dir, label) = (node.config.log_dir.clone(), node.config.instance_label());
-    run("log rotation", boxed(logs::rotate::run(runtime, log_dir, label)));
+    let limits = node.config.tuning.logs;
+    run("log rotation", boxed(logs::rotate::run(runtime, log_dir, label, limits)));
     Ok(handle)
 }
 
@@ -166,11 +170,12 @@ async fn start_on(
         host: host.clone(),
         recorder: recorder.clone(),
         wakers: Wakers::default(),
-        allocatable: machine.allocatable(config.max_pods),
+        allocatable: machine.allocatable(config.tuning.max_pods),
         machine: Arc::new(machine),
         node: watch::Sender::new(None),
         health: watch::Sender::new(RuntimeHealth::Unknown),
         pressure: watch::Sender::new(Pressure::default()),
+        is_going_down: watch::Sender::new(false),
     };
     let deps = Arc::new(worker_deps(
         &agent,
@@ -230,6 +235,14 @@ async fn start_on(
         pods: config.data_dir.join("pods"),
     };
     run("removal of local volumes", boxed(volumes::local_path::run(remover)));
+    let shutdown = NodeShutdown {
+        grace: config.tuning.shutdown,
+        wakers: agent.wakers.clone(),
+        recorder: agent.recorder.clone(),
+        node_name: config.node_name.clone(),
+        is_going: agent.is_going_down.clone(),
+    };
+    shutdown::start(shutdown, stage);
     run("node status", boxed(node::run(agent, port, ready.clone())));
     run("pods", boxed(pods::manager::run(manager)));
     let handle = KubeletHandle { port: port.unwrap_or(0), ready, images: Images(importer.clone()), service };
@@ -332,6 +345,7 @@ fn worker_deps(
         apparmor,
         node_ports: node_ports(config),
         pressure: agent.pressure.subscribe(),
+        is_going_down: agent.is_going_down.subscribe(),
         wakers: wakers.clone(),
     };
     WorkerDeps {

@@ -29,7 +29,7 @@ use crate::runtime::RuntimeHealth;
 use crate::runtime::scripted::ScriptedRuntime;
 use crate::spec::PodExt;
 use crate::wake::{Mail, Mailbox, WakeReason, Wakers};
-use crate::{Config, SysctlAllowlist};
+use crate::{Config, KubeletTuning, SysctlAllowlist};
 
 /// What happened, in order. Clones share it.
 #[derive(Clone, Default)]
@@ -100,7 +100,7 @@ fn config() -> Config {
         static_pods_dir: None,
         cri_socket: "/socket".into(),
         cgroup_parent: "/kubepods".to_string(),
-        max_pods: 110,
+        tuning: KubeletTuning::default(),
         node_ports: Vec::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_string(),
@@ -137,6 +137,7 @@ impl TestNode {
             node: watch::Sender::new(Some(Arc::new(serde_json::from_value(node).unwrap()))),
             health: watch::Sender::new(RuntimeHealth::Ready),
             pressure: watch::Sender::new(Pressure::default()),
+            is_going_down: watch::Sender::new(false),
         };
         let informers = Informers::new(api.clone(), stage);
         let events = PodEvents::new(journal.clone());

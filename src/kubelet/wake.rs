@@ -89,6 +89,8 @@ pub(crate) struct Mailbox {
     notify: Notify,
     /// Cancelled once the pod is to end, so that waits for pulls and hooks end.
     pub(crate) ending: CancellationToken,
+    /// Cancelled once its containers have ended and its volumes are given back.
+    pub(crate) over: CancellationToken,
 }
 
 #[derive(Clone, Default)]
@@ -129,7 +131,13 @@ impl Mailbox {
             ending.cancel();
         }
         let reasons = Mutex::new([WakeReason::Pod].into());
-        Mailbox { state: Mutex::new(mail), reasons, notify: Notify::new(), ending }
+        Mailbox {
+            state: Mutex::new(mail),
+            reasons,
+            notify: Notify::new(),
+            ending,
+            over: CancellationToken::new(),
+        }
     }
 
     pub(crate) fn read(&self) -> Mail {

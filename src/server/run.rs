@@ -444,6 +444,7 @@ async fn start_node(
         ingress: settings.runs("ingress").then(|| node.ingress_ports()),
         container_runtime_endpoint: node.runtime_endpoint(),
         sysctls: node.sysctls()?,
+        tuning: node.tuning()?,
         seccomp_default: node.seccomp_default,
         server_ports,
         client_ca: pki.client_ca.certificate_der.clone(),

@@ -28,3 +28,44 @@ fn taints_are_read_and_checked() {
         assert!(parse_taint(wrong).is_err(), "{wrong}");
     }
 }
+
+/// Flags of a node as they are given.
+#[derive(clap::Parser)]
+struct Given {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+fn tuning(flags: &[&str]) -> Result<KubeletTuning, Problem> {
+    use clap::Parser;
+    Given::try_parse_from(["node"].iter().chain(flags)).unwrap().node.tuning()
+}
+
+#[test]
+fn what_a_kubelet_is_told_is_read_and_checked() {
+    assert_eq!(tuning(&[]).unwrap(), KubeletTuning::default());
+    let told = tuning(&[
+        "--max-pods=20",
+        "--container-log-max-size=1Mi",
+        "--container-log-max-files=2",
+        "--shutdown-grace-period=1m30s",
+        "--shutdown-grace-period-critical-pods=10s",
+    ]);
+    let (total, critical) = (Duration::from_secs(90), Duration::from_secs(10));
+    let wanted = KubeletTuning {
+        max_pods: 20,
+        logs: LogLimits { largest: 1 << 20, files: 2 },
+        shutdown: ShutdownGrace { total, critical },
+    };
+    assert_eq!(told.unwrap(), wanted);
+    for (flag, said) in [
+        ("--container-log-max-size=big", "--container-log-max-size"),
+        ("--container-log-max-size=0", "--container-log-max-size"),
+        ("--container-log-max-files=1", "--container-log-max-files"),
+        ("--shutdown-grace-period=soon", "--shutdown-grace-period"),
+        ("--shutdown-grace-period-critical-pods=1s", "--shutdown-grace-period"),
+    ] {
+        let error = tuning(&[flag]).unwrap_err().to_string();
+        assert!(error.contains(said), "{flag}: {error}");
+    }
+}

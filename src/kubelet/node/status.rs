@@ -50,6 +50,8 @@ pub(crate) struct NodeAgent {
     pub(crate) health: watch::Sender<RuntimeHealth>,
     /// What the node is short of.
     pub(crate) pressure: watch::Sender<Pressure>,
+    /// The machine is about to be shut down.
+    pub(crate) is_going_down: watch::Sender<bool>,
 }
 
 /// Registers the node and keeps its status, its lease and what is known of it current. `port` is the
@@ -72,9 +74,11 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
     let mut health = agent.health.subscribe();
     let mut address = agent.config.node_ip.clone();
     let mut pressure = agent.pressure.subscribe();
+    let mut is_going_down = agent.is_going_down.subscribe();
     loop {
         address.mark_unchanged();
         pressure.mark_unchanged();
+        is_going_down.mark_unchanged();
         let well = *health.borrow_and_update() == RuntimeHealth::Ready;
         match reporter.report().await {
             Ok(()) if well => ready.open(),
@@ -88,6 +92,7 @@ pub(crate) async fn run(agent: NodeAgent, port: Option<u16>, ready: Latch) {
         tokio::select! {
             _ = health.changed() => {}
             _ = pressure.changed() => {}
+            _ = is_going_down.changed() => {}
             Ok(()) = address.changed() => {
                 let now = *address.borrow_and_update();
                 tracing::info!(address = %now, "the node has another address");
@@ -253,7 +258,7 @@ impl Reporter {
         let own = config.node_ip.borrow().to_string();
         let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
         NodeStatus {
-            capacity: Some(agent.machine.capacity(config.max_pods)),
+            capacity: Some(agent.machine.capacity(config.tuning.max_pods)),
             allocatable: Some(agent.allocatable.clone()),
             conditions: Some(self.conditions()),
             addresses: Some(vec![address("InternalIP", own), address("Hostname", config.node_name.clone())]),
@@ -294,7 +299,9 @@ impl Reporter {
 
     fn conditions(&self) -> Vec<NodeCondition> {
         let short_of = *self.agent.pressure.borrow();
+        let is_going_down = *self.agent.is_going_down.borrow();
         let (ready, why) = match &*self.agent.health.borrow() {
+            RuntimeHealth::Ready if is_going_down => (false, "node is shutting down".to_string()),
             RuntimeHealth::Ready => (true, "kubelet is posting ready status".to_string()),
             RuntimeHealth::Unknown => {
                 (false, "container runtime status check may not have completed yet".to_string())

@@ -34,6 +34,8 @@ pub(crate) struct Admission {
     pub(crate) node_ports: Vec<NodePort>,
     /// What the node is short of.
     pub(crate) pressure: watch::Receiver<Pressure>,
+    /// The machine is about to be shut down.
+    pub(crate) is_going_down: watch::Receiver<bool>,
     /// Those who are in.
     pub(crate) wakers: Wakers,
 }
@@ -41,6 +43,10 @@ pub(crate) struct Admission {
 impl Admission {
     /// Judges a pod by what is here now.
     pub(crate) fn judge(&self, pod: &Pod) -> Result<(), Refusal> {
+        if *self.is_going_down.borrow() {
+            let message = "Pod was rejected as the node is shutting down.";
+            return Err(("NodeShutdown".to_string(), message.to_string()));
+        }
         if let Some(message) = pressure::refuse(pod, *self.pressure.borrow()) {
             return Err(("Evicted".to_string(), message));
         }

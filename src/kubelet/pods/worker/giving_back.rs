@@ -24,6 +24,7 @@ impl Worker {
             }
             self.deps.sources.release(&self.uid);
             self.cleaned = true;
+            self.mailbox.over.cancel();
         }
         match mail.pod.as_deref() {
             Some(pod) if !mail.gone => {
