@@ -36,15 +36,17 @@ pub(crate) async fn run(env: &Env, args: ExplainArgs) -> Result<()> {
             format!("{version}, Kind={}", row.kind)
         )));
     };
-    let mut shown_as = None;
+    let (mut shown_as, mut described) = (None, schema);
     for field in &fields {
         let Some(next) = schema["properties"].get(*field) else {
             return Err(Error::message(format!("field {field:?} does not exist")));
         };
         shown_as = Some((*field, schemas.type_of(next), next));
-        schema = schemas.target(next);
+        (described, schema) = (next, schemas.target(next));
     }
-    print(&text(&schemas, &row, &version, schema, shown_as, args.recursive))
+    let mut description = String::new();
+    schemas.describe(described, 0, &mut description);
+    print(&text(&schemas, (&row, &version), (schema, &description), shown_as, args.recursive))
 }
 
 struct Schemas<'a> {
@@ -84,6 +86,21 @@ impl<'a> Schemas<'a> {
         }
     }
 
+    /// What is said of a field, and of the types that it leads to, a line each.
+    fn describe(&self, value: &'a Value, depth: usize, out: &mut String) {
+        let direct = value["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+        let own = direct.map_or(value, |name| &self.all[name]);
+        if let Some(about) = own["description"].as_str().filter(|about| !about.is_empty()) {
+            out.push_str(about);
+            out.push('\n');
+        }
+        let parts = own["allOf"].as_array().into_iter().flatten();
+        let below = [&own["items"], &own["additionalProperties"]].into_iter().filter(|one| one.is_object());
+        for part in parts.chain(below).filter(|_| depth < MAX_DEPTH) {
+            self.describe(part, depth + 1, out);
+        }
+    }
+
     fn type_of(&self, value: &'a Value) -> String {
         if let Some(name) = self.reference(value) {
             let target = &self.all[name];
@@ -109,9 +126,8 @@ impl<'a> Schemas<'a> {
 
 fn text(
     schemas: &Schemas<'_>,
-    row: &Row,
-    version: &str,
-    schema: &Value,
+    (row, version): (&Row, &str),
+    (schema, description): (&Value, &str),
     shown_as: Option<(&str, String, &Value)>,
     recursive: bool,
 ) -> String {
@@ -121,21 +137,36 @@ fn text(
         out.push_str(&format!("GROUP:      {group}\n"));
     }
     out.push_str(&format!("KIND:       {}\nVERSION:    {bare}\n\n", row.kind));
-    let mut description = schema["description"].as_str().unwrap_or_default();
     if let Some((name, kind, field)) = &shown_as {
-        out.push_str(&format!("FIELD: {name} <{kind}>\n\n\n"));
-        description = field["description"].as_str().unwrap_or(description);
+        out.push_str(&format!("FIELD: {name} <{kind}>\n"));
+        let words: Vec<String> = enumerated(field).iter().map(|word| format!("\n    {word}")).collect();
+        if !words.is_empty() {
+            out.push_str(&format!("ENUM:{}", words.concat()));
+        }
+        out.push_str("\n\n");
     }
-    out.push_str("DESCRIPTION:\n");
     let words = if description.is_empty() { "<empty>" } else { description };
-    out.push_str(&wrapped(words, 4));
+    out.push_str(&format!("DESCRIPTION:\n{}\n", indented(&wrapped(words, 76), 4)));
     if schema["properties"].is_object() {
-        out.push_str(if description.is_empty() { "FIELDS:\n" } else { "\nFIELDS:\n" });
+        out.push_str("FIELDS:\n");
         fields(schemas, schema, 2, recursive, &mut out, 0);
     }
     out.push('\n');
     out
 }
+
+/// The values that a field may have, if they are few.
+fn enumerated(field: &Value) -> Vec<String> {
+    let word = |value: &Value| match value {
+        Value::String(text) if text.is_empty() => "\"\"".to_string(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    field["enum"].as_array().into_iter().flatten().map(word).collect()
+}
+
+/// So many values of a field are told in a list of fields.
+const SHOWN_VALUES: usize = 4;
 
 /// Deeper than this only a schema that refers to itself goes.
 const MAX_DEPTH: usize = 12;
@@ -152,7 +183,14 @@ fn fields(
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let mark = if required.contains(&name.as_str()) { " -required-" } else { "" };
-        out.push_str(&format!("{}{name}\t<{}>{mark}\n", " ".repeat(indent), schemas.type_of(field)));
+        out.push_str(&format!("{}{name}\t<{}>{mark}", " ".repeat(indent), schemas.type_of(field)));
+        let mut words = enumerated(field);
+        if !words.is_empty() {
+            let more = if words.len() > SHOWN_VALUES { ", ...." } else { "" };
+            words.truncate(SHOWN_VALUES);
+            out.push_str(&format!("\n{}enum: {}{more}", " ".repeat(indent), words.join(", ")));
+        }
+        out.push('\n');
         if recursive {
             if depth < MAX_DEPTH {
                 fields(schemas, schemas.target(field), indent + 2, true, out, depth + 1);
@@ -160,28 +198,59 @@ fn fields(
             continue;
         }
         let description = field["description"].as_str().unwrap_or("<no description>");
-        out.push_str(&wrapped(description, indent + 2));
-        out.push('\n');
+        out.push_str(&indented(&wrapped(description, 78 - indent), indent + 2));
+        out.push_str("\n\n");
     }
 }
 
-/// Lines of at most 80 columns.
-fn wrapped(text: &str, indent: usize) -> String {
+/// The text with every line set in, those without words too, as kubectl has them.
+fn indented(text: &str, indent: usize) -> String {
+    let pad = " ".repeat(indent);
+    format!("{pad}{}", text.replace('\n', &format!("\n{pad}")))
+}
+
+/// Lines of at most so many columns. White space inside a line stays as it is.
+fn wrapped(text: &str, limit: usize) -> String {
     let mut out = String::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            if !line.is_empty() && indent + line.len() + 1 + word.len() > 80 {
-                out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+    for (at, line) in text.split('\n').enumerate() {
+        if at > 0 {
+            out.push('\n');
         }
-        out.push_str(format!("{}{line}", " ".repeat(indent)).trim_end());
-        out.push('\n');
+        let mut width = 0;
+        let mut rest = line;
+        while !rest.is_empty() {
+            let word_at = rest.find(|one: char| !one.is_whitespace()).unwrap_or(rest.len());
+            let (space, tail) = rest.split_at(word_at);
+            let (word, tail) = tail.split_at(tail.find(char::is_whitespace).unwrap_or(tail.len()));
+            rest = tail;
+            let (gap, length) = (space.chars().count(), word.chars().count());
+            match width + gap + length > limit {
+                // What begins a line stays there, however long it is.
+                true if width + gap > 1 && length > 0 => {
+                    out.push('\n');
+                    width = length;
+                }
+                true if length == 0 => {}
+                _ => {
+                    out.push_str(space);
+                    width += gap + length;
+                }
+            }
+            out.push_str(word);
+        }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_wrapped_between_words() {
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("one\n\n  two", 7), "one\n\n  two");
+        assert_eq!(wrapped("a much-too-long-word b", 8), "a\nmuch-too-long-word\nb");
+        assert_eq!(indented("a\n\nb", 2), "  a\n  \n  b");
+    }
 }
