@@ -1,10 +1,10 @@
 //! OpenAPI v3 documents of the rows served, built on request from the schema table.
 //!
 //! kubectl's `apply`, `create`, `explain` and `--dry-run=server` read them: merge keys and list types, the
-//! query parameters of patch operations, and the group, version and kind of schemas and operations. Absent:
-//! descriptions but those of metadata and of definitions (the table has none, so `kubectl explain` shows
-//! fields and types only) and watch paths (deprecated upstream).
+//! query parameters of patch operations, the group, version and kind of schemas and operations, and what
+//! everything means. Absent: watch paths (deprecated upstream).
 
+mod descriptions;
 mod operations;
 mod schemas;
 #[cfg(test)]
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::KindRow;
+pub use descriptions::Descriptions;
 use schemas::Schemas;
 
 const TITLE: &str = "Kubernetes";
@@ -57,12 +58,14 @@ impl<'a> From<&'a KindRow> for Described<'a> {
 
 /// `/openapi/v3/apis/GROUP/VERSION` (`/openapi/v3/api/v1` for the core group). Built anew at each call.
 pub fn v3_document(group: &str, version: &str, kinds: &[Described<'_>]) -> Bytes {
-    let mut schemas = Schemas::new(group, version);
+    let descriptions = Descriptions::shared();
+    let mut schemas = Schemas::new(group, version, &descriptions);
     let mut paths = Map::new();
     for kind in kinds {
         operations::add_paths(kind, &mut schemas, &mut paths);
     }
     operations::add_discovery(group, version, &mut schemas, &mut paths);
+    descriptions.describe_parameters(&mut paths);
     let document = json!({
         "openapi": "3.0.0",
         "info": { "title": TITLE, "version": VERSION },
@@ -96,14 +99,13 @@ pub fn v2_json(kinds: &[Described<'_>]) -> Bytes {
 
 /// Paths as version 3 has them, and definitions of version 2.
 fn version2(kinds: &[Described<'_>]) -> (Map<String, Value>, Map<String, Value>) {
-    let mut schemas = Schemas::new("", "v1");
+    let descriptions = Descriptions::shared();
+    let mut schemas = Schemas::new("", "v1", &descriptions);
     let mut paths = Map::new();
     for kind in kinds {
         operations::add_paths(kind, &mut schemas, &mut paths);
     }
-    let definitions = match schemas.finish() {
-        Value::Object(map) => v2::definitions(&map),
-        _ => Map::new(),
-    };
+    descriptions.describe_parameters(&mut paths);
+    let definitions = v2::definitions(&schemas.finish());
     (paths, definitions)
 }

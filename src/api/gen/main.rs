@@ -4,8 +4,8 @@
 //! `cargo run -p minik8s-api-gen -- FACTS > src/api/schema/types.txt`, where FACTS holds `swagger.json` (the
 //! release's OpenAPI v2 document) and `protobuf-fields.json` (message → field →
 //! `[number, type, "repeated"?]`). The output is text, one field a line, so that a new release shows as a
-//! readable diff; `src/api/schema/table.rs` describes the format. Descriptions are left out: they are not
-//! ours and not needed. With `discovery` as second argument it lists what the release serves (`discovery`).
+//! readable diff; `src/api/schema/table.rs` describes the format. With `discovery` as second argument it lists
+//! what the release serves (`discovery`), with `descriptions` it packs the texts (`descriptions`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,6 +13,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+mod descriptions;
 mod discovery;
 mod facts;
 
@@ -20,11 +21,13 @@ mod facts;
 struct Swagger {
     definitions: BTreeMap<String, Definition>,
     paths: BTreeMap<String, serde_json::Value>,
+    parameters: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
 struct Definition {
+    description: Option<String>,
     properties: Option<BTreeMap<String, Property>>,
     required: Vec<String>,
     #[serde(rename = "x-kubernetes-group-version-kind")]
@@ -43,6 +46,7 @@ struct Kind {
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
 struct Property {
+    description: Option<String>,
     #[serde(rename = "$ref")]
     reference: Option<String>,
     #[serde(rename = "type")]
@@ -92,6 +96,9 @@ fn main() -> Result<()> {
     if std::env::args().nth(2).as_deref() == Some("discovery") {
         let found = serde_json::from_slice(&read("discovery-aggregated-v2.json")?)?;
         return discovery::write(&found, &swagger.paths);
+    }
+    if std::env::args().nth(2).as_deref() == Some("descriptions") {
+        return descriptions::write(&swagger);
     }
     let messages: Messages = serde_json::from_slice(&read("protobuf-fields.json")?)?;
     let mut types = BTreeMap::new();

@@ -113,6 +113,15 @@ fn capitalised(word: &str) -> String {
     chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
 }
 
+/// The article of a kind's name, with a space; none for a plural.
+fn article(kind: &str) -> &'static str {
+    match kind {
+        _ if kind.ends_with('s') && !kind.ends_with("ss") => "",
+        _ if kind.starts_with(['A', 'E', 'I', 'O', 'U']) => "an ",
+        _ => "a ",
+    }
+}
+
 fn query(name: &str, kind: &str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
 }
@@ -217,12 +226,32 @@ impl Subject<'_> {
         let name = format!("{verb}{}{target}{}", group_version_name(&row.group, &row.version), self.suffix);
         json!({
             "tags": [tag(&row.group, &row.version)],
+            "description": self.about(action),
             "operationId": name,
             "parameters": parameters,
             "responses": answers,
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": self.group, "version": self.version, "kind": self.kind},
         })
+    }
+
+    /// What an operation does, in upstream's words.
+    fn about(&self, action: &str) -> String {
+        let (kind, part) = (&self.row.kind, self.suffix.to_lowercase());
+        let of = if part.is_empty() { String::new() } else { format!("{part} of ") };
+        match action {
+            "list" => {
+                let watch = if self.row.allows("watch") { "or watch " } else { "" };
+                format!("list {watch}objects of kind {kind}")
+            }
+            "get" => format!("read {of}the specified {kind}"),
+            "put" => format!("replace {of}the specified {kind}"),
+            "patch" => format!("partially update {of}the specified {kind}"),
+            "post" => format!("create {of}{}{kind}", article(kind)),
+            "delete" => format!("delete {of}{}{kind}", article(kind)),
+            "deletecollection" => format!("delete collection of {kind}"),
+            _ => String::new(),
+        }
     }
 
     /// `NamespacedPod`, `Node`.
@@ -340,6 +369,9 @@ fn subresource(
                 let name = format!("connect{}{target}", group_version_name(&row.group, &row.version));
                 let mut operation = subject.operation("connect", ("", ""), Vec::new(), answer);
                 operation["operationId"] = json!(format!("{name}{}", subject.suffix));
+                let method = method.to_uppercase();
+                operation["description"] =
+                    json!(format!("connect {method} requests to {} of {}", sub.name, row.kind));
                 operations.insert(method.into(), operation);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::Descriptions;
 use crate::KindRow;
 use crate::schema::{Base, Field, ListType, PatchStrategy, Shape, TypeRef, by_name};
 
@@ -16,46 +17,27 @@ pub(super) struct Schemas<'a> {
     scalars: BTreeSet<&'static str>,
     /// Schemas from definitions.
     custom: Map<String, Value>,
+    descriptions: &'a Descriptions,
 }
 
+/// Where upstream's documents lead.
+const CONVENTIONS: &str =
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
-const API_VERSION: &str = "APIVersion defines the group and the version whose schema the object follows.";
-const KIND: &str = "Kind names the type of the object.";
-
-/// What a field of every object's metadata means.
-fn about_metadata(field: &str) -> Option<&'static str> {
-    Some(match field {
-        "annotations" => {
-            "Annotations are texts of tools and people about the object; nothing selects by them."
-        }
-        "creationTimestamp" => {
-            "CreationTimestamp is a timestamp of the server's: when the object was created."
-        }
-        "deletionGracePeriodSeconds" => "DeletionGracePeriodSeconds is the time the object has to end.",
-        "deletionTimestamp" => "DeletionTimestamp is when the object is to be gone; the server sets it.",
-        "finalizers" => "Finalizers name who has to clear up before the object may go.",
-        "generateName" => "GenerateName is a prefix from which the server makes a unique name.",
-        "generation" => "Generation counts the changes of what is wanted.",
-        "labels" => "Labels are keys and values by which objects are selected.",
-        "managedFields" => "ManagedFields says which manager has set which fields.",
-        "name" => "Name is unique among the objects of a kind in a namespace and never changes.",
-        "namespace" => "Namespace is the space within which the name is unique.",
-        "ownerReferences" => "OwnerReferences name the objects that this one goes with.",
-        "resourceVersion" => {
-            "ResourceVersion is the version of the object that is stored, opaque to clients."
-        }
-        "uid" => "UID is unique among all objects that were ever there.",
-        _ => return None,
-    })
-}
-
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 impl<'a> Schemas<'a> {
-    pub(super) fn new(group: &'a str, version: &'a str) -> Self {
-        Schemas { group, version, types: BTreeSet::new(), scalars: BTreeSet::new(), custom: Map::new() }
+    pub(super) fn new(group: &'a str, version: &'a str, descriptions: &'a Descriptions) -> Self {
+        Schemas {
+            group,
+            version,
+            types: BTreeSet::new(),
+            scalars: BTreeSet::new(),
+            custom: Map::new(),
+            descriptions,
+        }
     }
 
     /// A reference to a type, which is thereby wanted.
@@ -74,8 +56,13 @@ impl<'a> Schemas<'a> {
 
     /// References to the schemas of a kind from a definition and of its list, which are thereby wanted.
     pub(super) fn of_custom(&mut self, row: &KindRow, schema: &Value) -> (Value, Value) {
-        let text = |about: &str| json!({ "type": "string", "description": about });
-        let (version, named) = (text(API_VERSION), text(KIND));
+        // What upstream says of these it says of every kind.
+        let about = |list: &str, field: &str| {
+            self.descriptions.of_field(&format!("api.core.v1.ConfigMap{list}"), field).unwrap_or_default()
+        };
+        let text = |field: &str| json!({ "type": "string", "description": about("", field) });
+        let (version, named) = (text("apiVersion"), text("kind"));
+        let (about_metadata, about_list) = (about("", "metadata"), about("List", "metadata"));
         let group: Vec<&str> = row.group.rsplit('.').collect();
         let name = format!("{}.{}.{}", group.join("."), row.version, row.kind);
         let kind = |kind: &str| json!([{ "group": row.group, "kind": kind, "version": row.version }]);
@@ -84,14 +71,20 @@ impl<'a> Schemas<'a> {
         own["properties"]["apiVersion"] = version.clone();
         own["properties"]["kind"] = named.clone();
         own["properties"]["metadata"] = self.wrapped_meta("ObjectMeta");
-        own["properties"]["metadata"]["description"] = json!("Standard object's metadata.");
+        own["properties"]["metadata"]["description"] = json!(about_metadata);
         own["x-kubernetes-group-version-kind"] = kind(&row.kind);
+        let mut list_metadata = self.wrapped_meta("ListMeta");
+        list_metadata["description"] = json!(about_list);
+        let about_items = format!("List of {}. More info: {CONVENTIONS}", row.plural);
         let list = json!({
+            "description": format!("{} is a list of {}", row.list_kind(), row.kind),
             "type": "object", "required": ["items"],
             "properties": {
                 "apiVersion": version, "kind": named,
-                "items": { "type": "array", "items": { "allOf": [reference(&name)] } },
-                "metadata": self.wrapped_meta("ListMeta"),
+                "items": {
+                    "description": about_items, "type": "array", "items": { "allOf": [reference(&name)] },
+                },
+                "metadata": list_metadata,
             },
             "x-kubernetes-group-version-kind": kind(&row.list_kind()),
         });
@@ -107,7 +100,7 @@ impl<'a> Schemas<'a> {
         self.wrapped(reference, None)
     }
 
-    pub(super) fn finish(mut self) -> Value {
+    pub(super) fn finish(mut self) -> Map<String, Value> {
         let mut out = std::mem::take(&mut self.custom);
         let mut done = BTreeSet::new();
         while let Some(ty) = self.types.iter().copied().find(|ty| !done.contains(ty)) {
@@ -118,7 +111,8 @@ impl<'a> Schemas<'a> {
         for name in &self.scalars {
             out.insert((*name).to_string(), scalar_schema(name));
         }
-        Value::Object(out)
+        self.descriptions.describe(&mut out);
+        out
     }
 
     fn object(&mut self, ty: TypeRef) -> Value {
@@ -127,14 +121,7 @@ impl<'a> Schemas<'a> {
         if ty.fields().is_empty() {
             // Nothing more to say: an empty object.
         } else {
-            let is_metadata = ty.name() == format!("{META}ObjectMeta");
-            let properties = ty.fields().iter().map(|field| {
-                let mut property = self.property(field);
-                if let Some(about) = about_metadata(field.name).filter(|_| is_metadata) {
-                    property["description"] = json!(about);
-                }
-                (field.name.to_string(), property)
-            });
+            let properties = ty.fields().iter().map(|field| (field.name.to_string(), self.property(field)));
             schema.insert("properties".into(), Value::Object(properties.collect()));
         }
         let required: Vec<&str> =

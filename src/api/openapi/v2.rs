@@ -100,6 +100,9 @@ fn json_parameters(list: &Value) -> Value {
     let parameter = |given: &Value| {
         let place = &given["in"];
         let mut out = json!({ "name": given["name"], "in": place, "type": given["schema"]["type"] });
+        if let Some(about) = given.get("description") {
+            out["description"] = about.clone();
+        }
         if place == "path" {
             out["required"] = json!(true);
         }
@@ -160,6 +163,7 @@ fn schema(out: &mut Out, value: &Value) {
     let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default();
     put_text(out, 1, text("$ref"));
     put_text(out, 2, text("format"));
+    put_text(out, 4, text("description"));
     for required in
         map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     {
@@ -203,6 +207,7 @@ fn operation(out: &mut Out, map: &Map<String, Value>) {
     for tag in map.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         put_text(out, 1, tag);
     }
+    put_text(out, 3, map.get("description").and_then(Value::as_str).unwrap_or_default());
     put_text(out, 5, map.get("operationId").and_then(Value::as_str).unwrap_or_default());
     parameters(out, 8, map.get("parameters"));
     extensions(out, 13, map);
@@ -222,6 +227,7 @@ fn parameters(out: &mut Out, number: u16, list: Option<&Value>) {
                             put_bool(out, 1, true);
                         }
                         put_text(out, 2, place);
+                        put_text(out, 3, text("/description"));
                         put_text(out, 4, text("/name"));
                         put_text(out, if in_path { 5 } else { 6 }, text("/schema/type"));
                     });

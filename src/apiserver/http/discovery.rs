@@ -35,10 +35,10 @@ pub(super) async fn answer(
         [root @ ("api" | "apis")] => {
             let remote = if root == "api" { Vec::new() } else { remote_groups(server, &resources) };
             if let Some(form) = aggregated_wanted(head) {
-                return Ok(match &remote[..] {
+                return match &remote[..] {
                     [] => aggregated(&resources, head, root == "api", form),
                     remote => with_remote(server, &resources, head, form, remote).await,
-                });
+                };
             }
             if root == "api" { api_versions(server) } else { group_list(&resources, &remote) }
         }
@@ -181,7 +181,7 @@ async fn with_remote(
     head: &Head<'_>,
     form: usize,
     remote: &[Remotes],
-) -> Response<Body> {
+) -> Result<Response<Body>, ApiError> {
     let merged = server.registry.aggregation.merged(resources);
     let (version, media) = AGGREGATED[form];
     let answer = &merged.answers[form];
@@ -275,7 +275,12 @@ fn base64_of(bytes: &[u8]) -> String {
 
 /// Made once for each set of resources, from entries that each group keeps: what a change of one kind costs
 /// those who look again is its own group's part.
-fn aggregated(resources: &Resources, head: &Head<'_>, core: bool, form: usize) -> Response<Body> {
+fn aggregated(
+    resources: &Resources,
+    head: &Head<'_>,
+    core: bool,
+    form: usize,
+) -> Result<Response<Body>, ApiError> {
     let (version, media) = AGGREGATED[form];
     let answer = resources.derived.discovery[usize::from(core)][form].get_or_init(|| {
         let groups = resources.groups().iter().filter(|group| group.name.is_empty() == core);
@@ -287,17 +292,21 @@ fn aggregated(resources: &Resources, head: &Head<'_>, core: bool, form: usize) -
 }
 
 /// An answer that clients keep by its hash.
-pub(super) fn kept(answer: &registry::Answer, head: &Head<'_>, media: &'static str) -> Response<Body> {
+pub(super) fn kept(
+    answer: &registry::Answer,
+    head: &Head<'_>,
+    media: &'static str,
+) -> Result<Response<Body>, ApiError> {
     let mut response = if head.header(IF_NONE_MATCH) == answer.etag {
         answer::response(304, media, Body::empty())
     } else {
-        answer::response(200, media, answer.bytes.clone())
+        answer::response(200, media, answer.bytes()?)
     };
     if let Ok(etag) = HeaderValue::from_str(&answer.etag) {
         response.headers_mut().insert(ETAG, etag);
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    response
+    Ok(response)
 }
 
 fn aggregated_group(group: &Group) -> Value {

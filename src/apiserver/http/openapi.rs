@@ -1,8 +1,8 @@
 //! `/openapi/v3`: an index, and one document per group version, built when first asked for and kept as long
 //! as the group is what it was; `/openapi/v2` in protobuf and in JSON, kept as long as the set of resources
-//! is.
+//! is. They are kept compressed.
 //!
-//! Building them takes long where there are many kinds, so it is heavy work.
+//! Building them takes long where there are many kinds, so it is heavy work, as is unpacking one.
 
 use std::sync::Arc;
 
@@ -25,15 +25,8 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let segments: Vec<&str> = path.split('/').collect();
     let resources = server.registry.resources.load();
-    let to_be_made = match segments[..] {
-        ["openapi", "v2"] if wants_protobuf(head) => resources.derived.openapi_v2.get().is_none(),
-        ["openapi", "v2"] => resources.derived.openapi_v2_json.get().is_none(),
-        ["openapi", "v3", "api", _] => resources.group("").is_some_and(|group| group.lacks_documents()),
-        ["openapi", "v3", "apis", group, _] => {
-            resources.group(group).is_some_and(|group| group.lacks_documents())
-        }
-        _ => resources.groups().iter().any(|group| group.lacks_documents()),
-    };
+    let is_index = segments == ["openapi", "v3"];
+    let is_light = is_index && !resources.groups().iter().any(|group| group.lacks_documents());
     let aggregation = &server.registry.aggregation;
     let remotes = aggregation.remotes();
     let others = remotes.iter().filter_map(|remote| {
@@ -42,7 +35,7 @@ pub(super) async fn answer(
     });
     let others: Vec<Other> = others.collect();
     let work = std::pin::pin!(async { made(&resources, head, &segments, &others) });
-    server.registry.turns.run(&head.user.name, if to_be_made { HEAVY } else { 0 }, work).await
+    server.registry.turns.run(&head.user.name, if is_light { 0 } else { HEAVY }, work).await
 }
 
 /// Group, version and hash of a document that another server has.
@@ -56,11 +49,14 @@ fn made(
 ) -> Result<Response<Body>, ApiError> {
     let (group, version) = match *segments {
         ["openapi", "v3"] => {
+            // All that are to be made are made with one copy of the descriptions.
+            let lacks = resources.groups().iter().any(|group| group.lacks_documents());
+            let _held = lacks.then(openapi::Descriptions::shared);
             let documents = resources
                 .groups()
                 .iter()
                 .flat_map(|group| group.documents().iter().map(|one| (&*group.name, one)));
-            let entries = documents.map(|(group, one)| (group, &*one.version, &*one.hash));
+            let entries = documents.map(|(group, one)| (group, &*one.version, one.hash()));
             let others = others.iter().map(|(group, version, hash)| (&**group, &**version, &**hash));
             let entries = entries.chain(others);
             return Ok(answer::json(200, &openapi::v3_index(entries), head));
@@ -72,14 +68,13 @@ fn made(
     };
     let documents = resources.group(group).map(|group| group.documents()).unwrap_or_default();
     let document = documents.iter().find(|one| one.version == version).ok_or_else(route::unknown)?;
-    let bytes = document.bytes.clone();
-    let etag = format!("\"{}\"", document.hash);
-    let mut response = if head.header(IF_NONE_MATCH) == etag {
+    let answer = &document.answer;
+    let mut response = if head.header(IF_NONE_MATCH) == answer.etag {
         answer::response(304, answer::JSON, Body::empty())
     } else {
-        answer::response(200, answer::JSON, bytes)
+        answer::response(200, answer::JSON, answer.bytes()?)
     };
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
+    if let Ok(etag) = HeaderValue::from_str(&answer.etag) {
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
@@ -95,8 +90,8 @@ fn version2(resources: &Resources, head: &Head<'_>) -> Result<Response<Body>, Ap
     let rows = || resources.all().map(|resource| resource.described()).collect::<Vec<_>>();
     let derived = &resources.derived;
     if wants_protobuf(head) {
-        let answer = derived.openapi_v2.get_or_init(|| Answer::new(openapi::v2_document(&rows())));
-        return Ok(kept(answer, head, openapi::V2_MEDIA_TYPE));
+        let answer = derived.openapi_v2.get_or_init(|| Answer::packed(openapi::v2_document(&rows())));
+        return kept(answer, head, openapi::V2_MEDIA_TYPE);
     }
     let accept = head.header(ACCEPT);
     if !accept.is_empty() && !negotiate::ranges(accept).iter().any(|range| is_json(range.media)) {
@@ -106,8 +101,8 @@ fn version2(resources: &Resources, head: &Head<'_>) -> Result<Response<Body>, Ap
         );
         return Err(ApiError::new(406, "NotAcceptable", why));
     }
-    let answer = derived.openapi_v2_json.get_or_init(|| Answer::new(openapi::v2_json(&rows())));
-    Ok(kept(answer, head, answer::JSON))
+    let answer = derived.openapi_v2_json.get_or_init(|| Answer::packed(openapi::v2_json(&rows())));
+    kept(answer, head, answer::JSON)
 }
 
 fn is_json(media: &str) -> bool {

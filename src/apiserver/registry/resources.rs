@@ -30,16 +30,48 @@ pub(crate) struct Group {
 
 /// An answer that is the same for as long as what it is made from.
 pub(crate) struct Answer {
-    pub(crate) bytes: Bytes,
+    content: Content,
     /// Its hash in quotes, by which clients ask whether it has changed.
     pub(crate) etag: String,
 }
 
+enum Content {
+    Plain(Bytes),
+    /// Compressed: large, and seldom asked for.
+    Packed(Box<[u8]>),
+}
+
+/// The packer's effort: documents shrink to a twentieth at the least.
+const LEVEL: i32 = 1;
+
 impl Answer {
     pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Answer { etag: format!("\"{}\"", openapi::hash(&bytes)), bytes }
+        Answer { etag: etag(&bytes), content: Content::Plain(bytes) }
     }
+
+    /// An answer that is kept compressed.
+    pub(crate) fn packed(bytes: Bytes) -> Self {
+        let etag = etag(&bytes);
+        let content = match zstd::encode_all(&bytes[..], LEVEL) {
+            Ok(packed) => Content::Packed(packed.into_boxed_slice()),
+            Err(_) => Content::Plain(bytes),
+        };
+        Answer { content, etag }
+    }
+
+    pub(crate) fn bytes(&self) -> Result<Bytes, ApiError> {
+        match &self.content {
+            Content::Plain(bytes) => Ok(bytes.clone()),
+            Content::Packed(packed) => {
+                zstd::decode_all(&packed[..]).map(Bytes::from).map_err(ApiError::internal)
+            }
+        }
+    }
+}
+
+fn etag(bytes: &[u8]) -> String {
+    format!("\"{}\"", openapi::hash(bytes))
 }
 
 /// What is made of all groups together, when first asked for. It goes with the set.
@@ -61,8 +93,13 @@ impl Clone for Derived {
 /// The OpenAPI document of one group version.
 pub(crate) struct Document {
     pub(crate) version: String,
-    pub(crate) bytes: Bytes,
-    pub(crate) hash: String,
+    pub(crate) answer: Answer,
+}
+
+impl Document {
+    pub(crate) fn hash(&self) -> &str {
+        self.answer.etag.trim_matches('"')
+    }
 }
 
 impl Group {
@@ -99,7 +136,7 @@ impl Group {
             let document = |(version, resources): (&str, Vec<&Resource>)| {
                 let kinds: Vec<_> = resources.iter().map(|resource| resource.described()).collect();
                 let bytes = openapi::v3_document(&self.name, version, &kinds);
-                Document { version: version.to_string(), hash: openapi::hash(&bytes), bytes }
+                Document { version: version.to_string(), answer: Answer::packed(bytes) }
             };
             self.versions().into_iter().map(document).collect()
         })
@@ -117,10 +154,10 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    /// The rows of the table.
-    pub(crate) fn built_in(caches: &Caches) -> Self {
+    /// The rows of the table, and those that are turned on beside them.
+    pub(crate) fn built_in(caches: &Caches, more: &[KindRow]) -> Self {
         let mut groups: Vec<(&str, Vec<Arc<Resource>>)> = Vec::new();
-        for row in kinds::ALL {
+        for row in kinds::ALL.iter().copied().chain(more) {
             let resource = Arc::new(built_in(row, caches));
             match groups.iter_mut().find(|(name, _)| *name == row.group) {
                 Some((_, resources)) => resources.push(resource),
