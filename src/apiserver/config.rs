@@ -11,7 +11,9 @@ use crate::Limits;
 use crate::admission::Plugins;
 use crate::audit::Audit;
 use crate::encryption::Encryption;
+use crate::feature_gates::FeatureGates;
 use crate::protocols::OtherProtocols;
+use crate::runtime_config::RuntimeConfig;
 
 /// The certificate that speaks for callers, as PEM, and its authority.
 #[derive(Clone)]
@@ -61,6 +63,9 @@ pub struct Config {
     pub encryption: Arc<Encryption>,
     /// The admission plugins that run.
     pub admission: Plugins,
+    /// What is served beside the stable versions.
+    pub runtime: RuntimeConfig,
+    pub gates: FeatureGates,
     /// Lines that `/metrics` has beside the server's own, in the text format of Prometheus; the store's.
     pub more_metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// What the port serves beside HTTP.

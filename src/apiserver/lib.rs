@@ -24,6 +24,7 @@ mod encryption;
 mod error;
 mod expressions;
 mod fairness;
+mod feature_gates;
 mod heavy;
 mod http;
 #[cfg(test)]
@@ -52,7 +53,8 @@ pub use audit::{
 pub use config::{Config, FrontProxy, OtherServers, ServiceAccountKeys, VersionInfo};
 pub use encryption::{ChangeError, Encryption, EncryptionError, EncryptionStatus, Origin};
 pub use error::StartError;
+pub use feature_gates::{FeatureGateError, FeatureGates};
 pub use limits::{Limits, Timeouts};
 pub use protocols::{OtherProtocols, OtherStream};
-pub use runtime_config::{RuntimeConfigError, check_runtime_config};
+pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 pub use server::ApiServer;

@@ -51,7 +51,7 @@ mod tests;
 pub(crate) use actions::{delete_options, propagation};
 pub(crate) use base::Registry;
 pub(crate) use call::Call;
-pub(crate) use conversion::Conversion;
+pub(crate) use conversion::{Conversion, Relabel};
 pub(crate) use errors::{not_allowed, store_error, unknown};
 pub(crate) use metadata::time;
 pub(crate) use resource::{Backing, Resource};

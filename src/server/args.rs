@@ -9,7 +9,7 @@ use agent::flags::nearest;
 use agent::problem::chain;
 use agent::{Problem, machine};
 use api::Cidr;
-use apiserver::Plugins;
+use apiserver::{FeatureGates, Plugins, RuntimeConfig};
 use clap::Args;
 
 use crate::audit::AuditArgs;
@@ -168,6 +168,12 @@ pub(crate) struct ServerArgs {
     /// repeated
     #[arg(long, env = "MINIK8S_RUNTIME_CONFIG", value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) runtime_config: Vec<String>,
+    /// Features of Kubernetes to turn on or off: NAME=BOOL; may be repeated
+    #[arg(long, env = "MINIK8S_FEATURE_GATES", value_name = "NAME=BOOL", value_delimiter = ',')]
+    pub(crate) feature_gates: Vec<String>,
+    /// A flag of upstream's API server, without its dashes; may be repeated
+    #[arg(long, env = "MINIK8S_KUBE_APISERVER_ARG", value_name = "NAME=VALUE")]
+    pub(crate) kube_apiserver_arg: Vec<String>,
     /// Requests that only read, at a time; more of them wait for their turn
     #[arg(long, env = "MINIK8S_MAX_REQUESTS_INFLIGHT", value_name = "N", default_value_t = 400)]
     pub(crate) max_requests_inflight: usize,
@@ -343,10 +349,16 @@ impl ServerArgs {
     }
 
     /// Every entry of `--runtime-config` must name something that there is.
-    pub(crate) fn check_runtime_config(&self) -> Result<(), Problem> {
+    pub(crate) fn runtime_config(&self) -> Result<RuntimeConfig, Problem> {
         let entries = self.runtime_config.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
-        apiserver::check_runtime_config(entries)
+        RuntimeConfig::parse(entries)
             .map_err(|error| Problem::new("use --runtime-config", error, "correct the flag"))
+    }
+
+    /// The same of `--feature-gates`.
+    pub(crate) fn feature_gates(&self) -> Result<FeatureGates, Problem> {
+        FeatureGates::parse(self.feature_gates.iter().map(String::as_str))
+            .map_err(|error| Problem::new("use --feature-gates", error, "correct the flag"))
     }
 
     pub(crate) fn runs(&self, component: &str) -> bool {
@@ -375,5 +387,6 @@ fn nth_address(range: &Cidr, n: u32) -> Option<IpAddr> {
     range.subnet(width, n).map(|single| single.address())
 }
 
+mod apiserver;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,8 @@ pub(crate) struct ServerPlan {
     pub(crate) connections: ConnectionLimits,
     pub(crate) admission: apiserver::Plugins,
     pub(crate) audit: Option<std::sync::Arc<apiserver::Audit>>,
+    pub(crate) runtime: apiserver::RuntimeConfig,
+    pub(crate) gates: apiserver::FeatureGates,
 }
 
 /// Those that a server opens: the API's, the one of etcd's API, and its node's.
@@ -48,9 +50,11 @@ fn kubeconfig_path(arguments: &ServerArgs, instance: &Instance) -> PathBuf {
 }
 
 impl ServerPlan {
-    pub(crate) fn new(arguments: ServerArgs) -> Result<Self, Problem> {
+    pub(crate) fn new(mut arguments: ServerArgs) -> Result<Self, Problem> {
+        arguments.take_apiserver_args()?;
         arguments.check_disabled()?;
-        arguments.check_runtime_config()?;
+        let runtime = arguments.runtime_config()?;
+        let gates = arguments.feature_gates()?;
         let admission = arguments.admission_plugins()?;
         let network = arguments.network()?;
         let kubeconfig_mode = arguments.kubeconfig_mode()?;
@@ -81,6 +85,8 @@ impl ServerPlan {
         Ok(ServerPlan {
             admission,
             audit,
+            runtime,
+            gates,
             arguments,
             instance,
             _lock: lock,

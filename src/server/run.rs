@@ -370,6 +370,9 @@ fn apiserver_config(
     agents: watch::Receiver<String>,
     dialer: Arc<Dialer>,
 ) -> apiserver::Config {
+    for version in plan.runtime.left_out() {
+        tracing::warn!(version, "--runtime-config asks for a version that this server does not have");
+    }
     let issuer = format!("https://kubernetes.default.svc.{}", plan.arguments.cluster_domain);
     apiserver::Config {
         service_cidr: plan.network.service_cidr.to_string(),
@@ -406,6 +409,8 @@ fn apiserver_config(
             ..Limits::default()
         },
         admission: plan.admission.clone(),
+        runtime: plan.runtime.clone(),
+        gates: plan.gates.clone(),
         more_metrics: None,
         other_protocols: None,
         other_servers: watch::channel(OtherServers::KeptHere(Vec::new())).1,

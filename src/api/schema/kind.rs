@@ -56,6 +56,12 @@ impl BuiltIn {
         Self::named(&row.group, &row.version, &row.kind)
     }
 
+    /// The schema of a version that is another under another name: it has the other's types and defaults.
+    pub fn like(row: &KindRow, other: &KindRow) -> Self {
+        let ty = for_gvk(&other.group, &other.version, &other.kind);
+        BuiltIn { kind: row.kind.to_string(), version: row.version.to_string(), ty }
+    }
+
     /// A kind that need not have a row, such as `autoscaling/v1` `Scale`. A kind that the table does not know
     /// is left as it is.
     pub fn named(group: &str, version: &str, kind: &str) -> Self {

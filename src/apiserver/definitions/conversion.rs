@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::outbound::Wanted::{Members, Whole};
 use crate::outbound::{Outbound, OutboundError, Target, Trust, Wanted, bundle, select};
-use crate::registry::Conversion;
+use crate::registry::{Conversion, Relabel};
 use crate::schemas::Schemas;
 
 /// How long a webhook may take, as upstream has it.
@@ -54,20 +54,6 @@ pub(super) fn of(
         review: review.map(str::to_string),
         schemas: schemas.clone(),
     })
-}
-
-/// Versions that differ in nothing but their name.
-struct Relabel;
-
-impl Conversion for Relabel {
-    fn convert<'a>(
-        &'a self,
-        mut objects: Vec<Value>,
-        version: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Value>, ApiError>> {
-        objects.iter_mut().for_each(|object| object["apiVersion"] = json!(version));
-        Box::pin(std::future::ready(Ok(objects)))
-    }
 }
 
 /// A server that knows how.

@@ -48,7 +48,7 @@ impl Registry {
         let store = Arc::new(EncryptedStore::new(store, config.encryption.clone()));
         store.follow_kept()?;
         let caches = Caches::over(config.encryption.clone());
-        let resources = ResourceSet::new(Resources::built_in(&caches));
+        let resources = ResourceSet::new(Resources::built_in(&caches, &config.runtime.rows()));
         caches.fill(store.stored())?;
         let authorizer = Arc::new(Authorizer::new(caches.clone()));
         let turns = Arc::new(Turns::new());

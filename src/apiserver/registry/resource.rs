@@ -190,7 +190,11 @@ pub(super) fn built_in(row: &KindRow, caches: &Caches) -> Resource {
     };
     Resource {
         strategy: strategies::for_row(row),
-        schema: Arc::new(BuiltIn::of(row)),
+        schema: Arc::new(match kinds::by_kind(&row.api_version(), &row.kind) {
+            Some(_) => BuiltIn::of(row),
+            // An early version is the stable one under another name.
+            None => BuiltIn::like(row, stored),
+        }),
         conversion: conversion::of(row),
         completes: false,
         rules: None,

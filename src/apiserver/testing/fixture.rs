@@ -6,7 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use apiserver::{Config, Limits, OtherServers, Plugins, ServiceAccountKeys, VersionInfo};
+use apiserver::{
+    Config, FeatureGates, Limits, OtherServers, Plugins, RuntimeConfig, ServiceAccountKeys, VersionInfo,
+};
 use client::{BoxFuture, ByteStream, NodeDialer};
 use k8s_openapi::api::core::v1::Node;
 
@@ -45,6 +47,8 @@ pub(crate) fn config() -> Config {
         audit: None,
         encryption: Arc::default(),
         admission: Plugins::default(),
+        runtime: RuntimeConfig::default(),
+        gates: FeatureGates::default(),
         more_metrics: None,
         other_protocols: None,
         other_servers: tokio::sync::watch::channel(OtherServers::KeptHere(Vec::new())).1,

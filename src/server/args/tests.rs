@@ -71,9 +71,38 @@ fn admission_plugins_have_upstreams_names() {
 
 #[test]
 fn the_runtime_configuration_names_what_there_is() {
-    assert!(args(&["--runtime-config", "api/all=true,storage.k8s.io/v1"]).check_runtime_config().is_ok());
-    let unknown = args(&["--runtime-config", "example.com/v1=true"]).check_runtime_config().unwrap_err();
+    assert!(args(&["--runtime-config", "api/all=true,storage.k8s.io/v1"]).runtime_config().is_ok());
+    let unknown = args(&["--runtime-config", "example.com/v1=true"]).runtime_config().unwrap_err();
     assert!(unknown.to_string().contains("unknown api groups example.com"), "{unknown}");
+}
+
+#[test]
+fn flags_of_upstreams_api_server_are_taken_over() {
+    let taken = |flag: &str| {
+        let mut args = args(&["--kube-apiserver-arg", flag]);
+        args.take_apiserver_args().map(|()| args)
+    };
+    let plugins = taken("enable-admission-plugins=PodNodeSelector,AlwaysPullImages").unwrap();
+    assert_eq!(plugins.enable_admission_plugins, ["PodNodeSelector", "AlwaysPullImages"]);
+    assert!(taken("--anonymous-auth").unwrap().anonymous_auth);
+    assert_eq!(taken("max-requests-inflight=7").unwrap().max_requests_inflight, 7);
+    assert_eq!(taken("feature-gates=AllAlpha=false").unwrap().feature_gates, ["AllAlpha=false"]);
+    for (wrong, want) in [
+        ("audit-policy-file=/x", "this API server has no such setting"),
+        ("max-requests-inflight=many", "\"many\" is no value of it"),
+    ] {
+        let error = taken(wrong).err().unwrap().to_string();
+        assert!(error.contains(want) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn feature_gates_are_upstreams() {
+    assert!(
+        args(&["--feature-gates", "APIResponseCompression=false,AllAlpha=false"]).feature_gates().is_ok()
+    );
+    let unknown = args(&["--feature-gates", "NoSuchFeature=true"]).feature_gates().unwrap_err();
+    assert!(unknown.to_string().contains("unrecognized feature gate: NoSuchFeature"), "{unknown}");
 }
 
 #[test]

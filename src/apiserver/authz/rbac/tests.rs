@@ -29,7 +29,7 @@ impl World {
 
     fn over(store: Arc<MemoryStore>) -> Self {
         let caches = Caches::new();
-        let _ = Resources::built_in(&caches);
+        let _ = Resources::built_in(&caches, &[]);
         caches.fill(store.as_ref()).unwrap();
         World { rbac: Rbac::new(&caches), store, caches }
     }
