@@ -206,11 +206,25 @@ impl Object {
             out.put_slice(&self.bytes);
             return;
         };
-        out.put_slice(&self.bytes[..at]);
+        self.write_spliced(0, at, out);
+    }
+
+    /// The bytes from `start` on, with the resourceVersion put in.
+    fn write_spliced(&self, start: usize, at: usize, out: &mut impl BufMut) {
+        out.put_slice(&self.bytes[start..at]);
         out.put_slice(b"\"resourceVersion\":\"");
         out.put_slice(self.resource_version.to_string().as_bytes());
         out.put_slice(if self.bytes.get(at) == Some(&b'}') { b"\"" } else { b"\"," });
         out.put_slice(&self.bytes[at..]);
+    }
+
+    /// The same without `apiVersion` and `kind`, as an item of a list that says of what kind its items are.
+    pub fn write_json_untyped(&self, out: &mut impl BufMut) {
+        let Some((at, metadata)) = self.splice.zip(encoding::after_type(&self.bytes)) else {
+            return self.write_json(out);
+        };
+        out.put_u8(b'{');
+        self.write_spliced(metadata, at, out);
     }
 
     /// The same in parts that share the stored bytes, for objects that are too large to be copied.

@@ -126,11 +126,13 @@ impl Admission {
         Ok(())
     }
 
-    /// Checks the final object, after validation; returns texts for `Warning` headers.
+    /// Checks the final object, after validation; returns texts for `Warning` headers. `templates`: whether the
+    /// caller writes the template of pods that the object may have.
     pub(crate) async fn validate(
         &self,
         request: &Request<'_>,
         object: Option<&Value>,
+        templates: bool,
     ) -> Result<Vec<String>, ApiError> {
         let mut warnings = Vec::new();
         let Some(object) = object else { return Ok(warnings) };
@@ -141,7 +143,7 @@ impl Admission {
         if self.has("AlwaysPullImages") {
             always_pull_images::validate(request, object)?;
         }
-        if self.has("PodSecurity") {
+        if self.has("PodSecurity") && (templates || request.is("", "pods", request.ctx.subresource)) {
             pod_security::validate(request, &configuration.pod_security, object, &mut warnings)?;
         }
         if self.has("PodNodeSelector") {

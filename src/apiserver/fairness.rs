@@ -15,13 +15,14 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::ApiError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub(crate) use levels::Request;
+pub(crate) use levels::{Names, Request};
 use levels::{SHARES, classify};
 use seats::{Arrival, Patience, Place, Seats};
 
@@ -50,6 +51,8 @@ pub(crate) struct Fairness {
     streams_per_user: usize,
     timeout: Duration,
     hasher: RandomState,
+    /// Requests under way that end by themselves: those that read, those that write.
+    under_way: [Arc<AtomicUsize>; 2],
 }
 
 /// Requests that read, or those that write.
@@ -59,7 +62,39 @@ struct Pool(Mutex<Seats<oneshot::Sender<()>>>);
 type Streams = Mutex<HashMap<u64, usize>>;
 
 /// What a request has; dropping it lets the next one run.
-pub(crate) struct Seat(Held);
+pub(crate) struct Seat {
+    held: Held,
+    /// What else goes when the request is over.
+    kept: Option<Box<dyn Send + Sync>>,
+    counted: Option<Counted>,
+}
+
+impl Seat {
+    fn of(held: Held) -> Self {
+        Seat { held, kept: None, counted: None }
+    }
+
+    /// Keeps something for as long as the request lasts.
+    pub(crate) fn keep(&mut self, kept: Box<dyn Send + Sync>) {
+        self.kept = Some(kept);
+    }
+}
+
+/// A request that counts among those under way until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn among(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 enum Held {
     /// Somebody who never waits needs none.
@@ -90,12 +125,30 @@ impl Fairness {
             streams_per_user: limits.streams_per_user,
             timeout: limits.timeouts.queued,
             hasher: RandomState::new(),
+            under_way: Default::default(),
         }
+    }
+
+    /// Requests under way that read, and that write, of clients that end by themselves.
+    pub(crate) fn in_flight(&self) -> (usize, usize) {
+        let [readers, writers] = &self.under_way;
+        (readers.load(Ordering::Relaxed), writers.load(Ordering::Relaxed))
     }
 
     /// Waits for a request's turn; the 429 if that would take too long.
     pub(crate) async fn admit(&self, request: &Request<'_>, kind: Kind) -> Result<Seat, ApiError> {
-        let Some((_, flow)) = classify(request) else { return Ok(Seat(Held::Nothing)) };
+        let mut seat = self.seat(request, kind).await?;
+        let [readers, writers] = &self.under_way;
+        seat.counted = match kind {
+            Kind::Reads => Some(Counted::among(readers)),
+            Kind::Writes { .. } => Some(Counted::among(writers)),
+            Kind::Endless => None,
+        };
+        Ok(seat)
+    }
+
+    async fn seat(&self, request: &Request<'_>, kind: Kind) -> Result<Seat, ApiError> {
+        let Some((_, flow)) = classify(request) else { return Ok(Seat::of(Held::Nothing)) };
         let (pool, wanted) = match kind {
             Kind::Endless => return self.stream(self.hasher.hash_one(&request.user.name)),
             Kind::Reads => (&self.readers, 1),
@@ -106,7 +159,7 @@ impl Fairness {
         };
         let place = Place { level: flow.level, flow: self.hasher.hash_one(&flow) };
         let (width, arrival, receiver) = pool.arrive(place, wanted, Patience::Bounded);
-        let taken = || Seat(Held::Seats { pool: pool.clone(), place, width });
+        let taken = || Seat::of(Held::Seats { pool: pool.clone(), place, width });
         match (arrival, receiver) {
             (Arrival::Running, _) => Ok(taken()),
             (Arrival::Waiting(ticket), Some(receiver)) => {
@@ -127,7 +180,7 @@ impl Fairness {
     /// it has under way, and a component that was refused would only come again. Reads need none: what they
     /// are given is shared with the cache.
     pub(crate) async fn seat_in_process(&self, request: &Request<'_>, body: usize) -> Seat {
-        let Some((_, flow)) = classify(request) else { return Seat(Held::Nothing) };
+        let Some((_, flow)) = classify(request) else { return Seat::of(Held::Nothing) };
         let pool = &self.writers;
         let place = Place { level: flow.level, flow: self.hasher.hash_one(&flow) };
         let wanted = 1 + usize::try_from(body as u64 / SEAT_BYTES).unwrap_or(usize::MAX - 1);
@@ -138,7 +191,7 @@ impl Fairness {
             let _ = receiver.await;
             std::mem::forget(waiting);
         }
-        Seat(Held::Seats { pool: pool.clone(), place, width })
+        Seat::of(Held::Seats { pool: pool.clone(), place, width })
     }
 
     fn stream(&self, user: u64) -> Result<Seat, ApiError> {
@@ -148,7 +201,7 @@ impl Fairness {
             return Err(too_many());
         }
         *count += 1;
-        Ok(Seat(Held::Stream { streams: self.streams.clone(), user }))
+        Ok(Seat::of(Held::Stream { streams: self.streams.clone(), user }))
     }
 }
 
@@ -205,7 +258,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        match &self.0 {
+        match &self.held {
             Held::Nothing => {}
             Held::Seats { pool, place, width } => pool.finish(*place, *width),
             Held::Stream { streams, user } => {

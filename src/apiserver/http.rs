@@ -12,6 +12,7 @@ mod connect;
 mod connection;
 mod discovery;
 mod gather;
+mod gzip;
 mod head;
 mod health;
 mod impersonate;
@@ -35,15 +36,17 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::identity::USER_ANONYMOUS;
+use api::kinds::{FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION};
 use api::{ApiError, Identity};
 use axum::body::Body;
 use futures::FutureExt;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use serde_json::json;
 
 pub(crate) use connection::serve;
@@ -59,6 +62,10 @@ use crate::aggregation::paths::of_path;
 use crate::audit::Trail;
 use crate::fairness::{self, Seat};
 use crate::server::ApiServer;
+use crate::strategy::CachedObjects;
+
+const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// How long a request that is not a stream may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -78,8 +85,8 @@ pub(crate) async fn handle(
     let line =
         tracing::enabled!(tracing::Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri()));
     let start = std::time::Instant::now();
-    let (mut seat, mut trail) = (None, None);
-    let work = dispatch(&server, &peer, &preferences, request, (&mut seat, &mut trail));
+    let (mut turn, mut trail) = (Turn::default(), None);
+    let work = dispatch(&server, &peer, &preferences, request, (&mut turn, &mut trail));
     let work = AssertUnwindSafe(work).catch_unwind();
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(outcome)) => outcome.unwrap_or_else(|error| answer::status(&error, &preferences)),
@@ -92,17 +99,18 @@ pub(crate) async fn handle(
                 ApiError::internal("this request caused apiserver to panic. Look in the logs for details.");
             answer::status(&error, &preferences)
         }
-        Err(_) => {
-            let error = ApiError::timeout("Timeout: request did not complete within the allotted timeout");
-            answer::status(&error, &preferences)
-        }
+        Err(_) => answer::status(&timed_out(), &preferences),
     };
     if let Some(line) = line {
         tracing::debug!(peer = %peer.address, code = response.status().as_u16(), took = ?start.elapsed(), "{line}");
     }
+    if let Some(names) = turn.names {
+        name_flow(&server, names, response.headers_mut());
+    }
     if let Some(trail) = trail {
         response = audited::answer(response, trail);
     }
+    let mut seat = turn.seat;
     reply::SeatKeeper::take_over(&mut response, &mut seat);
     let unhurried = response.extensions().get::<reply::Unhurried>().map(|_| peer.vitals.unhurried.clone());
     response.map(|body| Reply::new(body, (in_flight, seat), unhurried))
@@ -113,7 +121,7 @@ async fn dispatch(
     peer: &Arc<Peer>,
     preferences: &Preferences,
     request: Request<Body>,
-    (seat, trail): (&mut Option<Seat>, &mut Option<Arc<Trail>>),
+    (turn, trail): (&mut Turn, &mut Option<Arc<Trail>>),
 ) -> Result<Response<Body>, ApiError> {
     let (parts, mut body) = request.into_parts();
     let path = parts.uri.path();
@@ -156,15 +164,28 @@ async fn dispatch(
     let resources = server.registry.resources.load();
     if let Some((remotes, at)) = of_path(&server.registry.aggregation, &resources, trimmed) {
         let length = http_body::Body::size_hint(&body).exact();
-        *seat = Some(seat_for_path(server, &head, kind_of_remote(&head, length)).await?);
+        let kind = kind_of_remote(&head, length);
+        time_limit(&head, kind)?;
+        turn.take(server, of_path_only(&head), kind).await?;
         return aggregate::serve(server, &head, &remotes[at], trimmed, body).await;
     }
     if let Some(target) = route::parse(&resources, path)? {
-        let length = http_body::Body::size_hint(&body).exact();
-        *seat = Some(resource::seat(server, &head, &target, length).await?);
-        return resource::serve(server, &head, target, body).await;
+        let (request, kind) = resource::flow(&head, &target, http_body::Body::size_hint(&body).exact())?;
+        let limit = time_limit(&head, kind)?;
+        let work = pin!(async {
+            turn.take(server, request, kind).await?;
+            if let (fairness::Kind::Endless, Some(seat)) = (kind, &mut turn.seat) {
+                seat.keep(Box::new(resource::long_running(server, &head, &target)?));
+            }
+            resource::serve(server, &head, &target, body).await
+        });
+        return match limit {
+            None => work.await,
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out())),
+        };
     }
-    *seat = Some(seat_for_path(server, &head, fairness::Kind::Reads).await?);
+    time_limit(&head, fairness::Kind::Reads)?;
+    turn.take(server, of_path_only(&head), fairness::Kind::Reads).await?;
     let decided = server.registry.authorizer.check_path(&head.user, head.parts.method.as_str(), head.path);
     head.decided(&decided);
     decided?;
@@ -209,17 +230,66 @@ fn authenticate(server: &ApiServer, peer: &Peer, parts: &Parts) -> Result<Arc<Id
     Ok(Arc::new(identity))
 }
 
-/// The turn of a request that is about no resource of this server.
-async fn seat_for_path(server: &ApiServer, head: &Head<'_>, kind: fairness::Kind) -> Result<Seat, ApiError> {
-    let request = fairness::Request {
+/// The flow that a request belongs to, and its seat once it has one.
+#[derive(Default)]
+struct Turn {
+    names: Option<fairness::Names>,
+    seat: Option<Seat>,
+}
+
+impl Turn {
+    async fn take(
+        &mut self,
+        server: &ApiServer,
+        request: fairness::Request<'_>,
+        kind: fairness::Kind,
+    ) -> Result<(), ApiError> {
+        self.names = Some(request.names());
+        self.seat = Some(server.fairness.admit(&request, kind).await?);
+        Ok(())
+    }
+}
+
+/// Says which flow schema and priority level a request belonged to.
+fn name_flow(server: &ApiServer, names: fairness::Names, headers: &mut HeaderMap) {
+    let caches: &dyn CachedObjects = &*server.registry.caches;
+    for (header, row, name) in [
+        (FLOW_SCHEMA_UID, &FLOW_SCHEMA, names.schema),
+        (PRIORITY_LEVEL_UID, &PRIORITY_LEVEL_CONFIGURATION, names.level),
+    ] {
+        let object = caches.get(row, None, name);
+        if let Some(uid) = object.and_then(|object| HeaderValue::from_str(object.uid()).ok()) {
+            headers.insert(header, uid);
+        }
+    }
+}
+
+fn timed_out() -> ApiError {
+    ApiError::timeout("Timeout: request did not complete within the allotted timeout")
+}
+
+/// How long the client gives a request that ends by itself, if that is less than the server gives it.
+fn time_limit(head: &Head<'_>, kind: fairness::Kind) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = head.query.get("timeout").filter(|_| !matches!(kind, fairness::Kind::Endless)) else {
+        return Ok(None);
+    };
+    let asked = api::duration::parse(text).map_err(|error| {
+        ApiError::bad_request(format!("invalid timeout specified in the request URL - {error}"))
+    })?;
+    let asked = Duration::try_from(asked).ok();
+    Ok(asked.filter(|asked| !asked.is_zero() && *asked < REQUEST_TIMEOUT))
+}
+
+/// A request that is about no resource of this server, to fairness.
+fn of_path_only<'a>(head: &'a Head<'_>) -> fairness::Request<'a> {
+    fairness::Request {
         user: &head.user,
         verb: head.parts.method.as_str(),
         group: "",
         resource: "",
         subresource: None,
         namespace: None,
-    };
-    server.fairness.admit(&request, kind).await
+    }
 }
 
 /// What a request that is handed on to another server is to fairness.

@@ -2,6 +2,7 @@
 //!
 //! This is the top of the crate: it knows all parts, and no part knows it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ impl ApiServer {
     }
 
     /// The checks of `/readyz`, by name.
-    pub fn readiness(&self) -> Vec<(&'static str, bool)> {
+    pub fn readiness(&self) -> Vec<(Cow<'static, str>, bool)> {
         http::readiness(self)
     }
 

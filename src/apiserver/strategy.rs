@@ -121,6 +121,11 @@ pub(crate) trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// The `Warning` of every request on a version of a kind that is going away.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether writes of this kind, or of this subresource of it, claim anything beside the object
     /// ([`Strategy::claim`]). Deletions ask about the object itself.
     fn has_claims(&self, _subresource: Option<&str>) -> bool {

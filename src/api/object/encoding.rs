@@ -128,6 +128,17 @@ pub(super) fn splice_point(bytes: &[u8]) -> Option<usize> {
     metadata_start(bytes).filter(|at| !bytes[*at..].starts_with(b"\"resourceVersion\""))
 }
 
+/// Offset of `metadata` where it comes right after `apiVersion` and `kind`, as [`encode`] writes them.
+pub(super) fn after_type(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.strip_prefix(b"{")?;
+    for start in [&b"\"apiVersion\":\""[..], b"\"kind\":\""] {
+        let value = rest.strip_prefix(start)?;
+        let end = value.iter().position(|byte| *byte == b'"')?;
+        rest = value.get(end..)?.strip_prefix(b"\",")?;
+    }
+    rest.starts_with(METADATA).then_some(bytes.len() - rest.len())
+}
+
 /// The same whether or not the resourceVersion is there.
 fn metadata_start(bytes: &[u8]) -> Option<usize> {
     let head = &bytes[..bytes.len().min(512)];

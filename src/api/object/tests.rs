@@ -66,6 +66,22 @@ fn typed_form_is_decoded_once_and_carries_the_version() {
 }
 
 #[test]
+fn an_item_of_a_list_need_not_say_what_it_is() {
+    let untyped = |object: &Object| {
+        let mut out = bytes::BytesMut::new();
+        object.write_json_untyped(&mut out);
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    let mut expected = Object::from_tree(config_map(), 42).unwrap().tree().unwrap();
+    expected.as_object_mut().unwrap().retain(|key, _| key != "kind" && key != "apiVersion");
+    assert_eq!(untyped(&Object::from_tree(config_map(), 42).unwrap()), expected);
+    // Bytes that somebody else has written keep what they have.
+    let other = Bytes::from_static(br#"{"apiVersion":"v1","x":1,"kind":"X","metadata":{"name":"x"}}"#);
+    let other = Object::from_stored(other, 42).unwrap();
+    assert_eq!(untyped(&other), other.tree().unwrap());
+}
+
+#[test]
 fn a_selector_is_parsed_once_whatever_its_form() {
     let labels = |value: &str| [("app".to_string(), value.to_string())].into();
     let object = |selector: Value| {

@@ -143,6 +143,24 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     faults
 }
 
+/// A subdomain whose labels may begin with an underscore and have some inside, as names of DNS records do.
+pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        is_shaped(rest, lower, |byte| lower(byte) || matches!(byte, b'-' | b'_'))
+    };
+    let mut faults = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        faults.push(max_len(SUBDOMAIN_MAX));
+    }
+    if !value.split('.').all(label) {
+        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+        let expression = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+        faults.push(regex_error((message, expression), &["example.com"]));
+    }
+    faults
+}
+
 pub fn dns1035_label(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if value.len() > LABEL_MAX {
@@ -310,14 +328,9 @@ pub fn name_is_dns_subdomain(name: &str, prefix: bool) -> Vec<String> {
     dns1123_subdomain(&masked(name, prefix))
 }
 
-/// Name rule of namespaces.
+/// Name rule of namespaces and services.
 pub fn name_is_dns_label(name: &str, prefix: bool) -> Vec<String> {
     dns1123_label(&masked(name, prefix))
-}
-
-/// Name rule of services.
-pub fn name_is_dns1035_label(name: &str, prefix: bool) -> Vec<String> {
-    dns1035_label(&masked(name, prefix))
 }
 
 /// Name rule of the RBAC kinds.

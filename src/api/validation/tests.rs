@@ -45,6 +45,12 @@ fn names_have_upstreams_rules() {
         assert_eq!(found, want, "{what}");
     }
     assert_eq!(dns1035_label("1a").len(), 1);
+    for name in ["_tcp.example.com", "a_b", "_a"] {
+        assert_eq!(dns1123_subdomain_with_underscore(name), [""; 0], "{name}");
+    }
+    for name in ["__a", "_", "a_", "a..b", "A", "_-a", ""] {
+        assert_eq!(dns1123_subdomain_with_underscore(name).len(), 1, "{name}");
+    }
     assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
 }
 

@@ -230,8 +230,8 @@ impl Strategy for CustomResources {
         Ok(())
     }
 
-    fn warnings(&self, _ctx: &RequestContext<'_>, _tree: &Value, _old: Option<&Value>) -> Vec<String> {
-        self.deprecation.iter().cloned().collect()
+    fn deprecation(&self) -> Option<&str> {
+        self.deprecation.as_deref()
     }
 
     fn has_generation(&self) -> bool {

@@ -287,7 +287,7 @@ async fn metrics_of_a_kind_go_with_it() {
     };
     tokio::time::timeout(Duration::from_secs(20), served.wait_for(renamed)).await.expect("in time").unwrap();
     list().await;
-    let counted = r#"apiserver_request_total{verb="LIST",group="example.com",version="v1",resource="widgets",subresource="",scope="namespace",code="200"} 2"#;
+    let counted = r#"apiserver_request_total{code="200",component="apiserver",dry_run="",group="example.com",resource="widgets",scope="namespace",subresource="",verb="LIST",version="v1"} 2"#;
     assert!(metrics().await.contains(counted), "{}", metrics().await);
     h.delete(&DEFINITION, None, "widgets.example.com").await.unwrap();
     h.served("Widget", false).await;

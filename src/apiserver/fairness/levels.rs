@@ -35,6 +35,27 @@ pub(super) const SHARES: [Share; 6] = [
     Share { shares: 20, lendable_percent: 50 },
 ];
 
+impl Level {
+    /// The name of its PriorityLevelConfiguration.
+    fn name(self) -> &'static str {
+        match self {
+            Level::NodeHigh => "node-high",
+            Level::System => "system",
+            Level::LeaderElection => "leader-election",
+            Level::WorkloadHigh => "workload-high",
+            Level::WorkloadLow => "workload-low",
+            Level::GlobalDefault => "global-default",
+        }
+    }
+}
+
+/// The FlowSchema that a request matches, and the PriorityLevelConfiguration that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) schema: &'static str,
+    pub(crate) level: &'static str,
+}
+
 /// What is known of a request before it is read.
 pub(crate) struct Request<'a> {
     pub(crate) user: &'a Identity,
@@ -54,6 +75,15 @@ pub(crate) struct Flow<'a> {
     distinguisher: &'a str,
 }
 
+impl Request<'_> {
+    pub(crate) fn names(&self) -> Names {
+        match classify(self) {
+            Some((level, flow)) => Names { schema: flow.schema, level: level.name() },
+            None => Names { schema: "exempt", level: "exempt" },
+        }
+    }
+}
+
 /// None for those that never wait.
 pub(crate) fn classify<'a>(request: &Request<'a>) -> Option<(Level, Flow<'a>)> {
     let user = request.user;
@@ -71,11 +101,8 @@ pub(crate) fn classify<'a>(request: &Request<'a>) -> Option<(Level, Flow<'a>)> {
     let elects = lease
         && matches!(request.verb, "get" | "create" | "update")
         && request.namespace == Some("kube-system");
-    if elects && own {
+    if elects && (own || own_account) {
         return by_user(Level::LeaderElection, "system-leader-election");
-    }
-    if elects && own_account {
-        return by_user(Level::LeaderElection, "workload-leader-election");
     }
     if user.in_group(GROUP_NODES) {
         let of_node = request.group.is_empty()
@@ -88,7 +115,9 @@ pub(crate) fn classify<'a>(request: &Request<'a>) -> Option<(Level, Flow<'a>)> {
         };
     }
     if own {
-        return by_namespace(Level::WorkloadHigh, "kube-controllers");
+        let is_scheduler = user.name == USER_SCHEDULER;
+        let schema = if is_scheduler { "kube-scheduler" } else { "kube-controller-manager" };
+        return by_namespace(Level::WorkloadHigh, schema);
     }
     if own_account {
         return by_namespace(Level::WorkloadHigh, "kube-system-service-accounts");

@@ -42,6 +42,29 @@ fn levels_are_upstreams() {
     assert_eq!(level(&Identity::user("admin", [api::identity::GROUP_MASTERS]), "pods", None), None);
 }
 
+#[test]
+fn every_request_matches_a_schema_and_a_level_that_there_are() {
+    use crate::registry::strategies::flow_control::objects;
+    let schemas = objects::schemas();
+    let account = Identity::service_account("kube-system", "dns");
+    let users = [
+        Identity::node("n"),
+        account,
+        Identity::service_account("default", "app"),
+        Identity::user("system:kube-scheduler", []),
+        Identity::user("system:kube-controller-manager", []),
+        Identity::user("admin", [api::identity::GROUP_MASTERS]),
+        Identity::anonymous(),
+    ];
+    for user in &users {
+        for (resource, namespace) in [("leases", Some("kube-system")), ("nodes", None), ("pods", Some("a"))] {
+            let names = request(user, resource, namespace).names();
+            let (_, spec) = schemas.iter().find(|(name, _)| *name == names.schema).expect(names.schema);
+            assert_eq!(spec["priorityLevelConfiguration"]["name"], names.level, "{names:?}");
+        }
+    }
+}
+
 fn fairness() -> Fairness {
     Fairness::new(&Limits { mutating_requests: 40, streams_per_user: 2, ..Limits::default() })
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::head::{Head, Preferences};
 use super::listing::{self, Listing, Outline};
-use super::negotiate::{self, Encoding, Form};
+use super::negotiate::{self, Encoding, Form, Offer};
 use super::pretty::indented;
 use super::table;
 use crate::heavy::Worker;
@@ -173,7 +173,7 @@ pub(super) fn object(
     printer: &table::Printer<'_>,
     head: &Head<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let accepted = accepted_of(printer.row(), head)?;
+    let accepted = printer.accepted();
     if accepted.encoding == Encoding::Json && accepted.form == Form::Whole {
         if object.json_len() > LARGE {
             return Ok(response(code, JSON, listing::large(object, head.preferences.pretty)));
@@ -196,7 +196,7 @@ pub(super) fn object(
                 true,
             )?
         }
-        Form::Metadata => table::partial(object)?,
+        Form::Metadata => table::partial(object, accepted.version)?,
     };
     encoded(code, &tree, accepted.encoding, head.preferences.pretty)
 }
@@ -205,14 +205,25 @@ pub(super) fn accepted(head: &Head<'_>) -> Result<negotiate::Accepted, ApiError>
     head.preferences.accepted.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
 }
 
-/// [`accepted`] for an object of a kind. Reviews are answered and not kept; they have no columns.
+/// [`accepted`] for objects of a kind. Reviews are answered and not kept; they have no columns.
 pub(super) fn accepted_of(row: &KindRow, head: &Head<'_>) -> Result<negotiate::Accepted, ApiError> {
     let accepted = accepted(head)?;
-    if accepted.form != Form::Table || row.storage.is_some() {
+    let offer = Offer { tables: row.storage.is_some(), protobuf: has_messages(row) };
+    let is_given = match (accepted.form, accepted.encoding) {
+        (Form::Table, _) => offer.tables,
+        (Form::Whole, Encoding::Protobuf) => offer.protobuf,
+        _ => true,
+    };
+    if is_given {
         return Ok(accepted);
     }
-    let plain = negotiate::choose_without_tables(&negotiate::accept_header(&head.parts.headers));
-    plain.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
+    let other = negotiate::choose_of(&negotiate::accept_header(&head.parts.headers), offer);
+    other.ok_or_else(|| ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE))
+}
+
+/// Whether objects of a kind can be given in protobuf: those of the built-in kinds.
+fn has_messages(row: &KindRow) -> bool {
+    api::schema::for_gvk(&row.group, &row.version, &row.kind).is_some()
 }
 
 pub(super) fn encoded(
@@ -257,16 +268,16 @@ pub(super) async fn list(
     head: &Head<'_>,
     worker: Worker,
 ) -> Result<Response<Body>, ApiError> {
-    let accepted = accepted(head)?;
+    let accepted = printer.accepted();
     let row = printer.row();
     let (kind, api_version) = match accepted.form {
-        Form::Whole => (row.list_kind().to_string(), row.api_version().to_string()),
-        Form::Metadata => ("PartialObjectMetadataList".to_string(), "meta.k8s.io/v1".to_string()),
-        Form::Table => ("Table".to_string(), "meta.k8s.io/v1".to_string()),
+        Form::Whole => (row.list_kind(), row.api_version()),
+        Form::Metadata => ("PartialObjectMetadataList".to_string(), accepted.version.to_string()),
+        Form::Table => ("Table".to_string(), accepted.version.to_string()),
     };
     let outline = Outline {
-        encoding: accepted.encoding,
-        form: accepted.form,
+        accepted,
+        has_types: !has_messages(row),
         kind,
         api_version,
         meta: list_meta(&list),

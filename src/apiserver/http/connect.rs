@@ -206,7 +206,7 @@ impl http_body::Body for Guarded {
     }
 }
 
-/// `/api/v1/nodes/NAME/proxy/PATH`: the kubelet's own endpoint.
+/// `/api/v1/nodes/NAME/proxy/PATH`: the kubelet's own endpoint, or another port (`NAME:9100`) of its node.
 async fn node_proxy(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
@@ -220,19 +220,29 @@ async fn node_proxy(
     if head.parts.method != Method::POST && (wanted.is_some() || is_command(&target.rest)?) {
         server.registry.authorize(call, "create", Some(name), None)?;
     }
-    let node = server.registry.get(&Call::new(&call.resource, None, call.user), name).await?;
+    let asked = backend::Wanted::parse(name)
+        .ok_or_else(|| ApiError::bad_request(format!("invalid node request {name:?}")))?;
+    let node = server.registry.get(&Call::new(&call.resource, None, call.user), asked.name).await?;
+    let other = backend::Backend::of_node(&node.tree().map_err(ApiError::internal)?, &asked)?;
+    let (destination, host) = match &other {
+        None => (Destination::Kubelet(&node), HeaderValue::from_static("kubelet")),
+        Some(other) => {
+            let host = HeaderValue::from_str(&other.address.to_string()).map_err(ApiError::internal)?;
+            (Destination::Backend(other), host)
+        }
+    };
     let mut request = Request::new(body);
     *request.method_mut() = head.parts.method.clone();
     *request.uri_mut() = handed_on(target, &head.parts.uri)
         .map_err(|error| ApiError::bad_request(format!("path of the node proxy: {error}")))?;
     if let Some(wanted) = wanted {
         *request.headers_mut() = headers::of_upgrade(&head.parts.headers);
-        request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
-        return tunnel::switch(server, head, &Destination::Kubelet(&node), request, wanted).await;
+        request.headers_mut().insert(HOST, host);
+        return tunnel::switch(server, head, &destination, request, wanted).await;
     }
     *request.headers_mut() = headers::of_request(&head.parts.headers);
-    request.headers_mut().insert(HOST, HeaderValue::from_static("kubelet"));
-    let answered = ask(server, &Destination::Kubelet(&node), request).await?.whole();
+    request.headers_mut().insert(HOST, host);
+    let answered = ask(server, &destination, request).await?.whole();
     let mut response = passed_on(answered, &format!("/api/v1/nodes/{name}/proxy"))?;
     response.extensions_mut().insert(Unhurried);
     Ok(response)

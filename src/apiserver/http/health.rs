@@ -1,5 +1,7 @@
 //! `/healthz`, `/livez`, `/readyz`: one check each, all of them, `?verbose`, `?exclude=`.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,41 +13,76 @@ use super::query::Query;
 use crate::server::ApiServer;
 
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     ok: bool,
 }
 
+/// What the server begins with before it is ready, under upstream's names for it. All of it is behind one
+/// latch; what upstream starts beside and there is none of here has no name.
+const BOOT_SEQUENCE: [&str; 21] = [
+    "start-apiserver-admission-initializer",
+    "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
+    "storage-object-count-tracker-hook",
+    "start-apiextensions-informers",
+    "start-apiextensions-controllers",
+    "crd-informer-synced",
+    "start-system-namespaces-controller",
+    "start-cluster-authentication-info-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+    "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-discovery-controller",
+];
+
+/// The check that stands for those of the boot sequence.
+const BOOTSTRAP: &str = "poststarthook/rbac/bootstrap-roles";
+
 fn checks(server: &ApiServer, endpoint: &str) -> Vec<Check> {
     let bootstrapped = server.bootstrapped.is_open();
-    let store = server.registry.store.revision() >= server.registry.store.compacted_revision()
-        // Only readiness: a server that waits for others is not helped by a restart.
-        && (endpoint != "readyz" || server.registry.store.is_led() != Some(false));
-    let mut checks = vec![Check { name: "ping", ok: true }, Check { name: "etcd", ok: store }];
+    let store = server.registry.store.revision() >= server.registry.store.compacted_revision();
+    let check = |name: &'static str, ok| Check { name: name.into(), ok };
+    let mut checks = vec![check("ping", true), check("etcd", store)];
+    let is_readiness = endpoint == "readyz";
+    if is_readiness {
+        // A server that waits for others is not helped by a restart.
+        checks.push(check("etcd-readiness", store && server.registry.store.is_led() != Some(false)));
+    }
     if let Some(ok) = server.registry.config.encryption.plugins_are_well() {
-        checks.push(Check { name: "kms-providers", ok });
+        checks.push(check("kms-providers", ok));
     }
-    if endpoint == "readyz" {
-        let caught_up = server.registry.caches.revision() > 0;
-        checks.push(Check { name: "informer-sync", ok: caught_up });
+    if is_readiness {
+        checks.push(check("informer-sync", server.registry.caches.revision() > 0));
     }
-    checks.push(Check { name: "poststarthook/start-system-namespaces-controller", ok: bootstrapped });
-    checks.push(Check { name: "poststarthook/rbac/bootstrap-roles", ok: bootstrapped });
-    if endpoint == "readyz" {
-        checks.push(Check { name: "shutdown", ok: !server.stage.stopping().is_cancelled() });
+    let hook = |name: &&str| Check { name: format!("poststarthook/{name}").into(), ok: bootstrapped };
+    checks.extend(BOOT_SEQUENCE.iter().map(hook));
+    checks.push(check("autoregister-completion", bootstrapped));
+    if is_readiness {
+        checks.push(check("shutdown", !server.stage.stopping().is_cancelled()));
     }
     checks
 }
 
-/// What `/readyz` looks at.
-pub(crate) fn readiness(server: &ApiServer) -> Vec<(&'static str, bool)> {
-    checks(server, "readyz").into_iter().map(|check| (check.name, check.ok)).collect()
+/// What `/readyz` looks at; of what stands and falls together one.
+pub(crate) fn readiness(server: &ApiServer) -> Vec<(Cow<'static, str>, bool)> {
+    let checks = checks(server, "readyz").into_iter();
+    let own = checks.filter(|check| check.name == BOOTSTRAP || !check.name.starts_with("poststarthook/"));
+    own.map(|check| (check.name, check.ok)).collect()
 }
 
 /// Answers an endpoint (`readyz`) or one of its checks (`readyz/etcd`).
 pub(super) fn answer(server: &Arc<ApiServer>, path: &str, query: &str) -> Response<Body> {
     let query = Query::parse(query).unwrap_or_default();
     let (endpoint, single) = path.split_once('/').unwrap_or((path, ""));
-    let mut checks = checks(server, endpoint);
+    let checks = checks(server, endpoint);
     if !single.is_empty() {
         return match checks.iter().find(|check| check.name == single) {
             Some(check) if check.ok => answer::text(200, "ok".into()),
@@ -53,18 +90,28 @@ pub(super) fn answer(server: &Arc<ApiServer>, path: &str, query: &str) -> Respon
             None => answer::text(404, "404 page not found\n".into()),
         };
     }
-    let excluded = query.all("exclude");
-    checks.retain(|check| !excluded.contains(&check.name));
-    let healthy = checks.iter().all(|check| check.ok);
+    let mut excluded: BTreeSet<&str> = query.all("exclude").into_iter().collect();
+    let (mut text, mut healthy) = (String::new(), true);
+    let known = ["healthz", "livez", "readyz"].into_iter().find(|known| *known == endpoint);
+    for check in &checks {
+        let name = &check.name;
+        if let Some(endpoint) = known.filter(|_| !excluded.contains(&**name)) {
+            server.metrics.health(name, endpoint, check.ok);
+        }
+        text.push_str(&match check.ok {
+            _ if excluded.remove(&**name) => format!("[+]{name} excluded: ok\n"),
+            true => format!("[+]{name} ok\n"),
+            false => format!("[-]{name} failed: reason withheld\n"),
+        });
+        healthy &= check.ok || text.ends_with("excluded: ok\n");
+    }
+    if !excluded.is_empty() {
+        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+        let names = names.join(",");
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+    }
     if healthy && !query.has("verbose") {
         return answer::text(200, "ok".into());
-    }
-    let mut text = String::new();
-    for check in &checks {
-        text.push_str(&match check.ok {
-            true => format!("[+]{} ok\n", check.name),
-            false => format!("[-]{} failed: reason withheld\n", check.name),
-        });
     }
     text.push_str(&format!("{endpoint} check {}\n", if healthy { "passed" } else { "failed" }));
     answer::text(if healthy { 200 } else { 500 }, text)

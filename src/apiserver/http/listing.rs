@@ -16,7 +16,7 @@ use futures::StreamExt;
 use http_body::Frame;
 use serde_json::{Value, json};
 
-use super::negotiate::{Encoding, Form};
+use super::negotiate::{Accepted, Encoding, Form};
 use super::pretty::Indenter;
 use super::table::{self, Rows};
 use crate::heavy::{Share, Worker};
@@ -27,8 +27,9 @@ const PIECE: usize = 64 * 1024;
 
 /// What a list is written as.
 pub(super) struct Outline {
-    pub(super) encoding: Encoding,
-    pub(super) form: Form,
+    pub(super) accepted: Accepted,
+    /// Whether whole items say of which kind they are. Those of built-in kinds do not, as upstream's.
+    pub(super) has_types: bool,
     pub(super) kind: String,
     pub(super) api_version: String,
     pub(super) meta: Value,
@@ -69,7 +70,9 @@ impl Shower {
 /// How an object is written as an item.
 enum Item {
     /// As its bytes are.
-    Json,
+    Json {
+        has_types: bool,
+    },
     JsonTree(Tree),
     Yaml(Tree),
     Protobuf(Tree, ListEncoder),
@@ -77,16 +80,23 @@ enum Item {
 
 /// What of an object is written.
 enum Tree {
-    Whole,
-    Metadata,
+    Whole { has_types: bool },
+    Metadata(&'static str),
     Row(Rows),
 }
 
 impl Tree {
     fn of(&self, object: &Arc<Object>) -> Result<Value, ApiError> {
         match self {
-            Tree::Whole => object.tree().map_err(ApiError::internal),
-            Tree::Metadata => table::partial(object),
+            Tree::Whole { has_types } => {
+                let mut tree = object.tree().map_err(ApiError::internal)?;
+                if !has_types && let Some(members) = tree.as_object_mut() {
+                    members.remove("apiVersion");
+                    members.remove("kind");
+                }
+                Ok(tree)
+            }
+            Tree::Metadata(version) => table::partial(object, version),
             Tree::Row(rows) => rows.row(object),
         }
     }
@@ -107,14 +117,15 @@ impl Listing {
             weight = 0;
         }
         let shower = Shower { resource: (weight > 0).then(|| resource.clone()), weight };
-        let tree = match outline.form {
-            Form::Whole => Tree::Whole,
-            Form::Metadata => Tree::Metadata,
+        let has_types = outline.has_types;
+        let tree = match outline.accepted.form {
+            Form::Whole => Tree::Whole { has_types },
+            Form::Metadata => Tree::Metadata(outline.accepted.version),
             Form::Table => Tree::Row(outline.rows.clone()),
         };
-        let (start, end, item) = match (outline.encoding, outline.form) {
+        let (start, end, item) = match (outline.accepted.encoding, outline.accepted.form) {
             (Encoding::Json, form) => {
-                let item = if form == Form::Whole { Item::Json } else { Item::JsonTree(tree) };
+                let item = if form == Form::Whole { Item::Json { has_types } } else { Item::JsonTree(tree) };
                 (json_start(&outline), b"]}\n".to_vec(), item)
             }
             (Encoding::Yaml, _) => {
@@ -153,7 +164,7 @@ impl Listing {
             (count, size, largest) =
                 (count + 1, size + object.json_len() + 1, largest.max(object.json_len()));
         }
-        let is_stored = matches!(self.item, Item::Json);
+        let is_stored = matches!(self.item, Item::Json { .. });
         if is_stored && self.shower.resource.is_none() {
             return self.write(count, size).await.map(Some);
         }
@@ -188,11 +199,12 @@ impl Listing {
 
 impl Item {
     fn write(&self, object: &Arc<Object>, first: bool, out: &mut BytesMut) -> Result<(), ApiError> {
-        if matches!(self, Item::Json | Item::JsonTree(_)) && !first {
+        if matches!(self, Item::Json { .. } | Item::JsonTree(_)) && !first {
             out.put_u8(b',');
         }
         match self {
-            Item::Json => object.write_json(out),
+            Item::Json { has_types: true } => object.write_json(out),
+            Item::Json { has_types: false } => object.write_json_untyped(out),
             Item::JsonTree(tree) => {
                 serde_json::to_writer(out.writer(), &tree.of(object)?).map_err(ApiError::internal)?;
             }
@@ -209,7 +221,7 @@ impl Item {
 
 fn json_start(outline: &Outline) -> Vec<u8> {
     let (kind, version, meta) = (&outline.kind, &outline.api_version, &outline.meta);
-    let (columns, items) = match outline.form {
+    let (columns, items) = match outline.accepted.form {
         Form::Table => (format!(",\"columnDefinitions\":{}", outline.columns), "rows"),
         Form::Whole | Form::Metadata => (String::new(), "items"),
     };
@@ -220,7 +232,7 @@ fn json_start(outline: &Outline) -> Vec<u8> {
 /// What stands before and after the items.
 fn yaml_frame(outline: &Outline, is_empty: bool) -> Result<(Vec<u8>, Vec<u8>), ApiError> {
     let text = |value: &Value| serde_yaml::to_string(value).map_err(ApiError::internal);
-    let (mut start, key, end) = match outline.form {
+    let (mut start, key, end) = match outline.accepted.form {
         Form::Table => {
             let all = json!({
                 "apiVersion": outline.api_version, "columnDefinitions": outline.columns,

@@ -5,16 +5,22 @@ use std::sync::Arc;
 
 use api::{ApiError, DeleteOptions, DryRun, FieldSelector, managed};
 use axum::body::Body;
-use http::header::USER_AGENT;
+use client::streams::websocket;
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{Method, Response};
 
 use super::head::Head;
+use super::metrics::LongRunning;
+use super::negotiate::media_type;
 use super::route::Target;
-use super::{answer, body, connect, table, watch};
-use crate::fairness::{self, Kind, Seat};
+use super::{answer, body, connect, gzip, table, watch};
+use crate::fairness::{self, Kind};
 use crate::heavy::{HEAVY, Worker};
 use crate::registry::{Call, Source, Subresource, delete_options, not_allowed, strategies};
 use crate::server::ApiServer;
+
+/// What a patch by server-side apply is called.
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// What a request does, by method and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +70,12 @@ impl Verb {
     }
 }
 
-/// A request's turn among the others. `body` is the size of its body if that is known.
-pub(super) async fn seat(
-    server: &ApiServer,
-    head: &Head<'_>,
-    target: &Target,
+/// What a request is to fairness. `body` is the size of its body if that is known.
+pub(super) fn flow<'a>(
+    head: &'a Head<'_>,
+    target: &'a Target,
     body: Option<u64>,
-) -> Result<Seat, ApiError> {
+) -> Result<(fairness::Request<'a>, Kind), ApiError> {
     let verb = Verb::of(head, target)?;
     let subresource = target.subresource.as_deref();
     let kind = match subresource {
@@ -87,17 +92,26 @@ pub(super) async fn seat(
         subresource,
         namespace: target.namespace.as_deref(),
     };
-    server.fairness.admit(&request, kind).await
+    Ok((request, kind))
+}
+
+/// Counts a request among those that last as long as their clients want.
+pub(super) fn long_running(
+    server: &ApiServer,
+    head: &Head<'_>,
+    target: &Target,
+) -> Result<LongRunning, ApiError> {
+    Ok(server.metrics.long_running(Verb::of(head, target)?.name(), target))
 }
 
 /// Serves one request on a resource or subresource.
 pub(super) async fn serve(
     server: &Arc<ApiServer>,
     head: &Head<'_>,
-    target: Target,
+    target: &Target,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let verb = Verb::of(head, &target)?;
+    let verb = Verb::of(head, target)?;
     let call = Call::new(&target.resource, target.namespace.as_deref(), &head.user)
         .sub(target.subresource.as_deref())
         .by_agent(Some(managed::manager_of_agent(head.header(USER_AGENT))))
@@ -110,8 +124,25 @@ pub(super) async fn serve(
     let decided = server.registry.authorize(&call, verb.name(), target.name.as_deref(), fields.as_ref());
     head.decided(&decided);
     decided?;
-    let timer = server.metrics.start(verb.name(), &target);
-    let outcome = paced(server, head, &target, &call, verb, body).await;
+    call.warn(target.resource.strategy.deprecation().map(str::to_string).into_iter().collect());
+    let applies = media_type(head.header(CONTENT_TYPE)) == APPLY;
+    let timer = server.metrics.start(verb.name(), target, applies, call.dry_run == DryRun::All);
+    let mut outcome = paced(server, head, target, &call, verb, body).await;
+    let is_stream =
+        verb == Verb::Watch || target.subresource.as_deref().is_some_and(|name| is_connection(target, name));
+    // Who is told of the answer reads it as it is.
+    let is_told = head.trail.as_ref().is_some_and(|trail| trail.wants_response());
+    if let Ok(response) = &outcome
+        && !is_stream
+        && !is_told
+        && server.registry.config.gates.compression
+        && gzip::is_wanted(&head.parts.headers, response)
+    {
+        outcome = match outcome {
+            Ok(response) => Ok(Box::pin(gzip::compressed(response)).await),
+            refused => refused,
+        };
+    }
     let code = match &outcome {
         Ok(response) => response.status().as_u16(),
         Err(error) => error.code(),
@@ -119,6 +150,7 @@ pub(super) async fn serve(
     timer.end(code);
     // A refusal carries the warnings, too.
     let mut response = outcome.unwrap_or_else(|error| answer::status(&error, head.preferences));
+    response = timer.measure(response);
     answer::add_warnings(&mut response, &call.take_warnings());
     Ok(response)
 }
@@ -200,10 +232,9 @@ async fn named(
     name: &str,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
+    // A request whose answer the client could not read is not carried out either.
     let printer = table::Printer::new(&target.resource, head)?;
     let registry = &server.registry;
-    // A request whose answer the client could not read is not carried out either.
-    answer::accepted(head)?;
     let mut code = 200;
     let object = match verb {
         Verb::Get => registry.read(call, name, head.query.get("resourceVersion")).await?,
@@ -240,15 +271,14 @@ async fn named(
         _ => return Err(not_allowed()),
     };
     // What is sent as it is stored is not decoded. A write has its turn already.
-    let accepted = answer::accepted(head)?;
-    let weight = if accepted.is_stored() { 0 } else { object.json_len() };
+    let weight = if printer.accepted().is_stored() { 0 } else { object.json_len() };
     let answer = async { answer::object(code, &object, &printer, head) };
     registry.turns.run(&head.user.name, weight, pin!(answer)).await
 }
 
 /// Verbs on a collection.
 async fn collection(
-    server: &ApiServer,
+    server: &Arc<ApiServer>,
     head: &Head<'_>,
     target: &Target,
     call: &Call<'_>,
@@ -270,7 +300,12 @@ async fn collection(
                 options.fields.terms.extend(FieldSelector::equals("metadata.name", name).terms);
             }
             let watch = registry.watch(call, &options).await?;
-            watch::answer(watch, target.resource.clone(), head, worker, head.peer.stopping.clone())
+            let stopping = head.peer.stopping.clone();
+            let answer = watch::answer(watch, target.resource.clone(), head, worker, stopping)?;
+            match websocket::is_wanted(&head.parts.headers) {
+                true => watch::socket::over_socket(server, head, answer),
+                false => Ok(answer),
+            }
         }
         Verb::Create => {
             let (tree, duplicates) = decoded(head, body).await?;

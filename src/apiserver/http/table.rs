@@ -6,7 +6,9 @@ use api::{ApiError, KindRow, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::answer;
 use super::head::Head;
+use super::negotiate::Accepted;
 use crate::registry::Resource;
 use crate::strategy::{Column, Strategy};
 
@@ -23,6 +25,7 @@ enum Include {
 pub(crate) struct Rows {
     strategy: Arc<dyn Strategy>,
     include: Include,
+    version: &'static str,
 }
 
 /// Makes tables of one kind.
@@ -30,14 +33,20 @@ pub(crate) struct Printer<'a> {
     row: &'a KindRow,
     strategy: &'a Arc<dyn Strategy>,
     include: Include,
+    accepted: Accepted,
 }
 
 impl<'a> Printer<'a> {
     pub(crate) fn new(resource: &'a Resource, head: &Head<'_>) -> Result<Self, ApiError> {
-        Self::including(resource, head.query.get("includeObject"))
+        let accepted = answer::accepted_of(&resource.row, head)?;
+        Self::including(resource, head.query.get("includeObject"), accepted)
     }
 
-    pub(crate) fn including(resource: &'a Resource, include: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn including(
+        resource: &'a Resource,
+        include: Option<&str>,
+        accepted: Accepted,
+    ) -> Result<Self, ApiError> {
         let include = match include {
             None | Some("Metadata") => Include::Metadata,
             Some("None") => Include::None,
@@ -49,11 +58,16 @@ impl<'a> Printer<'a> {
                 return Err(ApiError::bad_request(message));
             }
         };
-        Ok(Printer { row: &resource.row, strategy: &resource.strategy, include })
+        Ok(Printer { row: &resource.row, strategy: &resource.strategy, include, accepted })
     }
 
     pub(crate) fn row(&self) -> &'a KindRow {
         self.row
+    }
+
+    /// The form in which the kind is given to the client.
+    pub(crate) fn accepted(&self) -> Accepted {
+        self.accepted
     }
 
     /// A Table of some objects. The later events of a watch leave the columns out.
@@ -67,13 +81,13 @@ impl<'a> Printer<'a> {
         let rows: Result<Vec<Value>, ApiError> = objects.iter().map(|object| rows.row(object)).collect();
         let columns = if columns { self.columns() } else { Value::Null };
         Ok(json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+            "kind": "Table", "apiVersion": self.accepted.version, "metadata": meta,
             "columnDefinitions": columns, "rows": rows?,
         }))
     }
 
     pub(crate) fn rows(&self) -> Rows {
-        Rows { strategy: Arc::clone(self.strategy), include: self.include }
+        Rows { strategy: Arc::clone(self.strategy), include: self.include, version: self.accepted.version }
     }
 
     pub(crate) fn columns(&self) -> Value {
@@ -93,17 +107,17 @@ impl Rows {
         let cells = self.strategy.cells(&tree, Timestamp::now());
         Ok(match self.include {
             Include::None => json!({ "cells": cells }),
-            Include::Metadata => json!({ "cells": cells, "object": partial_of(&tree) }),
+            Include::Metadata => json!({ "cells": cells, "object": partial_of(&tree, self.version) }),
             Include::Object => json!({ "cells": cells, "object": tree }),
         })
     }
 }
 
-/// `PartialObjectMetadata` of an object.
-pub(crate) fn partial(object: &Object) -> Result<Value, ApiError> {
-    Ok(partial_of(&object.tree().map_err(ApiError::internal)?))
+/// `PartialObjectMetadata` of an object, in a version of `meta.k8s.io`.
+pub(crate) fn partial(object: &Object, version: &str) -> Result<Value, ApiError> {
+    Ok(partial_of(&object.tree().map_err(ApiError::internal)?, version))
 }
 
-fn partial_of(tree: &Value) -> Value {
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": tree["metadata"] })
+fn partial_of(tree: &Value, version: &str) -> Value {
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": tree["metadata"] })
 }

@@ -1,6 +1,7 @@
 //! Requests as bytes in, answers as bytes out; and one real connection over TLS.
 
 mod admission;
+mod clients;
 mod deletion;
 mod reviews;
 
@@ -14,7 +15,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::negotiate::{Accepted, Encoding, Form, choose};
+use super::negotiate::{Accepted, Encoding, Form, Offer, choose, choose_of};
 use super::{Peer, handle};
 use crate::testing::{Harness, deployment, master};
 
@@ -73,7 +74,11 @@ async fn post(h: &Harness, path: &str, body: Value) -> Answer {
 
 #[test]
 fn the_first_form_that_can_be_given_is_chosen() {
-    let accepted = |encoding, form| Some(Accepted { encoding, form });
+    let accepted = |encoding, form| {
+        let version = if form == Form::Whole { "" } else { "meta.k8s.io/v1" };
+        Some(Accepted { encoding, form, version })
+    };
+    let old = Some(Accepted { encoding: Encoding::Json, form: Form::Table, version: "meta.k8s.io/v1beta1" });
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
     for (header, expected) in [
         ("", accepted(Encoding::Json, Form::Whole)),
@@ -90,11 +95,20 @@ fn the_first_form_that_can_be_given_is_chosen() {
              application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
             accepted(Encoding::Json, Form::Metadata),
         ),
+        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io, application/json", old),
+        ("application/json;q=0.5, application/yaml", accepted(Encoding::Yaml, Form::Whole)),
+        ("*/*, application/yaml;q=0.1", accepted(Encoding::Yaml, Form::Whole)),
+        ("application/json;stream=other, application/yaml", accepted(Encoding::Yaml, Form::Whole)),
         ("application/json;q=0, text/html", None),
         ("text/html", None),
     ] {
         assert_eq!(choose(header), expected, "{header}");
     }
+    let without = |header| choose_of(header, Offer { tables: false, protobuf: false });
+    assert_eq!(without(table), accepted(Encoding::Json, Form::Whole));
+    assert_eq!(without("application/vnd.kubernetes.protobuf"), None);
+    let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    assert_eq!(without(metadata), accepted(Encoding::Protobuf, Form::Metadata));
 }
 
 #[tokio::test]
@@ -351,16 +365,43 @@ async fn requests_are_counted() {
     for path in [CONFIG_MAPS, CONFIG_MAPS, "/api/v1/namespaces/default/configmaps/no"] {
         get(&h, path).await;
     }
+    get(&h, "/readyz").await;
+    get(&h, "/api/v1/namespaces/default/endpoints").await;
+    let body = json!({ "metadata": { "name": "a" } });
+    post(&h, &format!("{CONFIG_MAPS}?dryRun=All"), body).await;
+    let watch = Request::builder().uri(format!("{CONFIG_MAPS}?watch=1")).body(Body::empty()).unwrap();
+    let watch = raw(&h, watch).await;
     let text = String::from_utf8(get(&h, "/metrics").await.body.to_vec()).unwrap();
-    let labels = "group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\"";
+    let labels = |verb: &str, scope: &str, dry_run: &str| {
+        format!(
+            "component=\"apiserver\",{dry_run}group=\"\",resource=\"configmaps\",scope=\"{scope}\",subresource=\"\",verb=\"{verb}\",version=\"v1\""
+        )
+    };
+    let (list, found) =
+        (labels("LIST", "namespace", "dry_run=\"\","), labels("GET", "resource", "dry_run=\"\","));
+    let created = labels("POST", "resource", "dry_run=\"All\",");
+    let (size, watched) = (labels("LIST", "namespace", ""), labels("WATCH", "namespace", ""));
     for line in [
-        format!("apiserver_request_total{{verb=\"LIST\",{labels},scope=\"namespace\",code=\"200\"}} 2\n"),
-        format!("apiserver_request_total{{verb=\"GET\",{labels},scope=\"resource\",code=\"404\"}} 1\n"),
-        format!("apiserver_request_duration_seconds_count{{verb=\"LIST\",{labels},scope=\"namespace\"}} 2\n"),
+        format!("apiserver_request_total{{code=\"200\",{list}}} 2\n"),
+        format!("apiserver_request_total{{code=\"404\",{found}}} 1\n"),
+        format!("apiserver_request_total{{code=\"201\",{created}}} 1\n"),
+        format!("apiserver_request_duration_seconds_count{{{list}}} 2\n"),
+        format!("apiserver_response_sizes_count{{{size}}} 2\n"),
+        format!("apiserver_longrunning_requests{{{watched}}} 1\n"),
+        "apiserver_current_inflight_requests{request_kind=\"mutating\"} 0\n".to_string(),
+        "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n".to_string(),
         "apiserver_resource_objects{group=\"\",resource=\"namespaces\"} 4\n".to_string(),
+        "apiserver_storage_objects{resource=\"deployments.apps\"} 0\n".to_string(),
+        "kubernetes_healthcheck{name=\"ping\",type=\"readyz\"} 1\n".to_string(),
+        "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"} 1\n".to_string(),
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1\n".to_string(),
     ] {
         assert!(text.contains(&line), "{line}{text}");
     }
+    drop(watch);
+    let text = String::from_utf8(get(&h, "/metrics").await.body.to_vec()).unwrap();
+    let over = format!("apiserver_longrunning_requests{{{watched}}} 0\n");
+    assert!(text.contains(&over), "{text}");
     h.stop().await;
 }
 

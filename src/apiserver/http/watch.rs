@@ -4,6 +4,8 @@
 //! small and take no more room than they fill; a large object is sent in slices of what the cache holds, and
 //! one that has to be converted counts against its user's share of memory until it has been taken.
 
+pub(super) mod socket;
+
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use supervisor::CancellationToken;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::head::Head;
-use super::negotiate::{Accepted, Encoding, Form};
+use super::negotiate::{self, Accepted, Encoding, Form};
 use super::{answer, table};
 use crate::cache::{ALONE, fitting};
 use crate::heavy::{HEAVY, Share, Worker};
@@ -63,17 +65,14 @@ pub(super) fn answer(
     worker: Worker,
     stopping: CancellationToken,
 ) -> Result<Response<Body>, ApiError> {
-    let accepted = answer::accepted(head)?;
     // Refused here rather than in the middle of the stream.
-    table::Printer::new(&resource, head)?;
+    let accepted = table::Printer::new(&resource, head)?.accepted();
     let include = head.query.get("includeObject").map(str::to_string);
     let content_type = match accepted.encoding {
         Encoding::Json => answer::JSON,
         Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         Encoding::Yaml => {
-            return Err(ApiError::not_acceptable(
-                "only the following media types are accepted for a watch: application/json",
-            ));
+            return Err(ApiError::not_acceptable(negotiate::NOT_ACCEPTABLE_STREAM));
         }
     };
     let frames = Frames {
@@ -201,9 +200,10 @@ impl Frames {
     fn tree(&mut self, object: &Arc<Object>) -> Result<Value, ApiError> {
         match self.accepted.form {
             Form::Whole => object.tree().map_err(ApiError::internal),
-            Form::Metadata => table::partial(object),
+            Form::Metadata => table::partial(object, self.accepted.version),
             Form::Table => {
-                let printer = table::Printer::including(&self.resource, self.include.as_deref())?;
+                let printer =
+                    table::Printer::including(&self.resource, self.include.as_deref(), self.accepted)?;
                 let meta = json!({ "resourceVersion": object.resource_version().to_string() });
                 let columns = !std::mem::replace(&mut self.columns_sent, true);
                 printer.table(std::slice::from_ref(object), meta, columns)
@@ -218,15 +218,17 @@ impl Frames {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let row = &self.resource.row;
+        let version = self.accepted.version;
         match self.accepted.form {
             Form::Whole => json!({ "kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata }),
             Form::Metadata => {
-                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata })
             }
             Form::Table => {
-                let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata });
+                let partial =
+                    json!({ "kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata });
                 json!({
-                    "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                    "kind": "Table", "apiVersion": version,
                     "metadata": { "resourceVersion": resource_version.to_string() },
                     "columnDefinitions": null, "rows": [{ "cells": [], "object": partial }],
                 })

@@ -127,6 +127,10 @@ fn assign(call: &Call<'_>, name: &str, binding: &Value, node: &str, pod: &mut Va
         return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     pod["spec"]["nodeName"] = json!(node);
+    // The nomination has come true. Left there, it would mislead whoever plans with it.
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     // A binding may carry metadata for the pod: with it, a scheduler needs no second write.
     for part in ["annotations", "labels"] {
         for (key, value) in binding["metadata"][part].as_object().into_iter().flatten() {

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::{Call, Registry};
 
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 /// Components that are elected, by the names of upstream's and of their Leases.
 const ELECTED: [(&str, &str); 2] =
     [("controller-manager", "kube-controller-manager"), ("scheduler", "kube-scheduler")];
@@ -23,14 +22,12 @@ const STORE: &str = "etcd-0";
 
 impl Registry {
     pub(super) fn component(&self, call: &Call<'_>, name: &str) -> Result<Arc<Object>, ApiError> {
-        call.warn(vec![DEPRECATED.to_string()]);
         let found = self.health().into_iter().find(|(own, _)| *own == name);
         let (_, fault) = found.ok_or_else(|| ApiError::not_found(call.row(), name))?;
         status(name, fault)
     }
 
-    pub(super) fn components(&self, call: &Call<'_>, options: &ListOptions) -> Result<ObjectList, ApiError> {
-        call.warn(vec![DEPRECATED.to_string()]);
+    pub(super) fn components(&self, options: &ListOptions) -> Result<ObjectList, ApiError> {
         for term in &options.fields.terms {
             if !matches!(term.path.as_str(), "metadata.name" | "metadata.namespace") {
                 return Err(ApiError::bad_request(format!("field label not supported: {}", term.path)));

@@ -247,13 +247,22 @@ fn grace(call: &Call<'_>, ctx: &RequestContext<'_>, tree: &mut Value, options: &
     }
     // Being deleted already: the grace period may only become shorter.
     let Some(left) = meta(tree, "deletionGracePeriodSeconds").as_i64() else { return Grace::None };
-    let Some(asked) = options.grace_period_seconds.map(|asked| asked.max(0)) else { return Grace::Pending };
+    if left == 0 {
+        return Grace::None;
+    }
+    let Some(asked) = options.grace_period_seconds else { return Grace::Pending };
+    // A negative period is the shortest there is, as for the first request.
+    let mut asked = if asked < 0 { 1 } else { asked };
     if asked >= left {
         return Grace::Pending;
     }
-    // The shorter period counts from the first request as well.
-    let start = deleted_at - SignedDuration::from_secs(left);
-    tree["metadata"]["deletionTimestamp"] = json!(metadata::time(start + SignedDuration::from_secs(asked)));
+    // The shorter period counts from the first request as well, but does not end before this one.
+    let mut end = deleted_at - SignedDuration::from_secs(left) + SignedDuration::from_secs(asked);
+    if end < ctx.now {
+        end = ctx.now;
+        asked = asked.min(1);
+    }
+    tree["metadata"]["deletionTimestamp"] = json!(metadata::time(end));
     tree["metadata"]["deletionGracePeriodSeconds"] = json!(asked);
     Grace::Wait(asked)
 }

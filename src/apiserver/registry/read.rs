@@ -120,7 +120,7 @@ impl Registry {
         options: &ListOptions,
     ) -> Result<ObjectList, ApiError> {
         match &call.resource.backing {
-            Backing::Components => return self.components(call, options),
+            Backing::Components => return self.components(options),
             Backing::Metrics => return self.all_measured(call, options).await,
             _ => {}
         }

@@ -322,6 +322,8 @@ async fn a_pod_is_bound_once() {
     let h = Harness::start().await;
     h.create(&SERVICE_ACCOUNT, HERE, json!({ "metadata": { "name": "default" } })).await;
     h.create(&POD, HERE, pod("p")).await;
+    let nominated = Patch::merge(json!({ "status": { "nominatedNodeName": "n1" } }));
+    h.api.patch(&POD, at("p").sub("status"), nominated, &UpdateOptions::default()).await.unwrap();
     let binding =
         |node: &str| json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": node } });
     let bind = async |node: &str| {
@@ -331,6 +333,7 @@ async fn a_pod_is_bound_once() {
     assert_eq!(bind("n1").await.unwrap()["status"], "Success");
     let bound = h.get(&POD, HERE, "p").await.unwrap();
     assert_eq!(bound["spec"]["nodeName"], "n1");
+    assert!(bound["status"]["nominatedNodeName"].is_null(), "it has come true");
     let conditions = bound["status"]["conditions"].as_array().unwrap();
     assert!(conditions.iter().any(|one| one["type"] == "PodScheduled" && one["status"] == "True"));
     let twice = bind("n2").await.unwrap_err();

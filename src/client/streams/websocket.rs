@@ -17,7 +17,8 @@ use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 pub use tokio_tungstenite::tungstenite::Error;
@@ -79,6 +80,21 @@ pub async fn accepted<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocket
 /// The client's end of a WebSocket.
 pub async fn connected<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocket<S> {
     WebSocketStream::from_raw_socket(stream, Role::Client, Some(config())).await
+}
+
+/// A message of any length: one that is larger than what a connection holds back goes in fragments.
+pub fn message(mut content: Bytes, is_text: bool) -> impl Iterator<Item = Message> {
+    let mut kind = Some(OpCode::Data(if is_text { Data::Text } else { Data::Binary }));
+    let mut is_done = false;
+    std::iter::from_fn(move || {
+        if is_done {
+            return None;
+        }
+        let part = content.split_to(content.len().min(BUFFER));
+        is_done = content.is_empty();
+        let code = kind.take().unwrap_or(OpCode::Data(Data::Continue));
+        Some(Message::Frame(Frame::message(part, code, is_done)))
+    })
 }
 
 /// The end of a connection that went well. Go's clients take one without a code for a failure.

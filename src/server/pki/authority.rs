@@ -22,6 +22,8 @@ pub(crate) const LEAF_LIFE: i64 = 365 * DAY;
 /// set back.
 pub(super) const BACKDATE: i64 = 30 * DAY;
 const BACKDATE_AUTHORITY: i64 = 365 * DAY;
+const ASKED_BACKDATE: i64 = 5 * 60;
+const SHORT: i64 = 8 * 3600;
 
 /// When a certificate that is made now begins: short-lived ones not long before, for their age says when they
 /// are renewed.
@@ -124,6 +126,15 @@ impl Authority {
         params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - BACKDATE);
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+
+    /// Gives a certificate the life that its requester has named, as upstream's signer does: it begins five
+    /// minutes ago, and one that is not short-lived ends as much earlier. Who asked compares the two.
+    pub(super) fn stamp_asked(&self, params: &mut CertificateParams, now: i64, life: i64) {
+        self.stamp(params, now, life);
+        let end = if life < SHORT { now + life } else { now + life - ASKED_BACKDATE };
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + seconds(now - ASKED_BACKDATE);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + seconds(end.min(self.not_after));
     }
 
     /// Life, serial number and issuer's key of a certificate to be signed. None outlives the authority.

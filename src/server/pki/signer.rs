@@ -102,9 +102,12 @@ impl Signer {
         for usage in usages {
             add_usage(&mut request.params, usage)?;
         }
-        let wanted =
-            duration.and_then(|duration| i64::try_from(duration.as_secs()).ok()).unwrap_or(LEAF_LIFE);
-        authority.stamp(&mut request.params, now, wanted.clamp(SHORTEST_LIFE, LEAF_LIFE));
+        match duration.and_then(|duration| i64::try_from(duration.as_secs()).ok()) {
+            None => authority.stamp(&mut request.params, now, LEAF_LIFE),
+            Some(asked) => {
+                authority.stamp_asked(&mut request.params, now, asked.clamp(SHORTEST_LIFE, LEAF_LIFE));
+            }
+        }
         let certificate =
             request.signed_by(&authority.issuer).map_err(|error| SigningError::failed(error.to_string()))?;
         let der = with_subject(certificate.der(), &subject(csr_pem)?, authority.issuer.key());

@@ -240,7 +240,12 @@ fn a_kubelets_request_is_signed_for_as_long_as_asked() {
         keys::request_for(&keys::new_key().unwrap(), "system:node:a", Some("system:nodes"), &[]).unwrap();
     let usages = usages(&["digital signature", "client auth"]);
     let pem = signer.signed(&csr, KUBELET_CLIENT, &usages, Some(Duration::from_secs(3600)), NOW).unwrap();
-    assert_eq!(keys::validity(&pem).unwrap().not_after, NOW + 3600);
+    let validity = keys::validity(&pem).unwrap();
+    assert_eq!((validity.not_before, validity.not_after), (NOW - 300, NOW + 3600));
+    let day = Some(Duration::from_secs(24 * 3600));
+    let long = signer.signed(&csr, KUBELET_CLIENT, &usages, day, NOW).unwrap();
+    let validity = keys::validity(&long).unwrap();
+    assert_eq!(validity.not_after - validity.not_before, 24 * 3600);
     let der = keys::first_certificate(&pem).unwrap();
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
     assert_eq!(parsed.subject().to_string(), "O=system:nodes, CN=system:node:a");

@@ -1,8 +1,8 @@
-//! What the proxies of pods and services reach: an address behind a name such as `https:web:443`.
+//! What the proxies of pods, services and nodes reach: an address behind a name such as `https:web:443`.
 //!
 //! The API server shares a network with the pods, as upstream's does, and dials them itself. Nobody checks
-//! the certificate of a pod: no authority vouches for its address. Only addresses of pods are reached, so
-//! that an object cannot lead to the machine's own services or to metadata services.
+//! the certificate of a pod: no authority vouches for its address. Only addresses of pods and nodes are
+//! reached, so that an object cannot lead to services of this machine's loopback or to metadata services.
 //!
 //! Absent: pods of nodes whose pod network the API server is not part of.
 
@@ -38,14 +38,14 @@ pub(in super::super) struct Backend {
 
 /// `NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`, as the name in a proxy's path. A port is a number or a name.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     tls: bool,
-    name: &'a str,
+    pub(super) name: &'a str,
     port: &'a str,
 }
 
 impl<'a> Wanted<'a> {
-    fn parse(id: &'a str) -> Option<Self> {
+    pub(super) fn parse(id: &'a str) -> Option<Self> {
         let mut parts = id.split(':');
         let (scheme, name, port) = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
             (name, None, ..) => ("", name, ""),
@@ -73,6 +73,22 @@ impl Backend {
             of_service(&*server.registry.caches, call.namespace.unwrap_or_default(), &wanted, id)?
         };
         Ok(Backend { tls: wanted.tls, address })
+    }
+
+    /// A port of a node, as its name in a proxy's path asks for it; none for the kubelet's, which has a door
+    /// of its own.
+    pub(super) fn of_node(node: &Value, wanted: &Wanted<'_>) -> Result<Option<Self>, ApiError> {
+        if wanted.port.is_empty() {
+            return Ok(None);
+        }
+        let port = port_number(wanted.port)?;
+        if i64::from(port) == number(node, "status.daemonEndpoints.kubeletEndpoint.Port") {
+            return Ok(None);
+        }
+        let mut addresses = items(node, "status.addresses").iter();
+        let address = addresses.find(|one| text(one, "type") == "InternalIP");
+        let address = reachable(address.map_or("", |one| text(one, "address")))?;
+        Ok(Some(Backend { tls: wanted.tls, address: SocketAddr::new(address, port) }))
     }
 
     pub(super) async fn dial(&self) -> Result<Box<dyn ByteStream>, Unanswered> {
@@ -116,15 +132,22 @@ fn of_pod(pod: &Value, wanted: &Wanted<'_>) -> Result<SocketAddr, ApiError> {
                 80
             }
         }
-        (port, _) => port.parse().map_err(|_| {
-            let why = format!("lookup tcp/{port}: unknown port");
-            ApiError::unavailable(format!("error trying to reach service: dial tcp: {why}"))
-        })?,
+        (port, _) => port_number(port)?,
     };
     let address = items(pod, "status.podIPs").first().map_or(text(pod, "status.podIP"), |ip| text(ip, "ip"));
+    Ok(SocketAddr::new(reachable(address)?, port))
+}
+
+fn port_number(port: &str) -> Result<u16, ApiError> {
+    port.parse().map_err(|_| {
+        let why = format!("lookup tcp/{port}: unknown port");
+        ApiError::unavailable(format!("error trying to reach service: dial tcp: {why}"))
+    })
+}
+
+fn reachable(address: &str) -> Result<IpAddr, ApiError> {
     let address = address.parse::<IpAddr>().ok().filter(is_global);
-    let address = address.ok_or_else(|| ApiError::bad_request("address not allowed"))?;
-    Ok(SocketAddr::new(address, port))
+    address.ok_or_else(|| ApiError::bad_request("address not allowed"))
 }
 
 /// Not this machine's own, and nothing that never leaves a link.
@@ -235,6 +258,24 @@ mod tests {
             let error = at(ip, ports.clone(), "p").unwrap_err();
             assert_eq!((error.code(), error.message()), (400, "address not allowed"), "{ip}");
         }
+    }
+
+    #[test]
+    fn a_nodes_port_is_its_kubelets_or_another() {
+        let of = |id: &str, ip: &str| {
+            let node = json!({ "status": {
+                "addresses": [{ "type": "Hostname", "address": "n" }, { "type": "InternalIP", "address": ip }],
+                "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } },
+            } });
+            Backend::of_node(&node, &Wanted::parse(id).unwrap())
+        };
+        for kubelet in ["n", "n:10250", "https:n:10250", "https:n:"] {
+            assert_eq!(of(kubelet, "10.0.0.1").unwrap(), None, "{kubelet}");
+        }
+        let other = of("https:n:9100", "10.0.0.1").unwrap().unwrap();
+        assert_eq!((other.tls, other.address.to_string()), (true, "10.0.0.1:9100".to_string()));
+        assert_eq!(of("n:9100", "169.254.169.254").unwrap_err().code(), 400);
+        assert_eq!(of("n:web", "10.0.0.1").unwrap_err().code(), 503);
     }
 
     #[tokio::test]

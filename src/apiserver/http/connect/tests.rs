@@ -177,8 +177,39 @@ async fn a_log_can_be_followed_over_a_websocket() {
 }
 
 #[tokio::test]
+async fn a_watch_can_be_followed_over_a_websocket() {
+    let h = start().await;
+    h.config_map("a").await;
+    let large = json!({ "metadata": { "name": "b" }, "data": { "k": "v".repeat(300 * 1024) } });
+    h.create(&api::kinds::CONFIG_MAP, Some("default"), large).await;
+    let peer = Arc::new(Peer::in_process(Some(master()), Default::default()));
+    let path = "/api/v1/namespaces/default/configmaps?watch=true";
+    let mut response = upgrade(&h, &peer, "GET", path).await;
+    assert_eq!(response.status(), 101);
+    let stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+    let mut socket = websocket::connected(stream).await;
+    for name in ["a", "b"] {
+        let Message::Text(event) = socket.next().await.unwrap().unwrap() else { panic!("no text") };
+        let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
+    }
+    socket.close(None).await.unwrap();
+    while let Some(Ok(rest)) = socket.next().await {
+        assert!(matches!(rest, Message::Close(_)), "it ends when the client goes");
+    }
+    // A refusal stays an answer.
+    let refused = upgrade(&h, &peer, "GET", &path.replace("true", "true&resourceVersion=x")).await;
+    assert_eq!(refused.status(), 400);
+    h.stop().await;
+}
+
+#[tokio::test]
 async fn the_node_proxy_passes_path_and_query_on() {
     let h = start().await;
+    let daemon = json!({ "status": { "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } } } });
+    h.try_patch(&NODE, ObjectRef::new(None, "n1").sub("status"), daemon).await.unwrap();
+    let (code, text) = get(&h, master(), "/api/v1/nodes/n1:10250/proxy/pods?x=1").await;
+    assert_eq!((code, &*text), (200, "GET /pods?x=1"));
     let (code, text) = get(&h, master(), "/api/v1/nodes/n1/proxy/pods?x=1").await;
     assert_eq!((code, &*text), (200, "GET /pods?x=1"));
     let (code, text) = get(&h, master(), "/api/v1/nodes/n1/proxy/").await;

@@ -34,11 +34,13 @@ async fn written(
 ) -> (Bytes, usize, Value) {
     let resources = h.server.registry.resources.load();
     let resource = resources.find("", "v1", "configmaps").unwrap();
-    let printer = table::Printer::including(resource, None).unwrap();
+    let version = if form == Form::Whole { "" } else { "meta.k8s.io/v1" };
+    let accepted = Accepted { encoding, form, version };
+    let printer = table::Printer::including(resource, None, accepted).unwrap();
     let (_, kind, api_version) = KINDS.into_iter().find(|one| one.0 == form).unwrap();
     let outline = Outline {
-        encoding,
-        form,
+        accepted,
+        has_types: false,
         kind: kind.to_string(),
         api_version: api_version.to_string(),
         meta: json!({ "resourceVersion": "7" }),
@@ -49,8 +51,12 @@ async fn written(
     let items = |key: &str| -> Value {
         let tree = |object: &Arc<Object>| match key {
             "rows" => rows.row(object).unwrap(),
-            _ if form == Form::Metadata => table::partial(object).unwrap(),
-            _ => object.tree().unwrap(),
+            _ if form == Form::Metadata => table::partial(object, version).unwrap(),
+            _ => {
+                let mut tree = object.tree().unwrap();
+                tree.as_object_mut().unwrap().retain(|key, _| key != "kind" && key != "apiVersion");
+                tree
+            }
         };
         objects(count).iter().map(tree).collect()
     };
@@ -116,11 +122,12 @@ async fn what_is_stored_in_another_version_is_converted_for_its_piece() {
         Arc::new(Object::from_tree(tree, 7).unwrap())
     };
     let events: Vec<_> = (0..5).map(event).collect();
-    let printer = table::Printer::including(resource, None).unwrap();
     for encoding in [Encoding::Json, Encoding::Yaml, Encoding::Protobuf] {
+        let accepted = Accepted { encoding, form: Form::Whole, version: "" };
+        let printer = table::Printer::including(resource, None, accepted).unwrap();
         let outline = Outline {
-            encoding,
-            form: Form::Whole,
+            accepted,
+            has_types: true,
             kind: "EventList".to_string(),
             api_version: "events.k8s.io/v1".to_string(),
             meta: json!({ "resourceVersion": "7" }),

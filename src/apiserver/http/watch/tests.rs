@@ -17,7 +17,11 @@ async fn frames(h: &Harness, encoding: Encoding, form: Form) -> Frames {
     Frames {
         watch,
         resource: resource.clone(),
-        accepted: Accepted { encoding, form },
+        accepted: Accepted {
+            encoding,
+            form,
+            version: if form == Form::Whole { "" } else { "meta.k8s.io/v1" },
+        },
         include: None,
         stopping: Box::pin(CancellationToken::new().cancelled_owned()),
         columns_sent: false,

@@ -9,6 +9,10 @@ use crate::strategy::{Cell, Column, Strategy};
 pub(super) struct ComponentStatuses;
 
 impl Strategy for ComponentStatuses {
+    fn deprecation(&self) -> Option<&str> {
+        Some("v1 ComponentStatus is deprecated in v1.19+")
+    }
+
     fn columns(&self) -> &'static [Column] {
         printers::core::COMPONENT_STATUS
     }

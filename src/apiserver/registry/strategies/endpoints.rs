@@ -88,6 +88,10 @@ pub(crate) fn endpoint_ip(text: &str, at: &Path<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for EndpointsStrategy {
+    fn deprecation(&self) -> Option<&str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         validate(tree)
     }

@@ -3,6 +3,7 @@
 pub(super) mod annotations;
 mod container;
 mod environment;
+mod os;
 pub(super) mod placement;
 mod resize;
 mod resources;

@@ -110,7 +110,8 @@ impl Strategy for Services {
     }
 
     fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
-        api::validation::name_is_dns1035_label(name, prefix)
+        // RelaxedServiceNameValidation is on by default since v1.36.
+        api::validation::name_is_dns_label(name, prefix)
     }
 
     fn selectable_fields(&self) -> Vec<Str> {

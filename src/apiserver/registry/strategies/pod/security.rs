@@ -1,5 +1,5 @@
 //! Validation of security contexts: what a pod or container may ask of the kernel. Whether a node can give it
-//! (AppArmor, sysctls that are not safe) is for its kubelet to say. Absent: Windows.
+//! (AppArmor, sysctls that are not safe) is for its kubelet to say. What Windows has is in `os`.
 
 use api::FieldError;
 use api::validation::{Faults, Path};
@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
 };
 
+use super::os;
 use super::volumes::local_path;
 
 const PROFILE_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
@@ -55,6 +56,7 @@ pub(super) fn validate_pod(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     seccomp(context.seccomp_profile.as_ref(), &at.child("seccompProfile"), faults);
     app_armor(context.app_armor_profile.as_ref(), &at.child("appArmorProfile"), faults);
     policies(context, &at, faults);
+    os::windows_options(context.windows_options.as_ref(), &at.child("windowsOptions"), faults);
 }
 
 fn policies(context: &PodSecurityContext, at: &Path<'_>, faults: &mut Faults) {
@@ -100,6 +102,7 @@ pub(super) fn validate_container(
             faults.push(FieldError::invalid(at, context, message));
         }
     }
+    os::windows_options(context.windows_options.as_ref(), &at.child("windowsOptions"), faults);
     app_armor(context.app_armor_profile.as_ref(), &at.child("appArmorProfile"), faults);
 }
 

@@ -5,17 +5,21 @@ use std::net::IpAddr;
 
 use api::FieldError;
 use api::validation::{
-    Faults, Path, dns1123_label, dns1123_subdomain, invalid_each, ip_address, name_is_dns_subdomain,
-    qualified_name, validate_labels,
+    Faults, Path, dns1123_label, dns1123_subdomain, dns1123_subdomain_with_underscore, invalid_each,
+    ip_address, name_is_dns_subdomain, qualified_name, validate_labels,
 };
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::{container, placement, security, volumes};
+use super::{container, os, placement, security, volumes};
 
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
+/// Of all searches together, with a space between two.
+const MAX_SEARCH_CHARS: usize = 2048;
+/// Longest hostname that Linux takes.
+const MAX_HOSTNAME: usize = 64;
 
 /// All faults of a pod spec.
 pub(crate) fn validate(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
@@ -35,6 +39,8 @@ pub(crate) fn validate(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
             faults.push(FieldError::required(list.index(index).child("name"), ""));
         }
     }
+    os::host_process(spec, at, faults);
+    validate_hostname_override(spec, at, faults);
     validate_names(spec, at, faults);
     if let Some(seconds) = spec.active_deadline_seconds.filter(|one| !(1..=i64::from(i32::MAX)).contains(one))
     {
@@ -43,6 +49,7 @@ pub(crate) fn validate(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
     }
     validate_host_aliases(spec, &at.child("hostAliases"), faults);
     placement::validate(spec, at, faults);
+    os::validate(spec, at, faults);
 }
 
 /// A word of a fixed set; empty counts as missing.
@@ -127,9 +134,15 @@ fn validate_dns(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
         let message = format!("must not have more than {MAX_SEARCHES} search paths");
         faults.push(FieldError::invalid(list, searches, message));
     }
+    if searches.join(" ").len() > MAX_SEARCH_CHARS {
+        let message = format!(
+            "must not have more than {MAX_SEARCH_CHARS} characters (including spaces) in the search list"
+        );
+        faults.push(FieldError::invalid(list, searches, message));
+    }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
         let name = search.strip_suffix('.').unwrap_or(search);
-        invalid_each(faults, &list.index(index), search, dns1123_subdomain(&name.replace('_', "-")));
+        invalid_each(faults, &list.index(index), name, dns1123_subdomain_with_underscore(name));
     }
     let list = at.child("options");
     for (index, option) in config.options.iter().flatten().enumerate() {
@@ -137,6 +150,21 @@ fn validate_dns(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
             faults.push(FieldError::required(list.index(index), "must not be empty"));
         }
     }
+}
+
+fn validate_hostname_override(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
+    let Some(name) = &spec.hostname_override else { return };
+    let field = at.child("hostnameOverride");
+    for (set, other) in [(spec.set_hostname_as_fqdn, "setHostnameAsFQDN"), (spec.host_network, "hostNetwork")]
+    {
+        if set == Some(true) {
+            faults.push(FieldError::forbidden(field, format!("may not be specified when {other} is true")));
+        }
+    }
+    if name.len() > MAX_HOSTNAME {
+        faults.push(FieldError::too_long(field, MAX_HOSTNAME));
+    }
+    invalid_each(faults, &field, name, dns1123_subdomain(name));
 }
 
 fn validate_host_network(spec: &PodSpec, at: &Path<'_>, faults: &mut Faults) {
