@@ -126,8 +126,8 @@ impl Admission {
         Ok(())
     }
 
-    /// Checks the final object, after validation; returns texts for `Warning` headers. `templates`: whether the
-    /// caller writes the template of pods that the object may have.
+    /// Checks the final object, after validation; returns texts for `Warning` headers. `templates`: whether
+    /// the caller writes the template of pods that the object may have.
     pub(crate) async fn validate(
         &self,
         request: &Request<'_>,

@@ -1,7 +1,7 @@
 //! `--feature-gates`: the features of Kubernetes v1.36, with its defaults.
 //!
-//! A gate that is set to what it is anyway is confirmed. What this server can turn on or off is in [`OWN`]; every
-//! other change is refused by name, so that nobody believes in a feature that is not there.
+//! A gate that is set to what it is anyway is confirmed. What this server can turn on or off is in [`OWN`];
+//! every other change is refused by name, so that nobody believes in a feature that is not there.
 
 /// One feature a line: its name, its stage, its default, and whether that is fixed.
 const UPSTREAM: &str = include_str!("feature_gates/upstream.txt");

@@ -1,4 +1,5 @@
-//! Makes `src/api/openapi/descriptions.zst`, what a Kubernetes release says of its types, fields and parameters.
+//! Makes `src/api/openapi/descriptions.zst`, what a Kubernetes release says of its types, fields and
+//! parameters.
 //!
 //! `cargo run -p minik8s-api-gen -- FACTS descriptions > src/api/openapi/descriptions.zst`. The texts are the
 //! Kubernetes Authors' (Apache License 2.0). `src/api/openapi/descriptions.rs` describes the format.

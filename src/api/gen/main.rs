@@ -4,8 +4,8 @@
 //! `cargo run -p minik8s-api-gen -- FACTS > src/api/schema/types.txt`, where FACTS holds `swagger.json` (the
 //! release's OpenAPI v2 document) and `protobuf-fields.json` (message → field →
 //! `[number, type, "repeated"?]`). The output is text, one field a line, so that a new release shows as a
-//! readable diff; `src/api/schema/table.rs` describes the format. With `discovery` as second argument it lists
-//! what the release serves (`discovery`), with `descriptions` it packs the texts (`descriptions`).
+//! readable diff; `src/api/schema/table.rs` describes the format. With `discovery` as second argument it
+//! lists what the release serves (`discovery`), with `descriptions` it packs the texts (`descriptions`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

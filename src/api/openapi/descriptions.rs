@@ -1,5 +1,5 @@
-//! What upstream's documents say of types, fields and parameters. The texts are the Kubernetes Authors' (Apache
-//! License 2.0), made by `src/api/gen` from a release.
+//! What upstream's documents say of types, fields and parameters. The texts are the Kubernetes Authors'
+//! (Apache License 2.0), made by `src/api/gen` from a release.
 //!
 //! They are many and seldom asked for, so they are kept compressed and unpacked for as long as somebody holds
 //! them. Unpacked they are lines: `type NAME TEXT` begins a type, `FIELD TEXT` behind a space is one of its

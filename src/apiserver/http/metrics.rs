@@ -1,5 +1,5 @@
-//! What `/metrics` tells of requests: how many, how long, how large, which are under way, which are on versions
-//! that go away; and what health checks have found. Names and labels are upstream's.
+//! What `/metrics` tells of requests: how many, how long, how large, which are under way, which are on
+//! versions that go away; and what health checks have found. Names and labels are upstream's.
 
 mod render;
 

@@ -1,7 +1,7 @@
 //! Flags of upstream's API server, as k3s passes them on: `--kube-apiserver-arg NAME=VALUE`.
 //!
-//! Those that mean the same here are put where our own flags are; all others are refused by name, so that nobody
-//! believes in a setting that nothing reads.
+//! Those that mean the same here are put where our own flags are; all others are refused by name, so that
+//! nobody believes in a setting that nothing reads.
 
 use agent::Problem;
 

@@ -1,14 +1,14 @@
 //! A kubelet made of a duplex in memory: logs, the node proxy, and tunnels that echo.
 
+mod sockets;
+
 use std::io;
 use std::sync::Arc;
 
 use api::kinds::{NODE, POD, SERVICE_ACCOUNT};
 use api::{CreateOptions, Identity};
 use axum::body::Body;
-use client::streams::websocket::{self, Message};
 use client::{BoxFuture, ByteStream, NodeDialer, ObjectRef};
-use futures::StreamExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -154,52 +154,6 @@ async fn a_log_is_the_kubelets_with_checked_options() {
     assert!(text.contains("connection refused"), "{text}");
     let (code, _) = get(&h, Identity::user("eve", []), logs).await;
     assert_eq!(code, 403);
-    h.stop().await;
-}
-
-#[tokio::test]
-async fn a_log_can_be_followed_over_a_websocket() {
-    let h = start().await;
-    let peer = Arc::new(Peer::in_process(Some(master()), Default::default()));
-    let path = "/api/v1/namespaces/default/pods/p/log?container=c";
-    let mut response = upgrade(&h, &peer, "GET", path).await;
-    assert_eq!(response.status(), 101);
-    assert_eq!(response.headers()["sec-websocket-accept"], websocket::accept_key(b"the key"));
-    let stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
-    let mut socket = websocket::connected(stream).await;
-    let first = socket.next().await.unwrap().unwrap();
-    assert_eq!(first, Message::Binary("GET /containerLogs/default/p/c".into()));
-    assert!(matches!(socket.next().await, Some(Ok(Message::Close(Some(_))))), "it ends with the log");
-    // A refusal stays an answer.
-    let refused = upgrade(&h, &peer, "GET", &path.replace("=c", "=waiting")).await;
-    assert_eq!(refused.status(), 400);
-    h.stop().await;
-}
-
-#[tokio::test]
-async fn a_watch_can_be_followed_over_a_websocket() {
-    let h = start().await;
-    h.config_map("a").await;
-    let large = json!({ "metadata": { "name": "b" }, "data": { "k": "v".repeat(300 * 1024) } });
-    h.create(&api::kinds::CONFIG_MAP, Some("default"), large).await;
-    let peer = Arc::new(Peer::in_process(Some(master()), Default::default()));
-    let path = "/api/v1/namespaces/default/configmaps?watch=true";
-    let mut response = upgrade(&h, &peer, "GET", path).await;
-    assert_eq!(response.status(), 101);
-    let stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
-    let mut socket = websocket::connected(stream).await;
-    for name in ["a", "b"] {
-        let Message::Text(event) = socket.next().await.unwrap().unwrap() else { panic!("no text") };
-        let event: serde_json::Value = serde_json::from_str(&event).unwrap();
-        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
-    }
-    socket.close(None).await.unwrap();
-    while let Some(Ok(rest)) = socket.next().await {
-        assert!(matches!(rest, Message::Close(_)), "it ends when the client goes");
-    }
-    // A refusal stays an answer.
-    let refused = upgrade(&h, &peer, "GET", &path.replace("true", "true&resourceVersion=x")).await;
-    assert_eq!(refused.status(), 400);
     h.stop().await;
 }
 

@@ -1,6 +1,6 @@
-//! A watch as messages of a WebSocket: how browsers and older libraries follow one. A message is an event, text
-//! where it is JSON and binary where it is protobuf, which needs no length in front then. What the client says
-//! is read and dropped.
+//! A watch as messages of a WebSocket: how browsers and older libraries follow one. A message is an event,
+//! text where it is JSON and binary where it is protobuf, which needs no length in front then. What the
+//! client says is read and dropped.
 
 use std::sync::Arc;
 
