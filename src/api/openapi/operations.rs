@@ -369,9 +369,9 @@ fn subresource(
                 let name = format!("connect{}{target}", group_version_name(&row.group, &row.version));
                 let mut operation = subject.operation("connect", ("", ""), Vec::new(), answer);
                 operation["operationId"] = json!(format!("{name}{}", subject.suffix));
-                let method = method.to_uppercase();
+                let asked = method.to_uppercase();
                 operation["description"] =
-                    json!(format!("connect {method} requests to {} of {}", sub.name, row.kind));
+                    json!(format!("connect {asked} requests to {} of {}", sub.name, row.kind));
                 operations.insert(method.into(), operation);
             }
         }

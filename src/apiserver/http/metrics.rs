@@ -28,13 +28,15 @@ const SECONDS: [f64; 23] = [
 /// Bounds of the histogram of answers' sizes, in bytes.
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
+type Sizes = Mutex<HashMap<Labels, Histogram<{ BYTES.len() }>>>;
+
 #[derive(Default)]
 pub(crate) struct Metrics {
     requests: Mutex<HashMap<Labels, Series>>,
     /// Requests under way that last as long as their clients want.
     long: Arc<Mutex<HashMap<Labels, usize>>>,
     /// Sizes of answers to readers, without the label of dry runs.
-    sizes: Arc<Mutex<HashMap<Labels, Histogram<{ BYTES.len() }>>>>,
+    sizes: Arc<Sizes>,
     deprecated: Mutex<BTreeSet<[String; 4]>>,
     health: Mutex<BTreeMap<(String, &'static str), Health>>,
 }
@@ -242,7 +244,7 @@ impl Timer<'_> {
 
 /// What has been sent of an answer so far.
 struct Measured {
-    sizes: Arc<Mutex<HashMap<Labels, Histogram<{ BYTES.len() }>>>>,
+    sizes: Arc<Sizes>,
     labels: Labels,
     bytes: u64,
 }
