@@ -387,6 +387,6 @@ fn nth_address(range: &Cidr, n: u32) -> Option<IpAddr> {
     range.subnet(width, n).map(|single| single.address())
 }
 
-mod apiserver;
+mod passed_on;
 #[cfg(test)]
 mod tests;
