@@ -76,8 +76,7 @@ impl Registry {
         object: Option<&Value>,
     ) -> Result<Vec<String>, ApiError> {
         // A Scale has no template: whoever writes one is not told of the object's.
-        let templates = call.scales.is_none();
-        let mut warnings = self.admission.validate(request, object, templates).await?;
+        let mut warnings = self.admission.validate(request, object, call.scales.is_none()).await?;
         let mut hooks = self.webhooks.validating();
         let mut policies = self.policies.validating();
         if !self.is_reviewed(call, "ValidatingAdmissionWebhook") {
