@@ -228,6 +228,8 @@ async fn run(arguments: AgentArgs) -> Result<(), Problem> {
 
 /// From joining to the signal that ends it.
 async fn live(plan: AgentPlan, common: CommonArgs, instance: &Instance) -> Result<(), Problem> {
+    // It is an agent's data directory from here on, also for whoever asks why it does not run.
+    files::private_directory(&instance.agent_dir())?;
     let _claim = NodeClaim::take(instance)?;
     let (server, token) = (plan.server.clone(), plan.arguments.token.clone());
     tracing::info!(
@@ -242,7 +244,6 @@ async fn live(plan: AgentPlan, common: CommonArgs, instance: &Instance) -> Resul
         began: Instant::now(),
         supervisor: supervisor.clone(),
     };
-    files::private_directory(&instance.agent_dir())?;
     let servers = KnownServers::open(&instance.agent_dir(), &server)?;
     let waiting = Waiting::default();
     let known = Known { process, servers: servers.clone(), node: Arc::default(), waiting: waiting.clone() };
