@@ -1,12 +1,13 @@
 //! Which request goes where: hosts and paths of all ingresses. Pure.
 //!
 //! A host that is named exactly wins over a wildcard, a wildcard over rules without a host; what no path of
-//! one matches is looked up in the next. Then come default backends: those of ingresses that name the host,
-//! then the oldest of all.
+//! one matches is looked up in the next. An ingress' default backend has what no path of the hosts that it
+//! names matches, before any wildcard above them is asked; the oldest one has all that nobody else has.
 //!
 //! Ingresses are written by people who do not trust each other. Of two rules for the same host and path the
 //! older ingress has it. A rule of another namespace is also left out where it would take requests that an
-//! older ingress has now: below one of its prefixes on the same host, or for a host below its wildcard.
+//! older ingress has now: below one of its prefixes on the same host, on a host that its default backend has,
+//! or for a host below its wildcard.
 //! Whoever names no host owns none.
 
 use std::collections::HashMap;
@@ -73,9 +74,8 @@ impl<T> Table<T> {
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<&T> {
         let exact = self.exact.get(host);
         let wildcard = domain(host).and_then(|domain| self.wildcards.get(domain));
-        let places = || exact.into_iter().chain(wildcard).chain([&self.any]);
-        let by_path = places().find_map(|paths| paths.find(path));
-        by_path.or_else(|| places().find_map(|paths| paths.default.as_ref())).map(|owned| &owned.target)
+        let mut places = exact.into_iter().chain(wildcard).chain([&self.any]);
+        places.find_map(|paths| paths.find(path).or(paths.default.as_ref())).map(|owned| &owned.target)
     }
 
     fn paths(&mut self, host: &str) -> &mut Paths<Owned<T>> {
@@ -118,9 +118,7 @@ impl<'a, T> Building<'a, T> {
         let host = rule.host.as_str();
         if let Some(wildcard) = host.strip_prefix('*') {
             self.owners.entry(wildcard).or_insert(number);
-        } else if let Some(owner) = domain(host).and_then(|domain| self.owners.get(domain)).copied()
-            && self.is_foreign(owner, number)
-        {
+        } else if let Some(owner) = self.wildcard_above(number, host) {
             let message =
                 format!("host {host:?} is left out: {} has the wildcard above it", self.named(owner));
             return self.fault(number, "HostConflict", message);
@@ -146,6 +144,13 @@ impl<'a, T> Building<'a, T> {
         }
     }
 
+    /// The older ingress of another namespace that has the wildcard above a host.
+    fn wildcard_above(&self, number: usize, host: &str) -> Option<usize> {
+        let owner =
+            domain(host).filter(|_| !host.starts_with('*')).and_then(|domain| self.owners.get(domain));
+        owner.copied().filter(|owner| self.is_foreign(*owner, number))
+    }
+
     /// The older ingress that has what a new rule would take.
     fn taken(&mut self, number: usize, host: &str, kind: Kind, path: &str) -> Option<usize> {
         let paths = self.table.paths(host);
@@ -153,7 +158,8 @@ impl<'a, T> Building<'a, T> {
         let covering: Vec<usize> = if host.is_empty() {
             Vec::new()
         } else {
-            paths.covering(path).map(|owned| owned.owner).collect()
+            // A default backend has its host as a path `/` would.
+            paths.covering(path).chain(&paths.default).map(|owned| owned.owner).collect()
         };
         let foreign = covering.into_iter().find(|owner| self.is_foreign(*owner, number));
         same.filter(|owner| *owner != number).or(foreign)
@@ -168,7 +174,7 @@ impl<'a, T> Building<'a, T> {
     ) {
         let ingress = &self.ingresses[number];
         for host in ingress.rules.iter().map(|rule| rule.host.as_str()).chain([""]) {
-            if self.table.paths(host).default.is_some() {
+            if self.wildcard_above(number, host).is_some() || self.table.paths(host).default.is_some() {
                 continue;
             }
             match target(ingress, backend) {

@@ -182,6 +182,44 @@ fn what_an_older_ingress_has_is_not_taken_by_another_namespace() {
 }
 
 #[test]
+fn a_default_backend_has_the_hosts_that_its_ingress_names() {
+    let mut old = ingress(
+        "a/old",
+        vec![
+            ("shop.io", vec![path(Kind::Prefix, "/api", "api")]),
+            ("*.w.io", vec![path(Kind::Prefix, "/api", "api")]),
+        ],
+    );
+    old.default = Some(backend("app"));
+    let mut thief = ingress(
+        "b/thief",
+        vec![
+            ("shop.io", vec![path(Kind::Prefix, "/", "stolen"), path(Kind::Exact, "/login", "stolen")]),
+            ("*.io", vec![path(Kind::Prefix, "/", "wild")]),
+            ("", vec![path(Kind::Prefix, "/", "any")]),
+            // Without paths: what is left out has no default backend either.
+            ("x.w.io", vec![]),
+            ("*.w.io", vec![path(Kind::Prefix, "/", "stolen")]),
+        ],
+    );
+    thief.default = Some(backend("stolen"));
+    let (table, faults) = table(&[old, thief]);
+    for (host, path, to) in [
+        ("shop.io", "/", "app"),
+        ("shop.io", "/login", "app"),
+        ("shop.io", "/api/v1", "api"),
+        ("x.w.io", "/", "app"),
+        ("x.w.io", "/api", "api"),
+        ("free.io", "/", "wild"),
+        ("else.org", "/", "any"),
+    ] {
+        assert_eq!(found(&table, host, path), to, "{host}{path}");
+    }
+    let told: Vec<&str> = faults.iter().map(|it| it.reason).collect();
+    assert_eq!(told, ["PathConflict", "PathConflict", "HostConflict", "PathConflict"]);
+}
+
+#[test]
 fn backends_of_other_kinds_are_named() {
     let mut one = ingress("n/i", vec![]);
     one.default = Some(Backend::Resource { kind: "Bucket".into(), name: "b".into() });
@@ -200,16 +238,23 @@ fn paths_that_climb_are_known() {
     }
 }
 
-/// Looks at every rule and takes the best.
-fn naive(all: &[IngressFacts], host: &str, path: &str) -> Option<String> {
-    let matches_host = |rule: &str| match rule.strip_prefix('*') {
+/// How near a rule's host is to a request's: exact, a wildcard, or none at all.
+fn distance(rule: &str, host: &str) -> Option<usize> {
+    match rule.strip_prefix('*') {
         _ if rule.is_empty() => Some(2),
         Some(domain) => {
             let label = host.strip_suffix(domain)?;
             (!label.is_empty() && !label.contains('.')).then_some(1)
         }
         None => (rule == host).then_some(0),
-    };
+    }
+}
+
+/// Nearest host, paths before defaults, exact ones first, then the longest, then the oldest.
+type Rank = (usize, bool, Kind, std::cmp::Reverse<usize>, usize);
+
+/// Looks at every rule and default backend and takes the best.
+fn naive(all: &[IngressFacts], host: &str, path: &str) -> Option<String> {
     let matches_path = |rule: &PathRule| match rule.kind {
         Kind::Exact => rule.path == path,
         Kind::Prefix => {
@@ -218,27 +263,35 @@ fn naive(all: &[IngressFacts], host: &str, path: &str) -> Option<String> {
             elements(path).starts_with(&elements(&rule.path))
         }
     };
-    let mut best: Option<(usize, Kind, std::cmp::Reverse<usize>, usize, String)> = None;
+    let name_of = |backend: &Backend| match backend {
+        Backend::Service { name, .. } => name.clone(),
+        Backend::Resource { .. } => panic!("no such backend is made here"),
+    };
+    let mut candidates: Vec<(Rank, String)> = Vec::new();
     for (age, ingress) in all.iter().enumerate() {
         for rule in &ingress.rules {
-            let Some(distance) = matches_host(&rule.host) else { continue };
+            let Some(distance) = distance(&rule.host, host) else { continue };
             for it in rule.paths.iter().filter(|it| matches_path(it)) {
-                let Backend::Service { name, .. } = &it.backend else { continue };
                 let length = std::cmp::Reverse(it.path.trim_end_matches('/').len());
-                let candidate = (distance, it.kind, length, age, name.clone());
-                if best.as_ref().is_none_or(|best| {
-                    (candidate.0, candidate.1, candidate.2, candidate.3) < (best.0, best.1, best.2, best.3)
-                }) {
-                    best = Some(candidate);
-                }
+                candidates.push(((distance, false, it.kind, length, age), name_of(&it.backend)));
             }
         }
+        if let Some(default) = &ingress.default {
+            let named = ingress.rules.iter().filter_map(|rule| distance(&rule.host, host));
+            let last =
+                |distance| ((distance, true, Kind::Prefix, std::cmp::Reverse(0), age), name_of(default));
+            candidates.extend(named.chain([2]).map(last));
+        }
     }
-    best.map(|best| best.4)
+    candidates.into_iter().min_by(|one, other| one.0.cmp(&other.0)).map(|(_, name)| name)
 }
 
 fn any_path() -> impl Strategy<Value = String> {
     "(/(a|b|ab)){0,3}/?".prop_map(|path| if path.starts_with('/') { path } else { format!("/{path}") })
+}
+
+fn any_default() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.3)
 }
 
 fn any_host() -> impl Strategy<Value = &'static str> {
@@ -248,15 +301,18 @@ fn any_host() -> impl Strategy<Value = &'static str> {
 proptest! {
     #[test]
     fn the_table_finds_what_looking_at_every_rule_finds(
-        rules in prop::collection::vec((any_host(), any::<bool>(), any_path()), 0..20),
+        rules in prop::collection::vec((any_host(), any::<bool>(), any_path(), any_default()), 0..20),
         requests in prop::collection::vec((any_host(), any_path()), 1..20),
     ) {
         let all: Vec<IngressFacts> = rules
             .iter()
             .enumerate()
-            .map(|(at, (host, exact, rule))| {
+            .map(|(at, (host, exact, rule, default))| {
                 let kind = if *exact { Kind::Exact } else { Kind::Prefix };
-                ingress(&format!("n/{at:02}"), vec![(*host, vec![path(kind, rule, &at.to_string())])])
+                let name = format!("n/{at:02}");
+                let mut one = ingress(&name, vec![(*host, vec![path(kind, rule, &at.to_string())])]);
+                one.default = default.then(|| backend(&format!("default {at}")));
+                one
             })
             .collect();
         let (table, _) = table(&all);
@@ -269,20 +325,29 @@ proptest! {
     fn nobody_takes_what_an_older_ingress_of_another_namespace_answers(
         old in prop::collection::vec((any_host(), any::<bool>(), any_path()), 1..8),
         new in prop::collection::vec((any_host(), any::<bool>(), any_path()), 1..8),
+        defaults in (any::<bool>(), any::<bool>()),
+        // Rules without paths name hosts, too.
+        bare in prop::collection::vec(any_host(), 0..4),
         requests in prop::collection::vec((any_host(), any_path()), 1..20),
     ) {
-        let of = |place: &str, rules: &[(&'static str, bool, String)]| {
+        let of = |place: &str, rules: &[(&'static str, bool, String)], default: bool| {
             let rule = |(host, exact, rule): &(&'static str, bool, String)| {
                 let kind = if *exact { Kind::Exact } else { Kind::Prefix };
                 (*host, vec![path(kind, rule, place)])
             };
-            ingress(place, rules.iter().map(rule).collect())
+            let bare = bare.iter().filter(|host| default && !host.is_empty()).map(|host| (*host, Vec::new()));
+            let mut one = ingress(place, rules.iter().map(rule).chain(bare).collect());
+            one.default = default.then(|| backend(place));
+            one
         };
         let named: Vec<_> = old.iter().filter(|(host, ..)| !host.is_empty()).cloned().collect();
-        let before = table(&[of("a/old", &named)]).0;
-        let after = table(&[of("a/old", &named), of("b/new", &new)]).0;
+        let old = of("a/old", &named, defaults.0);
+        let before = table(std::slice::from_ref(&old)).0;
+        let after = table(&[old.clone(), of("b/new", &new, defaults.1)]).0;
         for (host, path) in &requests {
-            if let Some(old) = before.find(host, path) {
+            // Whoever names no host owns none, also not by a default backend.
+            let is_named = old.rules.iter().any(|rule| distance(&rule.host, host).is_some());
+            if let Some(old) = before.find(host, path).filter(|_| is_named) {
                 prop_assert_eq!(after.find(host, path), Some(old), "{}{}", host, path);
             }
         }
