@@ -5,7 +5,7 @@
 //! namespace. Clients that ask for none of the names get a certificate that is made at the start and that
 //! nobody trusts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -76,42 +76,110 @@ pub(crate) enum SelfMadeError {
     Use(#[from] rustls::Error),
 }
 
-/// Secrets in the order in which they are asked for a host's certificate; hosts may be wildcards, the empty
-/// one stands for all.
-pub(crate) type Wanted = BTreeMap<String, Vec<Name>>;
+/// Secrets of ingresses that are followed at a time. Each is a watch with the node's identity, whose streams
+/// (2000 for a user) the kubelet needs for what its pods mount.
+const FOLLOWED: usize = 500;
+/// Of these, secrets of one namespace: a tenant does not take the places of all others.
+const OF_NAMESPACE: usize = 100;
+
+/// Which secrets are asked for which host's certificate. All of it together is as large as the ingresses are.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// In the order in which they are asked; each list that ingresses have is here once.
+    lists: Vec<Vec<Name>>,
+    /// Numbers of lists in their order; hosts may be wildcards, the empty one stands for all.
+    hosts: BTreeMap<String, Vec<usize>>,
+}
+
+impl Wanted {
+    /// Each secret that is asked.
+    pub(crate) fn secrets(&self) -> HashSet<&Name> {
+        self.lists.iter().flatten().collect()
+    }
+}
+
+/// Lets so many secrets be followed as there are places for, those of older ingresses first.
+#[derive(Default)]
+struct Places<'a> {
+    followed: HashSet<(&'a str, &'a str)>,
+    of_namespace: HashMap<&'a str, usize>,
+}
+
+impl<'a> Places<'a> {
+    fn take(&mut self, namespace: &'a str, secret: &'a str) -> bool {
+        if self.followed.contains(&(namespace, secret)) {
+            return true;
+        }
+        let own = self.of_namespace.entry(namespace).or_default();
+        if *own >= OF_NAMESPACE || self.followed.len() >= FOLLOWED {
+            return false;
+        }
+        *own += 1;
+        self.followed.insert((namespace, secret))
+    }
+}
 
 /// Which secrets the ingresses, in the order of age, want for which hosts.
 pub(crate) fn wanted(ingresses: &[IngressFacts]) -> (Wanted, Vec<Fault>) {
     // Who was first to name a host, in a rule or for TLS.
     let mut owners: HashMap<&str, usize> = HashMap::new();
-    let (mut wanted, mut faults) = (Wanted::new(), Vec::new());
     for (number, ingress) in ingresses.iter().enumerate() {
-        let named = ingress.rules.iter().map(|rule| rule.host.as_str());
-        for host in named.chain(ingress.tls.iter().flat_map(|tls| ingress.hosts_of(tls))) {
+        let named = ingress.rules.iter().map(|rule| &rule.host);
+        for host in named.chain(ingress.tls.iter().flat_map(|tls| &tls.hosts)) {
             owners.entry(host).or_insert(number);
         }
     }
+    let (mut wanted, mut faults) = (Wanted::default(), Vec::new());
+    let mut places = Places::default();
+    let mut lists: HashMap<(&str, Vec<&str>), usize> = HashMap::new();
+    // What a host has, and which hosts an ingress was told of.
+    let mut had: HashSet<(&str, usize)> = HashSet::new();
     for ingress in ingresses {
-        for tls in &ingress.tls {
-            let Some(secret) = &tls.secret else { continue };
+        let mut told: HashSet<&str> = HashSet::new();
+        let mut left_out: HashSet<&str> = HashSet::new();
+        for tls in ingress.tls.iter().filter(|tls| !tls.secrets.is_empty()) {
+            let mut list = None;
             for host in ingress.hosts_of(tls) {
                 let owner = owner(&owners, host).map(|number| &ingresses[number]);
                 if let Some(owner) = owner.filter(|it| it.namespace != ingress.namespace) {
-                    let (namespace, name) = (&owner.namespace, &owner.name);
-                    let message =
-                        format!("TLS of host {host:?} is left out: Ingress {namespace}/{name} has the host");
-                    faults.push(Fault { ingress: ingress.key(), reason: "HostConflict", message });
+                    if told.insert(host) {
+                        let (namespace, name) = owner.key();
+                        let message = format!(
+                            "TLS of host {host:?} is left out: Ingress {namespace}/{name} has the host"
+                        );
+                        faults.push(Fault { ingress: ingress.key(), reason: "HostConflict", message });
+                    }
                     continue;
                 }
-                let secrets = wanted.entry(host.to_string()).or_default();
-                let secret = (ingress.namespace.clone(), secret.clone());
-                if !secrets.contains(&secret) {
-                    secrets.push(secret);
+                let list = *list.get_or_insert_with(|| {
+                    let all = tls.secrets.iter().map(String::as_str);
+                    let (has, none): (Vec<&str>, Vec<&str>) =
+                        all.partition(|secret| places.take(&ingress.namespace, secret));
+                    left_out.extend(none);
+                    *lists.entry((&ingress.namespace, has.clone())).or_insert_with(|| {
+                        let name = |secret: &&str| (ingress.namespace.clone(), secret.to_string());
+                        wanted.lists.push(has.iter().map(name).collect());
+                        wanted.lists.len() - 1
+                    })
+                });
+                if had.insert((host, list)) {
+                    wanted.hosts.entry(host.to_string()).or_default().push(list);
                 }
             }
         }
+        if !left_out.is_empty() {
+            faults.push(too_many(ingress, left_out.len()));
+        }
     }
     (wanted, faults)
+}
+
+fn too_many(ingress: &IngressFacts, left_out: usize) -> Fault {
+    let message = format!(
+        "{left_out} secrets for TLS are left out: {OF_NAMESPACE} of a namespace and {FOLLOWED} in all are \
+         followed, those of the oldest ingresses first"
+    );
+    Fault { ingress: ingress.key(), reason: "TooManySecrets", message }
 }
 
 /// The older one of who has a host and who has the wildcard above it. Nobody has what is for all hosts.
@@ -137,8 +205,10 @@ impl Shown {
         certificate: impl Fn(&Name) -> Option<Arc<CertifiedKey>>,
         self_made: &Arc<CertifiedKey>,
     ) -> Self {
-        let first = |secrets: &[Name]| secrets.iter().find_map(&certificate);
-        let by_host = wanted.iter().filter_map(|(host, all)| Some((host.clone(), first(all)?)));
+        let first = |secrets: &Vec<Name>| secrets.iter().find_map(&certificate);
+        let firsts: Vec<Option<Arc<CertifiedKey>>> = wanted.lists.iter().map(first).collect();
+        let of = |lists: &[usize]| lists.iter().find_map(|list| firsts[*list].clone());
+        let by_host = wanted.hosts.iter().filter_map(|(host, lists)| Some((host.clone(), of(lists)?)));
         let mut by_host: HashMap<_, _> = by_host.collect();
         let otherwise = by_host.remove("").unwrap_or_else(|| self_made.clone());
         Shown { by_host, otherwise }

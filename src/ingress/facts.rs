@@ -4,9 +4,10 @@
 //! `ingress.minik8s.io/response-timeout` (seconds, `0` for none) is how long a backend may take to begin its
 //! answer. Those of other controllers mean nothing here.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressTLS};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::paths::{Kind, as_sent};
@@ -73,8 +74,10 @@ pub(crate) struct Rule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tls {
+    /// Empty: those of the ingress' rules. An ingress has one such entry at most.
     pub(crate) hosts: Vec<String>,
-    pub(crate) secret: Option<String>,
+    /// In the order in which they are asked for a certificate, each once.
+    pub(crate) secrets: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +104,6 @@ impl IngressFacts {
             host: rule.host.as_deref().unwrap_or_default().to_ascii_lowercase(),
             paths: rule.http.iter().flat_map(|http| &http.paths).filter_map(path_rule).collect(),
         });
-        let tls = spec.and_then(|spec| spec.tls.as_ref()).into_iter().flatten().map(|tls| Tls {
-            hosts: tls.hosts.iter().flatten().map(|host| host.to_ascii_lowercase()).collect(),
-            secret: tls.secret_name.clone().filter(|name| !name.is_empty()),
-        });
         let response_timeout = match annotation(TIMEOUT).and_then(|text| text.trim().parse().ok()) {
             Some(0) => None,
             Some(seconds) => Some(Duration::from_secs(seconds)),
@@ -117,7 +116,7 @@ impl IngressFacts {
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             rules: rules.collect(),
             default: spec.and_then(|spec| spec.default_backend.as_ref()).and_then(Backend::of),
-            tls: tls.collect(),
+            tls: spec.and_then(|spec| spec.tls.as_deref()).map(tls_of).unwrap_or_default(),
             redirects: annotation(REDIRECT).is_none_or(|value| value != "false"),
             response_timeout,
         }
@@ -128,12 +127,32 @@ impl IngressFacts {
     }
 
     /// Hosts that an entry of TLS is for: those it names, else those of the rules.
-    pub(crate) fn hosts_of<'a>(&'a self, tls: &'a Tls) -> Box<dyn Iterator<Item = &'a str> + 'a> {
-        if tls.hosts.is_empty() {
-            return Box::new(self.rules.iter().map(|rule| rule.host.as_str()));
-        }
-        Box::new(tls.hosts.iter().map(String::as_str))
+    pub(crate) fn hosts_of<'a>(&'a self, tls: &'a Tls) -> impl Iterator<Item = &'a str> {
+        let of_rules = self.rules.iter().filter(|_| tls.hosts.is_empty()).map(|rule| rule.host.as_str());
+        of_rules.chain(tls.hosts.iter().map(String::as_str))
     }
+}
+
+/// Entries without hosts mean the same hosts, so they become one: what is made of TLS stays as large as the
+/// ingress is, and does not grow with the product of its entries and its rules.
+fn tls_of(entries: &[IngressTLS]) -> Vec<Tls> {
+    let mut all: Vec<Tls> = Vec::new();
+    let mut of_rules: Option<usize> = None;
+    let mut seen: HashSet<&str> = HashSet::new();
+    for entry in entries {
+        let hosts: Vec<String> = entry.hosts.iter().flatten().map(|host| host.to_ascii_lowercase()).collect();
+        let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
+        if !hosts.is_empty() {
+            all.push(Tls { hosts, secrets: secret.map(str::to_string).into_iter().collect() });
+            continue;
+        }
+        let at = *of_rules.get_or_insert_with(|| {
+            all.push(Tls { hosts, secrets: Vec::new() });
+            all.len() - 1
+        });
+        all[at].secrets.extend(secret.filter(|name| seen.insert(name)).map(str::to_string));
+    }
+    all
 }
 
 /// Oldest first: whoever was there first has what several want.

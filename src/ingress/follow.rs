@@ -69,9 +69,10 @@ impl Follower {
         let mut known: Vec<IngressFacts> = Vec::new();
         let mut services: Option<Arc<Services>> = None;
         let mut secrets: HashMap<Name, Followed> = HashMap::new();
-        let mut hosts = Wanted::new();
+        let mut hosts = Wanted::default();
         loop {
             let facts = ours(&ingresses, &classes);
+            let mut stale = false;
             if facts != known {
                 if !facts.is_empty() && services.is_none() {
                     let following = Services::follow(&self.network);
@@ -85,6 +86,7 @@ impl Follower {
                 hosts = wanted(&facts).0;
                 self.follow_secrets(&hosts, &mut secrets, &changed);
                 known = facts;
+                stale = true;
             }
             if !known.is_empty() && !*self.ports.borrow() {
                 let first = async {
@@ -95,7 +97,9 @@ impl Follower {
                 // A secret that cannot be read keeps nobody else waiting.
                 let _ = tokio::time::timeout(PATIENCE, first).await;
             }
-            self.show(&hosts, &mut secrets);
+            if take_certificates(&mut secrets) || stale {
+                self.show(&hosts, &secrets);
+            }
             self.ports.send_if_modified(|open| {
                 let before = std::mem::replace(open, !known.is_empty());
                 before != *open
@@ -117,6 +121,7 @@ impl Follower {
 
     fn owner(&self, ingress: &IngressFacts) -> Owner {
         let secure = ingress.tls.iter().filter(|_| ingress.redirects);
+        // One entry at most is without hosts, so rules are gone through once.
         let secure_hosts = secure.flat_map(|tls| ingress.hosts_of(tls)).map(str::to_string).collect();
         Owner {
             name: ingress.key(),
@@ -128,7 +133,7 @@ impl Follower {
 
     /// Begins with secrets that are new, and lets go of those that nobody names any more.
     fn follow_secrets(&self, hosts: &Wanted, secrets: &mut HashMap<Name, Followed>, changed: &Arc<Notify>) {
-        let named: std::collections::HashSet<&Name> = hosts.values().flatten().collect();
+        let named = hosts.secrets();
         secrets.retain(|name, _| named.contains(name));
         for name in named {
             if secrets.contains_key(name) {
@@ -142,31 +147,36 @@ impl Follower {
         }
     }
 
-    fn show(&self, hosts: &Wanted, secrets: &mut HashMap<Name, Followed>) {
-        for ((namespace, name), followed) in &mut *secrets {
-            let Some(object) = followed.informer.object(Some(namespace), name) else {
-                (followed.version, followed.good) = (0, None);
-                continue;
-            };
-            if object.resource_version() == followed.version {
-                continue;
-            }
-            followed.version = object.resource_version();
-            let Ok(secret) = object.typed::<Secret>() else { continue };
-            match certified(&secret) {
-                Ok(certificate) => followed.good = Some(certificate),
-                Err(error) => {
-                    let error = crate::chain(&error);
-                    tracing::warn!(
-                        namespace,
-                        name,
-                        error,
-                        "a secret of an ingress holds no usable certificate"
-                    );
-                }
-            }
-        }
+    fn show(&self, hosts: &Wanted, secrets: &HashMap<Name, Followed>) {
         let certificate = |name: &Name| secrets.get(name).and_then(|followed| followed.good.clone());
         self.resolver.0.store(Arc::new(Shown::new(hosts, certificate, &self.self_made)));
     }
+}
+
+/// Reads the secrets that changed, and says whether one has another certificate now.
+fn take_certificates(secrets: &mut HashMap<Name, Followed>) -> bool {
+    let mut changed = false;
+    for ((namespace, name), followed) in secrets {
+        let Some(object) = followed.informer.object(Some(namespace), name) else {
+            changed |= followed.good.is_some();
+            (followed.version, followed.good) = (0, None);
+            continue;
+        };
+        if object.resource_version() == followed.version {
+            continue;
+        }
+        followed.version = object.resource_version();
+        let Ok(secret) = object.typed::<Secret>() else { continue };
+        match certified(&secret) {
+            Ok(certificate) => {
+                followed.good = Some(certificate);
+                changed = true;
+            }
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::warn!(namespace, name, error, "a secret of an ingress holds no usable certificate");
+            }
+        }
+    }
+    changed
 }

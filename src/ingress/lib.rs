@@ -131,7 +131,7 @@ fn open_ports(
 }
 
 fn tls(self_made: &Arc<CertifiedKey>) -> Result<(Arc<Resolver>, Arc<rustls::ServerConfig>), rustls::Error> {
-    let shown = Shown::new(&Wanted::new(), |_| None, self_made);
+    let shown = Shown::new(&Wanted::default(), |_| None, self_made);
     let resolver = Arc::new(Resolver(ArcSwap::from_pointee(shown)));
     let provider = Arc::new(ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)

@@ -4,6 +4,7 @@
 //! so only if it may be repeated (RFC 9110, idempotent) and has no body. Everything that a request needs is
 //! looked up anew for each: a change of rules or endpoints counts for the next request and ends none.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,17 +44,15 @@ pub(crate) struct Owner {
     pub(crate) name: Name,
     pub(crate) answers: Arc<Answers>,
     /// Hosts with TLS that plain HTTP is sent to; an empty one stands for all.
-    pub(crate) secure_hosts: Vec<String>,
+    pub(crate) secure_hosts: HashSet<String>,
     pub(crate) response_timeout: Option<Duration>,
 }
 
 impl Owner {
     fn redirects(&self, host: &str) -> bool {
-        let matches = |secure: &String| {
-            let below = secure.strip_prefix('*').is_some_and(|above| domain(host) == Some(above));
-            secure.is_empty() || secure == host || below
-        };
-        !host.is_empty() && self.secure_hosts.iter().any(matches)
+        let has = |secure: &str| self.secure_hosts.contains(secure);
+        let below = || domain(host).is_some_and(|above| has(&format!("*{above}")));
+        !host.is_empty() && !self.secure_hosts.is_empty() && (has("") || has(host) || below())
     }
 }
 

@@ -4,7 +4,7 @@
 //! builds the table that nodes build and looks at services and secrets; each fault is told once while it
 //! lasts. A new term tells again what is still so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use supervisor::{OnExit, Stage};
 use tokio::sync::Notify;
 
 use crate::certificates::{SECRET_TYPE, certified, wanted};
-use crate::facts::{Backend, IngressFacts, PortName};
+use crate::facts::{Backend, IngressFacts, Name, PortName};
 use crate::follow::ours;
 use crate::table::{Fault, Table};
 
@@ -72,10 +72,12 @@ impl Teller {
         let facts = ours(&self.ingresses, &self.classes);
         let mut faults =
             Table::build(&facts, |_, backend| matches!(backend, Backend::Service { .. }).then_some(())).1;
-        faults.extend(wanted(&facts).1);
+        let (wanted, conflicts) = wanted(&facts);
+        faults.extend(conflicts);
+        let followed = wanted.secrets();
         for ingress in &facts {
             self.look_at_services(ingress, &mut faults);
-            self.look_at_secrets(ingress, &mut faults);
+            self.look_at_secrets(ingress, &followed, &mut faults);
         }
         let faults: BTreeSet<Fault> = faults.into_iter().collect();
         for fault in faults.difference(told) {
@@ -107,8 +109,13 @@ impl Teller {
         }
     }
 
-    fn look_at_secrets(&self, ingress: &IngressFacts, faults: &mut Vec<Fault>) {
-        for name in ingress.tls.iter().filter_map(|tls| tls.secret.as_ref()) {
+    /// Of those that are followed: how many others there are is told as one fault.
+    fn look_at_secrets(&self, ingress: &IngressFacts, followed: &HashSet<&Name>, faults: &mut Vec<Fault>) {
+        let named: BTreeSet<&String> = ingress.tls.iter().flat_map(|tls| &tls.secrets).collect();
+        for name in named {
+            if !followed.contains(&(ingress.namespace.clone(), name.clone())) {
+                continue;
+            }
             let (reason, message) = match self.secrets.get(Some(&ingress.namespace), name) {
                 None => {
                     let message =

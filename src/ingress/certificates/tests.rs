@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::sign::CertifiedKey;
 
-use super::{SECRET_TYPE, Shown, certified, self_made, wanted};
+use super::{FOLLOWED, OF_NAMESPACE, SECRET_TYPE, Shown, certified, self_made, wanted};
 use crate::facts::{IngressFacts, Name, Rule, Tls};
 
 fn secret(kind: &str, certificate: &str, key: &str) -> Secret {
@@ -46,7 +46,7 @@ fn ingress(place: &str, rules: &[&str], tls: &[(&[&str], &str)]) -> IngressFacts
             .iter()
             .map(|(hosts, secret)| Tls {
                 hosts: hosts.iter().map(|host| host.to_string()).collect(),
-                secret: Some(secret.to_string()),
+                secrets: secret.split(' ').map(str::to_string).collect(),
             })
             .collect(),
         redirects: true,
@@ -55,7 +55,11 @@ fn ingress(place: &str, rules: &[&str], tls: &[(&[&str], &str)]) -> IngressFacts
 }
 
 fn of(wanted: &super::Wanted, host: &str) -> Vec<String> {
-    wanted.get(host).into_iter().flatten().map(|(namespace, name)| format!("{namespace}/{name}")).collect()
+    let lists = wanted.hosts.get(host).into_iter().flatten();
+    lists
+        .flat_map(|list| &wanted.lists[*list])
+        .map(|(namespace, name)| format!("{namespace}/{name}"))
+        .collect()
 }
 
 #[test]
@@ -81,6 +85,64 @@ fn a_host_has_certificates_of_its_own_namespace_only() {
             "TLS of host \"x.w.io\" is left out: Ingress a/tls has the host",
         ]
     );
+}
+
+/// Many entries of TLS for many hosts are no product of both, neither here nor when certificates are chosen.
+#[test]
+fn what_is_kept_is_as_large_as_the_ingress() {
+    let rules: Vec<String> = (0..5_000).map(|at| format!("h{at}.io")).collect();
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    let secrets: Vec<String> = (0..5_000).map(|at| format!("s{at}")).collect();
+    let all = ingress("a/all", &rules, &[(&[], &secrets.join(" "))]);
+    let mut each = ingress("a/each", &[], &[]);
+    each.tls =
+        secrets.iter().map(|it| Tls { hosts: vec!["e.io".into()], secrets: vec![it.clone()] }).collect();
+    let mut foreign = ingress("b/foreign", &[], &[]);
+    foreign.tls = each.tls.clone();
+    let (wanted, faults) = wanted(&[all, each, foreign]);
+    assert_eq!(wanted.hosts.len(), 5_001);
+    let lists: usize = wanted.hosts.values().map(Vec::len).sum();
+    let names: usize = wanted.lists.iter().map(Vec::len).sum();
+    assert!(lists <= 10_001 && names <= 10_001, "{lists} lists, {names} names");
+    assert_eq!(
+        faults.iter().filter(|fault| fault.reason == "HostConflict").count(),
+        1,
+        "one host is told once"
+    );
+    let asked = std::cell::Cell::new(0);
+    let none = |_: &Name| {
+        asked.set(asked.get() + 1);
+        None
+    };
+    let shown = Shown::new(&wanted, none, &self_made().unwrap());
+    assert!(shown.by_host.is_empty() && asked.get() <= names, "{} looks", asked.get());
+}
+
+#[test]
+fn secrets_that_are_followed_are_bounded_by_namespace_and_in_all() {
+    let of = |place: &str, count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("s{at}")).collect();
+        ingress(place, &["*.io"], &[(&[], &names.join(" "))])
+    };
+    let mut all = vec![of("a/first", 60), of("a/second", OF_NAMESPACE + 7), of("b/other", 1)];
+    all[2].rules[0].host = "b.org".into();
+    let (few, faults) = wanted(&all);
+    assert_eq!(few.secrets().len(), OF_NAMESPACE + 1, "the other namespace has its own places");
+    let told: Vec<_> =
+        faults.iter().map(|it| (it.ingress.1.as_str(), it.reason, it.message.as_str())).collect();
+    let message = "7 secrets for TLS are left out: 100 of a namespace and 500 in all are followed, those of the \
+                   oldest ingresses first";
+    assert_eq!(told, [("second", "TooManySecrets", message)]);
+    let all: Vec<_> = (0..6)
+        .map(|at| {
+            let mut one = of(&format!("n{at}/i"), OF_NAMESPACE);
+            one.rules[0].host = format!("n{at}.io");
+            one
+        })
+        .collect();
+    let (many, faults) = wanted(&all);
+    assert_eq!(many.secrets().len(), FOLLOWED);
+    assert_eq!(faults.iter().map(|it| it.ingress.0.as_str()).collect::<Vec<_>>(), ["n5"]);
 }
 
 #[test]

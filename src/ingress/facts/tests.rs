@@ -38,7 +38,15 @@ fn rules_are_read_with_their_backends() {
     let hosts = |at: usize| read.hosts_of(&read.tls[at]).collect::<Vec<_>>();
     assert_eq!(hosts(0), ["a.example.com", "none.example.com"]);
     assert_eq!(hosts(1), ["b.example.com"]);
-    assert_eq!(read.tls[1].secret, None);
+    assert!(read.tls[1].secrets.is_empty());
+}
+
+#[test]
+fn entries_of_tls_without_hosts_are_one() {
+    let entries = json!([{"secretName": "a"}, {"hosts": ["x.io"], "secretName": "b"}, {"secretName": "c"}, {"secretName": "a"}, {}]);
+    let read = facts(json!({}), json!({"tls": entries}));
+    let told: Vec<_> = read.tls.iter().map(|tls| (tls.hosts.join(" "), tls.secrets.join(" "))).collect();
+    assert_eq!(told, [("".to_string(), "a c".to_string()), ("x.io".to_string(), "b".to_string())]);
 }
 
 #[test]
