@@ -7,11 +7,13 @@
 //! replaced while running: connections made from then on use it, streams that are open end by themselves.
 //! A client that knows several servers of a cluster uses them instead of each other ([`Servers`]).
 //!
-//! Absent: HTTP proxies, exec credential plugins.
+//! Credentials may come from a source that renews them, and a proxy may stand between.
 
 mod calls;
+mod credentials;
 mod decode;
 mod node;
+mod proxy;
 mod query;
 mod servers;
 mod tls;
@@ -21,32 +23,40 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 
-pub use decode::error_from_response;
+pub use credentials::{Credential, CredentialError, CredentialSource};
 #[cfg(test)]
 pub(crate) use decode::is_connection_error;
+pub use decode::{decompressed, error_from_response};
 pub use node::TlsNodeDialer;
+pub use proxy::Proxy;
 pub use query::{encode_component, path_of};
 pub use servers::Servers;
 pub use tls::{ClientCertificate, TlsError, system_authorities};
 pub use transport::{RequestError, ResponseBody, Switch};
 
 use tls::CertificateSlot;
-use transport::Transport;
+use transport::{Transport, Via};
 
-/// How the client proves who it is by a bearer token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How the client proves who it is by what it says in a header.
+#[derive(Clone, Debug, Default)]
 pub enum Token {
     #[default]
     None,
     Static(String),
     /// Read again after a minute, because projected service account tokens are renewed in place.
     File(PathBuf),
+    /// User name and password.
+    Basic(String, String),
+    /// Asked before every request; may give a client certificate as well.
+    Source(Arc<dyn CredentialSource>),
 }
 
 /// Everything the client must know about its server.
@@ -56,6 +66,8 @@ pub struct HttpsConfig {
     pub server: String,
     /// Servers that connections are made to instead: any of them will do.
     pub servers: Option<Arc<Servers>>,
+    /// What connections are made through.
+    pub proxy: Option<Proxy>,
     /// Certificates the server's must lead to. Without them the system's bundle is used.
     pub ca_pem: Option<Vec<u8>>,
     pub certificate: Option<ClientCertificate>,
@@ -77,6 +89,7 @@ impl HttpsConfig {
         HttpsConfig {
             server: server.into(),
             servers: None,
+            proxy: None,
             ca_pem: None,
             certificate: None,
             token: Token::None,
@@ -106,6 +119,10 @@ pub fn user_agent(program: &str) -> String {
 pub enum ConfigError {
     #[error("{url:?} is not a server URL such as https://127.0.0.1:6443")]
     Server { url: String },
+    #[error("unsupported scheme {scheme:?}, must be http, https, or socks5")]
+    ProxyScheme { scheme: String },
+    #[error("could not parse: {url}")]
+    Proxy { url: String },
     #[error("header {name:?} cannot be sent")]
     Header { name: String },
     #[error(transparent)]
@@ -127,6 +144,8 @@ struct Inner {
     prefix: String,
     token: Token,
     token_cache: Mutex<Option<(Instant, HeaderValue)>>,
+    /// What a source gave last.
+    credential: Mutex<Option<Arc<Credential>>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     call_timeout: Duration,
 }
@@ -141,7 +160,8 @@ impl HttpsApi {
         let certificate = Arc::new(CertificateSlot::new(config.certificate.as_ref())?);
         let tls = tls::client_config(&config, certificate.clone())?;
         let name = config.tls_server_name.as_deref();
-        let transport = Transport::new(Arc::new(tls), name, config.servers, config.connect_timeout)?;
+        let via = Via { servers: config.servers, proxy: config.proxy };
+        let transport = Transport::new(Arc::new(tls), name, via, config.connect_timeout)?;
         let mut headers = parsed_headers(&config.headers)?;
         headers.extend(parsed_headers(&[(USER_AGENT.as_str().to_string(), config.user_agent.clone())])?);
         let inner = Inner {
@@ -152,6 +172,7 @@ impl HttpsApi {
             prefix,
             token: config.token,
             token_cache: Mutex::new(None),
+            credential: Mutex::new(None),
             headers,
             call_timeout: config.call_timeout,
         };
@@ -173,6 +194,7 @@ impl HttpsApi {
             prefix: self.inner.prefix.clone(),
             token: self.inner.token.clone(),
             token_cache: Mutex::new(None),
+            credential: Mutex::new(None),
             headers: all,
             call_timeout: self.inner.call_timeout,
         };
@@ -194,19 +216,27 @@ impl HttpsApi {
     /// Sends a request whose URI is a path (and query) below the server's URL. The answer's body streams.
     pub async fn request(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, RequestError> {
         let request = self.addressed(request).await?;
-        self.inner.transport.call(request).await
+        let response = self.inner.transport.call(request).await?;
+        self.noticed(response.status());
+        Ok(response)
     }
 
     /// As [`HttpsApi::request`], for answers that go on for long (watches, followed logs).
     pub async fn stream(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, RequestError> {
         let request = self.addressed(request).await?;
-        self.inner.transport.stream(request).await
+        let response = self.inner.transport.stream(request).await?;
+        self.noticed(response.status());
+        Ok(response)
     }
 
     /// Asks for another protocol on a connection of its own (HTTP/1.1).
     pub async fn switch(&self, request: Request<Bytes>) -> Result<Switch, RequestError> {
         let request = self.addressed(request).await?;
-        self.inner.transport.switch(request).await
+        let switched = self.inner.transport.switch(request).await?;
+        if let Switch::Refused { status, .. } = &switched {
+            self.noticed(*status);
+        }
+        Ok(switched)
     }
 
     async fn addressed(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, RequestError> {
@@ -218,21 +248,54 @@ impl HttpsApi {
             .authority(inner.authority.clone())
             .path_and_query(path);
         *request.uri_mut() = uri.build().map_err(|source| RequestError::Invalid { source })?;
-        for (name, value) in &inner.headers {
-            request.headers_mut().insert(name.clone(), value.clone());
+        for (name, _) in &inner.headers {
+            request.headers_mut().remove(name);
         }
-        if let Some(token) = inner.bearer().await? {
+        // Several of one name go together, such as `Impersonate-Group`.
+        for (name, value) in &inner.headers {
+            request.headers_mut().append(name.clone(), value.clone());
+        }
+        if let Some(token) = inner.authorization().await? {
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         Ok(request)
     }
 }
 
+impl HttpsApi {
+    /// Credentials that the server does not accept are not used again.
+    fn noticed(&self, status: StatusCode) {
+        if let Token::Source(source) = &self.inner.token
+            && status == StatusCode::UNAUTHORIZED
+            && let Some(credential) = &*self.inner.credential.lock()
+        {
+            source.refused(credential);
+        }
+    }
+}
+
 impl Inner {
-    async fn bearer(&self) -> Result<Option<HeaderValue>, RequestError> {
+    async fn authorization(&self) -> Result<Option<HeaderValue>, RequestError> {
         match &self.token {
             Token::None => Ok(None),
-            Token::Static(token) => bearer_header(token).map(Some),
+            Token::Static(token) => header(&format!("Bearer {token}")).map(Some),
+            Token::Basic(name, password) => {
+                header(&format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))).map(Some)
+            }
+            Token::Source(source) => {
+                let refused = |source| RequestError::Credentials { source };
+                let credential = source.current().await.map_err(refused)?;
+                let before = self.credential.lock().replace(credential.clone());
+                let known = before.as_ref().and_then(|before| before.certificate.as_ref());
+                if let Some(certificate) = &credential.certificate
+                    && known != Some(certificate)
+                {
+                    let unusable = |error: TlsError| refused(CredentialError(error.to_string()));
+                    self.certificate.replace(certificate).map_err(unusable)?;
+                    self.transport.reset();
+                }
+                credential.token.as_ref().map(|token| header(&format!("Bearer {token}"))).transpose()
+            }
             Token::File(path) => {
                 let fresh = |(at, _): &&(Instant, HeaderValue)| at.elapsed() < TOKEN_FILE_AGE;
                 if let Some((_, value)) = self.token_cache.lock().as_ref().filter(fresh) {
@@ -241,7 +304,7 @@ impl Inner {
                 let text = tokio::fs::read_to_string(path)
                     .await
                     .map_err(|source| RequestError::TokenFile { path: path.clone(), source })?;
-                let value = bearer_header(text.trim())?;
+                let value = header(&format!("Bearer {}", text.trim()))?;
                 *self.token_cache.lock() = Some((Instant::now(), value.clone()));
                 Ok(Some(value))
             }
@@ -260,9 +323,9 @@ fn parsed_headers(headers: &[(String, String)]) -> Result<Vec<(HeaderName, Heade
     headers.iter().map(parsed).collect()
 }
 
-fn bearer_header(token: &str) -> Result<HeaderValue, RequestError> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|source| RequestError::Invalid { source: source.into() })?;
+fn header(text: &str) -> Result<HeaderValue, RequestError> {
+    let mut value =
+        HeaderValue::from_str(text).map_err(|source| RequestError::Invalid { source: source.into() })?;
     value.set_sensitive(true);
     Ok(value)
 }

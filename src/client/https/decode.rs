@@ -30,6 +30,15 @@ pub(super) fn connection_error(error: &RequestError) -> ApiError {
     ApiError::unavailable(text.clone()).with_cause(CONNECTION_CAUSE, None, &text)
 }
 
+/// The bytes of an answer that was sent with `Content-Encoding: gzip`, of which no more than `limit` are
+/// made.
+pub fn decompressed(body: &[u8], limit: u64) -> std::io::Result<Bytes> {
+    use std::io::Read;
+    let mut out = Vec::new();
+    flate2::read::MultiGzDecoder::new(body).take(limit).read_to_end(&mut out)?;
+    Ok(out.into())
+}
+
 #[derive(Deserialize)]
 struct KindOnly<'a> {
     #[serde(borrow, default)]

@@ -1,5 +1,7 @@
 //! Tests of the HTTPS client against a small TLS server in the same process.
 
+mod proxied;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,8 +29,7 @@ use crate::{NodeDialer, ObjectApi, ObjectRef, TlsNodeDialer};
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What a handler sees: method and URI, selected headers, body, and the common name of the client
-/// certificate.
+/// What a handler sees of a request.
 #[derive(Debug)]
 struct Seen {
     line: String,
@@ -76,7 +77,7 @@ where
 }
 
 impl Fixture {
-    /// A server on a free loopback port that offers these protocols and asks for client certificates.
+    /// A server that offers these protocols and asks for client certificates.
     async fn start(
         protocols: &[&str],
         answer: impl Fn(Seen) -> Response<Body> + Send + Sync + 'static,
@@ -286,8 +287,7 @@ async fn no_server_and_no_trust_are_told_apart_from_answers() {
         .await
         .unwrap_err();
     assert!(is_connection_error(&error) && error.message().contains("certificate"), "{error}");
-    config.ca_pem = None;
-    config.insecure_skip_tls_verify = true;
+    (config.ca_pem, config.insecure_skip_tls_verify) = (None, true);
     HttpsApi::new(config).unwrap().get(&CONFIG_MAP, ObjectRef::new(Some("n"), "a")).await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::io::ErrorKind::{InvalidInput, NotFound};
+use std::io::ErrorKind::{self, InvalidInput, NotFound};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::credentials::CredentialError;
+use super::proxy::Proxy;
 use super::servers::{Servers, Severable};
 use super::tls::{TlsError, server_name};
 use crate::{BoxFuture, ByteStream};
@@ -54,6 +56,8 @@ pub enum RequestError {
     Lost { server: String, source: Box<dyn StdError + Send + Sync> },
     #[error("reading the token file {}: {source}", .path.display())]
     TokenFile { path: PathBuf, source: io::Error },
+    #[error("{source}")]
+    Credentials { source: CredentialError },
     #[error("the request cannot be sent: {source}")]
     Invalid { source: http::Error },
 }
@@ -124,11 +128,11 @@ impl Transport {
     pub(super) fn new(
         tls: Arc<ClientConfig>,
         verify_name: Option<&str>,
-        servers: Option<Arc<Servers>>,
+        via: Via,
         connect_timeout: Duration,
     ) -> Result<Self, TlsError> {
         let verify_name = verify_name.map(server_name).transpose()?;
-        let connector = Connector { tls, verify_name, servers, timeout: connect_timeout };
+        let connector = Connector { tls, verify_name, via, timeout: connect_timeout };
         let lanes = Mutex::new(Lanes { calls: http_client(&connector), streams: Vec::new() });
         Ok(Transport { connector, lanes })
     }
@@ -268,19 +272,26 @@ impl Body for ResponseBody {
     }
 }
 
-/// Opens a TCP connection and, for https, TLS on it.
+/// What connections are made to and through, if not just to the server that a request names.
+#[derive(Clone)]
+pub(super) struct Via {
+    /// One of them is connected to instead.
+    pub(super) servers: Option<Arc<Servers>>,
+    pub(super) proxy: Option<Proxy>,
+}
+
+/// Opens a TCP connection, perhaps through a proxy, and, for https, TLS on it.
 #[derive(Clone)]
 struct Connector {
     tls: Arc<ClientConfig>,
     verify_name: Option<ServerName<'static>>,
-    /// Which of them a connection is made to; without a list, to the one that the request names.
-    servers: Option<Arc<Servers>>,
+    via: Via,
     timeout: Duration,
 }
 
 impl Connector {
     async fn dial(self, uri: Uri) -> Result<Dialled, DialError> {
-        let Some(servers) = self.servers.clone() else { return self.dial_one(uri).await };
+        let Some(servers) = self.via.servers.clone() else { return self.dial_one(uri).await };
         let dialled = servers.connect(|address| {
             let (connector, scheme) = (self.clone(), uri.scheme_str().unwrap_or("https").to_string());
             async move {
@@ -312,10 +323,12 @@ impl Connector {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let connect = |error: io::Error| DialError::Connect(error.kind(), error.to_string());
-        let tcp = TcpStream::connect((bare, port)).await.map_err(connect)?;
-        tcp.set_nodelay(true).map_err(connect)?;
+        let stream: Box<dyn ByteStream> = match &self.via.proxy {
+            None => Box::new(tcp(bare, port).await.map_err(connect)?),
+            Some(proxy) => self.through(proxy, bare, port).await?,
+        };
         if !secure {
-            return Ok(Dialled { io: TokioIo::new(Box::new(tcp)), http2: false });
+            return Ok(Dialled { io: TokioIo::new(stream), http2: false });
         }
         let failed = |error: String| DialError::Tls(error);
         let name = match self.verify_name {
@@ -323,12 +336,41 @@ impl Connector {
             None => server_name(host).map_err(|error| failed(error.to_string()))?,
         };
         let stream = TlsConnector::from(self.tls)
-            .connect(name, tcp)
+            .connect(name, stream)
             .await
             .map_err(|error| failed(error.to_string()))?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Dialled { io: TokioIo::new(Box::new(stream)), http2 })
     }
+}
+
+impl Connector {
+    /// A connection to a server that a proxy makes.
+    async fn through(&self, proxy: &Proxy, host: &str, port: u16) -> Result<Box<dyn ByteStream>, DialError> {
+        let (address, proxy_port) = proxy.address();
+        let failed = |error: io::Error| {
+            DialError::Connect(error.kind(), format!("proxyconnect tcp: {address}:{proxy_port}: {error}"))
+        };
+        let plain = tcp(address, proxy_port).await.map_err(failed)?;
+        let mut stream: Box<dyn ByteStream> = match proxy.tls_name() {
+            None => Box::new(plain),
+            Some(name) => {
+                let mut tls = (*self.tls).clone();
+                tls.alpn_protocols = Vec::new();
+                let name = server_name(name).map_err(|error| DialError::Tls(error.to_string()))?;
+                Box::new(TlsConnector::from(Arc::new(tls)).connect(name, plain).await.map_err(failed)?)
+            }
+        };
+        let refused = |error: io::Error| DialError::Connect(ErrorKind::Other, error.to_string());
+        proxy.open(&mut *stream, host, port).await.map_err(refused)?;
+        Ok(stream)
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }
 
 impl tower::Service<Uri> for Connector {

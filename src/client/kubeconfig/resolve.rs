@@ -1,12 +1,17 @@
 //! From a context (and flags that override it) to the configuration of a client.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Cluster, Kubeconfig, KubeconfigError, User};
-use crate::https::{ClientCertificate, HttpsConfig, Token};
+use super::exec::Plugin;
+use super::oidc::Oidc;
+use super::{Cluster, Kubeconfig, KubeconfigError, Loaded, PluginPolicy, User};
+use crate::https::{ClientCertificate, HttpsConfig, Proxy, Token};
 
 /// Flags that take precedence over the files, by kubectl's names.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +29,13 @@ pub struct Overrides {
     pub insecure_skip_tls_verify: bool,
     pub impersonate: Option<String>,
     pub impersonate_groups: Vec<String>,
+    pub impersonate_uid: Option<String>,
+    /// `KEY=VALUE`.
+    pub impersonate_extra: Vec<String>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    /// Which exec plugins may run.
+    pub plugin_policy: PluginPolicy,
 }
 
 /// Where a pod finds its service account.
@@ -40,9 +52,31 @@ impl Kubeconfig {
         own.or_else(of_context).or_else(in_cluster_namespace).unwrap_or_else(|| "default".to_string())
     }
 
+    /// The server's URL.
+    pub fn server(&self, overrides: &Overrides) -> Result<String, KubeconfigError> {
+        self.resolved(overrides, None).map(|config| config.server)
+    }
+
+    /// Whether answers are to be sent as they are.
+    pub fn disables_compression(&self, overrides: &Overrides) -> bool {
+        let context = self.context(overrides.context.as_deref().unwrap_or(&self.current_context));
+        let name = overrides.cluster.as_deref().or(context.map(|context| context.cluster.as_str()));
+        let cluster = name.and_then(|name| self.cluster(name));
+        cluster.and_then(|cluster| cluster.disable_compression).unwrap_or(false)
+    }
+
     /// How to reach and convince the server. Without any configuration: the pod's own service account, else
-    /// `http://localhost:8080` as kubectl does.
+    /// `http://localhost:8080` as kubectl does. Tokens that are renewed are not written back; see
+    /// [`Loaded::https_config`].
     pub fn https_config(&self, overrides: &Overrides) -> Result<HttpsConfig, KubeconfigError> {
+        self.resolved(overrides, None)
+    }
+
+    fn resolved(
+        &self,
+        overrides: &Overrides,
+        files: Option<&Loaded>,
+    ) -> Result<HttpsConfig, KubeconfigError> {
         let context_name = overrides.context.as_deref().unwrap_or(&self.current_context);
         let context = match self.context(context_name) {
             Some(context) => Some(context),
@@ -59,13 +93,9 @@ impl Kubeconfig {
         let cluster_name = overrides.cluster.as_deref().or(context.map(|context| context.cluster.as_str()));
         let user_name = overrides.user.as_deref().or(context.map(|context| context.user.as_str()));
         let mut config = self.with_cluster(cluster_name.unwrap_or_default(), overrides)?;
-        self.add_user(&mut config, user_name.unwrap_or_default(), overrides)?;
-        if let Some(user) = &overrides.impersonate {
-            config.headers.push(("Impersonate-User".to_string(), user.clone()));
-        }
-        for group in &overrides.impersonate_groups {
-            config.headers.push(("Impersonate-Group".to_string(), group.clone()));
-        }
+        self.add_user(&mut config, user_name.unwrap_or_default(), overrides, files)?;
+        let name = user_name.unwrap_or_default();
+        impersonate(&mut config, name, self.user(name), overrides)?;
         Ok(config)
     }
 
@@ -76,16 +106,19 @@ impl Kubeconfig {
             None if name.is_empty() => &none,
             None => return Err(KubeconfigError::NoCluster(name.to_string())),
         };
-        if cluster.proxy_url.as_deref().is_some_and(|url| !url.is_empty()) {
-            return Err(KubeconfigError::Proxy(name.to_string()));
-        }
         let server = match &overrides.server {
             Some(server) => server.clone(),
             None if !cluster.server.is_empty() => cluster.server.clone(),
             None if name.is_empty() => "http://localhost:8080".to_string(),
             None => return Err(KubeconfigError::NoServer(name.to_string())),
         };
+        let proxy = match cluster.proxy_url.as_deref().filter(|url| !url.is_empty()) {
+            Some(url) => Proxy::parse(url).map(Some),
+            None => Proxy::from_environment(&server),
+        };
         let mut config = HttpsConfig::new(server);
+        config.proxy =
+            proxy.map_err(|source| KubeconfigError::Proxy { cluster: name.to_string(), source })?;
         config.insecure_skip_tls_verify =
             overrides.insecure_skip_tls_verify || cluster.insecure_skip_tls_verify.unwrap_or(false);
         config.tls_server_name =
@@ -114,6 +147,7 @@ impl Kubeconfig {
         config: &mut HttpsConfig,
         name: &str,
         overrides: &Overrides,
+        files: Option<&Loaded>,
     ) -> Result<(), KubeconfigError> {
         let none = User::default();
         let user = match self.user(name) {
@@ -160,19 +194,94 @@ impl Kubeconfig {
                 return Err(KubeconfigError::Half(text));
             }
         };
-        let proved = config.certificate.is_some() || config.token != Token::None;
-        match user {
-            _ if proved => Ok(()),
-            User { exec: Some(_), .. } => Err(KubeconfigError::Unsupported(name.into(), "an exec plugin")),
-            User { auth_provider: Some(_), .. } => {
-                Err(KubeconfigError::Unsupported(name.into(), "an auth provider"))
-            }
-            User { username: Some(_), .. } => {
-                Err(KubeconfigError::Unsupported(name.into(), "user name and password"))
-            }
-            _ => Ok(()),
+        if config.certificate.is_some() || !matches!(config.token, Token::None) {
+            return Ok(());
+        }
+        let username = overrides.username.as_ref().or(user.username.as_ref()).filter(|name| !name.is_empty());
+        if let Some(username) = username {
+            let password = overrides.password.as_ref().or(user.password.as_ref());
+            config.token = Token::Basic(username.clone(), password.cloned().unwrap_or_default());
+        } else if let Some(exec) = &user.exec {
+            let cluster = told_of(config);
+            let plugin = Plugin::new(name, exec, overrides.plugin_policy.clone(), cluster)?;
+            config.token = Token::Source(Arc::new(plugin));
+        } else if let Some(provider) = &user.auth_provider {
+            config.token = Token::Source(Arc::new(Oidc::new(name, provider, files.cloned())?));
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// As [`Kubeconfig::https_config`]; tokens that are renewed are written to the file that has the user.
+    pub fn https_config(&self, overrides: &Overrides) -> Result<HttpsConfig, KubeconfigError> {
+        self.merged.resolved(overrides, Some(self))
+    }
+}
+
+/// What an exec plugin is told of the cluster.
+fn told_of(config: &HttpsConfig) -> Value {
+    let mut cluster = json!({"server": config.server, "config": null});
+    if let Some(name) = &config.tls_server_name {
+        cluster["tls-server-name"] = json!(name);
+    }
+    if config.insecure_skip_tls_verify {
+        cluster["insecure-skip-tls-verify"] = json!(true);
+    }
+    if let Some(pem) = &config.ca_pem {
+        cluster["certificate-authority-data"] = json!(STANDARD.encode(pem));
+    }
+    cluster
+}
+
+/// Headers that name whom to act as: the flags', else those of the kubeconfig's user.
+fn impersonate(
+    config: &mut HttpsConfig,
+    name: &str,
+    user: Option<&User>,
+    overrides: &Overrides,
+) -> Result<(), KubeconfigError> {
+    let of_file = |key: &str| user.and_then(|user| user.extra.get(key));
+    let text = |key: &str| of_file(key).and_then(|value| value.as_str()).map(str::to_string);
+    let texts = |value: &serde_yaml::Value| -> Vec<String> {
+        value.as_sequence().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_string)).collect()
+    };
+    let set = |one: &Option<String>| one.clone().filter(|one| !one.is_empty());
+    let whom = set(&overrides.impersonate).or_else(|| set(&text("as")));
+    let uid = set(&overrides.impersonate_uid).or_else(|| set(&text("as-uid")));
+    let mut groups = overrides.impersonate_groups.clone();
+    if groups.is_empty() {
+        groups = of_file("as-groups").map(texts).unwrap_or_default();
+    }
+    let mut extra = Vec::new();
+    for pair in &overrides.impersonate_extra {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(KubeconfigError::Half(format!(
+                "malformed user-extra argument, expected 'key=value', got {pair:?}"
+            )));
+        };
+        extra.push((key.to_string(), value.to_string()));
+    }
+    if extra.is_empty() {
+        let map = of_file("as-user-extra").and_then(|value| value.as_mapping());
+        for (key, values) in map.into_iter().flatten() {
+            let key = key.as_str().unwrap_or_default();
+            extra.extend(texts(values).into_iter().map(|value| (key.to_string(), value)));
         }
     }
+    if whom.is_none() && (uid.is_some() || !groups.is_empty() || !extra.is_empty()) {
+        return Err(KubeconfigError::Half(format!(
+            "invalid configuration: requesting uid, groups or user-extra for {name} without impersonating a user"
+        )));
+    }
+    let mut add = |key: String, value: String| config.headers.push((key, value));
+    whom.into_iter().for_each(|user| add("Impersonate-User".to_string(), user));
+    uid.into_iter().for_each(|uid| add("Impersonate-Uid".to_string(), uid));
+    groups.into_iter().for_each(|group| add("Impersonate-Group".to_string(), group));
+    for (key, value) in extra {
+        add(format!("Impersonate-Extra-{}", crate::https::encode_component(&key)), value);
+    }
+    Ok(())
 }
 
 /// PEM that is given in line (base64) or by a file; in line wins.

@@ -60,11 +60,77 @@ fn the_first_file_that_names_an_entry_wins() {
     let config = loaded.merged.https_config(&Overrides::default()).unwrap();
     assert_eq!(config.server, "https://one:6443");
     assert_eq!(config.ca_pem.as_deref(), Some(&b"PEM"[..]), "relative to its own file");
-    assert_eq!(config.token, Token::Static("secret".into()));
+    assert!(matches!(&config.token, Token::Static(token) if token == "secret"));
     assert_eq!(loaded.merged.namespace(&Overrides::default()), "team");
     let context = Overrides { context: Some("b".into()), ..Overrides::default() };
     let error = loaded.merged.https_config(&context).unwrap_err();
-    assert!(error.to_string().contains("exec plugin"), "{error}");
+    assert!(error.to_string().contains("exec authentication plugin"), "{error}");
+}
+
+const USERS: &str = r"
+clusters:
+- cluster: {server: 'https://one:6443', proxy-url: 'socks5://p', tls-server-name: other}
+  name: one
+- {cluster: {server: 'https://one:6443', proxy-url: 'gopher://p'}, name: odd}
+contexts:
+- {context: {cluster: one, user: basic}, name: basic}
+- {context: {cluster: odd, user: basic}, name: odd}
+- {context: {cluster: one, user: acting}, name: acting}
+- {context: {cluster: one, user: old}, name: old}
+users:
+- {name: basic, user: {username: me, password: word}}
+- {name: acting, user: {token: t, as: jane, as-groups: [a, b], as-uid: u, as-user-extra: {Scopes/x: [1x, 2x]}}}
+- {name: old, user: {auth-provider: {name: gcp}}}
+";
+
+#[test]
+fn users_prove_themselves_by_password_and_act_as_others() {
+    let config = Kubeconfig::parse(USERS, Path::new("x")).unwrap();
+    let of = |context: &str| Overrides { context: Some(context.into()), ..Overrides::default() };
+    let basic = config.https_config(&of("basic")).unwrap();
+    assert!(matches!(&basic.token, Token::Basic(name, word) if name == "me" && word == "word"));
+    assert_eq!(basic.proxy, Some(crate::https::Proxy::parse("socks5://p").unwrap()));
+    assert_eq!(basic.tls_server_name.as_deref(), Some("other"));
+    let other = Overrides { username: Some("you".into()), password: Some("w".into()), ..of("basic") };
+    let other = config.https_config(&other).unwrap();
+    assert!(matches!(&other.token, Token::Basic(name, word) if name == "you" && word == "w"));
+
+    let error = config.https_config(&of("odd")).unwrap_err().to_string();
+    assert!(error.ends_with("unsupported scheme \"gopher\", must be http, https, or socks5"), "{error}");
+    let error = config.https_config(&of("old")).unwrap_err().to_string();
+    assert!(error.starts_with("The gcp auth plugin has been removed."), "{error}");
+
+    let header = |name: &str, value: &str| (name.to_string(), value.to_string());
+    let acting = config.https_config(&of("acting")).unwrap();
+    assert_eq!(
+        acting.headers,
+        [
+            header("Impersonate-User", "jane"),
+            header("Impersonate-Uid", "u"),
+            header("Impersonate-Group", "a"),
+            header("Impersonate-Group", "b"),
+            header("Impersonate-Extra-Scopes%2Fx", "1x"),
+            header("Impersonate-Extra-Scopes%2Fx", "2x"),
+        ]
+    );
+    let flags = Overrides {
+        impersonate: Some("joe".into()),
+        impersonate_extra: vec!["k=v".into()],
+        impersonate_groups: vec!["g".into()],
+        ..of("basic")
+    };
+    let flags = config.https_config(&flags).unwrap();
+    assert_eq!(
+        flags.headers,
+        [
+            header("Impersonate-User", "joe"),
+            header("Impersonate-Group", "g"),
+            header("Impersonate-Extra-k", "v")
+        ]
+    );
+    let nobody = Overrides { impersonate_groups: vec!["g".into()], ..of("basic") };
+    let error = config.https_config(&nobody).unwrap_err().to_string();
+    assert!(error.ends_with("requesting uid, groups or user-extra for basic without impersonating a user"));
 }
 
 #[test]
