@@ -4,7 +4,7 @@
 #
 #   tests/run.sh               what belongs in front of every change; within 40 minutes on two cores
 #   tests/run.sh --long        the same, then what takes hours
-#   tests/run.sh --fuzz [T…]   only fuzz targets, all or these: apply cel dns log etcd memory protobuf spdy tree
+#   tests/run.sh --fuzz [T…]   only fuzz targets, all or these: apply cel dns etcd jsonpath kubeconfig kustomization log memory protobuf spdy template tree
 #
 # MINIK8S_FUZZ_SECONDS says how long each fuzz target runs, an hour if it is not set. What a target has learnt
 # stays in tests/fuzz/target/corpus, where the next run goes on; what breaks it is left in
@@ -18,8 +18,8 @@ long=false
 fuzz=()
 case ${1-} in
   '') ;;
-  --long) long=true; fuzz=(apply cel dns log etcd memory protobuf spdy tree) ;;
-  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(apply cel dns log etcd memory protobuf spdy tree); set -- ;;
+  --long) long=true; fuzz=(apply cel dns etcd jsonpath kubeconfig kustomization log memory protobuf spdy template tree) ;;
+  --fuzz) shift; fuzz=("$@"); [ $# -gt 0 ] || fuzz=(apply cel dns etcd jsonpath kubeconfig kustomization log memory protobuf spdy template tree); set -- ;;
   *) echo "tests/run.sh: unknown argument $1; there are --long and --fuzz [TARGET…]" >&2; exit 2 ;;
 esac
 [ $# -le 1 ] || { echo "tests/run.sh: too many arguments: $*" >&2; exit 2; }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use client::HttpsApi;
+use client::https::Token;
 use client::kubeconfig::{Loaded, Overrides, Places};
 use tokio::sync::OnceCell;
 
@@ -11,7 +12,8 @@ use crate::age;
 use crate::discovery::Discovery;
 use crate::error::Result;
 use crate::global::Global;
-use crate::rest::Rest;
+use crate::rest::{Options, Rest};
+use crate::trace::Trace;
 
 pub(crate) struct Env {
     pub(crate) global: Global,
@@ -40,6 +42,11 @@ impl Env {
             insecure_skip_tls_verify: global.insecure_skip_tls_verify.unwrap_or(false),
             impersonate: global.impersonate.clone(),
             impersonate_groups: global.impersonate_groups.clone(),
+            impersonate_uid: global.impersonate_uid.clone(),
+            impersonate_extra: global.impersonate_extra.clone(),
+            username: global.username.clone(),
+            password: global.password.clone(),
+            plugin_policy: global.plugin_policy.clone(),
         };
         let namespace = loaded.merged.namespace(&overrides);
         Ok(Env { global, loaded, overrides, namespace, rest: OnceCell::new(), discovery: OnceCell::new() })
@@ -62,10 +69,21 @@ impl Env {
 
     pub(crate) async fn rest(&self) -> Result<&Rest> {
         let make = || async {
-            let mut config = self.loaded.merged.https_config(&self.overrides)?;
+            let mut config = self.loaded.https_config(&self.overrides)?;
             config.user_agent = client::https::user_agent("kubectl");
-            let api = HttpsApi::new(config)?;
-            Ok(Rest::new(api, self.timeout()?, self.global.verbosity, self.global.warnings_as_errors))
+            let options = Options {
+                timeout: self.timeout()?,
+                trace: Trace {
+                    level: self.global.verbosity,
+                    server: config.server.trim_end_matches('/').to_string(),
+                    headers: shown_headers(&config),
+                },
+                warnings_as_errors: self.global.warnings_as_errors,
+                compress: !self.global.disable_compression
+                    && !self.loaded.merged.disables_compression(&self.overrides)
+                    && !is_local(&config.server),
+            };
+            Ok(Rest::new(HttpsApi::new(config)?, options))
         };
         self.rest.get_or_try_init(make).await
     }
@@ -82,8 +100,28 @@ impl Env {
 
     /// URL of the server, for messages.
     pub(crate) fn server(&self) -> Result<String> {
-        Ok(self.loaded.merged.https_config(&self.overrides)?.server)
+        Ok(self.loaded.merged.server(&self.overrides)?)
     }
+}
+
+/// A server on this machine: compressing what it sends would cost more than it saves.
+fn is_local(server: &str) -> bool {
+    let authority = client::https::authority_of(server).unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Headers of every request, for logs; secrets are masked.
+fn shown_headers(config: &client::HttpsConfig) -> Vec<(String, String)> {
+    let mut headers = config.headers.clone();
+    headers.push(("User-Agent".to_string(), config.user_agent.clone()));
+    match config.token {
+        Token::None => {}
+        Token::Basic(..) => headers.push(("Authorization".to_string(), "Basic <masked>".to_string())),
+        _ => headers.push(("Authorization".to_string(), "Bearer <masked>".to_string())),
+    }
+    headers
 }
 
 /// Writes to standard output; a closed pipe is an error that ends the command quietly.

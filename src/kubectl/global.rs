@@ -60,6 +60,21 @@ pub(crate) struct Global {
     /// Group to impersonate, may be repeated
     #[arg(long = "as-group", global = true, hide_short_help = true)]
     pub(crate) impersonate_groups: Vec<String>,
+    /// UID to impersonate
+    #[arg(long = "as-uid", global = true, hide_short_help = true)]
+    pub(crate) impersonate_uid: Option<String>,
+    /// KEY=VALUE of extra information to impersonate, may be repeated
+    #[arg(long = "as-user-extra", global = true, hide_short_help = true)]
+    pub(crate) impersonate_extra: Vec<String>,
+    /// User name for basic authentication
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) username: Option<String>,
+    /// Password for basic authentication
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) password: Option<String>,
+    /// File of preferences: aliases and defaults of flags
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) kuberc: Option<String>,
     /// Treat warnings of the server as errors
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) warnings_as_errors: bool,
@@ -72,7 +87,22 @@ pub(crate) struct Global {
     /// Accepted for compatibility
     #[arg(long, global = true, hide = true)]
     pub(crate) match_server_version: bool,
-    /// Accepted for compatibility; answers are never compressed
-    #[arg(long, global = true, hide = true)]
+    /// Ask the server not to compress its answers
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) disable_compression: bool,
+    /// Accepted for compatibility; nothing is buffered
+    #[arg(long, global = true, hide = true)]
+    log_flush_frequency: Option<String>,
+    /// Accepted for compatibility
+    #[arg(long, global = true, hide = true)]
+    vmodule: Option<String>,
+    /// Accepted for compatibility; there are no profiles
+    #[arg(long, global = true, hide = true)]
+    profile: Option<String>,
+    /// Accepted for compatibility
+    #[arg(long, global = true, hide = true)]
+    profile_output: Option<String>,
+    /// Which exec plugins may run; from the preferences.
+    #[arg(skip)]
+    pub(crate) plugin_policy: client::kubeconfig::PluginPolicy,
 }

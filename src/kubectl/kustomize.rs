@@ -11,6 +11,7 @@ mod decode;
 mod emit;
 mod error;
 mod generate;
+pub(crate) use generate::hash_letters;
 mod ids;
 mod images;
 mod kustomization;

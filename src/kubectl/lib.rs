@@ -7,22 +7,30 @@
 mod age;
 mod change;
 mod cli;
+mod command_line;
+mod complete;
 mod discovery;
 mod env;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod global;
 mod kustomize;
+mod local;
 mod manifest;
 mod metadata_change;
 mod output;
 mod paths;
 mod pods;
+mod preferences;
 mod remote;
+mod remote_file;
 mod rest;
 mod selection;
 mod sort;
 mod table;
 mod terminal;
+mod trace;
 mod verbs;
 
 use std::ffi::OsString;
@@ -40,12 +48,25 @@ use verbs::{
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
+    let (args, plugin_policy) = match preferences::apply(args, &cli::command()) {
+        Ok(applied) => applied,
+        Err(error) => {
+            env::tell(&error.to_string());
+            return error.exit_code();
+        }
+    };
     if let Some(error) = plugin::become_named(&args, &cli::command()) {
         env::tell(&error.to_string());
         return error.exit_code();
     }
+    if let Some(line) = complete::line_of(&args) {
+        return complete::run(&line);
+    }
     let cli = match cli::parse(args) {
-        Ok(cli) => cli,
+        Ok(mut cli) => {
+            cli.global.plugin_policy = plugin_policy;
+            cli
+        }
         Err(stop) if stop.code == 0 => {
             let _ = std::io::stdout().lock().write_all(stop.text.as_bytes());
             return 0;
@@ -80,13 +101,19 @@ pub fn run(args: Vec<OsString>) -> i32 {
 
 async fn command(cli: Cli) -> Result<()> {
     if let Verb::Completion(args) = &cli.verb {
-        return completion::run(args, &mut cli::command());
+        return completion::run(args);
     }
     if let Verb::Plugin(args) = &cli.verb {
         return plugin::run(args, &cli::command());
     }
     if let Verb::Kustomize(args) = &cli.verb {
         return verbs::kustomize::run(args);
+    }
+    if let Verb::Kuberc(args) = cli.verb {
+        return verbs::kuberc::run(&cli.global, args);
+    }
+    if let Verb::Options(_) = cli.verb {
+        return verbs::alpha::options(&cli::command());
     }
     if let Verb::Config(args) = cli.verb {
         return config::run(cli.global, args);
@@ -113,7 +140,7 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Auth(args) => auth::run(env, args).await,
         Verb::Certificate(args) => certificate::run(env, args).await,
         Verb::ClusterInfo(args) => cluster_info::run(env, args).await,
-        Verb::Completion(args) => completion::run(&args, &mut cli::command()),
+        Verb::Completion(args) => completion::run(&args),
         Verb::Config(args) => config::run(env.global.clone(), args),
         Verb::Cordon(args) => cordon::run(env, args, true).await,
         Verb::Uncordon(args) => cordon::run(env, args, false).await,
@@ -148,5 +175,8 @@ async fn dispatch(env: &Env, verb: Verb) -> Result<()> {
         Verb::Autoscale(args) => autoscale::run(env, args).await,
         Verb::Plugin(args) => plugin::run(&args, &cli::command()),
         Verb::Kustomize(args) => verbs::kustomize::run(&args),
+        Verb::Kuberc(args) => verbs::kuberc::run(&env.global, args),
+        Verb::Alpha(_) => verbs::alpha::run(),
+        Verb::Options(_) => verbs::alpha::options(&cli::command()),
     }
 }

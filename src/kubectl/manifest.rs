@@ -1,4 +1,4 @@
-//! `-f`: objects from files, directories and standard input.
+//! `-f`: objects from files, directories, URLs and standard input.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::kustomize;
+use crate::remote_file;
 
 /// The flags that name files.
 #[derive(Args, Clone, Debug, Default)]
@@ -58,9 +59,7 @@ impl FileArgs {
                 std::io::stdin().lock().read_to_string(&mut text)?;
                 documents("STDIN", &text, &mut manifests)?;
             } else if name.starts_with("http://") || name.starts_with("https://") {
-                return Err(Error::message(format!(
-                    "reading {name:?}: URLs are not offered; download the file first"
-                )));
+                documents(name, &remote_file::read(name)?, &mut manifests)?;
             } else {
                 for path in self.paths(Path::new(name))? {
                     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
@@ -193,7 +192,7 @@ pub(crate) fn parse_documents(text: &str) -> std::result::Result<Vec<Value>, Yam
 }
 
 /// Splits at lines that are `---`, as kubectl does before parsing.
-fn split_yaml(text: &str) -> Vec<String> {
+pub(crate) fn split_yaml(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in text.trim_start_matches('\u{feff}').lines() {
         let is_separator = line

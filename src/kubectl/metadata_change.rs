@@ -4,9 +4,10 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::change::{ChangeArgs, DryRun};
+use crate::change::ChangeArgs;
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
+use crate::local::LocalArgs;
 use crate::manifest::FileArgs;
 use crate::output::title;
 use crate::rest::MERGE_PATCH;
@@ -32,9 +33,8 @@ pub(crate) struct MetadataArgs {
     /// Only if this is the present version
     #[arg(long)]
     resource_version: Option<String>,
-    /// Change files only, not the server (not offered)
-    #[arg(long)]
-    local: bool,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -83,9 +83,6 @@ fn noun_article(noun: &str) -> &'static str {
 }
 
 pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &MetadataKind) -> Result<()> {
-    if args.local {
-        return Err(Error::message("--local is not offered by this kubectl"));
-    }
     let (resources, changes) = split(&args.arguments, what.noun)?;
     if resources.is_empty() && !args.files.given() {
         return Err(Error::message(
@@ -96,11 +93,13 @@ pub(crate) async fn run(env: &Env, args: MetadataArgs, what: &MetadataKind) -> R
         return Err(Error::message(format!("at least one {} update is required", what.noun)));
     }
     let mut errors = Vec::new();
-    let targets = env.targets(&resources, &args.files, &args.selector, args.all).await?;
+    let targets = env
+        .local_or_targets(&args.local, &args.change, &resources, &args.files, &args.selector, args.all)
+        .await?;
     let several = targets.len() > 1;
     for target in targets {
         let outcome = async {
-            let object = env.rest().await?.get(&target.path()).await?;
+            let object = env.present(&target, &args.local).await?;
             change(env, &args, what, &changes, &target.path(), object, several).await
         };
         if let Err(error) = outcome.await {
@@ -176,7 +175,7 @@ async fn change(
         metadata["resourceVersion"] = json!(version);
     }
     let body = json!({"metadata": metadata});
-    if args.change.mode()? == DryRun::Client {
+    if args.local.only_prints(&args.change)? {
         let mut changed = object;
         api::patch::merge_patch(&mut changed, &body).map_err(|error| Error::message(error.to_string()))?;
         return report(&changed);

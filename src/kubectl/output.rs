@@ -2,6 +2,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod json;
+pub(crate) mod kyaml;
 pub(crate) mod template;
 pub(crate) mod text_table;
 pub(crate) mod yaml;
@@ -17,7 +18,7 @@ use api::jsonpath::JsonPath;
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct OutputArgs {
-    /// json, yaml, name, wide, jsonpath=…, jsonpath-file=…, jsonpath-as-json=…, custom-columns=…,
+    /// json, yaml, kyaml, name, wide, jsonpath=…, jsonpath-file=…, jsonpath-as-json=…, custom-columns=…,
     /// custom-columns-file=…, go-template=…, go-template-file=…
     #[arg(short = 'o', long)]
     pub(crate) output: Option<String>,
@@ -36,13 +37,14 @@ pub(crate) enum Format {
     Human { wide: bool },
     Json,
     Yaml,
+    Kyaml,
     Name,
     JsonPath { path: JsonPath, as_json: bool },
     Columns(Columns),
     Template(Template),
 }
 
-const ALLOWED: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,template,templatefile,wide,yaml";
+const ALLOWED: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,kyaml,name,template,templatefile,wide,yaml";
 
 impl OutputArgs {
     pub(crate) fn format(&self) -> Result<Format> {
@@ -75,6 +77,7 @@ impl OutputArgs {
             "wide" => Ok(Format::Human { wide: true }),
             "json" => Ok(Format::Json),
             "yaml" => Ok(Format::Yaml),
+            "kyaml" => Ok(Format::Kyaml),
             "name" => Ok(Format::Name),
             "jsonpath" => Ok(Format::JsonPath { path: jsonpath(&needed("template")?)?, as_json: false }),
             "jsonpath-as-json" => {
@@ -114,6 +117,7 @@ impl Format {
         Ok(match self {
             Format::Json => json::pretty(&stripped()),
             Format::Yaml => yaml::to_yaml(&stripped()),
+            Format::Kyaml => kyaml::to_kyaml(&stripped()),
             Format::Name | Format::Human { .. } => {
                 items_of(object).into_iter().map(|item| format!("{}\n", title(item))).collect()
             }

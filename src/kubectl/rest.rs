@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client::HttpsApi;
 use client::https::{RequestError, ResponseBody, error_from_response};
-use http::header::{ACCEPT, CONTENT_TYPE, WARNING};
-use http::{Method, Request, Response};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, WARNING};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::env::tell;
 use crate::error::{Error, Result};
+use crate::terminal;
+use crate::trace::Trace;
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -25,19 +26,28 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) struct Rest {
     api: HttpsApi,
     timeout: Option<Duration>,
-    verbosity: i32,
+    trace: Trace,
     warnings_as_errors: bool,
+    compress: bool,
     warned: Mutex<HashSet<String>>,
 }
 
+/// What flags and the kubeconfig say of how to talk.
+pub(crate) struct Options {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) trace: Trace,
+    pub(crate) warnings_as_errors: bool,
+    /// Answers may be sent compressed.
+    pub(crate) compress: bool,
+}
+
+/// No answer of a server is longer than this.
+const MAX_ANSWER: u64 = 4 << 30;
+
 impl Rest {
-    pub(crate) fn new(
-        api: HttpsApi,
-        timeout: Option<Duration>,
-        verbosity: i32,
-        warnings_as_errors: bool,
-    ) -> Self {
-        Rest { api, timeout, verbosity, warnings_as_errors, warned: Mutex::default() }
+    pub(crate) fn new(api: HttpsApi, options: Options) -> Self {
+        let Options { timeout, trace, warnings_as_errors, compress } = options;
+        Rest { api, timeout, trace, warnings_as_errors, compress, warned: Mutex::default() }
     }
 
     pub(crate) fn https(&self) -> &HttpsApi {
@@ -90,11 +100,15 @@ impl Rest {
         body: Option<(&str, Bytes)>,
     ) -> Result<Bytes> {
         let exchange = async {
-            let request = build(method, path, accept, body)?;
-            self.log(&request);
-            let response = self.api.request(request).await?;
+            let mut request = build(method, path, accept, body)?;
+            if self.compress {
+                request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            let response = self.traced(request, async |request| self.api.request(request).await).await?;
             let response = self.checked(response).await?;
-            self.collect(response.into_body()).await
+            let body = self.collect(response).await?;
+            self.trace.body("Response Body", &body);
+            Ok(body)
         };
         self.limited(exchange).await
     }
@@ -103,17 +117,28 @@ impl Rest {
     pub(crate) async fn stream(&self, path: &str, accept: &str) -> Result<ResponseBody> {
         let opening = async {
             let request = build(Method::GET, path, accept, None)?;
-            self.log(&request);
-            let response = self.api.stream(request).await?;
+            let response = self.traced(request, async |request| self.api.stream(request).await).await?;
             Ok(self.checked(response).await?.into_body())
         };
         self.limited(opening).await
     }
 
-    fn log(&self, request: &Request<Bytes>) {
-        if self.verbosity >= 6 {
-            tell(&format!("{} {}{}", request.method(), self.api.authority(), request.uri()));
+    /// Sends a request, and tells of it and of the answer if `-v` says so.
+    async fn traced(
+        &self,
+        request: Request<Bytes>,
+        send: impl AsyncFnOnce(Request<Bytes>) -> std::result::Result<Response<ResponseBody>, RequestError>,
+    ) -> Result<Response<ResponseBody>> {
+        if !self.trace.is_on() {
+            return Ok(send(request).await?);
         }
+        let (method, path) = (request.method().clone(), request.uri().to_string());
+        self.trace.request(&method, &path, request.headers(), request.body());
+        let begun = Instant::now();
+        let answer = send(request).await;
+        let head = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
+        self.trace.response(&method, &path, head, begun.elapsed());
+        Ok(answer?)
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -130,20 +155,27 @@ impl Rest {
             if let Some(text) = header.to_str().ok().and_then(warning_text)
                 && self.warned.lock().is_ok_and(|mut warned| warned.insert(text.clone()))
             {
-                tell(&format!("Warning: {text}"));
+                terminal::warn(&text);
             }
         }
         if response.status().is_success() {
             return Ok(response);
         }
         let code = response.status();
-        let body = self.collect(response.into_body()).await?;
+        let body = self.collect(response).await?;
+        self.trace.body("Response Body", &body);
         Err(error_from_response(code, &body).into())
     }
 
-    async fn collect(&self, body: ResponseBody) -> Result<Bytes> {
-        let collected = body.collect().await.map_err(|error| self.lost(error))?;
-        Ok(collected.to_bytes())
+    async fn collect(&self, response: Response<ResponseBody>) -> Result<Bytes> {
+        let is_packed = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let collected = response.into_body().collect().await.map_err(|error| self.lost(error))?;
+        let body = collected.to_bytes();
+        if !is_packed {
+            return Ok(body);
+        }
+        let unpacked = client::https::decompressed(&body, MAX_ANSWER);
+        unpacked.map_err(|error| Error::message(format!("the server's answer cannot be read: {error}")))
     }
 
     /// A connection that broke while an answer was being read.

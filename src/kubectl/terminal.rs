@@ -9,6 +9,15 @@ pub(crate) fn is_input() -> bool {
     isatty(rustix::stdio::stdin())
 }
 
+/// Tells a warning; its first word is yellow where standard error is a terminal that has colours.
+pub(crate) fn warn(text: &str) {
+    let term = std::env::var_os("TERM").unwrap_or_default();
+    let has_colours =
+        isatty(rustix::stdio::stderr()) && term != "dumb" && std::env::var_os("NO_COLOR").is_none();
+    let word = if has_colours { "\u{1b}[33;1mWarning:\u{1b}[0m" } else { "Warning:" };
+    crate::env::tell(&format!("{word} {text}"));
+}
+
 /// Columns and rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {

@@ -2,6 +2,7 @@
 //!
 //! What several verbs need (finding objects, changing them, waiting for answers) is beside this folder.
 
+pub(crate) mod alpha;
 pub(crate) mod annotate;
 pub(crate) mod api_resources;
 pub(crate) mod apply;
@@ -26,6 +27,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod expose;
 pub(crate) mod get;
+pub(crate) mod kuberc;
 pub(crate) mod kustomize;
 pub(crate) mod label;
 pub(crate) mod logs;
@@ -93,4 +95,7 @@ pub(crate) enum Verb {
     Autoscale(autoscale::AutoscaleArgs),
     Plugin(plugin::PluginArgs),
     Kustomize(kustomize::KustomizeArgs),
+    Kuberc(kuberc::KubercArgs),
+    Alpha(alpha::AlphaArgs),
+    Options(alpha::OptionsArgs),
 }

@@ -227,7 +227,12 @@ pub(crate) fn hash(node: &Node) -> Built<String> {
     hashed.insert("kind".to_string(), Value::String(kind.to_string()));
     // Upstream looks for a member `metadata/name`, which no object has: a name does not change the hash.
     hashed.insert("name".to_string(), Value::String(String::new()));
-    let digest = Sha256::digest(go_json(&Value::Object(hashed)));
+    Ok(hash_letters(&go_json(&Value::Object(hashed))))
+}
+
+/// The first ten digits of a text's hash; those that can make words are replaced.
+pub(crate) fn hash_letters(text: &str) -> String {
+    let digest = Sha256::digest(text);
     let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     let letter = |one: char| match one {
         '0' => 'g',
@@ -237,7 +242,7 @@ pub(crate) fn hash(node: &Node) -> Built<String> {
         'e' => 't',
         other => other,
     };
-    Ok(hex.chars().map(letter).collect())
+    hex.chars().map(letter).collect()
 }
 
 /// JSON as Go writes it: with `<`, `>` and `&` as escapes, which stand in texts only.

@@ -1,13 +1,15 @@
 //! `-o go-template`: Go's text/template as far as templates on objects need it.
 //!
-//! Fields, variables, pipelines, `if`/`else if`/`with`/`range` with `else`, `break` and `continue`, trim
-//! markers, comments, and the functions `and or not eq ne lt le gt ge index slice len print printf println
-//! exists base64decode`. Numbers are floats, as for Go templates on decoded JSON. Absent: `define`,
-//! `template` and `block`, method calls, `html`, `js`, `urlquery`.
+//! Fields, variables, pipelines, `if`/`with`/`range` with `else`, `break` and `continue`, `define`,
+//! `template` and `block`, trim markers, comments, and Go's functions with kubectl's `exists` and
+//! `base64decode`. Numbers are floats, as for Go templates on decoded JSON. Absent: `call` and methods, as no
+//! value is a function.
 
 mod eval;
 mod functions;
 mod parse;
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -26,8 +28,13 @@ impl TemplateError {
 
 pub(crate) struct Template {
     nodes: Vec<Node>,
+    /// Templates that this one defines.
+    defined: Defined,
     source: String,
 }
+
+/// Templates by their names.
+type Defined = BTreeMap<String, Vec<Node>>;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Node {
@@ -42,6 +49,8 @@ enum Node {
         body: Vec<Node>,
         otherwise: Vec<Node>,
     },
+    /// Another template, on a value.
+    Template(String, Option<Pipeline>),
     Break,
     Continue,
 }
@@ -66,14 +75,14 @@ enum Term {
 
 impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let nodes = parse::template(text).map_err(|error| {
+        let (nodes, defined) = parse::template(text).map_err(|error| {
             Error::message(format!("error parsing template {text}, template: output:1: {error}"))
         })?;
-        Ok(Template { nodes, source: text.to_string() })
+        Ok(Template { nodes, defined, source: text.to_string() })
     }
 
     pub(crate) fn render(&self, object: &Value) -> Result<String> {
-        eval::render(&self.nodes, object).map_err(|error| {
+        eval::render(&self.nodes, &self.defined, object).map_err(|error| {
             Error::message(format!(
                 "error executing template {:?}: template: output:1: executing \"output\": {error}",
                 self.source

@@ -29,8 +29,12 @@ pub(crate) struct ApiResourcesArgs {
     /// Only resources with these verbs
     #[arg(long, value_delimiter = ',')]
     verbs: Vec<String>,
-    #[arg(long, hide = true)]
+    /// Accepted for compatibility; nothing is cached
+    #[arg(long)]
     cached: bool,
+    /// Accepted for compatibility
+    #[arg(long)]
+    show_managed_fields: bool,
 }
 
 /// Print the supported API versions on the server

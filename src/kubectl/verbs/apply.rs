@@ -10,13 +10,16 @@ pub(crate) mod three_way;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::age;
 use crate::change::{ChangeArgs, DryRun, ValidateArgs};
-use crate::env::{Env, tell};
+use crate::env::Env;
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::output::json;
 use crate::rest::{MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::Target;
+use crate::terminal::warn;
+use crate::verbs::delete::propagation;
 
 /// Apply a configuration to a resource by file name or stdin
 #[derive(Args)]
@@ -52,19 +55,21 @@ pub(crate) struct ApplyArgs {
     /// Wait for objects that are deleted by --force
     #[arg(long)]
     wait: bool,
-    #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true, default_missing_value = "background", hide = true)]
+    /// background, orphan or foreground: what happens to dependents of what is deleted
+    #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true, default_missing_value = "background")]
     cascade: String,
-}
-
-impl ApplyArgs {
-    /// `--cascade` as the server calls it.
-    fn propagation(&self) -> &'static str {
-        match self.cascade.as_str() {
-            "orphan" => "Orphan",
-            "foreground" => "Foreground",
-            _ => "Background",
-        }
-    }
+    /// Seconds to end gracefully what is deleted, with --force; negative means the object's own
+    #[arg(long, default_value_t = -1)]
+    grace_period: i64,
+    /// How long to wait for what is deleted, with --force; 0 means without limit
+    #[arg(long, default_value = "0s")]
+    timeout: String,
+    /// Make the patch from what is known of the kind; false: as for kinds that nothing is known of
+    #[arg(long, default_value_t = true)]
+    openapi_patch: bool,
+    /// Subresource to apply to instead of the object, with --server-side
+    #[arg(long)]
+    subresource: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -92,6 +97,7 @@ pub(crate) async fn run(env: &Env, mut args: ApplyArgs) -> Result<()> {
         None => {}
     }
     server_side::check(&args)?;
+    check_deletion(&args)?;
     prune::check(&args)?;
     if !args.files.given() {
         return Err(Error::message("must specify one of -f and -k"));
@@ -113,6 +119,21 @@ pub(crate) async fn run(env: &Env, mut args: ApplyArgs) -> Result<()> {
     collect(errors)?;
     if args.prune.prune {
         prune::prune(env, &args, &visited).await?;
+    }
+    Ok(())
+}
+
+/// Flags of deletions, which only --force makes.
+fn check_deletion(args: &ApplyArgs) -> Result<()> {
+    propagation(&args.cascade)?;
+    if args.grace_period >= 0 && !args.force {
+        return Err(Error::message("--grace-period must have --force specified"));
+    }
+    if !age::parse(&args.timeout)?.is_zero() && !args.force {
+        return Err(Error::message("--timeout must have --force specified"));
+    }
+    if args.subresource.is_some() && !args.server_side {
+        return Err(Error::message("--subresource can only be used with --server-side"));
     }
     Ok(())
 }
@@ -160,8 +181,8 @@ async fn apply_one(env: &Env, target: &Target, args: &ApplyArgs) -> Result<Value
         }
     };
     if last_applied::read(&current).is_none() {
-        tell(&format!(
-            "Warning: resource {}/{} is missing the kubectl.kubernetes.io/last-applied-configuration annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.",
+        warn(&format!(
+            "resource {}/{} is missing the kubectl.kubernetes.io/last-applied-configuration annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.",
             target.row.plural, target.name
         ));
     }
@@ -201,7 +222,7 @@ async fn patch(
 ) -> Result<Value> {
     for attempt in 1.. {
         let original = last_applied::read(&current).unwrap_or(Value::Null);
-        let ty = api::schema::for_kind(&target.row);
+        let ty = api::schema::for_kind(&target.row).filter(|_| args.openapi_patch);
         let patch = three_way::patch(ty, &original, modified, &current);
         if patch.as_object().is_none_or(serde_json::Map::is_empty) {
             args.change.report(&current, "unchanged")?;
@@ -241,9 +262,12 @@ async fn patch(
 
 /// `--force`: what cannot be patched is deleted and made anew.
 async fn recreate(env: &Env, target: &Target, args: &ApplyArgs, object: &Value) -> Result<Value> {
-    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
+    let options = json!({
+        "kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": args.grace_period.max(0),
+        "propagationPolicy": propagation(&args.cascade)?,
+    });
     env.rest().await?.delete(&target.path(), &options).await?;
-    crate::verbs::wait::until_gone(env, target, None, None).await?;
+    crate::verbs::wait::until_gone_within(env, target, None, age::parse(&args.timeout)?).await?;
     let source = target.manifest.as_ref().map(|manifest| manifest.source.clone()).unwrap_or_default();
     let query = args.change.query(MANAGER, &[args.validate.parameter()?])?;
     let created = env.rest().await?.post(&format!("{}{query}", target.collection()), object).await;

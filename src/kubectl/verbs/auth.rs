@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use api::json::{as_items, as_text};
 
-use crate::env::{Env, print, tell};
+use crate::env::{Env, print};
 use crate::error::{Error, Result};
 use crate::output::{Format, OutputArgs, bracketed, text_table};
+use crate::terminal::warn;
 
 /// Inspect authorization
 #[derive(Args)]
@@ -86,12 +87,12 @@ async fn can_i(env: &Env, args: CanIArgs) -> Result<()> {
             match env.resource(&subject).await {
                 Ok(row) => {
                     if !row.namespaced() && !args.all_namespaces {
-                        tell(&format!("Warning: resource '{}' is not namespace scoped\n", row.plural));
+                        warn(&format!("resource '{}' is not namespace scoped\n", row.plural));
                     }
                     (row.group.to_string(), row.plural.to_string(), row.namespaced())
                 }
                 Err(Error::Message(_)) => {
-                    tell(&format!("Warning: the server doesn't have a resource type '{subject}'\n"));
+                    warn(&format!("the server doesn't have a resource type '{subject}'\n"));
                     (String::new(), subject, true)
                 }
                 Err(error) => return Err(error),
@@ -137,7 +138,7 @@ async fn list(env: &Env, args: &CanIArgs) -> Result<()> {
     let status = &answer["status"];
     if status["incomplete"] == true {
         let why = status["evaluationError"].as_str().unwrap_or_default();
-        tell(&format!("Warning: the list may be incomplete: {why}"));
+        warn(&format!("the list may be incomplete: {why}"));
     }
     let listed = ["resourceRules", "nonResourceRules"].map(|field| as_items(&status[field]));
     let permissions = listed.into_iter().flatten().flat_map(rules::permissions).collect();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
+use crate::output::OutputArgs;
 use crate::selection::{SelectorArgs, Target};
 
 /// Modify certificate resources
@@ -34,6 +35,8 @@ struct OnArgs {
     /// Decide again what was decided
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub(crate) async fn run(env: &Env, args: CertificateArgs) -> Result<()> {
@@ -57,14 +60,14 @@ pub(crate) async fn run(env: &Env, args: CertificateArgs) -> Result<()> {
     for target in &targets {
         let outcome = decide(env, target, args.force, kind, other).await;
         match outcome {
-            Ok(()) => print(&format!("{} {done}\n", target.title()))?,
+            Ok(object) => show(&args.output, &object, &format!("{} {done}\n", target.title()))?,
             Err(error) => errors.push(error),
         }
     }
     collect(errors)
 }
 
-async fn decide(env: &Env, target: &Target, force: bool, kind: &str, other: &str) -> Result<()> {
+async fn decide(env: &Env, target: &Target, force: bool, kind: &str, other: &str) -> Result<Value> {
     let rest = env.rest().await?;
     let mut object = rest.get(&target.path()).await?;
     let mut conditions: Vec<Value> = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -75,7 +78,7 @@ async fn decide(env: &Env, target: &Target, force: bool, kind: &str, other: &str
         )));
     }
     if conditions.iter().any(|one| one["type"] == kind) && !force {
-        return Ok(());
+        return Ok(object);
     }
     conditions.retain(|one| one["type"] != kind);
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -85,5 +88,14 @@ async fn decide(env: &Env, target: &Target, force: bool, kind: &str, other: &str
         "lastUpdateTime": now,
     }));
     object["status"]["conditions"] = Value::Array(conditions);
-    rest.put(&target.sub_path("approval"), &object).await.map(|_| ())
+    rest.put(&target.sub_path("approval"), &object).await
+}
+
+/// The object in the format that is asked for, else a line.
+fn show(output: &OutputArgs, object: &Value, line: &str) -> Result<()> {
+    let format = output.format()?;
+    if format.is_human() {
+        return print(line);
+    }
+    print(&format.text(object, output.show_managed_fields, false)?)
 }

@@ -1,7 +1,6 @@
-//! `kubectl completion SHELL`.
+//! `kubectl completion SHELL`: scripts that ask `kubectl __complete` what a word can be.
 
-use clap::{Args, Command};
-use clap_complete::Shell;
+use clap::Args;
 
 use crate::env::print;
 use crate::error::{Error, Result};
@@ -9,21 +8,27 @@ use crate::error::{Error, Result};
 /// Output shell completion code for the specified shell (bash, zsh, fish, or powershell)
 #[derive(Args)]
 pub(crate) struct CompletionArgs {
-    shell: Option<String>,
+    shell: Vec<String>,
 }
 
-pub(crate) fn run(args: &CompletionArgs, command: &mut Command) -> Result<()> {
-    let shell = match args.shell.as_deref() {
-        None => return Err(Error::usage("kubectl completion", "Shell not specified.")),
-        Some("bash") => Shell::Bash,
-        Some("zsh") => Shell::Zsh,
-        Some("fish") => Shell::Fish,
-        Some("powershell") => Shell::PowerShell,
-        Some(other) => {
-            return Err(Error::usage("kubectl completion", format!("Unsupported shell type {other:?}.")));
+pub(crate) fn run(args: &CompletionArgs) -> Result<()> {
+    let script = match &args.shell[..] {
+        [] => return Err(Error::usage("kubectl completion", "Shell not specified.")),
+        [shell] => match shell.as_str() {
+            "bash" => include_str!("completion/kubectl.bash"),
+            "zsh" => include_str!("completion/kubectl.zsh"),
+            "fish" => include_str!("completion/kubectl.fish"),
+            "powershell" => include_str!("completion/kubectl.ps1"),
+            other => {
+                return Err(Error::usage("kubectl completion", format!("Unsupported shell type {other:?}.")));
+            }
+        },
+        _ => {
+            return Err(Error::usage(
+                "kubectl completion",
+                "Too many arguments. Expected only the shell type.",
+            ));
         }
     };
-    let mut out = Vec::new();
-    clap_complete::generate(shell, command, "kubectl", &mut out);
-    print(&String::from_utf8_lossy(&out))
+    print(script)
 }

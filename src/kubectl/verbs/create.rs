@@ -16,7 +16,9 @@ use crate::env::Env;
 use crate::error::{Error, Result, collect};
 use crate::manifest::{FileArgs, Manifest};
 use crate::selection::Target;
-use crate::verbs::apply::last_applied;
+use crate::verbs::apply::{keep_selected, last_applied};
+use crate::verbs::edit::before_create;
+use crate::verbs::edit::editor::Style;
 
 /// Create a resource from a file or from flags
 #[derive(Args)]
@@ -33,6 +35,15 @@ pub(crate) struct CreateArgs {
     /// Remember the configuration for kubectl apply
     #[arg(long)]
     save_config: bool,
+    /// Edit the objects before they are created
+    #[arg(long)]
+    edit: bool,
+    /// Only objects with these labels
+    #[arg(short = 'l', long)]
+    selector: Option<String>,
+    /// Lines end as on Windows, with --edit
+    #[arg(long)]
+    windows_line_endings: bool,
     /// Path to post to as it is
     #[arg(long)]
     raw: Option<String>,
@@ -95,12 +106,19 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
     let (object, generator) = match args.command {
         None => {
             if let Some(path) = &args.raw {
+                if args.edit {
+                    return Err(Error::message("--raw and --edit are mutually exclusive"));
+                }
                 return raw(env, path, &args.files).await;
             }
             if !args.files.given() {
                 return Err(Error::message("must specify one of -f and -k"));
             }
-            let targets = env.objects_of(&args.files).await?;
+            let mut targets = env.objects_of(&args.files).await?;
+            keep_selected(&mut targets, args.selector.as_deref())?;
+            if args.edit {
+                targets = edited(env, &args, targets).await?;
+            }
             return create_all(env, targets, &args.change, &args.validate, args.save_config).await;
         }
         Some(CreateCommand::Token(args)) => return token::run(env, args).await,
@@ -122,6 +140,20 @@ pub(crate) async fn run(env: &Env, args: CreateArgs) -> Result<()> {
         Some(CreateCommand::ClusterRoleBinding(args)) => access::cluster_role_binding(args)?,
     };
     create_made(env, object, generator).await
+}
+
+/// `--edit`: the objects as the user leaves them.
+async fn edited(env: &Env, args: &CreateArgs, targets: Vec<Target>) -> Result<Vec<Target>> {
+    let is_json = args.change.output.output.as_deref() == Some("json");
+    let style = Style { json: is_json, windows: args.windows_line_endings };
+    let mut kept = Vec::new();
+    for target in targets {
+        let Some(Manifest { source, object }) = target.manifest else { continue };
+        if let Some(object) = before_create(&object, style)? {
+            kept.push(env.place(Manifest { source, object }).await?);
+        }
+    }
+    Ok(kept)
 }
 
 /// Creates an object made from flags. The namespace is written into it only where kubectl does.

@@ -1,7 +1,5 @@
 //! `kubectl debug`: an ephemeral container in a pod, a changed copy of it, or a pod in a node's own
 //! namespaces.
-//!
-//! Absent: `--custom` and `-f`.
 
 mod made;
 
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::env::{Env, print_line, tell};
 use crate::error::{Error, Result};
+use crate::manifest::FileArgs;
 use crate::rest::STRATEGIC_PATCH;
 use crate::selection::{Selection, Target};
 use crate::verbs::attach::{self, Wanted};
@@ -25,7 +24,10 @@ use crate::verbs::wait::follow;
 #[derive(Args)]
 pub(crate) struct DebugArgs {
     /// POD | TYPE/NAME
-    target: String,
+    target: Option<String>,
+    /// File, directory or - for standard input, which says what is debugged
+    #[arg(short = 'f', long = "filename", value_delimiter = ',')]
+    files: Vec<String>,
     /// The command of the container
     #[arg(last = true)]
     command: Vec<String>,
@@ -87,6 +89,12 @@ pub(crate) struct DebugArgs {
     /// legacy, general, baseline, restricted, netadmin or sysadmin
     #[arg(long, default_value = "general")]
     profile: String,
+    /// File of a part of a container (JSON or YAML) that changes what the profile gives
+    #[arg(long)]
+    custom: Option<String>,
+    /// What the file says.
+    #[arg(skip)]
+    custom_container: Option<Value>,
 }
 
 impl DebugArgs {
@@ -134,13 +142,26 @@ impl DebugArgs {
     }
 }
 
-pub(crate) async fn run(env: &Env, args: DebugArgs) -> Result<()> {
+/// What is debugged, by its name or by a file.
+async fn targets(env: &Env, args: &DebugArgs) -> Result<Vec<Target>> {
+    let missing = || Error::message("NAME or filename is required for debug");
+    if !args.files.is_empty() {
+        let files = FileArgs { files: args.files.clone(), ..FileArgs::default() };
+        return env.objects_of(&files).await;
+    }
+    let name = args.target.as_deref().ok_or_else(missing)?;
+    let reference = if name.contains('/') { name.to_string() } else { format!("pods/{name}") };
+    match env.select(&[reference]).await? {
+        Selection::Targets(targets) => Ok(targets),
+        Selection::Collections(_) => Err(missing()),
+    }
+}
+
+pub(crate) async fn run(env: &Env, mut args: DebugArgs) -> Result<()> {
     args.check()?;
-    let reference =
-        if args.target.contains('/') { args.target.clone() } else { format!("pods/{}", args.target) };
-    let one = || Error::message("one pod or node is needed");
-    let Selection::Targets(targets) = env.select(&[reference]).await? else { return Err(one()) };
-    let target = targets.first().ok_or_else(one)?;
+    args.custom_container = args.custom.as_deref().map(made::custom).transpose()?;
+    let targets = targets(env, &args).await?;
+    let target = targets.first().ok_or_else(|| Error::message("one pod or node is needed"))?;
     let object = env.rest().await?.get(&target.path()).await?;
     let (pod, container) = match &*target.row.kind {
         "Pod" if args.copy_to.is_some() => copy(env, &args, target, &object).await?,

@@ -10,6 +10,7 @@ use crate::env::{Env, print, tell};
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::selection::{Selection, SelectorArgs, Target, qualified};
+use crate::terminal::warn;
 use crate::verbs::wait::until_gone;
 
 /// Delete resources by file names, stdin, resources and names, or by resources and label selector
@@ -67,13 +68,16 @@ impl DeleteArgs {
 
 pub(crate) async fn run(env: &Env, mut args: DeleteArgs) -> Result<()> {
     settle(&mut args)?;
+    if args.raw.is_some() && args.interactive {
+        return Err(Error::message("--interactive can not be used with --raw"));
+    }
     if let Some(path) = &args.raw {
         let answer = env.rest().await?.delete(path, &options(&args)?).await?;
         return crate::env::print_line(&answer.to_string());
     }
     let (targets, named) = select(env, &args).await?;
     if env.namespace_is_explicit() && targets.iter().any(|target| !target.row.namespaced()) {
-        tell("Warning: deleting cluster-scoped resources, not scoped to the provided namespace");
+        warn("deleting cluster-scoped resources, not scoped to the provided namespace");
     }
     if targets.is_empty() {
         if !args.ignore_not_found.unwrap_or(false) && !named {
@@ -135,24 +139,27 @@ fn settle(args: &mut DeleteArgs) -> Result<()> {
         args.grace_period = 0;
     }
     if args.force && args.grace_period == 0 && args.dry_run == "none" {
-        tell(
-            "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.",
+        warn(
+            "Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.",
         );
     }
     Ok(())
 }
 
+/// `--cascade` as the server calls it.
+pub(crate) fn propagation(cascade: &str) -> Result<&'static str> {
+    match cascade {
+        "background" | "true" => Ok("Background"),
+        "orphan" | "false" => Ok("Orphan"),
+        "foreground" => Ok("Foreground"),
+        other => Err(Error::message(format!(
+            "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
+        ))),
+    }
+}
+
 fn options(args: &DeleteArgs) -> Result<Value> {
-    let policy = match args.cascade.as_str() {
-        "background" | "true" => "Background",
-        "orphan" | "false" => "Orphan",
-        "foreground" => "Foreground",
-        other => {
-            return Err(Error::message(format!(
-                "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
-            )));
-        }
-    };
+    let policy = propagation(&args.cascade)?;
     let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
     if args.grace_period >= 0 {
         options["gracePeriodSeconds"] = json!(args.grace_period);
@@ -194,14 +201,14 @@ async fn select(env: &Env, args: &DeleteArgs) -> Result<(Vec<Target>, bool)> {
 }
 
 fn confirmed(targets: &[Target]) -> Result<bool> {
-    print("You are about to delete the following resource(s):\n")?;
+    print(&format!("You are about to delete the following {} resource(s):\n", targets.len()))?;
     for target in targets {
         print(&format!("{}\n", target.title()))?;
     }
     print("Do you want to continue? (y/N): ")?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
-    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    let yes = answer.trim().eq_ignore_ascii_case("y");
     if !yes {
         print("deletion is cancelled\n")?;
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use client::https::encode_component;
@@ -12,6 +13,7 @@ use crate::change::{ChangeArgs, DryRun};
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::selection::{SelectorArgs, Target};
+use crate::terminal::warn;
 use crate::verbs::cordon::{mark, nodes};
 use crate::verbs::wait::until_gone;
 
@@ -39,6 +41,12 @@ pub(crate) struct DrainArgs {
     /// Only pods with these labels
     #[arg(long)]
     pod_selector: Option<String>,
+    /// Pods that have been going for more than so many seconds are not waited for; 0 waits for all
+    #[arg(long, default_value_t = 0)]
+    skip_wait_for_delete_timeout: i64,
+    /// Items per request of large lists (0: all at once)
+    #[arg(long, default_value_t = 500)]
+    chunk_size: usize,
     /// How long to wait; 0 means without limit
     #[arg(long, default_value = "0s")]
     timeout: String,
@@ -116,7 +124,7 @@ async fn drain(env: &Env, node: &Target, args: &DrainArgs) -> Result<()> {
     if let Some(selector) = &args.pod_selector {
         query.push_str(&format!("labelSelector={}&", encode_component(selector)));
     }
-    let pods = env.list(&row, None, &query, 500).await?;
+    let pods = env.list(&row, None, &query, args.chunk_size).await?;
     let mut evicted = Vec::new();
     let mut refused: Vec<(&'static str, Vec<String>)> = Vec::new();
     for pod in &pods {
@@ -130,7 +138,7 @@ async fn drain(env: &Env, node: &Target, args: &DrainArgs) -> Result<()> {
             }
             Fate::Leave(why) => {
                 if let Some(why) = why {
-                    tell(&format!("Warning: {why}: {namespace}/{name}"));
+                    warn(&format!("{why}: {namespace}/{name}"));
                 }
             }
             Fate::Refuse(why) => match refused.iter_mut().find(|(known, _)| *known == why) {
@@ -152,7 +160,13 @@ async fn drain(env: &Env, node: &Target, args: &DrainArgs) -> Result<()> {
         evict(env, target, pod, args).await?;
     }
     if args.change.mode()? == DryRun::No {
-        for (target, pod) in &evicted {
+        let waited = |pod: &Value| {
+            let since =
+                pod["metadata"]["deletionTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+            let limit = args.skip_wait_for_delete_timeout;
+            limit <= 0 || since.is_none_or(|since| Timestamp::now().as_second() - since.as_second() <= limit)
+        };
+        for (target, pod) in evicted.iter().filter(|(_, pod)| waited(pod)) {
             until_gone(env, target, pod["metadata"]["uid"].as_str(), None).await?;
             let done = if args.disable_eviction { "deleted" } else { "evicted" };
             print(&format!("pod/{} {done}\n", target.name))?;

@@ -11,7 +11,7 @@ use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::output::text_table::TextTable;
 use crate::output::{Format, OutputArgs};
-use crate::rest::JSON;
+use crate::rest::{JSON, Rest};
 use crate::selection::Selection;
 use crate::verbs::get::list_of;
 use crate::verbs::get::watch::{Lines, next_event};
@@ -31,8 +31,33 @@ pub(crate) struct EventsArgs {
     watch: bool,
     #[arg(long)]
     no_headers: bool,
+    /// Items per request of large lists (0: all at once)
+    #[arg(long, default_value_t = 500)]
+    chunk_size: usize,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// A list, page by page, as if it had been asked for at once.
+async fn whole_list(rest: &Rest, path: &str, query: &str, page: usize) -> Result<Value> {
+    let mut token = String::new();
+    let mut items = Vec::new();
+    loop {
+        let mut full = format!("{path}?{query}");
+        if page > 0 {
+            full.push_str(&format!("limit={page}&"));
+        }
+        if !token.is_empty() {
+            full.push_str(&format!("continue={}&", encode_component(&token)));
+        }
+        let mut list = rest.get(full.trim_end_matches(['&', '?'])).await?;
+        items.extend(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        token = list["metadata"]["continue"].as_str().unwrap_or_default().to_string();
+        if token.is_empty() {
+            list["items"] = Value::Array(items);
+            return Ok(list);
+        }
+    }
 }
 
 /// When an event last happened, by the newest of the fields that clients fill.
@@ -98,7 +123,7 @@ pub(crate) async fn run(env: &Env, args: EventsArgs) -> Result<()> {
         terms.first().map(|term| format!("fieldSelector={}&", encode_component(term))).unwrap_or_default();
     let rest = env.rest().await?;
     let path = api::kinds::EVENT.collection_path(namespace.as_deref());
-    let list = rest.get(&format!("{path}?{}", query.trim_end_matches('&'))).await?;
+    let list = whole_list(rest, &path, &query, args.chunk_size).await?;
     let wanted = |event: &Value| {
         args.types.is_empty()
             || args

@@ -10,6 +10,7 @@ use client::https::{encode_component, path_of};
 
 use crate::env::{Env, tell};
 use crate::error::{Error, Result};
+use crate::manifest::FileArgs;
 use crate::pods;
 use crate::remote::{self, Output, Session};
 use crate::terminal::{self, Raw};
@@ -41,6 +42,9 @@ pub(crate) struct ExecArgs {
     /// The command and its arguments, after --
     #[arg(last = true)]
     command: Vec<String>,
+    /// File that says which pod
+    #[arg(short = 'f', long = "filename", value_delimiter = ',')]
+    files: Vec<String>,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -114,7 +118,14 @@ pub(crate) fn refuse_ended(pod: &Value, doing: &str) -> Result<()> {
 }
 
 pub(crate) async fn run(env: &Env, args: ExecArgs) -> Result<()> {
-    let [reference, rest @ ..] = &args.resources[..] else {
+    let mut resources = args.resources.clone();
+    if !args.files.is_empty() {
+        let files = FileArgs { files: args.files.clone(), ..FileArgs::default() };
+        let of_file = env.objects_of(&files).await?;
+        resources
+            .splice(0..0, of_file.first().map(|target| format!("{}/{}", target.row.plural, target.name)));
+    }
+    let [reference, rest @ ..] = &resources[..] else {
         return Err(Error::message("pod, type/name or --filename must be specified"));
     };
     if !rest.is_empty() {

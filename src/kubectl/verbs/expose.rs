@@ -8,7 +8,9 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest::FileArgs;
 use crate::selection::SelectorArgs;
+use crate::verbs::apply::last_applied;
 use crate::verbs::create::int_or_text;
+use crate::verbs::run_pod::put_over;
 
 /// Take a replication controller, service, deployment or pod and expose it as a new service
 #[derive(Args)]
@@ -45,6 +47,15 @@ pub(crate) struct ExposeArgs {
     load_balancer_ip: Option<String>,
     #[arg(long)]
     session_affinity: Option<String>,
+    /// JSON to merge into the service
+    #[arg(long)]
+    overrides: Option<String>,
+    /// merge, strategic or json: how to take --overrides
+    #[arg(long, default_value = "merge")]
+    override_type: String,
+    /// Remember the configuration for kubectl apply
+    #[arg(long)]
+    save_config: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -56,6 +67,12 @@ pub(crate) async fn run(env: &Env, args: ExposeArgs) -> Result<()> {
         let mut service = service(&args, &object, &target.row.plural)?;
         if let Some(namespace) = &target.namespace {
             service["metadata"]["namespace"] = json!(namespace);
+        }
+        if let Some(overrides) = &args.overrides {
+            put_over(&mut service, &api::kinds::SERVICE, overrides, &args.override_type)?;
+        }
+        if args.save_config {
+            last_applied::annotate(&mut service)?;
         }
         if args.change.mode()? == DryRun::Client {
             args.change.report(&service, "exposed")?;

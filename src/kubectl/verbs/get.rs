@@ -65,8 +65,8 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) subresource: Option<String>,
     /// Let the server make the table
-    #[arg(long, default_value = "true", hide = true)]
-    pub(crate) server_print: String,
+    #[arg(long, default_value_t = true)]
+    pub(crate) server_print: bool,
 }
 
 pub(crate) async fn run(env: &Env, args: GetArgs) -> Result<()> {
@@ -196,6 +196,11 @@ impl Get<'_> {
         Ok(shown)
     }
 
+    /// The form in which answers are asked for.
+    fn accept(&self) -> &'static str {
+        if self.args.server_print { ACCEPT_TABLE } else { JSON }
+    }
+
     /// The query of requests for tables: whole objects only where something is to be read from them.
     fn include_object(&self) -> &'static str {
         if self.args.sort_by.is_some() { "includeObject=Object&" } else { "" }
@@ -210,7 +215,7 @@ impl Get<'_> {
         loop {
             let path = page_path(row, namespace, &query, self.args.chunk_size, &token);
             let answer =
-                rest.get_as(&path, ACCEPT_TABLE).await.map_err(|error| about_list(row, &query, error))?;
+                rest.get_as(&path, self.accept()).await.map_err(|error| about_list(row, &query, error))?;
             token = answer["metadata"]["continue"].as_str().unwrap_or_default().to_string();
             table.append(Table::from_answer(answer, Timestamp::now()));
             if token.is_empty() {
@@ -223,7 +228,7 @@ impl Get<'_> {
         let query = self.include_object().trim_end_matches('&');
         let path = self.path(target);
         let path = if query.is_empty() { path } else { format!("{path}?{query}") };
-        let answer = self.env.rest().await?.get_as(&path, ACCEPT_TABLE).await?;
+        let answer = self.env.rest().await?.get_as(&path, self.accept()).await?;
         Ok(Table::from_answer(answer, Timestamp::now()))
     }
 

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use crate::change::{ChangeArgs, DryRun};
+use crate::change::ChangeArgs;
 use crate::env::Env;
 use crate::error::{Error, Result, collect};
+use crate::local::LocalArgs;
 use crate::manifest::{FileArgs, parse_yaml};
 use crate::rest::{JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::SelectorArgs;
@@ -27,17 +28,13 @@ pub(crate) struct PatchArgs {
     /// Subresource to patch instead of the object
     #[arg(long)]
     subresource: Option<String>,
-    /// Change files only, not the server (not offered)
-    #[arg(long)]
-    local: bool,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 pub(crate) async fn run(env: &Env, args: PatchArgs) -> Result<()> {
-    if args.local {
-        return Err(Error::message("--local is not offered by this kubectl"));
-    }
     let (media_type, kind) = match args.kind.as_str() {
         "strategic" => (STRATEGIC_PATCH, api::PatchKind::Strategic),
         "merge" => (MERGE_PATCH, api::PatchKind::Merge),
@@ -62,15 +59,20 @@ pub(crate) async fn run(env: &Env, args: PatchArgs) -> Result<()> {
     let body =
         parse_yaml(&text).map_err(|error| Error::message(format!("unable to parse {text:?}: {error}")))?;
     let mut errors = Vec::new();
-    for target in env.targets(&args.resources, &args.files, &SelectorArgs::default(), false).await? {
+    let none = SelectorArgs::default();
+    let targets =
+        env.local_or_targets(&args.local, &args.change, &args.resources, &args.files, &none, false).await?;
+    for target in targets {
         let outcome = async {
-            let rest = env.rest().await?;
             let path = match &args.subresource {
                 Some(subresource) => target.sub_path(subresource),
                 None => target.path(),
             };
-            let before = rest.get(&path).await?;
-            let after = if args.change.mode()? == DryRun::Client {
+            let before = match args.local.local {
+                true => env.present(&target, &args.local).await?,
+                false => env.rest().await?.get(&path).await?,
+            };
+            let after = if args.local.only_prints(&args.change)? {
                 let mut changed = before.clone();
                 let patch = api::Patch::new(kind, body.clone());
                 api::patch::apply(api::schema::for_kind(&target.row), &mut changed, &patch)
@@ -78,7 +80,7 @@ pub(crate) async fn run(env: &Env, args: PatchArgs) -> Result<()> {
                 changed
             } else {
                 let query = args.change.query("kubectl-patch", &[])?;
-                rest.patch(&format!("{path}{query}"), media_type, &body).await?
+                env.rest().await?.patch(&format!("{path}{query}"), media_type, &body).await?
             };
             let done = if before == after { "patched (no change)" } else { "patched" };
             args.change.report(&after, done)

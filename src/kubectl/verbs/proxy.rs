@@ -1,24 +1,28 @@
 //! `kubectl proxy`: the API on a local port, with this kubeconfig's credentials.
 //!
 //! Paths go through as they are, trailing slashes included. Requests for other host names are refused, so
-//! that a web page cannot reach the API through a name it controls. Absent: static files, UNIX sockets,
-//! upgrades (exec, attach).
+//! that a web page cannot reach the API through a name it controls. Upgrades (exec, port-forward) go through,
+//! files of a directory can be served beside the API, and a UNIX socket can take the place of the port.
+
+mod files;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
 use client::HttpsApi;
-use client::https::ResponseBody;
+use client::https::{ResponseBody, Switch};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use supervisor::{OnExit, Supervisor};
-use tokio::net::TcpListener;
+use supervisor::{OnExit, Stage, Supervisor};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::env::{Env, print_line};
 use crate::error::{Error, Result};
@@ -50,12 +54,21 @@ pub(crate) struct ProxyArgs {
     /// Let everything through
     #[arg(long)]
     disable_filter: bool,
-    #[arg(long, hide = true, default_value = "0s")]
+    /// Accepted for compatibility; connections are kept alive
+    #[arg(long, default_value = "0s")]
     keepalive: String,
-    #[arg(short = 'w', long, hide = true)]
-    www: Option<String>,
-    #[arg(short = 'u', long, hide = true)]
-    unix_socket: Option<String>,
+    /// Directory of files to serve beside the API
+    #[arg(short = 'w', long)]
+    www: Option<PathBuf>,
+    /// Prefix below which the files are served
+    #[arg(short = 'P', long, default_value = "/static/")]
+    www_prefix: String,
+    /// UNIX socket to listen on instead of a port
+    #[arg(short = 'u', long)]
+    unix_socket: Option<PathBuf>,
+    /// Accepted for compatibility; the path of the server's URL always counts
+    #[arg(long)]
+    append_server_path: bool,
 }
 
 /// Largest body that is passed on; the API server takes 3 MiB.
@@ -71,33 +84,76 @@ struct Filter {
     disabled: bool,
 }
 
+/// What every connection is served with.
+struct Served {
+    api: HttpsApi,
+    filter: Filter,
+    /// Prefix of the API, without a slash at its end.
+    prefix: String,
+    /// Prefix of files, with slashes, and their directory.
+    files: Option<(String, PathBuf)>,
+    /// Where upgraded connections go on.
+    stage: Stage,
+}
+
 pub(crate) async fn run(env: &Env, args: ProxyArgs) -> Result<()> {
-    if args.www.is_some() || args.unix_socket.is_some() {
-        return Err(Error::message("--www and --unix-socket are not offered by this kubectl"));
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("proxy");
+    let slashed = |prefix: &str| match prefix.trim_matches('/') {
+        "" => "/".to_string(),
+        bare => format!("/{bare}/"),
+    };
+    let files = args.www.clone().map(|directory| (slashed(&args.www_prefix), directory));
+    if let Some((_, directory)) = files.as_ref().filter(|(_, directory)| !directory.is_dir()) {
+        let shown = directory.display();
+        return Err(Error::message(format!("{shown} is not a directory")));
     }
-    let filter = Arc::new(Filter::new(&args)?);
-    let prefix: Arc<str> = format!("/{}", args.api_prefix.trim_matches('/')).trim_end_matches('/').into();
-    let api = env.rest().await?.https().clone();
+    let served = Arc::new(Served {
+        api: env.rest().await?.https().clone(),
+        filter: Filter::new(&args)?,
+        prefix: slashed(&args.api_prefix).trim_end_matches('/').to_string(),
+        files,
+        stage: stage.clone(),
+    });
+    if let Some(path) = &args.unix_socket {
+        let failed = |error| Error::message(format!("listen unix {}: {error}", path.display()));
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        print_line(&format!("Starting to serve on {}", path.display()))?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stage.spawn_cancellable("connection", OnExit::Done, connection(stream, served.clone()));
+        }
+    }
     let host = args.address.trim_matches(['[', ']']);
     let listener = TcpListener::bind((host, args.port))
         .await
         .map_err(|error| Error::message(format!("listen tcp {}:{}: {error}", args.address, args.port)))?;
     print_line(&format!("Starting to serve on {}", listener.local_addr()?))?;
-    let supervisor = Supervisor::new();
-    let stage = supervisor.stage("proxy");
     loop {
         let (stream, _): (_, SocketAddr) = listener.accept().await?;
-        let (api, filter, prefix) = (api.clone(), filter.clone(), prefix.clone());
-        stage.spawn_cancellable("connection", OnExit::Done, async move {
-            let service = service_fn(|request| {
-                let (api, filter, prefix) = (api.clone(), filter.clone(), prefix.clone());
-                async move { Ok::<_, std::convert::Infallible>(forward(&api, &filter, &prefix, request).await) }
-            });
-            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "proxied connection");
-            }
-        });
+        stage.spawn_cancellable("connection", OnExit::Done, connection(stream, served.clone()));
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, served: Arc<Served>) {
+    let service = service_fn(|request| {
+        let served = served.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(&served, request).await) }
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await {
+        tracing::debug!(%error, "proxied connection");
+    }
+}
+
+/// A file, or what the API says.
+async fn answer(served: &Served, request: Request<Incoming>) -> Answer {
+    match served.files.as_ref().and_then(|(prefix, directory)| {
+        request.uri().path().strip_prefix(prefix.as_str()).map(|below| files::answer(directory, below))
+    }) {
+        Some(response) => response.map(|body| Either::Right(Full::new(body))),
+        None => forward(served, request).await,
     }
 }
 
@@ -149,26 +205,24 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION || *name == TRANSFER_ENCODING || *name == UPGRADE || NAMES.contains(&name.as_str())
 }
 
-async fn forward(api: &HttpsApi, filter: &Filter, prefix: &str, request: Request<Incoming>) -> Answer {
+async fn forward(served: &Served, request: Request<Incoming>) -> Answer {
+    let Served { api, filter, prefix, .. } = served;
     let host =
         request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_string();
     let path = request.uri().path();
     if !filter.allows(request.method().as_str(), path, host_of(&host)) {
         return plain(StatusCode::FORBIDDEN, "Forbidden");
     }
-    if request.headers().contains_key(UPGRADE) {
-        return plain(
-            StatusCode::NOT_IMPLEMENTED,
-            "this proxy does not pass upgrades (exec, attach, port-forward) on",
-        );
-    }
     let full = request.uri().path_and_query().map_or("/", |one| one.as_str());
     let Some(below) =
-        full.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        full.strip_prefix(prefix.as_str()).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     else {
         return plain(StatusCode::NOT_FOUND, "404 page not found");
     };
     let below = if below.starts_with('/') { below.to_string() } else { format!("/{below}") };
+    if request.headers().contains_key(UPGRADE) {
+        return upgrade(served, &below, request).await;
+    }
     let is_stream = below.contains("watch=") || below.contains("follow=") || below.contains("/watch/");
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
@@ -199,6 +253,46 @@ async fn forward(api: &HttpsApi, filter: &Filter, prefix: &str, request: Request
         }
         Err(error) => plain(StatusCode::BAD_GATEWAY, &error.to_string()),
     }
+}
+
+/// Passes a request for another protocol on; from then on bytes go through as they are.
+async fn upgrade(served: &Served, below: &str, mut request: Request<Incoming>) -> Answer {
+    let mut outgoing = Request::new(Bytes::new());
+    *outgoing.method_mut() = request.method().clone();
+    match below.parse() {
+        Ok(uri) => *outgoing.uri_mut() = uri,
+        Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("invalid path: {error}")),
+    }
+    for (name, value) in request.headers() {
+        if *name != HOST && *name != AUTHORIZATION && *name != USER_AGENT {
+            outgoing.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    let (headers, mut far) = match served.api.switch(outgoing).await {
+        Ok(Switch::Done { headers, stream }) => (headers, stream),
+        Ok(Switch::Refused { status, body }) => {
+            let mut response = Response::new(Either::Right(Full::new(body)));
+            *response.status_mut() = status;
+            return response;
+        }
+        Err(error) => return plain(StatusCode::BAD_GATEWAY, &error.to_string()),
+    };
+    let near = hyper::upgrade::on(&mut request);
+    served.stage.spawn_cancellable("upgraded connection", OnExit::Done, async move {
+        match near.await {
+            Ok(near) => {
+                let copied = tokio::io::copy_bidirectional(&mut TokioIo::new(near), &mut far).await;
+                if let Err(error) = copied {
+                    tracing::debug!(%error, "upgraded connection");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "upgrade"),
+        }
+    });
+    let mut response = Response::new(Either::Right(Full::default()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::age;
 use crate::change::{ChangeArgs, DryRun, ValidateArgs};
 use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
 use crate::manifest::FileArgs;
 use crate::selection::{Target, qualified};
 use crate::verbs::apply::last_applied;
-use crate::verbs::wait::until_gone;
+use crate::verbs::delete::propagation;
+use crate::verbs::wait::until_gone_within;
 
 /// Replace a resource by file name or stdin
 #[derive(Args)]
@@ -26,6 +28,15 @@ pub(crate) struct ReplaceArgs {
     /// Seconds to end gracefully, with --force
     #[arg(long, default_value_t = -1)]
     grace_period: i64,
+    /// background, orphan or foreground: what happens to dependents, with --force
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "background", default_missing_value = "background")]
+    cascade: String,
+    /// How long to wait for the object to be gone, with --force; 0 means without limit
+    #[arg(long, default_value = "0s")]
+    timeout: String,
+    /// Wait for the object to be gone; --force always does
+    #[arg(long)]
+    wait: bool,
     /// Subresource to replace instead of the object
     #[arg(long)]
     subresource: Option<String>,
@@ -42,6 +53,9 @@ fn check(args: &ReplaceArgs) -> Result<()> {
     let refuse = |why: &str| Err(Error::message(why));
     if args.grace_period >= 0 && !args.force {
         return refuse("--grace-period must have --force specified");
+    }
+    if !age::parse(&args.timeout)?.is_zero() && !args.force {
+        return refuse("--timeout must have --force specified");
     }
     // The object would really be deleted before the server is asked what would come of it.
     if args.force && args.change.mode()? != DryRun::No {
@@ -86,7 +100,7 @@ async fn replace(env: &Env, target: &Target, args: &ReplaceArgs) -> Result<()> {
     }
     let query = args.change.query("kubectl-replace", &[args.validate.parameter()?])?;
     if args.force {
-        delete_first(env, target, args.grace_period).await?;
+        delete_first(env, target, args).await?;
         let created = rest.post(&format!("{}{query}", target.collection()), &object).await?;
         return args.change.report(&created, "replaced");
     }
@@ -98,17 +112,19 @@ async fn replace(env: &Env, target: &Target, args: &ReplaceArgs) -> Result<()> {
     args.change.report(&replaced, "replaced")
 }
 
-async fn delete_first(env: &Env, target: &Target, grace: i64) -> Result<()> {
-    let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
-    if grace >= 0 {
-        options["gracePeriodSeconds"] = json!(grace);
+async fn delete_first(env: &Env, target: &Target, args: &ReplaceArgs) -> Result<()> {
+    let policy = propagation(&args.cascade)?;
+    let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
+    if args.grace_period >= 0 {
+        options["gracePeriodSeconds"] = json!(args.grace_period);
     }
     match env.rest().await?.delete(&target.path(), &options).await {
         Ok(answer) => {
             let place =
                 target.namespace.as_ref().map(|name| format!(" from {name} namespace")).unwrap_or_default();
             print(&format!("{} {:?} deleted{place}\n", qualified(&target.row), target.name))?;
-            until_gone(env, target, answer["metadata"]["uid"].as_str(), None).await
+            let uid = answer["metadata"]["uid"].as_str();
+            until_gone_within(env, target, uid, age::parse(&args.timeout)?).await
         }
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),

@@ -212,19 +212,28 @@ fn pod(args: &RunArgs) -> Result<Value> {
         pod["metadata"]["annotations"] = Value::Object(annotations);
     }
     if let Some(overrides) = &args.overrides {
-        let body = crate::manifest::parse_yaml(overrides)
-            .map_err(|error| Error::message(format!("Invalid JSON Patch: {error}")))?;
-        let kind = match args.override_type.as_str() {
-            "merge" => api::PatchKind::Merge,
-            "strategic" => api::PatchKind::Strategic,
-            "json" => api::PatchKind::Json,
-            other => return Err(Error::message(format!("invalid override type: {other}"))),
-        };
-        let ty = api::schema::for_kind(&api::kinds::POD);
-        api::patch::apply(ty, &mut pod, &api::Patch::new(kind, body))
-            .map_err(|error| Error::message(error.to_string()))?;
+        put_over(&mut pod, &api::kinds::POD, overrides, &args.override_type)?;
     }
     Ok(pod)
+}
+
+/// `--overrides`: a patch, of one of three kinds, of what flags have made.
+pub(crate) fn put_over(
+    object: &mut Value,
+    row: &api::KindRow,
+    overrides: &str,
+    override_type: &str,
+) -> Result<()> {
+    let body = crate::manifest::parse_yaml(overrides)
+        .map_err(|error| Error::message(format!("Invalid JSON Patch: {error}")))?;
+    let kind = match override_type {
+        "merge" => api::PatchKind::Merge,
+        "strategic" => api::PatchKind::Strategic,
+        "json" => api::PatchKind::Json,
+        other => return Err(Error::message(format!("invalid override type: {other}"))),
+    };
+    api::patch::apply(api::schema::for_kind(row), object, &api::Patch::new(kind, body))
+        .map_err(|error| Error::message(error.to_string()))
 }
 
 fn service(args: &RunArgs) -> Result<Value> {

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::change::{ChangeArgs, DryRun};
+use crate::change::{ChangeArgs, DryRun, ValidateArgs};
 use crate::env::Env;
 use crate::error::{Error, Result, collect};
 use crate::rest::MERGE_PATCH;
@@ -22,6 +22,8 @@ pub(crate) struct TaintArgs {
     /// Allow taints to be replaced
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    validate: ValidateArgs,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -122,7 +124,7 @@ async fn taint(env: &Env, node: &Target, args: &TaintArgs, changes: &[Change]) -
     }
     // The version makes sure that no taint set by a controller meanwhile is lost.
     let patch = json!({"metadata": {"resourceVersion": object["metadata"]["resourceVersion"]}, "spec": {"taints": taints}});
-    let query = args.change.query("kubectl-taint", &[])?;
+    let query = args.change.query("kubectl-taint", &[args.validate.parameter()?])?;
     let changed = rest.patch(&format!("{}{query}", node.path()), MERGE_PATCH, &patch).await?;
     args.change.report(&changed, done)
 }

@@ -43,6 +43,12 @@ struct NodeArgs {
     /// Parts of the capacity instead of what pods can have
     #[arg(long)]
     show_capacity: bool,
+    /// Use of swap, too
+    #[arg(long)]
+    show_swap: bool,
+    /// Accepted for compatibility; answers are JSON
+    #[arg(long, default_value_t = true)]
+    use_protocol_buffers: bool,
 }
 
 #[derive(Args)]
@@ -61,27 +67,54 @@ struct PodArgs {
     /// A last line with the sum
     #[arg(long)]
     sum: bool,
+    /// Use of swap, too
+    #[arg(long)]
+    show_swap: bool,
+    /// Accepted for compatibility; answers are JSON
+    #[arg(long, default_value_t = true)]
+    use_protocol_buffers: bool,
 }
+
+const MEBIBYTE: i64 = 1024 * 1024;
 
 /// Processor time in thousandths of a core and memory in bytes.
 #[derive(Clone, Copy, Default)]
 struct Used {
     cpu: i64,
     memory: i64,
+    /// Bytes of swap; none where it is not known.
+    swap: Option<i64>,
 }
 
 impl Used {
     fn of(usage: &Value) -> Self {
         let quantity = |name: &str| as_text(&usage[name]).parse::<Quantity>().unwrap_or_default();
-        Used { cpu: quantity("cpu").milli_value(), memory: quantity("memory").value() }
+        let swap = usage["swap"].as_str().and_then(|text| text.parse::<Quantity>().ok());
+        Used {
+            cpu: quantity("cpu").milli_value(),
+            memory: quantity("memory").value(),
+            swap: swap.map(|swap| swap.value()),
+        }
     }
 
     fn plus(self, other: Used) -> Used {
-        Used { cpu: self.cpu.saturating_add(other.cpu), memory: self.memory.saturating_add(other.memory) }
+        let swap = match (self.swap, other.swap) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        Used {
+            cpu: self.cpu.saturating_add(other.cpu),
+            memory: self.memory.saturating_add(other.memory),
+            swap,
+        }
     }
 
     fn cells(self) -> [String; 2] {
-        [format!("{}m", self.cpu), format!("{}Mi", self.memory / (1024 * 1024))]
+        [format!("{}m", self.cpu), format!("{}Mi", self.memory / MEBIBYTE)]
+    }
+
+    fn swap_cell(self) -> String {
+        format!("{}Mi", self.swap.unwrap_or(0) / MEBIBYTE)
     }
 }
 
@@ -149,8 +182,12 @@ async fn nodes(env: &Env, args: NodeArgs) -> Result<()> {
     sort(&mut lines, args.sort_by.as_deref());
     let mut table = Vec::new();
     if !args.no_headers {
-        let names = ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)", ""];
-        table.push(names.map(str::to_string).to_vec());
+        let mut names = vec!["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"];
+        if args.show_swap {
+            names.extend(["SWAP(bytes)", "SWAP(%)"]);
+        }
+        names.push("");
+        table.push(names.into_iter().map(str::to_string).collect());
     }
     let percent = |used: i64, of: i64| {
         if of == 0 { "0%".to_string() } else { format!("{}%", used.saturating_mul(100) / of) }
@@ -159,20 +196,27 @@ async fn nodes(env: &Env, args: NodeArgs) -> Result<()> {
         let node = known.iter().find(|node| node["metadata"]["name"] == name[0].as_str());
         let all = node.map(|node| Used::of(&node["status"][part])).unwrap_or_default();
         let [cpu, memory] = used.cells();
-        table.push(vec![
-            name[0].clone(),
-            cpu,
-            percent(used.cpu, all.cpu),
-            memory,
-            percent(used.memory, all.memory),
-            String::new(),
-        ]);
+        let (cpu_part, memory_part) = (percent(used.cpu, all.cpu), percent(used.memory, all.memory));
+        let mut cells = vec![name[0].clone(), cpu, cpu_part, memory, memory_part];
+        if args.show_swap {
+            let capacity = node.and_then(|node| node["status"]["nodeInfo"]["swap"]["capacity"].as_i64());
+            cells.push(used.swap_cell());
+            cells.push(match capacity {
+                Some(capacity) => percent(used.swap.unwrap_or(0), capacity),
+                None => "<unknown>".to_string(),
+            });
+        }
+        cells.push(String::new());
+        table.push(cells);
     }
     if args.name.is_none() && !args.selector.given() {
         let silent = known.iter().map(|node| as_text(&node["metadata"]["name"]));
         for name in silent.filter(|name| !lines.iter().any(|(line, _)| line[0] == *name)) {
-            let unknown = || "<unknown>".to_string();
-            table.push(vec![name.to_string(), unknown(), unknown(), unknown(), unknown(), String::new()]);
+            let columns = if args.show_swap { 6 } else { 4 };
+            let mut cells = vec![name.to_string()];
+            cells.extend(std::iter::repeat_n("<unknown>".to_string(), columns));
+            cells.push(String::new());
+            table.push(cells);
         }
     }
     print(&text_table::format(&table))
@@ -211,24 +255,31 @@ async fn pods(env: &Env, args: PodArgs) -> Result<()> {
     let mut head: Vec<&str> = if all { vec!["NAMESPACE"] } else { Vec::new() };
     head.extend(if args.containers { &["POD", "NAME"][..] } else { &["NAME"] });
     let width = head.len();
-    head.extend(["CPU(cores)", "MEMORY(bytes)", ""]);
+    head.extend(["CPU(cores)", "MEMORY(bytes)"]);
+    if args.show_swap {
+        head.push("SWAP(bytes)");
+    }
+    head.push("");
     let mut table: Vec<Vec<String>> = Vec::new();
     if !args.no_headers {
         table.push(head.into_iter().map(str::to_string).collect());
     }
-    let with_use = |mut cells: Vec<String>, used: [String; 2]| {
+    let with_use = |mut cells: Vec<String>, used: [String; 2], swap: String| {
         cells.extend(used);
+        if args.show_swap {
+            cells.push(swap);
+        }
         cells.push(String::new());
         cells
     };
     for (cells, used) in &lines {
-        table.push(with_use(cells.clone(), used.cells()));
+        table.push(with_use(cells.clone(), used.cells(), used.swap_cell()));
     }
     if args.sum {
         let sum = lines.iter().fold(Used::default(), |sum, (_, used)| sum.plus(*used));
         let rule = || "________".to_string();
-        table.push(with_use(vec![String::new(); width], [rule(), rule()]));
-        table.push(with_use(vec![String::new(); width], sum.cells()));
+        table.push(with_use(vec![String::new(); width], [rule(), rule()], rule()));
+        table.push(with_use(vec![String::new(); width], sum.cells(), sum.swap_cell()));
     }
     print(&text_table::format(&table))
 }

@@ -31,6 +31,9 @@ pub(crate) struct WaitArgs {
     /// create, delete, condition=NAME[=VALUE], or jsonpath='{EXPRESSION}'[=VALUE]; may be repeated
     #[arg(long = "for")]
     conditions: Vec<String>,
+    /// Look at what files say, without asking the server
+    #[arg(long)]
+    local: bool,
     /// How long to wait; 0 looks once, negative means a week
     #[arg(long, default_value = "30s")]
     timeout: String,
@@ -136,6 +139,9 @@ pub(crate) async fn run(env: &Env, args: WaitArgs) -> Result<()> {
     let limit = if negative { Duration::from_secs(7 * 24 * 3600) } else { limit };
     let deadline = tokio::time::Instant::now() + limit;
     let waits_for_none = conditions.iter().all(|one| matches!(one, Condition::Delete));
+    if args.local {
+        return look(env, &args, &conditions);
+    }
     let targets = env.targets(&args.resources, &args.files, &args.selector, args.all).await?;
     if targets.is_empty() {
         return if waits_for_none { Ok(()) } else { Err(Error::message("no matching resources found")) };
@@ -147,6 +153,24 @@ pub(crate) async fn run(env: &Env, args: WaitArgs) -> Result<()> {
                 Ok(Some(object)) => report(&args, target, &object)?,
                 Ok(None) => {}
                 Err(error) => errors.push(error),
+            }
+        }
+    }
+    collect(errors)
+}
+
+/// `--local`: whether files meet the conditions; nothing changes them.
+fn look(env: &Env, args: &WaitArgs, conditions: &[Condition]) -> Result<()> {
+    let mut errors = Vec::new();
+    for target in env.local_targets(&args.resources, &args.files)? {
+        let object = target.manifest.as_ref().map(|manifest| manifest.object.clone()).unwrap_or_default();
+        for condition in conditions {
+            match condition.met(&object)? {
+                true => report(args, &target, &object)?,
+                false => errors.push(Error::message(format!(
+                    "timed out waiting for the condition on {}/{}",
+                    target.row.plural, target.name
+                ))),
             }
         }
     }
@@ -226,6 +250,21 @@ pub(crate) async fn until_gone(
         Ok((object.is_none() || other).then_some(()))
     };
     follow(env, target, gone).await
+}
+
+/// As [`until_gone`], for no longer than a limit; zero means without one.
+pub(crate) async fn until_gone_within(
+    env: &Env,
+    target: &Target,
+    uid: Option<&str>,
+    limit: Duration,
+) -> Result<()> {
+    let work = until_gone(env, target, uid, None);
+    if limit.is_zero() {
+        return work.await;
+    }
+    let timed_out = |_| Error::message("timed out waiting for the condition");
+    tokio::time::timeout(limit, work).await.map_err(timed_out)?
 }
 
 /// Lists and watches one object until `found` gives something; `None` is given when the object is not there.

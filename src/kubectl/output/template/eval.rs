@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::functions::call;
-use super::{Node, Pipeline, TemplateError, Term};
+use super::{Defined, Node, Pipeline, TemplateError, Term};
 
 pub(super) type Evaluated<T> = Result<T, TemplateError>;
 
@@ -17,12 +17,20 @@ enum Flow {
 struct Run<'a> {
     out: String,
     variables: Vec<(String, Option<Value>)>,
-    root: &'a Value,
+    /// What `$` is.
+    root: Maybe,
+    defined: &'a Defined,
+    depth: usize,
 }
 
-pub(super) fn render(nodes: &[Node], object: &Value) -> Evaluated<String> {
-    let mut run = Run { out: String::new(), variables: Vec::new(), root: object };
-    run.nodes(nodes, &Some(object.clone()))?;
+/// So deep templates may call each other, and so much they may write.
+const MAX_DEPTH: usize = 100;
+const MAX_OUTPUT: usize = 1 << 30;
+
+pub(super) fn render(nodes: &[Node], defined: &Defined, object: &Value) -> Evaluated<String> {
+    let root = Some(object.clone());
+    let mut run = Run { out: String::new(), variables: Vec::new(), root: root.clone(), defined, depth: 0 };
+    run.nodes(nodes, &root)?;
     Ok(run.out)
 }
 
@@ -73,10 +81,30 @@ impl Run<'_> {
                 let value = self.pipeline(over, dot)?;
                 self.range(variables, value, body, otherwise, dot)?;
             }
+            Node::Template(name, over) => self.template(name, over.as_ref(), dot)?,
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
         }
         Ok(Flow::Next)
+    }
+
+    /// Another template, which sees nothing of this one but the value it is given.
+    fn template(&mut self, name: &str, over: Option<&Pipeline>, dot: &Maybe) -> Evaluated<()> {
+        let value = over.map(|over| self.pipeline(over, dot)).transpose()?.flatten();
+        let Some(body) = self.defined.get(name) else {
+            return Err(TemplateError::new(format!("template {name:?} not defined")));
+        };
+        if self.depth == MAX_DEPTH || self.out.len() > MAX_OUTPUT {
+            return Err(TemplateError::new(format!("exceeded maximum template depth ({MAX_DEPTH})")));
+        }
+        let variables = std::mem::take(&mut self.variables);
+        let root = std::mem::replace(&mut self.root, value.clone());
+        self.depth += 1;
+        self.nodes(body, &value)?;
+        self.depth -= 1;
+        self.root = root;
+        self.variables = variables;
+        Ok(())
     }
 
     fn range(
@@ -171,7 +199,7 @@ impl Run<'_> {
         match term {
             Term::Literal(value) => Ok(Some(value.clone())),
             Term::Field(names) => Ok(walk(dot.clone(), names)),
-            Term::Variable(name, names) if name == "$" => Ok(walk(Some(self.root.clone()), names)),
+            Term::Variable(name, names) if name == "$" => Ok(walk(self.root.clone(), names)),
             Term::Variable(name, names) => match self.variables.iter().rfind(|(own, _)| own == name) {
                 Some((_, value)) => Ok(walk(value.clone(), names)),
                 None => Err(TemplateError::new(format!("undefined variable {name:?}"))),

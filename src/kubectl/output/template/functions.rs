@@ -9,14 +9,16 @@ use serde_json::Value;
 use super::TemplateError;
 use super::eval::{Evaluated, Maybe, go, text, truth};
 
-pub(super) const FUNCTIONS: [&str; 17] = [
+pub(super) const FUNCTIONS: [&str; 20] = [
     "and",
     "base64decode",
     "eq",
     "exists",
     "ge",
     "gt",
+    "html",
     "index",
+    "js",
     "le",
     "len",
     "lt",
@@ -27,7 +29,11 @@ pub(super) const FUNCTIONS: [&str; 17] = [
     "printf",
     "println",
     "slice",
+    "urlquery",
 ];
+
+/// Wider than this nothing is printed.
+const MAX_WIDTH: usize = 65_535;
 
 pub(super) fn call(name: &str, arguments: &[Maybe]) -> Evaluated<Maybe> {
     let one = || {
@@ -37,6 +43,9 @@ pub(super) fn call(name: &str, arguments: &[Maybe]) -> Evaluated<Maybe> {
     };
     let bool = |value: bool| Ok(Some(Value::Bool(value)));
     match name {
+        "html" => Ok(Some(Value::String(html(&joined(arguments))))),
+        "js" => Ok(Some(Value::String(js(&joined(arguments))))),
+        "urlquery" => Ok(Some(Value::String(url_query(&joined(arguments))))),
         "not" => bool(!truth(&one()?)),
         "eq" => {
             let first = one()?;
@@ -166,13 +175,14 @@ fn printf(arguments: &[Maybe]) -> Evaluated<String> {
             ('q', Some(Value::String(text))) => format!("{text:?}"),
             ('d', Some(Value::Number(number))) => format!("{:.0}", number.as_f64().unwrap_or(0.0)),
             ('f', Some(Value::Number(number))) => {
-                let places = spec.split_once('.').and_then(|(_, places)| places.parse().ok()).unwrap_or(6);
+                let places = spec.split_once('.').and_then(|(_, places)| places.parse().ok());
+                let places: usize = places.map_or(6, |places: usize| places.min(MAX_WIDTH));
                 format!("{:.places$}", number.as_f64().unwrap_or(0.0))
             }
             (_, value) => text(value),
         };
-        let width: usize =
-            spec.trim_start_matches('-').split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let width = spec.trim_start_matches('-').split('.').next().and_then(|text| text.parse().ok());
+        let width: usize = width.map_or(0, |width: usize| width.min(MAX_WIDTH));
         match (spec.starts_with('-'), spec.starts_with('0')) {
             (true, _) => out.push_str(&format!("{shown:<width$}")),
             (false, true) => out.push_str(&format!("{shown:0>width$}")),
@@ -180,4 +190,61 @@ fn printf(arguments: &[Maybe]) -> Evaluated<String> {
         }
     }
     Ok(out)
+}
+
+/// Arguments as one text, with spaces between those that are no texts.
+fn joined(arguments: &[Maybe]) -> String {
+    let mut out = String::new();
+    let mut before_is_text = true;
+    for (index, argument) in arguments.iter().enumerate() {
+        let is_text = matches!(argument, Some(Value::String(_)));
+        if index > 0 && !is_text && !before_is_text {
+            out.push(' ');
+        }
+        out.push_str(&text(argument));
+        before_is_text = is_text;
+    }
+    out
+}
+
+fn html(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\0' => out.push('\u{fffd}'),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn js(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' | '"' => out.extend(['\\', c]),
+            '<' | '>' | '&' | '=' => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn url_query(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }

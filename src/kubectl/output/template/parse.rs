@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Node, Pipeline, TemplateError, Term};
+use super::{Defined, Node, Pipeline, TemplateError, Term};
 
 type Parsed<T> = Result<T, TemplateError>;
 
@@ -14,16 +14,21 @@ enum End {
     Else(String),
 }
 
+/// So deep bodies and parentheses may stand in each other.
+const MAX_DEPTH: usize = 100;
+
 struct Parser<'a> {
     rest: &'a str,
+    defined: Defined,
+    depth: usize,
     /// The action before trimmed what follows it.
     trim: bool,
 }
 
-pub(super) fn template(text: &str) -> Parsed<Vec<Node>> {
-    let mut parser = Parser { rest: text, trim: false };
+pub(super) fn template(text: &str) -> Parsed<(Vec<Node>, Defined)> {
+    let mut parser = Parser { rest: text, defined: Defined::new(), depth: 0, trim: false };
     match parser.nodes()? {
-        (nodes, End::Eof) => Ok(nodes),
+        (nodes, End::Eof) => Ok((nodes, parser.defined)),
         (_, End::Closed) => Err(TemplateError::new("unexpected {{end}}")),
         (_, End::Else(_)) => Err(TemplateError::new("unexpected {{else}}")),
     }
@@ -59,6 +64,16 @@ impl Parser<'_> {
     }
 
     fn nodes(&mut self) -> Parsed<(Vec<Node>, End)> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(TemplateError::new("the template is nested too deeply"));
+        }
+        let nodes = self.nodes_here();
+        self.depth -= 1;
+        nodes
+    }
+
+    fn nodes_here(&mut self) -> Parsed<(Vec<Node>, End)> {
         let mut nodes = Vec::new();
         loop {
             let (text, action) = self.piece()?;
@@ -75,16 +90,26 @@ impl Parser<'_> {
                 "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(rest.trim().to_string()))),
                 "if" => nodes.push(self.branches(rest)?),
-                "with" => {
-                    let over = pipeline(rest)?;
-                    let (body, otherwise) = self.body()?;
-                    nodes.push(Node::With(over, body, otherwise));
-                }
+                "with" => nodes.push(self.with(rest)?),
                 "range" => nodes.push(self.range(rest)?),
                 "break" => nodes.push(Node::Break),
                 "continue" => nodes.push(Node::Continue),
-                "define" | "template" | "block" => {
-                    return Err(TemplateError::new(format!("{word} is not offered")));
+                "define" if self.depth > 1 => {
+                    return Err(TemplateError::new("unexpected {{define}} clause"));
+                }
+                "define" => match named(rest, "define clause")? {
+                    (name, None) => self.define(name)?,
+                    _ => return Err(TemplateError::new("unexpected <pipeline> in define clause")),
+                },
+                "block" => {
+                    let (name, over) = named(rest, "block clause")?;
+                    let over = over.ok_or_else(|| TemplateError::new("missing value for block clause"))?;
+                    self.define(name.clone())?;
+                    nodes.push(Node::Template(name, Some(over)));
+                }
+                "template" => {
+                    let (name, over) = named(rest, "template clause")?;
+                    nodes.push(Node::Template(name, over));
                 }
                 _ => nodes.push(Node::Action(pipeline(&action)?)),
             }
@@ -114,6 +139,47 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+
+    /// The body of a template of its own. One of a name that is known takes its place.
+    fn define(&mut self, name: String) -> Parsed<()> {
+        match self.nodes()? {
+            (body, End::Closed) => {
+                self.defined.insert(name, body);
+                Ok(())
+            }
+            (_, End::Else(_)) => Err(TemplateError::new("unexpected {{else}} in define clause")),
+            (_, End::Eof) => Err(TemplateError::new("unexpected EOF")),
+        }
+    }
+
+    fn with(&mut self, head: &str) -> Parsed<Node> {
+        let over = pipeline(head)?;
+        let (body, end) = self.nodes()?;
+        let otherwise = match end {
+            End::Closed => Vec::new(),
+            End::Eof => return Err(TemplateError::new("unexpected EOF")),
+            End::Else(rest) => {
+                match rest.strip_prefix("with").filter(|next| next.starts_with([' ', '(', '.', '$'])) {
+                    // It shares the one `end`.
+                    Some(next) => {
+                        self.depth += 1;
+                        if self.depth > MAX_DEPTH {
+                            return Err(TemplateError::new("the template is nested too deeply"));
+                        }
+                        let inner = self.with(next)?;
+                        self.depth -= 1;
+                        vec![inner]
+                    }
+                    None => match self.nodes()? {
+                        (otherwise, End::Closed) => otherwise,
+                        (_, End::Else(_)) => return Err(TemplateError::new("expected end; found {{else}}")),
+                        (_, End::Eof) => return Err(TemplateError::new("unexpected EOF")),
+                    },
+                }
+            }
+        };
+        Ok(Node::With(over, body, otherwise))
     }
 
     /// A body up to `end`, and what stands behind `else`.
@@ -163,8 +229,23 @@ fn action_end(text: &str) -> Option<usize> {
     None
 }
 
+/// A template's name in quotes, and perhaps a pipeline behind it.
+fn named(text: &str, what: &str) -> Parsed<(String, Option<Pipeline>)> {
+    let mut tokens = Tokens { rest: text.trim_start(), depth: 0 };
+    let quote = tokens.rest.chars().next().filter(|c| matches!(c, '"' | '`'));
+    let Some(quote) = quote else {
+        return Err(TemplateError::new(format!("unexpected {:?} in {what}", text.trim())));
+    };
+    let Term::Literal(Value::String(name)) = tokens.quoted(quote)? else {
+        return Err(TemplateError::new(format!("unexpected {:?} in {what}", text.trim())));
+    };
+    let rest = tokens.rest.trim();
+    let over = if rest.is_empty() { None } else { Some(pipeline(rest)?) };
+    Ok((name, over))
+}
+
 fn pipeline(text: &str) -> Parsed<Pipeline> {
-    let mut tokens = Tokens { rest: text };
+    let mut tokens = Tokens { rest: text, depth: 0 };
     let pipeline = tokens.pipeline()?;
     match tokens.rest.trim() {
         "" => Ok(pipeline),
@@ -174,6 +255,7 @@ fn pipeline(text: &str) -> Parsed<Pipeline> {
 
 struct Tokens<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 impl Tokens<'_> {
@@ -251,12 +333,18 @@ impl Tokens<'_> {
             }
             '(' => {
                 self.rest = &self.rest[1..];
+                self.depth += 1;
+                if self.depth > MAX_DEPTH {
+                    return Err(TemplateError::new("the template is nested too deeply"));
+                }
                 let inner = self.pipeline()?;
+                self.depth -= 1;
                 self.rest =
                     self.rest.strip_prefix(')').ok_or_else(|| TemplateError::new("unclosed left paren"))?;
                 Ok(Term::Group(Box::new(inner), self.chain()))
             }
             '"' | '`' => self.quoted(first),
+            '\'' => self.character(),
             c if c.is_ascii_digit() || matches!(c, '+' | '-') => self.number(),
             c if c.is_alphabetic() || c == '_' => {
                 let end =
@@ -277,16 +365,33 @@ impl Tokens<'_> {
     }
 
     fn number(&mut self) -> Parsed<Term> {
-        let end = self.rest[1..]
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .map_or(self.rest.len(), |at| at + 1);
+        let mut before = ' ';
+        let end = self
+            .rest
+            .char_indices()
+            .find(|(at, c)| {
+                // A sign stands at the beginning, or behind an exponent's letter.
+                let is_sign = matches!(c, '+' | '-') && (*at == 0 || matches!(before, 'e' | 'E'));
+                before = *c;
+                !c.is_alphanumeric() && !matches!(c, '.' | '_') && !is_sign
+            })
+            .map_or(self.rest.len(), |(at, _)| at);
         let (text, rest) = self.rest.split_at(end);
         self.rest = rest;
-        let whole = text.parse::<i64>().map(Value::from);
-        let value = whole
-            .or_else(|_| text.parse::<f64>().map(Value::from))
-            .map_err(|_| TemplateError::new(format!("bad number syntax: {text:?}")))?;
-        Ok(Term::Literal(value))
+        number_of(text)
+            .map(Term::Literal)
+            .ok_or_else(|| TemplateError::new(format!("bad number syntax: {text:?}")))
+    }
+
+    /// `'a'` is a number, as in Go.
+    fn character(&mut self) -> Parsed<Term> {
+        match self.quoted('\'')? {
+            Term::Literal(Value::String(text)) if text.chars().count() == 1 => {
+                let number = text.chars().next().map_or(0, u32::from);
+                Ok(Term::Literal(Value::from(number)))
+            }
+            _ => Err(TemplateError::new("malformed character constant")),
+        }
     }
 
     fn quoted(&mut self, quote: char) -> Parsed<Term> {
@@ -298,16 +403,51 @@ impl Tokens<'_> {
                     self.rest = &self.rest[at + 1..];
                     return Ok(Term::Literal(Value::String(text)));
                 }
-                '\\' if quote == '"' => match letters.next().map(|(_, c)| c) {
-                    Some('n') => text.push('\n'),
-                    Some('t') => text.push('\t'),
-                    Some('r') => text.push('\r'),
-                    Some(c) => text.push(c),
-                    None => break,
-                },
+                '\\' if quote != '`' => {
+                    let Some((_, c)) = letters.next() else { break };
+                    let digits = match c {
+                        'x' => 2,
+                        'u' => 4,
+                        'U' => 8,
+                        _ => 0,
+                    };
+                    if digits > 0 {
+                        let hex: String = letters.by_ref().take(digits).map(|(_, c)| c).collect();
+                        let code = u32::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == digits);
+                        let letter = code.and_then(char::from_u32);
+                        text.push(letter.ok_or_else(|| TemplateError::new("invalid syntax"))?);
+                        continue;
+                    }
+                    text.push(match c {
+                        'n' => '\n',
+                        't' => '\t',
+                        'r' => '\r',
+                        'a' => '\u{7}',
+                        'b' => '\u{8}',
+                        'f' => '\u{c}',
+                        'v' => '\u{b}',
+                        other => other,
+                    });
+                }
                 c => text.push(c),
             }
         }
         Err(TemplateError::new("unterminated quoted string"))
     }
+}
+
+/// A whole number in any of Go's forms, or a float.
+fn number_of(text: &str) -> Option<Value> {
+    let plain = text.replace('_', "");
+    if let Ok(whole) = plain.parse::<i64>() {
+        return Some(Value::from(whole));
+    }
+    let (sign, bare) = plain.strip_prefix('-').map_or((1, plain.as_str()), |bare| (-1, bare));
+    let lower = bare.trim_start_matches('+').to_lowercase();
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(digits) = lower.strip_prefix(prefix) {
+            return i64::from_str_radix(digits, radix).ok().map(|whole| Value::from(sign * whole));
+        }
+    }
+    plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from)
 }

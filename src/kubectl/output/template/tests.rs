@@ -53,6 +53,45 @@ fn values_and_actions() {
 }
 
 #[test]
+fn templates_define_and_call_others() {
+    for (template, expected) in [
+        (
+            "{{define \"one\"}}<{{.metadata.name}}>{{end}}{{range .items}}{{template \"one\" .}}{{end}}",
+            "<a><b>",
+        ),
+        ("{{template \"x\" .kind}}{{define \"x\"}}{{$}}{{.}}{{end}}", "ListList"),
+        ("{{template \"x\"}}{{define \"x\"}}{{.}}{{end}}", "<no value>"),
+        ("{{block \"b\" .items}}{{len .}}{{end}}-{{template \"b\" .kind}}", "2-4"),
+        ("{{$v := 1}}{{define \"x\"}}{{$v := 2}}{{$v}}{{end}}{{template \"x\"}}{{$v}}", "21"),
+        ("{{with .missing}}a{{else with .kind}}{{.}}{{else}}c{{end}}", "List"),
+        (
+            "{{html \"<a href='x'>&\"}} {{\"it's <b>\" | js}} {{urlquery \"a b&c/d\"}}",
+            "&lt;a href=&#39;x&#39;&gt;&amp; it\\'s \\u003Cb\\u003E a+b%26c%2Fd",
+        ),
+        ("{{\"\\x41\\u00e9\\t|\"}}{{'a'}} {{0x10}} {{1_000}} {{1e2}} {{-3}}", "Aé\t|97 16 1000 100 -3"),
+    ] {
+        assert_eq!(rendered(template), expected, "{template}");
+    }
+}
+
+#[test]
+fn templates_that_have_no_end_are_refused() {
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
+    for template in [
+        deep("{{if .kind}}", "{{end}}"),
+        deep("{{with .kind}}{{else with .kind}}", "{{end}}"),
+        format!("{{{{{}1{}}}}}", "(".repeat(20_000), ")".repeat(20_000)),
+        "{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}".to_string(),
+        "{{printf \"%99999999999999d\" 1}}{{template \"none\"}}".to_string(),
+        "{{if .kind}}{{define \"x\"}}{{end}}{{end}}".to_string(),
+        "{{define x}}{{end}}".to_string(),
+        "{{block \"x\"}}{{end}}".to_string(),
+    ] {
+        assert!(rendered(&template).starts_with("error: error "), "{}", &template[..40.min(template.len())]);
+    }
+}
+
+#[test]
 fn mistakes_are_errors() {
     for template in [
         "{{.kind",

@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use super::last_applied;
 use crate::change::DryRun;
 use crate::discovery::Row;
-use crate::env::{Env, tell};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::selection::Target;
+use crate::terminal::warn;
 use crate::verbs::apply::ApplyArgs;
+use crate::verbs::delete::propagation;
 
 #[derive(Args, Default)]
 pub(crate) struct PruneArgs {
@@ -115,8 +117,8 @@ pub(crate) async fn candidates(
     visited: &Visited,
 ) -> Result<Vec<(Target, Value)>> {
     if args.prune_allowlist.is_empty() {
-        tell(
-            "Warning: Deprecated: kubectl apply will no longer prune non-namespaced resources by default when used with the --namespace flag in a future release. To preserve the current behaviour, list the resources you want to target explicitly in the --prune-allowlist flag.",
+        warn(
+            "Deprecated: kubectl apply will no longer prune non-namespaced resources by default when used with the --namespace flag in a future release. To preserve the current behaviour, list the resources you want to target explicitly in the --prune-allowlist flag.",
         );
     }
     let query = match selector.filter(|selector| !selector.is_empty()) {
@@ -149,7 +151,7 @@ pub(super) async fn prune(env: &Env, args: &ApplyArgs, visited: &Visited) -> Res
     for (target, object) in candidates(env, &args.prune, args.selector.as_deref(), visited).await? {
         if mode != DryRun::Client {
             let mut options = json!({
-                "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": args.propagation(),
+                "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation(&args.cascade)?,
             });
             if mode == DryRun::Server {
                 options["dryRun"] = json!(["All"]);

@@ -5,14 +5,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::last_applied;
-use crate::change::{ChangeArgs, DryRun};
+use crate::change::{ChangeArgs, DryRun, ValidateArgs};
 use crate::env::{Env, print, tell};
 use crate::error::{Error, Result};
 use crate::manifest::{FileArgs, parse_documents};
 use crate::output::{json as json_output, yaml};
 use crate::rest::MERGE_PATCH;
 use crate::selection::{SelectorArgs, Target};
-use crate::verbs::edit::editor::{self, Edited};
+use crate::verbs::edit::editor::{self, Edited, Style};
 
 #[derive(Args)]
 pub(super) struct ViewArgs {
@@ -45,6 +45,11 @@ pub(super) struct EditArgs {
     resources: Vec<String>,
     #[command(flatten)]
     files: FileArgs,
+    /// Lines end as on Windows
+    #[arg(long)]
+    windows_line_endings: bool,
+    #[command(flatten)]
+    validate: ValidateArgs,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -119,16 +124,23 @@ async fn remember(
 }
 
 pub(super) async fn edit(env: &Env, args: EditArgs) -> Result<()> {
+    args.validate.parameter()?;
     for target in env.targets(&args.resources, &args.files, &SelectorArgs::default(), false).await? {
         let current = env.rest().await?.get(&target.path()).await?;
         let applied = last_applied::read(&current).ok_or_else(|| missing(&target))?;
-        let mut shown = yaml::to_yaml(&applied);
+        let is_json = args.change.output.output.as_deref() == Some("json");
+        let style = Style { json: is_json, windows: args.windows_line_endings };
+        let mut shown = if is_json { json_output::pretty(&applied) } else { yaml::to_yaml(&applied) };
         let mut reasons = String::new();
         loop {
-            let body = match editor::edit(&shown, &reasons)? {
+            let body = match editor::edit(&shown, &reasons, style)? {
                 Edited::Changed(body) => body,
                 Edited::Same => {
                     tell("Edit cancelled, no changes made.");
+                    break;
+                }
+                Edited::Empty => {
+                    tell("Edit cancelled, saved file was empty.");
                     break;
                 }
             };

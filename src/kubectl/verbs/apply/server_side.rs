@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::{ApplyArgs, MANAGER as CLIENT_SIDE};
 use crate::change::DryRun;
-use crate::env::{Env, tell};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::rest::{APPLY_PATCH, JSON_PATCH};
 use crate::selection::Target;
+use crate::terminal::warn;
 
 const MANAGER: &str = "kubectl";
 /// The manager that owns the annotation of client-side applies.
@@ -63,7 +64,8 @@ pub(super) async fn apply(env: &Env, target: &Target, args: &ApplyArgs) -> Resul
     }
     let force = format!("force={}", args.force_conflicts);
     let query = args.change.query(MANAGER, &[args.validate.parameter()?, &force])?;
-    let path = format!("{}{query}", target.path());
+    let at = args.subresource.as_deref().map_or_else(|| target.path(), |part| target.sub_path(part));
+    let path = format!("{at}{query}");
     let rest = env.rest().await?;
     let send = || rest.patch(&path, APPLY_PATCH, &manifest.object);
     let mut applied = send().await.map_err(|error| match error.api() {
@@ -73,12 +75,12 @@ pub(super) async fn apply(env: &Env, target: &Target, args: &ApplyArgs) -> Resul
         _ => error,
     })?;
     let manager = args.change.field_manager.as_deref().unwrap_or(MANAGER);
-    if args.change.mode()? == DryRun::No {
+    if args.change.mode()? == DryRun::No && args.subresource.is_none() {
         match take_over(env, target, manager, &applied).await {
             Ok(false) => {}
             Ok(true) => applied = send().await?,
-            Err(error) => tell(&format!(
-                "Warning: server rejected managed fields migration to Server-Side Apply. This is non-fatal and will be retried next time you apply. Error: {error}"
+            Err(error) => warn(&format!(
+                "server rejected managed fields migration to Server-Side Apply. This is non-fatal and will be retried next time you apply. Error: {error}"
             )),
         }
     }

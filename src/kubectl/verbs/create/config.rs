@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::GeneratorArgs;
 use crate::error::{Error, Result};
+use crate::kustomize::hash_letters;
+use crate::output::json;
 
 #[derive(Args)]
 struct DataArgs {
@@ -29,8 +31,8 @@ pub(crate) struct ConfigMapArgs {
     name: String,
     #[command(flatten)]
     data: DataArgs,
-    /// Append a hash of the content to the name (not offered)
-    #[arg(long, hide = true)]
+    /// Append a hash of the content to the name
+    #[arg(long)]
     append_hash: bool,
     #[command(flatten)]
     generator: GeneratorArgs,
@@ -60,6 +62,9 @@ struct GenericArgs {
     /// Type of the secret
     #[arg(long = "type")]
     kind: Option<String>,
+    /// Append a hash of the content to the name
+    #[arg(long)]
+    append_hash: bool,
     #[command(flatten)]
     generator: GeneratorArgs,
 }
@@ -74,6 +79,9 @@ struct TlsArgs {
     /// File of the private key
     #[arg(long)]
     key: String,
+    /// Append a hash of the content to the name
+    #[arg(long)]
+    append_hash: bool,
     #[command(flatten)]
     generator: GeneratorArgs,
 }
@@ -93,6 +101,9 @@ struct RegistryArgs {
     /// [KEY=]PATH of a docker configuration
     #[arg(long)]
     from_file: Vec<String>,
+    /// Append a hash of the content to the name
+    #[arg(long)]
+    append_hash: bool,
     #[command(flatten)]
     generator: GeneratorArgs,
 }
@@ -195,9 +206,6 @@ fn add(entries: &mut Entries, key: &str, value: Vec<u8>) -> Result<()> {
 }
 
 pub(super) fn config_map(args: ConfigMapArgs) -> Result<(Value, GeneratorArgs)> {
-    if args.append_hash {
-        return Err(Error::message("--append-hash is not offered by this kubectl"));
-    }
     let (mut data, mut binary) = (Map::new(), Map::new());
     for (key, value) in args.data.entries("ConfigMap")? {
         match String::from_utf8(value) {
@@ -212,7 +220,38 @@ pub(super) fn config_map(args: ConfigMapArgs) -> Result<(Value, GeneratorArgs)> 
     if !binary.is_empty() {
         object["binaryData"] = Value::Object(binary);
     }
+    if args.append_hash {
+        append_hash(&mut object);
+    }
     Ok((object, args.generator))
+}
+
+/// Names an object by what it holds: a change of the content is a new object.
+fn append_hash(object: &mut Value) {
+    let name = &object["metadata"]["name"];
+    let mut content = json!({"kind": object["kind"], "name": name});
+    if object["kind"] == "Secret" {
+        content["type"] = object.get("type").cloned().unwrap_or_else(|| json!(""));
+    }
+    content["data"] = object.get("data").cloned().unwrap_or_else(|| json!({}));
+    if let Some(binary) = object.get("binaryData") {
+        content["binaryData"] = binary.clone();
+    }
+    let hash = hash_letters(&json::compact(&sorted(&content)));
+    let named = format!("{}-{hash}", name.as_str().unwrap_or_default());
+    object["metadata"]["name"] = json!(named);
+}
+
+/// With keys in the order of Go's encoder.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&map[key]))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn secret_object(name: &str, kind: Option<&str>, entries: Entries) -> Value {
@@ -229,6 +268,19 @@ fn secret_object(name: &str, kind: Option<&str>, entries: Entries) -> Value {
 }
 
 pub(super) fn secret(args: SecretArgs) -> Result<(Value, GeneratorArgs)> {
+    let is_hashed = match &args.kind {
+        SecretKind::Generic(args) => args.append_hash,
+        SecretKind::Tls(args) => args.append_hash,
+        SecretKind::DockerRegistry(args) => args.append_hash,
+    };
+    let (mut object, generator) = made_secret(args)?;
+    if is_hashed {
+        append_hash(&mut object);
+    }
+    Ok((object, generator))
+}
+
+fn made_secret(args: SecretArgs) -> Result<(Value, GeneratorArgs)> {
     match args.kind {
         SecretKind::Generic(args) => {
             let object = secret_object(&args.name, args.kind.as_deref(), args.data.entries("Secret")?);
@@ -277,3 +329,6 @@ fn registry(args: RegistryArgs) -> Result<(Value, GeneratorArgs)> {
     }
     Ok((secret_object(&args.name, Some("kubernetes.io/dockerconfigjson"), entries), args.generator))
 }
+
+#[cfg(test)]
+mod tests;

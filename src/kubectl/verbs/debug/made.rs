@@ -113,10 +113,50 @@ fn rights(profile: &str, of: Of) -> Option<Value> {
     }
 }
 
-fn give_rights(args: &DebugArgs, of: Of, container: &mut Value) {
+/// What the profile gives a container, and what the user's own file changes of it.
+fn give_rights(args: &DebugArgs, of: Of, container: &mut Value) -> Result<()> {
     if let Some(rights) = rights(&args.profile, of) {
         container["securityContext"] = rights;
     }
+    let Some(custom) = &args.custom_container else { return Ok(()) };
+    let mut custom = custom.clone();
+    custom["name"] = container["name"].clone();
+    // Lists in it go together as those of a pod's containers do.
+    let mut pod = json!({"spec": {"containers": [container]}});
+    let patch = api::Patch::strategic(json!({"spec": {"containers": [custom]}}));
+    api::patch::apply(api::schema::for_kind(&api::kinds::POD), &mut pod, &patch)
+        .map_err(|error| Error::message(error.to_string()))?;
+    *container = pod["spec"]["containers"][0].take();
+    Ok(())
+}
+
+/// The part of a container in the file of `--custom`.
+pub(super) fn custom(path: &str) -> Result<Value> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file or directory".to_string(),
+            _ => error.to_string(),
+        };
+        Error::message(format!("must pass a container spec json file for custom profile: open {path}: {why}"))
+    })?;
+    let invalid =
+        |why: String| Error::message(format!("{path} does not contain a valid container spec: {why}"));
+    let custom = crate::manifest::parse_yaml(&text).map_err(|error| invalid(error.to_string()))?;
+    if !custom.is_object() {
+        return Err(invalid("it is not an object".to_string()));
+    }
+    let is_set = |field: &&str| match &custom[*field] {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    if ["name", "command", "image", "lifecycle", "volumeDevices"].iter().any(|field| is_set(field)) {
+        return Err(Error::message(
+            "name, command, image, lifecycle and volume devices are not modifiable via custom profile",
+        ));
+    }
+    Ok(custom)
 }
 
 pub(super) fn ephemeral(args: &DebugArgs, pod: &Value) -> Result<Value> {
@@ -124,7 +164,7 @@ pub(super) fn ephemeral(args: &DebugArgs, pod: &Value) -> Result<Value> {
     if let Some(target) = &args.target_container {
         container["targetContainerName"] = json!(target);
     }
-    give_rights(args, Of::Ephemeral, &mut container);
+    give_rights(args, Of::Ephemeral, &mut container)?;
     Ok(container)
 }
 
@@ -178,11 +218,11 @@ pub(super) fn copy(args: &DebugArgs, pod: &Value) -> Result<(Value, String)> {
                     existing[field] = json!(true);
                 }
             }
-            give_rights(args, Of::Copy, existing);
+            give_rights(args, Of::Copy, existing)?;
         }
         None if args.image.is_some() => {
             let mut added = container(args, &name)?;
-            give_rights(args, Of::Copy, &mut added);
+            give_rights(args, Of::Copy, &mut added)?;
             if let Some(containers) = spec["containers"].as_array_mut() {
                 containers.push(added);
             }
@@ -218,7 +258,6 @@ fn set_images(args: &DebugArgs, spec: &mut Value) -> Result<()> {
 pub(super) fn on_node(args: &DebugArgs, node: &Value) -> Result<Value> {
     let node = node["metadata"]["name"].as_str().unwrap_or_default();
     let mut container = container(args, args.container.as_deref().unwrap_or("debugger"))?;
-    give_rights(args, Of::Node, &mut container);
     let is_within = !matches!(args.profile.as_str(), "baseline" | "restricted");
     let mut spec =
         json!({"nodeName": node, "restartPolicy": "Never", "tolerations": [{"operator": "Exists"}]});
@@ -229,6 +268,7 @@ pub(super) fn on_node(args: &DebugArgs, node: &Value) -> Result<Value> {
             spec[field] = json!(true);
         }
     }
+    give_rights(args, Of::Node, &mut container)?;
     spec["containers"] = json!([container]);
     let name = format!("node-debugger-{}-{}", node, suffix());
     let labels = json!({"app.kubernetes.io/managed-by": "kubectl-debug"});

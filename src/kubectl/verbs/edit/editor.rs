@@ -13,8 +13,29 @@ const HEAD: &str = "# Please edit the object below. Lines beginning with a '#' w
 /// What the user made of a text.
 pub(crate) enum Edited {
     Changed(String),
-    /// Nothing, or the file is empty: the edit is called off.
+    /// Nothing: the edit is called off.
     Same,
+    /// The file is empty, which calls the edit off, too.
+    Empty,
+}
+
+/// The form of the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Style {
+    /// JSON, which can have no head.
+    pub(crate) json: bool,
+    /// Lines end as on Windows.
+    pub(crate) windows: bool,
+}
+
+impl Style {
+    fn extension(self) -> &'static str {
+        if self.json { "json" } else { "yaml" }
+    }
+
+    fn written(self, text: &str) -> String {
+        if self.windows { text.replace('\n', "\r\n") } else { text.to_string() }
+    }
 }
 
 fn editor() -> String {
@@ -23,34 +44,42 @@ fn editor() -> String {
 }
 
 /// Lets the user change a text; `reasons` say what was wrong with the last attempt.
-pub(crate) fn edit(shown: &str, reasons: &str) -> Result<Edited> {
-    let mut text = HEAD.to_string();
-    if !reasons.is_empty() {
-        text.extend(reasons.lines().map(|line| format!("# {line}\n")));
-        text.push_str("#\n");
-    }
-    text.push_str(shown);
-    let (path, file) = fresh_file()?;
-    let edited = in_editor(&path, file, &text);
+pub(crate) fn edit(shown: &str, reasons: &str, style: Style) -> Result<Edited> {
+    let text = if style.json { shown.to_string() } else { with_head(shown, reasons) };
+    let (path, file) = fresh_file(style)?;
+    let edited = in_editor(&path, file, &style.written(&text));
     let _ = std::fs::remove_file(&path);
     let body: String =
         edited?.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
-    let is_same = body.trim().is_empty() || body == shown && reasons.is_empty();
-    Ok(if is_same { Edited::Same } else { Edited::Changed(body) })
+    Ok(match body.trim().is_empty() {
+        true => Edited::Empty,
+        false if body == shown && reasons.is_empty() => Edited::Same,
+        false => Edited::Changed(body),
+    })
+}
+
+/// The text below a head that explains, and that says what was wrong.
+fn with_head(shown: &str, reasons: &str) -> String {
+    let mut text = HEAD.to_string();
+    for line in reasons.lines() {
+        text.push_str(&if line == "#" { "#\n".to_string() } else { format!("# {}\n", line.trim_start()) });
+    }
+    text.push_str(shown);
+    text
 }
 
 /// Keeps what the user wrote, as it could not be saved on the server.
-pub(crate) fn keep(body: &str) -> Result<PathBuf> {
-    let (path, mut file) = fresh_file()?;
-    file.write_all(body.as_bytes())?;
+pub(crate) fn keep(body: &str, style: Style) -> Result<PathBuf> {
+    let (path, mut file) = fresh_file(style)?;
+    file.write_all(style.written(body).as_bytes())?;
     Ok(path)
 }
 
 /// A file that nobody else has made or can read: secrets are edited, too.
-fn fresh_file() -> Result<(PathBuf, File)> {
+fn fresh_file(style: Style) -> Result<(PathBuf, File)> {
     let mut number = 0;
     loop {
-        let name = format!("kubectl-edit-{}-{number}.yaml", std::process::id());
+        let name = format!("kubectl-edit-{}-{number}.{}", std::process::id(), style.extension());
         number += 1;
         let path = std::env::temp_dir().join(name);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -75,3 +104,6 @@ fn in_editor(path: &Path, mut file: File, text: &str) -> Result<String> {
         Err(error) => Err(Error::message(format!("there was a problem with the editor {editor:?}: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::change::{ChangeArgs, DryRun};
+use crate::change::ChangeArgs;
 use crate::env::Env;
 use crate::error::{Error, Result, collect};
+use crate::local::LocalArgs;
 use crate::manifest::FileArgs;
 use crate::rest::MERGE_PATCH;
 use crate::selection::{SelectorArgs, Target};
@@ -32,6 +33,8 @@ pub(crate) struct SubjectArgs {
     #[arg(long)]
     serviceaccount: Vec<String>,
     #[command(flatten)]
+    local: LocalArgs,
+    #[command(flatten)]
     change: ChangeArgs,
 }
 
@@ -42,9 +45,14 @@ pub(crate) struct SetSelectorArgs {
     arguments: Vec<String>,
     #[command(flatten)]
     files: FileArgs,
+    /// All services in the namespace
+    #[arg(long)]
+    all: bool,
     /// Only if this is the present version
     #[arg(long)]
     resource_version: Option<String>,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -54,7 +62,10 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) async fn subject(env: &Env, args: SubjectArgs) -> Result<()> {
     let added = subjects(&args, &env.namespace)?;
     let mut errors = Vec::new();
-    for target in env.targets(&args.resources, &args.files, &args.selector, args.all).await? {
+    let targets = env
+        .local_or_targets(&args.local, &args.change, &args.resources, &args.files, &args.selector, args.all)
+        .await?;
+    for target in targets {
         errors.extend(bind(env, &target, &args, &added).await.err());
     }
     collect(errors)
@@ -83,7 +94,7 @@ async fn bind(env: &Env, target: &Target, args: &SubjectArgs, added: &[Value]) -
     if target.row.group != GROUP || !target.row.kind.ends_with("RoleBinding") {
         return Err(Error::message("setting subjects is only supported for RoleBinding/ClusterRoleBinding"));
     }
-    let object = env.rest().await?.get(&target.path()).await?;
+    let object = env.present(target, &args.local).await?;
     let mut all = object["subjects"].as_array().cloned().unwrap_or_default();
     let before = all.len();
     all.extend(
@@ -96,21 +107,26 @@ async fn bind(env: &Env, target: &Target, args: &SubjectArgs, added: &[Value]) -
         return Ok(());
     }
     // Nobody may have changed the list since it was read: it is sent whole.
-    let patch =
-        json!({"metadata": {"resourceVersion": object["metadata"]["resourceVersion"]}, "subjects": all});
-    send(env, target, &args.change, object, &patch, "subjects updated").await
+    let mut patch = json!({"subjects": all});
+    if !args.local.local {
+        patch["metadata"] = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+    }
+    send(env, target, (&args.local, &args.change), object, &patch, "subjects updated").await
 }
 
 pub(super) async fn selector(env: &Env, args: SetSelectorArgs) -> Result<()> {
     let Some((expressions, resources)) = args.arguments.split_last() else {
         return Err(Error::message("one selector is required"));
     };
-    for target in env.targets(resources, &args.files, &SelectorArgs::default(), false).await? {
+    let none = SelectorArgs::default();
+    let targets =
+        env.local_or_targets(&args.local, &args.change, resources, &args.files, &none, args.all).await?;
+    for target in targets {
         let wanted = labels(expressions)?;
         if target.row.kind != "Service" || !target.row.group.is_empty() {
             return Err(Error::message("setting a selector is only supported for Services"));
         }
-        let object = env.rest().await?.get(&target.path()).await?;
+        let object = env.present(&target, &args.local).await?;
         // A merge patch keeps keys that it does not name.
         let mut replaced = wanted;
         for key in object["spec"]["selector"].as_object().into_iter().flat_map(Map::keys) {
@@ -120,7 +136,7 @@ pub(super) async fn selector(env: &Env, args: SetSelectorArgs) -> Result<()> {
         if let Some(version) = &args.resource_version {
             patch["metadata"] = json!({"resourceVersion": version});
         }
-        send(env, &target, &args.change, object, &patch, "selector updated").await?;
+        send(env, &target, (&args.local, &args.change), object, &patch, "selector updated").await?;
     }
     Ok(())
 }
@@ -138,20 +154,20 @@ fn labels(text: &str) -> Result<Map<String, Value>> {
 async fn send(
     env: &Env,
     target: &Target,
-    change: &ChangeArgs,
+    (local, change): (&LocalArgs, &ChangeArgs),
     object: Value,
     patch: &Value,
     done: &str,
 ) -> Result<()> {
-    let changed = match change.mode()? {
-        DryRun::Client => {
+    let changed = match local.only_prints(change)? {
+        true => {
             let mut changed = object;
             let patch = api::Patch::merge(patch.clone());
             api::patch::apply(None, &mut changed, &patch)
                 .map_err(|error| Error::message(error.to_string()))?;
             changed
         }
-        _ => {
+        false => {
             let query = change.query("kubectl-set", &[])?;
             env.rest().await?.patch(&format!("{}{query}", target.path()), MERGE_PATCH, patch).await?
         }
