@@ -60,7 +60,11 @@ fn pflag_habits(command: Command) -> Command {
 }
 
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Cli, Stop> {
-    let mut command = command();
+    parse_with(args, command())
+}
+
+/// As [`parse`], with the definition at hand: making it takes longer than parsing.
+pub(crate) fn parse_with(args: Vec<OsString>, mut command: Command) -> Result<Cli, Stop> {
     let matches = command.try_get_matches_from_mut(args.clone());
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let mut cli = parsed.map_err(|error| stop(&mut command, &args, &error))?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use clap::{Arg, Command};
 
-use crate::cli;
 use crate::command_line::{self, Named};
 use crate::env::{print, tell};
 use crate::error::Result;
@@ -68,16 +67,15 @@ pub(crate) fn line_of(args: &[OsString]) -> Option<Line> {
 /// Longer than this nobody waits for candidates.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(line: &Line) -> i32 {
+pub(crate) fn run(root: &Command, line: &Line) -> i32 {
     let Some((last, before)) = line.words.split_last() else {
         tell("Error: __complete command requires at least one argument");
         return 1;
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return 1 };
-    let root = cli::command();
-    let wanted = wanted(&root, before, last);
+    let wanted = wanted(root, before, last);
     let answer = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, candidates(&root, before, &wanted)).await.unwrap_or_else(|_| nothing())
+        tokio::time::timeout(PATIENCE, candidates(root, before, &wanted)).await.unwrap_or_else(|_| nothing())
     });
     runtime.shutdown_background();
     let (mut found, directive) = answer;

@@ -48,21 +48,22 @@ use verbs::{
 
 /// Runs a command line, `args[0]` being the program's name, and gives its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
-    let (args, plugin_policy) = match preferences::apply(args, &cli::command()) {
+    let command_line = cli::command();
+    let (args, plugin_policy) = match preferences::apply(args, &command_line) {
         Ok(applied) => applied,
         Err(error) => {
             env::tell(&error.to_string());
             return error.exit_code();
         }
     };
-    if let Some(error) = plugin::become_named(&args, &cli::command()) {
+    if let Some(error) = plugin::become_named(&args, &command_line) {
         env::tell(&error.to_string());
         return error.exit_code();
     }
     if let Some(line) = complete::line_of(&args) {
-        return complete::run(&line);
+        return complete::run(&command_line, &line);
     }
-    let cli = match cli::parse(args) {
+    let cli = match cli::parse_with(args, command_line) {
         Ok(mut cli) => {
             cli.global.plugin_policy = plugin_policy;
             cli

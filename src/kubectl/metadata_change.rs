@@ -63,7 +63,7 @@ fn split(arguments: &[String], noun: &str) -> Result<(Vec<String>, Changes)> {
             (None, Some(key)) => (key.to_string(), None),
             (None, None) => {
                 return Err(Error::message(format!(
-                    "unexpected {noun} argument {text:?}: all resources must be specified before {noun} changes: {text}"
+                    "all resources must be specified before {noun} changes: {text}"
                 )));
             }
         };
@@ -134,6 +134,7 @@ async fn change(
     let present = object["metadata"][what.field].as_object().cloned().unwrap_or_default();
     let mut patch = Map::new();
     let (mut set, mut removed) = (false, false);
+    let quiet = args.list || args.local.only_prints(&args.change)?;
     for (key, value) in changes {
         let old = present.get(key).and_then(Value::as_str);
         match value {
@@ -152,6 +153,7 @@ async fn change(
                     set = true;
                 }
             }
+            None if old.is_none() && quiet => {}
             None if old.is_none() => tell(&format!("{} {key:?} not found.", what.noun)),
             None => {
                 patch.insert(key.clone(), Value::Null);

@@ -46,7 +46,7 @@ impl Trace {
             7 | 8 => {
                 let mut text = String::new();
                 for (name, value) in self.all_headers(headers) {
-                    let _ = write!(text, "\t{name}: {value}\n");
+                    let _ = writeln!(text, "\t{name}: {value}");
                 }
                 let line = format!("\"Request\" verb=\"{method}\" url=\"{url}\" headers=<\n{text} >");
                 self.line("round_trippers.go:527", &line);
@@ -85,7 +85,7 @@ impl Trace {
             let mut text = String::new();
             for (name, value) in answer.iter().flat_map(|(_, headers)| headers.iter()) {
                 let value = String::from_utf8_lossy(value.as_bytes());
-                let _ = write!(text, "\t{}: {value}\n", canonical(name.as_str()));
+                let _ = writeln!(text, "\t{}: {value}", canonical(name.as_str()));
             }
             match text.is_empty() {
                 true => line.push_str(" headers=\"\""),

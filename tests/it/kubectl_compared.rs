@@ -194,7 +194,9 @@ fn timeless(text: &str) -> String {
 fn shown(outcome: &CommandOutcome) -> String {
     // kubectl 1.32 prints a pointer here; versions before and after print what is meant.
     let stdout = outcome.stdout.replace("ConfigMapOptional:       <nil>", "Optional: false");
-    format!("success: {}\n{}\n{}", outcome.success, timeless(&stdout), timeless(&outcome.stderr))
+    // kubectl 1.34 and later have one format more.
+    let stderr = outcome.stderr.replace("kyaml,", "");
+    format!("success: {}\n{}\n{}", outcome.success, timeless(&stdout), timeless(&stderr))
 }
 
 /// The lines that only one of them has, or where their order begins to differ.

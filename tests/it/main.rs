@@ -26,6 +26,7 @@ mod images;
 mod ingress;
 mod install;
 mod kubectl_compared;
+mod kubectl_user;
 mod kubectl_versions;
 mod kubelet;
 mod leaks;

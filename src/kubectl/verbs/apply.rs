@@ -126,12 +126,7 @@ pub(crate) async fn run(env: &Env, mut args: ApplyArgs) -> Result<()> {
 /// Flags of deletions, which only --force makes.
 fn check_deletion(args: &ApplyArgs) -> Result<()> {
     propagation(&args.cascade)?;
-    if args.grace_period >= 0 && !args.force {
-        return Err(Error::message("--grace-period must have --force specified"));
-    }
-    if !age::parse(&args.timeout)?.is_zero() && !args.force {
-        return Err(Error::message("--timeout must have --force specified"));
-    }
+    age::parse(&args.timeout)?;
     if args.subresource.is_some() && !args.server_side {
         return Err(Error::message("--subresource can only be used with --server-side"));
     }

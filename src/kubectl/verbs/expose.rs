@@ -65,7 +65,7 @@ pub(crate) async fn run(env: &Env, args: ExposeArgs) -> Result<()> {
     for target in targets {
         let object = env.rest().await?.get(&target.path()).await?;
         let mut service = service(&args, &object, &target.row.plural)?;
-        if let Some(namespace) = &target.namespace {
+        if let Some(namespace) = target.namespace.as_ref().filter(|_| env.namespace_is_explicit()) {
             service["metadata"]["namespace"] = json!(namespace);
         }
         if let Some(overrides) = &args.overrides {

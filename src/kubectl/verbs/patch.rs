@@ -2,11 +2,12 @@
 
 use clap::Args;
 
-use crate::change::ChangeArgs;
-use crate::env::Env;
+use crate::change::{ChangeArgs, DryRun};
+use crate::env::{Env, print};
 use crate::error::{Error, Result, collect};
 use crate::local::LocalArgs;
 use crate::manifest::{FileArgs, parse_yaml};
+use crate::output::title;
 use crate::rest::{JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 use crate::selection::SelectorArgs;
 
@@ -83,7 +84,11 @@ pub(crate) async fn run(env: &Env, args: PatchArgs) -> Result<()> {
                 env.rest().await?.patch(&format!("{path}{query}"), media_type, &body).await?
             };
             let done = if before == after { "patched (no change)" } else { "patched" };
-            args.change.report(&after, done)
+            // What would be patched is said as if it were, as kubectl has it.
+            match args.change.mode()? == DryRun::Client && args.change.output.format()?.is_human() {
+                true => print(&format!("{} {done}\n", title(&after))),
+                false => args.change.report(&after, done),
+            }
         };
         if let Err(error) = outcome.await {
             errors.push(error);

@@ -225,7 +225,13 @@ fn spec_path(kind: &str) -> &'static str {
 /// The pods' specification in an object.
 fn pod_spec<'a>(target: &Target, object: &'a mut Value) -> Result<&'a mut Map<String, Value>> {
     let spec = object.pointer_mut(spec_path(&target.row.kind)).and_then(Value::as_object_mut);
-    spec.ok_or_else(|| Error::message(format!("{} {:?} has no pod template", target.row.plural, target.name)))
+    spec.ok_or_else(|| {
+        let (row, name) = (&target.row, &target.name);
+        Error::message(format!(
+            "{}/{name} the object is not a pod or does not have a pod template: *{}.{}\n",
+            row.plural, row.version, row.kind
+        ))
+    })
 }
 
 /// All containers, those that start before the others last, as kubectl goes through them.

@@ -158,7 +158,7 @@ pub(super) async fn cluster_role(env: &Env, args: ClusterRoleArgs) -> Result<(Va
             labels.insert(key.to_string(), json!(value));
         }
         object["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": labels}]});
-        object["rules"] = json!([]);
+        object["rules"] = Value::Null;
         return Ok((object, args.generator));
     }
     let mut rules = Vec::new();

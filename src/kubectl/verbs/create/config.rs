@@ -169,6 +169,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn from_file(source: &str, entries: &mut Entries) -> Result<()> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::message(format!("error reading {}: no such file or directory", path.display()))
+            }
+            _ => Error::message(format!("error reading {}: {error}", path.display())),
+        })
+    };
     if let Some((key, path)) = source.split_once('=') {
         return add(entries, key, read(Path::new(path))?);
     }

@@ -210,6 +210,8 @@ pub(super) fn budget(args: BudgetArgs) -> Result<(Value, GeneratorArgs)> {
         }
         _ => return Err(Error::message("min-available and max-unavailable cannot be both specified")),
     }
-    let object = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": args.name}, "spec": spec, "status": {}});
+    let status =
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+    let object = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": args.name}, "spec": spec, "status": status});
     Ok((object, args.generator))
 }

@@ -54,7 +54,11 @@ pub(super) async fn run(env: &Env, args: TokenArgs) -> Result<()> {
         }
     }
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
-    let answer: Value = env.rest().await?.post(&target.sub_path("token"), &request).await?;
+    let answer = env.rest().await?.post(&target.sub_path("token"), &request).await;
+    let answer: Value = answer.map_err(|error| match error.api() {
+        Some(api) => Error::message(format!("failed to create token: {api}")),
+        None => error,
+    })?;
     let Some(token) = answer["status"]["token"].as_str().filter(|token| !token.is_empty()) else {
         return Err(Error::message("failed to create token: no token in server response"));
     };

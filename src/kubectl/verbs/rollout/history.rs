@@ -63,7 +63,10 @@ async fn revisions(env: &Env, target: &Target) -> Result<(Value, Vec<Revision>)>
         "Deployment" => "replicasets.apps",
         "DaemonSet" | "StatefulSet" => "controllerrevisions.apps",
         kind => {
-            return Err(Error::message(format!("no history viewer has been implemented for {kind:?}")));
+            let group = &target.row.group;
+            return Err(Error::message(format!(
+                "error retrieving history for {kind:?}, no visitor method exists for {{{group} {kind}}}"
+            )));
         }
     };
     let object = env.rest().await?.get(&target.path()).await?;

@@ -225,7 +225,9 @@ async fn one(env: &Env, target: &Target, args: &EnvArgs, changes: &Changes) -> R
         let existing = container.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
         if !args.overwrite {
             check_overwrites(&existing, changes).map_err(|error| match error {
-                Error::Message(text) => Error::message(format!("{} {text}", target.title())),
+                Error::Message(text) => {
+                    Error::message(format!("{}/{} {text}\n", target.row.plural, target.name))
+                }
                 other => other,
             })?;
         }
