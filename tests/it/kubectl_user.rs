@@ -64,8 +64,8 @@ impl User {
         run(self.command("bash").args(["-c", script]), "")
     }
 
-    /// A program that a test writes. By a shell of its own: a file that is open for writing anywhere cannot be
-    /// executed.
+    /// A program that a test writes. By a shell of its own: a file that is open for writing anywhere cannot
+    /// be executed.
     fn program(&self, name: &str, text: &str) -> PathBuf {
         let path = self.programs.join(name);
         let script = "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"";
