@@ -86,9 +86,12 @@ struct ServiceAccountArgs {
     on: OnArgs,
 }
 
+/// Images by container, or by `*`.
+type Images = Vec<(String, String)>;
+
 /// Changes as they were typed, for containers or for the template as a whole.
 enum Change {
-    Image(Vec<(String, String)>),
+    Image(Images),
     Resources { containers: String, requests: Value, limits: Value },
     ServiceAccount(String),
 }
@@ -169,7 +172,7 @@ async fn change_all(env: &Env, on: &OnArgs, resources: &[String], change: &Chang
 }
 
 /// Resources, and images by container: resources come first.
-fn images(arguments: &[String]) -> Result<(Vec<String>, Vec<(String, String)>)> {
+fn images(arguments: &[String]) -> Result<(Vec<String>, Images)> {
     let first = arguments.iter().position(|text| text.contains('=')).unwrap_or(arguments.len());
     let (resources, pairs) = arguments.split_at(first);
     let pair = |text: &String| {
@@ -178,7 +181,7 @@ fn images(arguments: &[String]) -> Result<(Vec<String>, Vec<(String, String)>)> 
             Error::message(format!("all resources must be specified before image changes: {all}"))
         })
     };
-    let images: Vec<_> = pairs.iter().map(pair).collect::<Result<_>>()?;
+    let images: Images = pairs.iter().map(pair).collect::<Result<_>>()?;
     if images.is_empty() {
         return Err(Error::message("at least one image update is required"));
     }

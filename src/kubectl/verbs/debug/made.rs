@@ -151,7 +151,7 @@ pub(super) fn custom(path: &str) -> Result<Value> {
         Value::Array(items) => !items.is_empty(),
         _ => true,
     };
-    if ["name", "command", "image", "lifecycle", "volumeDevices"].iter().any(|field| is_set(field)) {
+    if ["name", "command", "image", "lifecycle", "volumeDevices"].iter().any(is_set) {
         return Err(Error::message(
             "name, command, image, lifecycle and volume devices are not modifiable via custom profile",
         ));
