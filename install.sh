@@ -29,7 +29,7 @@ bin_dir=${INSTALL_MINIK8S_BIN_DIR:-/usr/local/bin}
 flags=${INSTALL_MINIK8S_EXEC:-}
 
 # Processor time that building takes from nothing, in minutes (docs/BENCHMARKS.md).
-build_minutes=20
+build_minutes=17
 
 say() { echo "minik8s: $*"; }
 die() { echo "install.sh: $*" >&2; exit 1; }
