@@ -21,6 +21,7 @@ use api::{FieldSelector, KindRow, Kinded, LabelSelector, ListOptions, Object, Wa
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use supervisor::{CancellationToken, Latch, OnExit, Stage};
+use tokio::time::Instant;
 
 use crate::ObjectApi;
 use listener::Listener;
@@ -402,8 +403,12 @@ async fn reflect(
                     raw.delivered().await;
                     raw.synced.open();
                 }
-                delay = FIRST_DELAY;
-                follow(&*api, &raw, namespace, &watch, list.resource_version).await
+                let began = Instant::now();
+                let error = follow(&*api, &raw, namespace, &watch, list.resource_version, &mut delay).await;
+                if began.elapsed() > LONGEST_DELAY {
+                    delay = FIRST_DELAY;
+                }
+                error
             }
             Err(error) => error,
         };
@@ -415,13 +420,15 @@ async fn reflect(
     }
 }
 
-/// Watches from a version until the server cannot go on from there.
+/// Watches from a version until the server cannot go on from there. The delay begins anew with the first
+/// event: where lists are answered and watches refused, as for want of streams, it has to grow.
 async fn follow(
     api: &dyn ObjectApi,
     raw: &Raw,
     namespace: Option<&str>,
     options: &WatchOptions,
     mut version: u64,
+    delay: &mut Duration,
 ) -> api::ApiError {
     loop {
         let options = WatchOptions { resource_version: Some(version.to_string()), ..options.clone() };
@@ -439,6 +446,7 @@ async fn follow(
                 }
             }
             moved = true;
+            *delay = FIRST_DELAY;
             raw.apply(&event);
             raw.room().await;
         }

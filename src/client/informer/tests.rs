@@ -196,6 +196,27 @@ async fn a_failing_list_is_tried_again() {
     run(script, &["+a"]).await;
 }
 
+/// Lists are answered while watches are refused: that is no success that would shorten the wait.
+#[tokio::test(start_paused = true)]
+async fn refused_watches_are_tried_less_and_less() {
+    const LISTS: usize = 60;
+    let script = Arc::new(Script::default());
+    for _ in 0..LISTS {
+        script.lists.lock().push_back(list(&[("a", 1)], 1));
+        let refusal = ApiError::too_many_requests("Too many requests", 1);
+        script.watches.lock().push_back(vec![WatchEvent::Error(refusal)]);
+    }
+    let supervisor = supervisor::Supervisor::new();
+    let informers = Informers::new(script.clone(), supervisor.stage("test"));
+    let informer = informers.of::<ConfigMap>();
+    informer.synced().await;
+    // By the clock of the test, which nothing else moves.
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    let tried = LISTS - script.lists.lock().len();
+    assert!((3..=12).contains(&tried), "{tried} times in 30 s");
+    supervisor.shutdown(std::time::Duration::from_secs(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_handler_sees_what_is_already_there() {
     let script = Script::default();
