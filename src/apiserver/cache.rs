@@ -312,6 +312,12 @@ impl Caches {
         kind.indexed(field, value).into_iter().map(|entry| entry.object.clone()).collect()
     }
 
+    /// Objects that refer to this name in their namespace ([`Strategy::indexed_references`]).
+    pub(crate) fn referring(&self, row: &KindRow, namespace: Option<&str>, name: &str) -> Vec<Arc<Object>> {
+        let Some(kind) = self.kind(row) else { return Vec::new() };
+        kind.referring(namespace, name).into_iter().map(|entry| entry.object.clone()).collect()
+    }
+
     /// Calls a follower for every object that a kind has, and then for each change: see [`ObjectChange`]. A
     /// kind that is not cached has nothing to tell of. A kind has one follower at most.
     pub(crate) fn follow(&self, row: &KindRow, follower: Box<Follower>) {

@@ -38,6 +38,14 @@ pub(crate) trait CachedObjects: Send + Sync {
     fn indexed(&self, row: &KindRow, field: &str, value: &str) -> Vec<Arc<Object>>;
 }
 
+/// Reads what an object refers to.
+#[derive(Clone, Copy)]
+pub(crate) struct References {
+    /// The part of the object that `of` is given.
+    pub(crate) path: &'static str,
+    pub(crate) of: fn(&Value) -> Vec<&str>,
+}
+
 /// Circumstances of one request.
 pub(crate) struct RequestContext<'a> {
     pub row: &'a KindRow,
@@ -218,6 +226,12 @@ pub(crate) trait Strategy: Send + Sync {
     /// Fields among [`Strategy::selectable_fields`] that the cache keeps an index of (`spec.nodeName`).
     fn indexed_fields(&self) -> Vec<Str> {
         Vec::new()
+    }
+
+    /// What an object refers to by name in its own namespace, if the cache is to keep an index of it
+    /// (`Caches::referring`).
+    fn indexed_references(&self) -> Option<References> {
+        None
     }
 
     /// How long an object lives after its last write; none for ever.

@@ -15,7 +15,7 @@ use embedded_store::{Event, KeyValue};
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Change, Entry, Filter};
-use super::selectable::Selectable;
+use super::selectable::{Selectable, reference};
 use super::topic::{Topic, TopicKey};
 use super::{Announcer, Progress, ROOT};
 use crate::encryption::{self, Encryption};
@@ -64,6 +64,8 @@ struct State {
     objects: BTreeMap<Bytes, Arc<Entry>>,
     /// By position of the indexed field and value; no empty maps.
     index: HashMap<(usize, Box<str>), BTreeMap<Bytes, Arc<Entry>>>,
+    /// By what an object refers to; no empty maps.
+    referring: HashMap<Box<str>, BTreeMap<Bytes, Arc<Entry>>>,
     /// Values that cannot be decrypted, and why. Of an object that could be read before, the version from
     /// then stays among the objects: it is not gone, and nobody is to be told that it is.
     unreadable: BTreeMap<Bytes, Arc<str>>,
@@ -230,6 +232,19 @@ impl KindCache {
                 state.index.entry(slot).or_default().insert(key.clone(), new.clone());
             }
         }
+        for name in old.map(|old| self.selectable.references(&old.object)).unwrap_or_default() {
+            if let Some(entries) = state.referring.get_mut(&name) {
+                entries.remove(key);
+                if entries.is_empty() {
+                    state.referring.remove(&name);
+                }
+            }
+        }
+        if let Some(new) = new {
+            for name in self.selectable.references(&new.object) {
+                state.referring.entry(name).or_default().insert(key.clone(), new.clone());
+            }
+        }
     }
 
     /// Hands a change to the confined topics that it concerns: by the old object as well as by the new one,
@@ -310,6 +325,12 @@ impl KindCache {
             .get(&(at, Box::from(value)))
             .map(|found| found.values().cloned().collect())
             .unwrap_or_default()
+    }
+
+    pub(super) fn referring(&self, namespace: Option<&str>, name: &str) -> Vec<Arc<Entry>> {
+        let state = self.state.read();
+        let found = state.referring.get(&reference(namespace, name));
+        found.map(|found| found.values().cloned().collect()).unwrap_or_default()
     }
 
     /// Why a value cannot be read, below a prefix or at a key; none if all can.

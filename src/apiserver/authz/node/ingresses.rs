@@ -12,12 +12,7 @@ const TLS: &str = "kubernetes.io/tls";
 
 /// Whether an ingress that is served shows the certificate of a secret, which need not be there yet.
 pub(super) fn show_secret(caches: &Caches, namespace: Option<&str>, name: &str) -> bool {
-    let ingresses = caches.list(&INGRESS, namespace);
-    let naming: Vec<_> = ingresses
-        .iter()
-        .filter_map(|object| object.typed::<Ingress>().ok())
-        .filter(|ingress| names_secret(ingress, name))
-        .collect();
+    let naming = caches.referring(&INGRESS, namespace, name);
     if naming.is_empty() {
         return false;
     }
@@ -29,7 +24,8 @@ pub(super) fn show_secret(caches: &Caches, namespace: Option<&str>, name: &str) 
     let classes = caches.list(&INGRESS_CLASS, None);
     let classes: Vec<_> = classes.iter().filter_map(|object| object.typed::<IngressClass>().ok()).collect();
     let classes = Classes::of(classes.iter().map(|class| &**class));
-    naming.iter().any(|ingress| classes.have(ingress))
+    let mut naming = naming.iter().filter_map(|object| object.typed::<Ingress>().ok());
+    naming.any(|ingress| names_secret(&ingress, name) && classes.have(&ingress))
 }
 
 #[cfg(test)]

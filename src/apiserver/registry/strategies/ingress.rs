@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::rules::subdomain;
 use crate::printers;
-use crate::strategy::{Cell, Column, RequestContext, Strategy};
+use crate::strategy::{Cell, Column, References, RequestContext, Strategy};
 
 pub(super) use class::IngressClasses;
 
@@ -223,7 +223,17 @@ fn validate_status(new: &Value, old: &Value) -> Faults {
     faults
 }
 
+fn secrets_of_tls(tree: &Value) -> Vec<&str> {
+    let all = items(tree, "spec.tls").iter().map(|tls| text(tls, "secretName"));
+    all.filter(|name| !name.is_empty()).collect()
+}
+
 impl Strategy for Ingresses {
+    /// Secrets of TLS: which of them a node may read is asked for each of its requests.
+    fn indexed_references(&self) -> Option<References> {
+        Some(References { path: "spec.tls", of: secrets_of_tls })
+    }
+
     fn validate_create(&self, _ctx: &RequestContext<'_>, tree: &Value) -> Faults {
         let mut faults = validate(tree, &Lenience::default());
         let annotation = tree["metadata"]["annotations"][CLASS_ANNOTATION].as_str();

@@ -54,5 +54,18 @@ async fn a_node_reads_what_ingresses_of_ours_show_and_no_other_secret() {
     let named = list(FieldSelector::equals("metadata.name", "shown"));
     assert_eq!(node.list(&SECRET, Some("default"), &named).await.unwrap().items.len(), 1);
     assert!(node.list(&SECRET, Some("default"), &list(FieldSelector::default())).await.is_err());
+
+    // The index of who names a secret follows the ingresses.
+    let named = |name: &str| {
+        let caches = &h.server.registry.caches;
+        let found = caches.referring(&INGRESS, Some("default"), name);
+        found.iter().map(|ingress| ingress.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((named("shown"), named("alone")), (vec!["a".to_string()], vec![]));
+    h.delete(&INGRESS, Some("default"), "a").await.unwrap();
+    h.create(&INGRESS, Some("default"), ingress("e", "minik8s", "alone")).await;
+    assert_eq!((named("shown"), named("alone")), (vec![], vec!["e".to_string()]));
+    assert_eq!(code("default", "shown").await, Some(403), "nobody names it any more");
+    assert_eq!(code("default", "alone").await, None);
     h.stop().await;
 }
