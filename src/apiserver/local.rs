@@ -21,7 +21,7 @@ use crate::aggregation::reader::ExtensionReader;
 use crate::audit::{Attributes, Origin, Trail};
 use crate::fairness::{self, Fairness, Seat};
 use crate::heavy::HEAVY;
-use crate::registry::{Call, Registry, Resource, Source, Watch};
+use crate::registry::{Call, Registry, Resource, Source, Watch, unknown};
 
 /// [`ObjectApi`] for one identity.
 pub(crate) struct Local {
@@ -61,7 +61,12 @@ impl Local {
 
     fn call<'a>(&'a self, row: &KindRow, at: Place<'a>) -> Result<Call<'a>, ApiError> {
         let resources = self.registry.resources.load();
-        let call = Call::new(resources.of_row(row)?, at.namespace, &self.identity);
+        let resource = resources.of_row(row)?;
+        // There is no such path. Users name kinds that controllers then look up in the user's namespace.
+        if at.namespace.is_some() && !resource.row.namespaced() {
+            return Err(unknown());
+        }
+        let call = Call::new(resource, at.namespace, &self.identity);
         Ok(call.sub(at.subresource).fenced(self.fence.as_deref()))
     }
 }
@@ -76,7 +81,7 @@ impl Local {
         body: Option<&Value>,
     ) -> Result<Option<Arc<Trail>>, ApiError> {
         let Some(audit) = &self.registry.config.audit else { return Ok(None) };
-        let namespace = at.namespace.filter(|_| row.namespaced());
+        let namespace = at.namespace;
         let mut uri = if row.group.is_empty() { "/api".to_string() } else { format!("/apis/{}", row.group) };
         uri.push_str(&format!("/{}", row.version));
         for (part, value) in
@@ -429,3 +434,6 @@ fn stream(watch: Watch, resource: Arc<Resource>, followed: Option<Followed>) -> 
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;
