@@ -146,7 +146,7 @@ async fn start(
         start_api(plan, &kept, advertised.clone(), port, dialer.clone(), encryption.clone(), &api_stage).await
     };
     // The group needs its members before it has a leader, and the API needs one.
-    let server = kept.servers.serve_while(&listener, starting).await?;
+    let server = kept.servers.serve_while(&listener, plan.connections, starting).await?;
     let Kept { pki, clients, agents, store, recovery, servers } = kept;
     server.serve(listener, serving_tls(&pki)?, &supervisor.stage("port"));
     let url = plan.local_url(port);

@@ -8,7 +8,7 @@ use apiserver::{OtherProtocols, OtherStream};
 use embedded_store::group::LONGEST_MESSAGE;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use supervisor::{OnExit, WriteTimeout};
+use supervisor::{Admission, ConnectionLimiter, ConnectionLimits, OnExit, Stage, Standing, WriteTimeout};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -27,6 +27,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const STALLED: Duration = Duration::from_secs(30);
 /// A wrong token is answered no sooner.
 const WRONG_TOKEN_DELAY: Duration = Duration::from_millis(500);
+/// Whose the connections of other servers are, for the limits of the port.
+const SERVERS: &str = "servers";
 /// After a failed accept.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
@@ -36,33 +38,16 @@ impl Servers {
     pub(crate) async fn serve_while<T>(
         self: &Arc<Self>,
         listener: &TcpListener,
+        limits: ConnectionLimits,
         starting: impl Future<Output = T>,
     ) -> T {
         if self.group().is_none() {
             return starting.await;
         }
+        let begin = |stream, admission| Port(self.clone()).begin(stream, admission);
         tokio::select! {
             done = starting => done,
-            never = self.accept(listener) => match never {},
-        }
-    }
-
-    async fn accept(self: &Arc<Self>, listener: &TcpListener) -> std::convert::Infallible {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let port = Port(self.clone());
-                    self.stage.spawn_cancellable("connection between servers", OnExit::Done, async move {
-                        if let Err(error) = port.begin(stream).await {
-                            tracing::debug!(%error, "a connection came before the API is there");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                }
-            }
+            never = accept(listener, limits, &self.stage, begin) => match never {},
         }
     }
 
@@ -202,14 +187,51 @@ impl OtherProtocols for Port {
 }
 
 impl Port {
-    async fn begin(&self, stream: TcpStream) -> std::io::Result<()> {
+    async fn begin(self, stream: TcpStream, admission: Arc<Admission>) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let stream = WriteTimeout::new(stream, STALLED, Arc::default());
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let start = tokio::time::timeout(HELLO_TIMEOUT, start).await??;
         let Some(tls) = self.tls(&start.client_hello()) else { return Ok(()) };
         let stream = tokio::time::timeout(HELLO_TIMEOUT, start.into_stream(tls)).await??;
+        if !stream.get_ref().1.peer_certificates().is_none_or(<[_]>::is_empty) {
+            admission.identify(SERVERS, Standing::Reserved);
+        }
         self.serve(stream).await;
         Ok(())
+    }
+}
+
+/// Takes connections within the limits of the port: the server may wait for its majority for long, and who
+/// floods it meanwhile must not use up the descriptors that the other members and the store need.
+pub(super) async fn accept<F>(
+    listener: &TcpListener,
+    limits: ConnectionLimits,
+    stage: &Stage,
+    begin: impl Fn(TcpStream, Arc<Admission>) -> F,
+) -> std::convert::Infallible
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let limiter = ConnectionLimiter::new(limits);
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                let Some(admission) = limiter.admit(address.ip()).map(Arc::new) else { continue };
+                let served = begin(stream, admission.clone());
+                stage.spawn_cancellable("connection between servers", OnExit::Done, async move {
+                    tokio::select! {
+                        () = admission.cut() => {}
+                        outcome = served => if let Err(error) = outcome {
+                            tracing::debug!(%error, "a connection came before the API is there");
+                        },
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
     }
 }

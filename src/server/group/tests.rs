@@ -1,10 +1,16 @@
 //! What servers say to each other and are named by; whole servers are in `tests/it/servers.rs`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use supervisor::{ConnectionLimits, Supervisor};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::frames::{self, Frame};
 use super::join::{authority, is_proof};
+use super::port::accept;
 use super::{Place, identity_text, parse_identity};
 
 #[test]
@@ -55,4 +61,38 @@ async fn frames_are_bounded_and_come_whole() {
         .unwrap();
     assert!(frames::read(&mut there, 1000).await.is_err(), "it is too long");
     drop(here);
+}
+
+/// While a server waits for its majority nothing but the port's limits bounds those who connect to it.
+#[tokio::test]
+async fn a_server_that_waits_for_others_takes_no_more_strangers_than_its_limits() {
+    let supervisor = Supervisor::new();
+    let stage = supervisor.stage("servers");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = ConnectionLimits { per_address: 2, ..ConnectionLimits::default() };
+    let (begun, mut beginnings) = mpsc::unbounded_channel();
+    let accepting = accept(&listener, limits, &stage, move |stream, admission| {
+        begun.send(()).unwrap();
+        async move {
+            let _held = (stream, admission);
+            std::future::pending().await
+        }
+    });
+    let strangers = async {
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(TcpStream::connect(address).await.unwrap());
+            beginnings.recv().await.unwrap();
+        }
+        // The oldest gives way.
+        let ended = streams[0].read(&mut [0]).await;
+        assert!(ended.is_err() || ended.is_ok_and(|bytes| bytes == 0));
+        assert_eq!(streams[2].try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    };
+    tokio::select! {
+        never = accepting => match never {},
+        done = tokio::time::timeout(Duration::from_secs(60), strangers) => done.unwrap(),
+    }
+    supervisor.shutdown(Duration::from_secs(10)).await;
 }
