@@ -16,6 +16,8 @@ pub(super) const HELLO: u8 = 2;
 
 /// Length of number and kind.
 const HEAD: usize = 9;
+/// So much memory is taken for a frame before its bytes come: a stranger's word for its length is free.
+const AHEAD: usize = 16 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
@@ -46,8 +48,10 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin), longest: usize) 
     if !(HEAD..=longest.saturating_add(HEAD)).contains(&length) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame has {length} bytes")));
     }
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await?;
+    let mut bytes = Vec::with_capacity(length.min(AHEAD));
+    if stream.take(length as u64).read_to_end(&mut bytes).await? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[..8]);
     let kind = bytes[8];

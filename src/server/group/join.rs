@@ -27,6 +27,8 @@ use crate::snapshot::keys;
 /// What the keys are sealed as.
 const SEALED: &str = "keys of a server";
 const EXPORTER: &[u8] = b"EXPORTER-minik8s-join";
+/// The longest question: a name and flags, from whoever connects.
+pub(super) const LONGEST_ASKED: usize = 16 << 10;
 /// The largest message of this protocol.
 pub(super) const LONGEST: usize = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -110,7 +110,8 @@ impl Servers {
     }
 
     async fn serve_join(self: Arc<Self>, mut stream: OtherStream) -> std::io::Result<()> {
-        let asked = tokio::time::timeout(HELLO_TIMEOUT, frames::read(&mut stream, join::LONGEST)).await??;
+        let asked = frames::read(&mut stream, join::LONGEST_ASKED);
+        let asked = tokio::time::timeout(HELLO_TIMEOUT, asked).await??;
         let Some(asked) = asked.filter(|frame| frame.kind == REQUEST) else { return Ok(()) };
         let asked: Asked = serde_json::from_slice(&asked.content)?;
         let exported = join::exported(stream.get_ref().1)?;

@@ -1,10 +1,13 @@
 //! What servers say to each other and are named by; whole servers are in `tests/it/servers.rs`.
 
+use std::io::Result;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use supervisor::{ConnectionLimits, Supervisor};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -95,4 +98,28 @@ async fn a_server_that_waits_for_others_takes_no_more_strangers_than_its_limits(
         done = tokio::time::timeout(Duration::from_secs(60), strangers) => done.unwrap(),
     }
     supervisor.shutdown(Duration::from_secs(10)).await;
+}
+
+/// Ends after its bytes, and notes how much room it was given at most.
+struct Claims {
+    bytes: &'static [u8],
+    room: usize,
+}
+
+impl AsyncRead for Claims {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        self.room = self.room.max(room.remaining());
+        let (now, later) = self.bytes.split_at(self.bytes.len().min(room.remaining()));
+        room.put_slice(now);
+        self.bytes = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_frame_takes_memory_as_its_bytes_come() {
+    let mut stream = Claims { bytes: &[0, 0, 0x10, 0, 1, 2, 3], room: 0 };
+    let cut = frames::read(&mut stream, 1 << 20).await.unwrap_err();
+    assert_eq!(cut.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert!(stream.room <= 64 << 10, "{} bytes for a frame of which three came", stream.room);
 }
