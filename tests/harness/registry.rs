@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use nix::sys::socket::{Shutdown, shutdown};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Network;
 use crate::image::{hex, parts};
@@ -36,7 +36,11 @@ impl Registry {
         let listener = network.listen(0, "127.0.0.1:0");
         let address = format!("127.0.0.1:{}", listener.local_addr().expect("an address").port());
         let (layer, config) = parts().expect("busybox");
-        let config = config.into_bytes();
+        // Another image than the one that is imported, which has the same content: who may have an image
+        // goes by its identity.
+        let mut config: Value = serde_json::from_str(&config).expect("a configuration");
+        config["author"] = json!("the registry of a test");
+        let config = config.to_string().into_bytes();
         let digest = |bytes: &[u8]| format!("sha256:{}", hex(bytes));
         let described = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()});
         let manifest = json!({

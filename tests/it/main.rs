@@ -29,7 +29,6 @@ mod kubectl_compared;
 mod kubectl_user;
 mod kubectl_versions;
 mod kubelet;
-mod leaks;
 mod node;
 mod objects;
 mod policy;
