@@ -172,7 +172,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "MINIK8S_FEATURE_GATES", value_name = "NAME=BOOL", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,
     /// A flag of upstream's API server, without its dashes; may be repeated
-    #[arg(long, env = "MINIK8S_KUBE_APISERVER_ARG", value_name = "NAME=VALUE")]
+    #[arg(long, env = "MINIK8S_KUBE_APISERVER_ARG", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub(crate) kube_apiserver_arg: Vec<String>,
     /// Requests that only read, at a time; more of them wait for their turn
     #[arg(long, env = "MINIK8S_MAX_REQUESTS_INFLIGHT", value_name = "N", default_value_t = 400)]

@@ -6,7 +6,7 @@ use super::*;
 
 fn args(flags: &[&str]) -> ServerArgs {
     let all = ["minik8s server"].iter().chain(flags);
-    ServerArgs::from_arg_matches(&clap_command("minik8s server").get_matches_from(all)).unwrap()
+    ServerArgs::from_arg_matches(&clap_command("minik8s server").try_get_matches_from(all).unwrap()).unwrap()
 }
 
 #[test]
