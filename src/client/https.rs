@@ -37,7 +37,7 @@ pub(crate) use decode::is_connection_error;
 pub use decode::{decompressed, error_from_response};
 pub use node::TlsNodeDialer;
 pub use proxy::Proxy;
-pub use query::{encode_component, path_of};
+pub use query::{decode_component, encode_component, path_of};
 pub use servers::Servers;
 pub use tls::{ClientCertificate, TlsError, system_authorities};
 pub use transport::{RequestError, ResponseBody, Switch};

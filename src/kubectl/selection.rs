@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use api::KindRow;
 use client::ObjectRef;
-use client::https::{encode_component, path_of};
+use client::https::{decode_component, encode_component, path_of};
 
 use crate::discovery::Row;
 use crate::env::Env;
@@ -312,7 +312,7 @@ pub(crate) fn about_list(row: &KindRow, query: &str, error: Error) -> Error {
     }
     let parameter = |name: &str| {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        value.map(decoded).unwrap_or_default()
+        value.map(decode_component).unwrap_or_default()
     };
     let resource = format!("{}/{}, Resource={}", row.group, row.version, row.plural);
     let (labels, fields) = (parameter("labelSelector"), parameter("fieldSelector"));
@@ -322,26 +322,4 @@ pub(crate) fn about_list(row: &KindRow, query: &str, error: Error) -> Error {
         format!("Unable to find {resource:?} that match label selector {labels:?}, field selector {fields:?}")
     };
     Error::Api { doing, error }
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match hex.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

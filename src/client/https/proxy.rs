@@ -11,7 +11,7 @@ use http::Uri;
 use http::uri::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ConfigError;
+use super::{ConfigError, decode_component};
 use crate::ByteStream;
 
 /// A proxy, from its URL.
@@ -54,7 +54,7 @@ impl Proxy {
         let authority = uri.authority().ok_or_else(wrong)?;
         let user = authority.as_str().rsplit_once('@').map(|(user, _)| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            (unescaped(name), unescaped(password))
+            (decode_component(name), decode_component(password))
         });
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_string();
         if host.is_empty() {
@@ -200,26 +200,6 @@ fn socks_reply(code: u8) -> &'static str {
         8 => "address type not supported",
         _ => "unknown code",
     }
-}
-
-/// `%40` and the like, as user names and passwords have them in URLs.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether a server is reached without the environment's proxy: loopback always, and what `NO_PROXY` lists

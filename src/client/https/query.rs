@@ -25,6 +25,26 @@ pub fn encode_component(text: &str) -> String {
     out
 }
 
+/// The inverse. What is no escape stays as it is, and bytes that are no UTF-8 are replaced.
+pub fn decode_component(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// URL path of an object or of one of its subresources. `proxy` and `log` keep further segments in the
 /// subresource.
 pub fn path_of(row: &KindRow, at: ObjectRef<'_>) -> String {
@@ -163,3 +183,6 @@ pub(super) fn delete_body(options: &DeleteOptions) -> Value {
     }
     body
 }
+
+#[cfg(test)]
+mod tests;
