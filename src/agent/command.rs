@@ -98,6 +98,20 @@ pub fn finish(command: &str, outcome: Result<(), Stop>) -> ExitCode {
     }
 }
 
+/// Runs a command that does its work and ends, from its command line to its exit code.
+pub fn run_command<A: FromArgMatches, W: Future<Output = Result<(), Problem>>>(
+    command: clap::Command,
+    arguments: &[OsString],
+    work: impl FnOnce(A) -> W,
+) -> ExitCode {
+    let name = command.get_name().to_string();
+    let outcome = flags::parse(command, arguments, Path::new(DEFAULT_CONFIG)).and_then(|matches| {
+        let arguments = A::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
+        run_to_end(work(arguments)).map_err(Stop::from)
+    });
+    finish(&name, outcome)
+}
+
 /// Runs a command's future on the runtime that everything shares.
 pub fn run_to_end(task: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
     machine::raise_descriptor_limit();

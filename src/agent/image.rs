@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, Subcommand};
 use kubelet::OwnImage;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{AskError, ask};
-use crate::command::{finish, print, print_line, run_to_end};
-use crate::flags::{self, Stop};
+use crate::command::{print, print_line, run_command};
 use crate::instance::DEFAULT_DATA_DIR;
 use crate::node::kubelet_dir;
 use crate::status::collect::NodeSource;
@@ -95,13 +94,7 @@ pub fn clap_command(name: &'static str) -> Command {
 
 /// Runs `minik8s image`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    let parsed = flags::parse(clap_command("minik8s image"), arguments, Path::new("/nonexistent"));
-    let outcome = parsed.and_then(|matches| {
-        let arguments =
-            ImageArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        run_to_end(run(arguments)).map_err(Stop::from)
-    });
-    finish("minik8s image", outcome)
+    run_command(clap_command("minik8s image"), arguments, run)
 }
 
 async fn run(arguments: ImageArgs) -> Result<(), Problem> {

@@ -4,14 +4,13 @@
 //! old certificate.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, print, run_to_end};
-use agent::flags::{self, Stop};
+use agent::command::{print, run_command};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem, files};
-use clap::{Args, Command, FromArgMatches};
+use clap::{Args, Command};
 
 use super::token::seconds;
 use crate::admin::{Request, ask_server};
@@ -40,13 +39,7 @@ pub fn clap_command(name: &'static str) -> Command {
 
 /// Runs `minik8s kubeconfig`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    let parsed = flags::parse(clap_command("minik8s kubeconfig"), arguments, Path::new(DEFAULT_CONFIG));
-    let outcome = parsed.and_then(|matches| {
-        let arguments =
-            KubeconfigArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        run_to_end(run(arguments)).map_err(Stop::from)
-    });
-    finish("minik8s kubeconfig", outcome)
+    run_command(clap_command("minik8s kubeconfig"), arguments, run)
 }
 
 async fn run(arguments: KubeconfigArgs) -> Result<(), Problem> {

@@ -2,17 +2,16 @@
 //! machine.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::admin::ask;
-use agent::command::{DEFAULT_CONFIG, finish, print, print_line, run_to_end};
-use agent::flags::{self, Stop};
+use agent::command::{print, print_line, run_command};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem};
 use apiserver::{EncryptionStatus, Origin};
-use clap::{Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, Subcommand};
 
 use crate::admin::{Request, unreached};
 use crate::encryption::{Done, EncryptionRequest};
@@ -52,13 +51,7 @@ pub fn clap_command(name: &'static str) -> Command {
 
 /// Runs `minik8s secrets-encrypt`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    let parsed = flags::parse(clap_command("minik8s secrets-encrypt"), arguments, Path::new(DEFAULT_CONFIG));
-    let outcome = parsed.and_then(|matches| {
-        let arguments =
-            EncryptArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        run_to_end(run(arguments)).map_err(Stop::from)
-    });
-    finish("minik8s secrets-encrypt", outcome)
+    run_command(clap_command("minik8s secrets-encrypt"), arguments, run)
 }
 
 async fn run(arguments: EncryptArgs) -> Result<(), Problem> {

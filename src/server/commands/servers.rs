@@ -2,15 +2,14 @@
 //! `minik8s server reset`, for one that is stopped.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, print_line, run_to_end};
-use agent::flags::{self, Stop};
+use agent::command::{print_line, run_command};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::status::report::Server;
 use agent::{Instance, Problem};
-use clap::{Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, Subcommand};
 
 use super::reset::reset;
 use super::snapshot::Given;
@@ -70,13 +69,7 @@ pub(crate) fn is_verb(first: Option<&OsString>) -> bool {
 /// Runs one of the verbs.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let command = ServersArgs::augment_args(Command::new("minik8s server"));
-    let parsed = flags::parse(command, arguments, Path::new(DEFAULT_CONFIG));
-    let outcome = parsed.and_then(|matches| {
-        let arguments =
-            ServersArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        run_to_end(run(arguments)).map_err(Stop::from)
-    });
-    finish("minik8s server", outcome)
+    run_command(command, arguments, run)
 }
 
 async fn run(arguments: ServersArgs) -> Result<(), Problem> {

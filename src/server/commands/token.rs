@@ -1,14 +1,13 @@
 //! `minik8s token create | list | delete | rotate`: asks the running server, on its machine.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent::command::{DEFAULT_CONFIG, finish, print, print_line, run_to_end};
-use agent::flags::{self, Stop};
+use agent::command::{print, print_line, run_command};
 use agent::instance::DEFAULT_DATA_DIR;
 use agent::{Instance, Problem};
-use clap::{Args, Command, FromArgMatches, Subcommand};
+use clap::{Args, Command, Subcommand};
 use jiff::Timestamp;
 
 use crate::admin::{Request, ask_server};
@@ -59,13 +58,7 @@ pub fn clap_command(name: &'static str) -> Command {
 
 /// Runs `minik8s token`.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    let parsed = flags::parse(clap_command("minik8s token"), arguments, Path::new(DEFAULT_CONFIG));
-    let outcome = parsed.and_then(|matches| {
-        let arguments =
-            TokenArgs::from_arg_matches(&matches).map_err(|error| Problem::plain(error.to_string()))?;
-        run_to_end(run(arguments)).map_err(Stop::from)
-    });
-    finish("minik8s token", outcome)
+    run_command(clap_command("minik8s token"), arguments, run)
 }
 
 /// A length of time such as `24h`, `1h30m` or `7d`; none for `0`.
