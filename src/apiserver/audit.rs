@@ -1,9 +1,9 @@
 //! Audit: what was asked of the API server, by whom, and what came of it, as upstream's policy wants it told.
 //!
 //! A request that the policy is about has a [`Trail`], which gathers what becomes of it; requests that it is
-//! not about, and all of them without a policy, have none and cost nothing. Events go to the back-ends
-//! through bounded queues, each with a thread of its own (`sink`), so that no request waits for a disk or a
-//! network. What does not fit is dropped and counted.
+//! not about have none, and cost a look at their path; without a policy they cost nothing. Events go to the
+//! back-ends through bounded queues, each with a thread of its own (`sink`), so that no request waits for a
+//! disk or a network. What does not fit is dropped and counted.
 //!
 //! Components in the process leave the same trail as over the network: they are users like others, and what a
 //! controller deletes is asked about as often as what people do.
@@ -86,13 +86,13 @@ impl Audit {
         Ok(self)
     }
 
-    /// The trail of a request; none if nothing is to be told of it. An error if it may not go on because a
-    /// back-end that must have every event does not take this one.
+    /// The trail of a request; none if nothing is to be told of it, and then nobody asks where it is from. An
+    /// error if it may not go on because a back-end that must have every event does not take this one.
     pub(crate) fn begin(
         self: &Arc<Self>,
         user: &Arc<Identity>,
         what: Attributes,
-        origin: Origin,
+        origin: impl FnOnce() -> Origin,
     ) -> Result<Option<Arc<Trail>>, ApiError> {
         let Some(trail) = self.trail(user, what, origin) else { return Ok(None) };
         if trail.received() {
@@ -103,16 +103,26 @@ impl Audit {
     }
 
     /// Tells of a request whose credentials are not accepted, and why.
-    pub(crate) fn unauthenticated(self: &Arc<Self>, what: Attributes, origin: Origin, why: &str) {
+    pub(crate) fn unauthenticated(
+        self: &Arc<Self>,
+        what: Attributes,
+        origin: impl FnOnce() -> Origin,
+        why: &str,
+    ) {
         if let Some(trail) = self.trail(&Arc::default(), what, origin) {
             trail.unauthenticated(why);
         }
     }
 
-    fn trail(self: &Arc<Self>, user: &Arc<Identity>, what: Attributes, origin: Origin) -> Option<Trail> {
+    fn trail(
+        self: &Arc<Self>,
+        user: &Arc<Identity>,
+        what: Attributes,
+        origin: impl FnOnce() -> Origin,
+    ) -> Option<Trail> {
         let verdict = self.policy.judge(user, &what);
         self.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
-        (verdict.level != Level::None).then(|| Trail::new(self.clone(), user, what, verdict, origin))
+        (verdict.level != Level::None).then(|| Trail::new(self.clone(), user, what, verdict, origin()))
     }
 
     fn rejected(&self) -> ApiError {

@@ -107,7 +107,7 @@ impl Local {
             namespace: text(namespace),
             name: text(name),
         };
-        let origin = Origin {
+        let origin = || Origin {
             uri,
             source_ips: vec!["127.0.0.1".to_string()],
             user_agent: "minik8s".to_string(),

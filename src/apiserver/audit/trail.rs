@@ -59,7 +59,7 @@ impl Trail {
     /// Whether its answer has no end of its own.
     pub(crate) fn is_endless(&self, subresources: &[&str]) -> bool {
         let what = &self.subject.what;
-        what.verb == "watch" || what.verb == "proxy" || subresources.contains(&what.subresource.as_str())
+        what.verb == "watch" || subresources.contains(&what.subresource.as_str())
     }
 
     /// Tells that it is there; false if it must not go on.

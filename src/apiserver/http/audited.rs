@@ -26,7 +26,7 @@ const LONGEST_AGENT: usize = 1024;
 /// Addresses that a client may name.
 const MOST_ADDRESSES: usize = 32;
 /// Subresources whose requests have no end of their own.
-const ENDLESS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+pub(super) const ENDLESS: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 /// The trail of a request of this caller; none if the policy is not about it.
 pub(super) fn begin(
@@ -35,7 +35,7 @@ pub(super) fn begin(
     parts: &Parts,
     caller: &Arc<Identity>,
 ) -> Result<Option<Arc<Trail>>, ApiError> {
-    audit.begin(caller, attributes(parts), origin(peer, parts))
+    audit.begin(caller, attributes(parts), || origin(peer, parts))
 }
 
 /// A request whose credentials are not accepted.
@@ -55,7 +55,7 @@ pub(super) fn unknown(audit: Option<&Arc<Audit>>, peer: &Peer, parts: &Parts) {
         [] => "Authentication failed, no credentials provided".to_string(),
         some => format!("Authentication failed, attempted: {}", some.join(", ")),
     };
-    audit.unauthenticated(attributes(parts), origin(peer, parts), &why);
+    audit.unauthenticated(attributes(parts), || origin(peer, parts), &why);
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> &str {

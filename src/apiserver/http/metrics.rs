@@ -18,6 +18,7 @@ use http::Response;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
+use super::audited::ENDLESS;
 use super::route::Target;
 
 /// Bounds of the histogram of durations, in seconds.
@@ -109,7 +110,7 @@ impl<const N: usize> Histogram<N> {
 
 /// The name of a request's verb: what HTTP calls it, but for lists, watches, applied patches and connections.
 fn verb_name(verb: &'static str, target: &Target, applies: bool) -> &'static str {
-    let connects = |name: &str| matches!(name, "attach" | "exec" | "log" | "portforward" | "proxy");
+    let connects = |name: &str| ENDLESS.contains(&name);
     match verb {
         _ if target.subresource.as_deref().is_some_and(connects) => "CONNECT",
         "get" => "GET",

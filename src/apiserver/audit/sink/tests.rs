@@ -23,7 +23,7 @@ fn audit(sink: Sink) -> Arc<Audit> {
 /// Two events.
 fn request(audit: &Arc<Audit>, body: &Value) {
     let what = Attributes { verb: "update".into(), path: "/x".into(), ..Attributes::default() };
-    let trail = audit.begin(&Arc::default(), what, Origin::default()).unwrap().unwrap();
+    let trail = audit.begin(&Arc::default(), what, Origin::default).unwrap().unwrap();
     trail.request_tree(body);
     trail.complete(200, None);
 }
