@@ -4,7 +4,7 @@
 //! builds the table that nodes build and looks at services and secrets; each fault is told once while it
 //! lasts. A new term tells again what is still so.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,17 +30,20 @@ struct Teller {
     services: Informer<Service>,
     secrets: Informer<Secret>,
     recorder: Recorder,
+    /// What was wrong with a version of a secret, since looking at keys and certificates is dear.
+    checked: HashMap<Name, (String, Option<String>)>,
 }
 
 /// Starts to tell. `informers` must be allowed to read the secrets of all namespaces.
 pub fn tell(informers: &Informers, recorder: Recorder, stage: &Stage) {
     let of_type = FieldSelector::equals("type", SECRET_TYPE);
-    let teller = Teller {
+    let mut teller = Teller {
         ingresses: informers.of(),
         classes: informers.of(),
         services: informers.of(),
         secrets: informers.selected(None, LabelSelector::everything(), of_type),
         recorder,
+        checked: HashMap::new(),
     };
     let changed = Arc::new(Notify::new());
     let wake = || {
@@ -68,13 +71,14 @@ pub fn tell(informers: &Informers, recorder: Recorder, stage: &Stage) {
 
 impl Teller {
     /// Tells what is new, and gives all that is wrong now.
-    fn tell(&self, told: &BTreeSet<Fault>) -> BTreeSet<Fault> {
+    fn tell(&mut self, told: &BTreeSet<Fault>) -> BTreeSet<Fault> {
         let facts = ours(&self.ingresses, &self.classes);
         let mut faults =
             Table::build(&facts, |_, backend| matches!(backend, Backend::Service { .. }).then_some(())).1;
         let (wanted, conflicts) = wanted(&facts);
         faults.extend(conflicts);
         let followed = wanted.secrets();
+        self.checked.retain(|name, _| followed.contains(name));
         for ingress in &facts {
             self.look_at_services(ingress, &mut faults);
             self.look_at_secrets(ingress, &followed, &mut faults);
@@ -110,7 +114,12 @@ impl Teller {
     }
 
     /// Of those that are followed: how many others there are is told as one fault.
-    fn look_at_secrets(&self, ingress: &IngressFacts, followed: &HashSet<&Name>, faults: &mut Vec<Fault>) {
+    fn look_at_secrets(
+        &mut self,
+        ingress: &IngressFacts,
+        followed: &HashSet<&Name>,
+        faults: &mut Vec<Fault>,
+    ) {
         let named: BTreeSet<&String> = ingress.tls.iter().flat_map(|tls| &tls.secrets).collect();
         for name in named {
             if !followed.contains(&(ingress.namespace.clone(), name.clone())) {
@@ -122,16 +131,26 @@ impl Teller {
                         format!("secret {name:?} for TLS does not exist or is not of the type {SECRET_TYPE}");
                     ("SecretNotFound", message)
                 }
-                Some(secret) => match certified(&secret) {
-                    Ok(_) => continue,
-                    Err(error) => {
-                        let why = crate::chain(&error);
-                        ("InvalidSecret", format!("secret {name:?} for TLS cannot be used: {why}"))
-                    }
+                Some(secret) => match self.fault_of(&secret) {
+                    None => continue,
+                    Some(why) => ("InvalidSecret", format!("secret {name:?} for TLS cannot be used: {why}")),
                 },
             };
             faults.push(Fault { ingress: ingress.key(), reason, message });
         }
+    }
+
+    /// Why a secret gives no certificate; none if it does.
+    fn fault_of(&mut self, secret: &Secret) -> Option<String> {
+        let meta = &secret.metadata;
+        let name = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        let version = meta.resource_version.clone().unwrap_or_default();
+        if let Some((_, fault)) = self.checked.get(&name).filter(|(own, _)| *own == version) {
+            return fault.clone();
+        }
+        let fault = certified(secret).err().map(|error| crate::chain(&error));
+        self.checked.insert(name, (version, fault.clone()));
+        fault
     }
 }
 
