@@ -108,9 +108,17 @@ impl LogFile {
         let path = &self.options.path;
         let (stem, ending) = name_parts(path);
         let renamed = path.with_file_name(format!("{stem}-{stamp}{ending}"));
-        if let Err(error) = fs::rename(path, &renamed) {
-            tracing::error!(%error, file = %path.display(), "the audit log cannot be rotated");
-            return;
+        match fs::rename(path, &renamed) {
+            Ok(()) => {}
+            // Somebody has taken it away. What is written to it from now on would be nobody's to read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.open = None;
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, file = %path.display(), "the audit log cannot be rotated");
+                return;
+            }
         }
         self.open = None;
         let options = self.options.clone();

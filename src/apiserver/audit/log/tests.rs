@@ -44,6 +44,7 @@ fn a_log_that_is_gone_is_written_anew_after_a_rotation_that_fails() {
     log.write(&event(600 << 10)).unwrap();
     fs::remove_file(&path).unwrap();
     log.write(&event(600 << 10)).expect("an event is not lost for a rotation");
+    assert!(fs::metadata(&path).expect("the log is there again").len() > 600 << 10);
 }
 
 #[test]
